@@ -1,0 +1,7 @@
+"""Keras callbacks: schedules of hyper-parameters, and the clock."""
+
+from keras_dawn.callbacks.one_cycle import OneCycle, OneCycleSchedule
+from keras_dawn.callbacks.parameter_schedule import ParameterSchedule
+from keras_dawn.callbacks.time_to_accuracy import TimeToAccuracy
+
+__all__ = ["OneCycle", "OneCycleSchedule", "ParameterSchedule", "TimeToAccuracy"]

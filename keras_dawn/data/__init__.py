@@ -1,0 +1,21 @@
+"""Image sets for training: sources, augmentation, and data on the training device."""
+
+from keras_dawn.data.augment import (
+    AlternatingFlip,
+    ColorJitter,
+    Cutout,
+    PadCrop,
+    RandomFlip,
+    RandomRotation,
+)
+from keras_dawn.data.device_images import DeviceImages
+
+__all__ = [
+    "AlternatingFlip",
+    "ColorJitter",
+    "Cutout",
+    "DeviceImages",
+    "PadCrop",
+    "RandomFlip",
+    "RandomRotation",
+]

@@ -1,0 +1,187 @@
+"""Augmentation: batched torch operations, each image with draws of its own.
+
+A transform is called with `(images, random)`, where `images` has the shape
+`(batch, height, width, channels)` on any device and `random` is a `PerImageRandom`.
+Geometry keeps the dtype; colour and rotation work on, and return, float32 in [0, 1].
+A function with this signature is a transform too.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+class Transform:
+    """Base class of the transforms: a `repr` that shows the settings."""
+
+    def __repr__(self):
+        settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+
+class PadCrop(Transform):
+    """A crop of the original size from the image padded by reflection.
+
+    Args:
+        padding: int, pixels on each side, below the image's height and width.
+    """
+
+    def __init__(self, padding):
+        if not isinstance(padding, int) or padding < 0:
+            raise ValueError(f"`padding` must be a whole number from 0 up, got {padding!r}.")
+        self.padding = padding
+
+    def __call__(self, images, random):
+        _, height, width, _ = images.shape
+        if self.padding >= min(height, width):
+            raise ValueError(
+                f"Reflection needs a padding below the image size, got {self.padding} "
+                f"for images of {height} × {width}."
+            )
+        rows = self._coordinates(random, height)
+        columns = self._coordinates(random, width)
+        return gather(images, rows, columns)
+
+    def _coordinates(self, random, size):
+        start = random.integers(-self.padding, self.padding + 1)
+        line = (start[:, None] + torch.arange(size, device=start.device)).abs()
+        return torch.where(line < size, line, 2 * (size - 1) - line)
+
+
+class RandomFlip(Transform):
+    """A left-right flip of half the images."""
+
+    def __call__(self, images, random):
+        return flip_where(images, random.coin())
+
+
+class AlternatingFlip(Transform):
+    """A left-right flip that alternates: each image is seen both ways in two epochs.
+
+    Half the images are flipped in even epochs and the other half in odd ones (Jordan
+    2024, arXiv:2404.00498).
+    """
+
+    def __call__(self, images, random):
+        first = type(random)(0, 0, random.indices).coin()
+        return flip_where(images, first ^ (random.epoch % 2 == 1))
+
+
+class Cutout(Transform):
+    """A blank square at a random place, partly outside at the borders (arXiv:1708.04552).
+
+    Args:
+        size: int, side in pixels.
+        value: fill value, on the scale of the images (0–255 for uint8).
+    """
+
+    def __init__(self, size, value=0):
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"`size` must be a whole number from 1 up, got {size!r}.")
+        self.size = size
+        self.value = value
+
+    def __call__(self, images, random):
+        rows = self._covered(random, images.shape[1])
+        columns = self._covered(random, images.shape[2])
+        covered = rows[:, :, None] & columns[:, None, :]
+        return images.masked_fill(covered[..., None], self.value)
+
+    def _covered(self, random, size):
+        start = random.integers(0, size) - self.size // 2
+        offset = torch.arange(size, device=start.device) - start[:, None]
+        return (offset >= 0) & (offset < self.size)
+
+
+class ColorJitter(Transform):
+    """Brightness, contrast and saturation, each image in an order of its own.
+
+    As `torchvision.transforms.ColorJitter`: each factor is uniform in
+    `[max(0, 1 - x), 1 + x]`.
+    """
+
+    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0):
+        for value in (brightness, contrast, saturation):
+            if value < 0:
+                raise ValueError(f"A jitter must be 0 or more, got {value}.")
+        self.strengths = (brightness, contrast, saturation)
+
+    def __call__(self, images, random):
+        images = to_unit_range(images)
+        factors = torch.stack(
+            [random.uniform(max(0.0, 1.0 - x), 1.0 + x) for x in self.strengths]
+        )
+        order = torch.stack([random.uniform() for _ in self.strengths]).argsort(dim=0)
+        for turn in order:
+            images = _blend(images, turn, factors.gather(0, turn[None])[0])
+        return images
+
+
+class RandomRotation(Transform):
+    """A rotation about the centre, bilinear, the corners filled by reflection.
+
+    Args:
+        degrees: float; the angle is uniform in `[-degrees, degrees)`.
+    """
+
+    def __init__(self, degrees):
+        if not degrees >= 0:
+            raise ValueError(f"`degrees` must be 0 or more, got {degrees}.")
+        self.degrees = degrees
+
+    def __call__(self, images, random):
+        images = to_unit_range(images)
+        return rotate(images, random.uniform(-self.degrees, self.degrees))
+
+
+def gather(images, rows, columns):
+    """Picks pixels by row and column, each image its own.
+
+    Args:
+        images: `(batch, height, width, channels)`.
+        rows, columns: int64 `(batch, new_height)` and `(batch, new_width)`.
+    """
+    batch, height, width, channels = images.shape
+    first = torch.arange(batch, device=images.device)[:, None, None] * (height * width)
+    places = first + rows[:, :, None] * width + columns[:, None, :]
+    pixels = images.reshape(-1, channels).index_select(0, places.flatten())
+    return pixels.view(*places.shape, channels)
+
+
+def flip_where(images, flipped):
+    """Mirrors left and right the images for which `flipped`, bool `(batch,)`, is true."""
+    return torch.where(flipped[:, None, None, None], images.flip(2), images)
+
+
+def rotate(images, degrees):
+    """Rotates float images counter-clockwise by `degrees`, a float tensor `(batch,)`."""
+    angle = degrees * (math.pi / 180)
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    batch, height, width, channels = images.shape
+    matrix = torch.stack(
+        [cosine, -sine * height / width, zero, sine * width / height, cosine, zero], dim=1
+    ).view(batch, 2, 3)
+    grid = F.affine_grid(matrix, (batch, channels, height, width), align_corners=False)
+    rotated = F.grid_sample(
+        images.permute(0, 3, 1, 2), grid, padding_mode="reflection", align_corners=False
+    )
+    return rotated.permute(0, 2, 3, 1)
+
+
+def to_unit_range(images):
+    """uint8 images as float32 in [0, 1]; float images as they are."""
+    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
+
+
+def _blend(images, which, factor):
+    """Moves each image away from black (0), its mean grey (1) or its grey version (2)."""
+    if images.shape[-1] == 3:
+        grey = (images * images.new_tensor([0.2989, 0.587, 0.114])).sum(-1, keepdim=True)
+    else:
+        grey = images
+    which = which[:, None, None, None]
+    base = torch.where(which == 1, grey.mean(dim=(1, 2, 3), keepdim=True), grey)
+    base = torch.where(which == 0, torch.zeros_like(base), base)
+    factor = factor[:, None, None, None]
+    return (factor * images + (1.0 - factor) * base).clamp_(0.0, 1.0)

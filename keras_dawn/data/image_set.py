@@ -1,0 +1,73 @@
+"""A labelled image set in memory, with where it came from."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Training and test images of one size.
+
+    Args:
+        name: str, such as `"cifar10"`.
+        source: str, what was read, for people: a folder or a package.
+        train_images, test_images: uint8 `(count, height, width, channels)`.
+        train_labels, test_labels: int64 `(count,)` in 0, …, classes - 1.
+        class_names: tuple of str.
+        mean, std: floats per channel on the scale [0, 1], for normalisation.
+
+    Raises:
+        ValueError: a label outside the classes, or shapes that do not fit.
+    """
+
+    name: str
+    source: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple
+    mean: tuple
+    std: tuple
+
+    def __post_init__(self):
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            if len(images) != len(labels) or len(images) == 0:
+                raise ValueError(
+                    f"{self.name}: {len(images)} {part} images and {len(labels)} labels; "
+                    "expected as many labels as images, and some."
+                )
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= len(self.class_names):
+                raise ValueError(
+                    f"{self.name}: {part} labels run from {low} to {high}; expected 0 to "
+                    f"{len(self.class_names) - 1}, one number for each of the "
+                    f"{len(self.class_names)} classes."
+                )
+
+    def fingerprint(self):
+        """SHA-256 of all pixels and labels, as hexadecimal digits."""
+        digest = hashlib.sha256()
+        for part in ("train_images", "train_labels", "test_images", "test_labels"):
+            digest.update(np.ascontiguousarray(getattr(self, part)))
+        return digest.hexdigest()
+
+    def subset(self, train_count, test_count):
+        """The first images of each part, for quick runs.
+
+        The order of CIFAR-10 and of the digits is already mixed.
+        """
+        return ImageSet(
+            self.name,
+            f"{self.source} (first {train_count} training and {test_count} test images)",
+            self.train_images[:train_count],
+            self.train_labels[:train_count],
+            self.test_images[:test_count],
+            self.test_labels[:test_count],
+            self.class_names,
+            self.mean,
+            self.std,
+        )

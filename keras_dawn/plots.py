@@ -1,0 +1,116 @@
+"""Every picture, drawn from records with matplotlib (extra `plots`).
+
+The colours are Okabe and Ito's, which people with any colour vision tell apart.
+"""
+
+BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F"
+_COLOURS = (BLUE, ORANGE, GREEN, PINK)
+
+
+def plot_schedule(values, epochs, path=None):
+    """Hyper-parameters over the epochs, one panel each.
+
+    Args:
+        values: dict from name to a list of floats, one a step
+            (`ParameterSchedule.values`).
+        epochs: float, how many epochs the lists span.
+        path: file to write, or `None`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    figure, axes = _figure(len(values), "Schedule")
+    for axis, colour, (name, numbers) in zip(axes, _cycle(), values.items(), strict=False):
+        steps = len(numbers)
+        axis.plot([epochs * step / steps for step in range(steps)], numbers, color=colour, lw=2)
+        axis.set_ylabel(name.replace("_", " "))
+    axes[-1].set_xlabel("epoch")
+    return _save(figure, path)
+
+
+def plot_loss(rows, path=None):
+    """Training and validation loss over the epochs.
+
+    Args:
+        rows: list of dicts with `epoch`, `loss` and, where validated, `val_loss`.
+        path: file to write, or `None`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    figure, (axis,) = _figure(1, "Loss")
+    for name, label, colour in (("loss", "training", BLUE), ("val_loss", "validation", ORANGE)):
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        if points:
+            axis.plot(*zip(*points, strict=True), color=colour, lw=2, marker="o", ms=4, label=label)
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("loss")
+    axis.legend(frameon=False)
+    return _save(figure, path)
+
+
+def plot_time_to_accuracy(runs, target, board=(), path=None):
+    """Validation accuracy against training time, with the target and historical entries.
+
+    Args:
+        runs: dict from a label to a list of `EpochRecord`.
+        target: percent, drawn as a line.
+        board: historical `BoardEntry`s, drawn on that line where they reached it.
+        path: file to write, or `None`.
+
+    Returns:
+        `matplotlib.figure.Figure`. The time axis is logarithmic.
+    """
+    figure, (axis,) = _figure(1, "Time to accuracy", width=8)
+    axis.axhline(target, color=GREY, lw=1, ls="--")
+    axis.annotate(
+        f"target {target:g} %", (0.01, target), xycoords=("axes fraction", "data"), va="bottom",
+        color=GREY,
+    )
+    for colour, (label, records) in zip(_cycle(), runs.items(), strict=False):
+        axis.plot(
+            [record.training_seconds for record in records],
+            [record.accuracy for record in records],
+            color=colour, lw=2, marker="o", ms=4, label=label,
+        )
+    for entry in board:
+        axis.plot(entry.seconds, target, marker="v", ms=7, color=GREY, mec="white", ls="none")
+        axis.annotate(
+            f"{entry.author}, {entry.hardware}, {entry.date.year}", (entry.seconds, target),
+            xytext=(0, 8), textcoords="offset points", rotation=60, fontsize=7, color=GREY,
+        )
+    axis.set_xscale("log")
+    axis.set_xlabel("training time in seconds (DAWNBench's clock)")
+    axis.set_ylabel("validation accuracy in %")
+    best = max((r.accuracy for records in runs.values() for r in records), default=target)
+    axis.set_ylim(top=max(best, target) + (12 if board else 2))
+    axis.legend(frameon=False, loc="lower right")
+    return _save(figure, path)
+
+
+def _figure(panels, title, width=7):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Pictures need matplotlib: pip install 'keras_dawn[plots]'."
+        ) from error
+    figure = Figure(figsize=(width, 4 if panels == 1 else 2.4 * panels), layout="constrained")
+    axes = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color="0.92")
+        axis.set_axisbelow(True)
+    axes[0].set_title(title, loc="left", fontweight="bold")
+    return figure, axes
+
+
+def _cycle():
+    while True:
+        yield from _COLOURS
+
+
+def _save(figure, path):
+    if path is not None:
+        figure.savefig(path, dpi=150)
+    return figure

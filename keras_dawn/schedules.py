@@ -1,0 +1,242 @@
+"""Curves: pure functions of training progress in [0, 1], and what combines them.
+
+A curve maps progress (0.0 at the first step, 1.0 after the last) to the value of a
+hyper-parameter. It knows nothing of Keras, epochs or steps:
+
+    >>> curve = combine([0.25, 0.75], [linear(0.1, 1.0), cosine(1.0, 0.0)])
+    >>> curve(0.25)
+    1.0
+
+`keras_dawn.ParameterSchedule` places curves in a `fit`.
+"""
+
+import math
+
+
+class Curve:
+    """A function of progress with a readable name.
+
+    Any callable from a float in [0, 1] to a float will do where a curve is expected;
+    this class adds a range check and a `repr` that says what the curve is.
+
+    Args:
+        function: callable from progress to a float.
+        description: str, the `repr`.
+    """
+
+    __slots__ = ("function", "description")
+
+    def __init__(self, function, description):
+        self.function = function
+        self.description = description
+
+    def __call__(self, progress):
+        if not 0.0 <= progress <= 1.0:
+            raise ValueError(f"Progress must be in [0, 1], got {progress}.")
+        return self.function(progress)
+
+    def __repr__(self):
+        return self.description
+
+
+def constant(value):
+    """The same value throughout."""
+    return Curve(lambda progress: value, f"constant({value})")
+
+
+def linear(start, end):
+    """A straight line from `start` to `end`."""
+    return Curve(lambda progress: start + (end - start) * progress, f"linear({start}, {end})")
+
+
+def cosine(start, end):
+    """Half a cosine wave from `start` to `end`: flat at both ends, steepest in the middle."""
+    return Curve(
+        lambda progress: end + (start - end) * (1.0 + math.cos(math.pi * progress)) / 2.0,
+        f"cosine({start}, {end})",
+    )
+
+
+def exponential(start, end):
+    """A constant ratio per step from `start` to `end`, both above 0."""
+    if start <= 0 or end <= 0:
+        raise ValueError(f"An exponential curve needs values above 0, got {start} and {end}.")
+    return Curve(
+        lambda progress: start * (end / start) ** progress, f"exponential({start}, {end})"
+    )
+
+
+def polynomial(start, end, power):
+    """`end + (start - end) * (1 - progress) ** power`."""
+    if power <= 0:
+        raise ValueError(f"`power` must be above 0, got {power}.")
+    return Curve(
+        lambda progress: end + (start - end) * (1.0 - progress) ** power,
+        f"polynomial({start}, {end}, power={power})",
+    )
+
+
+def combine(fractions, curves):
+    """Runs curves one after another, each over its fraction of the training.
+
+    Args:
+        fractions: list of floats above 0 that add up to 1.
+        curves: list of as many curves; each sees its own progress from 0 to 1.
+    """
+    if len(fractions) != len(curves) or not curves:
+        raise ValueError(
+            f"`combine` needs one fraction for each curve and at least one, "
+            f"got {len(fractions)} fractions and {len(curves)} curves."
+        )
+    if min(fractions) <= 0 or abs(sum(fractions) - 1.0) > 1e-6:
+        raise ValueError(f"Fractions must be above 0 and add up to 1, got {list(fractions)}.")
+    ends, total = [], 0.0
+    for fraction in fractions:
+        total += fraction
+        ends.append(total)
+    ends[-1] = 1.0
+    return Curve(in_turn(ends, curves), f"combine({list(fractions)}, {list(curves)})")
+
+
+def piecewise_linear(positions, values):
+    """Straight lines between knots, as in `numpy.interp`.
+
+    Args:
+        positions: increasing floats from 0 to 1.
+        values: as many floats.
+    """
+    if len(positions) != len(values) or len(positions) < 2:
+        raise ValueError(
+            f"`piecewise_linear` needs as many values as positions, two or more, "
+            f"got {len(positions)} positions and {len(values)} values."
+        )
+    if positions[0] != 0 or positions[-1] != 1 or _not_increasing(positions):
+        raise ValueError(f"Positions must increase from 0 to 1, got {list(positions)}.")
+    lines = [linear(start, end) for start, end in zip(values, values[1:], strict=False)]
+    return Curve(
+        in_turn(positions[1:], lines), f"piecewise_linear({list(positions)}, {list(values)})"
+    )
+
+
+def in_turn(ends, curves):
+    """The plain function under `combine`: the k-th curve runs up to progress `ends[k]`.
+
+    Ends may lie at or below 0 (that curve is over before training begins) or, for the
+    last one, below 1 (its end value then stays).
+    """
+    last = len(curves) - 1
+
+    def function(progress):
+        start = 0.0
+        for index, end in enumerate(ends):
+            if progress <= end or index == last:
+                break
+            start = end
+        position = (progress - start) / (end - start) if end > start else 1.0
+        return curves[index](min(1.0, position))
+
+    return function
+
+
+def steps(values, boundaries):
+    """Piecewise constant: `values[0]` up to `boundaries[0]`, then `values[1]`, and so on.
+
+    Args:
+        values: list of floats, one more than there are boundaries.
+        boundaries: increasing floats in (0, 1): where the next value begins.
+    """
+    if len(values) != len(boundaries) + 1:
+        raise ValueError(
+            f"`steps` needs one value more than boundaries, "
+            f"got {len(values)} values and {len(boundaries)} boundaries."
+        )
+    if any(not 0 < b < 1 for b in boundaries) or _not_increasing(boundaries):
+        raise ValueError(f"Boundaries must increase inside (0, 1), got {list(boundaries)}.")
+
+    def function(progress):
+        return values[sum(progress >= b - _ROUNDING for b in boundaries)]
+
+    return Curve(function, f"steps({list(values)}, {list(boundaries)})")
+
+
+def flat_cosine(value, end, flat_fraction=0.75):
+    """`value` for `flat_fraction` of the training, then a cosine down to `end`."""
+    return combine([flat_fraction, 1 - flat_fraction], [constant(value), cosine(value, end)])
+
+
+def warm_up(curve, fraction, start=0.0):
+    """A straight line from `start` to `curve(0)`, then the whole of `curve`."""
+    return combine([fraction, 1 - fraction], [linear(start, curve(0.0)), curve])
+
+
+def triangular(low, high, cycles=1):
+    """`low` to `high` and back, `cycles` times (CLR, Smith 2015, arXiv:1506.01186)."""
+    return _cyclical(low, high, cycles, lambda progress: 1.0, f"triangular({low}, {high}, {cycles})")
+
+
+def triangular2(low, high, cycles=1):
+    """`triangular` with half the height in each further cycle."""
+    return _cyclical(
+        low,
+        high,
+        cycles,
+        lambda progress: 0.5 ** int(progress * cycles + _ROUNDING),
+        f"triangular2({low}, {high}, {cycles})",
+    )
+
+
+def exp_range(low, high, cycles=1, end_scale=0.1):
+    """`triangular` with a height that decays exponentially to `end_scale` of it at the end.
+
+    Smith's `gamma` per iteration is `end_scale ** (1 / iterations)`.
+    """
+    if end_scale <= 0:
+        raise ValueError(f"`end_scale` must be above 0, got {end_scale}.")
+    return _cyclical(
+        low,
+        high,
+        cycles,
+        lambda progress: end_scale**progress,
+        f"exp_range({low}, {high}, {cycles}, end_scale={end_scale})",
+    )
+
+
+def cosine_restarts(high, low=0.0, cycle_length=1 / 7, multiplier=2.0):
+    """Cosine from `high` to `low`, started again and again (SGDR, arXiv:1608.03983).
+
+    Args:
+        cycle_length: float in (0, 1], the first cycle's fraction of the training. With
+            the default, 1/7, and the multiplier 2, exactly three cycles fit.
+        multiplier: float from 1 up, each cycle's length over the one before.
+    """
+    if not 0 < cycle_length <= 1:
+        raise ValueError(f"`cycle_length` must be in (0, 1], got {cycle_length}.")
+    if multiplier < 1:
+        raise ValueError(f"`multiplier` must be 1 or more, got {multiplier}.")
+    wave = cosine(high, low)
+
+    def function(progress):
+        start, length = 0.0, cycle_length
+        while progress >= start + length - _ROUNDING and start + length < 1 - _ROUNDING:
+            start, length = start + length, length * multiplier
+        return wave(min(1.0, max(0.0, (progress - start) / length)))
+
+    return Curve(function, f"cosine_restarts({high}, {low}, {cycle_length}, {multiplier})")
+
+
+_ROUNDING = 1e-9  # a boundary computed as a fraction may lie this far from the step it means
+
+
+def _cyclical(low, high, cycles, height, description):
+    if not isinstance(cycles, int) or cycles < 1:
+        raise ValueError(f"`cycles` must be a whole number from 1 up, got {cycles}.")
+
+    def function(progress):
+        position = (progress * cycles) % 1.0
+        return low + (high - low) * (1.0 - abs(2.0 * position - 1.0)) * height(progress)
+
+    return Curve(function, description)
+
+
+def _not_increasing(numbers):
+    return any(a >= b for a, b in zip(numbers, numbers[1:], strict=False))

@@ -1,0 +1,253 @@
+"""What the CIFAR-10 recipes share: presets, flags, one training, several seeds."""
+
+import dataclasses
+import datetime
+import sys
+from pathlib import Path
+
+import reporting
+from absl import app, flags
+
+import keras_dawn
+import keras
+from keras_dawn import OneCycle, TimeToAccuracy, TrainingClock, data, dawnbench, records
+from keras_dawn.callbacks.time_to_accuracy import check_target
+from keras_dawn.data.choose import DATASETS, choose_dataset
+from keras_dawn.precision import PRECISIONS, best_precision
+
+FLAGS = flags.FLAGS
+
+CIFAR_AUGMENTATION = (data.PadCrop(4), data.RandomFlip())
+ENTRY_AUGMENTATION = (
+    data.PadCrop(4),
+    data.ColorJitter(0.25, 0.25, 0.25),
+    data.RandomRotation(2),
+    data.RandomFlip(),
+)
+DIGITS_AUGMENTATION = (data.PadCrop(2), data.RandomRotation(8))
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Everything that decides a run besides the data and the seed."""
+
+    model: str
+    epochs: int
+    batch_size: int
+    max_lr: float
+    div_factor: float
+    tail_percent: float
+    weight_decay: float
+    momentum: tuple = (0.95, 0.85)
+    augmentation: tuple = ENTRY_AUGMENTATION
+    precision: str = "mixed_float16"
+    train_images: int | None = None
+    test_images: int | None = None
+
+    def settings(self):
+        """The preset as a dict of plain values, for tables and records."""
+        values = dataclasses.asdict(self)
+        values["augmentation"] = [repr(transform) for transform in self.augmentation]
+        return values
+
+
+def define_flags(presets, target=94.0):
+    """The flags of a CIFAR-10 recipe."""
+    flags.DEFINE_string("preset", "auto", f"auto, or one of: {', '.join(presets)}")
+    flags.DEFINE_string("dataset", "auto", f"one of: {', '.join(DATASETS)}")
+    flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
+    flags.DEFINE_integer("epochs", None, "instead of the preset's", lower_bound=1)
+    flags.DEFINE_integer("batch_size", None, "instead of the preset's", lower_bound=1)
+    flags.DEFINE_float("max_lr", None, "highest learning rate instead of the preset's")
+    flags.DEFINE_string("precision", "auto", f"one of: {', '.join(PRECISIONS)}")
+    flags.DEFINE_float("target", target, "test accuracy to reach, in percent")
+    flags.DEFINE_bool("stop_at_target", False, "end the training when it is reached")
+    flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of this machine")
+    flags.DEFINE_float("spot_price_per_hour", None, "spot USD per hour of this machine")
+    flags.DEFINE_string("price_source", None, "where the prices are from")
+    flags.DEFINE_integer("seed", 0, "seed of the first run")
+    flags.DEFINE_integer("runs", 1, "number of runs, each with the next seed", lower_bound=1)
+    flags.DEFINE_string("output_dir", None, "run folder; by default a new one in runs/")
+    flags.DEFINE_string("author", "anonymous", "for the DAWNBench entry")
+    flags.DEFINE_string("author_email", "", "for the DAWNBench entry")
+
+
+def main(recipe, presets, entry_preset, build_model):
+    """Runs a recipe from its flags to its run folder.
+
+    Args:
+        recipe: str, its name.
+        presets: dict from name to `Preset`.
+        entry_preset: name of the preset that reproduces the historical entry.
+        build_model: callable `(preset, classes) -> keras.Model` that returns logits.
+    """
+    try:
+        name, preset = choose_preset(presets, entry_preset)
+        prices = read_prices()
+        check_target(FLAGS.target)
+        started = TrainingClock()
+        images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
+        folder = records.RunFolder(FLAGS.output_dir or _new_folder(recipe, images.name, name))
+    except (ValueError, OSError) as error:
+        raise app.UsageError(str(error)) from None
+    preset = _for_dataset(preset, images)
+    if preset.train_images:
+        images = images.subset(preset.train_images, preset.test_images)
+    reporting.banner(recipe, images, reason, folder.path)
+    reporting.differences(presets[entry_preset], preset, entry_preset, name)
+    load_seconds = started.training_seconds()
+    results = []
+    for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
+        run_folder = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
+        results.append(
+            train(preset, images, build_model, seed, run_folder, TrainingClock(load_seconds), prices)
+        )
+        result = results[-1]
+        result.description.update(recipe=recipe, preset=name, reason=reason)
+        reporting.summary(result, prices)
+        saved = reporting.save(result, run_folder, prices, FLAGS.author, FLAGS.author_email)
+        if result.interrupted or not saved:
+            sys.exit(130 if result.interrupted else 1)
+    if len(results) > 1:
+        reporting.spread(results, folder)
+
+
+@dataclasses.dataclass
+class Result:
+    """What one run came to."""
+
+    timer: TimeToAccuracy
+    rows: list
+    schedule: dict
+    interrupted: bool
+    full_cifar10: bool
+    preset: Preset
+    description: dict
+
+
+def train(preset, images, build_model, seed, folder, clock, prices):
+    """Trains once and returns a `Result`; Ctrl-C ends it early and keeps what there is."""
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(preset.precision)
+    common = {"mean": images.mean, "std": images.std, "seed": seed}
+    train_data = data.DeviceImages(
+        images.train_images,
+        images.train_labels,
+        preset.batch_size,
+        augment=preset.augmentation,
+        shuffle=True,
+        **common,
+    )
+    test_data = data.DeviceImages(
+        images.test_images, images.test_labels, min(2 * preset.batch_size, 1000), **common
+    )
+    model = build_model(preset, len(images.class_names))
+    optimizer = keras_dawn.SGD(
+        preset.max_lr, momentum=preset.momentum[0], weight_decay=preset.weight_decay
+    )
+    if preset.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
+    model.compile(
+        optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    timer = TimeToAccuracy(
+        FLAGS.target,
+        stop_at_target=FLAGS.stop_at_target,
+        price_per_hour=prices[0].usd_per_hour if prices else None,
+        clock=clock,
+    )
+    cycle = OneCycle(
+        preset.max_lr,
+        "dawnbench",
+        div_factor=preset.div_factor,
+        tail_percent=preset.tail_percent,
+        momentum=preset.momentum,
+    )
+    history = records.HistoryWriter(folder)
+    interrupted = False
+    try:
+        model.fit(
+            train_data,
+            validation_data=test_data,
+            epochs=preset.epochs,
+            callbacks=[timer, cycle, history],
+            verbose=1 if sys.stdout.isatty() else 2,
+            shuffle=False,  # the data shuffles itself
+        )
+    except KeyboardInterrupt:
+        clock.pause()
+        interrupted = True
+    return Result(
+        timer=timer,
+        rows=history.rows,
+        schedule=cycle.values(preset.epochs, len(train_data)),
+        interrupted=interrupted,
+        full_cifar10=images.name == "cifar10" and preset.train_images is None,
+        preset=preset,
+        description={
+            **records.environment(),
+            "model": model.name,
+            "parameters": model.count_params(),
+            "seed": seed,
+            "data": {
+                "name": images.name,
+                "source": images.source,
+                "sha256": images.fingerprint(),
+                "train_images": len(images.train_images),
+                "test_images": len(images.test_images),
+            },
+            "settings": preset.settings(),
+        },
+    )
+
+
+def choose_preset(presets, entry_preset):
+    """The preset that the flags ask for, as `(name, Preset)`."""
+    gpu = keras_dawn.precision.has_gpu()
+    name = FLAGS.preset
+    if name == "auto":
+        name = entry_preset if gpu else "cpu"
+    if name not in presets:
+        raise ValueError(f"--preset must be auto or one of {', '.join(presets)}; got {name!r}.")
+    changes = {
+        key: FLAGS[key].value
+        for key in ("epochs", "batch_size", "max_lr")
+        if FLAGS[key].value is not None
+    }
+    if changes.get("max_lr", 1.0) <= 0:
+        raise ValueError(f"--max_lr must be above 0; got {changes['max_lr']}.")
+    precision = FLAGS.precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"--precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+    if precision == "auto":
+        precision = presets[name].precision if gpu else best_precision()
+    return name, dataclasses.replace(presets[name], precision=precision, **changes)
+
+
+def read_prices():
+    """On-demand and spot `Price`s from the flags; the first is the one that costs are in."""
+    source = FLAGS.price_source
+    today = datetime.date.today()
+    prices = []
+    for kind, value in (
+        ("on-demand", FLAGS.price_per_hour),
+        ("spot", FLAGS.spot_price_per_hour),
+    ):
+        if value is not None:
+            if not source:
+                raise ValueError("A price needs --price_source, such as a provider's price page.")
+            prices.append(dawnbench.Price(value, kind, source, today))
+    return prices
+
+
+def _for_dataset(preset, images):
+    if images.name == "digits":  # a mirrored digit is another sign
+        return dataclasses.replace(preset, augmentation=DIGITS_AUGMENTATION)
+    return preset
+
+
+def _new_folder(recipe, dataset, preset):
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{recipe}-{dataset}-{preset}-{moment}"

@@ -1,0 +1,232 @@
+"""What a recipe prints and writes: banner, tables, run folder, entry, pictures."""
+
+import re
+import statistics
+from datetime import date
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from keras_dawn import dawnbench, plots
+from keras_dawn._version import __version__
+
+console = Console()
+
+
+def banner(recipe, images, reason, folder):
+    """Says which data is used and why, before anything is trained."""
+    console.print(
+        Panel(
+            f"{reason}\n{len(images.train_images):,} training and {len(images.test_images):,} "
+            f"test images, {len(images.class_names)} classes. Run folder: {folder}",
+            title=f"{recipe}: [bold]{images.name}[/bold]",
+        )
+    )
+
+
+def differences(entry, preset, entry_name, name):
+    """One table: how this run differs from the historical entry."""
+    table = Table(title=f"This run ({name}) beside the entry ({entry_name})")
+    for column in ("setting", "entry", "this run"):
+        table.add_column(column, overflow="fold")
+    ours, theirs = preset.settings(), entry.settings()
+    theirs["loss_scale"] = "static, 512"
+    ours["loss_scale"] = (
+        "dynamic, from 512" if preset.precision == "mixed_float16" else f"none ({preset.precision})"
+    )
+    for setting in theirs:
+        if ours[setting] != theirs[setting]:
+            table.add_row(setting, _text(theirs[setting]), _text(ours[setting]))
+    console.print(table)
+
+
+def summary(result, prices):
+    """The result in one table, by both clocks, with cost and rank."""
+    timer, records = result.timer, result.timer.records
+    table = Table(title="Result", show_header=False)
+    if result.interrupted:
+        table.add_row("interrupted", f"after {len(result.rows)} whole epochs")
+    if records:
+        last, best = records[-1], max(records, key=lambda record: record.accuracy)
+        table.add_row("test accuracy", f"{last.accuracy:.2f} % after {last.epoch + 1} epochs")
+        table.add_row("best", f"{best.accuracy:.2f} % after {best.epoch + 1} epochs")
+    table.add_row("training time", f"{timer.clock.training_seconds():.1f} s (DAWNBench's clock)")
+    table.add_row("wall time", f"{timer.clock.wall_seconds():.1f} s")
+    for price in prices:
+        cost = price.cost(timer.clock.training_seconds())
+        table.add_row(f"cost, {price.kind}", f"USD {cost:.4f} ({_price(price)})")
+    if not prices:
+        table.add_row("cost", "not known: pass --price_per_hour and --price_source")
+    if timer.reached:
+        hit = timer.reached
+        table.add_row(
+            f"{timer.target:g} % reached",
+            f"after {hit.training_seconds:.1f} s, in epoch {hit.epoch + 1}",
+        )
+    else:
+        table.add_row(f"{timer.target:g} % reached", "no")
+    for line in ranking(result, prices):
+        table.add_row("rank", line)
+    console.print(table)
+
+
+def ranking(result, prices):
+    """Where the run would stand on the 2017–2020 board, as lines of text."""
+    threshold = dawnbench.CIFAR10.threshold
+    hits = [record for record in result.timer.records if record.accuracy >= threshold]
+    if not result.full_cifar10 or not hits:
+        return []
+    seconds = hits[0].training_seconds
+    lines = [_rank_text(dawnbench.rank_by_time(seconds), "time")]
+    for price in prices:
+        rank = dawnbench.rank_by_cost(price.cost(seconds))
+        note = " (the board's prices are on-demand)" if price.kind == "spot" else ""
+        lines.append(_rank_text(rank, f"cost, {price.kind}") + note)
+    return lines
+
+
+def save(result, folder, prices, author, author_email):
+    """Writes the run folder; returns whether all of it could be written.
+
+    The numbers are on the screen already, so a full disk loses the files only.
+    """
+    timer, records = result.timer, result.timer.records
+    document = {
+        "status": "interrupted" if result.interrupted else "finished",
+        **result.description,
+        "target_accuracy": timer.target,
+        "reached": vars(timer.reached) if timer.reached else None,
+        "test_accuracy": records[-1].accuracy if records else None,
+        "training_seconds": timer.clock.training_seconds(),
+        "wall_seconds": timer.clock.wall_seconds(),
+        "prices": [
+            {**vars(price), "cost_usd": price.cost(timer.clock.training_seconds())}
+            for price in prices
+        ],
+        "ranking": ranking(result, prices),
+        "epochs": [vars(record) for record in records],
+    }
+    try:
+        folder.write_json("run.json", document)
+        if result.rows:
+            folder.write_history(result.rows)
+        if result.full_cifar10 and records:
+            _write_entry(result, folder, prices, author, author_email)
+        _draw(result, folder)
+    except OSError as error:
+        console.print(f"[bold red]The run folder is incomplete: {error}[/bold red]")
+        return False
+    console.print(f"Run folder: {folder.path}")
+    return True
+
+
+def spread(results, folder):
+    """Mean and spread over several seeds, on the screen and in `summary.json`."""
+    accuracies = [r.timer.records[-1].accuracy for r in results]
+    seconds = [r.timer.clock.training_seconds() for r in results]
+    hits = [r.timer.reached.training_seconds for r in results if r.timer.reached]
+    target = results[0].timer.target
+    document = {
+        "runs": len(results),
+        "target_accuracy": target,
+        "runs_that_reached_it": len(hits),
+        "test_accuracy": _statistics(accuracies),
+        "training_seconds": _statistics(seconds),
+        "seconds_to_target": _statistics(hits) if hits else None,
+    }
+    table = Table(title=f"{len(results)} runs")
+    for column in ("", "mean", "standard deviation", "lowest", "highest"):
+        table.add_column(column)
+    for name in ("test_accuracy", "training_seconds", "seconds_to_target"):
+        if document[name]:
+            table.add_row(name, *(f"{value:.2f}" for value in document[name].values()))
+    console.print(table)
+    console.print(f"{len(hits)} of {len(results)} runs reached {target:g} %.")
+    folder.write_json("summary.json", document)
+
+
+def _write_entry(result, folder, prices, author, author_email):
+    preset, description = result.preset, result.description
+    versions, machine = description["versions"], description["hardware"]
+    device = (machine["gpus"] or [machine["processor"]])[0]
+    count = len(machine["gpus"]) or machine["cores"]
+    on_demand = [price.usd_per_hour for price in prices if price.kind == "on-demand"]
+    entry = dawnbench.Entry(
+        author=author,
+        author_email=author_email,
+        framework=f"keras_dawn {__version__}, Keras {versions['keras']}, torch {versions['torch']}",
+        model=result.preset.model,
+        hardware=f"{count} × {device}, {machine['memory_gib']} GiB memory",
+        tags=(author, preset.model, f"{count}x{_short(device)}", "keras-dawn"),
+        timestamp=date.today(),
+        cost_per_hour=on_demand[0] if on_demand else None,
+        misc={
+            "optimizer": "SGD (torch form, coupled L2)",
+            "momentum": list(preset.momentum),
+            "weightDecay": preset.weight_decay,
+            "batchSize": preset.batch_size,
+            "epochs": preset.epochs,
+            "precision": preset.precision,
+            "learningRate": f"one cycle to {preset.max_lr}, div {preset.div_factor}, "
+            f"tail {preset.tail_percent} %",
+            "commandLine": " ".join(description["command"]),
+            "versions": versions,
+            "clock": "data load and model build included, validation excluded",
+        },
+    )
+    path = dawnbench.write_entry(folder.path, entry, result.timer.records)
+    failed = [check for check in dawnbench.validate_entry(path) if not check.passed]
+    if not failed:
+        console.print("DAWNBench entry: valid, threshold reached.")
+    for check in failed:
+        reached = "threshold not reached" if check.name == "threshold" else check.name
+        console.print(f"DAWNBench entry: {reached}: {check.message}")
+
+
+def _draw(result, folder):
+    try:
+        schedule = plots.plot_schedule(result.schedule, result.preset.epochs)
+    except ImportError as error:
+        console.print(f"No pictures: {error}")
+        return
+    schedule.savefig(folder.path / "schedule.png", dpi=150)
+    if result.rows:
+        plots.plot_loss(result.rows, folder.path / "loss.png")
+    if result.timer.records:
+        plots.plot_time_to_accuracy(
+            {"this run": result.timer.records},
+            result.timer.target,
+            dawnbench.CIFAR10_BOARD if result.full_cifar10 else (),
+            folder.path / "time_to_accuracy.png",
+        )
+
+
+def _statistics(values):
+    return {
+        "mean": statistics.mean(values),
+        "standard_deviation": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "lowest": min(values),
+        "highest": max(values),
+    }
+
+
+def _rank_text(rank, what):
+    text = f"{rank.place} of {rank.of} by {what}"
+    if rank.ahead:
+        text += f", behind {rank.ahead.author} ({rank.ahead.date.year})"
+    if rank.behind:
+        text += f", ahead of {rank.behind.author} ({rank.behind.date.year})"
+    return text
+
+
+def _price(price):
+    return f"USD {price.usd_per_hour:g} an hour, {price.source}, {price.date}"
+
+
+def _short(device):
+    return re.sub(r"\(R\)|\(TM\)|NVIDIA|CPU|Processor|@.*", "", device).strip() or "processor"
+
+
+def _text(value):
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
