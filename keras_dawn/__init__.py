@@ -1,9 +1,9 @@
 """Keras models trained at native PyTorch speed, judged by the clock and the bill.
 
-    import keras_dawn
-    from keras_dawn import OneCycle
+import keras_dawn
+from keras_dawn import OneCycle
 
-    model.fit(x, y, epochs=3, callbacks=[OneCycle()])
+model.fit(x, y, epochs=3, callbacks=[OneCycle()])
 """
 
 from keras_dawn._backend import select_torch_backend

@@ -8,6 +8,7 @@
   steps: the shape of fast.ai's 2018 DAWNBench entries.
 """
 
+import itertools
 from dataclasses import dataclass
 
 from keras_dawn.schedules import Curve, constant, cosine, in_turn, linear
@@ -113,10 +114,7 @@ class OneCycleShape:
         if total_steps is not None and total_steps < 1:
             raise ValueError(f"`total_steps` must be 1 or more, got {total_steps}.")
         piece = linear if self.shape == "dawnbench" else cosine
-        pieces = [
-            constant(a) if a == b else piece(a, b)
-            for a, b in zip(levels, levels[1:], strict=False)
-        ]
+        pieces = [constant(a) if a == b else piece(a, b) for a, b in itertools.pairwise(levels)]
         return Curve(
             in_turn(self._corners(total_steps), pieces), f"one_cycle({self.shape}, {what})"
         )

@@ -180,4 +180,3 @@ class SGD(keras.optimizers.Optimizer):
             rate_multipliers=self.rate_multipliers,
         )
         return config
-

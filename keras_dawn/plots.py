@@ -64,20 +64,32 @@ def plot_time_to_accuracy(runs, target, board=(), path=None):
     figure, (axis,) = _figure(1, "Time to accuracy", width=8)
     axis.axhline(target, color=GREY, lw=1, ls="--")
     axis.annotate(
-        f"target {target:g} %", (0.01, target), xycoords=("axes fraction", "data"), va="bottom",
+        f"target {target:g} %",
+        (0.01, target),
+        xycoords=("axes fraction", "data"),
+        va="bottom",
         color=GREY,
     )
     for colour, (label, records) in zip(_cycle(), runs.items(), strict=False):
         axis.plot(
             [record.training_seconds for record in records],
             [record.accuracy for record in records],
-            color=colour, lw=2, marker="o", ms=4, label=label,
+            color=colour,
+            lw=2,
+            marker="o",
+            ms=4,
+            label=label,
         )
     for entry in board:
         axis.plot(entry.seconds, target, marker="v", ms=7, color=GREY, mec="white", ls="none")
         axis.annotate(
-            f"{entry.author}, {entry.hardware}, {entry.date.year}", (entry.seconds, target),
-            xytext=(0, 8), textcoords="offset points", rotation=60, fontsize=7, color=GREY,
+            f"{entry.author}, {entry.hardware}, {entry.date.year}",
+            (entry.seconds, target),
+            xytext=(0, 8),
+            textcoords="offset points",
+            rotation=60,
+            fontsize=7,
+            color=GREY,
         )
     axis.set_xscale("log")
     axis.set_xlabel("training time in seconds (DAWNBench's clock)")
@@ -92,9 +104,7 @@ def _figure(panels, title, width=7):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib: pip install 'keras_dawn[plots]'."
-        ) from error
+        raise ImportError("Pictures need matplotlib: pip install 'keras_dawn[plots]'.") from error
     figure = Figure(figsize=(width, 4 if panels == 1 else 2.4 * panels), layout="constrained")
     axes = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
     for axis in axes:

@@ -10,6 +10,7 @@ hyper-parameter. It knows nothing of Keras, epochs or steps:
 `keras_dawn.ParameterSchedule` places curves in a `fit`.
 """
 
+import itertools
 import math
 
 
@@ -24,7 +25,7 @@ class Curve:
         description: str, the `repr`.
     """
 
-    __slots__ = ("function", "description")
+    __slots__ = ("description", "function")
 
     def __init__(self, function, description):
         self.function = function
@@ -61,9 +62,7 @@ def exponential(start, end):
     """A constant ratio per step from `start` to `end`, both above 0."""
     if start <= 0 or end <= 0:
         raise ValueError(f"An exponential curve needs values above 0, got {start} and {end}.")
-    return Curve(
-        lambda progress: start * (end / start) ** progress, f"exponential({start}, {end})"
-    )
+    return Curve(lambda progress: start * (end / start) ** progress, f"exponential({start}, {end})")
 
 
 def polynomial(start, end, power):
@@ -112,7 +111,7 @@ def piecewise_linear(positions, values):
         )
     if positions[0] != 0 or positions[-1] != 1 or _not_increasing(positions):
         raise ValueError(f"Positions must increase from 0 to 1, got {list(positions)}.")
-    lines = [linear(start, end) for start, end in zip(values, values[1:], strict=False)]
+    lines = [linear(start, end) for start, end in itertools.pairwise(values)]
     return Curve(
         in_turn(positions[1:], lines), f"piecewise_linear({list(positions)}, {list(values)})"
     )
@@ -171,7 +170,9 @@ def warm_up(curve, fraction, start=0.0):
 
 def triangular(low, high, cycles=1):
     """`low` to `high` and back, `cycles` times (CLR, Smith 2015, arXiv:1506.01186)."""
-    return _cyclical(low, high, cycles, lambda progress: 1.0, f"triangular({low}, {high}, {cycles})")
+    return _cyclical(
+        low, high, cycles, lambda progress: 1.0, f"triangular({low}, {high}, {cycles})"
+    )
 
 
 def triangular2(low, high, cycles=1):
@@ -239,4 +240,4 @@ def _cyclical(low, high, cycles, height, description):
 
 
 def _not_increasing(numbers):
-    return any(a >= b for a, b in zip(numbers, numbers[1:], strict=False))
+    return any(a >= b for a, b in itertools.pairwise(numbers))

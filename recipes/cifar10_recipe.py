@@ -5,15 +5,15 @@ import datetime
 import sys
 from pathlib import Path
 
-import reporting
-from absl import app, flags
-
 import keras_dawn
-import keras
 from keras_dawn import OneCycle, TimeToAccuracy, TrainingClock, data, dawnbench, records
 from keras_dawn.callbacks.time_to_accuracy import check_target
 from keras_dawn.data.choose import DATASETS, choose_dataset
 from keras_dawn.precision import PRECISIONS, best_precision
+
+import keras
+import reporting
+from absl import app, flags
 
 FLAGS = flags.FLAGS
 
@@ -100,7 +100,9 @@ def main(recipe, presets, entry_preset, build_model):
     for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
         run_folder = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
         results.append(
-            train(preset, images, build_model, seed, run_folder, TrainingClock(load_seconds), prices)
+            train(
+                preset, images, build_model, seed, run_folder, TrainingClock(load_seconds), prices
+            )
         )
         result = results[-1]
         result.description.update(recipe=recipe, preset=name, reason=reason)

@@ -12,10 +12,10 @@ timed on a GPU yet.
 CPU_EVIDENCE
 """
 
+from keras_dawn.models import WideResNet
+
 from absl import app
 from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main
-
-from keras_dawn.models import WideResNet
 
 PRESETS = {
     # One V100 in 2018: batches of 512, 30 epochs, 12 up, 12 down, a tail of 6.

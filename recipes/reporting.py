@@ -4,12 +4,12 @@ import re
 import statistics
 from datetime import date
 
+from keras_dawn import dawnbench, plots
+from keras_dawn._version import __version__
+
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
-
-from keras_dawn import dawnbench, plots
-from keras_dawn._version import __version__
 
 console = Console()
 

@@ -2,12 +2,12 @@
 
 import warnings
 
-import keras
-from keras import ops
-
 from keras_dawn import hyperparameters
 from keras_dawn.callbacks.parameter_schedule import ParameterSchedule
 from keras_dawn.one_cycle_curves import OneCycleShape
+
+import keras
+from keras import ops
 
 
 class OneCycle(ParameterSchedule):

@@ -1,8 +1,8 @@
 """Schedules any hyper-parameter of the optimizer, batch by batch."""
 
-import keras
-
 from keras_dawn import hyperparameters
+
+import keras
 
 
 class ParameterSchedule(keras.callbacks.Callback):
@@ -131,4 +131,3 @@ class ParameterSchedule(keras.callbacks.Callback):
 
     def _title(self):
         return type(self).__name__
-

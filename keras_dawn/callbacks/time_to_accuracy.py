@@ -3,10 +3,10 @@
 import warnings
 from dataclasses import dataclass
 
-import keras
-
 from keras_dawn.clock import TrainingClock
 from keras_dawn.dawnbench.prices import check_price
+
+import keras
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import pickle
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 from keras_dawn.data.image_set import ImageSet
+
+import numpy as np
 
 FOLDER = "cifar-10-batches-py"
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -80,7 +80,6 @@ def load_cifar10(data_dir=None, download=True):
 def known_folders():
     """Where Keras, torchvision's users and our own download put the official batches."""
     keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-    tfds_home = Path(os.environ.get("TFDS_DATA_DIR", Path.home() / "tensorflow_datasets"))
     torch_home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
     return [
         keras_home / "datasets" / f"{FOLDER}-target" / FOLDER,
@@ -88,8 +87,13 @@ def known_folders():
         Path("data") / FOLDER,
         Path.home() / "data" / FOLDER,
         torch_home / "datasets" / FOLDER,
-        tfds_home / "downloads" / "cifar10_batches" / FOLDER,
+        tfds_home() / "downloads" / "cifar10_batches" / FOLDER,
     ]
+
+
+def tfds_home():
+    """The folder of tensorflow-datasets."""
+    return Path(os.environ.get("TFDS_DATA_DIR", Path.home() / "tensorflow_datasets"))
 
 
 def find_batches(data_dir):

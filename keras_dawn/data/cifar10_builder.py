@@ -4,12 +4,12 @@ import tarfile
 import urllib.request
 from pathlib import Path
 
+from keras_dawn.data import cifar10
+from keras_dawn.data.image_set import ImageSet
+
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-
-from keras_dawn.data import cifar10
-from keras_dawn.data.image_set import ImageSet
 
 
 class Cifar10Batches(tfds.core.GeneratorBasedBuilder):
@@ -93,15 +93,21 @@ def _check_reachable(url, timeout_seconds=15):
 
 def download_and_read(**kwargs):
     """Prepares the array_record files and returns the `ImageSet` they hold."""
-    builder = Cifar10Batches(file_format="array_record", **kwargs)
+    builder = _builder(**kwargs)
     builder.download_and_prepare()
     return _read(builder)
 
 
 def read_prepared(**kwargs):
     """The `ImageSet` of files prepared earlier, or `None` if there are none."""
-    builder = Cifar10Batches(file_format="array_record", **kwargs)
+    builder = _builder(**kwargs)
     return _read(builder) if builder.is_prepared() else None
+
+
+def _builder(**kwargs):
+    return Cifar10Batches(
+        **{"file_format": "array_record", "data_dir": cifar10.tfds_home(), **kwargs}
+    )
 
 
 def _read(builder):

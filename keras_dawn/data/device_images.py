@@ -2,12 +2,12 @@
 
 import math
 
+from keras_dawn.data.augment import to_unit_range
+from keras_dawn.data.per_image_random import PerImageRandom
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
-
-from keras_dawn.data.augment import to_unit_range
-from keras_dawn.data.per_image_random import PerImageRandom
 
 
 class DeviceImages(DataLoader):

@@ -3,9 +3,9 @@
 import importlib.util
 from pathlib import Path
 
-import numpy as np
-
 from keras_dawn.data.image_set import ImageSet
+
+import numpy as np
 
 
 def load_digits():

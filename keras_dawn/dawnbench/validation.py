@@ -1,6 +1,7 @@
 """Checks an entry as DAWNBench's own test did, and more strictly."""
 
 import csv
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ def validate_entry(path, benchmark=CIFAR10):
 
     missing = [str(p) for p in (json_path, tsv_path) if not p.is_file()]
     verb = "does not exist" if len(missing) == 1 else "do not exist"
-    check("pair", not missing, " and ".join(missing) + f" {verb}" if missing else "both files exist")
+    check(
+        "pair", not missing, " and ".join(missing) + f" {verb}" if missing else "both files exist"
+    )
     parts = json_path.stem.split("_")
     check(
         "name",
@@ -124,7 +127,7 @@ def _check_tsv(path, benchmark, check):
 def _check_table(table, check):
     for name in ("hours", "epoch"):
         values = table[name]
-        increasing = all(a < b for a, b in zip(values, values[1:], strict=False))
+        increasing = all(a < b for a, b in itertools.pairwise(values))
         check(
             name,
             increasing and values[0] >= 0 and math.isfinite(values[-1]),

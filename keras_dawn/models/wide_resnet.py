@@ -124,9 +124,7 @@ def _convolution(filters, kernel_size, strides=1, *, name):
         strides=strides,
         padding="same" if strides == 1 else "valid",
         use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(
-            2.0, "fan_out", "untruncated_normal"
-        ),
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=name,
     )
 

@@ -1,0 +1,88 @@
+import hashlib
+import os
+import pickle
+
+import keras_dawn  # noqa: F401  (chooses the backend before the tests import Keras)
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+
+def pytest_configure(config):
+    # Two workers on two cores: more threads would only wait for each other.
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras_state():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture
+def float64():
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+
+
+@pytest.fixture
+def tiny_cifar10(tmp_path, monkeypatch):
+    """A folder like the official one with 20 images a file, and the md5s to match."""
+    from keras_dawn.data import cifar10
+
+    folder = tmp_path / "data" / cifar10.FOLDER
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name in cifar10.BATCH_MD5:
+        content = pickle.dumps(
+            {
+                "data": random.integers(0, 256, (20, 3072), dtype=np.uint8),
+                "labels": [int(label) for label in random.integers(0, 10, 20)],
+            }
+        )
+        (folder / name).write_bytes(content)
+        monkeypatch.setitem(cifar10.BATCH_MD5, name, hashlib.md5(content).hexdigest())
+    return folder
+
+
+@pytest.fixture
+def empty_home(tmp_path, monkeypatch):
+    """A home and working folder without any data set in them."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("HOME", "KERAS_HOME", "TORCH_HOME", "TFDS_DATA_DIR"):
+        monkeypatch.setenv(name, str(home))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture
+def dense_model():
+    """Builds and compiles a small classifier of vectors of 4 numbers in 3 classes."""
+
+    def build(optimizer, **compile_arguments):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        model.compile(
+            optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            **compile_arguments,
+        )
+        return model
+
+    return build
+
+
+@pytest.fixture
+def points():
+    """40 vectors of 4 numbers and their classes."""
+    random = np.random.default_rng(0)
+    return random.normal(size=(40, 4)).astype("float32"), random.integers(0, 3, 40)

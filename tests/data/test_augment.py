@@ -1,0 +1,187 @@
+import math
+
+from keras_dawn.data import augment
+from keras_dawn.data.per_image_random import PerImageRandom
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.v2.functional as V
+
+
+def draws(count, seed=0, epoch=0):
+    return PerImageRandom(seed, epoch, torch.arange(count))
+
+
+def photos(count=6, size=9, dtype=torch.uint8):
+    images = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    )
+    return images if dtype == torch.uint8 else images.to(dtype) / 255
+
+
+class Fixed:
+    """Stands in for `PerImageRandom` with given draws."""
+
+    epoch = 0
+
+    def __init__(self, *values):
+        self.values = [torch.tensor(value) for value in values]
+
+    def uniform(self, low=0.0, high=1.0):
+        return self.values.pop(0)
+
+    integers = uniform
+
+    def coin(self):
+        return self.values.pop(0)
+
+
+class TestPerImageRandom:
+    def test_draws_depend_on_nothing_but_seed_epoch_and_image(self):
+        whole = PerImageRandom(3, 5, torch.arange(100))
+        some = PerImageRandom(3, 5, torch.tensor([42, 7]))
+        for draw in ("uniform", "uniform", "coin"):
+            ours, theirs = getattr(some, draw)(), getattr(whole, draw)()
+            torch.testing.assert_close(ours, theirs[[42, 7]], rtol=0, atol=0)
+
+    @pytest.mark.parametrize("change", [{"seed": 1}, {"epoch": 1}])
+    def test_another_seed_or_epoch_gives_other_draws(self, change):
+        first = draws(1000).uniform()
+        other = draws(1000, **change).uniform()
+        assert abs(np.corrcoef(first, other)[0, 1]) < 0.1
+
+    def test_draws_are_uniform_and_independent(self):
+        random = draws(200_000)
+        first, second = random.uniform(2.0, 4.0), random.uniform()
+        assert first.min() >= 2 and first.max() < 4
+        counts = torch.histc((first - 2) / 2, bins=100, min=0, max=1)
+        chi_square = ((counts - 2000) ** 2 / 2000).sum()
+        assert 99 - 5 * math.sqrt(198) < chi_square < 99 + 5 * math.sqrt(198)
+        assert abs(np.corrcoef(first, second)[0, 1]) < 0.01
+        assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 0.01
+
+    def test_integers_and_coins_are_even(self):
+        random = draws(90_000)
+        counts = torch.bincount(random.integers(-4, 5) + 4)
+        assert len(counts) == 9 and (counts - 10_000).abs().max() < 500
+        assert abs(random.coin().float().mean() - 0.5) < 0.01
+
+    def test_seeds_beyond_64_bits_and_below_zero_work(self):
+        for seed in (-1, 2**70):
+            assert torch.isfinite(draws(5, seed=seed).uniform()).all()
+
+
+@pytest.mark.parametrize("padding", [0, 2, 8])
+def test_crop_equals_numpy_reflect_padding(padding):
+    images = photos()
+    rows = torch.randint(-padding, padding + 1, (6,))
+    columns = torch.randint(-padding, padding + 1, (6,))
+    cropped = augment.PadCrop(padding)(images, Fixed(rows.tolist(), columns.tolist()))
+    for index in range(6):
+        padded = np.pad(images[index].numpy(), [(padding, padding)] * 2 + [(0, 0)], mode="reflect")
+        top, left = rows[index] + padding, columns[index] + padding
+        np.testing.assert_array_equal(cropped[index], padded[top : top + 9, left : left + 9])
+
+
+def test_crop_offsets_cover_the_padding_evenly():
+    images = torch.arange(9, dtype=torch.uint8).view(1, 9, 1, 1).expand(5000, 9, 9, 1)
+    first_rows = augment.PadCrop(4)(images, draws(5000))[:, 4, 0, 0]
+    assert sorted(first_rows.unique().tolist()) == list(range(9))
+
+
+def test_flip_mirrors_about_half_of_the_images():
+    images = photos(1000, 4)
+    flipped = augment.RandomFlip()(images, draws(1000))
+    mirrored = (flipped == images.flip(2)).flatten(1).all(1)
+    kept = (flipped == images).flatten(1).all(1)
+    assert (mirrored | kept).all()
+    assert 430 < mirrored.sum() < 570
+
+
+def test_alternating_flip_shows_both_sides_in_two_epochs():
+    images = photos(1000, 4)
+    flip = augment.AlternatingFlip()
+    even, odd, again = (flip(images, draws(1000, epoch=epoch)) for epoch in (0, 1, 2))
+    torch.testing.assert_close(even, odd.flip(2))
+    torch.testing.assert_close(even, again)
+    assert 430 < (even == images).flatten(1).all(1).sum() < 570
+
+
+def test_cutout_blanks_a_square_cut_at_the_border():
+    images = torch.full((2, 9, 9, 3), 7, dtype=torch.uint8)
+    cut = augment.Cutout(4)(images, Fixed([5, 0], [5, 8]))
+    expected = images.clone()
+    expected[0, 3:7, 3:7] = 0
+    expected[1, 0:2, 6:9] = 0
+    torch.testing.assert_close(cut, expected)
+
+
+@pytest.mark.parametrize(
+    ("which", "reference"),
+    [(0, V.adjust_brightness), (1, V.adjust_contrast), (2, V.adjust_saturation)],
+)
+@pytest.mark.parametrize("factor", [0.6, 1.0, 1.4])
+def test_each_jitter_equals_torchvision(which, reference, factor):
+    images = photos(dtype=torch.float32)
+    order = [[0.0 if k == which else 1.0] for k in range(3)]  # this one first
+    factors = [[factor] if k == which else [1.0] for k in range(3)]
+    jitter = augment.ColorJitter(0.5, 0.5, 0.5)
+    for index in range(len(images)):
+        ours = jitter(images[index : index + 1], Fixed(*factors, *order))
+        theirs = reference(images[index].permute(2, 0, 1), factor).permute(1, 2, 0)
+        torch.testing.assert_close(ours[0], theirs, rtol=1e-4, atol=2e-4)
+
+
+def test_jitter_applies_in_each_images_own_order():
+    images = photos(2, dtype=torch.float32)
+    factors = [[1.4, 1.4], [0.6, 0.6], [1.3, 1.3]]
+    ours = augment.ColorJitter(0.5, 0.5, 0.5)(
+        images, Fixed(*factors, [0.1, 0.9], [0.2, 0.5], [0.3, 0.1])
+    )
+    by_name = {"b": V.adjust_brightness, "c": V.adjust_contrast, "s": V.adjust_saturation}
+    values = {"b": 1.4, "c": 0.6, "s": 1.3}
+    for index, order in enumerate(["bcs", "scb"]):
+        image = images[index].permute(2, 0, 1)
+        for name in order:
+            image = by_name[name](image, values[name])
+        torch.testing.assert_close(ours[index], image.permute(1, 2, 0), rtol=1e-4, atol=5e-4)
+
+
+@pytest.mark.parametrize("degrees", [-20.0, 0.0, 2.0, 90.0])
+@pytest.mark.parametrize("shape", [(21, 21), (16, 24)])
+def test_rotation_equals_torchvision_inside_the_image(degrees, shape):
+    height, width = shape
+    rows = torch.linspace(0, 1, height)[:, None]
+    columns = torch.linspace(0, 1, width)[None]
+    image = torch.stack([rows + 0 * columns, columns + 0 * rows, rows * columns], dim=-1)
+    ours = augment.rotate(image[None], torch.tensor([degrees]))[0]
+    theirs = V.rotate(
+        image.permute(2, 0, 1), degrees, interpolation=V.InterpolationMode.BILINEAR
+    ).permute(1, 2, 0)
+    inside = V.rotate(
+        torch.ones(1, height, width), degrees, interpolation=V.InterpolationMode.BILINEAR
+    )[0]
+    inside = (inside > 0.999)[..., None].expand_as(theirs)
+    assert inside.float().mean() > 0.4
+    torch.testing.assert_close(ours[inside], theirs[inside], rtol=1e-4, atol=1e-4)
+
+
+def test_rotation_leaves_no_corner_empty():
+    images = torch.ones(3, 12, 12, 3)
+    torch.testing.assert_close(augment.rotate(images, torch.tensor([45.0, -10.0, 2.0])), images)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: augment.PadCrop(-1),
+        lambda: augment.PadCrop(9)(photos(), draws(6)),
+        lambda: augment.Cutout(0),
+        lambda: augment.ColorJitter(-0.1),
+        lambda: augment.RandomRotation(-1),
+    ],
+)
+def test_bad_settings_are_refused(make):
+    with pytest.raises(ValueError, match="got"):
+        make()

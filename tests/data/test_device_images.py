@@ -1,0 +1,145 @@
+import warnings
+
+from keras_dawn.data import DeviceImages, PadCrop, RandomFlip
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+
+def photos(count=22):
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8), np.arange(count)
+
+
+def labels_of(epoch):
+    return torch.cat([labels for _, labels in epoch]).tolist()
+
+
+class Recorder(keras.layers.Layer):
+    """A layer that notes what reaches it, and counts nothing else."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def call(self, x, training=False):
+        if training:
+            self.seen.append(x.detach().clone())
+        return x
+
+
+def test_batches_are_normalised_float32_on_the_device():
+    images, labels = photos()
+    data = DeviceImages(images, labels, 10, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    batches = list(data)
+    assert [len(y) for _, y in batches] == [10, 10, 2] and len(data) == 3
+    assert batches[0][0].dtype == torch.float32 and batches[0][1].dtype == torch.int64
+    expected = (images[:10] / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7]
+    np.testing.assert_allclose(batches[0][0].numpy(), expected, atol=1e-5)
+
+
+def test_drop_last_leaves_out_what_does_not_fill_a_batch():
+    data = DeviceImages(*photos(), 10, drop_last=True)
+    assert len(data) == 2 and len(list(data)) == 2
+
+
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_own():
+    data = DeviceImages(*photos(), 5, shuffle=True, seed=1)
+    first, second = labels_of(data), labels_of(data)
+    assert sorted(first) == sorted(second) == list(range(22))
+    assert first != second and first != list(range(22))
+
+
+def test_order_and_augmentation_are_functions_of_seed_and_epoch():
+    def make(batch_size, seed=1):
+        return DeviceImages(
+            *photos(), batch_size, augment=[PadCrop(2), RandomFlip()], shuffle=True, seed=seed
+        )
+
+    one, other = make(4), make(9)
+    list(one), list(one)
+    other.set_epoch(2)
+    ours = torch.cat([x for x, _ in one])
+    theirs = torch.cat([x for x, _ in other])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)  # whatever the batch size
+    assert labels_of(make(4, seed=2)) != labels_of(make(4))
+    assert not torch.equal(torch.cat([x for x, _ in make(4, seed=2)]), ours)
+
+
+def test_an_unfinished_pass_does_not_count_as_an_epoch():
+    data = DeviceImages(*photos(), 5, shuffle=True)
+    iter(data)
+    next(iter(data))
+    assert data.epoch == 0
+    list(data)
+    assert data.epoch == 1
+
+
+def test_fit_sees_each_epoch_once_and_in_order():
+    x, y = photos(20)
+    data = DeviceImages(x, y, 8, augment=[RandomFlip()], shuffle=True, seed=3)
+    recorder = Recorder()
+    model = keras.Sequential([keras.Input((8, 8, 3)), recorder, keras.layers.Flatten(),
+                              keras.layers.Dense(20)])  # fmt: skip
+    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(data, validation_data=data, epochs=1, shuffle=False, verbose=0)
+    assert "val_loss" in history.history
+    data.set_epoch(0)
+    recorder.seen.clear()
+    model.fit(data, epochs=3, shuffle=False, verbose=0)
+    seen = torch.cat(recorder.seen)
+    again = DeviceImages(x, y, 8, augment=[RandomFlip()], shuffle=True, seed=3)
+    expected = torch.cat([images for _ in range(3) for images, _ in again])
+    torch.testing.assert_close(seen, expected, rtol=0, atol=0)
+
+
+def test_evaluate_and_predict_take_it():
+    x, y = photos(20)
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(),
+                              keras.layers.Dense(20)])  # fmt: skip
+    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    data = DeviceImages(x, y, 8)
+    loss = model.evaluate(data, verbose=0)
+    floats = (x / 255).astype("float32")
+    assert loss == pytest.approx(model.evaluate(floats, y, batch_size=8, verbose=0), rel=1e-5)
+    np.testing.assert_allclose(
+        model.predict(data, verbose=0), model.predict(floats, verbose=0), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_nothing_passes_through_numpy(monkeypatch):
+    data = DeviceImages(*photos(), 5, augment=[PadCrop(1)])
+    order = data.order(0)
+    with warnings.catch_warnings():
+        monkeypatch.setattr(torch.Tensor, "numpy", None)
+        monkeypatch.setattr(torch.Tensor, "__array__", None)
+        images, _ = data.batch(order[:5], 0)
+    assert images.shape == (5, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": np.zeros((4, 8, 8, 3), "float32")}, "uint8"),
+        ({"images": np.zeros((4, 8, 8), "uint8")}, "uint8 of shape"),
+        ({"labels": np.zeros(3, int)}, "one for each image"),
+        ({"labels": np.zeros(4, "float32")}, "integers"),
+        ({"labels": np.zeros((4, 1), int)}, "integers of shape"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 2.0}, "batch_size"),
+        ({"batch_size": 5, "drop_last": True}, "No batch"),
+        ({"images": np.zeros((0, 8, 8, 3), "uint8"), "labels": np.zeros(0, int)}, "No batch"),
+        ({"mean": (0.1, 0.2)}, "mean"),
+        ({"std": (0.0,)}, "std"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    arguments = {
+        "images": np.zeros((4, 8, 8, 3), "uint8"),
+        "labels": np.zeros(4, int),
+        "batch_size": 2,
+    }
+    with pytest.raises(ValueError, match=message):
+        DeviceImages(**{**arguments, **change})

@@ -1,0 +1,41 @@
+import subprocess
+import sys
+
+import pytest
+
+
+def run(code, **environment):
+    import os
+
+    env = {**os.environ, **environment}
+    if not environment.get("KERAS_BACKEND"):
+        env.pop("KERAS_BACKEND", None)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120
+    )
+
+
+def test_importing_first_picks_torch():
+    result = run("import keras_dawn, keras; print(keras.config.backend())")
+    assert result.stdout.strip() == "torch", result.stderr
+
+
+def test_another_backend_in_the_environment_is_overruled_with_a_warning():
+    result = run("import keras_dawn, keras; print(keras.config.backend())", KERAS_BACKEND="jax")
+    assert result.stdout.strip() == "torch"
+    assert "KERAS_BACKEND=jax is set" in result.stderr
+
+
+def test_keras_already_loaded_with_torch_is_fine():
+    result = run("import keras; import keras_dawn; print('fine')", KERAS_BACKEND="torch")
+    assert result.stdout.strip() == "fine", result.stderr
+
+
+def test_keras_already_loaded_with_another_backend_says_what_to_change(monkeypatch):
+    from keras_dawn._backend import select_torch_backend
+
+    import keras
+
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(ImportError, match="Put `import keras_dawn` before `import keras`"):
+        select_torch_backend()

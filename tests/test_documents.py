@@ -1,0 +1,61 @@
+"""Examples in docstrings and in the README run, and the README's map is true."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import keras_dawn
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(keras_dawn.__path__, "keras_dawn.")
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name):
+    module = importlib.import_module(name)
+    names = {"keras_dawn": keras_dawn, "np": np, "torch": torch, **vars(module)}
+    failures, _ = doctest.testmod(module, globs=names, optionflags=doctest.ELLIPSIS)
+    assert failures == 0
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        item
+        for module in (keras_dawn, keras_dawn.models, keras_dawn.data, keras_dawn.dawnbench)
+        for name in module.__all__
+        if callable(item := getattr(module, name))
+    ],
+)
+def test_public_names_say_what_they_do(item):
+    assert item.__doc__ and len(item.__doc__) > 30
+
+
+def test_readme_python_runs():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_readme_map_names_every_file():
+    described = set(re.findall(r"^\s*([\w/.]+?\.py)\s", README, re.MULTILINE))
+    files = {path.relative_to(ROOT / "keras_dawn") for path in ROOT.glob("keras_dawn/**/*.py")}
+    missing = {str(f) for f in files if f.name != "__init__.py"} - described
+    assert not missing
+
+
+def test_readme_commands_are_the_ones_ci_runs():
+    commands = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    assert "recipes/cifar10_wrn.py" in commands[0] and "pytest" in commands[1]
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "README.md" in ci
