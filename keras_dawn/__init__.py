@@ -14,11 +14,13 @@ from keras_dawn import data, dawnbench, models, precision, schedules
 from keras_dawn._version import __version__
 from keras_dawn.callbacks import OneCycle, OneCycleSchedule, ParameterSchedule, TimeToAccuracy
 from keras_dawn.clock import TrainingClock
+from keras_dawn.native import LoweringError, accelerate, explain, restore, rule, to_torch
 from keras_dawn.one_cycle_curves import OneCycleShape
 from keras_dawn.optimizers import SGD
 
 __all__ = [
     "SGD",
+    "LoweringError",
     "OneCycle",
     "OneCycleSchedule",
     "OneCycleShape",
@@ -26,9 +28,14 @@ __all__ = [
     "TimeToAccuracy",
     "TrainingClock",
     "__version__",
+    "accelerate",
     "data",
     "dawnbench",
+    "explain",
     "models",
     "precision",
+    "restore",
+    "rule",
     "schedules",
+    "to_torch",
 ]

@@ -80,24 +80,48 @@ def plot_time_to_accuracy(runs, target, board=(), path=None):
             ms=4,
             label=label,
         )
-    for entry in board:
-        axis.plot(entry.seconds, target, marker="v", ms=7, color=GREY, mec="white", ls="none")
+    for seconds, label in _board_labels(board):
+        axis.plot(seconds, target, marker="v", ms=7, color=GREY, mec="white", ls="none")
         axis.annotate(
-            f"{entry.author}, {entry.hardware}, {entry.date.year}",
-            (entry.seconds, target),
-            xytext=(0, 8),
+            label,
+            (seconds, target),
+            xytext=(0, -9),
             textcoords="offset points",
-            rotation=60,
+            rotation=90,
+            ha="center",
+            va="top",
             fontsize=7,
             color=GREY,
         )
     axis.set_xscale("log")
+    for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        ticks(_seconds_on_log_axis)
     axis.set_xlabel("training time in seconds (DAWNBench's clock)")
     axis.set_ylabel("validation accuracy in %")
-    best = max((r.accuracy for records in runs.values() for r in records), default=target)
-    axis.set_ylim(top=max(best, target) + (12 if board else 2))
+    accuracies = [record.accuracy for records in runs.values() for record in records]
+    low, high = min([*accuracies, target]), max([*accuracies, target])
+    axis.set_ylim(min(low - 2, 40) if board else low - 2, min(high + 4, 101))
     axis.legend(frameon=False, loc="lower right")
     return _save(figure, path)
+
+
+def _board_labels(board):
+    """Entries as `(seconds, label)`, those too close to tell apart under one label."""
+    groups = []
+    for entry in sorted(board, key=lambda entry: entry.seconds):
+        if groups and entry.seconds < 1.12 * groups[-1][-1].seconds:
+            groups[-1].append(entry)
+        else:
+            groups.append([entry])
+    for group in groups:
+        hardware = f", {group[0].hardware}" if len(group) == 1 else ""
+        names = " / ".join(entry.author for entry in group)
+        yield group[0].seconds, f"{names}{hardware}, {group[0].date.year}"
+
+
+def _seconds_on_log_axis(seconds, position):
+    """Ticks at 1, 2 and 5 times a power of ten, as plain numbers."""
+    return f"{seconds:g}" if f"{seconds:.0e}"[0] in "125" else ""
 
 
 def _figure(panels, title, width=7):

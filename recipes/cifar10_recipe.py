@@ -154,6 +154,7 @@ def train(preset, images, build_model, seed, folder, clock, prices):
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
+    keras_dawn.accelerate(model)  # the same fit, as straight PyTorch
     timer = TimeToAccuracy(
         FLAGS.target,
         stop_at_target=FLAGS.stop_at_target,

@@ -41,9 +41,9 @@ PRESETS = {
     # A narrower and shallower net for two CPU cores.
     "cpu": Preset(
         model="wrn-16-2",
-        epochs=8,
+        epochs=10,
         batch_size=128,
-        max_lr=0.6,
+        max_lr=0.2,
         div_factor=20,
         tail_percent=20,
         weight_decay=5e-4,

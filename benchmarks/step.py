@@ -1,0 +1,235 @@
+"""Time of a training step and of an evaluation step: ours against its peers.
+
+    python benchmarks/step.py                        # everything, about 20 minutes on 2 cores
+    python benchmarks/step.py --only=resnet18 --rounds=5
+
+All contestants live in one process and take turns. In each round every one runs the same
+number of steps on the same batch; its time is divided by that of the best hand-written
+loop (channels_last memory format, fused SGD) in the same round; the table shows the median
+over the rounds. Ours and plain Keras run a whole `fit`, callbacks and logs included, with a
+one-cycle schedule; the hand-written loops keep loss and accuracy on the device.
+"""
+
+import contextlib
+import json
+import statistics
+import time
+from pathlib import Path
+
+import keras_dawn
+from keras_dawn.records import environment
+
+import keras
+import networks
+import torch
+import torch.nn.functional as F
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader, TensorDataset
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("only", None, "run the cases whose name contains this")
+flags.DEFINE_integer("rounds", 7, "rounds of each case", lower_bound=1)
+flags.DEFINE_bool("fastai", True, "include fastai where it is installed")
+flags.DEFINE_bool("compiled", False, "include ours under torch.compile")
+flags.DEFINE_string("json", None, "file to write the ratios to")
+
+BASE = "hand, channels_last, fused"
+
+
+class Repeated(DataLoader):
+    """The same batch `steps` times, as data for `fit`."""
+
+    def __init__(self, batch, steps):
+        super().__init__(TensorDataset(*batch), batch_size=len(batch[0]))
+        self.batch, self.steps = batch, steps
+
+    def __len__(self):
+        return self.steps
+
+    def __iter__(self):
+        return iter([self.batch] * self.steps)
+
+
+class Keras:
+    """A Keras model under `fit` and `evaluate`, accelerated or plain."""
+
+    def __init__(self, build, policy, accelerated, compile=False):
+        keras.config.set_dtype_policy(policy)
+        self.model = build()
+        keras.config.set_dtype_policy("float32")
+        self.model.compile(
+            keras_dawn.SGD(0.01, momentum=0.9),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        if accelerated:
+            keras_dawn.accelerate(self.model, log_every=50, compile=compile)
+
+    def train(self, batch, steps):
+        self.model.fit(
+            Repeated(batch, steps), shuffle=False, verbose=0, callbacks=[keras_dawn.OneCycle(0.01)]
+        )
+
+    def evaluate(self, batch, steps):
+        self.model.evaluate(Repeated(batch, steps), verbose=0)
+
+
+class Hand:
+    """A hand-written PyTorch loop."""
+
+    def __init__(self, network, policy, channels_last, fused):
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=layout)
+        self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=fused)
+        self.layout, self.half = layout, policy == "mixed_bfloat16"
+        self.loss, self.hits = torch.zeros(()), torch.zeros(())
+
+    def _forward(self, x):
+        x = x.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            return self.network(x).float()
+
+    def _count(self, loss, outputs, y):
+        with torch.no_grad():
+            self.loss += loss.detach() * len(y)
+            self.hits += (outputs.argmax(1) == y).sum()
+
+    def train(self, batch, steps):
+        self.network.train()
+        x, y = batch
+        for step in range(steps):
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.01 * (1 - step / steps)
+            outputs = self._forward(x)
+            loss = F.cross_entropy(outputs, y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self._count(loss, outputs, y)
+
+    @torch.no_grad()
+    def evaluate(self, batch, steps):
+        self.network.eval()
+        x, y = batch
+        for _ in range(steps):
+            outputs = self._forward(x)
+            self._count(F.cross_entropy(outputs, y), outputs, y)
+
+
+class Fastai:
+    """fastai's Learner with its one-cycle schedule."""
+
+    def __init__(self, network):
+        from fastai.vision.all import DataLoaders, Learner, accuracy
+
+        self._loaders = DataLoaders
+        self.learner = Learner(
+            DataLoaders([], []), network, loss_func=F.cross_entropy, metrics=accuracy, cbs=[]
+        )
+
+    def train(self, batch, steps):
+        x, y = batch
+        repeated = Repeated((x.permute(0, 3, 1, 2).contiguous(), y), steps)
+        self.learner.dls = self._loaders(repeated, Repeated(repeated.batch, 0), device="cpu")
+        with self.learner.no_bar(), self.learner.no_logging():
+            self.learner.fit_one_cycle(1, 0.01)
+
+
+def cases():
+    """`(name, build in Keras, shape or None, batch, image size, policy, threads, steps)`."""
+    cores = torch.get_num_threads()
+    nets = {
+        "resnet18": (networks.resnet18, 1, 16),
+        "resnet34": (networks.resnet34, 1, 16),
+        "wrn16": (lambda width: networks.wrn(16, width), 1, 4),
+    }
+    for name, (make, narrow, wide) in nets.items():
+        small, large = make(narrow), make(wide)
+        yield f"{name}, host-bound", small, 2, 32, "float32", 1, 40
+        yield f"{name}, kernel-bound", large, 128, 32, "float32", cores, 3
+        yield f"{name}, kernel-bound, bf16", large, 128, 32, "mixed_bfloat16", cores, 3
+    for name in ("ResNet50", "MobileNetV2", "EfficientNetB0"):
+        yield f"{name}, 64 px", name, 32, 64, "float32", cores, 3
+
+
+def contestants(net, policy, size):
+    """The contestants of a case, by name."""
+
+    def build():
+        if isinstance(net, str):
+            return getattr(keras.applications, net)(
+                weights=None, input_shape=(size, size, 3), classifier_activation=None, classes=10
+            )
+        return networks.in_keras(net)
+
+    found = {
+        "keras_dawn": Keras(build, policy, True),
+        "plain Keras": Keras(build, policy, False),
+    }
+    if FLAGS.compiled:
+        found["keras_dawn, compiled"] = Keras(build, policy, True, compile=True)
+    if not isinstance(net, str):
+        found[BASE] = Hand(networks.in_torch(net), policy, True, True)
+        found["hand, NCHW"] = Hand(networks.in_torch(net), policy, False, False)
+        if FLAGS.fastai and policy == "float32":
+            with contextlib.suppress(ImportError):
+                found["fastai"] = Fastai(networks.in_torch(net))
+    return found
+
+
+def compare(found, batch, steps, phase):
+    """Median over the rounds of each contestant's time over the base's."""
+    found = {name: one for name, one in found.items() if hasattr(one, phase)}
+    base = BASE if BASE in found else "plain Keras"
+    for one in found.values():
+        getattr(one, phase)(batch, 2)
+    ratios = {name: [] for name in found}
+    seconds = []
+    for _ in range(FLAGS.rounds):
+        times = {}
+        for name, one in found.items():
+            start = time.perf_counter()
+            getattr(one, phase)(batch, steps)
+            times[name] = time.perf_counter() - start
+        seconds.append(times["keras_dawn"] / steps)
+        for name in found:
+            ratios[name].append(times[name] / times[base])
+    return {
+        "base": base,
+        "ratios": {name: statistics.median(values) for name, values in ratios.items()},
+        "spread": {name: [min(values), max(values)] for name, values in ratios.items()},
+        "keras_dawn_seconds_per_step": statistics.median(seconds),
+    }
+
+
+def main(argv):
+    results = {}
+    columns = ["keras_dawn", "plain Keras", "hand, NCHW", "fastai", "keras_dawn, compiled"]
+    table = Table(title="time of a step over the base's, median of the rounds")
+    for column in ("case", "base = 1.00", *columns):
+        table.add_column(column)
+    threads = torch.get_num_threads()
+    for name, net, batch_size, size, policy, case_threads, steps in cases():
+        if FLAGS.only and FLAGS.only not in name:
+            continue
+        torch.set_num_threads(case_threads)
+        batch = torch.randn(batch_size, size, size, 3), torch.randint(0, 10, (batch_size,))
+        found = contestants(net, policy, size)
+        for phase in ("train", "evaluate"):
+            result = compare(found, batch, steps, phase)
+            results[f"{name}, {phase}"] = result
+            ratios = result["ratios"]
+            row = [f"{ratios[c]:.2f}" if c in ratios else "" for c in columns]
+            table.add_row(f"{name}, {phase}", result["base"], *row)
+            print(f"{name}, {phase}", {k: round(v, 3) for k, v in ratios.items()}, flush=True)
+        torch.set_num_threads(threads)
+    Console(width=160).print(table)
+    if FLAGS.json:
+        document = {**environment(), "rounds": FLAGS.rounds, "results": results}
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,9 @@
+"""The native engine: a Keras model's step as straight PyTorch."""
+
+from keras_dawn.native.accelerate import accelerate, restore
+from keras_dawn.native.explain import explain
+from keras_dawn.native.graph import LoweringError
+from keras_dawn.native.lowering import to_torch
+from keras_dawn.native.rules import rule
+
+__all__ = ["LoweringError", "accelerate", "explain", "restore", "rule", "to_torch"]

@@ -1,0 +1,229 @@
+"""Puts the native steps under a model's own `fit`, `evaluate` and `predict`."""
+
+import contextlib
+
+from keras_dawn.native import keras_internals
+from keras_dawn.native.graph import LoweringError
+from keras_dawn.native.step import NativeSteps
+
+import keras
+
+_OVERRIDDEN = (
+    "make_train_function",
+    "make_test_function",
+    "make_predict_function",
+    "reset_metrics",
+    "train_on_batch",
+    "test_on_batch",
+)
+_ENGINE = "_keras_dawn_engine"
+
+
+def accelerate(model, *, log_every=10, compile=False):
+    """Makes a model's `fit`, `evaluate` and `predict` run as straight PyTorch.
+
+    The model stays the Keras model it is: `summary()`, saving and loading, callbacks,
+    `optimizer.learning_rate`, `History`, `trainable` all work as before, during and
+    after. What cannot be reproduced stays on the plain Keras path, and `explain` says
+    why. `restore` undoes it. Nothing outside this one model is changed.
+
+    Within an epoch the logs that callbacks see are refreshed every few steps, so that no
+    step waits for the device; an epoch's logs are exact.
+
+    Args:
+        model: `keras.Model`, compiled or not; the work begins with the first `fit`,
+            `evaluate` or `predict`.
+        log_every: int from 1 up, in how many steps the logs within an epoch are refreshed.
+        compile: bool, whether to hand the lowered graphs to `torch.compile`.
+
+    Returns:
+        The model itself.
+
+    Raises:
+        ValueError: what is not a Keras model, or a bad `log_every`.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", "mse")
+        >>> model = keras_dawn.accelerate(model)
+        >>> history = model.fit(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
+        >>> model = keras_dawn.restore(model)
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model, got {type(model).__name__}.")
+    if not isinstance(log_every, int) or log_every < 1:
+        raise ValueError(f"`log_every` must be a whole number from 1 up, got {log_every!r}.")
+    restore(model)
+    engine = Engine(model, log_every, compile)
+    object.__setattr__(model, _ENGINE, engine)  # past Keras's tracking of attributes
+    for name in _OVERRIDDEN:
+        object.__setattr__(model, name, getattr(engine, name))
+    _forget_functions(model)
+    return model
+
+
+def restore(model):
+    """Takes a model back to plain Keras; its weights and optimizer state stay.
+
+    Returns:
+        The model itself.
+    """
+    if engine_of(model) is not None:
+        for name in (*_OVERRIDDEN, _ENGINE):
+            object.__delattr__(model, name)
+        _forget_functions(model)
+    return model
+
+
+def engine_of(model):
+    """The `Engine` of an accelerated model, or `None`."""
+    return vars(model).get(_ENGINE)
+
+
+def _forget_functions(model):
+    for name in ("train_function", "test_function", "predict_function"):
+        setattr(model, name, None)
+
+
+class Engine:
+    """What `accelerate` keeps for one model: its native steps, or why there are none."""
+
+    def __init__(self, model, log_every, compile):
+        self.model = model
+        self.log_every = log_every
+        self.compile = compile
+        self.steps = None
+        self.refusal = None
+        self._refused_in_step = None  # found out by running a batch
+        self._signature = None
+        self._compiled = None  # kept alive: their ids are part of the signature
+
+    def make_train_function(self, force=False):
+        self._install("train_function", "make_train_function", force)
+
+    def make_test_function(self, force=False):
+        self._install("test_function", "make_test_function", force)
+
+    def make_predict_function(self, force=False):
+        self._install("predict_function", "make_predict_function", force)
+
+    def reset_metrics(self):
+        type(self.model).reset_metrics(self.model)
+        if self.steps is not None:
+            self.steps.reset_logs()
+
+    def train_on_batch(self, *args, **kwargs):
+        with self._exact_logs():
+            return type(self.model).train_on_batch(self.model, *args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        with self._exact_logs():
+            return type(self.model).test_on_batch(self.model, *args, **kwargs)
+
+    def prepare(self, purpose):
+        """Brings the steps up to date; returns them, or `None` for the plain path."""
+        model = self.model
+        self.refusal = refusal(model) or self._refused_in_step
+        if self.refusal is not None:
+            self.steps = None
+            return None
+        signature = _signature(model)
+        if self.steps is None or signature != self._signature or not _shared(self.steps):
+            self.steps = None
+        try:
+            if self.steps is None:
+                self.steps = NativeSteps(model, self.log_every, self.compile)
+                self._signature = signature
+                self._compiled = _compiled_parts(model)
+            if purpose == "train_function":
+                self.steps.prepare_training()
+            elif purpose == "test_function":
+                self.steps.prepare_losses()
+        except LoweringError as error:
+            self.steps, self.refusal = None, str(error)
+            return None
+        return self.steps
+
+    def _install(self, attribute, plain, force):
+        model = self.model
+        steps = self.prepare(attribute)
+        if steps is None:
+            if isinstance(getattr(model, attribute), _NativeFunction):
+                force = True
+            getattr(type(model), plain)(model, force=force)
+            return
+        step = getattr(steps, attribute.replace("function", "step"))
+
+        def fall_back(reason):
+            self._refused_in_step = reason
+            getattr(type(model), plain)(model, force=True)
+            return getattr(model, attribute)
+
+        setattr(model, attribute, _NativeFunction(step, fall_back))
+
+    @contextlib.contextmanager
+    def _exact_logs(self):
+        self.prepare("predict_function")
+        if self.steps is None:
+            yield
+            return
+        self.steps.exact_logs = True
+        try:
+            yield
+        finally:
+            self.steps.exact_logs = False
+
+
+class _NativeFunction:
+    """A native step as Keras calls it; the first batch may still show that it cannot be."""
+
+    def __init__(self, step, fall_back):
+        self._step = step
+        self._fall_back = fall_back
+
+    def __call__(self, batches):
+        try:
+            return self._step(batches)
+        except LoweringError as error:
+            return self._fall_back(str(error))(batches)
+
+
+def refusal(model):
+    """Why a model stays on the plain Keras path altogether, or `None`."""
+    for name in ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"):
+        if keras_internals.is_overridden(model, name):
+            return f"{type(model).__name__} brings its own {name}."
+    if getattr(model, "run_eagerly", False):
+        return "The model was compiled with run_eagerly=True."
+    if getattr(model, "jit_compile", False):
+        return "The model was compiled with jit_compile=True; use accelerate(compile=True)."
+    for variable in model.trainable_variables:
+        if variable.regularizer is not None:
+            return f"{variable.path} has a regularizer: use the optimizer's weight decay."
+    for layer in keras_internals.all_layers(model):
+        if getattr(layer, "activity_regularizer", None) is not None:
+            return f"{layer.name} has an activity regularizer."
+    return None
+
+
+def _signature(model):
+    """What a lowering depends on: another one is made when this changes."""
+    layers = [
+        (id(layer), layer.trainable, layer.compute_dtype)
+        for layer in keras_internals.all_layers(model)
+        if hasattr(layer, "compute_dtype")
+    ]
+    variables = [(id(variable), variable.trainable) for variable in model.variables]
+    return layers, variables, [id(part) for part in _compiled_parts(model)]
+
+
+def _compiled_parts(model):
+    """What `compile` made: optimizer, loss, loss weights, metrics."""
+    optimizer = getattr(model, "optimizer", None)
+    return [optimizer, *keras_internals.compiled_loss(model), *model.metrics]
+
+
+def _shared(steps):
+    """Whether the Keras variables still have the memory that the graphs work on."""
+    lowered = [steps.evaluating] + ([steps.training] if steps.training else [])
+    return all(leaf.is_shared() for low in lowered for leaf in low.leaves.values())

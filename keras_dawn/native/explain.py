@@ -1,0 +1,87 @@
+"""What runs native in a model, what falls back, and why."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from keras_dawn.native.accelerate import Engine, engine_of
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` found; `str()` of it is a table.
+
+    Args:
+        native: bool, whether `fit` runs native at all.
+        refusal: str or `None`, why it does not.
+        layers: `Counter` of layer classes said in torch.
+        fallbacks: list of `(layer name, class, reason)`: layers called as they are.
+        loss, metrics, optimizer: `"native"`, or how and why otherwise; `None` if not compiled.
+    """
+
+    native: bool
+    refusal: str | None
+    layers: Counter
+    fallbacks: list
+    loss: str | None = None
+    metrics: str | None = None
+    optimizer: str | None = None
+
+    def __str__(self):
+        if not self.native:
+            return f"plain Keras: {self.refusal}"
+        lines = [("part", "how")]
+        for kind, count in self.layers.most_common():
+            lines.append((f"{count} × {kind}", "native"))
+        for name, kind, reason in self.fallbacks:
+            lines.append((f"{name} ({kind})", f"the Keras layer itself: {reason}"))
+        for part in ("loss", "metrics", "optimizer"):
+            if getattr(self, part):
+                lines.append((part, getattr(self, part)))
+        width = max(len(first) for first, _ in lines)
+        return "\n".join(f"{first:<{width}}  {second}" for first, second in lines)
+
+
+def explain(model):
+    """Says what `accelerate` makes of a model; the model need not be accelerated.
+
+    Args:
+        model: built `keras.Model`. Loss, metrics and optimizer are covered once it is
+            compiled and has seen a batch.
+
+    Returns:
+        `Explanation`.
+
+    Example:
+        >>> model = keras_dawn.models.WideResNet(10, 1)
+        >>> print(keras_dawn.explain(model))
+        part                        how
+        10 × Conv2D                 native
+        7 × BatchNormalization      native
+        7 × ReLU                    native
+        3 × Add                     native
+        1 × GlobalAveragePooling2D  native
+        1 × Dense                   native
+    """
+    engine = engine_of(model) or Engine(model, 1, False)
+    trained = engine.steps is not None and engine.steps.training is not None
+    steps = engine.prepare("predict_function")
+    if steps is None:
+        return Explanation(False, engine.refusal, Counter(), [])
+    lowered = steps.training or steps.evaluating
+    padding = Counter(type(layer).__name__ for layer in lowered.native)
+    details = {}
+    if model.compiled and trained:
+        details["loss"] = _how(steps.loss_reason, "Keras's, on the native outputs")
+        details["metrics"] = _how(steps.metrics.reason, "Keras's")
+        details["optimizer"] = _how(steps.update.reason, "its own apply")
+    return Explanation(
+        True,
+        None,
+        padding,
+        [(layer.name, type(layer).__name__, reason) for layer, reason in lowered.fallbacks],
+        **details,
+    )
+
+
+def _how(reason, otherwise):
+    return "native" if reason is None else f"{otherwise}: {reason}"

@@ -1,0 +1,152 @@
+"""Convolutions and dense layers."""
+
+from keras_dawn.native.graph import AS_IS, CONVOLUTION, DENSE, DEPTHWISE, LoweringError, Value
+from keras_dawn.native.rules import rule
+from keras_dawn.native.rules.activations import activate
+
+import keras
+import torch
+from keras import layers
+
+
+def same_padding(size, kernel, stride, dilation=1):
+    """Zeros before and after one axis under Keras's "same", as `(before, after)`."""
+    reach = (kernel - 1) * dilation + 1
+    total = max(0, (-(-size // stride) - 1) * stride + reach - size)
+    return total // 2, total - total // 2
+
+
+def pad_same(images, kernel, stride, dilation=(1, 1), mode="constant"):
+    """Pads images `(batch, channels, height, width)` as Keras's "same" does."""
+    before_after = [
+        same_padding(images.shape[2 + axis], kernel[axis], stride[axis], dilation[axis])
+        for axis in (1, 0)
+    ]
+    flat = [length for pair in before_after for length in pair]
+    return torch.nn.functional.pad(images, flat, mode=mode) if any(flat) else images
+
+
+def resolve_padding(builder, value, layer_format, padding, sizes, geometry, mode="constant"):
+    """The image node and the padding that torch can apply itself.
+
+    Args:
+        value: the input `Value`; padding that waits there is used up if it fits.
+        layer_format: the layer's `data_format`.
+        padding: `"valid"` or `"same"`.
+        sizes: height and width, `None` where unknown.
+        geometry: `(kernel, stride, dilation)`, each a pair.
+        mode: what "same" pads with: `"constant"` or `"replicate"`.
+    """
+    if padding not in ("valid", "same"):
+        raise LoweringError(f"padding={padding!r}")
+    if padding == "valid":
+        if value.padding is not None and mode == "constant":
+            return builder.image(value, layer_format, keep_padding=True), value.padding
+        return builder.image(value, layer_format), (0, 0)
+    kernel, stride, dilation = geometry
+    node = builder.image(value, layer_format)
+    known = all(size is not None or step == 1 for size, step in zip(sizes, stride, strict=True))
+    if known:
+        pairs = [
+            same_padding(sizes[axis] or 0, kernel[axis], stride[axis], dilation[axis])
+            for axis in (0, 1)
+        ]
+        if all(before == after for before, after in pairs):
+            return node, tuple(before for before, _ in pairs)
+    return builder.call(pad_same, node, kernel, stride, dilation, mode), (0, 0)
+
+
+def spatial_sizes(shape, data_format):
+    """Height and width in a Keras shape."""
+    return shape[1:3] if data_format == "channels_last" else shape[2:4]
+
+
+def _convolve(builder, layer, value, call, weight, bias, groups, name, geometry=None):
+    data_format = layer.data_format
+    kernel, stride, dilation = geometry or (
+        tuple(layer.kernel_size),
+        tuple(layer.strides),
+        tuple(layer.dilation_rate),
+    )
+    node, padding = resolve_padding(
+        builder,
+        value,
+        data_format,
+        layer.padding,
+        spatial_sizes(call.shapes[0], data_format),
+        (kernel, stride, dilation),
+    )
+    node = builder.call(
+        torch.conv2d, node, weight, bias, stride, padding, dilation, groups, name=name
+    )
+    return Value(node, 4, value.dtype, data_format == "channels_last")
+
+
+def _bias(builder, layer):
+    if not layer.use_bias:
+        return None
+    return builder.parameter(layer.bias, AS_IS, layer.compute_dtype)
+
+
+def _refuse_lora(layer):
+    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+        raise LoweringError("LoRA or quantisation")
+
+
+@rule(layers.Conv2D)
+def conv2d(builder, layer, inputs, call):
+    _refuse_lora(layer)
+    weight = builder.parameter(layer.kernel, CONVOLUTION, layer.compute_dtype)
+    value = _convolve(
+        builder, layer, inputs[0], call, weight, _bias(builder, layer), layer.groups, call.name
+    )
+    return activate(builder, value, layer.activation)
+
+
+@rule(layers.DepthwiseConv2D)
+def depthwise_conv2d(builder, layer, inputs, call):
+    _refuse_lora(layer)
+    weight = builder.parameter(layer.kernel, DEPTHWISE, layer.compute_dtype)
+    channels = layer.kernel.shape[2]
+    value = _convolve(
+        builder, layer, inputs[0], call, weight, _bias(builder, layer), channels, call.name
+    )
+    return activate(builder, value, layer.activation)
+
+
+@rule(layers.SeparableConv2D)
+def separable_conv2d(builder, layer, inputs, call):
+    depthwise = builder.parameter(layer.depthwise_kernel, DEPTHWISE, layer.compute_dtype)
+    pointwise = builder.parameter(layer.pointwise_kernel, CONVOLUTION, layer.compute_dtype)
+    channels = layer.depthwise_kernel.shape[2]
+    value = _convolve(
+        builder, layer, inputs[0], call, depthwise, None, channels, f"{call.name}_depthwise"
+    )
+    node = builder.call(torch.conv2d, value.node, pointwise, _bias(builder, layer), name=call.name)
+    value = Value(node, 4, value.dtype, value.torch_order)
+    return activate(builder, value, layer.activation)
+
+
+@rule(layers.Dense)
+def dense(builder, layer, inputs, call):
+    _refuse_lora(layer)
+    weight = builder.parameter(layer.kernel, DENSE, layer.compute_dtype)
+    node = builder.call(
+        torch._C._nn.linear,
+        builder.keras_order(inputs[0]),
+        weight,
+        _bias(builder, layer),
+        name=call.name,
+    )
+    return activate(builder, Value(node, inputs[0].rank, inputs[0].dtype), layer.activation)
+
+
+@rule(layers.Embedding)
+def embedding(builder, layer, inputs, call):
+    _refuse_lora(layer)
+    if layer.mask_zero:
+        raise LoweringError("mask_zero=True")
+    table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)
+    indices = builder.graph.call_method("long", (builder.keras_order(inputs[0]),))
+    node = builder.call(torch.embedding, table, indices, name=call.name)
+    return Value(node, inputs[0].rank + 1, keras.backend.standardize_dtype(layer.compute_dtype))

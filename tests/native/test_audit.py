@@ -1,0 +1,107 @@
+"""What one step asks of the device, operation by operation."""
+
+from collections import Counter
+
+import keras_dawn
+from keras_dawn.native.accelerate import engine_of
+
+import keras
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.models.test_wide_resnet import torch_wide_resnet
+
+VIEWS = {
+    "view", "permute", "transpose", "t", "expand", "unsqueeze", "squeeze", "detach", "slice",
+    "select", "alias", "as_strided", "_unsafe_view", "unbind", "split", "_reshape_alias",
+}  # fmt: skip
+
+
+class Audit(TorchDispatchMode):
+    """Counts the operations that reach the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.counts[function.overloadpacket._qualified_op_name.split("::")[1]] += 1
+        return function(*args, **(kwargs or {}))
+
+    def non_views(self):
+        return sum(count for name, count in self.counts.items() if name not in VIEWS)
+
+
+X, Y = torch.randn(8, 32, 32, 3), torch.arange(8)
+
+
+def audit_ours(optimizer, policy="float32"):
+    keras.config.set_dtype_policy(policy)
+    model = keras_dawn.models.WideResNet(16, 1)
+    model.compile(
+        optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    keras_dawn.accelerate(model, log_every=1000)
+    for _ in range(2):
+        model.train_on_batch(X, Y)
+    step = engine_of(model).steps
+    with Audit() as audit:
+        step.train_step([(X, Y)])
+    return audit
+
+
+def audit_hand_written():
+    """A careful loop by hand: channels_last, fused SGD, loss and accuracy on the device."""
+    network = torch_wide_resnet(1).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
+    total, hits = torch.zeros(()), torch.zeros(())
+
+    def step():
+        outputs = network(X.permute(0, 3, 1, 2))
+        loss = torch.nn.functional.cross_entropy(outputs, Y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            total.add_(loss.detach() * len(X))
+            hits.add_((outputs.argmax(1) == Y).sum())
+
+    step()
+    with Audit() as audit:
+        step()
+    return audit
+
+
+OPTIMIZERS = {
+    "ours": lambda: keras_dawn.SGD(0.1, nesterov=True, weight_decay=1e-4),
+    "Keras SGD": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+    "Keras AdamW": lambda: keras.optimizers.AdamW(0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_step_reads_no_number_from_the_device_and_copies_none_to_it(name, policy):
+    counts = audit_ours(OPTIMIZERS[name](), policy).counts
+    assert not {"_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero"} & set(counts)
+    # what is made from a host number: `tensor(3.0)` arrives as lift_fresh
+    assert not {"lift_fresh", "scalar_tensor", "from_blob"} & set(counts)
+    if policy == "float32":
+        assert counts["_to_copy"] == 0
+        assert counts["copy_"] <= 2  # the two flat moving averages
+
+
+def test_float16_with_loss_scaling_does_not_either():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras_dawn.SGD(0.1))
+    counts = audit_ours(optimizer, "mixed_float16").counts
+    assert not {"_local_scalar_dense", "item", "is_nonzero", "equal", "lift_fresh"} & set(counts)
+    assert counts["_amp_foreach_non_finite_check_and_unscale_"] == 1
+
+
+@pytest.mark.parametrize("name", ["ours", "Keras SGD"])
+def test_a_step_has_no_more_operations_than_a_hand_written_one(name):
+    ours, hand = audit_ours(OPTIMIZERS[name]()), audit_hand_written()
+    assert ours.non_views() <= hand.non_views(), ours.counts - hand.counts
