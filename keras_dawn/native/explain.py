@@ -55,10 +55,11 @@ def explain(model):
         >>> model = keras_dawn.models.WideResNet(10, 1)
         >>> print(keras_dawn.explain(model))
         part                        how
-        10 × Conv2D                 native
+        9 × Conv2D                  native
         7 × BatchNormalization      native
         7 × ReLU                    native
         3 × Add                     native
+        2 × ZeroPadding2D           native
         1 × GlobalAveragePooling2D  native
         1 × Dense                   native
     """
@@ -68,7 +69,6 @@ def explain(model):
     if steps is None:
         return Explanation(False, engine.refusal, Counter(), [])
     lowered = steps.training or steps.evaluating
-    padding = Counter(type(layer).__name__ for layer in lowered.native)
     details = {}
     if model.compiled and trained:
         details["loss"] = _how(steps.loss_reason, "Keras's, on the native outputs")
@@ -77,7 +77,7 @@ def explain(model):
     return Explanation(
         True,
         None,
-        padding,
+        Counter(type(layer).__name__ for layer in lowered.native),
         [(layer.name, type(layer).__name__, reason) for layer, reason in lowered.fallbacks],
         **details,
     )
