@@ -103,12 +103,19 @@ def lower(model, training, collect_statistics=False):
         statistics=[layer for layer, _, _ in builder.statistics],
         fallbacks=builder.fallbacks,
         native=builder.native,
-        output_structure=keras.tree.pack_sequence_as(
-            keras_internals.output_structure(functional), list(range(len(flat)))
-        ),
+        output_structure=_output_structure(functional, len(flat)),
         input_dtypes=[getattr(torch, tensor.dtype) for tensor in functional.inputs],
         functional=functional,
     )
+
+
+def _output_structure(functional, count):
+    """The structure of `model(x)`; a list of one tensor is handed out as the tensor."""
+    structure = keras.tree.pack_sequence_as(
+        keras_internals.output_structure(functional), list(range(count))
+    )
+    single = isinstance(structure, (list, tuple)) and len(structure) == 1
+    return structure[0] if single else structure
 
 
 def _functional(model):

@@ -318,3 +318,16 @@ def test_an_accelerated_model_is_freed():
     keras.utils.clear_session()
     gc.collect()
     assert alive() is None
+
+
+@pytest.mark.parametrize("structure", [lambda y: y, lambda y: [y], lambda y: {"a": y},
+                                       lambda y: (y, [y, y])])  # fmt: skip
+def test_predictions_have_the_structure_of_the_models_outputs(structure):
+    x = keras.Input((4,))
+    model = keras.Model(x, structure(layers.Dense(2)(x)))
+    data = np.ones((3, 4), "float32")
+    plain = model.predict(data, verbose=0)
+    native = keras_dawn.accelerate(model).predict(data, verbose=0)
+    keras.tree.assert_same_structure(native, plain)
+    for ours, theirs in zip(keras.tree.flatten(native), keras.tree.flatten(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
