@@ -65,7 +65,7 @@ class Keras:
             metrics=["accuracy"],
         )
         if accelerated:
-            keras_dawn.accelerate(self.model, log_every=50, compile=compile)
+            keras_dawn.accelerate(self.model, compile=compile)
 
     def train(self, batch, steps):
         self.model.fit(
@@ -147,7 +147,7 @@ def cases():
     }
     for name, (make, narrow, wide) in nets.items():
         small, large = make(narrow), make(wide)
-        yield f"{name}, host-bound", small, 2, 32, "float32", 1, 40
+        yield f"{name}, host-bound", small, 2, 32, "float32", 1, 100
         yield f"{name}, kernel-bound", large, 128, 32, "float32", cores, 3
         yield f"{name}, kernel-bound, bf16", large, 128, 32, "mixed_bfloat16", cores, 3
     for name in ("ResNet50", "MobileNetV2", "EfficientNetB0"):

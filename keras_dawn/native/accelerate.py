@@ -1,6 +1,7 @@
 """Puts the native steps under a model's own `fit`, `evaluate` and `predict`."""
 
 import contextlib
+import inspect
 
 from keras_dawn.native import keras_internals
 from keras_dawn.native.graph import LoweringError
@@ -15,6 +16,9 @@ _OVERRIDDEN = (
     "reset_metrics",
     "train_on_batch",
     "test_on_batch",
+    "fit",
+    "evaluate",
+    "predict",
 )
 _ENGINE = "_keras_dawn_engine"
 
@@ -120,6 +124,25 @@ class Engine:
         with self._exact_logs():
             return type(self.model).test_on_batch(self.model, *args, **kwargs)
 
+    def fit(self, *args, **kwargs):
+        return self._synchronously("fit", args, kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        return self._synchronously("evaluate", args, kwargs)
+
+    def predict(self, *args, **kwargs):
+        return self._synchronously("predict", args, kwargs)
+
+    def _synchronously(self, name, args, kwargs):
+        """Calls the Keras method with callbacks that need no thread of their own."""
+        method = getattr(type(self.model), name)
+        call = inspect.signature(method).bind(self.model, *args, **kwargs)
+        callbacks = call.arguments.get("callbacks")
+        if refusal(self.model) is None and not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.tree.flatten(callbacks) if callbacks else []
+            call.arguments["callbacks"] = [*callbacks, _Synchronous()]
+        return method(*call.args, **call.kwargs)
+
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         model = self.model
@@ -172,6 +195,23 @@ class Engine:
             yield
         finally:
             self.steps.exact_logs = False
+
+
+class _Synchronous(keras.callbacks.Callback):
+    """Keeps Keras from handing the logs of every batch to a pool of threads.
+
+    That spares Keras's own steps a wait for the device. Ours has floats ready, and the
+    thread pool costs more than they do.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Overridden, and that is all that Keras looks at."""
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Overridden, as above."""
+
+    def on_predict_batch_end(self, batch, logs=None):
+        """Overridden, as above."""
 
 
 class _NativeFunction:

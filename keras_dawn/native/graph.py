@@ -160,13 +160,14 @@ class Transform:
         data = parameter.data
         if self.permutation is None:
             return data
-        image_kernel = data.ndim == 4 and not self.merge
-        layout = torch.channels_last if image_kernel else torch.contiguous_format
         view = data.permute(self.permutation)
-        if not view.is_contiguous(memory_format=layout):
-            view = view.contiguous(memory_format=layout)
+        image_kernel = view.ndim == 4 and not self.merge
+        layout = torch.channels_last if image_kernel else torch.contiguous_format
+        dense = torch.empty_like(view, memory_format=layout)
+        # Strides of axes of size 1 must be the usual ones too: oneDNN looks at them.
+        if view.stride() != dense.stride():
             inverse = [self.permutation.index(axis) for axis in range(data.ndim)]
-            parameter.data = view.permute(inverse)
+            parameter.data = dense.copy_(view).permute(inverse)
         return self.view(parameter.data)
 
     def view(self, tensor):

@@ -88,7 +88,9 @@ def check(model, *inputs, gradients_of, fallbacks=()):
 @pytest.mark.parametrize("layer", IMAGE, ids=describe)
 def test_a_layer_of_images(layer, true_float64, gradients_of):
     layer = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
-    first = layers.Conv2D(4, 1)  # so that there is a gradient to compare, before and after
+    first = layers.Conv2D(
+        4, 1, name="first"
+    )  # so that there is a gradient to compare, before and after
     model = keras.Sequential([keras.Input((9, 8, 3)), first, layer])
     check(model, torch.randn(4, 9, 8, 3, dtype=torch.float64), gradients_of=gradients_of)
 
@@ -108,7 +110,7 @@ def test_a_layer_of_images(layer, true_float64, gradients_of):
 )
 def test_a_layer_of_images_with_channels_first(layer, true_float64, gradients_of):
     layer = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
-    first = layers.Conv2D(4, 1, data_format="channels_first")
+    first = layers.Conv2D(4, 1, data_format="channels_first", name="first")
     model = keras.Sequential([keras.Input((3, 9, 8)), first, layer])
     check(model, torch.randn(4, 3, 9, 8, dtype=torch.float64), gradients_of=gradients_of)
 
