@@ -90,8 +90,7 @@ class OneCycleShape:
                 on the very steps where torch, or the DAWNBench entries, have them;
                 without it they lie at the exact fractions.
         """
-        if not max_lr > 0:
-            raise ValueError(f"`max_lr` must be above 0, got {max_lr}.")
+        check_max_lr(max_lr)
         start = max_lr / self.div_factor
         end = start / self.final_div_factor
         levels = {"cosine": [start, max_lr, end]}.get(self.shape, [start, max_lr, start, end])
@@ -131,6 +130,14 @@ class OneCycleShape:
         if self.shape == "cosine":
             return [self.pct_start - step, 1.0 - step]
         return [self.pct_start - step, 2 * self.pct_start - 2 * step, 1.0 - step]
+
+
+def check_max_lr(max_lr):
+    """Raises `ValueError` unless the rate is a number above 0."""
+    if isinstance(max_lr, (str, bool)) or not max_lr > 0:
+        raise ValueError(
+            f"`max_lr`, the highest learning rate, must be a number above 0, got {max_lr!r}."
+        )
 
 
 def one_cycle(max_lr, shape="cosine", total_steps=None, **corners):

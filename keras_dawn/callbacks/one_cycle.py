@@ -4,7 +4,7 @@ import warnings
 
 from keras_dawn import hyperparameters
 from keras_dawn.callbacks.parameter_schedule import ParameterSchedule
-from keras_dawn.one_cycle_curves import OneCycleShape
+from keras_dawn.one_cycle_curves import OneCycleShape, check_max_lr
 
 import keras
 from keras import ops
@@ -48,8 +48,8 @@ class OneCycle(ParameterSchedule):
         final_div_factor=None,
         momentum="auto",
     ):
-        if max_lr is not None and not max_lr > 0:
-            raise ValueError(f"`max_lr` must be above 0, got {max_lr}.")
+        if max_lr is not None:
+            check_max_lr(max_lr)
         self.max_lr = max_lr
         self._momentum_asked = momentum not in ("auto", None)
         self.cycle = OneCycleShape(

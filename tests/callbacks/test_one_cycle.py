@@ -75,9 +75,10 @@ def test_a_rate_schedule_is_refused(dense_model, points):
         model.fit(*points, callbacks=[OneCycle()], verbose=0)
 
 
-def test_bad_max_lr_is_refused():
+@pytest.mark.parametrize("max_lr", [-1.0, 0.0, "cosine", True])
+def test_bad_max_lr_is_refused(max_lr):
     with pytest.raises(ValueError, match="max_lr"):
-        OneCycle(max_lr=-1.0)
+        OneCycle(max_lr)
 
 
 def test_an_uncompiled_model_is_refused():
