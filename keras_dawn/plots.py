@@ -67,6 +67,8 @@ def plot_time_to_accuracy(runs, target, board=(), path=None):
         f"target {target:g} %",
         (0.01, target),
         xycoords=("axes fraction", "data"),
+        xytext=(0, 6),
+        textcoords="offset points",
         va="bottom",
         color=GREY,
     )
@@ -114,9 +116,11 @@ def _board_labels(board):
         else:
             groups.append([entry])
     for group in groups:
-        hardware = f", {group[0].hardware}" if len(group) == 1 else ""
-        names = " / ".join(entry.author for entry in group)
-        yield group[0].seconds, f"{names}{hardware}, {group[0].date.year}"
+        if len(group) == 1:
+            names = f"{group[0].author}, {group[0].hardware}, {group[0].date.year}"
+        else:
+            names = " / ".join(f"{entry.author} {entry.date.year}" for entry in group)
+        yield group[0].seconds, names
 
 
 def _seconds_on_log_axis(seconds, position):
