@@ -130,30 +130,8 @@ class Result:
 def train(preset, images, build_model, seed, folder, clock, prices):
     """Trains once and returns a `Result`; Ctrl-C ends it early and keeps what there is."""
     keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(preset.precision)
-    common = {"mean": images.mean, "std": images.std, "seed": seed}
-    train_data = data.DeviceImages(
-        images.train_images,
-        images.train_labels,
-        preset.batch_size,
-        augment=preset.augmentation,
-        shuffle=True,
-        **common,
-    )
-    test_data = data.DeviceImages(
-        images.test_images, images.test_labels, min(2 * preset.batch_size, 1000), **common
-    )
-    model = build_model(preset, len(images.class_names))
-    optimizer = keras_dawn.SGD(
-        preset.max_lr, momentum=preset.momentum[0], weight_decay=preset.weight_decay
-    )
-    if preset.precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
-    model.compile(
-        optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    train_data, test_data = load_on_device(preset, images, seed)
+    model = compile_model(preset, build_model, len(images.class_names))
     keras_dawn.accelerate(model)  # the same fit, as straight PyTorch
     timer = TimeToAccuracy(
         FLAGS.target,
@@ -189,21 +167,59 @@ def train(preset, images, build_model, seed, folder, clock, prices):
         interrupted=interrupted,
         full_cifar10=images.name == "cifar10" and preset.train_images is None,
         preset=preset,
-        description={
-            **records.environment(),
-            "model": model.name,
-            "parameters": model.count_params(),
-            "seed": seed,
-            "data": {
-                "name": images.name,
-                "source": images.source,
-                "sha256": images.fingerprint(),
-                "train_images": len(images.train_images),
-                "test_images": len(images.test_images),
-            },
-            "settings": preset.settings(),
-        },
+        description={**records.environment(), **describe(model, images, preset, seed)},
     )
+
+
+def load_on_device(preset, images, seed):
+    """The training and the test images as data for `fit`."""
+    common = {"mean": images.mean, "std": images.std, "seed": seed}
+    train_data = data.DeviceImages(
+        images.train_images,
+        images.train_labels,
+        preset.batch_size,
+        augment=preset.augmentation,
+        shuffle=True,
+        **common,
+    )
+    test_data = data.DeviceImages(
+        images.test_images, images.test_labels, min(2 * preset.batch_size, 1000), **common
+    )
+    return train_data, test_data
+
+
+def compile_model(preset, build_model, classes):
+    """The preset's network with its optimizer, in its precision."""
+    keras.config.set_dtype_policy(preset.precision)
+    model = build_model(preset, classes)
+    optimizer = keras_dawn.SGD(
+        preset.max_lr, momentum=preset.momentum[0], weight_decay=preset.weight_decay
+    )
+    if preset.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
+    model.compile(
+        optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def describe(model, images, preset, seed):
+    """What was trained on what, for `run.json`."""
+    return {
+        "model": model.name,
+        "parameters": model.count_params(),
+        "seed": seed,
+        "data": {
+            "name": images.name,
+            "source": images.source,
+            "sha256": images.fingerprint(),
+            "train_images": len(images.train_images),
+            "test_images": len(images.test_images),
+        },
+        "settings": preset.settings(),
+    }
 
 
 def choose_preset(presets, entry_preset):

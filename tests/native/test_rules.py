@@ -65,7 +65,7 @@ def describe(layer):
     return f"{type(layer).__name__}-{settings.get('activation') or ''}"
 
 
-def check(model, *inputs, gradients_of, fallbacks=()):
+def assert_as_keras(model, *inputs, gradients_of, fallbacks=()):
     lowered = lower(model, training=False)
     call = inputs[0] if len(inputs) == 1 else list(inputs)
     expected = keras.tree.flatten(model(call, training=False))
@@ -92,7 +92,7 @@ def test_a_layer_of_images(layer, true_float64, gradients_of):
         4, 1, name="first"
     )  # so that there is a gradient to compare, before and after
     model = keras.Sequential([keras.Input((9, 8, 3)), first, layer])
-    check(model, torch.randn(4, 9, 8, 3, dtype=torch.float64), gradients_of=gradients_of)
+    assert_as_keras(model, torch.randn(4, 9, 8, 3, dtype=torch.float64), gradients_of=gradients_of)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_layer_of_images_with_channels_first(layer, true_float64, gradients_of
     layer = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
     first = layers.Conv2D(4, 1, data_format="channels_first", name="first")
     model = keras.Sequential([keras.Input((3, 9, 8)), first, layer])
-    check(model, torch.randn(4, 3, 9, 8, dtype=torch.float64), gradients_of=gradients_of)
+    assert_as_keras(model, torch.randn(4, 3, 9, 8, dtype=torch.float64), gradients_of=gradients_of)
 
 
 def test_sizes_that_are_not_known_beforehand(true_float64, gradients_of):
@@ -126,7 +126,7 @@ def test_sizes_that_are_not_known_beforehand(true_float64, gradients_of):
     )
     for size in (8, 9, 11):
         x = torch.randn(2, size, size, 3, dtype=torch.float64)
-        check(model, x, gradients_of=gradients_of)
+        assert_as_keras(model, x, gradients_of=gradients_of)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_merging_images(merge, true_float64, gradients_of):
     x = keras.Input((6, 6, 3))
     branches = [layers.Conv2D(4, 3, padding="same")(x) for _ in range(3)]
     model = keras.Model(x, merge(branches))
-    check(model, torch.randn(2, 6, 6, 3, dtype=torch.float64), gradients_of=gradients_of)
+    assert_as_keras(model, torch.randn(2, 6, 6, 3, dtype=torch.float64), gradients_of=gradients_of)
 
 
 def test_operators_numbers_and_broadcasting(true_float64, gradients_of):
@@ -150,7 +150,7 @@ def test_operators_numbers_and_broadcasting(true_float64, gradients_of):
     z = (1.0 - y) * gate + 0.5 * y / 3.0 - 2.0
     z = layers.Subtract()([z, y])
     model = keras.Model(x, z)
-    check(model, torch.randn(2, 6, 6, 4, dtype=torch.float64), gradients_of=gradients_of)
+    assert_as_keras(model, torch.randn(2, 6, 6, 4, dtype=torch.float64), gradients_of=gradients_of)
 
 
 def test_several_inputs_outputs_shared_and_nested_models(true_float64, gradients_of):
@@ -164,7 +164,7 @@ def test_several_inputs_outputs_shared_and_nested_models(true_float64, gradients
     sequence = keras.Sequential([layers.Flatten(), layers.Dense(2)])
     model = keras.Model([a, b], [sequence(left), layers.Add()([left, right])])
     inputs = [torch.randn(3, 6, 6, 3, dtype=torch.float64) for _ in range(2)]
-    check(model, *inputs, gradients_of=gradients_of)
+    assert_as_keras(model, *inputs, gradients_of=gradients_of)
 
 
 def test_frozen_layers_and_modes_of_calls_are_what_keras_makes_of_them(true_float64, gradients_of):
@@ -177,7 +177,7 @@ def test_frozen_layers_and_modes_of_calls_are_what_keras_makes_of_them(true_floa
     model = keras.Model(x, inner(y, training=False))
     for variable in model.non_trainable_variables:
         variable.assign(np.random.default_rng(0).uniform(0.5, 1.5, variable.shape))
-    check(model, torch.randn(2, 6, 6, 3, dtype=torch.float64), gradients_of=gradients_of)
+    assert_as_keras(model, torch.randn(2, 6, 6, 3, dtype=torch.float64), gradients_of=gradients_of)
     assert frozen not in lower(model, True, collect_statistics=True).statistics
 
 
@@ -192,14 +192,16 @@ def test_embedding_and_sequences(true_float64, gradients_of):
             layers.Dense(2),
         ]
     )
-    check(model, torch.randint(0, 7, (3, 5), dtype=torch.int32), gradients_of=gradients_of)
+    assert_as_keras(
+        model, torch.randint(0, 7, (3, 5), dtype=torch.int32), gradients_of=gradients_of
+    )
 
 
 def test_normalization_with_adapted_statistics(true_float64, gradients_of):
     normalise = layers.Normalization()
     normalise.adapt(np.random.default_rng(0).normal(3, 2, size=(50, 6, 6, 3)))
     model = keras.Sequential([keras.Input((6, 6, 3)), normalise, layers.Conv2D(2, 3)])
-    check(model, torch.randn(2, 6, 6, 3, dtype=torch.float64), gradients_of=gradients_of)
+    assert_as_keras(model, torch.randn(2, 6, 6, 3, dtype=torch.float64), gradients_of=gradients_of)
 
 
 class Twice(layers.Layer):
@@ -215,7 +217,7 @@ def test_a_layer_without_a_rule_is_called_as_it_is(true_float64, gradients_of):
         [keras.Input((6, 6, 3)), layers.Conv2D(4, 3), Twice(name="twice"), layers.Conv2D(2, 1)]
     )
     x = torch.randn(2, 6, 6, 3, dtype=torch.float64)
-    check(model, x, gradients_of=gradients_of, fallbacks=["twice"])
+    assert_as_keras(model, x, gradients_of=gradients_of, fallbacks=["twice"])
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.5])
