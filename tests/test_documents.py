@@ -40,11 +40,23 @@ def test_public_names_say_what_they_do(item):
     assert item.__doc__ and len(item.__doc__) > 30
 
 
-def test_readme_python_runs():
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "keras_dawn/native/README.md"])
+def test_python_on_a_page_runs(page):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, page, "exec"), {})
+
+
+def test_the_code_that_the_engines_page_shows_is_the_code(capsys):
+    page = (ROOT / "keras_dawn/native/README.md").read_text()
+    block, shown = re.search(r"```python\n(.*?)```.*?```\n(.*?)```", page, re.DOTALL).groups()
+    exec(compile(block, "native/README.md", "exec"), {})
+    printed = re.sub(r"\s+", "", capsys.readouterr().out)
+    calls = re.findall(r"= (torch\..*?\))\n", shown, re.DOTALL)
+    assert len(calls) == 5
+    for call in calls:
+        assert re.sub(r"\s+|self\.", "", call) in printed
 
 
 def test_readme_map_names_every_file():
