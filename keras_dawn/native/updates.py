@@ -87,16 +87,20 @@ class _Update:
         else:
             counter.add_((1 - found_inf).to(counter.dtype).view(()))
 
-    def decay(self, factor, found_inf):
-        """Multiplies the weights that decay by a factor (a 0-d tensor)."""
-        if found_inf is not None:
-            factor = torch.where(found_inf.view(()) > 0, torch.ones_like(factor), factor)
-        decayed = [
+    def decayed(self):
+        """The weights that Keras decays; its exclusions are fixed once it is built."""
+        return [
             leaf.tensor.data
             for leaf in self.leaves
             if keras_internals.uses_weight_decay(self.optimizer, leaf.variable)
         ]
-        torch._foreach_mul_(decayed, factor)
+
+
+def _shrink(weights, factor, found_inf):
+    """Multiplies weights by a factor (a 0-d tensor), unless the step is skipped."""
+    if found_inf is not None:
+        factor = torch.where(found_inf.view(()) > 0, torch.ones_like(factor), factor)
+    torch._foreach_mul_(weights, factor)
 
 
 class TorchFormSGD(_Update):
@@ -121,10 +125,7 @@ class TorchFormSGD(_Update):
             group_rate = rate if multiplier == 1.0 else rate * multiplier
             decay = optimizer.weight_decay if decays else 0.0
             if decay and optimizer.decoupled:
-                factor = 1 - group_rate * decay
-                if found_inf is not None:
-                    factor = torch.where(found_inf.view(()) > 0, torch.ones_like(factor), factor)
-                torch._foreach_mul_([w.data for w in weights], factor)
+                _shrink([w.data for w in weights], 1 - group_rate * decay, found_inf)
                 decay = 0.0
             torch._fused_sgd_(
                 weights,
@@ -151,6 +152,7 @@ class KerasFormSGD(_Update):
 
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
+        self._decayed = self.decayed()
         self._velocities = self.state("momentums") if optimizer.momentum else []
         self._minus_one = torch.tensor(-1.0, device=self.parameters[0].device)
 
@@ -159,7 +161,7 @@ class KerasFormSGD(_Update):
         optimizer, gradients = self.optimizer, self.gradients()
         rate = optimizer.learning_rate.value
         if optimizer.weight_decay is not None:
-            self.decay(1 - rate * optimizer.weight_decay, found_inf)
+            _shrink(self._decayed, 1 - rate * optimizer.weight_decay, found_inf)
         momentum = optimizer.momentum if self._velocities else 0.0
         torch._fused_sgd_(
             self.parameters,
@@ -189,6 +191,7 @@ class KerasFormAdam(_Update):
 
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
+        self._decayed = self.decayed()
         self._first = self.state("_momentums")
         self._second = self.state("_velocities")
         self._step = torch.zeros((), device=self.parameters[0].device)
@@ -199,7 +202,7 @@ class KerasFormAdam(_Update):
         optimizer, gradients = self.optimizer, self.gradients()
         rate = optimizer.learning_rate.value
         if optimizer.weight_decay is not None:
-            self.decay(1 - rate * optimizer.weight_decay, None)
+            _shrink(self._decayed, 1 - rate * optimizer.weight_decay, None)
         counter = keras_internals.iterations(optimizer).value
         if self._counted is None or self._counted[0] != counter._version:
             self._counted = (counter._version, int(counter))  # somebody else has written it
