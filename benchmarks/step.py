@@ -7,7 +7,8 @@ All contestants live in one process and take turns. In each round every one runs
 number of steps on the same batch; its time is divided by that of the best hand-written
 loop (channels_last memory format, fused SGD) in the same round; the table shows the median
 over the rounds. Ours and plain Keras run a whole `fit`, callbacks and logs included, with a
-one-cycle schedule; the hand-written loops keep loss and accuracy on the device.
+one-cycle schedule; the hand-written loops keep loss and accuracy on the device. The peak
+memory is that of the tensors of two steps, beyond weights and optimizer state.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ import networks
 import torch
 import torch.nn.functional as F
 from absl import app, flags
+from memory import peak_bytes
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, TensorDataset
@@ -198,6 +200,10 @@ def compare(found, batch, steps, phase):
             ratios[name].append(times[name] / times[base])
     return {
         "base": base,
+        "peak_mib": {
+            name: round(peak_bytes(lambda one=one: getattr(one, phase)(batch, 2)) / 2**20, 1)
+            for name, one in found.items()
+        },
         "ratios": {name: statistics.median(values) for name, values in ratios.items()},
         "spread": {name: [min(values), max(values)] for name, values in ratios.items()},
         "keras_dawn_seconds_per_step": statistics.median(seconds),
@@ -208,7 +214,7 @@ def main(argv):
     results = {}
     columns = ["keras_dawn", "plain Keras", "hand, NCHW", "fastai", "keras_dawn, compiled"]
     table = Table(title="time of a step over the base's, median of the rounds")
-    for column in ("case", "base = 1.00", *columns):
+    for column in ("case", "base = 1.00", *columns, "peak MiB, ours / base"):
         table.add_column(column)
     threads = torch.get_num_threads()
     for name, net, batch_size, size, policy, case_threads, steps in cases():
@@ -222,7 +228,9 @@ def main(argv):
             results[f"{name}, {phase}"] = result
             ratios = result["ratios"]
             row = [f"{ratios[c]:.2f}" if c in ratios else "" for c in columns]
-            table.add_row(f"{name}, {phase}", result["base"], *row)
+            memory = result["peak_mib"]
+            peak = f"{memory['keras_dawn']:.0f} / {memory[result['base']]:.0f}"
+            table.add_row(f"{name}, {phase}", result["base"], *row, peak)
             print(f"{name}, {phase}", {k: round(v, 3) for k, v in ratios.items()}, flush=True)
         torch.set_num_threads(threads)
     Console(width=160).print(table)

@@ -1,9 +1,8 @@
 """Labelled images that live on the training device, as data for `fit`."""
 
-import math
-
 from keras_dawn.data.augment import to_unit_range
 from keras_dawn.data.per_image_random import PerImageRandom
+from keras_dawn.distributed.sharding import Share
 
 import numpy as np
 import torch
@@ -22,6 +21,9 @@ class DeviceImages(DataLoader):
     Order and augmentation depend on `(seed, epoch)` alone. The epoch starts at 0 and
     advances with each whole pass; `set_epoch` sets it, for instance to go on with an
     interrupted training.
+
+    On several ranks (`keras_dawn.distribute`), `fit` and `evaluate` give every rank its share
+    of each batch; iterating over the data by hand serves all of it.
 
     Args:
         images: uint8 array or tensor `(count, height, width, channels)`.
@@ -72,17 +74,23 @@ class DeviceImages(DataLoader):
         self.epoch = 0
         self._mean = torch.tensor(mean, device=device)
         self._scale = 1.0 / torch.tensor(std, device=device)
+        self.rank_weight = 1.0
         super().__init__(
             TensorDataset(self.images, self.labels), batch_size=batch_size, drop_last=drop_last
         )
+        self.set_share(Share(), training=False)
+
+    def set_share(self, share, training):
+        """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
+        self._share = share
+        self._bounds = share.batches(len(self.images), self.batch_size, self.drop_last, training)
 
     def set_epoch(self, epoch):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""
         self.epoch = int(epoch)
 
     def __len__(self):
-        batches = len(self.images) / self.batch_size
-        return math.floor(batches) if self.drop_last else math.ceil(batches)
+        return len(self._bounds)
 
     def order(self, epoch):
         """Indices in the order of `epoch`, int64 `(count,)`, on the device."""
@@ -105,12 +113,11 @@ class DeviceImages(DataLoader):
         # A generator: Keras makes several iterators per epoch and uses one of them.
         epoch = self.epoch
         order = self.order(epoch)
-        last = len(self) - 1
-        for number in range(len(self)):
-            if number == last:
+        for number, (start, stop) in enumerate(self._bounds):
+            if number == len(self._bounds) - 1:
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
-            indices = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield self.batch(indices, epoch)
+            self.rank_weight = self._share.weight(stop - start)
+            yield self.batch(self._share.of(order[start:stop]), epoch)
 
 
 def _combine(seed, epoch):

@@ -3,7 +3,9 @@
 import contextlib
 import inspect
 
-from keras_dawn.native import keras_internals
+from keras_dawn.distributed import session
+from keras_dawn.distributed.ranks import current
+from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
 
@@ -19,6 +21,9 @@ _OVERRIDDEN = (
     "fit",
     "evaluate",
     "predict",
+    "get_metrics_result",
+    "save",
+    "save_weights",
 )
 _ENGINE = "_keras_dawn_engine"
 
@@ -33,6 +38,9 @@ def accelerate(model, *, log_every=10, compile=False):
 
     Within an epoch the logs that callbacks see are refreshed every few steps, so that no
     step waits for the device; an epoch's logs are exact.
+
+    After `keras_dawn.distribute()`, `fit` and `evaluate` work on all processes together, and
+    `save` and `save_weights` save on rank 0.
 
     Args:
         model: `keras.Model`, compiled or not; the work begins with the first `fit`,
@@ -101,6 +109,7 @@ class Engine:
         self._refused_in_step = None  # found out by running a batch
         self._signature = None
         self._compiled = None  # kept alive: their ids are part of the signature
+        self._together = False  # whether a `fit` or `evaluate` of all ranks is running
 
     def make_train_function(self, force=False):
         self._install("train_function", "make_train_function", force)
@@ -125,23 +134,72 @@ class Engine:
             return type(self.model).test_on_batch(self.model, *args, **kwargs)
 
     def fit(self, *args, **kwargs):
-        return self._synchronously("fit", args, kwargs)
+        arguments = self._arguments("fit", args, kwargs)
+        if not current().several:
+            return type(self.model).fit(self.model, **arguments)
+        self._check_parallel()
+        with self._all_ranks():
+            return session.run_fit(self.model, type(self.model).fit, arguments, self._weigh)
 
     def evaluate(self, *args, **kwargs):
-        return self._synchronously("evaluate", args, kwargs)
+        arguments = self._arguments("evaluate", args, kwargs)
+        if not current().several:
+            arguments.update(arguments.pop("kwargs", {}))
+            return type(self.model).evaluate(self.model, **arguments)
+        with self._all_ranks():
+            return session.run_evaluate(self.model, type(self.model).evaluate, arguments)
 
     def predict(self, *args, **kwargs):
-        return self._synchronously("predict", args, kwargs)
+        arguments = self._arguments("predict", args, kwargs)
+        if not current().is_main:
+            arguments["verbose"] = 0
+        return type(self.model).predict(self.model, **arguments)
 
-    def _synchronously(self, name, args, kwargs):
-        """Calls the Keras method with callbacks that need no thread of their own."""
+    def get_metrics_result(self):
+        def compute():
+            return type(self.model).get_metrics_result(self.model)
+
+        return session.metrics_of_all_ranks(self.model, compute) if self._together else compute()
+
+    def save(self, *args, **kwargs):
+        if current().is_main:
+            type(self.model).save(self.model, *args, **kwargs)
+
+    def save_weights(self, *args, **kwargs):
+        if current().is_main:
+            type(self.model).save_weights(self.model, *args, **kwargs)
+
+    def _arguments(self, name, args, kwargs):
+        """The call's arguments by name, with a callback that needs no thread of its own."""
         method = getattr(type(self.model), name)
-        call = inspect.signature(method).bind(self.model, *args, **kwargs)
-        callbacks = call.arguments.get("callbacks")
-        if refusal(self.model) is None and not isinstance(callbacks, keras.callbacks.CallbackList):
+        arguments = dict(inspect.signature(method).bind(self.model, *args, **kwargs).arguments)
+        del arguments["self"]
+        callbacks = arguments.get("callbacks")
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
-            call.arguments["callbacks"] = [*callbacks, _Synchronous()]
-        return method(*call.args, **call.kwargs)
+            if refusal(self.model) is None:
+                callbacks = [*callbacks, _Synchronous()]
+            arguments["callbacks"] = callbacks
+        return arguments
+
+    def _check_parallel(self):
+        reason = parallel.why_not(self.model)
+        if reason is not None:
+            raise ValueError(
+                f"{self.model.name} cannot be trained on {current().world_size} ranks: {reason}"
+            )
+
+    def _weigh(self, rank_weight):
+        if self.steps is not None:
+            self.steps.rank_weight = rank_weight
+
+    @contextlib.contextmanager
+    def _all_ranks(self):
+        before, self._together = self._together, True
+        try:
+            yield
+        finally:
+            self._together = before
 
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
@@ -170,6 +228,10 @@ class Engine:
     def _install(self, attribute, plain, force):
         model = self.model
         steps = self.prepare(attribute)
+        if steps is None and current().several and attribute == "train_function":
+            raise ValueError(
+                f"{model.name} cannot be trained on {current().world_size} ranks: {self.refusal}"
+            )
         if steps is None:
             if isinstance(getattr(model, attribute), _NativeFunction):
                 force = True
@@ -178,6 +240,8 @@ class Engine:
         step = getattr(steps, attribute.replace("function", "step"))
 
         def fall_back(reason):
+            if current().several and attribute == "train_function":
+                raise ValueError(f"{model.name} cannot be trained on several ranks: {reason}")
             self._refused_in_step = reason
             getattr(type(model), plain)(model, force=True)
             return getattr(model, attribute)

@@ -126,3 +126,9 @@ def trainable_variables(optimizer):
 def uses_weight_decay(optimizer, variable):
     """Whether an optimizer's own exclusions leave a variable to be decayed."""
     return optimizer._use_weight_decay(variable)
+
+
+def wraps_models_itself():
+    """Whether this Keras's `fit` uses DistributedDataParallel by itself (from 3.16 on)."""
+    major, minor = (int(part) for part in keras.__version__.split(".")[:2])
+    return (major, minor) >= (3, 16)

@@ -2,8 +2,10 @@
 
 import warnings
 
+from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.session import check_metrics
 from keras_dawn.hyperparameters import unwrap
-from keras_dawn.native import keras_internals
+from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.graph import LoweringError
 from keras_dawn.native.losses import NativeMetrics, native_loss
@@ -32,6 +34,7 @@ class NativeSteps:
         self.model = model
         self.log_every = log_every
         self.exact_logs = False
+        self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
         self.evaluating = lower(model, training=False)
         self.training = None
         self.metrics = None
@@ -58,7 +61,11 @@ class NativeSteps:
             inner.build(self.model.trainable_variables)
         self.training = lower(self.model, training=True, collect_statistics=True)
         forward = self._callable(self.training)
-        self._forward_training = forward if self._compile else GraphedForward(forward)
+        if current().several:
+            check_metrics(self.model)
+            self._forward_training = parallel.data_parallel(forward)
+        else:
+            self._forward_training = forward if self._compile else GraphedForward(forward)
         self.averages = MovingAverages(self.training.statistics)
         leaves = [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
         self._make_update(leaves)
@@ -106,7 +113,9 @@ class NativeSteps:
         outputs = self._structured(self.training, outputs)
         y = self._on_device(y, inputs[0])
         loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
-        (self.update if self.scaling is None else self.scaling).scale(loss).backward()
+        (self.update if self.scaling is None else self.scaling).scale(
+            loss if self.rank_weight == 1.0 else loss * self.rank_weight
+        ).backward()
         if not self._leaves_checked:
             self._leave_out_unused()
         skip = self.update.step() if self.scaling is None else self.scaling.step()

@@ -2,9 +2,11 @@
 
 import operator
 
+from keras_dawn.distributed.ranks import current
 from keras_dawn.native.graph import AS_IS, LoweringError, Value
 from keras_dawn.native.rules import rule
 from keras_dawn.native.rules.merging import same_order
+from keras_dawn.native.synchronized import synchronized_batch_norm
 
 import torch
 from keras import layers
@@ -13,8 +15,8 @@ from keras import layers
 @rule(layers.BatchNormalization)
 def batch_normalization(builder, layer, inputs, call):
     (value,) = inputs
-    if layer.renorm or layer.synchronized:
-        raise LoweringError("renorm or synchronized")
+    if layer.renorm:
+        raise LoweringError("renorm")
     axis = layer.axis if layer.axis >= 0 else layer.axis + value.rank
     if value.rank == 4 and axis == 3:
         node, torch_order = builder.image(value, "channels_last"), True
@@ -29,10 +31,14 @@ def batch_normalization(builder, layer, inputs, call):
         node, dtype = value.node, half_out
     gamma = builder.parameter(layer.gamma, AS_IS) if layer.scale else None
     beta = builder.parameter(layer.beta, AS_IS) if layer.center else None
-    if call.training and layer.trainable and builder.collect_statistics:
-        outputs = builder.call(
-            torch.native_batch_norm, node, gamma, beta, None, None, True, 0.0, layer.epsilon
-        )
+    synchronized = layer.synchronized and current().several
+    if call.training and layer.trainable and (builder.collect_statistics or synchronized):
+        if synchronized:
+            function, args = synchronized_batch_norm, (node, gamma, beta, layer.epsilon)
+        else:
+            function = torch.native_batch_norm
+            args = (node, gamma, beta, None, None, True, 0.0, layer.epsilon)
+        outputs = builder.call(function, *args)
         node = builder.call(operator.getitem, outputs, 0, name=call.name)
         mean = builder.call(operator.getitem, outputs, 1)
         inverse_deviation = builder.call(operator.getitem, outputs, 2)

@@ -1,0 +1,91 @@
+"""What the processes exchange besides gradients: weights, sums, averages, agreement."""
+
+from keras_dawn.distributed.ranks import current
+
+import torch
+import torch.distributed as dist
+
+
+def broadcast(tensors):
+    """Gives every rank the values of rank 0, in place; one message for each dtype."""
+    for group, flat in _packed(tensors):
+        dist.broadcast(flat, 0)
+        if not current().is_main:
+            _unpack(flat, group)
+
+
+def sum_over_ranks(tensors):
+    """Replaces tensors by their sums over the ranks, in place."""
+    for group, flat in _packed(tensors):
+        dist.all_reduce(flat)
+        _unpack(flat, group)
+
+
+def average_over_ranks(tensors):
+    """Replaces floating-point tensors by their means over the ranks, in place."""
+    for group, flat in _packed(tensors):
+        dist.all_reduce(flat)
+        _unpack(flat / current().world_size, group)
+
+
+def gather(value):
+    """Every rank's value of a small Python object, as a list in the order of the ranks."""
+    ranks = current()
+    values = [None] * ranks.world_size
+    dist.all_gather_object(values, value, group=ranks.control)
+    return values
+
+
+class Agreement:
+    """Lets all ranks act in the same step on what one of them asks for.
+
+    Each step's question travels while the next step computes, so nobody waits: the
+    answer comes one step late, and at the same step everywhere. The largest value wins.
+    """
+
+    def __init__(self):
+        self._asked = 0
+        self._travelling = None
+
+    def exchange(self, value):
+        """Asks for `value` (int) and returns the answer to the previous step's question."""
+        answer = self._arrived()
+        self._asked = max(self._asked, value)
+        question = torch.tensor([self._asked])
+        work = dist.all_reduce(question, dist.ReduceOp.MAX, group=current().control, async_op=True)
+        self._travelling = (work, question)
+        return answer
+
+    def settle(self, value):
+        """Asks and waits for the answer, for instance at the end of an epoch."""
+        self.exchange(max(value, self._arrived()))
+        return self._arrived()
+
+    def _arrived(self):
+        if self._travelling is None:
+            return 0
+        work, question = self._travelling
+        self._travelling = None
+        work.wait()
+        return int(question)
+
+
+_AS_INT64 = (torch.bool, torch.uint16, torch.uint32)
+
+
+def _packed(tensors):
+    """`(tensors, their values in one flat tensor)` for each dtype, ready to be sent."""
+    groups = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    for (dtype, _), group in groups.items():
+        wire = torch.int64 if dtype in _AS_INT64 else dtype
+        yield group, torch.cat([tensor.detach().to(wire).reshape(-1) for tensor in group])
+
+
+def _unpack(flat, tensors):
+    start = 0
+    for tensor in tensors:
+        part = flat[start : start + tensor.numel()]
+        tensor.data.copy_(part.view(tensor.shape))
+        start += tensor.numel()

@@ -1,0 +1,211 @@
+"""The processes of one job: who I am, how we talk, how we end."""
+
+import atexit
+import contextlib
+import datetime
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_COMPRESSIONS = (None, "float16", "bfloat16")
+_GOODBYE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place in the job.
+
+    Args:
+        rank: int, 0 to `world_size - 1`, over all machines.
+        world_size: int, number of processes; 1 without torchrun.
+        local_rank: int, number of the process on its machine, and of its GPU.
+        backend: `"nccl"`, `"gloo"` or `None` for a single process.
+        gradient_compression: dtype name that gradients travel in, or `None`.
+        control: process group for messages between the hosts, or `None`.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    backend: str | None = None
+    gradient_compression: str | None = None
+    control: object = None
+
+    @property
+    def is_main(self):
+        """Whether this process prints, logs and writes."""
+        return self.rank == 0
+
+    @property
+    def several(self):
+        """Whether there is more than one process."""
+        return self.world_size > 1
+
+
+_current = Ranks()
+_failed = False
+_parallel_models = 0  # how many models were put under DistributedDataParallel
+
+
+def current():
+    """This process's `Ranks`; a single process where `distribute` was not called."""
+    return _current
+
+
+def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
+    """Joins the processes that torchrun started into one training job.
+
+    Call it first in a script; without torchrun, or with one process, it does nothing.
+    From then on `fit` and `evaluate` of an accelerated model work on all processes
+    together and give what one process would: batch size and learning rate are those of
+    the whole job, every process takes its share of each batch, gradients are averaged by
+    torch's `DistributedDataParallel` during the backward pass, and metrics are those of
+    all data. Only rank 0 shows progress and saves. Call `fit` and `evaluate` on all ranks
+    alike.
+
+    An exception on one rank ends the job, with that rank's message as the cause.
+
+    Args:
+        backend: `"nccl"`, `"gloo"`, or `None`: NCCL where there is a GPU for each process.
+        timeout_seconds: how long a process waits for the others before it gives up.
+        gradient_compression: `"float16"` or `"bfloat16"`, the dtype that gradients travel
+            in, or `None` for their own. Halves the bytes, at that dtype's precision.
+
+    Returns:
+        `Ranks`.
+
+    Raises:
+        ValueError: an unknown argument, or an incomplete environment.
+
+    Example:
+        >>> ranks = keras_dawn.distribute()
+        >>> ranks.world_size
+        1
+    """
+    global _current
+    if gradient_compression not in _COMPRESSIONS:
+        raise ValueError(
+            f"`gradient_compression` must be one of {_COMPRESSIONS}, got {gradient_compression!r}."
+        )
+    if backend not in (None, "nccl", "gloo"):
+        raise ValueError(f'`backend` must be "nccl", "gloo" or None, got {backend!r}.')
+    if _current.several:
+        return _current
+    world_size, rank, local_rank = _environment()
+    if world_size == 1:
+        return _current
+    gpus = torch.cuda.device_count()
+    if backend is None:
+        backend = "nccl" if gpus else "gloo"
+    if backend == "nccl":
+        if local_rank >= gpus:
+            raise ValueError(
+                f"Process {local_rank} of this machine finds no GPU of its own: there are {gpus}. "
+                f"Start torchrun with --nproc-per-node={gpus}, or pass backend='gloo'."
+            )
+        torch.cuda.set_device(local_rank)
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    with warnings.catch_warnings():
+        # gloo warns where the machine's own name does not resolve; it then uses loopback.
+        warnings.filterwarnings("ignore", message="Unable to resolve hostname")
+        dist.init_process_group(backend, timeout=timeout)
+        control = dist.new_group(backend="gloo", timeout=timeout)
+    _current = Ranks(rank, world_size, local_rank, backend, gradient_compression, control)
+    atexit.register(_part)
+    _say_who_failed()
+    return _current
+
+
+@contextlib.contextmanager
+def main_first():
+    """Rank 0 runs the body before the others do, for instance to download a data set."""
+    ranks = _current
+    if ranks.several and not ranks.is_main:
+        dist.barrier(group=ranks.control)
+    yield
+    if ranks.several and ranks.is_main:
+        dist.barrier(group=ranks.control)
+
+
+def note_parallel_model():
+    """Remembers that a model is trained by all processes together."""
+    global _parallel_models
+    _parallel_models += 1
+
+
+def _environment():
+    """`(world_size, rank, local_rank)` from torchrun's environment variables."""
+    if "WORLD_SIZE" not in os.environ or os.environ["WORLD_SIZE"] == "1":
+        return 1, 0, 0
+    missing = [name for name in _VARIABLES if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} is not set. Start "
+            "the script with torchrun, which sets all of them, or unset WORLD_SIZE."
+        )
+    return tuple(int(os.environ[name]) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
+
+
+def _say_who_failed():
+    """Marks this process's uncaught exception with its rank and hands it to torchrun."""
+    previous = sys.excepthook
+
+    def hook(kind, error, traceback):
+        global _failed
+        _failed = True
+        sys.stdout.flush()
+        if _is_consequence(error):
+            print(
+                f"rank {_current.rank}: stops, because another rank has ended "
+                f"({str(error).splitlines()[0]}).",
+                file=sys.stderr,
+            )
+        else:
+            print(f"rank {_current.rank} of {_current.world_size} failed:", file=sys.stderr)
+            previous(kind, error, traceback)
+        sys.stderr.flush()
+        if not issubclass(kind, KeyboardInterrupt):
+            from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+            try:
+                raise error.with_traceback(traceback)
+            except kind:  # torchrun's report quotes the exception being handled
+                get_error_handler().record_exception(error)
+
+    sys.excepthook = hook
+
+
+def _is_consequence(error):
+    """Whether an exception only says that a process at the other end is gone."""
+    if isinstance(error, dist.DistError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "Connection closed by peer" in text or "Connection reset by peer" in text
+    )
+
+
+def _part():
+    """Leaves the job at exit; a process that failed does not wait for the others."""
+    if not dist.is_initialized():
+        return
+    if _failed:
+        sys.stderr.flush()
+        os._exit(1)  # tearing down could wait for processes that are gone
+    if not _parallel_models and _current.is_main:
+        warnings.warn(
+            f"keras_dawn.distribute() joined {_current.world_size} processes, but none trained an "
+            "accelerated model: each has worked alone. Call keras_dawn.accelerate(model).",
+            stacklevel=1,
+        )
+    with contextlib.suppress(RuntimeError):  # the others may have gone already
+        dist.monitored_barrier(
+            group=_current.control, timeout=datetime.timedelta(seconds=_GOODBYE_SECONDS)
+        )
+    with contextlib.suppress(RuntimeError):
+        dist.destroy_process_group()

@@ -1,0 +1,243 @@
+"""One `fit` or `evaluate` on all ranks: shared data, one display, agreed stops."""
+
+import contextlib
+import signal
+import threading
+
+from keras_dawn.distributed import sharding
+from keras_dawn.distributed.batch_norm import average_moving_statistics
+from keras_dawn.distributed.collectives import (
+    Agreement,
+    broadcast,
+    gather,
+    sum_over_ranks,
+)
+from keras_dawn.distributed.ranks import current
+
+import keras
+import numpy as np
+import torch
+
+_STOP, _SIGNAL = 1, 2
+_WRITERS = (keras.callbacks.CSVLogger, keras.callbacks.TensorBoard, keras.callbacks.RemoteMonitor)
+
+
+def run_fit(model, method, arguments, weigh):
+    """Calls `Model.fit` as one of several ranks.
+
+    Args:
+        model: `keras.Model`.
+        method: callable, `fit` of the model's class.
+        arguments: dict of its named arguments, `callbacks` a flat list.
+        weigh: callable, told before each step how much this rank's part of the batch weighs.
+
+    Returns:
+        What `fit` returns.
+
+    Raises:
+        KeyboardInterrupt: on all ranks, after one was sent SIGINT or SIGTERM; the epoch in
+            progress ends early, with its callbacks.
+        ValueError: data, arguments or callbacks that do not work on several ranks.
+    """
+    _check_arguments(arguments)
+    arguments = _with_shards(dict(arguments))
+    ranks = current()
+    if not ranks.is_main:
+        arguments["verbose"] = 0
+    signals = _Signals()
+    first = _First(arguments["x"], weigh)
+    callbacks = _this_rank(arguments.get("callbacks") or [])
+    arguments["callbacks"] = [first, *callbacks, _Last(signals)]
+    validation = arguments.get("validation_data")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals)
+        stack.enter_context(sharding.shared_out(arguments["x"], training=True))
+        if validation is not None and validation is not arguments["x"]:
+            stack.enter_context(sharding.shared_out(validation, training=False))
+        history = method(model, **arguments)
+    if signals.agreed:
+        raise KeyboardInterrupt("a rank was told to stop")
+    return history
+
+
+def run_evaluate(model, method, arguments):
+    """Calls `Model.evaluate` as one of several ranks, exactly on data of any length."""
+    average_moving_statistics(model)
+    arguments = dict(arguments)
+    if not current().is_main:
+        arguments["verbose"] = 0
+    if arguments.get("kwargs", {}).get("_use_cached_eval_dataset"):  # called by `fit`
+        arguments.update(arguments.pop("kwargs"))
+        return method(model, **arguments)
+    arguments["x"] = sharding.shard_arrays(
+        arguments.get("x"),
+        arguments.pop("y", None),
+        arguments.pop("sample_weight", None),
+        arguments.pop("batch_size", None),
+        shuffle=False,
+        training=False,
+    )
+    with sharding.shared_out(arguments["x"], training=False):
+        return method(model, **arguments)
+
+
+def metrics_of_all_ranks(model, compute):
+    """Calls `compute()` with the model's metrics summed over the ranks, for the call only."""
+    tensors = [variable.value for metric in model.metrics for variable in metric.variables]
+    own = [tensor.detach().clone() for tensor in tensors]
+    sum_over_ranks(tensors)
+    try:
+        return compute()
+    finally:
+        for tensor, value in zip(tensors, own, strict=True):
+            tensor.data.copy_(value)
+
+
+def check_metrics(model):
+    """Refuses metrics whose state may not be summed over ranks.
+
+    Raises:
+        ValueError: a metric class of one's own that does not say `sums_over_ranks = True`.
+    """
+    for metric in model.metrics:
+        for part in getattr(metric, "metrics", [metric]):
+            own = not type(part).__module__.startswith("keras.")
+            if own and not getattr(part, "sums_over_ranks", False):
+                raise ValueError(
+                    f"The metric {part.name!r} ({type(part).__name__}) is not one of Keras's. On "
+                    "several ranks its variables are summed; if that is right, set "
+                    "`sums_over_ranks = True` on the class."
+                )
+
+
+class _First(keras.callbacks.Callback):
+    """Does, before all other callbacks, what makes the ranks one training."""
+
+    def __init__(self, data, weigh):
+        super().__init__()
+        self._data, self._weigh = data, weigh
+        self._sampler = sharding.sampler_of(data)
+
+    def on_train_begin(self, logs=None):
+        plan = (self.params["epochs"], self.params["steps"])
+        plans = gather(plan)
+        if len(set(plans)) > 1:
+            raise ValueError(
+                "All ranks must take as many steps, but (epochs, steps per epoch) are "
+                f"{', '.join(f'{p} on rank {r}' for r, p in enumerate(plans))}."
+            )
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        broadcast([variable.value for variable in variables])
+        _own_random_streams(self.model)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._sampler is not None:
+            self._sampler.set_epoch(epoch)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._weigh(getattr(self._data, "rank_weight", 1.0))
+
+    def on_epoch_end(self, epoch, logs=None):
+        average_moving_statistics(self.model)  # before anything is saved
+
+
+class _Last(keras.callbacks.Callback):
+    """Lets all ranks stop in the same step, after all other callbacks have had their say."""
+
+    def __init__(self, signals):
+        super().__init__()
+        self._signals = signals
+        self._agreement = Agreement()
+
+    def _wish(self):
+        if self._signals.received:
+            return _SIGNAL
+        return _STOP if self.model.stop_training else 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._act(self._agreement.exchange(self._wish()))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._act(self._agreement.settle(self._wish()))
+
+    def _act(self, answer):
+        self._signals.agreed = self._signals.agreed or answer == _SIGNAL
+        self.model.stop_training = answer > 0
+
+
+class _Signals(contextlib.AbstractContextManager):
+    """Takes note of SIGINT and SIGTERM instead of ending one rank alone."""
+
+    def __init__(self):
+        self.received = False
+        self.agreed = False
+        self._previous = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number, frame):
+        self.received = True
+
+    def __exit__(self, *exception):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def _check_arguments(arguments):
+    if arguments.get("class_weight") is not None:
+        raise ValueError("class_weight does not work on several ranks: pass sample_weight.")
+    for callback in arguments.get("callbacks") or []:
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "BackupAndRestore writes one backup from every rank and does not restore the "
+                "order of the data. Use ModelCheckpoint, which saves once."
+            )
+
+
+def _with_shards(arguments):
+    x, y = arguments.get("x"), arguments.pop("y", None)
+    sample_weight = arguments.pop("sample_weight", None)
+    batch_size = arguments.pop("batch_size", None)
+    split = arguments.pop("validation_split", 0.0)
+    validation = arguments.get("validation_data")
+    if split and validation is None:
+        (x, y, sample_weight), validation = sharding.split_for_validation(
+            (x, y, sample_weight), split
+        )
+    if isinstance(validation, (tuple, list)):
+        validation = sharding.shard_arrays(
+            *keras.utils.unpack_x_y_sample_weight(tuple(validation)),
+            arguments.pop("validation_batch_size", None) or batch_size,
+            shuffle=False,
+            training=False,
+        )
+    shuffle = arguments.get("shuffle", True)
+    arguments["x"] = sharding.shard_arrays(x, y, sample_weight, batch_size, shuffle, training=True)
+    arguments["validation_data"] = validation
+    arguments["shuffle"] = False  # the shares are shuffled together
+    return arguments
+
+
+def _this_rank(callbacks):
+    """The callbacks without those that would write the same file on every rank."""
+    if current().is_main:
+        return list(callbacks)
+    return [callback for callback in callbacks if not isinstance(callback, _WRITERS)]
+
+
+def _own_random_streams(model):
+    """Gives every rank but 0 random numbers of its own, for dropout and the like."""
+    rank = current().rank
+    if rank == 0:
+        return
+    drawn = int(torch.randint(0, 2**31, ()))
+    torch.manual_seed(int(np.random.SeedSequence([drawn, rank]).generate_state(1)[0]))
+    for variable in model.variables:
+        if variable.path.endswith("seed_generator_state"):
+            state = variable.value.detach().to(torch.int64)
+            state[0] = (state[0] + 7919 * rank) % 2**32
+            variable.assign(state)

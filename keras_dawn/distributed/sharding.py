@@ -1,0 +1,171 @@
+"""Each rank's share of the data that goes into `fit` and `evaluate`."""
+
+import contextlib
+import math
+
+from keras_dawn.distributed.collectives import broadcast
+from keras_dawn.distributed.ranks import current
+
+import keras
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+
+class Share:
+    """The share of one rank: of every global batch, images `rank`, `rank + n`, …
+
+    Args:
+        rank, world_size: int.
+    """
+
+    def __init__(self, rank=0, world_size=1):
+        self.rank, self.world_size = rank, world_size
+
+    def of(self, batch):
+        """The rank's part of a batch that can be sliced."""
+        return batch if self.world_size == 1 else batch[self.rank :: self.world_size]
+
+    def count(self, images):
+        """How many of so many images are this rank's."""
+        return len(range(self.rank, images, self.world_size))
+
+    def weight(self, images):
+        """What this rank's mean loss over its part weighs, for the mean over ranks to be
+        that over all `images`: 1 where all parts are equal."""
+        return self.count(images) * self.world_size / images
+
+    def batches(self, images, batch_size, drop_last, training):
+        """`(start, stop)` of the global batches that the rank works on.
+
+        Raises:
+            ValueError: a batch to train on that has no image for some rank.
+        """
+        stop = images - images % batch_size if drop_last else images
+        bounds = [(s, min(s + batch_size, stop)) for s in range(0, stop, batch_size)]
+        if training and bounds and bounds[-1][1] - bounds[-1][0] < self.world_size:
+            last = bounds[-1][1] - bounds[-1][0]
+            raise ValueError(
+                f"The last batch has {last} of {images} images (batch size {batch_size}), too few "
+                f"for {self.world_size} ranks. Pass drop_last=True, or choose another batch size."
+            )
+        return [bound for bound in bounds if self.count(bound[1] - bound[0])]
+
+
+class ShardedArrays(DataLoader):
+    """Arrays as this rank's data for `fit` or `evaluate`: of every batch its share.
+
+    Args:
+        arrays: `(x, y)` or `(x, y, sample_weight)`, structures of arrays or tensors.
+        batch_size: int, images over all ranks.
+        share: `Share`.
+        shuffle: bool, a new order each epoch, the same on all ranks.
+        training: bool, whether every rank must have part in every batch.
+    """
+
+    def __init__(self, arrays, batch_size, share, shuffle, training):
+        self._arrays = keras.tree.map_structure(torch.as_tensor, arrays)
+        lengths = {len(array) for array in keras.tree.flatten(self._arrays)}
+        if len(lengths) != 1:
+            raise ValueError(f"The arrays must have equal lengths, got {sorted(lengths)}.")
+        (self._length,) = lengths
+        self._share, self._shuffle = share, shuffle
+        self._bounds = share.batches(self._length, batch_size, False, training)
+        self._epoch = 0
+        self._seed = torch.randint(0, 2**31, (1,)) if shuffle else torch.zeros(1).long()
+        broadcast([self._seed])
+        self.rank_weight = 1.0
+        super().__init__(TensorDataset(torch.zeros(self._length)), batch_size=batch_size)
+
+    def __len__(self):
+        return len(self._bounds)
+
+    def __iter__(self):
+        epoch = self._epoch
+        order = torch.arange(self._length)
+        if self._shuffle:
+            entropy = np.random.SeedSequence([int(self._seed), epoch]).generate_state(1)
+            generator = torch.Generator().manual_seed(int(entropy[0]))
+            order = torch.randperm(self._length, generator=generator)
+        for number, (start, stop) in enumerate(self._bounds):
+            if number == len(self._bounds) - 1:
+                self._epoch = epoch + 1  # before the last `yield`: Keras does not come back
+            self.rank_weight = self._share.weight(stop - start)
+            indices = self._share.of(order[start:stop])
+            yield keras.tree.map_structure(
+                lambda array, chosen=indices: array.index_select(0, chosen), self._arrays
+            )
+
+
+@contextlib.contextmanager
+def shared_out(data, training):
+    """Lets data that knows about ranks serve this rank's share, and all of it again after.
+
+    Args:
+        data: what was passed to `fit` or `evaluate` as `x`.
+        training: bool.
+
+    Yields:
+        The data.
+
+    Raises:
+        ValueError: data that every rank would read in full.
+    """
+    ranks = current()
+    if hasattr(data, "set_share"):
+        data.set_share(Share(ranks.rank, ranks.world_size), training)
+        try:
+            yield data
+        finally:
+            data.set_share(Share(), training)
+        return
+    if not isinstance(data, ShardedArrays):
+        _check_sampler(data, training)
+    yield data
+
+
+def shard_arrays(x, y, sample_weight, batch_size, shuffle, training):
+    """`ShardedArrays` of what `fit` was given; anything but arrays is given back."""
+    arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
+    if not all(isinstance(leaf, (np.ndarray, torch.Tensor)) for leaf in keras.tree.flatten(arrays)):
+        return x
+    ranks = current()
+    share = Share(ranks.rank, ranks.world_size)
+    return ShardedArrays(arrays, batch_size or 32, share, bool(shuffle), training)
+
+
+def split_for_validation(arrays, fraction):
+    """The first part of arrays to train on and the last to validate on, as Keras does it."""
+    length = len(keras.tree.flatten(arrays)[0])
+    split = math.floor(length * (1.0 - fraction))
+    if not 0 < split < length:
+        raise ValueError(f"validation_split={fraction} leaves a part of {length} images empty.")
+    return (
+        keras.tree.map_structure(lambda array: array[:split], arrays),
+        keras.tree.map_structure(lambda array: array[split:], arrays),
+    )
+
+
+def sampler_of(data):
+    """The `DistributedSampler` of a torch `DataLoader`, or `None`."""
+    if not isinstance(data, DataLoader):
+        return None
+    candidates = (data.sampler, getattr(data.batch_sampler, "sampler", None))
+    return next((s for s in candidates if isinstance(s, DistributedSampler)), None)
+
+
+def _check_sampler(data, training):
+    sampler = sampler_of(data)
+    ranks = current()
+    if sampler is None:
+        raise ValueError(
+            f"On {ranks.world_size} ranks every process would read all of this "
+            f"{type(data).__name__}. Pass arrays, keras_dawn.data.DeviceImages, or a torch "
+            "DataLoader with a DistributedSampler."
+        )
+    if not training and len(sampler.dataset) % ranks.world_size and not sampler.drop_last:
+        raise ValueError(
+            f"DistributedSampler repeats images to give {ranks.world_size} ranks as many each, "
+            f"which falsifies an evaluation on {len(sampler.dataset)}. Pass arrays or "
+            "keras_dawn.data.DeviceImages, which are evaluated exactly."
+        )

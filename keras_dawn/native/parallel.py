@@ -1,0 +1,71 @@
+"""The lowered training graph under torch's DistributedDataParallel."""
+
+import inspect
+import warnings
+
+from keras_dawn.distributed.ranks import current, note_parallel_model
+from keras_dawn.native import keras_internals
+
+import keras
+import torch
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.nn.parallel import DistributedDataParallel
+
+_HOOKS = {
+    "float16": default_hooks.fp16_compress_hook,
+    "bfloat16": default_hooks.bf16_compress_hook,
+}
+# The only buffers are constants; torch has renamed the argument.
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
+NO_CUDA_GRAPH = "no CUDA graph: its gradients would only start to travel after the last one"
+
+
+def data_parallel(module):
+    """Wraps a lowered training module so that its gradients are averaged over the ranks.
+
+    The buckets start to travel while the backward pass goes on. No CUDA graph is made of
+    it: a graphed backward pass is one node for autograd, so every gradient would wait for
+    the last (`NO_CUDA_GRAPH`).
+
+    Args:
+        module: `torch.nn.Module` whose parameters are the trained ones, the same on all ranks.
+
+    Returns:
+        `DistributedDataParallel`.
+    """
+    ranks = current()
+    # A depthwise kernel's gradient has other strides on its axis of size 1: a copy more, no fault.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    parallel = DistributedDataParallel(
+        module, gradient_as_bucket_view=True, static_graph=True, **{_SYNC_BUFFERS: False}
+    )
+    if ranks.gradient_compression:
+        parallel.register_comm_hook(None, _HOOKS[ranks.gradient_compression])
+    note_parallel_model()
+    return parallel
+
+
+def why_not(model):
+    """Why a compiled model's training cannot be shared out over ranks, or `None`."""
+    if keras_internals.wraps_models_itself():
+        return (
+            f"Keras {keras.__version__} puts models under DistributedDataParallel itself, and "
+            "gradients would be averaged twice. Install keras<3.16."
+        )
+    loss, _ = keras_internals.compiled_loss(model)
+    for part in keras.tree.flatten(loss):
+        reduction = getattr(part, "reduction", "sum_over_batch_size")
+        if reduction not in ("sum_over_batch_size", "mean"):
+            return (
+                f"the loss {getattr(part, 'name', part)} has reduction={reduction!r}; the mean over "
+                "ranks is right for 'sum_over_batch_size' only."
+            )
+    if getattr(model.optimizer, "gradient_accumulation_steps", None):
+        return "gradient_accumulation_steps is set; use a larger batch_size or more ranks."
+    if not torch.distributed.is_initialized():
+        return "the process group is gone."
+    return None

@@ -1,0 +1,205 @@
+"""Two and four gloo processes against one process, on the same scenarios."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import scenarios
+import torch
+
+SCRIPT = Path(scenarios.__file__)
+pytestmark = pytest.mark.xdist_group("torchrun")
+IN_FOUR = ["no_batch_norm", "no_batch_norm_float64", "wide_resnet_float64", "arrays", "top5"]
+
+
+def torchrun(processes, *arguments, seconds=300, **environment):
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    settings = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", **environment}
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+
+
+def run(processes, folder, names):
+    done = torchrun(processes, SCRIPT, folder, *names, SAVE_TO=str(folder))
+    assert done.returncode == 0, done.stderr[-6000:]
+    return {
+        name: [
+            torch.load(folder / f"{name}-{rank}.pt", weights_only=False)
+            for rank in range(processes)
+        ]
+        for name in names
+    }, done
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    results, done = run(2, folder, list(scenarios.SCENARIOS))
+    results["folder"], results["output"] = folder, done.stdout + done.stderr
+    return results
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    return run(4, tmp_path_factory.mktemp("four"), IN_FOUR)[0]
+
+
+@pytest.fixture(scope="module")
+def one():
+    """Results of a single process, computed when they are asked for."""
+    found = {}
+
+    def result(name):
+        if name not in found:
+            found[name] = scenarios.SCENARIOS[name]()
+        return found[name]
+
+    return result
+
+
+def largest_difference(ours, theirs, what="weights"):
+    return max(
+        float((a.double() - b.double()).abs().max())
+        for a, b in zip(ours[what], theirs[what], strict=True)
+        if a.numel()
+    )
+
+
+TOLERANCE = {
+    "no_batch_norm": 1e-6,
+    "no_batch_norm_float64": 1e-10,
+    "wide_resnet": 1e-6,
+    "wide_resnet_float64": 1e-10,
+    "application_float64": 1e-10,
+    "arrays": 1e-6,
+}
+CASES = [(2, name) for name in TOLERANCE] + [(4, name) for name in TOLERANCE if name in IN_FOUR]
+
+
+@pytest.mark.parametrize("processes, name", CASES)
+def test_weights_equal_those_of_one_process(processes, name, one, two, four):
+    for result in (two if processes == 2 else four)[name]:
+        assert largest_difference(result, one(name)) < TOLERANCE[name]
+        if name == "wide_resnet":
+            continue  # in float32 a gradient at a ReLU's corner goes either way
+        # Velocities are sums of gradients, which need not be of order 1.
+        scale = max(float(v.abs().max()) for v in one(name)["optimizer"] if v.numel())
+        difference = largest_difference(result, one(name), "optimizer")
+        assert difference < TOLERANCE[name] * max(scale, 1.0)
+    if "start" in one(name):
+        moved = {"weights": one(name)["start"]}
+        assert largest_difference(one(name), moved) > 1000 * TOLERANCE[name]
+
+
+@pytest.mark.parametrize("processes, name", CASES)
+def test_histories_equal_those_of_one_process(processes, name, one, two, four):
+    for result in (two if processes == 2 else four)[name]:
+        for key, values in one(name)["history"].items():
+            assert result["history"][key] == pytest.approx(values, abs=1e-6), key
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_1003_samples_are_evaluated_exactly(processes, one, two, four):
+    results = two if processes == 2 else four
+    for result in results["arrays"]:
+        assert result["result"] == pytest.approx(one("arrays")["result"], abs=1e-6)
+    for result in results["top5"]:
+        model = keras_model_with(result["weights"])
+        assert result["result"] == pytest.approx(model, abs=1e-6)
+
+
+def keras_model_with(weights):
+    """Plain Keras's loss, accuracy and top-5 on the 1,003 images, with these weights."""
+    import keras_dawn
+
+    import keras
+
+    model = keras_dawn.models.WideResNet(10, 1, input_shape=(16, 16, 3))
+    model.compile(
+        "sgd",
+        scenarios.LOSS,
+        metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(5)],
+    )
+    model.set_weights([w.numpy() for w in weights])
+    return model.evaluate(scenarios.images(1003, batch_size=100), verbose=0)
+
+
+def test_local_statistics_are_averaged_over_the_ranks(two):
+    first, second = two["local_statistics"]
+    assert largest_difference(first, second) == 0
+
+
+def test_compressed_gradients_are_near_and_equal_on_all_ranks(one, two):
+    first, second = two["compressed"]
+    assert largest_difference(first, second) == 0
+    assert 0 < largest_difference(first, one("no_batch_norm")) < 5e-3
+
+
+def test_an_inf_on_one_rank_skips_the_step_on_all(two):
+    first, second = two["inf_on_one_rank"]
+    assert first["steps"] == second["steps"] == 3  # of 4
+    assert first["scale"] == second["scale"] == 256.0
+    assert largest_difference(first, second) == 0
+    assert all(torch.isfinite(w).all() for w in first["weights"])
+
+
+def test_a_stop_asked_for_by_one_rank_acts_on_the_same_step(two):
+    first, second = two["stop_on_one_rank"]
+    assert first["steps"] == second["steps"] == [4, 8]
+
+
+def test_early_stopping_ends_all_ranks(two):
+    assert [result["steps"] for result in two["early_stopping"]] == [4, 4]
+
+
+def test_a_signal_to_one_rank_interrupts_all_on_the_same_step(two):
+    assert [result["interrupted"] for result in two["signal_on_one_rank"]] == [True, True]
+    assert [result["steps"] for result in two["signal_on_one_rank"]] == [4, 4]
+
+
+def test_ranks_draw_different_random_numbers_reproducibly(two, tmp_path):
+    first, second = two["random_streams"]
+    assert not torch.equal(first["drawn"], second["drawn"])
+    again, _ = run(2, tmp_path, ["random_streams"])
+    assert torch.equal(second["drawn"], again["random_streams"][1]["drawn"])
+
+
+def test_rank_0_alone_saves_and_the_file_predicts_what_the_model_does(two):
+    import keras_dawn  # noqa: F401
+
+    import keras
+
+    first, second = two["saving"]
+    folder = two["folder"]
+    assert {"1.weights.h5", "2.weights.h5", "log.csv", "model.keras"} <= set(os.listdir(folder))
+    assert len((folder / "log.csv").read_text().splitlines()) == 3
+    loaded = keras.models.load_model(folder / "model.keras")
+    predicted = torch.as_tensor(loaded.predict(torch.ones(5, 16, 16, 3), verbose=0))
+    for result in (first, second):
+        assert torch.allclose(predicted, result["predicted"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "attempt, words",
+    [
+        ("own_step", "train_step"),
+        ("generator", "DistributedSampler"),
+        ("own_metric", "sums_over_ranks"),
+        ("summed_loss", "reduction"),
+        ("class_weight", "sample_weight"),
+        ("last_batch", "drop_last"),
+        ("different_plans", "on rank 1"),
+        ("backup", "ModelCheckpoint"),
+    ],
+)
+def test_what_does_not_work_on_several_ranks_is_refused(attempt, words, two):
+    for result in two["refusals"]:
+        assert result[attempt] is not None
+        assert words in result[attempt]

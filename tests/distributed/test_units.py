@@ -1,0 +1,158 @@
+import keras_dawn
+from keras_dawn.distributed import ranks as ranks_module
+from keras_dawn.distributed.sharding import ShardedArrays, Share, split_for_validation
+from keras_dawn.native import keras_internals, parallel
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("images, batch_size", [(1003, 100), (64, 64), (37, 8)])
+def test_shares_cover_every_image_once(world_size, images, batch_size):
+    order = torch.randperm(images)
+    seen = []
+    for rank in range(world_size):
+        share = Share(rank, world_size)
+        for start, stop in share.batches(images, batch_size, False, training=False):
+            part = share.of(order[start:stop])
+            assert len(part) == share.count(stop - start)
+            seen.extend(part.tolist())
+    assert sorted(seen) == list(range(images))
+
+
+def test_weighted_means_of_shares_are_the_mean():
+    losses = torch.rand(11, dtype=torch.float64)
+    shares = [Share(rank, 4) for rank in range(4)]
+    mean = sum(share.of(losses).mean() * share.weight(11) for share in shares) / 4
+    assert mean == pytest.approx(float(losses.mean()), abs=1e-15)
+
+
+def test_a_batch_smaller_than_the_ranks_is_refused_in_training_only():
+    share = Share(3, 4)
+    with pytest.raises(ValueError, match="drop_last"):
+        share.batches(10, 4, False, training=True)
+    assert share.batches(10, 4, True, training=True) == [(0, 4), (4, 8)]
+    assert share.batches(10, 4, False, training=False) == [(0, 4), (4, 8)]
+
+
+def test_validation_split_takes_the_last_part_like_keras():
+    arrays = (np.arange(10), {"a": np.arange(10) * 2})
+    train, validation = split_for_validation(arrays, 0.25)
+    assert train[0].tolist() == list(range(7))
+    assert validation[1]["a"].tolist() == [14, 16, 18]
+    with pytest.raises(ValueError, match="empty"):
+        split_for_validation(arrays, 0.01 - 0.01)
+
+
+@pytest.fixture
+def no_messages(monkeypatch):
+    monkeypatch.setattr("keras_dawn.distributed.sharding.broadcast", lambda tensors: None)
+
+
+def test_sharded_arrays_are_shuffled_anew_each_epoch_in_one_order(no_messages):
+    x = np.arange(20)
+    torch.manual_seed(0)
+    ranks = []
+    for rank in range(2):
+        torch.manual_seed(0)
+        ranks.append(ShardedArrays((x, x), 8, Share(rank, 2), shuffle=True, training=True))
+    epochs = []
+    for _ in range(2):
+        batches = [list(data) for data in ranks]
+        epochs.append(
+            [np.concatenate([a[0], b[0]]).tolist() for a, b in zip(*batches, strict=True)]
+        )
+        assert sorted(sum(epochs[-1], [])) == list(range(20))
+    assert epochs[0] != epochs[1]
+    assert len(ranks[0]) == 3
+
+
+def test_arrays_of_different_lengths_are_refused(no_messages):
+    with pytest.raises(ValueError, match=r"equal lengths.*\[3, 4\]"):
+        ShardedArrays((np.ones(3), np.ones(4)), 2, Share(), shuffle=False, training=True)
+
+
+def test_without_torchrun_distribute_does_nothing(monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    ranks = keras_dawn.distribute()
+    assert (ranks.rank, ranks.world_size, ranks.backend, ranks.is_main) == (0, 1, None, True)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert not keras_dawn.distribute().several
+    with keras_dawn.distributed.main_first():
+        pass
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    "arguments, environment, words",
+    [
+        ({"backend": "mpi"}, {}, "nccl"),
+        ({"gradient_compression": "int8"}, {}, "bfloat16"),
+        ({}, {"WORLD_SIZE": "2"}, "RANK, LOCAL_RANK"),
+        ({"backend": "nccl"}, {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1",
+                               "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "no GPU of its own"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_and_environments_say_what_to_do(arguments, environment, words, monkeypatch):
+    for name in ranks_module._VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=words):
+        keras_dawn.distribute(**arguments)
+
+
+def test_a_keras_that_wraps_models_itself_is_refused(dense_model, monkeypatch):
+    model = dense_model("sgd")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    assert not keras_internals.wraps_models_itself()
+    assert parallel.why_not(model) is None
+    monkeypatch.setattr(keras, "__version__", "3.16.0")
+    assert "keras<3.16" in parallel.why_not(model)
+
+
+def test_gradient_accumulation_is_refused(dense_model, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    model = dense_model(keras.optimizers.SGD(gradient_accumulation_steps=2))
+    assert "gradient_accumulation_steps" in parallel.why_not(model)
+
+
+def test_linear_scaling_multiplies_the_rate_by_the_ratio_of_batch_sizes():
+    scale = keras_dawn.distributed.scale_learning_rate
+    assert scale(0.1, 8192, 256) == pytest.approx(3.2)
+    with pytest.raises(ValueError, match="batch_size"):
+        scale(0.1, 0, 256)
+
+
+def test_the_step_time_model_adds_what_the_backward_pass_does_not_hide():
+    model = keras_dawn.distributed.StepTimeModel(
+        compute_seconds=0.3, gradient_bytes=1e9, bytes_per_second=1e9, overlap=0.5,
+        latency_seconds=0.0,
+    )  # fmt: skip
+    assert model.step_seconds(1) == 0.3
+    assert model.communication_seconds(4) == pytest.approx(2 * 3 / 4)
+    assert model.step_seconds(4) == pytest.approx(0.3 + 1.5 - 0.1)
+    assert model.efficiency(4) == pytest.approx(0.3 / 1.7)
+
+
+def test_synchronized_layers_train_on_one_process_as_before():
+    model = keras_dawn.models.WideResNet(10, 1, input_shape=(8, 8, 3))
+    keras_dawn.distributed.synchronize_batch_normalization(model)
+    keras.utils.set_random_seed(1)
+    weights = [w.copy() for w in model.get_weights()]
+    x, y = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32"), np.arange(8)
+    results = []
+    for synchronized in (True, False):
+        model.set_weights(weights)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = synchronized
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        keras_dawn.accelerate(model)
+        results.append(model.fit(x, y, epochs=2, verbose=0, shuffle=False).history["loss"])
+    assert results[0] == results[1]
