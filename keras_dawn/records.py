@@ -10,6 +10,8 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
+from keras_dawn.distributed.ranks import current
+
 import keras
 import torch
 
@@ -17,7 +19,8 @@ import torch
 class RunFolder:
     """A new folder for the files of one run. Nothing in an old one is overwritten.
 
-    Files are written whole or not at all: first beside their place, then moved there.
+    Files are written whole or not at all: first beside their place, then moved there. On
+    several ranks, rank 0 alone looks at the folder and writes.
 
     Args:
         path: folder that does not exist yet, or is empty.
@@ -32,6 +35,8 @@ class RunFolder:
 
     def __init__(self, path):
         self.path = Path(path)
+        if not current().is_main:
+            return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise FileExistsError(
                 f"{self.path} exists and is not an empty folder; nothing in it is overwritten. "
@@ -42,6 +47,8 @@ class RunFolder:
     def write_text(self, name, text):
         """Writes a text file and returns its `Path`."""
         path = self.path / name
+        if not current().is_main:
+            return path
         temporary = path.with_name(f".{name}.partial")
         try:
             temporary.write_text(text, encoding="utf-8")
@@ -102,11 +109,12 @@ def environment():
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(),
+        "processes": {"world_size": current().world_size, "backend": current().backend},
     }
 
 
 def hardware():
-    """The machine: processor, cores, memory in GiB, GPUs."""
+    """This process's machine: processor, cores, memory in GiB, GPUs."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0))

@@ -67,6 +67,10 @@ def define_flags(presets, target=94.0):
     flags.DEFINE_string("price_source", None, "where the prices are from")
     flags.DEFINE_integer("seed", 0, "seed of the first run")
     flags.DEFINE_integer("runs", 1, "number of runs, each with the next seed", lower_bound=1)
+    flags.DEFINE_bool("synchronize_batch_norm", False, "use the statistics of all processes")
+    flags.DEFINE_enum(
+        "gradient_compression", None, ["float16", "bfloat16"], "what gradients travel in"
+    )
     flags.DEFINE_string("output_dir", None, "run folder; by default a new one in runs/")
     flags.DEFINE_string("author", "anonymous", "for the DAWNBench entry")
     flags.DEFINE_string("author_email", "", "for the DAWNBench entry")
@@ -82,14 +86,17 @@ def main(recipe, presets, entry_preset, build_model):
         build_model: callable `(preset, classes) -> keras.Model` that returns logits.
     """
     try:
+        ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
         name, preset = choose_preset(presets, entry_preset)
         prices = read_prices()
         check_target(FLAGS.target)
         started = TrainingClock()
-        images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
+        with keras_dawn.distributed.main_first():  # one of them downloads
+            images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
         folder = records.RunFolder(FLAGS.output_dir or _new_folder(recipe, images.name, name))
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
+    reporting.console.quiet = not ranks.is_main
     preset = _for_dataset(preset, images)
     if preset.train_images:
         images = images.subset(preset.train_images, preset.test_images)
@@ -192,6 +199,8 @@ def compile_model(preset, build_model, classes):
     """The preset's network with its optimizer, in its precision."""
     keras.config.set_dtype_policy(preset.precision)
     model = build_model(preset, classes)
+    if FLAGS.synchronize_batch_norm:
+        keras_dawn.distributed.synchronize_batch_normalization(model)
     optimizer = keras_dawn.SGD(
         preset.max_lr, momentum=preset.momentum[0], weight_decay=preset.weight_decay
     )
@@ -218,7 +227,9 @@ def describe(model, images, preset, seed):
             "train_images": len(images.train_images),
             "test_images": len(images.test_images),
         },
-        "settings": preset.settings(),
+        "settings": preset.settings(),  # the batch size is that of all processes together
+        "synchronize_batch_norm": FLAGS.synchronize_batch_norm,
+        "gradient_compression": FLAGS.gradient_compression,
     }
 
 

@@ -6,6 +6,7 @@ from datetime import date
 
 from keras_dawn import dawnbench, plots
 from keras_dawn._version import __version__
+from keras_dawn.distributed import current
 
 from rich.console import Console
 from rich.panel import Panel
@@ -19,10 +20,17 @@ def banner(recipe, images, reason, folder):
     console.print(
         Panel(
             f"{reason}\n{len(images.train_images):,} training and {len(images.test_images):,} "
-            f"test images, {len(images.class_names)} classes. Run folder: {folder}",
+            f"test images, {len(images.class_names)} classes. Run folder: {folder}{_processes()}",
             title=f"{recipe}: [bold]{images.name}[/bold]",
         )
     )
+
+
+def _processes():
+    ranks = current()
+    if not ranks.several:
+        return ""
+    return f"\n{ranks.world_size} processes over {ranks.backend}; batch sizes are those of all."
 
 
 def differences(entry, preset, entry_name, name):
@@ -87,10 +95,12 @@ def ranking(result, prices):
 
 
 def save(result, folder, prices, author, author_email):
-    """Writes the run folder; returns whether all of it could be written.
+    """Writes the run folder, on rank 0; returns whether all of it could be written.
 
     The numbers are on the screen already, so a full disk loses the files only.
     """
+    if not current().is_main:
+        return True
     timer, records = result.timer, result.timer.records
     document = {
         "status": "interrupted" if result.interrupted else "finished",

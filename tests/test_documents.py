@@ -31,7 +31,13 @@ def test_docstring_examples_run(name):
     "item",
     [
         item
-        for module in (keras_dawn, keras_dawn.models, keras_dawn.data, keras_dawn.dawnbench)
+        for module in (
+            keras_dawn,
+            keras_dawn.models,
+            keras_dawn.data,
+            keras_dawn.dawnbench,
+            keras_dawn.distributed,
+        )
         for name in module.__all__
         if callable(item := getattr(module, name))
     ],
@@ -40,7 +46,10 @@ def test_public_names_say_what_they_do(item):
     assert item.__doc__ and len(item.__doc__) > 30
 
 
-@pytest.mark.parametrize("page", ["README.md", "keras_dawn/native/README.md"])
+PAGES = ["README.md", "keras_dawn/native/README.md", "keras_dawn/distributed/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_python_on_a_page_runs(page):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks

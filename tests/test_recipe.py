@@ -167,6 +167,43 @@ def test_a_full_disk_still_prints_the_numbers(smoke, tmp_path):
     assert "test accuracy" in result.stdout and "No space left" in result.stdout
 
 
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+def test_two_processes_show_one_bar_and_write_one_folder(dataset, tiny_cifar10, tmp_path):
+    code = (
+        "import runpy, sys\n"
+        "from keras_dawn.data import cifar10\n"
+        f"cifar10.BATCH_MD5.update({batch_md5()!r})\n"
+        f"sys.argv = [{str(RECIPE)!r}, *sys.argv[1:]]\n"
+        f"sys.path.insert(0, {str(RECIPE.parent)!r})\n"
+        f"runpy.run_path({str(RECIPE)!r}, run_name='__main__')\n"
+    )
+    (tmp_path / "start.py").write_text(code)
+    where = [f"--data_dir={tiny_cifar10.parent}"] if dataset == "cifar10" else []
+    result = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+            "start.py",
+            "--preset=smoke", f"--dataset={dataset}", *where,
+            "--epochs=1", "--batch_size=50",
+        ],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("val_accuracy:") == 1
+    assert result.stdout.count("test accuracy") == 1
+    (folder,) = (tmp_path / "runs").iterdir()
+    document = json.loads((folder / "run.json").read_text())
+    assert document["processes"] == {"world_size": 2, "backend": "gloo"}
+    assert document["settings"]["batch_size"] == 50
+
+
+def batch_md5():
+    from keras_dawn.data import cifar10
+
+    return dict(cifar10.BATCH_MD5)
+
+
 def test_presets_are_the_entries_settings():
     import cifar10_wrn
 

@@ -123,13 +123,18 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
 
 @contextlib.contextmanager
 def main_first():
-    """Rank 0 runs the body before the others do, for instance to download a data set."""
+    """The first process of each machine runs the body before the others do.
+
+    For instance to download a data set once.
+    """
     ranks = _current
-    if ranks.several and not ranks.is_main:
+    if ranks.several and ranks.local_rank != 0:
         dist.barrier(group=ranks.control)
-    yield
-    if ranks.several and ranks.is_main:
-        dist.barrier(group=ranks.control)
+    try:
+        yield
+    finally:  # after an error too: the others then meet it themselves
+        if ranks.several and ranks.local_rank == 0:
+            dist.barrier(group=ranks.control)
 
 
 def note_parallel_model():

@@ -3,7 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from keras_dawn.distributed.ranks import current
 from keras_dawn.native.accelerate import Engine, engine_of
+from keras_dawn.native.parallel import NO_CUDA_GRAPH
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Explanation:
         layers: `Counter` of layer classes said in torch.
         fallbacks: list of `(layer name, class, reason)`: layers called as they are.
         loss, metrics, optimizer: `"native"`, or how and why otherwise; `None` if not compiled.
+        ranks: how several processes train together, or `None` for one.
     """
 
     native: bool
@@ -25,6 +28,7 @@ class Explanation:
     loss: str | None = None
     metrics: str | None = None
     optimizer: str | None = None
+    ranks: str | None = None
 
     def __str__(self):
         if not self.native:
@@ -34,7 +38,7 @@ class Explanation:
             lines.append((f"{count} × {kind}", "native"))
         for name, kind, reason in self.fallbacks:
             lines.append((f"{name} ({kind})", f"the Keras layer itself: {reason}"))
-        for part in ("loss", "metrics", "optimizer"):
+        for part in ("loss", "metrics", "optimizer", "ranks"):
             if getattr(self, part):
                 lines.append((part, getattr(self, part)))
         width = max(len(first) for first, _ in lines)
@@ -74,6 +78,11 @@ def explain(model):
         details["loss"] = _how(steps.loss_reason, "Keras's, on the native outputs")
         details["metrics"] = _how(steps.metrics.reason, "Keras's")
         details["optimizer"] = _how(steps.update.reason, "its own apply")
+    if current().several:
+        details["ranks"] = (
+            f"{current().world_size} over {current().backend}, DistributedDataParallel; "
+            f"{NO_CUDA_GRAPH}"
+        )
     return Explanation(
         True,
         None,

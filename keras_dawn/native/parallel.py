@@ -61,8 +61,8 @@ def why_not(model):
         reduction = getattr(part, "reduction", "sum_over_batch_size")
         if reduction not in ("sum_over_batch_size", "mean"):
             return (
-                f"the loss {getattr(part, 'name', part)} has reduction={reduction!r}; the mean over "
-                "ranks is right for 'sum_over_batch_size' only."
+                f"the loss {getattr(part, 'name', part)} has reduction={reduction!r}; the mean "
+                "over ranks is right for 'sum_over_batch_size' only."
             )
     if getattr(model.optimizer, "gradient_accumulation_steps", None):
         return "gradient_accumulation_steps is set; use a larger batch_size or more ranks."

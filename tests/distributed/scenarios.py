@@ -48,6 +48,10 @@ def plain_convolutions():
     return keras.Model(inputs, layers.Dense(10)(x))
 
 
+def wide_resnet_10():
+    return keras_dawn.models.WideResNet(10, 1, input_shape=(16, 16, 3))
+
+
 def mobile_net():
     return keras.applications.MobileNet(
         (32, 32, 3), 0.25, dropout=0.0, weights=None, classes=10, classifier_activation=None
@@ -116,7 +120,7 @@ def no_batch_norm_float64():
 def wide_resnet():
     # At a rate of 0.05, changing one process's initial weights by one rounding unit changes
     # its weights after 30 steps by 1e-2: rounding could not be told from a fault.
-    return train(lambda: keras_dawn.models.WideResNet(10, 1, input_shape=(16, 16, 3)), rate=1e-4)
+    return train(wide_resnet_10, rate=1e-4)
 
 
 @scenario
@@ -177,7 +181,7 @@ def arrays():
 @scenario
 def top5():
     keras.utils.set_random_seed(7 + rank())
-    model = keras_dawn.models.WideResNet(10, 1, input_shape=(16, 16, 3))
+    model = wide_resnet_10()
     model.compile(
         keras_dawn.SGD(0.05),
         LOSS,
@@ -193,7 +197,7 @@ def top5():
 def inf_on_one_rank():
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_float16")
-    model = keras_dawn.models.WideResNet(10, 1, input_shape=(16, 16, 3))
+    model = wide_resnet_10()
     keras.config.set_dtype_policy("float32")
     optimizer = keras.optimizers.LossScaleOptimizer(
         keras_dawn.SGD(0.01, momentum=0.9), initial_scale=512.0
@@ -275,8 +279,9 @@ def signal_on_one_rank():
 @scenario
 def random_streams():
     keras.utils.set_random_seed(11)
-    small_model().fit(images(64), epochs=1, shuffle=False, verbose=0)
-    return {"drawn": torch.rand(4)}
+    model = small_model()
+    model.fit(images(64), epochs=1, shuffle=False, verbose=0)
+    return {"drawn": torch.rand(4), "explained": str(keras_dawn.explain(model))}
 
 
 @scenario

@@ -1,3 +1,6 @@
+import itertools
+from pathlib import Path
+
 import keras_dawn
 from keras_dawn.distributed import ranks as ranks_module
 from keras_dawn.distributed.sharding import ShardedArrays, Share, split_for_validation
@@ -65,7 +68,7 @@ def test_sharded_arrays_are_shuffled_anew_each_epoch_in_one_order(no_messages):
         epochs.append(
             [np.concatenate([a[0], b[0]]).tolist() for a, b in zip(*batches, strict=True)]
         )
-        assert sorted(sum(epochs[-1], [])) == list(range(20))
+        assert sorted(itertools.chain(*epochs[-1])) == list(range(20))
     assert epochs[0] != epochs[1]
     assert len(ranks[0]) == 3
 
@@ -156,3 +159,29 @@ def test_synchronized_layers_train_on_one_process_as_before():
         keras_dawn.accelerate(model)
         results.append(model.fit(x, y, epochs=2, verbose=0, shuffle=False).history["loss"])
     assert results[0] == results[1]
+
+
+# Epochs, pixels and images a GPU until 93 % (imagenet18, 8 GPUs a machine), and seconds measured.
+IMAGENET_18 = {
+    4: ([(6, 128, 256), (7, 128, 512), (15, 224, 224), (1, 288, 128)], 1782),
+    8: ([(6, 128, 128), (8, 128, 256), (3, 224, 128), (12, 224, 224), (1, 288, 128)], 1133),
+    16: ([(6, 128, 64), (10, 128, 128), (3, 224, 64), (18, 224, 192), (2, 288, 128)], 1085),
+}
+IMAGES_PER_SECOND = {128: 1693, 224: 515, 288: 301}  # of one V100
+
+
+@pytest.mark.parametrize("machines", IMAGENET_18)
+def test_the_page_states_what_the_model_predicts_for_the_imagenet_runs(machines):
+    phases, measured = IMAGENET_18[machines]
+    compute = predicted = 0.0
+    for epochs, pixels, batch in phases:
+        model = keras_dawn.distributed.StepTimeModel(
+            batch / IMAGES_PER_SECOND[pixels], gradient_bytes=51e6, bytes_per_second=1.25e9
+        )
+        steps = epochs * 1_281_167 / (batch * 8 * machines)
+        compute += steps * model.compute_seconds
+        predicted += steps * model.step_seconds(machines)
+    page = Path(keras_dawn.distributed.__file__).with_name("README.md").read_text()
+    row = f"| {machines} | {measured:,} s | {compute:,.0f} s | {predicted:,.0f} s |"
+    assert row in page
+    assert compute <= predicted < measured
