@@ -12,22 +12,35 @@ select_torch_backend()  # before anything imports Keras
 
 from keras_dawn import data, dawnbench, distributed, models, precision, schedules
 from keras_dawn._version import __version__
-from keras_dawn.callbacks import OneCycle, OneCycleSchedule, ParameterSchedule, TimeToAccuracy
+from keras_dawn.callbacks import (
+    OneCycle,
+    OneCycleSchedule,
+    ParameterSchedule,
+    ResumeTraining,
+    TimeToAccuracy,
+)
 from keras_dawn.clock import TrainingClock
 from keras_dawn.distributed import distribute
 from keras_dawn.native import LoweringError, accelerate, explain, restore, rule, to_torch
 from keras_dawn.one_cycle_curves import OneCycleShape
 from keras_dawn.optimizers import SGD
+from keras_dawn.plan import Phase, TrainingPlan
+from keras_dawn.plan_training import fit_plan
+from keras_dawn.plans import PLANS, one_cycle_by_size
 
 __all__ = [
+    "PLANS",
     "SGD",
     "LoweringError",
     "OneCycle",
     "OneCycleSchedule",
     "OneCycleShape",
     "ParameterSchedule",
+    "Phase",
+    "ResumeTraining",
     "TimeToAccuracy",
     "TrainingClock",
+    "TrainingPlan",
     "__version__",
     "accelerate",
     "data",
@@ -35,7 +48,9 @@ __all__ = [
     "distribute",
     "distributed",
     "explain",
+    "fit_plan",
     "models",
+    "one_cycle_by_size",
     "precision",
     "restore",
     "rule",

@@ -1,10 +1,10 @@
 """Labelled images that live on the training device, as data for `fit`."""
 
 from keras_dawn.data.augment import to_unit_range
+from keras_dawn.data.order import epoch_order
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.distributed.sharding import Share
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -94,11 +94,8 @@ class DeviceImages(DataLoader):
 
     def order(self, epoch):
         """Indices in the order of `epoch`, int64 `(count,)`, on the device."""
-        if not self.shuffle:
-            return torch.arange(len(self.images), device=self.images.device)
-        # Drawn on the CPU, where the generator gives the same order on every machine.
-        generator = torch.Generator().manual_seed(_combine(self.seed, epoch))
-        return torch.randperm(len(self.images), generator=generator).to(self.images.device)
+        order = epoch_order(len(self.images), self.seed, epoch, self.shuffle)
+        return order.to(self.images.device)
 
     def batch(self, indices, epoch):
         """Augmented and normalised images and their labels; `indices` is int64 `(batch,)`."""
@@ -118,11 +115,6 @@ class DeviceImages(DataLoader):
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
             self.rank_weight = self._share.weight(stop - start)
             yield self.batch(self._share.of(order[start:stop]), epoch)
-
-
-def _combine(seed, epoch):
-    sequence = np.random.SeedSequence([seed % 2**64, epoch])
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _check(images, labels, batch_size, drop_last, mean, std):

@@ -1,5 +1,7 @@
 """Wide residual networks (Zagoruyko & Komodakis, 2016, https://arxiv.org/abs/1605.07146)."""
 
+from keras_dawn.models.heads import logits
+
 import keras
 from keras import layers
 
@@ -76,14 +78,7 @@ def WideResNet(
     x = _normalised_relu(x, "head")
     if include_top:
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
-        x = layers.Dense(
-            classes,
-            activation=classifier_activation,
-            # torch.nn.Linear's range, ±1/sqrt(fan_in)
-            kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-            dtype=_logits_dtype(),
-            name="predictions",
-        )(x)
+        x = logits(x, classes, classifier_activation)
     elif pooling == "avg":
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     elif pooling == "max":
@@ -140,8 +135,3 @@ def _normalised_relu(x, name):
 def _channel_axis():
     return -1 if keras.config.image_data_format() == "channels_last" else 1
 
-
-def _logits_dtype():
-    """float32 under a half-precision policy, else the policy itself."""
-    policy = keras.config.dtype_policy()
-    return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy

@@ -135,6 +135,8 @@ class Engine:
 
     def fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
+        if hasattr(arguments.get("x"), "set_epoch") and isinstance(arguments["callbacks"], list):
+            arguments["callbacks"] = [_SetEpoch(arguments["x"]), *arguments["callbacks"]]
         if not current().several:
             return type(self.model).fit(self.model, **arguments)
         self._check_parallel()
@@ -259,6 +261,17 @@ class Engine:
             yield
         finally:
             self.steps.exact_logs = False
+
+
+class _SetEpoch(keras.callbacks.Callback):
+    """Tells data which epoch begins, so that `initial_epoch` and a resumed run are right."""
+
+    def __init__(self, data):
+        super().__init__()
+        self._data = data
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._data.set_epoch(epoch)
 
 
 class _Synchronous(keras.callbacks.Callback):

@@ -132,3 +132,8 @@ def wraps_models_itself():
     """Whether this Keras's `fit` uses DistributedDataParallel by itself (from 3.16 on)."""
     major, minor = (int(part) for part in keras.__version__.split(".")[:2])
     return (major, minor) >= (3, 16)
+
+
+def set_first_epoch(model, epoch):
+    """Makes `fit`, once it has called `on_train_begin`, start at an epoch (0 for its own)."""
+    model._initial_epoch = epoch or None

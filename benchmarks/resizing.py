@@ -1,0 +1,119 @@
+"""Progressive against constant image size: accuracy and training time, several seeds.
+
+    python benchmarks/resizing.py --train=FOLDER/train --val=FOLDER/val
+
+The same network, epochs, batch size and one-cycle triangle; only the image size differs: the
+last size throughout, or growing to it. Both are validated at the last size. The two take turns
+seed by seed, so that a change in the machine's load meets both. Time is DAWNBench's: training
+without validation.
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+import keras_dawn
+from keras_dawn import TimeToAccuracy, TrainingClock, fit_plan, one_cycle_by_size
+from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, ValidationImages
+from keras_dawn.precision import best_precision
+from keras_dawn.records import environment
+
+import keras
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("train", None, "folder with one folder a class", required=True)
+flags.DEFINE_string("val", None, "the same for validation", required=True)
+flags.DEFINE_integer("epochs", 10, "epochs", lower_bound=2)
+flags.DEFINE_integer("seeds", 3, "seeds", lower_bound=1)
+flags.DEFINE_list("sizes", ["0.0:64", "0.4:96", "0.8:128"], "share of the training : pixels")
+flags.DEFINE_integer("batch_size", 64, "images a step", lower_bound=1)
+flags.DEFINE_float("max_lr", 0.1, "highest learning rate")
+flags.DEFINE_string("json", None, "file to write the results to")
+
+
+def plans():
+    """The two plans, by name."""
+    sizes = {float(s): int(px) for s, px in (entry.split(":") for entry in FLAGS.sizes)}
+    last = sizes[max(sizes)]
+    common = {
+        "epochs": FLAGS.epochs,
+        "batch_size": FLAGS.batch_size,
+        "max_lr": FLAGS.max_lr,
+        "weight_decay": 1e-3,
+        "crop_scale": (0.35, 1.0),
+        "validation_size": last,
+    }
+    return {
+        "constant": one_cycle_by_size({0.0: last}, **common),
+        "progressive": one_cycle_by_size(sizes, **common),
+    }
+
+
+def train(plan, seed, train_source, val_source):
+    """Trains once; returns `(training seconds, accuracy in percent)` of every epoch."""
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(best_precision())
+    model = keras_dawn.models.ResNet18(classes=len(train_source.class_names), zero_init_gamma=True)
+    model.compile(
+        keras_dawn.SGD(FLAGS.max_lr, momentum=0.9, weight_decay=1e-3),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    keras_dawn.accelerate(model)
+
+    def training(phase):
+        return ResizingImages(
+            train_source,
+            phase.batch_size,
+            image_size=phase.image_size,
+            crop=RandomResizedCrop(phase.crop_scale),
+            seed=seed,
+        )
+
+    def validation(phase):
+        return ValidationImages(val_source, 128, image_size=phase.evaluated_at)
+
+    timer = TimeToAccuracy(99.0, clock=TrainingClock())
+    fit_plan(model, plan, training, validation_data=validation, callbacks=[timer], verbose=0)
+    return [(record.training_seconds, record.accuracy) for record in timer.records]
+
+
+def main(argv):
+    train_source = ImageFolder(FLAGS.train)
+    val_source = ImageFolder(FLAGS.val, train_source.class_names)
+    found = {name: [] for name in plans()}
+    for seed in range(FLAGS.seeds):
+        for name, plan in plans().items():
+            found[name].append(train(plan, seed, train_source, val_source))
+            print(name, seed, [f"{s:.0f} s {a:.2f} %" for s, a in found[name][-1]], flush=True)
+    table = Table(title=f"{len(train_source)} photos, {FLAGS.epochs} epochs, {FLAGS.seeds} seeds")
+    for column in ("plan", "accuracy, mean", "standard deviation", "training seconds, median"):
+        table.add_column(column)
+    summary = {}
+    for name, runs in found.items():
+        accuracies = [run[-1][1] for run in runs]
+        summary[name] = {
+            "accuracies": accuracies,
+            "mean_accuracy": statistics.mean(accuracies),
+            "seconds": [run[-1][0] for run in runs],
+            "runs": runs,
+            "plan": str(plans()[name]),
+        }
+        spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        seconds = statistics.median(run[-1][0] for run in runs)
+        mean = summary[name]["mean_accuracy"]
+        table.add_row(name, f"{mean:.2f} %", f"{spread:.2f}", f"{seconds:.0f}")
+    pairs = zip(summary["progressive"]["seconds"], summary["constant"]["seconds"], strict=True)
+    ratio = statistics.median(a / b for a, b in pairs)
+    Console(width=100).print(table)
+    print(f"Progressive takes {ratio:.2f} of the constant size's training time.")
+    if FLAGS.json:
+        document = {**environment(), "ratio": ratio, "results": summary}
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,254 @@
+"""Smaller copies of a photo set: read once at full size, trained on many times.
+
+    python -m keras_dawn.data.photos.prepare --source=imagenet/train --output=imagenet/train-160 \\
+        --short_side=160
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+from keras_dawn.data.photos.jpeg import UnreadablePhoto, decode_crop, read_header
+from keras_dawn.data.photos.sources import ImageFolder
+
+import numpy as np
+import simplejpeg
+
+INDEX = "index.json"
+_LABEL_BYTES = 4
+
+
+def prepare(source, output, short_side, *, quality=90, shard_images=1024, processes=None):
+    """Writes copies whose short side has so many pixels, as shards of array_record files.
+
+    Aspect ratios are kept, EXIF orientations applied; a smaller photo keeps its size. Can be
+    interrupted: whole shards are kept and not made again. Several processes work on shards.
+
+    Args:
+        source: `ImageFolder` or the like: `source[i]` is `(bytes, class number)`.
+        output: folder; a new one, or that of an interrupted run with the same settings.
+        short_side: int, pixels.
+        quality: int 1–100, of the JPEG files.
+        shard_images: int, photos a shard.
+        processes: int; by default one for each core.
+
+    Returns:
+        `PreparedImages`.
+
+    Raises:
+        ValueError: settings that do not fit, or a folder made with others.
+    """
+    if short_side < 8 or not 1 <= quality <= 100 or shard_images < 1:
+        raise ValueError(
+            "Expected short_side ≥ 8, quality from 1 to 100 and shard_images ≥ 1, got "
+            f"{short_side}, {quality}, {shard_images}."
+        )
+    output = Path(output)
+    settings = {
+        "images": len(source),
+        "class_names": list(source.class_names),
+        "short_side": short_side,
+        "quality": quality,
+        "shard_images": shard_images,
+    }
+    _same_settings(output, settings)
+    starts = range(0, len(source), shard_images)
+    shards = [output / f"shard-{n:05}-of-{len(starts):05}.array_record" for n in range(len(starts))]
+    missing = [n for n, path in enumerate(shards) if not _report(path).exists()]
+    jobs = [(source, shards[n], starts[n], settings) for n in missing]
+    _run(jobs, processes or os.cpu_count())
+    reports = [json.loads(_report(path).read_text()) for path in shards]
+    document = {
+        **settings,
+        "shards": [{"file": path.name, **report} for path, report in zip(shards, reports)],
+        "finished": True,
+    }
+    _write(output / INDEX, json.dumps(document, indent=1))
+    for path in shards:
+        _report(path).unlink(missing_ok=True)
+    return PreparedImages(output)
+
+
+class PreparedImages:
+    """What `prepare` wrote: `source[i]` is `(bytes of a JPEG, class number)`.
+
+    Args:
+        folder: path.
+
+    Raises:
+        FileNotFoundError: no finished copies there.
+        ValueError: a shard that is missing or has another size than when it was written.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        index = self.folder / INDEX
+        document = json.loads(index.read_text()) if index.exists() else {}
+        if not document.get("finished"):
+            raise FileNotFoundError(
+                f"{self.folder} holds no finished copies; run keras_dawn.data.photos.prepare."
+            )
+        self.class_names = tuple(document["class_names"])
+        self.short_side = document["short_side"]
+        self.problems = {k: v for shard in document["shards"] for k, v in shard["problems"].items()}
+        self.labels = np.concatenate([shard["labels"] for shard in document["shards"]])
+        self._names = [name for shard in document["shards"] for name in shard["names"]]
+        self._shards, self._readers = document["shards"], {}
+        self._ends = np.cumsum([len(shard["labels"]) for shard in self._shards])
+        for shard in self._shards:
+            path = self.folder / shard["file"]
+            if not path.exists() or path.stat().st_size != shard["bytes"]:
+                raise ValueError(f"{path} is missing or damaged: delete it and prepare again.")
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        start = self._ends[number - 1] if number else 0
+        (record,) = self._reader(number).read([int(index - start)])
+        return record[_LABEL_BYTES:], int.from_bytes(record[:_LABEL_BYTES], "little")
+
+    def name(self, index):
+        """The name of the photo in the set it was copied from."""
+        return self._names[index]
+
+    def verify(self):
+        """Reads every shard and compares its SHA-256.
+
+        Raises:
+            ValueError: a shard that has changed.
+        """
+        for shard in self._shards:
+            if _sha256(self.folder / shard["file"]) != shard["sha256"]:
+                raise ValueError(f"{self.folder / shard['file']} is damaged: prepare it again.")
+
+    def _reader(self, number):
+        if number not in self._readers:
+            from array_record.python.array_record_module import ArrayRecordReader
+
+            path = str(self.folder / self._shards[number]["file"])
+            self._readers[number] = ArrayRecordReader(path)
+        return self._readers[number]
+
+
+def shrink(data, short_side, quality):
+    """A photo's copy as `(JPEG bytes, problem or None)`; see `prepare`."""
+    photo = read_header(data)
+    ratio = min(1.0, short_side / min(photo.width, photo.height))
+    size = max(round(photo.height * ratio), 1), max(round(photo.width * ratio), 1)
+    pixels, problem = decode_crop(photo, (0, 0, photo.width, photo.height), size)
+    pixels = np.ascontiguousarray(pixels.numpy())
+    return simplejpeg.encode_jpeg(pixels, quality, colorsubsampling="420"), problem
+
+
+def _run(jobs, processes):
+    from rich.progress import track
+
+    # Not forked: the parent may have threads of torch's.
+    context = multiprocessing.get_context("spawn")
+    workers = min(processes, len(jobs))
+    if workers <= 1:
+        for job in track(jobs, "preparing"):
+            _write_shard(*job)
+        return
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = [pool.submit(_write_shard, *job) for job in jobs]
+        finished = concurrent.futures.as_completed(futures)
+        for future in track(finished, "preparing", total=len(futures)):
+            future.result()
+
+
+def _write_shard(source, path, start, settings):
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    labels, names, problems = [], [], {}
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    writer = ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
+    for index in range(start, min(start + settings["shard_images"], len(source))):
+        data, label = source[index]
+        name = source.name(index)
+        try:
+            data, problem = shrink(data, settings["short_side"], settings["quality"])
+        except UnreadablePhoto as error:
+            problem = f"left out: {error}"
+        if problem is not None:
+            problems[name] = problem
+            if problem.startswith("left out"):
+                continue
+        writer.write(label.to_bytes(_LABEL_BYTES, "little") + data)
+        labels.append(label)
+        names.append(name)
+    writer.close()
+    report = {
+        "labels": labels,
+        "names": names,
+        "problems": problems,
+        "bytes": partial.stat().st_size,
+        "sha256": _sha256(partial),
+    }
+    os.replace(partial, path)
+    _write(_report(path), json.dumps(report))
+
+
+def _same_settings(output, settings):
+    index = output / INDEX
+    if index.exists():
+        before = json.loads(index.read_text())
+        changed = [name for name in settings if before.get(name) != settings[name]]
+        if changed:
+            raise ValueError(
+                f"{output} was begun with other settings ({', '.join(changed)}); give another "
+                "folder, or delete it."
+            )
+        if before.get("finished"):  # each shard's report is part of the index then
+            for shard in before["shards"]:
+                path = output / shard.pop("file")
+                if path.exists() and path.stat().st_size == shard["bytes"]:
+                    _write(_report(path), json.dumps(shard))
+    elif output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} holds other files; give a new folder.")
+    output.mkdir(parents=True, exist_ok=True)
+    _write(index, json.dumps({**settings, "finished": False}, indent=1))
+
+
+def _report(path):
+    return path.with_name(f"{path.name}.json")
+
+
+def _write(path, text):
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _main(argv):
+    flags = app_flags.FLAGS
+    copies = prepare(
+        ImageFolder(flags.source), flags.output, flags.short_side,
+        quality=flags.quality, processes=flags.processes,
+    )  # fmt: skip
+    print(f"{len(copies)} images in {flags.output}")
+    for name, problem in copies.problems.items():
+        print(f"{name}: {problem}")
+
+
+if __name__ == "__main__":
+    from absl import app
+    from absl import flags as app_flags
+
+    app_flags.DEFINE_string("source", None, "folder with one folder a class", required=True)
+    app_flags.DEFINE_string("output", None, "folder to write to", required=True)
+    app_flags.DEFINE_integer("short_side", 160, "pixels", lower_bound=8)
+    app_flags.DEFINE_integer("quality", 90, "of the JPEG files", 1, 100)
+    app_flags.DEFINE_integer("processes", None, "by default one for each core", lower_bound=1)
+    app.run(_main)

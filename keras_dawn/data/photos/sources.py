@@ -1,0 +1,202 @@
+"""Where labelled photos come from: `source[i]` is `(bytes of the file, class number)`."""
+
+import csv
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+
+
+class ImageFolder:
+    """A folder with one folder a class, as torchvision and fastai lay them out.
+
+    Classes are numbered in the order of their folders' names.
+
+    Args:
+        folder: path.
+        class_names: the classes that it must have, such as those of the training folder.
+
+    Attributes:
+        labels: int64 `(count,)`.
+        class_names: tuple of str.
+
+    Raises:
+        FileNotFoundError: no such folder, or no classes in it.
+        ValueError: a class without images, or other classes than expected.
+
+    Example:
+        >>> train = ImageFolder("imagenet/train")                       # doctest: +SKIP
+        >>> val = ImageFolder("imagenet/val", train.class_names)        # doctest: +SKIP
+    """
+
+    def __init__(self, folder, class_names=None):
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"There is no folder {self.folder}.")
+        folders = sorted(path for path in self.folder.iterdir() if path.is_dir())
+        if not folders:
+            raise FileNotFoundError(
+                f"{self.folder} holds no folders; expected one for each class, with images in it."
+            )
+        self.class_names = tuple(path.name for path in folders)
+        if class_names is not None:
+            _check_classes(self.class_names, tuple(class_names), self.folder)
+        self.paths, labels, empty = [], [], []
+        for number, path in enumerate(folders):
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+            if not files:
+                empty.append(path.name)
+            self.paths += files
+            labels += [number] * len(files)
+        if empty:
+            raise ValueError(
+                f"No images in {len(empty)} of {len(folders)} class folders of {self.folder}: "
+                f"{_some(empty)}. Remove these folders, or put images ({', '.join(EXTENSIONS)}) in."
+            )
+        self.labels = np.array(labels, np.int64)
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        return self.paths[index].read_bytes(), int(self.labels[index])
+
+    def name(self, index):
+        """The file's path under the folder, for messages."""
+        return str(self.paths[index].relative_to(self.folder))
+
+
+class TfdsImages:
+    """A split of a tensorflow-datasets builder, read without TensorFlow.
+
+    The builder must be prepared in a format with random access (`array_record`); the images
+    stay encoded.
+
+    Args:
+        builder: `tfds.core.DatasetBuilder` with the features `image` and `label`.
+        split: str, such as `"train"` or `"validation[:1000]"`.
+
+    Raises:
+        ValueError: other features.
+    """
+
+    def __init__(self, builder, split):
+        import tensorflow_datasets as tfds
+
+        features = builder.info.features
+        if not {"image", "label"} <= set(features):
+            raise ValueError(f"{builder.name} has {sorted(features)}; expected image and label.")
+        self.builder, self.split = builder, split
+        self.class_names = tuple(features["label"].names)
+        self._source = builder.as_data_source(
+            split=split, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, index):
+        example = self._source[index]
+        return bytes(example["image"]), int(example["label"])
+
+    def name(self, index):
+        """The image's place in the split, for messages."""
+        return f"{self.builder.name}/{self.split}[{index}]"
+
+
+class ImageNetTar:
+    """ImageNet's own tar files, read in place.
+
+    `ILSVRC2012_img_train.tar` holds a tar file a class; `ILSVRC2012_img_val.tar` holds the
+    images, whose classes come from a file with lines `image name, class` (such as
+    `LOC_val_solution.csv`). Finding where the images lie reads every header once.
+
+    Args:
+        path: the tar file.
+        labels_file: path, for the validation images; `None` for the training images.
+        class_names: tuple of wnids in the order of their numbers; by default sorted.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an image without a class, or another class than expected.
+    """
+
+    def __init__(self, path, labels_file=None, class_names=None):
+        self.path = Path(path)
+        if labels_file is None:
+            entries = list(_nested(self.path))
+        else:
+            classes = _read_labels(labels_file)
+            entries = list(_flat(self.path, classes, labels_file))
+        if not entries:
+            raise ValueError(f"{self.path} holds no images.")
+        found = tuple(sorted({wnid for _, _, _, wnid in entries}))
+        self.class_names = tuple(class_names) if class_names is not None else found
+        if class_names is not None:
+            _check_classes(found, self.class_names, self.path, some_missing=True)
+        numbers = {wnid: number for number, wnid in enumerate(self.class_names)}
+        self._names = [name for name, _, _, _ in entries]
+        self._places = np.array([(offset, size) for _, offset, size, _ in entries], np.int64)
+        self.labels = np.array([numbers[wnid] for _, _, _, wnid in entries], np.int64)
+
+    def __len__(self):
+        return len(self._names)
+
+    def __getitem__(self, index):
+        offset, size = self._places[index]
+        with open(self.path, "rb") as file:  # a handle of its own: threads read side by side
+            file.seek(offset)
+            return file.read(size), int(self.labels[index])
+
+    def name(self, index):
+        """The image's name in the tar file."""
+        return self._names[index]
+
+
+def _nested(path):
+    """`(name, offset, size, wnid)` of every image in a tar file of tar files."""
+    with tarfile.open(path) as outer:
+        for member in outer:
+            inner_file = outer.extractfile(member)
+            if inner_file is None:
+                continue
+            with tarfile.open(fileobj=inner_file) as inner:
+                for image in inner:
+                    if image.isfile():
+                        offset = member.offset_data + image.offset_data
+                        yield image.name, offset, image.size, Path(member.name).stem
+
+
+def _flat(path, classes, labels_file):
+    with tarfile.open(path) as archive:
+        for image in archive:
+            if image.isfile():
+                stem = Path(image.name).stem
+                if stem not in classes:
+                    raise ValueError(f"{labels_file} has no class for {image.name}.")
+                yield image.name, image.offset_data, image.size, classes[stem]
+
+
+def _read_labels(path):
+    """The class of each image from a file of `name, class …` lines, with or without a header."""
+    with open(path, newline="") as file:
+        rows = [row for row in csv.reader(file) if len(row) >= 2]
+    return {Path(name.strip()).stem: wnids.split()[0] for name, wnids, *_ in rows if wnids.strip()}
+
+
+def _check_classes(found, expected, where, some_missing=False):
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if extra or (missing and not some_missing):
+        parts = [f"lacks {_some(missing)}"] if missing else []
+        parts += [f"also has {_some(extra)}"] if extra else []
+        raise ValueError(
+            f"{where} has other classes than the training images: it {' and '.join(parts)}. "
+            "Training and validation need the same class folders."
+        )
+
+
+def _some(names, most=5):
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"

@@ -1,0 +1,29 @@
+"""The last layers of classifiers."""
+
+import keras
+from keras import layers
+
+
+def logits(x, classes, activation=None, name="predictions"):
+    """A dense layer with torch.nn.Linear's initialisation, in at least float32.
+
+    Args:
+        x: `KerasTensor` `(batch, features)`.
+        classes: int.
+        activation: of the layer; `None` gives logits.
+        name: str.
+    """
+    return layers.Dense(
+        classes,
+        activation=activation,
+        # torch.nn.Linear's range, ±1/sqrt(fan_in)
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        dtype=logits_dtype(),
+        name=name,
+    )(x)
+
+
+def logits_dtype():
+    """float32 under a half-precision policy, else the policy itself."""
+    policy = keras.config.dtype_policy()
+    return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy

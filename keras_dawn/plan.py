@@ -1,0 +1,274 @@
+"""A training planned as a whole: image size, batch size, rate, momentum, decay, crop, by phase."""
+
+import math
+import numbers
+from dataclasses import dataclass, replace
+
+from keras_dawn import schedules
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training in which image size and batch size stay the same.
+
+    Args:
+        epochs: int, how many.
+        image_size: int, pixels of the training crops.
+        batch_size: int, images a step over all ranks.
+        learning_rate: float, or `(start, end)`: changes linearly, step by step.
+        momentum, weight_decay: float, or `(start, end)`; `None` leaves them as compiled.
+        crop_scale: `(low, high)`, a random crop's share of the photo's area.
+        validation_size: int, pixels to validate at; by default `image_size`.
+        rectangular: bool, whether to validate on rectangles near each photo's shape.
+        copies: int, short side in pixels of the copies to read, or `None` for the originals.
+    """
+
+    epochs: int
+    image_size: int
+    batch_size: int
+    learning_rate: float | tuple
+    momentum: float | tuple | None = 0.9
+    weight_decay: float | tuple | None = 1e-4
+    crop_scale: tuple = (0.08, 1.0)
+    validation_size: int | None = None
+    rectangular: bool = False
+    copies: int | None = None
+
+    def __post_init__(self):
+        for name in ("epochs", "image_size", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number from 1 up, got {value!r}.")
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            for value in _ends(getattr(self, name)):
+                if not isinstance(value, numbers.Real) or value < 0 or not math.isfinite(value):
+                    raise ValueError(
+                        f"`{name}` must be a number from 0 up, or (start, end), got "
+                        f"{getattr(self, name)!r}."
+                    )
+        if max(_ends(self.momentum), default=0) >= 1:
+            raise ValueError(f"`momentum` must be below 1, got {self.momentum!r}.")
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"`crop_scale` must be (low, high) in (0, 1], got {self.crop_scale}.")
+        if self.copies is not None and self.copies < self.image_size:
+            raise ValueError(
+                f"Crops of {self.image_size} px cannot come from copies with a short side of "
+                f"{self.copies} px."
+            )
+
+    @property
+    def evaluated_at(self):
+        """Pixels that the phase is validated at."""
+        return self.validation_size or self.image_size
+
+    def curves(self):
+        """Curves of progress in the phase, by hyper-parameter (`keras_dawn.schedules`)."""
+        found = {}
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            ends = _ends(getattr(self, name))
+            if ends:
+                found[name] = schedules.linear(ends[0], ends[-1])
+        return found
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """What a phase takes.
+
+    Args:
+        images: int, images trained on.
+        pixels: float, their pixels.
+        flops: float, multiply-adds times 2, forward and backward (three times the forward).
+        seconds: float, predicted training time, or `None` without measurements.
+    """
+
+    images: int
+    pixels: float
+    flops: float
+    seconds: float | None
+
+
+class TrainingPlan:
+    """Phases one after the other, as one training.
+
+    Args:
+        phases: list of `Phase`.
+        name: str.
+        source: str, where the settings are from.
+
+    Raises:
+        ValueError: no phases, or settings that do not fit together.
+
+    Example:
+        >>> plan = TrainingPlan(
+        ...     [Phase(2, 128, 512, (0.1, 1.0), copies=160), Phase(1, 224, 224, (0.4, 0.0))]
+        ... )
+        >>> plan.epochs, plan.values(images=1024)["image_size"]
+        (3, [128, 128, 128, 128, 224, 224, 224, 224])
+    """
+
+    def __init__(self, phases, name="plan", source=""):
+        self.phases, self.name, self.source = list(phases), name, source
+        if not self.phases or not all(isinstance(phase, Phase) for phase in self.phases):
+            raise ValueError(f"`phases` must be a list of Phase, got {phases!r}.")
+        for name in ("momentum", "weight_decay"):
+            given = [getattr(phase, name) is not None for phase in self.phases]
+            if any(given) and not all(given):
+                raise ValueError(f"`{name}` is planned in some phases and left out in others.")
+
+    def __repr__(self):
+        return f"<TrainingPlan {self.name}: {self.epochs} epochs in {len(self.phases)} phases>"
+
+    @property
+    def epochs(self):
+        """Epochs in all."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def starts(self):
+        """`(first epoch, phase)` of every phase; epochs count from 0."""
+        first = 0
+        for phase in self.phases:
+            yield first, phase
+            first += phase.epochs
+
+    def phase_at(self, epoch):
+        """The phase that an epoch (0-based) belongs to.
+
+        Raises:
+            ValueError: an epoch outside the plan.
+        """
+        for first, phase in self.starts():
+            if first <= epoch < first + phase.epochs:
+                return phase
+        raise ValueError(f"{self.name} has epochs 0 to {self.epochs - 1}, got {epoch}.")
+
+    def values(self, images):
+        """What every step will use, before any training.
+
+        Args:
+            images: int, images in the training set; an epoch has `images // batch_size` steps.
+
+        Returns:
+            dict from `learning_rate`, `momentum`, `weight_decay`, `image_size` and `batch_size`
+            to lists with one number a step.
+        """
+        found = {}
+        for phase in self.phases:
+            steps = phase.epochs * steps_per_epoch(phase, images)
+            for name, curve in phase.curves().items():
+                found.setdefault(name, []).extend(curve(step / steps) for step in range(steps))
+            for name in ("image_size", "batch_size"):
+                found.setdefault(name, []).extend([getattr(phase, name)] * steps)
+        return found
+
+    def scaled(self, factor):
+        """The plan with batch sizes and learning rates times `factor` (the linear rule).
+
+        For instance 1 / 8 of an eight-GPU plan for one GPU.
+
+        Raises:
+            ValueError: a batch size that would not be whole.
+        """
+        phases = []
+        for phase in self.phases:
+            batch_size = phase.batch_size * factor
+            if batch_size < 1 or batch_size != int(batch_size):
+                raise ValueError(f"A batch of {phase.batch_size} times {factor} is not whole.")
+            rate = tuple(value * factor for value in _ends(phase.learning_rate))
+            rate = rate if isinstance(phase.learning_rate, tuple) else rate[0]
+            phases.append(replace(phase, batch_size=int(batch_size), learning_rate=rate))
+        return TrainingPlan(phases, f"{self.name} × {factor:g}", self.source)
+
+    def costs(self, images, flops_per_pixel, images_per_second=None):
+        """What each phase takes, as a list of `PhaseCost`.
+
+        Args:
+            images: int, images in the training set.
+            flops_per_pixel: float, of one forward pass (convolutions cost by the pixel).
+            images_per_second: dict from image size to the measured rate of training, or `None`.
+
+        Raises:
+            ValueError: an image size that was not measured.
+        """
+        costs = []
+        for phase in self.phases:
+            count = phase.epochs * steps_per_epoch(phase, images) * phase.batch_size
+            pixels = count * phase.image_size**2
+            seconds = None
+            if images_per_second is not None:
+                if phase.image_size not in images_per_second:
+                    raise ValueError(
+                        f"No rate was given for {phase.image_size} px, only for "
+                        f"{sorted(images_per_second)}."
+                    )
+                seconds = count / images_per_second[phase.image_size]
+            costs.append(PhaseCost(count, pixels, 3 * pixels * flops_per_pixel, seconds))
+        return costs
+
+    def table(self):
+        """The phases as rows of text, the first one the header."""
+        rows = [
+            ("epochs", "px", "batch", "learning rate", "momentum", "decay", "crop", "validated at",
+             "read from")
+        ]  # fmt: skip
+        for first, phase in self.starts():
+            shape = "rectangles of " if phase.rectangular else ""
+            rows.append(
+                (
+                    f"{first}–{first + phase.epochs - 1}" if phase.epochs > 1 else f"{first}",
+                    str(phase.image_size),
+                    str(phase.batch_size),
+                    _text(phase.learning_rate),
+                    _text(phase.momentum),
+                    _text(phase.weight_decay),
+                    f"{phase.crop_scale[0]:g}–{phase.crop_scale[1]:g}",
+                    f"{shape}{phase.evaluated_at}",
+                    f"{phase.copies} px copies" if phase.copies else "originals",
+                )
+            )
+        return rows
+
+    def __str__(self):
+        rows = self.table()
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = [
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        return "\n".join([f"{self.name} ({self.epochs} epochs)", *lines])
+
+    def plot(self, images, path=None):
+        """Draws what the steps will use; see `keras_dawn.plots.plot_schedule`."""
+        from keras_dawn import plots
+
+        by_epoch = {}  # phases differ in steps an epoch: as many points for each epoch
+        for phase in self.phases:
+            points = 50 * phase.epochs
+            for name, curve in phase.curves().items():
+                by_epoch.setdefault(name, []).extend(curve(p / points) for p in range(points))
+            for name in ("image_size", "batch_size"):
+                by_epoch.setdefault(name, []).extend([getattr(phase, name)] * points)
+        return plots.plot_schedule(by_epoch, self.epochs, path=path)
+
+
+def steps_per_epoch(phase, images):
+    """Whole batches in an epoch.
+
+    Raises:
+        ValueError: fewer images than a batch.
+    """
+    steps = images // phase.batch_size
+    if not steps:
+        raise ValueError(f"{images} images make no batch of {phase.batch_size}.")
+    return steps
+
+
+def _ends(value):
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _text(value):
+    return " → ".join(f"{end:g}" for end in _ends(value)) or "as compiled"

@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+import simplejpeg
+from pictures import smooth
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """Training and validation folders with 3 classes of photos of different sizes."""
+    random = np.random.default_rng(1)
+    for part, count in (("train", 8), ("val", 3)):
+        for label in range(3):
+            folder = tmp_path / part / f"class{label}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                height, width = random.integers(40, 120, 2)
+                pixels = smooth(int(height), int(width), 10 * label + number)
+                (folder / f"{number}.JPEG").write_bytes(
+                    simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 90)
+                )
+    return tmp_path

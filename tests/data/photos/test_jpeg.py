@@ -1,0 +1,123 @@
+import io
+
+from keras_dawn.data.photos.crops import RandomResizedCrop
+from keras_dawn.data.photos.jpeg import (
+    UnreadablePhoto,
+    decode_crop,
+    read_header,
+    snap,
+    snap_scale,
+)
+
+import numpy as np
+import pytest
+from pictures import jpeg, smooth
+from PIL import Image, ImageOps
+
+
+def reference(data, box, size):
+    """Pillow's full decode and antialiased resize of the box."""
+    left, top, width, height = snap(box, snap_scale(box, size))
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    edges = (left, top, left + width, top + height)
+    return np.asarray(image.resize(size[::-1], Image.BILINEAR, box=edges)).astype(int)
+
+
+def error(data, box, size):
+    pixels, problem = decode_crop(read_header(data), box, size)
+    assert problem is None
+    assert pixels.shape == (*size, 3) and str(pixels.dtype) == "torch.uint8"
+    return np.abs(pixels.numpy().astype(int) - reference(data, box, size)).mean()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (100, 64)])
+def test_random_crops_agree_with_a_full_decode(size):
+    crop = RandomResizedCrop((0.05, 1.0))
+    random = np.random.default_rng(0)
+    for seed in range(20):
+        height, width = random.integers(70, 500, 2)
+        data = jpeg(smooth(int(height), int(width), seed))
+        photo = read_header(data)
+        assert (photo.width, photo.height) == (width, height)
+        box = crop.box(photo.width, photo.height, size, random.random(crop.DRAWS))
+        assert error(data, box, size) < 1.5
+
+
+def test_decoding_stops_after_the_crops_last_row():
+    pixels = smooth(400, 300)
+    whole = read_header(jpeg(pixels))
+    # The lower half of the data is replaced: only a decoder that goes on would notice.
+    cut = bytearray(whole.data)
+    cut[len(cut) * 2 // 3 : -2] = bytes(len(cut) - 2 - len(cut) * 2 // 3)
+    damaged = read_header(bytes(cut))
+    expected, _ = decode_crop(whole, (20, 10, 200, 100), (90, 180))
+    found, problem = decode_crop(damaged, (20, 10, 200, 100), (90, 180))
+    assert problem is None
+    assert np.array_equal(expected.numpy(), found.numpy())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientations_are_applied(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(smooth(96, 160), exif=exif)
+    width, height = (160, 96) if orientation < 5 else (96, 160)
+    photo = read_header(data)
+    assert (photo.width, photo.height, photo.orientation) == (width, height, orientation)
+    assert error(data, (8, 16, width - 24, height - 32), (32, 40)) < 1.5
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "progressive"])
+def test_grayscale_cmyk_and_progressive_files_are_read(mode):
+    image = Image.fromarray(smooth(120, 150))
+    file = io.BytesIO()
+    if mode == "progressive":
+        image.save(file, "JPEG", quality=95, progressive=True)
+    else:
+        image.convert(mode).save(file, "JPEG", quality=95)
+    data = file.getvalue()
+    pixels, problem = decode_crop(read_header(data), (0, 16, 128, 64), (32, 64))
+    assert problem == ("read by Pillow" if mode == "CMYK" else None)
+    box = (0, 16, 128, 64)
+    if mode == "CMYK":  # not scaled, so not moved
+        whole = Image.open(io.BytesIO(data)).convert("RGB")
+        expected = np.asarray(whole.resize((64, 32), Image.BILINEAR, box=(0, 16, 128, 80)))
+    else:
+        expected = reference(data, box, (32, 64))
+    assert np.abs(pixels.numpy().astype(int) - expected).mean() < 1.5
+
+
+def test_a_png_in_jpeg_clothes_is_read():
+    file = io.BytesIO()
+    pixels = smooth(60, 80)
+    Image.fromarray(pixels).save(file, "PNG")
+    photo = read_header(file.getvalue())
+    found, problem = decode_crop(photo, (0, 0, 80, 60), (60, 80))
+    assert problem == "read by Pillow"
+    assert np.array_equal(found.numpy(), pixels)
+
+
+def test_a_truncated_file_is_read_as_far_as_it_goes_and_named():
+    data = jpeg(smooth(300, 300))
+    photo = read_header(data[: len(data) // 2])
+    pixels, problem = decode_crop(photo, (0, 0, 300, 300), (300, 300))
+    assert "truncated" in problem
+    expected, _ = decode_crop(read_header(data), (0, 0, 300, 300), (300, 300))
+    assert np.abs(pixels[:100].numpy().astype(int) - expected[:100].numpy()).mean() < 1
+
+
+def test_a_header_that_promises_a_picture_and_holds_none_is_unreadable():
+    with pytest.raises(UnreadablePhoto):
+        photo = read_header(jpeg(smooth(64, 64))[:200])
+        decode_crop(photo, (0, 0, 64, 64), (64, 64))
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image", b"\xff\xd8\xff"])
+def test_what_is_no_image_is_unreadable(data):
+    with pytest.raises(UnreadablePhoto, match="no decoder reads it"):
+        read_header(data)
+
+
+def test_damaged_exif_data_is_passed_over():
+    data = jpeg(smooth(64, 64), exif=b"Exif\0\0MM\0*\0\0\0\xff\0\0")
+    assert read_header(data).orientation == 1

@@ -1,0 +1,199 @@
+import keras_dawn
+from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, ValidationImages
+from keras_dawn.data.photos.jpeg import decode_crop, read_header
+from keras_dawn.distributed.sharding import Share
+
+import keras
+import numpy as np
+import pytest
+import torch
+from pictures import jpeg, smooth
+
+
+@pytest.fixture
+def train(photo_folder):
+    return ImageFolder(photo_folder / "train")
+
+
+@pytest.fixture
+def val(photo_folder, train):
+    return ImageFolder(photo_folder / "val", train.class_names)
+
+
+def any_size_model():
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(inputs)
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras_dawn.SGD(0.01), loss, metrics=["accuracy"])
+    return model
+
+
+class Sizes(keras.callbacks.Callback):
+    """Records the size of each batch that the model is given."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.seen, self.data = [], data
+        make = data._augmented
+
+        def noted(images, part, epoch):
+            batch = make(images, part, epoch)
+            self.latest = tuple(batch.shape[1:3])
+            return batch
+
+        data._augmented = noted
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.seen.append((self.epoch, batch, self.latest))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_every_batch_of_an_epoch_has_that_epochs_size(train, val, threads, accelerated):
+    data = ResizingImages(train, 5, image_size={0: 16, 1: 24, 3: 32}, threads=threads)
+    sizes = Sizes(data)
+    model = any_size_model()
+    if accelerated:
+        keras_dawn.accelerate(model)
+    model.fit(
+        data,
+        validation_data=ValidationImages(val, 4, image_size=40),
+        epochs=4,
+        verbose=0,
+        shuffle=False,
+        callbacks=[sizes],
+    )
+    expected = {0: 16, 1: 24, 2: 24, 3: 32}
+    assert sizes.seen == [(e, b, (expected[e],) * 2) for e in range(4) for b in range(4)]
+
+
+def test_an_accelerated_fit_that_starts_later_has_the_later_size(train):
+    data = ResizingImages(train, 5, image_size={0: 16, 2: 32})
+    sizes = Sizes(data)
+    model = keras_dawn.accelerate(any_size_model())
+    model.fit(data, initial_epoch=2, epochs=3, verbose=0, shuffle=False, callbacks=[sizes])
+    assert {size for _, _, size in sizes.seen} == {(32, 32)}
+
+
+def batches(data, epoch):
+    data.set_epoch(epoch)
+    return [(images.clone(), labels.clone()) for images, labels in data]
+
+
+def test_batches_depend_on_seed_and_epoch_alone(train):
+    one = ResizingImages(train, 6, image_size=16, threads=1, seed=4)
+    other = ResizingImages(train, 6, image_size=16, threads=4, prefetch=1, seed=4)
+    batches(other, 0)
+    for (a, c), (b, d) in zip(batches(one, 3), batches(other, 3), strict=True):
+        assert torch.equal(a, b) and torch.equal(c, d)
+    again = batches(ResizingImages(train, 6, image_size=16, seed=5), 3)
+    assert not torch.equal(batches(one, 3)[0][0], again[0][0])
+
+
+def test_ranks_together_see_what_one_process_sees(train):
+    whole = ResizingImages(train, 8, image_size=16, seed=4)
+    expected = batches(whole, 1)
+    parts = []
+    for rank in range(2):
+        data = ResizingImages(train, 8, image_size=16, seed=4)
+        data.set_share(Share(rank, 2), training=True)
+        parts.append(batches(data, 1))
+    for number, (images, labels) in enumerate(expected):
+        for rank in range(2):
+            assert torch.equal(images[rank::2], parts[rank][number][0])
+            assert torch.equal(labels[rank::2], parts[rank][number][1])
+
+
+def test_pixels_are_the_normalised_crop(train):
+    data = ResizingImages(
+        train, 24, image_size=16, shuffle=False, flip=False, crop=RandomResizedCrop((1.0, 1.0)),
+        mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3),
+    )  # fmt: skip
+    images, labels = next(iter(data))
+    assert labels.tolist() == train.labels.tolist()
+    photo = read_header(train[3][0])
+    crop = data.crop[0]
+    draws = data._job(torch.tensor([3]), 0, 16, crop).draws[0].tolist()
+    pixels, _ = decode_crop(photo, crop.box(photo.width, photo.height, (16, 16), draws), (16, 16))
+    expected = (pixels.numpy() / 255 - (0.4, 0.5, 0.6)) / (0.1, 0.2, 0.3)
+    assert np.allclose(images[3].numpy(), expected, atol=1e-5)
+
+
+def test_half_the_photos_are_mirrored_each_epoch(train):
+    plain = ResizingImages(train, 24, image_size=16, shuffle=False, flip=False)
+    flipped = ResizingImages(train, 24, image_size=16, shuffle=False)
+    a, b = batches(plain, 0)[0][0], batches(flipped, 0)[0][0]
+    same = (a == b).flatten(1).all(1)
+    mirrored = (a == b.flip(2)).flatten(1).all(1)
+    assert (same | mirrored).all() and 4 < int(mirrored.sum()) < 20
+
+
+def test_odd_files_are_counted_and_named_and_do_not_stop_a_run(photo_folder):
+    folder = photo_folder / "train" / "class0"
+    data = jpeg(smooth(200, 200))
+    (folder / "8.JPEG").write_bytes(data[: len(data) // 2])
+    (folder / "9.JPEG").write_bytes(b"nothing")
+    photos = ResizingImages(
+        ImageFolder(photo_folder / "train"), 26, image_size=32, shuffle=False, flip=False,
+        crop=RandomResizedCrop((1.0, 1.0)), mean=(0,), std=(1,),
+    )  # fmt: skip
+    images, _ = next(iter(photos))
+    assert sorted(photos.problems) == ["class0/8.JPEG", "class0/9.JPEG"]
+    assert "truncated" in photos.problems["class0/8.JPEG"]
+    assert "shown as grey" in photos.problems["class0/9.JPEG"]
+    assert torch.allclose(images[9], torch.tensor(128 / 255))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_rectangular_evaluation_sees_every_photo_once_in_its_shape(val, world_size):
+    seen = []
+    for rank in range(world_size):
+        data = ValidationImages(val, 4, image_size=24, rectangular=True)
+        data.set_share(Share(rank, world_size), training=False)
+        shapes = [(tuple(images.shape[1:3]), labels) for images, labels in data]
+        assert len(shapes) == len(data)
+        for (height, width), labels in shapes:
+            assert min(height, width) == 24 and height % 8 == 0 and width % 8 == 0
+            seen.extend(labels.tolist())
+        ratios = [width / height for (height, width), _ in shapes]
+        assert ratios == sorted(ratios)
+    assert sorted(seen) == sorted(val.labels.tolist())
+
+
+def test_a_model_of_any_size_is_evaluated_on_rectangles(val):
+    model = any_size_model()
+    data = ValidationImages(val, 4, image_size=24, rectangular=True)
+    plain = model.evaluate(data, verbose=0)
+    keras_dawn.accelerate(model)
+    assert model.evaluate(data, verbose=0) == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"image_size": 4}, "from 8 up"),
+        ({"image_size": {2: 128}}, "begins with epoch 0"),
+        ({"image_size": 32, "batch_size": 0}, "batch_size"),
+        ({"image_size": 32, "batch_size": 100}, "No batch"),
+    ],
+)
+def test_bad_settings_say_what_is_expected(train, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        ResizingImages(train, **{"batch_size": 4, **arguments})
+
+
+def test_an_error_of_the_source_reaches_the_training(train):
+    class Broken:
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(iter(ResizingImages(Broken(), 4, image_size=16)))

@@ -1,0 +1,197 @@
+import io
+import shutil
+import tarfile
+
+from keras_dawn.data.photos import ImageFolder, ImageNetTar, PreparedImages, TfdsImages, prepare
+from keras_dawn.data.photos.jpeg import read_header
+from keras_dawn.data.photos.prepare import shrink
+
+import numpy as np
+import pytest
+from pictures import jpeg, smooth
+
+
+def test_a_folder_is_read_as_torchvision_reads_it(photo_folder):
+    from torchvision.datasets import ImageFolder as Theirs
+
+    ours, theirs = ImageFolder(photo_folder / "train"), Theirs(photo_folder / "train")
+    assert list(ours.class_names) == theirs.classes
+    assert [(str(p), int(y)) for p, y in zip(ours.paths, ours.labels, strict=True)] == theirs.samples
+    assert ours.name(0) == "class0/0.JPEG"
+
+
+def test_bad_folders_say_what_is_wrong(photo_folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        ImageFolder(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="one for each class"):
+        ImageFolder(photo_folder / "train" / "class0")
+    train = ImageFolder(photo_folder / "train")
+    shutil.rmtree(photo_folder / "val" / "class1")
+    (photo_folder / "val" / "extra").mkdir()
+    with pytest.raises(ValueError, match="lacks class1 and also has extra"):
+        ImageFolder(photo_folder / "val", train.class_names)
+    with pytest.raises(ValueError, match="No images in 1 of 3 class folders.*extra"):
+        ImageFolder(photo_folder / "val")
+
+
+def add(archive, name, data):
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    archive.addfile(member, io.BytesIO(data))
+
+
+@pytest.fixture
+def tars(photo_folder):
+    """ImageNet's tar files with the photos of the folders."""
+    with tarfile.open(photo_folder / "train.tar", "w") as outer:
+        for folder in sorted((photo_folder / "train").iterdir()):
+            inner_bytes = io.BytesIO()
+            with tarfile.open(fileobj=inner_bytes, mode="w") as inner:
+                for path in sorted(folder.iterdir()):
+                    add(inner, f"{folder.name}_{path.name}", path.read_bytes())
+            add(outer, f"{folder.name}.tar", inner_bytes.getvalue())
+    lines = ["ImageId,PredictionString"]
+    with tarfile.open(photo_folder / "val.tar", "w") as archive:
+        for path in sorted((photo_folder / "val").rglob("*.JPEG")):
+            name = f"val_{path.parent.name}_{path.name}"
+            add(archive, name, path.read_bytes())
+            lines.append(f"{name.removesuffix('.JPEG')},{path.parent.name} 1 2 3 4 ")
+    (photo_folder / "labels.csv").write_text("\n".join(lines[:1] + lines[:0:-1]))
+    return photo_folder
+
+
+def test_imagenets_tar_files_are_read_in_place(tars):
+    train, folder = ImageNetTar(tars / "train.tar"), ImageFolder(tars / "train")
+    assert train.class_names == folder.class_names and len(train) == len(folder)
+    assert [train[i] for i in range(len(train))] == [folder[i] for i in range(len(folder))]
+    assert train.name(0) == "class0_0.JPEG"
+    val = ImageNetTar(tars / "val.tar", tars / "labels.csv", train.class_names)
+    expected = ImageFolder(tars / "val")
+    assert [val[i] for i in range(len(val))] == [expected[i] for i in range(len(expected))]
+
+
+def test_a_validation_image_without_a_class_is_an_error(tars):
+    lines = (tars / "labels.csv").read_text().splitlines()
+    (tars / "labels.csv").write_text("\n".join(lines[:-1]))
+    with pytest.raises(ValueError, match="has no class for val_class0_0.JPEG"):
+        ImageNetTar(tars / "val.tar", tars / "labels.csv")
+
+
+def test_a_tfds_builder_is_read_without_tensorflow(tmp_path):
+    import tensorflow_datasets as tfds
+
+    builder = tfds.testing.DummyDataset  # has no image
+    with pytest.raises(ValueError, match="expected image and label"):
+        TfdsImages(builder(data_dir=tmp_path), "train")
+
+    class Photos(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                        "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+                    }
+                ),
+            )
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for number in range(4):
+                data = io.BytesIO(jpeg(smooth(40, 50, number)))
+                yield number, {"image": data, "label": number % 2}
+
+    made = Photos(data_dir=tmp_path, file_format="array_record")
+    made.download_and_prepare()
+    source = TfdsImages(made, "train")
+    assert len(source) == 4 and source.class_names == ("cat", "dog")
+    found = {source[i] for i in range(4)}
+    assert found == {(jpeg(smooth(40, 50, number)), number % 2) for number in range(4)}
+    assert source.name(1) == "photos/train[1]"
+
+
+def test_copies_have_the_short_side_and_keep_label_name_and_shape(photo_folder):
+    source = ImageFolder(photo_folder / "train")
+    copies = prepare(source, photo_folder / "copies", 32, shard_images=7, processes=2)
+    assert len(copies) == len(source) and copies.class_names == source.class_names
+    for index in range(len(source)):
+        data, label = copies[index]
+        small, large = read_header(data), read_header(source[index][0])
+        assert label == source.labels[index] and copies.name(index) == source.name(index)
+        assert min(small.width, small.height) == 32
+        assert small.width / small.height == pytest.approx(large.width / large.height, rel=0.05)
+    copies.verify()
+    assert copies.problems == {}
+
+
+def test_a_smaller_photo_keeps_its_size():
+    data, problem = shrink(jpeg(smooth(20, 30)), 160, 90)
+    photo = read_header(data)
+    assert (photo.width, photo.height, problem) == (30, 20, None)
+
+
+def test_an_interrupted_preparation_goes_on_where_it_was(photo_folder):
+    source = ImageFolder(photo_folder / "train")
+
+    class DiesAt:
+        class_names = source.class_names
+
+        def __len__(self):
+            return len(source)
+
+        def __getitem__(self, index):
+            if index == 15:
+                raise KeyboardInterrupt
+            return source[index]
+
+        def name(self, index):
+            return source.name(index)
+
+    folder = photo_folder / "copies"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(DiesAt(), folder, 32, shard_images=7, processes=1)
+    with pytest.raises(FileNotFoundError, match="no finished copies"):
+        PreparedImages(folder)
+    first = folder / "shard-00000-of-00004.array_record"
+    written = first.stat().st_mtime_ns
+    copies = prepare(source, folder, 32, shard_images=7, processes=1)
+    assert first.stat().st_mtime_ns == written
+    assert len(copies) == len(source)
+    copies.verify()
+
+
+def test_copies_with_other_settings_and_damage_are_refused(photo_folder):
+    source = ImageFolder(photo_folder / "train")
+    folder = photo_folder / "copies"
+    prepare(source, folder, 32, shard_images=7, processes=1)
+    with pytest.raises(ValueError, match="other settings \\(short_side\\)"):
+        prepare(source, folder, 40, shard_images=7, processes=1)
+    with pytest.raises(ValueError, match="short_side ≥ 8"):
+        prepare(source, folder, 2)
+    shard = folder / "shard-00001-of-00004.array_record"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        PreparedImages(folder).verify()
+    shard.unlink()
+    with pytest.raises(ValueError, match="missing or damaged"):
+        PreparedImages(folder)
+    copies = prepare(source, folder, 32, shard_images=7, processes=1)
+    copies.verify()
+    assert len(copies) == len(source)
+
+
+def test_unreadable_photos_are_left_out_and_named(photo_folder):
+    (photo_folder / "train" / "class1" / "0.JPEG").write_bytes(b"nothing")
+    source = ImageFolder(photo_folder / "train")
+    copies = prepare(source, photo_folder / "copies", 32, processes=1)
+    assert len(copies) == len(source) - 1
+    assert "left out" in copies.problems["class1/0.JPEG"]
+    assert "class1/0.JPEG" not in [copies.name(i) for i in range(len(copies))]
+    assert np.bincount(copies.labels).tolist() == [8, 7, 8]

@@ -1,0 +1,124 @@
+import keras_dawn
+from keras_dawn.models import ResNet
+
+import keras
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+
+def copy_weights(model, theirs):
+    """Copies a torchvision ResNet's weights into the Keras model of the same layers."""
+    state = theirs.state_dict()
+    for layer in model.layers:
+        name = layer.name.replace("predictions", "fc")
+        name = name.replace("_downsample_", ".downsample.")
+        if name.startswith("layer"):
+            stage, block, *rest = name.split("_", 2)
+            name = ".".join([stage, block.split(".")[0], *rest])
+            if ".downsample" in block:
+                name = f"{stage}.{block}"
+        if f"{name}.weight" not in state:
+            continue
+        weight = state[f"{name}.weight"].numpy()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            statistics = [state[f"{name}.{part}"].numpy() for part in ("running_mean", "running_var")]
+            layer.set_weights([weight, state[f"{name}.bias"].numpy(), *statistics])
+        elif isinstance(layer, keras.layers.Dense):
+            layer.set_weights([weight.T, state[f"{name}.bias"].numpy()])
+        else:
+            layer.set_weights([weight.transpose(2, 3, 1, 0)])
+
+
+def randomized(theirs):
+    """Random statistics and scales, so that a mistake in any of them shows."""
+    generator = torch.Generator().manual_seed(0)
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(0, 0.1, generator=generator)
+    return theirs.eval()
+
+
+@pytest.mark.parametrize("depth, parameters", [(18, 11_689_512), (34, 21_797_672),
+                                               (50, 25_557_032)])  # fmt: skip
+def test_parameter_counts_are_the_published_ones(depth, parameters):
+    model = ResNet(depth)
+    trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    assert trainable == parameters
+
+
+@pytest.mark.parametrize("size", [128, 224, 288])
+def test_resnet50_gives_torchvisions_outputs(size):
+    theirs = randomized(torchvision.models.resnet50(weights=None))
+    model = ResNet(50)
+    copy_weights(model, theirs)
+    x = torch.randn(1, size, size, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = theirs(x.permute(0, 3, 1, 2))
+        ours = model(x, training=False)
+        lowered = keras_dawn.to_torch(model)(x)
+    scale = expected.abs().max()
+    assert float((ours - expected).abs().max() / scale) < 1e-5
+    assert float((lowered - expected).abs().max() / scale) < 1e-5
+
+
+def test_resnet18_gives_torchvisions_outputs_and_torch_fills_it_alike():
+    theirs = randomized(torchvision.models.resnet18(weights=None, num_classes=7))
+    model = ResNet(18, classes=7)
+    for layer in ("conv1", "layer2_0_conv1", "layer4_1_conv2"):
+        kernel = model.get_layer(layer).kernel
+        fan_out = kernel.shape[0] * kernel.shape[1] * kernel.shape[3]
+        assert float(kernel.value.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+    copy_weights(model, theirs)
+    x = torch.randn(2, 64, 80, 3)
+    with torch.no_grad():
+        expected = theirs(x.permute(0, 3, 1, 2))
+        difference = (model(x, training=False) - expected).abs().max() / expected.abs().max()
+        assert float(difference) < 1e-5
+
+
+# Keras sometimes warns about lists that hold nothing but layers it has loaded already.
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+@pytest.mark.parametrize("options", [{}, {"blur_pool": True}, {"resnet_d": True},
+                                     {"zero_init_gamma": True},
+                                     {"blur_pool": True, "resnet_d": True}])  # fmt: skip
+@pytest.mark.parametrize("depth", [18, 50])
+def test_every_option_trains_native_at_any_size_and_round_trips(options, depth, tmp_path):
+    model = ResNet(depth, classes=3, **options)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    explanation = keras_dawn.explain(model)
+    assert explanation.native and not explanation.fallbacks
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for size in (32, 48):
+        x = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype("float32")
+        expected = model.predict(x, verbose=0)
+        assert np.allclose(expected, loaded.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def test_zero_init_gamma_makes_blocks_the_identity():
+    model = ResNet(18, classes=3, zero_init_gamma=True)
+    block = keras.Model(
+        model.get_layer("layer1_0_relu").output, model.get_layer("layer1_1_relu").output
+    )
+    x = torch.rand(1, 8, 8, 64)
+    assert torch.allclose(block(x, training=False), x)
+
+
+def test_blur_pool_averages_with_binomial_weights():
+    model = ResNet(18, classes=3, blur_pool=True)
+    blur = model.get_layer("layer2_0_conv1_blur")
+    assert not blur.trainable
+    x = torch.zeros(1, 5, 5, 64)
+    x[0, 2, 2] = 16.0
+    expected = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])
+    assert torch.allclose(blur(x)[0, :, :, 0], expected)
+
+
+def test_an_unknown_depth_is_refused():
+    with pytest.raises(ValueError, match=r"\[18, 34, 50, 101\]"):
+        ResNet(20)
