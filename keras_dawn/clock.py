@@ -49,6 +49,11 @@ class TrainingClock:
         """A context manager: paused inside."""
         return _Paused(self)
 
+    def add_earlier(self, training_seconds, wall_seconds):
+        """Adds the time of an earlier process whose training this one goes on with."""
+        self._start -= wall_seconds
+        self._paused_seconds += wall_seconds - training_seconds
+
     def wall_seconds(self):
         """Seconds since the clock was made."""
         return time.perf_counter() - self._start

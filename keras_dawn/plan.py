@@ -238,18 +238,22 @@ class TrainingPlan:
         ]
         return "\n".join([f"{self.name} ({self.epochs} epochs)", *lines])
 
-    def plot(self, images, path=None):
-        """Draws what the steps will use; see `keras_dawn.plots.plot_schedule`."""
+    def plot(self, path=None):
+        """Draws what the epochs will use; see `keras_dawn.plots.plot_schedule`."""
         from keras_dawn import plots
 
-        by_epoch = {}  # phases differ in steps an epoch: as many points for each epoch
+        return plots.plot_schedule(self.values_by_epoch(), self.epochs, path=path)
+
+    def values_by_epoch(self, points=50):
+        """Like `values`, with as many points for every epoch whatever its steps."""
+        found = {}
         for phase in self.phases:
-            points = 50 * phase.epochs
+            count = points * phase.epochs
             for name, curve in phase.curves().items():
-                by_epoch.setdefault(name, []).extend(curve(p / points) for p in range(points))
+                found.setdefault(name, []).extend(curve(p / count) for p in range(count))
             for name in ("image_size", "batch_size"):
-                by_epoch.setdefault(name, []).extend([getattr(phase, name)] * points)
-        return plots.plot_schedule(by_epoch, self.epochs, path=path)
+                found.setdefault(name, []).extend([getattr(phase, name)] * count)
+        return found
 
 
 def steps_per_epoch(phase, images):

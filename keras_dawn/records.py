@@ -92,6 +92,14 @@ class HistoryWriter(keras.callbacks.Callback):
         self.rows = []
         self._warned = False
 
+    def state_dict(self):
+        """What `ResumeTraining.track` saves."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state):
+        """Goes on with the rows of `state_dict`."""
+        self.rows[:] = state["rows"]
+
     def on_epoch_end(self, epoch, logs=None):
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, **values})

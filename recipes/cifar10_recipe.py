@@ -1,18 +1,16 @@
 """What the CIFAR-10 recipes share: presets, flags, one training, several seeds."""
 
 import dataclasses
-import datetime
 import sys
-from pathlib import Path
 
 import keras_dawn
 from keras_dawn import OneCycle, TimeToAccuracy, TrainingClock, data, dawnbench, records
 from keras_dawn.callbacks.time_to_accuracy import check_target
 from keras_dawn.data.choose import DATASETS, choose_dataset
-from keras_dawn.precision import PRECISIONS, best_precision
 
 import keras
 import reporting
+import run_flags
 from absl import app, flags
 
 FLAGS = flags.FLAGS
@@ -59,21 +57,7 @@ def define_flags(presets, target=94.0):
     flags.DEFINE_integer("epochs", None, "instead of the preset's", lower_bound=1)
     flags.DEFINE_integer("batch_size", None, "instead of the preset's", lower_bound=1)
     flags.DEFINE_float("max_lr", None, "highest learning rate instead of the preset's")
-    flags.DEFINE_string("precision", "auto", f"one of: {', '.join(PRECISIONS)}")
-    flags.DEFINE_float("target", target, "test accuracy to reach, in percent")
-    flags.DEFINE_bool("stop_at_target", False, "end the training when it is reached")
-    flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of this machine")
-    flags.DEFINE_float("spot_price_per_hour", None, "spot USD per hour of this machine")
-    flags.DEFINE_string("price_source", None, "where the prices are from")
-    flags.DEFINE_integer("seed", 0, "seed of the first run")
-    flags.DEFINE_integer("runs", 1, "number of runs, each with the next seed", lower_bound=1)
-    flags.DEFINE_bool("synchronize_batch_norm", False, "use the statistics of all processes")
-    flags.DEFINE_enum(
-        "gradient_compression", None, ["float16", "bfloat16"], "what gradients travel in"
-    )
-    flags.DEFINE_string("output_dir", None, "run folder; by default a new one in runs/")
-    flags.DEFINE_string("author", "anonymous", "for the DAWNBench entry")
-    flags.DEFINE_string("author_email", "", "for the DAWNBench entry")
+    run_flags.define(target)
 
 
 def main(recipe, presets, entry_preset, build_model):
@@ -88,12 +72,12 @@ def main(recipe, presets, entry_preset, build_model):
     try:
         ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
         name, preset = choose_preset(presets, entry_preset)
-        prices = read_prices()
+        prices = run_flags.read_prices()
         check_target(FLAGS.target)
         started = TrainingClock()
         with keras_dawn.distributed.main_first():  # one of them downloads
             images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
-        folder = records.RunFolder(FLAGS.output_dir or _new_folder(recipe, images.name, name))
+        folder = records.RunFolder(FLAGS.output_dir or run_flags.new_folder(recipe, images.name, name))
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
     reporting.console.quiet = not ranks.is_main
@@ -121,21 +105,8 @@ def main(recipe, presets, entry_preset, build_model):
         reporting.spread(results, folder)
 
 
-@dataclasses.dataclass
-class Result:
-    """What one run came to."""
-
-    timer: TimeToAccuracy
-    rows: list
-    schedule: dict
-    interrupted: bool
-    full_cifar10: bool
-    preset: Preset
-    description: dict
-
-
 def train(preset, images, build_model, seed, folder, clock, prices):
-    """Trains once and returns a `Result`; Ctrl-C ends it early and keeps what there is."""
+    """Trains once and returns a `run_flags.Result`; Ctrl-C ends it early and keeps what there is."""
     keras.utils.set_random_seed(seed)
     train_data, test_data = load_on_device(preset, images, seed)
     model = compile_model(preset, build_model, len(images.class_names))
@@ -167,13 +138,15 @@ def train(preset, images, build_model, seed, folder, clock, prices):
     except KeyboardInterrupt:
         clock.pause()
         interrupted = True
-    return Result(
+    whole = images.name == "cifar10" and preset.train_images is None
+    return run_flags.Result(
         timer=timer,
         rows=history.rows,
         schedule=cycle.values(preset.epochs, len(train_data)),
+        epochs=preset.epochs,
         interrupted=interrupted,
-        full_cifar10=images.name == "cifar10" and preset.train_images is None,
-        preset=preset,
+        benchmark=dawnbench.CIFAR10 if whole else None,
+        entry={"model": preset.model, "misc": entry_settings(preset)},
         description={**records.environment(), **describe(model, images, preset, seed)},
     )
 
@@ -214,6 +187,20 @@ def compile_model(preset, build_model, classes):
     return model
 
 
+def entry_settings(preset):
+    """The settings that a DAWNBench entry states."""
+    return {
+        "optimizer": "SGD (torch form, coupled L2)",
+        "momentum": list(preset.momentum),
+        "weightDecay": preset.weight_decay,
+        "batchSize": preset.batch_size,
+        "epochs": preset.epochs,
+        "precision": preset.precision,
+        "learningRate": f"one cycle to {preset.max_lr}, div {preset.div_factor}, "
+        f"tail {preset.tail_percent} %",
+    }
+
+
 def describe(model, images, preset, seed):
     """What was trained on what, for `run.json`."""
     return {
@@ -248,36 +235,11 @@ def choose_preset(presets, entry_preset):
     }
     if changes.get("max_lr", 1.0) <= 0:
         raise ValueError(f"--max_lr must be above 0; got {changes['max_lr']}.")
-    precision = FLAGS.precision
-    if precision not in PRECISIONS:
-        raise ValueError(f"--precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
-    if precision == "auto":
-        precision = presets[name].precision if gpu else best_precision()
+    precision = run_flags.read_precision(presets[name].precision)
     return name, dataclasses.replace(presets[name], precision=precision, **changes)
-
-
-def read_prices():
-    """On-demand and spot `Price`s from the flags; the first is the one that costs are in."""
-    source = FLAGS.price_source
-    today = datetime.date.today()
-    prices = []
-    for kind, value in (
-        ("on-demand", FLAGS.price_per_hour),
-        ("spot", FLAGS.spot_price_per_hour),
-    ):
-        if value is not None:
-            if not source:
-                raise ValueError("A price needs --price_source, such as a provider's price page.")
-            prices.append(dawnbench.Price(value, kind, source, today))
-    return prices
 
 
 def _for_dataset(preset, images):
     if images.name == "digits":  # a mirrored digit is another sign
         return dataclasses.replace(preset, augmentation=DIGITS_AUGMENTATION)
     return preset
-
-
-def _new_folder(recipe, dataset, preset):
-    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{recipe}-{dataset}-{preset}-{moment}"

@@ -26,6 +26,36 @@ def banner(recipe, images, reason, folder):
     )
 
 
+def photo_banner(recipe, photos, reason, plan, folder):
+    """Says which photos are used and why, and the plan, before anything is trained."""
+    console.print(
+        Panel(
+            f"{reason}\n{len(photos.train('originals')):,} training and "
+            f"{len(photos.val('originals')):,} validation photos, {len(photos.class_names)} "
+            f"classes. Run folder: {folder}{_processes()}",
+            title=f"{recipe}: [bold]{photos.name}[/bold]",
+        )
+    )
+    console.print(str(plan))
+    for phase in plan.phases:  # finds out which copies are missing
+        photos.train(phase.copies or "originals")
+    if photos.fell_back:
+        console.print(
+            f"No copies {', '.join(sorted(photos.fell_back))}: the originals are read, which takes "
+            "longer and gives crops of the same photos (keras_dawn.data.photos.prepare makes them)."
+        )
+
+
+def problems(found):
+    """Names the odd files among the photos."""
+    if found:
+        console.print(f"{len(found)} odd files did not stop the run:")
+        for name, text in list(found.items())[:20]:
+            console.print(f"  {name}: {text}")
+        if len(found) > 20:
+            console.print("  … all of them are in run.json")
+
+
 def _processes():
     ranks = current()
     if not ranks.several:
@@ -81,14 +111,17 @@ def summary(result, prices):
 
 def ranking(result, prices):
     """Where the run would stand on the 2017–2020 board, as lines of text."""
-    threshold = dawnbench.CIFAR10.threshold
-    hits = [record for record in result.timer.records if record.accuracy >= threshold]
-    if not result.full_cifar10 or not hits:
+    benchmark = result.benchmark
+    if benchmark is None:
+        return []
+    column = "accuracy" if benchmark.metric == "top1Accuracy" else "top5_accuracy"
+    hits = [r for r in result.timer.records if getattr(r, column) >= benchmark.threshold]
+    if not hits:
         return []
     seconds = hits[0].training_seconds
-    lines = [_rank_text(dawnbench.rank_by_time(seconds), "time")]
+    lines = [_rank_text(dawnbench.rank_by_time(seconds, benchmark), "time")]
     for price in prices:
-        rank = dawnbench.rank_by_cost(price.cost(seconds))
+        rank = dawnbench.rank_by_cost(price.cost(seconds), benchmark)
         note = " (the board's prices are on-demand)" if price.kind == "spot" else ""
         lines.append(_rank_text(rank, f"cost, {price.kind}") + note)
     return lines
@@ -121,7 +154,7 @@ def save(result, folder, prices, author, author_email):
         folder.write_json("run.json", document)
         if result.rows:
             folder.write_history(result.rows)
-        if result.full_cifar10 and records:
+        if result.benchmark is not None and records:
             _write_entry(result, folder, prices, author, author_email)
         _draw(result, folder)
     except OSError as error:
@@ -157,7 +190,7 @@ def spread(results, folder):
 
 
 def _write_entry(result, folder, prices, author, author_email):
-    preset, description = result.preset, result.description
+    description = result.description
     versions, machine = description["versions"], description["hardware"]
     device = (machine["gpus"] or [machine["processor"]])[0]
     count = len(machine["gpus"]) or machine["cores"]
@@ -166,27 +199,21 @@ def _write_entry(result, folder, prices, author, author_email):
         author=author,
         author_email=author_email,
         framework=f"keras_dawn {__version__}, Keras {versions['keras']}, torch {versions['torch']}",
-        model=result.preset.model,
+        model=result.entry["model"],
         hardware=f"{count} × {device}, {machine['memory_gib']} GiB memory",
-        tags=(author, preset.model, f"{count}x{_short(device)}", "keras-dawn"),
+        tags=(author, result.entry["model"], f"{count}x{_short(device)}", "keras-dawn"),
         timestamp=date.today(),
         cost_per_hour=on_demand[0] if on_demand else None,
         misc={
-            "optimizer": "SGD (torch form, coupled L2)",
-            "momentum": list(preset.momentum),
-            "weightDecay": preset.weight_decay,
-            "batchSize": preset.batch_size,
-            "epochs": preset.epochs,
-            "precision": preset.precision,
-            "learningRate": f"one cycle to {preset.max_lr}, div {preset.div_factor}, "
-            f"tail {preset.tail_percent} %",
+            **result.entry["misc"],
             "commandLine": " ".join(description["command"]),
             "versions": versions,
             "clock": "data load and model build included, validation excluded",
         },
     )
-    path = dawnbench.write_entry(folder.path, entry, result.timer.records)
-    failed = [check for check in dawnbench.validate_entry(path) if not check.passed]
+    path = dawnbench.write_entry(folder.path, entry, result.timer.records, result.benchmark)
+    checks = dawnbench.validate_entry(path, result.benchmark)
+    failed = [check for check in checks if not check.passed]
     if not failed:
         console.print("DAWNBench entry: valid, threshold reached.")
     for check in failed:
@@ -196,7 +223,7 @@ def _write_entry(result, folder, prices, author, author_email):
 
 def _draw(result, folder):
     try:
-        schedule = plots.plot_schedule(result.schedule, result.preset.epochs)
+        schedule = plots.plot_schedule(result.schedule, result.epochs)
     except ImportError as error:
         console.print(f"No pictures: {error}")
         return
@@ -207,7 +234,7 @@ def _draw(result, folder):
         plots.plot_time_to_accuracy(
             {"this run": result.timer.records},
             result.timer.target,
-            dawnbench.CIFAR10_BOARD if result.full_cifar10 else (),
+            dawnbench.BOARDS[result.benchmark] if result.benchmark is not None else (),
             folder.path / "time_to_accuracy.png",
         )
 

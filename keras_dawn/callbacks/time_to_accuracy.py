@@ -38,6 +38,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
         target: float, percent from 1 to 100, such as `94.0`.
         monitor: name of the validation metric, a fraction in [0, 1] in the logs.
         top5: name of a top-5 validation metric to record beside it, or `None`.
+        target_on: `"accuracy"` (that of `monitor`) or `"top5"`: which must reach the target.
         stop_at_target: bool, whether to end the training after the first hit.
         price_per_hour: USD per hour of the whole machine, or `None`.
         clock: `TrainingClock` started before the data was loaded; by default one that
@@ -61,6 +62,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
         *,
         monitor="val_accuracy",
         top5=None,
+        target_on="accuracy",
         stop_at_target=False,
         price_per_hour=None,
         clock=None,
@@ -71,6 +73,12 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.target = float(target)
         self.monitor = monitor
         self.top5 = top5
+        if target_on not in ("accuracy", "top5") or (target_on == "top5" and top5 is None):
+            raise ValueError(
+                '`target_on` must be "accuracy", or "top5" with the name of that metric as `top5`; '
+                f"got {target_on!r} and top5={top5!r}."
+            )
+        self.target_on = target_on
         self.stop_at_target = stop_at_target
         self.price_per_hour = price_per_hour
         self.clock = clock
@@ -81,6 +89,20 @@ class TimeToAccuracy(keras.callbacks.Callback):
     def cost(self, seconds):
         """USD for so many seconds, or `None` without a price."""
         return None if self.price_per_hour is None else seconds / 3600 * self.price_per_hour
+
+    def state_dict(self):
+        """What `ResumeTraining.track` saves: the epochs so far and the time spent."""
+        return {
+            "records": [vars(record) for record in self.records],
+            "training_seconds": self.clock.training_seconds(),
+            "wall_seconds": self.clock.wall_seconds(),
+        }
+
+    def load_state_dict(self, state):
+        """Goes on from `state_dict`: time that was spent before counts."""
+        self.records = [EpochRecord(**record) for record in state["records"]]
+        self.reached = next((r for r in self.records if self._counted(r) >= self.target), None)
+        self.clock.add_earlier(state["training_seconds"], state["wall_seconds"])
 
     def on_train_begin(self, logs=None):
         if self.clock is None:
@@ -118,10 +140,13 @@ class TimeToAccuracy(keras.callbacks.Callback):
         accuracy = _percent(logs[self.monitor])
         record = EpochRecord(epoch, training, wall, accuracy, top5)
         self.records.append(record)
-        if self.reached is None and record.accuracy >= self.target:
+        if self.reached is None and self._counted(record) >= self.target:
             self.reached = record
             if self.stop_at_target:
                 self.model.stop_training = True
+
+    def _counted(self, record):
+        return record.accuracy if self.target_on == "accuracy" else record.top5_accuracy
 
 
 def _percent(fraction):

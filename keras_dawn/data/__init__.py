@@ -9,12 +9,15 @@ from keras_dawn.data.augment import (
     RandomRotation,
 )
 from keras_dawn.data.device_images import DeviceImages
+from keras_dawn.data.mixing import CutMix, MixUp
 
 __all__ = [
     "AlternatingFlip",
     "ColorJitter",
+    "CutMix",
     "Cutout",
     "DeviceImages",
+    "MixUp",
     "PadCrop",
     "RandomFlip",
     "RandomRotation",

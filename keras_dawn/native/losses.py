@@ -145,6 +145,11 @@ def _counter(metric):
         return lambda y, out: (
             out.topk(min(k, out.shape[-1])).indices == _class_numbers(y)[:, None]
         ).sum()
+    if kind is keras.metrics.TopKCategoricalAccuracy:
+        k = metric.get_config()["k"]
+        return lambda y, out: (
+            out.topk(min(k, out.shape[-1])).indices == y.argmax(-1)[:, None]
+        ).sum()
     return None
 
 

@@ -11,6 +11,7 @@ from keras_dawn.data.photos.loader import Job, Loader, default_device, default_t
 from keras_dawn.distributed.sharding import Share
 
 import torch
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -69,6 +70,9 @@ class ResizingImages(_Photos):
             such as `{0: 128, 18: 224, 41: 288}`.
         crop: `RandomResizedCrop`, or a dict from epochs to such.
         flip: bool, whether half the images are mirrored left to right.
+        classes: int; labels are then one-hot, float32 `(batch, classes)`, as label smoothing
+            and mixing need them.
+        mix: `MixUp` or `CutMix` (`keras_dawn.data`), which needs `classes`.
         shuffle, drop_last: bool.
         mean, std: floats per channel on the scale [0, 1]; by default ImageNet's.
         seed: int.
@@ -96,6 +100,8 @@ class ResizingImages(_Photos):
         image_size,
         crop=None,
         flip=True,
+        classes=None,
+        mix=None,
         shuffle=True,
         drop_last=True,
         mean=IMAGENET_MEAN,
@@ -110,6 +116,9 @@ class ResizingImages(_Photos):
         self.shuffle, self.seed = shuffle, seed
         self.epoch = 0
         self._flip = RandomFlip() if flip else None
+        if mix is not None and classes is None:
+            raise ValueError("`mix` needs `classes`: mixed labels are no class numbers.")
+        self.classes, self.mix = classes, mix
         self._drop_last = drop_last
         super().__init__(source, batch_size, mean, std, threads, prefetch, device, training=True)
         if not len(self):
@@ -133,7 +142,8 @@ class ResizingImages(_Photos):
             self.rank_weight = self._share.weight(stop - start)
             if number == len(parts) - 1:
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
-            yield self._augmented(images, parts[number], epoch), labels
+            images = self._augmented(images, parts[number], epoch)
+            yield self._mixed(images, _one_hot(labels, self.classes), epoch, number)
 
     def _job(self, part, epoch, size, crop):
         random = PerImageRandom(self.seed, epoch, part)
@@ -147,6 +157,11 @@ class ResizingImages(_Photos):
             images = self._flip(images, random)
         return self._normalized(images)
 
+    def _mixed(self, images, labels, epoch, number):
+        if self.mix is None:
+            return images, labels
+        return self.mix(images, labels, [self.seed, epoch, number, self._share.rank])
+
 
 class ValidationImages(_Photos):
     """Photos to evaluate on: centre crops at one size, or rectangles near each photo's shape.
@@ -159,6 +174,7 @@ class ValidationImages(_Photos):
             its mean, in multiples of 8 (imagenet18, 2018): less of a photo is cut away. The
             header of every file is read once for it.
         resize_ratio: float, see `CenterCrop`.
+        classes: int; labels are then one-hot, float32 `(batch, classes)`.
         mean, std, threads, prefetch, device: as for `ResizingImages`.
 
     Yields:
@@ -173,6 +189,7 @@ class ValidationImages(_Photos):
         image_size,
         rectangular=False,
         resize_ratio=1.14,
+        classes=None,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         threads=None,
@@ -181,7 +198,7 @@ class ValidationImages(_Photos):
     ):
         _check_size(image_size)
         self.image_size, self.rectangular = image_size, rectangular
-        self._crop = CenterCrop(resize_ratio)
+        self._crop, self.classes = CenterCrop(resize_ratio), classes
         self._ratios = None
         super().__init__(source, batch_size, mean, std, threads, prefetch, device, training=False)
 
@@ -192,7 +209,7 @@ class ValidationImages(_Photos):
             order = ratios.argsort(stable=True)
         jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds)
         for images, labels in self._loader.batches(jobs):
-            yield self._normalized(images), labels
+            yield self._normalized(images), _one_hot(labels, self.classes)
 
     def _job(self, batch, ratios):
         size = (self.image_size, self.image_size)
@@ -213,6 +230,10 @@ class ValidationImages(_Photos):
                     ratios.append(1.0)
             self._ratios = torch.tensor(ratios, dtype=torch.float64)
         return self._ratios
+
+
+def _one_hot(labels, classes):
+    return labels if classes is None else F.one_hot(labels, classes).float()
 
 
 def by_epoch(value, name, check):

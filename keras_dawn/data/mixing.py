@@ -1,0 +1,68 @@
+"""Mixing the images of a batch with one another, labels included."""
+
+import numpy as np
+import torch
+
+
+class MixUp:
+    """Blends each image with its neighbour in the batch (Zhang et al. 2017, arXiv:1710.09412).
+
+    Args:
+        alpha: float above 0; the blend's weight is drawn from Beta(alpha, alpha), once a batch.
+
+    Raises:
+        ValueError: `alpha` of 0 or less.
+    """
+
+    def __init__(self, alpha=0.2):
+        _check_alpha(alpha)
+        self.alpha = alpha
+
+    def __call__(self, images, targets, entropy):
+        """`(images, targets)` mixed.
+
+        Args:
+            images: float `(batch, height, width, channels)`.
+            targets: float `(batch, classes)`.
+            entropy: list of ints that the draws depend on.
+        """
+        weight = float(np.random.default_rng(entropy).beta(self.alpha, self.alpha))
+        other = images.roll(1, 0)
+        return torch.lerp(other, images, weight), torch.lerp(targets.roll(1, 0), targets, weight)
+
+
+class CutMix:
+    """Pastes a rectangle of the neighbour in the batch (Yun et al. 2019, arXiv:1905.04899).
+
+    Args:
+        alpha: float above 0; the share of the image that stays is drawn from Beta(alpha, alpha),
+            once a batch.
+
+    Raises:
+        ValueError: `alpha` of 0 or less.
+    """
+
+    def __init__(self, alpha=1.0):
+        _check_alpha(alpha)
+        self.alpha = alpha
+
+    def __call__(self, images, targets, entropy):
+        """`(images, targets)` mixed; see `MixUp`."""
+        random = np.random.default_rng(entropy)
+        height, width = images.shape[1:3]
+        side = np.sqrt(1 - random.beta(self.alpha, self.alpha))
+        middle = random.integers(height), random.integers(width)
+        (top, bottom), (left, right) = (
+            (max(0, int(m - side * size / 2)), min(size, int(m + side * size / 2)))
+            for m, size in zip(middle, (height, width), strict=True)
+        )
+        patch = images[:, top:bottom, left:right].roll(1, 0)
+        images = images.clone()
+        images[:, top:bottom, left:right] = patch
+        stays = 1 - (bottom - top) * (right - left) / (height * width)  # what was really cut
+        return images, torch.lerp(targets.roll(1, 0), targets, stays)
+
+
+def _check_alpha(alpha):
+    if alpha <= 0:
+        raise ValueError(f"`alpha` must be above 0, got {alpha}.")

@@ -1,0 +1,74 @@
+"""ImageNet to 93 % top-5 with ResNet-50 and progressive resizing: fast.ai's DAWNBench entry.
+
+The claim of 2018 (8 × V100, April 2018): 93 % top-5 after 2.96 hours of training, USD 72.40 on
+demand (about USD 25 spot), in 41 of 45 epochs at 128, 224 and 288 px; in September 2018 on 16
+such machines after 18 minutes. `--plan=fastai_8gpu` and `--plan=imagenet18_16` have those
+settings; `modern_18` and `modern_32` follow FFCV's. This implementation has not been run on
+ImageNet or timed on a GPU yet.
+
+    python recipes/imagenet_resnet50.py                            # a small plan, built-in images
+    torchrun --nproc-per-node=8 recipes/imagenet_resnet50.py --data_dir=/data/imagenet
+    python recipes/imagenet_resnet50.py --data_dir=/data/imagenet --dry_run --gpus=8
+    python recipes/imagenet_resnet50.py --data_dir=/data/imagewoof160 --preset=small
+
+`--data_dir` holds `train/` and `val/` with a folder for each class, and for speed `train-160`,
+`train-352` and `val-352`, made by `python -m keras_dawn.data.photos.prepare`.
+
+Measured: on 4,600 photos of ten dog breeds, see `benchmarks/resizing.py` and the README.
+"""
+
+import dataclasses
+
+from keras_dawn import PLANS, one_cycle_by_size
+
+import photo_recipe
+from absl import app
+from photo_recipe import PhotoPreset
+
+PRESETS = {
+    # The plan of 2018 for eight GPUs, scaled to those that there are.
+    "entry": PhotoPreset(model="resnet50", plan=PLANS["fastai_8gpu"], gpus=8),
+    # Sets of some thousand photos, on a GPU or a few CPU cores.
+    "small": PhotoPreset(
+        model="resnet18",
+        plan=one_cycle_by_size(
+            {0.0: 64, 0.4: 96, 0.8: 128},
+            epochs=10,
+            batch_size=64,
+            max_lr=0.1,
+            weight_decay=1e-3,
+            crop_scale=(0.35, 1.0),
+            validation_size=128,
+        ),
+        zero_init_gamma=True,
+        target=93.0,
+    ),
+    # Under a minute: shows that everything runs.
+    "smoke": PhotoPreset(
+        model="resnet18",
+        plan=one_cycle_by_size(
+            {0.0: 24, 0.5: 32}, 2, 32, 0.05, crop_scale=(0.6, 1.0), validation_size=32
+        ),
+        zero_init_gamma=True,
+        train_images=256,
+        val_images=100,
+    ),
+}
+for name, plan in PLANS.items():
+    gpus = 8 * int(name.rsplit("_", 1)[1]) if name.startswith("imagenet18") else 8
+    options = {"label_smoothing": 0.1} if name.startswith("modern") else {}
+    PRESETS[name] = PhotoPreset(
+        model="resnet50",
+        plan=plan,
+        gpus=gpus,
+        # Plans after the entry do not decay batch normalisation.
+        no_decay=() if name == "fastai_8gpu" else ("gamma", "beta", "bias"),
+        zero_init_gamma=name.startswith("imagenet18"),
+        blur_pool=name.startswith("modern"),
+        **options,
+    )
+PRESETS["entry"] = dataclasses.replace(PRESETS["fastai_8gpu"])
+
+if __name__ == "__main__":
+    photo_recipe.define_flags(PRESETS)
+    app.run(lambda argv: photo_recipe.main("imagenet_resnet50", PRESETS))

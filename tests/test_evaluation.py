@@ -1,0 +1,78 @@
+import keras_dawn
+from keras_dawn.data.photos import ValidationImages
+from keras_dawn.evaluation import evaluate_images
+
+import keras
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+
+class Photos:
+    """Ten grey photos whose brightness is their class number."""
+
+    class_names = tuple("0123456789")
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        pixels = np.full((32, 40, 3), 20 * index, np.uint8)
+        return simplejpeg.encode_jpeg(pixels, 95), index
+
+    def name(self, index):
+        return str(index)
+
+
+def brightness_model(order):
+    """Class `order[n]` is the n-th nearest to the photo's brightness."""
+    inputs = keras.Input((None, None, 3))
+    level = keras.layers.GlobalAveragePooling2D()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(10)(level))
+    kernel, bias = np.zeros((3, 10), "float32"), np.zeros(10, "float32")
+    for column, place in enumerate(order):
+        kernel[0, column], bias[column] = 2 * 20 * place, -((20 * place) ** 2)
+    model.layers[-1].set_weights([kernel, bias])
+    return model
+
+
+def validation(**arguments):
+    return ValidationImages(
+        Photos(), 4, image_size=16, mean=(0,) * 3, std=(1 / 255,) * 3, **arguments
+    )
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+@pytest.mark.parametrize("flip", [False, True])
+def test_top1_and_top5_are_counted_by_hand(accelerated, flip):
+    order = [0, 1, 2, 3, 4, 5, 7, 6, 8, 9]  # classes 6 and 7 are taken for each other
+    model = brightness_model(order)
+    if accelerated:
+        keras_dawn.accelerate(model)
+    result = evaluate_images(model, validation(), flip=flip)
+    assert result == {
+        "top1": 80.0, "top5": 100.0, "images": 10, "image_size": 16, "rectangular": False,
+        "flip": flip,
+    }  # fmt: skip
+
+
+def test_one_hot_labels_are_understood():
+    model = brightness_model(range(10))
+    assert evaluate_images(model, validation(classes=10))["top1"] == 100.0
+
+
+def test_flips_average_the_probabilities_of_both_views():
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, keras.layers.Dense(6)(keras.layers.Flatten()(inputs)))
+    x, y = torch.randn(64, 4, 4, 3), torch.randint(0, 6, (64,))
+    with torch.no_grad():
+        views = [torch.softmax(model(v), -1) for v in (x, x.flip(2))]
+    mean = (views[0] + views[1]) / 2
+    expected = 100 * float((mean.argmax(-1) == y).float().mean())
+    assert evaluate_images(model, [(x, y)], flip=True)["top1"] == pytest.approx(expected)
+
+
+def test_nothing_to_evaluate_on_is_an_error():
+    with pytest.raises(ValueError, match="no images"):
+        evaluate_images(brightness_model(range(10)), [])
