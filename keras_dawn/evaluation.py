@@ -64,6 +64,8 @@ def _count(forward, data, flip):
         if labels.ndim == 2:
             labels = labels.argmax(-1)
         hits = outputs.topk(min(5, outputs.shape[-1])).indices == labels[:, None]
-        found = torch.stack([hits[:, 0].sum(), hits.sum(), torch.tensor(len(hits), device=hits.device)])
+        found = torch.stack(
+            [hits[:, 0].sum(), hits.sum(), torch.tensor(len(hits), device=hits.device)]
+        )
         counts = found if counts is None else counts + found
     return torch.zeros(3, dtype=torch.int64) if counts is None else counts

@@ -37,7 +37,9 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
     callbacks = list(callbacks)
     for callback in callbacks:
         if isinstance(callback, (ParameterSchedule, keras.callbacks.LearningRateScheduler)):
-            raise ValueError(f"The plan sets the learning rate; leave {type(callback).__name__} out.")
+            raise ValueError(
+                f"The plan sets the learning rate; leave {type(callback).__name__} out."
+            )
     rows = _Rows()
     start = 0
     for callback in callbacks:

@@ -50,7 +50,7 @@ def _modern(epochs, warm_up, change):
     """After FFCV's ResNet-50: one triangle to 1.7 at batch 4096, 160 then 192 px, seen at 256."""
     highest, rest = 1.7, epochs - warm_up
     at_change = highest * (epochs - change) / rest
-    common = {"batch_size": 4096, "validation_size": 256, "crop_scale": (0.25, 1.0)}
+    common = {"batch_size": 4096, "validation_size": 256}
     return TrainingPlan(
         [
             Phase(warm_up, 160, learning_rate=(1e-4 * highest, highest), **common),

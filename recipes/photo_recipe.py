@@ -39,7 +39,6 @@ class PhotoPreset:
         label_smoothing: float.
         no_decay: patterns of variables that are not decayed.
         zero_init_gamma, blur_pool: options of the network.
-        target: float, percent of top-5.
         train_images, val_images: int, how many to use, or `None` for all.
     """
 
@@ -50,7 +49,6 @@ class PhotoPreset:
     no_decay: tuple = ()
     zero_init_gamma: bool = False
     blur_pool: bool = False
-    target: float = 93.0
     train_images: int | None = None
     val_images: int | None = None
 
@@ -77,13 +75,13 @@ def define_flags(presets):
     run_flags.define(93.0)
 
 
-def main(recipe, presets):
+def main(recipe, presets, entry):
     """Runs a recipe from its flags to its run folder."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
             clock = TrainingClock()
-            name, preset = choose_preset(presets, ranks)
+            name, preset = choose_preset(presets, entry, ranks)
             prices = run_flags.read_prices()
             precision = run_flags.read_precision("mixed_float16")
             with keras_dawn.distributed.main_first():
@@ -202,12 +200,12 @@ def find_photos(preset, scratch):
     )
 
 
-def choose_preset(presets, ranks):
+def choose_preset(presets, entry, ranks):
     """The preset that the flags ask for, scaled to the GPUs that there are."""
     gpu = keras_dawn.precision.has_gpu()
     name = FLAGS.plan or FLAGS.preset
     if name == "auto":
-        name = "entry" if gpu and FLAGS.data_dir else "small"
+        name = entry if gpu and FLAGS.data_dir else "small"
     if name not in presets:
         raise ValueError(f"--preset must be auto or one of {', '.join(presets)}; got {name!r}.")
     preset = presets[name]

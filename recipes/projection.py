@@ -27,7 +27,7 @@ def print_projection(preset, source, precision, prices):
         precision: dtype policy.
         prices: list of `dawnbench.Price`.
     """
-    reporting.console.print(str(preset.plan))
+    reporting.print_plan(preset.plan)
     model = photo_recipe.build_model(preset, len(source.class_names), precision)
     rates = {
         phase.image_size: measure(model, phase, preset)

@@ -36,7 +36,7 @@ def photo_banner(recipe, photos, reason, plan, folder):
             title=f"{recipe}: [bold]{photos.name}[/bold]",
         )
     )
-    console.print(str(plan))
+    print_plan(plan)
     for phase in plan.phases:  # finds out which copies are missing
         photos.train(phase.copies or "originals")
     if photos.fell_back:
@@ -44,6 +44,17 @@ def photo_banner(recipe, photos, reason, plan, folder):
             f"No copies {', '.join(sorted(photos.fell_back))}: the originals are read, which takes "
             "longer and gives crops of the same photos (keras_dawn.data.photos.prepare makes them)."
         )
+
+
+def print_plan(plan):
+    """The plan as a table."""
+    header, *rows = plan.table()
+    table = Table(title=f"{plan.name}: {plan.epochs} epochs", caption=plan.source or None)
+    for column in header:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def problems(found):

@@ -63,10 +63,15 @@ def test_a_run_leaves_one_folder_with_the_plan_in_it(smoke):
     assert document["settings"]["plan_name"] == "one_cycle_24-32"
     assert document["data"]["train_images"] == 256 and document["data"]["classes"] == 5
     assert document["with_flips"]["image_size"] == 32 and document["with_flips"]["flip"]
-    assert {p.name for p in out.iterdir()} >= {"run.json", "history.csv", "schedule.png", "loss.png"}
+    assert {p.name for p in out.iterdir()} >= {
+        "run.json",
+        "history.csv",
+        "schedule.png",
+        "loss.png",
+    }
     history = (out / "history.csv").read_text()
     assert "val_size" in history and "val_top5" in history and "image_size" in history
-    assert "one_cycle_24-32 (2 epochs)" in output
+    assert "one_cycle_24-32: 2 epochs" in output
 
 
 def test_odd_files_are_named_on_the_screen_and_in_the_record(smoke):

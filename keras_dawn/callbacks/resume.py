@@ -119,7 +119,8 @@ class ResumeTraining(keras.callbacks.Callback):
         rank = current().rank
         _set_random_state(state["random_at_start"][rank])
         if state["step"]:
-            for variable, value in zip(_metric_variables(self.model), state["metrics"], strict=True):
+            metrics = zip(_metric_variables(self.model), state["metrics"][rank], strict=True)
+            for variable, value in metrics:
                 variable.value.data.copy_(value)
             self.model.train_function = _PassOver(
                 self.model, state["step"], lambda: _set_random_state(state["random"][rank])
@@ -152,6 +153,7 @@ class ResumeTraining(keras.callbacks.Callback):
             "random": _random_state(),
             "random_at_start": self._random_at_start if step else _random_state(),
             "statistics": [v.value.detach().cpu().clone() for v in _statistics(model)],
+            "metrics": [v.value.detach().cpu().clone() for v in _metric_variables(model)],
         }
         ranks = gather(own) if current().several else [own]
         if not current().is_main:
@@ -170,7 +172,7 @@ class ResumeTraining(keras.callbacks.Callback):
             "statistics": [own["statistics"] for own in ranks],
             "optimizer": [v.value.detach().cpu() for v in model.optimizer.variables],
             "hyperparameters": {n: getattr(optimizer, n) for n in _plain_numbers(optimizer)},
-            "metrics": [v.value.detach().cpu() for v in _metric_variables(model)],
+            "metrics": [own["metrics"] for own in ranks],
             "history_epochs": epochs,
             "history": rows,
             "tracked": {name: part.state_dict() for name, part in self._tracked.items()},

@@ -134,4 +134,3 @@ def _normalised_relu(x, name):
 
 def _channel_axis():
     return -1 if keras.config.image_data_format() == "channels_last" else 1
-

@@ -144,7 +144,8 @@ class Engine:
 
     def fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
-        if hasattr(arguments.get("x"), "set_epoch") and isinstance(arguments["callbacks"], list):
+        follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
+        if follows and isinstance(arguments["callbacks"], list):
             arguments["callbacks"] = [_SetEpoch(arguments["x"]), *arguments["callbacks"]]
         if not current().several:
             return type(self.model).fit(self.model, **arguments)
@@ -273,14 +274,22 @@ class Engine:
 
 
 class _SetEpoch(keras.callbacks.Callback):
-    """Tells data which epoch begins, so that `initial_epoch` and a resumed run are right."""
+    """Tells data which epoch begins, so that `initial_epoch` and a resumed run are right.
+
+    Data that has been through more epochs already counts on: another `fit` from epoch 0 does
+    not repeat order and augmentation of the one before.
+    """
 
     def __init__(self, data):
         super().__init__()
         self._data = data
+        self._passed = data.epoch  # before Keras looks at a first batch
+        self._ahead = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._data.set_epoch(epoch)
+        if self._ahead is None:
+            self._ahead = max(0, self._passed - epoch)
+        self._data.set_epoch(epoch + self._ahead)
 
 
 class _Synchronous(keras.callbacks.Callback):

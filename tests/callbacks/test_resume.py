@@ -118,9 +118,7 @@ def test_arrays_that_keras_shuffles_are_resumed(tmp_path):
         keras.utils.set_random_seed(seed)
         model = build()
         resume = ResumeTraining(folder, every_steps=2)
-        history = model.fit(
-            x, y, 8, epochs=3, verbose=0, callbacks=[cut or Cut(), resume]
-        )
+        history = model.fit(x, y, 8, epochs=3, verbose=0, callbacks=[cut or Cut(), resume])
         return model, history.history, torch.get_rng_state()
 
     expected = once(tmp_path / "whole")
@@ -213,9 +211,7 @@ def test_a_plan_sets_what_it_says_in_every_step():
     fit_plan(
         model,
         PLAN,
-        lambda phase: data.DeviceImages(
-            images(40).images, images(40).labels, phase.batch_size
-        ),
+        lambda phase: data.DeviceImages(images(40).images, images(40).labels, phase.batch_size),
         callbacks=[See()],
         verbose=0,
     )

@@ -147,14 +147,23 @@ def local_statistics():
     )
 
 
-@scenario
-def compressed():
+def compressed(dtype):
     before = ranks_module._current
-    ranks_module._current = dataclasses.replace(before, gradient_compression="float16")
+    ranks_module._current = dataclasses.replace(before, gradient_compression=dtype)
     try:
         return train(plain_convolutions)
     finally:
         ranks_module._current = before
+
+
+@scenario
+def compressed_float16():
+    return compressed("float16")
+
+
+@scenario
+def compressed_bfloat16():
+    return compressed("bfloat16")
 
 
 @scenario
@@ -295,6 +304,33 @@ def saving():
     model.save(folder / "model.keras")
     return {**state(model), "predicted": torch.as_tensor(model.predict(np.ones((5, 16, 16, 3)),
                                                                        verbose=0))}  # fmt: skip
+
+
+@scenario
+def resumed():
+    """An unbroken run, and one that is cut off on all ranks and started again."""
+    folder = Path(os.environ.get("SAVE_TO", "."))
+
+    def once(name, cut=None):
+        keras.utils.set_random_seed(100 + rank())
+        model = wide_resnet_10()
+        model.compile(keras_dawn.SGD(0.05, momentum=0.9), LOSS)
+        keras_dawn.accelerate(model)
+
+        def stop(model):
+            raise RuntimeError("cut off")
+
+        callbacks = [CountSteps(cut, stop), keras_dawn.ResumeTraining(folder / name, every_steps=2)]
+        data = images(64, 16, batch_size=16, shuffle=True)
+        try:
+            model.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
+        except RuntimeError:
+            return None
+        return {**state(model), "history": model.history.history}
+
+    whole = once("whole")
+    once("cut", cut=7)
+    return {"whole": whole, "again": once("cut")}
 
 
 @scenario

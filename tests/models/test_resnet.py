@@ -23,7 +23,9 @@ def copy_weights(model, theirs):
             continue
         weight = state[f"{name}.weight"].numpy()
         if isinstance(layer, keras.layers.BatchNormalization):
-            statistics = [state[f"{name}.{part}"].numpy() for part in ("running_mean", "running_var")]
+            statistics = [
+                state[f"{name}.{part}"].numpy() for part in ("running_mean", "running_var")
+            ]
             layer.set_weights([weight, state[f"{name}.bias"].numpy(), *statistics])
         elif isinstance(layer, keras.layers.Dense):
             layer.set_weights([weight.T, state[f"{name}.bias"].numpy()])

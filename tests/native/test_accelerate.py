@@ -261,3 +261,24 @@ def test_predictions_have_the_structure_of_the_models_outputs(structure):
     keras.tree.assert_same_structure(native, plain)
     for ours, theirs in zip(keras.tree.flatten(native), keras.tree.flatten(plain), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_another_fit_does_not_repeat_the_order_of_the_one_before(dense_model):
+    from keras_dawn import data
+
+    seen = []
+
+    class Data(data.DeviceImages):
+        def batch(self, indices, epoch):
+            seen.append(epoch)
+            return super().batch(indices, epoch)
+
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    keras_dawn.accelerate(model)
+    images = Data(np.zeros((8, 4, 4, 3), np.uint8), np.zeros(8, np.int64), 8, shuffle=True)
+    for _ in range(3):
+        model.fit(images, epochs=1, verbose=0, shuffle=False)
+    model.fit(images, initial_epoch=7, epochs=8, verbose=0, shuffle=False)
+    assert sorted(set(seen)) == [0, 1, 2, 7]

@@ -16,7 +16,9 @@ def test_a_folder_is_read_as_torchvision_reads_it(photo_folder):
 
     ours, theirs = ImageFolder(photo_folder / "train"), Theirs(photo_folder / "train")
     assert list(ours.class_names) == theirs.classes
-    assert [(str(p), int(y)) for p, y in zip(ours.paths, ours.labels, strict=True)] == theirs.samples
+    assert [
+        (str(p), int(y)) for p, y in zip(ours.paths, ours.labels, strict=True)
+    ] == theirs.samples
     assert ours.name(0) == "class0/0.JPEG"
 
 

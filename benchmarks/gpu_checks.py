@@ -1,0 +1,172 @@
+"""Correctness on a GPU: what the tests cannot see on a processor.
+
+Each check returns what it measured, as text, and raises `AssertionError` where it fails.
+"""
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+import keras_dawn
+from keras_dawn.data.photos import ImageFolder, ResizingImages
+from keras_dawn.native import cuda_graph
+from keras_dawn.native.accelerate import engine_of
+
+import keras
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def build(policy="float32", optimizer=None):
+    """A small wide residual network, compiled, the same at each call."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    model = keras_dawn.models.WideResNet(10, 2)
+    keras.config.set_dtype_policy("float32")
+    model.compile(
+        optimizer or keras_dawn.SGD(0.02, momentum=0.9, weight_decay=1e-4),
+        LOSS,
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def batches(device, count=160, size=32):
+    """Four full batches of 36 images and a last one of 16."""
+    random = torch.Generator().manual_seed(1)
+    x = torch.randn(count, size, size, 3, generator=random).to(device)
+    y = torch.randint(0, 10, (count,), generator=random).to(device)
+    return DataLoader(TensorDataset(x, y), batch_size=36)
+
+
+def fit(model, device, epochs=5, **arguments):
+    return model.fit(batches(device), epochs=epochs, shuffle=False, verbose=0, **arguments).history
+
+
+def largest_difference(ours, theirs):
+    """Of all weights, over the largest weight."""
+    pairs = list(zip(ours.variables, theirs.variables, strict=True))
+    return max(
+        float((a.value - b.value).detach().abs().max() / (b.value.detach().abs().max() + 1e-12))
+        for a, b in pairs
+        if a.value.is_floating_point()
+    )
+
+
+@contextlib.contextmanager
+def full_float32():
+    """No TensorFloat-32, deterministic convolutions: differences are then rounding."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        torch.backends.cudnn.deterministic = False
+
+
+def native_equals_plain_keras(device):
+    with full_float32():
+        plain, native = build(), keras_dawn.accelerate(build())
+        expected, found = fit(plain, device), fit(native, device)
+    loss = max(abs(a - b) / b for a, b in zip(found["loss"], expected["loss"], strict=True))
+    assert loss < 1e-3, f"losses differ by {loss:.1e}"
+    return f"losses of 25 steps within {loss:.1e}, weights {largest_difference(native, plain):.1e}"
+
+
+def a_cuda_graph_changes_nothing(device):
+    with full_float32():
+        graphed = keras_dawn.accelerate(build())
+        fit(graphed, device)
+        made = len(engine_of(graphed).steps._forward_training._graphs)
+        before, cuda_graph.WARM_UP_STEPS = cuda_graph.WARM_UP_STEPS, 10**9
+        try:
+            eager = keras_dawn.accelerate(build())
+            fit(eager, device)
+        finally:
+            cuda_graph.WARM_UP_STEPS = before
+    difference = largest_difference(graphed, eager)
+    assert difference < 1e-3, f"weights differ by {difference:.1e}"
+    if torch.device(device).type == "cuda":
+        assert made == 2, f"{made} graphs were made for two batch sizes"
+    return f"{made} graphs, weights within {difference:.1e} of eager ones"
+
+
+def a_step_does_not_wait_for_the_device(device):
+    if torch.device(device).type != "cuda":
+        return "only a GPU shows it"
+    model = keras_dawn.accelerate(build("mixed_bfloat16"), log_every=10**9)
+    fit(model, device, epochs=2)
+    (steps, *_), (x, y) = [engine_of(model).steps], next(iter(batches(device)))
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(5):
+            steps.train_step([(x, y)])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return "5 steps under set_sync_debug_mode('error')"
+
+
+def an_infinity_skips_the_step(device):
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras_dawn.SGD(0.02, momentum=0.9), initial_scale=512.0
+    )
+    model = keras_dawn.accelerate(build("mixed_float16", optimizer))
+    fit(model, device, epochs=1)
+    before = [v.value.detach().clone() for v in model.variables]
+    scale, count = float(optimizer.dynamic_scale), int(optimizer.inner_optimizer.iterations)
+    x = torch.full((36, 32, 32, 3), float("inf"), device=device)
+    engine_of(model).steps.train_step([(x, torch.zeros(36, dtype=torch.int64, device=device))])
+    after = [v.value.detach() for v in model.variables]
+    same = all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert same, "weights or moving averages changed"
+    assert float(optimizer.dynamic_scale) == scale / 2
+    assert int(optimizer.inner_optimizer.iterations) == count
+    return "weights and moving averages unchanged, scale halved"
+
+
+def every_precision_learns(device):
+    found = []
+    for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
+        optimizer = keras_dawn.SGD(0.02, momentum=0.9)
+        if policy == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
+        losses = fit(keras_dawn.accelerate(build(policy, optimizer)), device, epochs=8)["loss"]
+        assert losses[-1] < 0.95 * losses[0], f"{policy}: {losses}"
+        found.append(f"{policy} {losses[0]:.2f} → {losses[-1]:.2f}")
+    return ", ".join(found)
+
+
+def photos_are_the_same_on_every_device(device):
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for label in range(2):
+            (Path(folder) / str(label)).mkdir()
+            for number in range(8):
+                pixels = random.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(Path(folder) / str(label) / f"{number}.jpg")
+        source = ImageFolder(folder)
+        for there, here in zip(
+            ResizingImages(source, 4, image_size=32, device=device),
+            ResizingImages(source, 4, image_size=32, device="cpu"),
+            strict=True,
+        ):
+            assert torch.allclose(there[0].cpu(), here[0], atol=1e-5)
+            assert torch.equal(there[1].cpu(), here[1])
+    return "pinned copies on a stream of their own equal the processor's batches"
+
+
+CHECKS = (
+    native_equals_plain_keras,
+    a_cuda_graph_changes_nothing,
+    a_step_does_not_wait_for_the_device,
+    an_infinity_skips_the_step,
+    every_precision_learns,
+    photos_are_the_same_on_every_device,
+)
