@@ -7,14 +7,10 @@ The error is the mean absolute difference to Pillow's full decode and antialiase
 levels. PyTurboJPEG takes part where libturbojpeg is installed.
 """
 
-import os
-
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-os.environ["OMP_NUM_THREADS"] = "1"
-
 import contextlib
 import io
 import json
+import os
 import statistics
 import time
 import warnings
@@ -110,6 +106,7 @@ def contestants():
 
 
 def main(argv):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core
     torch.set_num_threads(1)
     files = [p.read_bytes() for p in sorted(Path(FLAGS.photos).rglob("*.JPEG"))]
     crop, random, results = RandomResizedCrop(), np.random.default_rng(0), {}

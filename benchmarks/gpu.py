@@ -235,9 +235,8 @@ def print_tables(document):
     console = Console(width=120)
     for name, check in document["checks"].items():
         console.print(f"{'passed' if check['passed'] else 'FAILED'}  {name}: {check['found']}")
-    table = Table(
-        title=f"{document['hardware']['gpus'] or 'no GPU'}: images/s (time over hand, MiB)"
-    )
+    gpus = ", ".join(document["hardware"]["gpus"]) or "no GPU"
+    table = Table(title=f"{gpus}: images/s (time over hand, MiB)")
     names = ("hand", "hand, CUDA graph", "keras_dawn, no graph", "keras_dawn")
     for column in ("case", *names):
         table.add_column(column)

@@ -9,13 +9,9 @@ photos a second, and of the ratios to torchvision's usual pipeline on the same f
 same round. Files are in the page cache, batches are of 64, nothing is normalised.
 """
 
+import contextlib
 import json
 import os
-
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-os.environ["OMP_NUM_THREADS"] = "1"
-
-import contextlib
 import shutil
 import statistics
 import tempfile
@@ -177,6 +173,7 @@ def cases(folder):
 
 
 def main(argv):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core
     torch.set_num_threads(1)
     results = {}
     table = Table(title="photos a second on one core (ratio to torchvision on the same files)")

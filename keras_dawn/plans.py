@@ -3,6 +3,8 @@
 Batch sizes and rates are those of all GPUs; `plan.scaled(1 / 8)` fits one of eight.
 """
 
+import itertools
+
 from keras_dawn.plan import Phase, TrainingPlan
 
 
@@ -96,7 +98,7 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
         return up if epoch <= top else max_lr * (epochs - epoch) / (epochs - top)
 
     phases = []
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in itertools.pairwise(cuts):
         size = changes[max(start for start in changes if start <= first)]
         ends = (rate(first), rate(last))
         phases.append(Phase(last - first, size, batch_size, ends, **options))

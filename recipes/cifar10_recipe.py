@@ -108,7 +108,7 @@ def main(recipe, presets, entry_preset, build_model):
 
 
 def train(preset, images, build_model, seed, folder, clock, prices):
-    """Trains once and returns a `run_flags.Result`; Ctrl-C ends it early and keeps what there is."""
+    """Trains once and returns a `Result`; Ctrl-C ends it early and keeps what there is."""
     keras.utils.set_random_seed(seed)
     train_data, test_data = load_on_device(preset, images, seed)
     model = compile_model(preset, build_model, len(images.class_names))

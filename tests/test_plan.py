@@ -1,3 +1,5 @@
+import itertools
+
 from keras_dawn import PLANS, Phase, TrainingPlan, one_cycle_by_size
 
 import pytest
@@ -75,7 +77,7 @@ def test_modern_plans_rise_for_two_epochs_and_fall_to_nothing(epochs):
     assert plan.epochs == epochs and len(rates) == epochs * steps
     assert rates.index(max(rates)) == 2 * steps and max(rates) == pytest.approx(1.7)
     falling = rates[2 * steps :]
-    differences = [a - b for a, b in zip(falling, falling[1:], strict=False)]
+    differences = [a - b for a, b in itertools.pairwise(falling)]
     assert differences == pytest.approx([1.7 / ((epochs - 2) * steps)] * len(differences))
     assert plan.phase_at(epochs - 1).image_size == 192
 

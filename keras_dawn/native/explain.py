@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native.accelerate import Engine, engine_of
+from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.engine import Engine
 from keras_dawn.native.parallel import NO_CUDA_GRAPH
 
 

@@ -46,7 +46,7 @@ class Photo:
     is_jpeg: bool = True
 
 
-class UnreadablePhoto(ValueError):
+class UnreadablePhotoError(ValueError):
     """A file that no decoder reads."""
 
 
@@ -58,7 +58,7 @@ def read_header(data):
             that Pillow reads, whatever its name.
 
     Raises:
-        UnreadablePhoto: no image.
+        UnreadablePhotoError: no image.
     """
     found = _walk(data)
     if found is None:
@@ -90,7 +90,7 @@ def decode_crop(photo, box, size):
         what is wrong with the file although it could be read.
 
     Raises:
-        UnreadablePhoto: nothing can be decoded.
+        UnreadablePhotoError: nothing can be decoded.
 
     Example:
         >>> data = simplejpeg.encode_jpeg(np.zeros((60, 80, 3), np.uint8))
@@ -147,7 +147,7 @@ def _decode(photo, box, scale):
         if photo.height_at is None and data.rfind(b"\xff\xd9", -_TAIL) < 0:
             problem = "truncated: what is missing is grey"
     except ValueError as error:
-        raise UnreadablePhoto(f"no decoder reads it ({error})") from None
+        raise UnreadablePhotoError(f"no decoder reads it ({error})") from None
     return torch.from_numpy(pixels), problem
 
 
@@ -245,4 +245,4 @@ def _by_pillow(data):
             image = Image.open(io.BytesIO(data))
             return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadablePhoto(f"no decoder reads it ({error})") from None
+        raise UnreadablePhotoError(f"no decoder reads it ({error})") from None

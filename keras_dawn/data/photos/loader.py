@@ -5,7 +5,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from keras_dawn.data.photos.jpeg import UnreadablePhoto, decode_crop, read_header
+from keras_dawn.data.photos.jpeg import UnreadablePhotoError, decode_crop, read_header
 
 import torch
 
@@ -87,7 +87,7 @@ class Loader:
                 box = job.crop.box(photo.width, photo.height, job.size, draws[place])
                 pixels, problem = decode_crop(photo, box, job.size)
                 images[place].copy_(pixels)
-            except UnreadablePhoto as error:
+            except UnreadablePhotoError as error:
                 images[place].fill_(128)
                 problem = f"{error}; shown as grey"
             if problem is not None:

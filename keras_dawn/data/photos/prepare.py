@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from keras_dawn.data.photos.jpeg import UnreadablePhoto, decode_crop, read_header
+from keras_dawn.data.photos.jpeg import UnreadablePhotoError, decode_crop, read_header
 from keras_dawn.data.photos.sources import ImageFolder
 
 import numpy as np
@@ -63,7 +63,9 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
     reports = [json.loads(_report(path).read_text()) for path in shards]
     document = {
         **settings,
-        "shards": [{"file": path.name, **report} for path, report in zip(shards, reports)],
+        "shards": [
+            {"file": path.name, **report} for path, report in zip(shards, reports, strict=True)
+        ],
         "finished": True,
     }
     _write(output / INDEX, json.dumps(document, indent=1))
@@ -174,7 +176,7 @@ def _write_shard(source, path, start, settings):
         name = source.name(index)
         try:
             data, problem = shrink(data, settings["short_side"], settings["quality"])
-        except UnreadablePhoto as error:
+        except UnreadablePhotoError as error:
             problem = f"left out: {error}"
         if problem is not None:
             problems[name] = problem

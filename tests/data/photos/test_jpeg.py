@@ -2,7 +2,7 @@ import io
 
 from keras_dawn.data.photos.crops import RandomResizedCrop
 from keras_dawn.data.photos.jpeg import (
-    UnreadablePhoto,
+    UnreadablePhotoError,
     decode_crop,
     read_header,
     snap,
@@ -107,14 +107,14 @@ def test_a_truncated_file_is_read_as_far_as_it_goes_and_named():
 
 
 def test_a_header_that_promises_a_picture_and_holds_none_is_unreadable():
-    with pytest.raises(UnreadablePhoto):
+    with pytest.raises(UnreadablePhotoError):
         photo = read_header(jpeg(smooth(64, 64))[:200])
         decode_crop(photo, (0, 0, 64, 64), (64, 64))
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", b"\xff\xd8\xff"])
 def test_what_is_no_image_is_unreadable(data):
-    with pytest.raises(UnreadablePhoto, match="no decoder reads it"):
+    with pytest.raises(UnreadablePhotoError, match="no decoder reads it"):
         read_header(data)
 
 

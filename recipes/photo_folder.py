@@ -1,0 +1,114 @@
+"""A data set's folder of photos, and its data for each phase of a plan."""
+
+from pathlib import Path
+
+from keras_dawn.data.photos import (
+    ImageFolder,
+    PreparedImages,
+    RandomResizedCrop,
+    ResizingImages,
+    ValidationImages,
+)
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+
+class Photos:
+    """The folders of a data set, and its data for each phase.
+
+    Args:
+        folder: path with `train/` and `val/`.
+        preset: `PhotoPreset`.
+        seed: int, of order and crops.
+    """
+
+    def __init__(self, folder, preset):
+        self.folder, self.preset, self.name = Path(folder), preset, Path(folder).name
+        self.seed = 0
+        self._sources, self._served, self.fell_back = {}, [], set()
+        self.class_names = self.train("originals").class_names
+        self.val("originals")
+
+    def train(self, kind):
+        """The training photos: `"originals"`, or the short side of copies."""
+        return self._source("train", kind, self.preset.train_images)
+
+    def val(self, kind):
+        """The validation photos."""
+        return self._source("val", kind, self.preset.val_images)
+
+    def training_data(self, phase, classes, mix):
+        """`ResizingImages` for a phase."""
+        made = ResizingImages(
+            self.train(phase.copies or "originals"),
+            phase.batch_size,
+            image_size=phase.image_size,
+            crop=RandomResizedCrop(phase.crop_scale),
+            classes=classes,
+            mix=mix,
+            seed=self.seed,
+            threads=FLAGS.threads,
+        )
+        self._served.append(made)
+        return made
+
+    def validation_data(self, phase, classes):
+        """`ValidationImages` for a phase."""
+        copies = 352 if phase.evaluated_at <= 304 else None  # 1.14 times it must fit in
+        made = ValidationImages(
+            self.val(copies or "originals"),
+            max(1, min(phase.batch_size, 256)),
+            image_size=phase.evaluated_at,
+            rectangular=phase.rectangular,
+            classes=classes,
+            threads=FLAGS.threads,
+        )
+        self._served.append(made)
+        return made
+
+    def problems(self):
+        """What was wrong with files: dict from names to sentences."""
+        return {name: text for made in self._served for name, text in made.problems.items()}
+
+    def _source(self, part, kind, count):
+        if (part, kind) in self._sources:
+            return self._sources[part, kind]
+        names = getattr(self, "class_names", None)
+        copies = self.folder / f"{part}-{kind}"
+        if kind != "originals" and copies.is_dir():
+            source = PreparedImages(copies)
+            if names is not None and source.class_names != names:
+                raise ValueError(f"{copies} has other classes than {self.folder / 'train'}.")
+        elif kind != "originals":
+            self.fell_back.add(f"{part}-{kind}")
+            source = self._source(part, "originals", count)
+        else:
+            source = _first(ImageFolder(self.folder / part, names), count)
+        self._sources[part, kind] = source
+        return source
+
+
+class _First:
+    """Evenly spread photos of a source: as many as asked, of all classes."""
+
+    def __init__(self, source, count):
+        self._source, self._count = source, count
+        self.class_names = source.class_names
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, index):
+        return self._source[self._place(index)]
+
+    def name(self, index):
+        return self._source.name(self._place(index))
+
+    def _place(self, index):
+        return index * len(self._source) // self._count
+
+
+def _first(source, count):
+    return source if count is None or count >= len(source) else _First(source, count)
