@@ -1,4 +1,4 @@
-"""Plans of published trainings of ResNet-50 on ImageNet, and small ones.
+"""Plans of published trainings of ResNet-50 on ImageNet, and a small one.
 
 Batch sizes and rates are those of all GPUs; `plan.scaled(1 / 8)` fits one of eight.
 """
@@ -106,6 +106,20 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
     return TrainingPlan(phases, f"one_cycle_{name}", "keras_dawn")
 
 
+def _small():
+    """For Imagenette-size sets with a ResNet-18: half the epochs at 64 px."""
+    plan = one_cycle_by_size(
+        {0.0: 64, 0.5: 96, 0.85: 128},
+        epochs=15,
+        batch_size=64,
+        max_lr=0.1,
+        weight_decay=1e-3,
+        crop_scale=(0.35, 1.0),
+        validation_size=128,
+    )
+    return TrainingPlan(plan.phases, "small_128", "keras_dawn; measured by benchmarks/resizing.py")
+
+
 PLANS = {
     plan.name: plan
     for plan in (
@@ -143,6 +157,8 @@ PLANS = {
         ),
         _modern(18, warm_up=2, change=14),
         _modern(32, warm_up=2, change=25),
+        _small(),
     )
 }  # fmt: skip
-"""Plans by name: `fastai_8gpu`, `imagenet18_1`, `_4`, `_8`, `_16`, `modern_18`, `modern_32`."""
+"""Plans by name: `fastai_8gpu`, `imagenet18_1`, `_4`, `_8`, `_16`, `modern_18`, `modern_32`, and
+`small_128` for sets of some thousand photos (Imagenette, Imagewoof) on one device."""

@@ -127,7 +127,8 @@ class NativeMetrics:
     def results(self):
         """The means so far, as floats by name: waits for the device."""
         if self.reason or self.tracker is None:
-            results = self.model.get_metrics_result()
+            # The class's own: an accelerated model's adds up all ranks.
+            results = type(self.model).get_metrics_result(self.model)
             return {name: float(torch.as_tensor(v).detach()) for name, v in results.items()}
         means = [self.tracker, *(metric for metric, _ in self._counted)]
         return {m.name: float((m.total.value / m.count.value).detach()) for m in means}

@@ -139,6 +139,25 @@ def application_float64():
 
 
 @scenario
+def lowered_again():
+    """A layer is frozen between two fits, compile is called anew, evaluations are uneven."""
+    keras.utils.set_random_seed(3 + rank())
+    model = wide_resnet_10()
+    synchronize_batch_normalization(model)
+    for frozen in ("stem", "group1_block1_conv1"):
+        model.compile(keras_dawn.SGD(1e-4, momentum=0.9), LOSS, metrics=["accuracy"])
+        keras_dawn.accelerate(model)
+        for epoch in range(2):
+            model.fit(images(32), initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
+            # The metric is fed by Keras; one rank has a batch more than the other.
+            entropy = keras.metrics.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(model.optimizer, LOSS, metrics=[entropy])
+            model.evaluate(images(33), verbose=0)
+        model.get_layer(frozen).trainable = False
+    return state(model)
+
+
+@scenario
 def local_statistics():
     return train(
         lambda: keras_dawn.models.WideResNet(10, 1, input_shape=(16, 16, 3)),

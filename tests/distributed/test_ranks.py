@@ -78,6 +78,7 @@ TOLERANCE = {
     "wide_resnet_float64": 1e-10,
     "application_float64": 1e-10,
     "arrays": 1e-6,
+    "lowered_again": 1e-5,
 }
 CASES = [(2, name) for name in TOLERANCE] + [(4, name) for name in TOLERANCE if name in IN_FOUR]
 
@@ -86,7 +87,7 @@ CASES = [(2, name) for name in TOLERANCE] + [(4, name) for name in TOLERANCE if 
 def test_weights_equal_those_of_one_process(processes, name, one, two, four):
     for result in (two if processes == 2 else four)[name]:
         assert largest_difference(result, one(name)) < TOLERANCE[name]
-        if name == "wide_resnet":
+        if name in ("wide_resnet", "lowered_again"):
             continue  # in float32 a gradient at a ReLU's corner goes either way
         # Velocities are sums of gradients, which need not be of order 1.
         scale = max(float(v.abs().max()) for v in one(name)["optimizer"] if v.numel())
@@ -97,7 +98,7 @@ def test_weights_equal_those_of_one_process(processes, name, one, two, four):
         assert largest_difference(one(name), moved) > 1000 * TOLERANCE[name]
 
 
-@pytest.mark.parametrize("processes, name", CASES)
+@pytest.mark.parametrize("processes, name", [case for case in CASES if case[1] != "lowered_again"])
 def test_histories_equal_those_of_one_process(processes, name, one, two, four):
     for result in (two if processes == 2 else four)[name]:
         for key, values in one(name)["history"].items():
