@@ -21,6 +21,7 @@ from keras_dawn.callbacks import (
 )
 from keras_dawn.clock import TrainingClock
 from keras_dawn.distributed import distribute
+from keras_dawn.finder import find_learning_rate
 from keras_dawn.native import LoweringError, accelerate, explain, restore, rule, to_torch
 from keras_dawn.one_cycle_curves import OneCycleShape
 from keras_dawn.optimizers import SGD
@@ -48,6 +49,7 @@ __all__ = [
     "distribute",
     "distributed",
     "explain",
+    "find_learning_rate",
     "fit_plan",
     "models",
     "one_cycle_by_size",

@@ -90,7 +90,7 @@ class ResumeTraining(keras.callbacks.Callback):
         if state is not None and not state.get("entered"):
             state["entered"] = True
             self._enter(state)
-        self._epoch, self._random_at_start = epoch, _random_state()
+        self._epoch, self._random_at_start = epoch, random_state()
 
     def on_train_batch_end(self, batch, logs=None):
         step = batch + 1
@@ -117,13 +117,13 @@ class ResumeTraining(keras.callbacks.Callback):
         """Takes up a half-finished epoch, or the beginning of one."""
         self._restore_history(state)
         rank = current().rank
-        _set_random_state(state["random_at_start"][rank])
+        set_random_state(state["random_at_start"][rank])
         if state["step"]:
             metrics = zip(_metric_variables(self.model), state["metrics"][rank], strict=True)
             for variable, value in metrics:
                 variable.value.data.copy_(value)
             self.model.train_function = _PassOver(
-                self.model, state["step"], lambda: _set_random_state(state["random"][rank])
+                self.model, state["step"], lambda: set_random_state(state["random"][rank])
             )
 
     def _skipping(self):
@@ -150,8 +150,8 @@ class ResumeTraining(keras.callbacks.Callback):
     def _save(self, epoch, step, new_logs):
         model, optimizer = self.model, unwrap(self.model.optimizer)
         own = {
-            "random": _random_state(),
-            "random_at_start": self._random_at_start if step else _random_state(),
+            "random": random_state(),
+            "random_at_start": self._random_at_start if step else random_state(),
             "statistics": [v.value.detach().cpu().clone() for v in _statistics(model)],
             "metrics": [v.value.detach().cpu().clone() for v in _metric_variables(model)],
         }
@@ -229,7 +229,8 @@ def _plain_numbers(optimizer):
     return [n for n in names if isinstance(getattr(optimizer, n), (int, float))]
 
 
-def _random_state():
+def random_state():
+    """The states of Python's, NumPy's and torch's random numbers, as a dict."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -238,7 +239,8 @@ def _random_state():
     }
 
 
-def _set_random_state(state):
+def set_random_state(state):
+    """Puts back what `random_state` returned."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])

@@ -1,6 +1,29 @@
 """Networks as Keras models."""
 
+from keras_dawn.models.layers import ConcatPooling2D, Scale
+from keras_dawn.models.preact_resnet import (
+    PreActResNet,
+    PreActResNet18,
+    PreActResNet34,
+    PreActResNet50,
+    ResNet18ConcatPool,
+)
 from keras_dawn.models.resnet import ResNet, ResNet18, ResNet34, ResNet50
+from keras_dawn.models.resnet9 import ResNet9
 from keras_dawn.models.wide_resnet import WideResNet
 
-__all__ = ["ResNet", "ResNet18", "ResNet34", "ResNet50", "WideResNet"]
+__all__ = [
+    "ConcatPooling2D",
+    "PreActResNet",
+    "PreActResNet18",
+    "PreActResNet34",
+    "PreActResNet50",
+    "ResNet",
+    "ResNet9",
+    "ResNet18",
+    "ResNet18ConcatPool",
+    "ResNet34",
+    "ResNet50",
+    "Scale",
+    "WideResNet",
+]

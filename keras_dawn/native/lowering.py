@@ -13,6 +13,7 @@ from keras_dawn.native.rules import (  # noqa: F401  (each registers its rules)
     find_rule,
     merging,
     normalizations,
+    own_layers,
     pooling,
     shapes,
 )

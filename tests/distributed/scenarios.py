@@ -222,6 +222,18 @@ def top5():
 
 
 @scenario
+def range_test():
+    keras.utils.set_random_seed(7 + rank())
+    model = plain_convolutions()
+    model.compile(keras_dawn.SGD(0.05, momentum=0.9), LOSS)
+    keras_dawn.accelerate(model)
+    found = keras_dawn.find_learning_rate(
+        model, images(70), start=1e-3, end=0.5, steps=20, shuffle=False
+    )
+    return {"losses": found.losses, "weights": [torch.as_tensor(w) for w in model.get_weights()]}
+
+
+@scenario
 def inf_on_one_rank():
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_float16")

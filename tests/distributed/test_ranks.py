@@ -142,6 +142,12 @@ def test_compressed_gradients_are_near_and_equal_on_all_ranks(dtype, tolerance, 
     assert 0 < largest_difference(first, one("no_batch_norm")) < tolerance
 
 
+def test_a_range_test_finds_the_losses_of_whole_batches(one, two):
+    for result in two["range_test"]:
+        assert len(result["losses"]) == 20
+        assert result["losses"] == pytest.approx(one("range_test")["losses"], abs=1e-5)
+
+
 def test_an_inf_on_one_rank_skips_the_step_on_all(two):
     first, second = two["inf_on_one_rank"]
     assert first["steps"] == second["steps"] == 3  # of 4

@@ -1,0 +1,52 @@
+"""ResNet-9, David Page's network for CIFAR-10 (DAWNBench, November 2018, 1 × V100, 74.0 s)."""
+
+from keras_dawn.models.heads import logits_dtype
+from keras_dawn.models.layers import Scale
+from keras_dawn.models.preact_resnet import convolution, normal_relu
+
+import keras
+from keras import layers
+
+
+def ResNet9(*, input_shape=(32, 32, 3), classes=10, scale=0.125, name="resnet9"):
+    """Builds ResNet-9: four convolutions, two residual pairs, the maximum, scaled logits.
+
+    Args:
+        input_shape: shape of one image of at least 32 pixels a side, or with `None`s.
+        classes: int.
+        scale: float, what the logits are multiplied by.
+        name: str.
+
+    Returns:
+        `keras.Model` from `(batch, height, width, 3)` to logits `(batch, classes)`; 6,573,120
+        trainable parameters for 10 classes.
+
+    Example:
+        >>> keras_dawn.models.ResNet9().output_shape
+        (None, 10)
+    """
+    inputs = keras.Input(input_shape, name="images")
+    x = normal_relu(convolution(inputs, 64, 3, 1, "prep"), "prep")
+    for number, filters in enumerate((128, 256, 512), 1):
+        x = normal_relu(convolution(x, filters, 3, 1, f"layer{number}"), f"layer{number}")
+        x = layers.MaxPooling2D(2, name=f"layer{number}_pool")(x)
+        if number != 2:
+            x = _residual(x, filters, f"layer{number}")
+    x = layers.GlobalMaxPooling2D(name="head_pool")(x)
+    x = layers.Dense(
+        classes,
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        dtype=logits_dtype(),
+        name="predictions",
+    )(x)
+    x = Scale(scale, dtype=logits_dtype(), name="scale")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def _residual(x, filters, name):
+    inner = x
+    for number in (1, 2):
+        part = f"{name}_residual{number}"
+        inner = normal_relu(convolution(inner, filters, 3, 1, part), part)
+    return layers.Add(name=f"{name}_add")([x, inner])

@@ -1,0 +1,22 @@
+"""The package's own layers."""
+
+from keras_dawn.native.graph import Value
+from keras_dawn.native.rules import rule
+
+import torch
+
+
+@rule("keras_dawn.models.layers.ConcatPooling2D")
+def concat_pooling(builder, layer, inputs, call):
+    node = builder.image(inputs[0], layer.data_format)
+    average = builder.call(torch.mean, node, (2, 3))
+    highest = builder.call(torch.amax, node, (2, 3))
+    parts = [average, highest] if layer.order == "avg_max" else [highest, average]
+    return Value(builder.call(torch.cat, parts, 1, name=call.name), 2, inputs[0].dtype)
+
+
+@rule("keras_dawn.models.layers.Scale")
+def scale(builder, layer, inputs, call):
+    value = builder.padded(inputs[0])
+    node = builder.call(torch.mul, value.node, layer.factor, name=call.name)
+    return Value(node, value.rank, value.dtype, value.torch_order)

@@ -1,0 +1,162 @@
+"""What a range test found: losses along a sweep, and where to go from there. Pure numbers."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """Losses of a training in which one hyper-parameter swept a range.
+
+    The suggestions are fastai's, on the smoothed losses without the first tenth and the last
+    five of the sweep (where smoothing has little to go by, and where it diverges). They are
+    meant for learning rates.
+
+    Args:
+        parameter: str, what was swept.
+        values: list of floats, its value in each step.
+        losses: list of floats, the loss of each step's batch.
+        smoothed: list of floats, an exponential moving average, corrected for its start.
+        stopped: str, why the sweep ended.
+        validation_values, validation_losses: lists of floats, where a sample was validated.
+
+    Example:
+        >>> found = RangeTest.from_losses("learning_rate", [0.001, 0.01, 0.1], [3.0, 2.0, 5.0])
+        >>> found.values[found.losses.index(min(found.losses))]
+        0.01
+    """
+
+    parameter: str
+    values: list
+    losses: list
+    smoothed: list
+    stopped: str = ""
+    validation_values: tuple = ()
+    validation_losses: tuple = ()
+
+    @classmethod
+    def from_losses(cls, parameter, values, losses, smoothing=0.98, **rest):
+        """A result with the losses smoothed; `smoothing` in [0, 1), 0 keeps them."""
+        return cls(parameter, list(values), list(losses), smooth(losses, smoothing), **rest)
+
+    @property
+    def valley(self):
+        """The value in the middle of the longest fall of the loss.
+
+        The longest decreasing subsequence of the losses; its first third is passed over, and
+        the middle of its second third is taken.
+        """
+        values, losses = self._usable()
+        start, end = longest_fall(losses)
+        third = (end - start) / 3
+        return values[start + int(third) + int(third / 2)]
+
+    @property
+    def minimum(self):
+        """A tenth of the value at the lowest loss."""
+        values, losses = self._usable()
+        return values[int(np.argmin(losses))] / 10
+
+    @property
+    def steep(self):
+        """The value where the loss falls fastest with the value's logarithm."""
+        values, losses = self._usable()
+        slopes = np.diff(losses) / np.diff(np.log(values))
+        return values[int(np.argmin(slopes))]
+
+    @property
+    def slide(self):
+        """The value at the left edge of a window that slides in from the right.
+
+        It is 15 steps wide and stops where the slopes at its two edges differ by no more than
+        0.005.
+        """
+        window, threshold = 15, 0.005
+        values, losses = self._usable()
+        slopes = np.gradient(np.asarray(losses))
+        right, left = -1, -1 - window
+        if -left > len(values):
+            raise ValueError(
+                f"`slide` needs {window + 1} steps after the ends are cut off, there are "
+                f"{len(values)}. Sweep with more steps."
+            )
+        found = values[left]
+        while -left <= len(values) and abs(slopes[right] - slopes[left]) > threshold:
+            found = values[left]
+            right, left = right - 1, left - 1
+        return found
+
+    def plot(self, path=None):
+        """Draws the curve with the suggestions; see `keras_dawn.plots.plot_range_test`."""
+        from keras_dawn import plots
+
+        return plots.plot_range_test(self, path)
+
+    def _usable(self):
+        """Values and smoothed losses that suggestions look at."""
+        count = len(self.values)
+        values, losses = self.values[count // 10 : -5], self.smoothed[count // 10 : -5]
+        finite = next((n for n, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+        if finite < 3:
+            raise ValueError(
+                f"A suggestion needs some finite losses after the ends are cut off, there are "
+                f"{finite} of {count} steps. Start the sweep lower, or sweep with more steps."
+            )
+        return values[:finite], losses[:finite]
+
+
+def smooth(losses, smoothing):
+    """Exponential moving average, corrected for its start (Kingma & Ba 2014).
+
+    Args:
+        losses: list of floats.
+        smoothing: float in [0, 1), the weight of the past.
+
+    Returns:
+        list of floats.
+    """
+    mean, found = 0.0, []
+    for number, loss in enumerate(losses, 1):
+        mean = smoothing * mean + (1 - smoothing) * loss
+        found.append(mean / (1 - smoothing**number))
+    return found
+
+
+def longest_fall(losses):
+    """First and last place of the longest decreasing subsequence, the first of equal ones.
+
+    The first place is counted back from the last by the subsequence's length, as fastai does:
+    it is where the fall would have begun if it had no gaps.
+    """
+    lengths = []
+    for loss in losses:
+        before = [length for other, length in zip(losses, lengths, strict=False) if other > loss]
+        lengths.append(max(before, default=0) + 1)
+    end = int(np.argmax(lengths))
+    return max(end - lengths[end], 0), end
+
+
+def sweep(start, end, steps, kind):
+    """Values from `start` to `end`.
+
+    Args:
+        start, end: floats; above 0 for an exponential sweep.
+        steps: int from 2 up.
+        kind: `"exponential"` or `"linear"`.
+
+    Raises:
+        ValueError: a range that makes no sense.
+    """
+    if kind not in ("exponential", "linear"):
+        raise ValueError(f'`sweep` must be "exponential" or "linear", got {kind!r}.')
+    if steps < 2 or start >= end or (kind == "exponential" and start <= 0):
+        low = "0 < start < end" if kind == "exponential" else "start < end"
+        raise ValueError(
+            f"A sweep needs {low} and at least 2 steps, got {start}, {end} and {steps}."
+        )
+    shares = [step / (steps - 1) for step in range(steps)]
+    if kind == "linear":
+        return [start + (end - start) * share for share in shares]
+    return [start * (end / start) ** share for share in shares]
