@@ -4,7 +4,15 @@ import dataclasses
 import sys
 
 import keras_dawn
-from keras_dawn import OneCycle, TimeToAccuracy, TrainingClock, data, dawnbench, records
+from keras_dawn import (
+    OneCycle,
+    ParameterSchedule,
+    TimeToAccuracy,
+    TrainingClock,
+    data,
+    dawnbench,
+    records,
+)
 from keras_dawn.callbacks.time_to_accuracy import check_target
 from keras_dawn.data.choose import DATASETS, choose_dataset
 
@@ -27,16 +35,33 @@ DIGITS_AUGMENTATION = (data.PadCrop(2), data.RandomRotation(8))
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """Everything that decides a run besides the data and the seed."""
+    """Everything that decides a run besides the data and the seed.
+
+    Args:
+        model: str, what `build_model` makes of it.
+        epochs, batch_size: int; the batch is that of all processes.
+        max_lr: float, the highest learning rate.
+        weight_decay: float, coupled.
+        div_factor, tail_percent, momentum: of the one-cycle policy as DAWNBench's entries had
+            it; the first momentum is the one that the optimizer starts with.
+        curve: callable from the preset to a curve of the learning rate, in place of one cycle;
+            momentum then stays constant.
+        nesterov: bool.
+        augmentation: transforms (`keras_dawn.data`).
+        precision: dtype policy on a GPU.
+        train_images, test_images: int, how many to use, or `None` for all.
+    """
 
     model: str
     epochs: int
     batch_size: int
     max_lr: float
-    div_factor: float
-    tail_percent: float
     weight_decay: float
+    div_factor: float = 25.0
+    tail_percent: float = 10.0
     momentum: tuple = (0.95, 0.85)
+    curve: object = None
+    nesterov: bool = False
     augmentation: tuple = ENTRY_AUGMENTATION
     precision: str = "mixed_float16"
     train_images: int | None = None
@@ -46,7 +71,22 @@ class Preset:
         """The preset as a dict of plain values, for tables and records."""
         values = dataclasses.asdict(self)
         values["augmentation"] = [repr(transform) for transform in self.augmentation]
+        if self.curve is not None:
+            values["curve"] = repr(self.curve(self))
+            del values["div_factor"], values["tail_percent"]
         return values
+
+    def schedule(self):
+        """The callback that sets the learning rate, and momentum under one cycle."""
+        if self.curve is not None:
+            return ParameterSchedule({"learning_rate": self.curve(self)})
+        return OneCycle(
+            self.max_lr,
+            "dawnbench",
+            div_factor=self.div_factor,
+            tail_percent=self.tail_percent,
+            momentum=self.momentum,
+        )
 
 
 def define_flags(presets, target=94.0):
@@ -119,13 +159,7 @@ def train(preset, images, build_model, seed, folder, clock, prices):
         price_per_hour=prices[0].usd_per_hour if prices else None,
         clock=clock,
     )
-    cycle = OneCycle(
-        preset.max_lr,
-        "dawnbench",
-        div_factor=preset.div_factor,
-        tail_percent=preset.tail_percent,
-        momentum=preset.momentum,
-    )
+    cycle = preset.schedule()
     history = records.HistoryWriter(folder)
     interrupted = False
     try:
@@ -177,7 +211,10 @@ def compile_model(preset, build_model, classes):
     if FLAGS.synchronize_batch_norm:
         keras_dawn.distributed.synchronize_batch_normalization(model)
     optimizer = keras_dawn.SGD(
-        preset.max_lr, momentum=preset.momentum[0], weight_decay=preset.weight_decay
+        preset.max_lr,
+        momentum=preset.momentum[0],
+        nesterov=preset.nesterov,
+        weight_decay=preset.weight_decay,
     )
     if preset.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
@@ -198,8 +235,10 @@ def entry_settings(preset):
         "batchSize": preset.batch_size,
         "epochs": preset.epochs,
         "precision": preset.precision,
-        "learningRate": f"one cycle to {preset.max_lr}, div {preset.div_factor}, "
-        f"tail {preset.tail_percent} %",
+        "nesterov": preset.nesterov,
+        "learningRate": repr(preset.curve(preset))
+        if preset.curve is not None
+        else f"one cycle to {preset.max_lr}, div {preset.div_factor}, tail {preset.tail_percent} %",
     }
 
 

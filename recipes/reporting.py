@@ -84,9 +84,10 @@ def differences(entry, preset, entry_name, name):
     ours["loss_scale"] = (
         "dynamic, from 512" if preset.precision == "mixed_float16" else f"none ({preset.precision})"
     )
-    for setting in theirs:
-        if ours[setting] != theirs[setting]:
-            table.add_row(setting, _text(theirs[setting]), _text(ours[setting]))
+    for setting in {**theirs, **ours}:
+        there, here = (_text(found.get(setting, "")) for found in (theirs, ours))
+        if there != here:
+            table.add_row(setting, there, here)
     console.print(table)
 
 
