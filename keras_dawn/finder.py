@@ -33,10 +33,9 @@ def find_learning_rate(
     """Trains for some steps while the learning rate sweeps a range, and puts everything back.
 
     Reads the loss of each batch by itself, not Keras's running mean. Ends early when the
-    smoothed loss is `stop_factor` times its lowest, or is not finite. Afterwards weights,
-    optimizer, moving averages, random numbers, hyper-parameters and the data's epoch are bit for
-    bit what they were. Works with everything that `fit` takes, accelerated or not, and on all
-    ranks together (each batch's loss is then that of all ranks).
+    smoothed loss diverges or is not finite. Afterwards weights, optimizer, moving averages, random
+    numbers and the data's epoch are bit for bit what they were. Works with all that `fit` takes,
+    accelerated or not, and on all ranks together.
 
     Args:
         model: compiled `keras.Model`.
@@ -46,9 +45,9 @@ def find_learning_rate(
         parameter: name of the hyper-parameter to sweep: also `"momentum"`, `"weight_decay"`.
         kind: `"exponential"` or `"linear"`, how the value goes from `start` to `end`.
         smoothing: float in [0, 1), the weight of the past in the smoothed loss.
-        stop_factor: float above 1, or `None` to sweep to the end.
-        validation_data: `(inputs, targets)` of one batch, whose loss is then measured after
-            every step too, or `None`.
+        stop_factor: float above 1, how many times its lowest the smoothed loss may reach, or
+            `None` to sweep to the end.
+        validation_data: `(inputs, targets)` of a batch to measure after every step, or `None`.
         **fit_arguments: such as `batch_size` and `shuffle`.
 
     Returns:

@@ -27,7 +27,8 @@ class Photos:
     def __init__(self, folder, preset):
         self.folder, self.preset, self.name = Path(folder), preset, Path(folder).name
         self.seed = 0
-        self._sources, self._served, self.fell_back = {}, [], set()
+        self._sources, self.fell_back = {}, set()
+        self._serving, self._problems = {}, {}
         self.class_names = self.train("originals").class_names
         self.val("originals")
 
@@ -51,7 +52,7 @@ class Photos:
             seed=self.seed,
             threads=FLAGS.threads,
         )
-        self._served.append(made)
+        self._serve("train", made)
         return made
 
     def validation_data(self, phase, classes):
@@ -65,12 +66,20 @@ class Photos:
             classes=classes,
             threads=FLAGS.threads,
         )
-        self._served.append(made)
+        self._serve("val", made)
         return made
+
+    def _serve(self, part, made):
+        """Remembers what is served, and of what was served before only its odd files."""
+        if part in self._serving:
+            self._problems.update(self._serving[part].problems)
+        self._serving[part] = made
 
     def problems(self):
         """What was wrong with files: dict from names to sentences."""
-        return {name: text for made in self._served for name, text in made.problems.items()}
+        for made in self._serving.values():
+            self._problems.update(made.problems)
+        return dict(self._problems)
 
     def _source(self, part, kind, count):
         if (part, kind) in self._sources:

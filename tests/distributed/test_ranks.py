@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import run_scenarios
 import scenarios
 import torch
 
-SCRIPT = Path(scenarios.__file__)
+SCRIPT = Path(run_scenarios.__file__)
 IN_FOUR = ["no_batch_norm", "no_batch_norm_float64", "wide_resnet_float64", "arrays", "top5"]
 
 

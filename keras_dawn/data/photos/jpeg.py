@@ -145,7 +145,7 @@ def _decode(photo, box, scale):
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False, **limits)
         if photo.height_at is None and data.rfind(b"\xff\xd9", -_TAIL) < 0:
-            problem = "truncated: what is missing is grey"
+            problem = "truncated (no end marker): what is missing is grey"
     except ValueError as error:
         raise UnreadablePhotoError(f"no decoder reads it ({error})") from None
     return torch.from_numpy(pixels), problem

@@ -1,0 +1,198 @@
+"""Scenarios of how a job of several processes goes on, stops, saves and refuses."""
+
+import os
+import signal
+from pathlib import Path
+
+import keras_dawn
+
+import keras
+import numpy as np
+import torch
+from keras import layers
+from scenarios import LOSS, images, rank, scenario, state, wide_resnet_10
+
+
+@scenario
+def inf_on_one_rank():
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_float16")
+    model = wide_resnet_10()
+    keras.config.set_dtype_policy("float32")
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras_dawn.SGD(0.01, momentum=0.9), initial_scale=512.0
+    )
+    model.compile(optimizer, LOSS)
+    keras_dawn.accelerate(model)
+
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if rank() == keras_dawn.distributed.current().world_size - 1:
+                source._mean = torch.tensor([float("inf") if batch == 1 else 0.5])
+
+    source = images(128)
+    # The batch is made before `on_train_batch_begin`, so the one after it is poisoned.
+    model.fit(source, epochs=1, shuffle=False, verbose=0, callbacks=[Poison()])
+    return {
+        **state(model),
+        "scale": float(optimizer.dynamic_scale),
+        "steps": int(optimizer.inner_optimizer.iterations),
+    }
+
+
+class CountSteps(keras.callbacks.Callback):
+    def __init__(self, at=None, action=None):
+        super().__init__()
+        self.at, self.action, self.steps = at, action, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == self.at:
+            self.action(self.model)
+
+
+def small_model():
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.Flatten(), layers.Dropout(0.5), layers.Dense(10)]
+    )
+    model.compile(keras_dawn.SGD(0.01), LOSS)
+    return keras_dawn.accelerate(model)
+
+
+@scenario
+def stop_on_one_rank():
+    def stop(model):
+        if rank() == 1:
+            model.stop_training = True
+
+    steps = []
+    for at in (3, 8):  # in the middle of an epoch of 8 steps, and on its last
+        counter = CountSteps(at, stop)
+        small_model().fit(images(256), epochs=3, shuffle=False, verbose=0, callbacks=[counter])
+        steps.append(counter.steps)
+    return {"steps": steps}
+
+
+@scenario
+def early_stopping():
+    counter = CountSteps()
+    early = keras.callbacks.EarlyStopping("loss", min_delta=100.0, patience=1)
+    small_model().fit(images(64), epochs=9, shuffle=False, verbose=0, callbacks=[early, counter])
+    return {"steps": counter.steps}
+
+
+@scenario
+def signal_on_one_rank():
+    def send(model):
+        if rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    counter = CountSteps(3, send)
+    interrupted = False
+    try:
+        small_model().fit(images(256), epochs=3, shuffle=False, verbose=0, callbacks=[counter])
+    except KeyboardInterrupt:
+        interrupted = True
+    return {"steps": counter.steps, "interrupted": interrupted}
+
+
+@scenario
+def random_streams():
+    keras.utils.set_random_seed(11)
+    model = small_model()
+    model.fit(images(64), epochs=1, shuffle=False, verbose=0)
+    return {"drawn": torch.rand(4), "explained": str(keras_dawn.explain(model))}
+
+
+@scenario
+def saving():
+    folder = Path(os.environ["SAVE_TO"])
+    model = small_model()
+    checkpoint = keras.callbacks.ModelCheckpoint(str(folder / "{epoch}.weights.h5"),
+                                                 save_weights_only=True)  # fmt: skip
+    log = keras.callbacks.CSVLogger(str(folder / "log.csv"))
+    model.fit(images(64), epochs=2, shuffle=False, verbose=0, callbacks=[checkpoint, log])
+    model.save(folder / "model.keras")
+    return {**state(model), "predicted": torch.as_tensor(model.predict(np.ones((5, 16, 16, 3)),
+                                                                       verbose=0))}  # fmt: skip
+
+
+@scenario
+def resumed():
+    """An unbroken run, and one that is cut off on all ranks and started again."""
+    folder = Path(os.environ.get("SAVE_TO", "."))
+
+    def once(name, cut=None):
+        keras.utils.set_random_seed(100 + rank())
+        model = wide_resnet_10()
+        model.compile(keras_dawn.SGD(0.05, momentum=0.9), LOSS)
+        keras_dawn.accelerate(model)
+
+        def stop(model):
+            raise RuntimeError("cut off")
+
+        callbacks = [CountSteps(cut, stop), keras_dawn.ResumeTraining(folder / name, every_steps=2)]
+        data = images(64, 16, batch_size=16, shuffle=True)
+        try:
+            model.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
+        except RuntimeError:
+            return None
+        return {**state(model), "history": model.history.history}
+
+    whole = once("whole")
+    once("cut", cut=7)
+    return {"whole": whole, "again": once("cut")}
+
+
+@scenario
+def refusals():
+    """The message with which each thing that does not work on several ranks is refused."""
+
+    class OwnStep(keras.Sequential):
+        def train_step(self, *args):
+            raise AssertionError
+
+    class OwnMetric(keras.metrics.SparseCategoricalAccuracy):
+        pass
+
+    def own_step():
+        model = OwnStep([keras.Input((16, 16, 3)), layers.Flatten(), layers.Dense(10)])
+        model.compile("sgd", LOSS)
+        keras_dawn.accelerate(model).fit(images(64), verbose=0, shuffle=False)
+
+    def generator():
+        small_model().fit(iter([]), verbose=0)
+
+    def own_metric():
+        model = small_model()
+        model.compile("sgd", LOSS, metrics=[OwnMetric(name="mine")])
+        model.fit(images(64), verbose=0, shuffle=False)
+
+    def summed_loss():
+        model = small_model()
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+        model.compile("sgd", loss)
+        model.fit(images(64), verbose=0, shuffle=False)
+
+    def class_weight():
+        small_model().fit(np.ones((8, 16, 16, 3)), np.ones(8), class_weight={1: 2.0}, verbose=0)
+
+    def last_batch():
+        small_model().fit(images(33), verbose=0, shuffle=False)
+
+    def different_plans():
+        small_model().fit(images(64), epochs=1 + rank(), verbose=0, shuffle=False)
+
+    def backup():
+        callback = keras.callbacks.BackupAndRestore("nowhere")
+        small_model().fit(images(64), callbacks=[callback], verbose=0, shuffle=False)
+
+    messages = {}
+    for attempt in (own_step, generator, own_metric, summed_loss, class_weight, last_batch,
+                    different_plans, backup):  # fmt: skip
+        try:
+            attempt()
+            messages[attempt.__name__] = None
+        except ValueError as error:
+            messages[attempt.__name__] = str(error)
+    return messages
