@@ -5,11 +5,12 @@ import io
 import os
 import random
 import re
+import time
 import warnings
 from pathlib import Path
 
 from keras_dawn.distributed.batch_norm import normalization_layers
-from keras_dawn.distributed.collectives import gather
+from keras_dawn.distributed.collectives import Agreement, gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.hyperparameters import available, unwrap
 from keras_dawn.native import keras_internals
@@ -37,8 +38,9 @@ class ResumeTraining(keras.callbacks.Callback):
 
     Args:
         directory: folder for the checkpoints.
-        every_steps: int, in how many steps within an epoch to save, or `None`: only after
-            every epoch.
+        every_steps: int, in how many steps within an epoch to save, or `None`.
+        every_seconds: float, how long after the last save to save within an epoch, by rank 0's
+            clock, or `None`. Without either it saves after every epoch only.
         keep: int from 1 up, how many checkpoints to keep.
         data: what was given to `fit`, if it has `set_epoch` and the model is not accelerated.
 
@@ -50,16 +52,20 @@ class ResumeTraining(keras.callbacks.Callback):
         >>> model.fit(train, epochs=30, callbacks=[resume])             # doctest: +SKIP
     """
 
-    def __init__(self, directory, *, every_steps=None, keep=2, data=None):
+    def __init__(self, directory, *, every_steps=None, every_seconds=None, keep=2, data=None):
         super().__init__()
+        if every_seconds is not None and not every_seconds > 0:
+            raise ValueError(f"`every_seconds` must be above 0, got {every_seconds!r}.")
         for name, value in (("every_steps", every_steps), ("keep", keep)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"`{name}` must be a whole number from 1 up, got {value!r}.")
         self.directory = Path(directory)
-        self.every_steps, self.keep = every_steps, keep
+        self.every_steps, self.every_seconds, self.keep = every_steps, every_seconds, keep
+        self._agreement = Agreement()
         self._data = data
         self._tracked = {}
         self._loaded = self._state = None
+        self._saved_at = time.monotonic()
 
     def track(self, name, part):
         """Saves and restores something else, with `state_dict()` and `load_state_dict(state)`."""
@@ -91,13 +97,24 @@ class ResumeTraining(keras.callbacks.Callback):
             state["entered"] = True
             self._enter(state)
         self._epoch, self._random_at_start = epoch, random_state()
+        self._agreement = Agreement()
 
     def on_train_batch_end(self, batch, logs=None):
         step = batch + 1
-        if self._skipping() or self.every_steps is None or step % self.every_steps:
+        if self._skipping():
             return
-        if step != self.params.get("steps"):  # the end of the epoch saves that one
+        due = bool(self.every_steps) and step % self.every_steps == 0
+        if self.every_seconds is not None:
+            due = self._time_has_come() or due
+        if due and step != self.params.get("steps"):  # the end of the epoch saves that one
             self._save(self._epoch, step, {})
+
+    def _time_has_come(self):
+        """Whether `every_seconds` have passed; on several ranks, the same at the same step."""
+        passed = time.monotonic() - self._saved_at >= self.every_seconds
+        if not current().several:
+            return passed
+        return bool(self._agreement.exchange(int(passed and current().is_main)))
 
     def on_epoch_end(self, epoch, logs=None):
         self._save(epoch + 1, 0, {epoch: dict(logs or {})})
@@ -148,6 +165,8 @@ class ResumeTraining(keras.callbacks.Callback):
             )
 
     def _save(self, epoch, step, new_logs):
+        self._saved_at = time.monotonic()
+        self._agreement = Agreement()
         model, optimizer = self.model, unwrap(self.model.optimizer)
         own = {
             "random": random_state(),

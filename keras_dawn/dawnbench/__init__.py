@@ -9,6 +9,7 @@ from keras_dawn.dawnbench.boards import (
 )
 from keras_dawn.dawnbench.entry import CIFAR10, IMAGENET, Benchmark, Entry, write_entry
 from keras_dawn.dawnbench.prices import HISTORICAL_PRICES, Price
+from keras_dawn.dawnbench.spot import SpotCost, expected_spot_cost
 from keras_dawn.dawnbench.validation import validate_entry
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Benchmark",
     "Entry",
     "Price",
+    "SpotCost",
+    "expected_spot_cost",
     "rank_by_cost",
     "rank_by_time",
     "validate_entry",

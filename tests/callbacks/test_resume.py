@@ -47,12 +47,12 @@ def build(policy="float32", accelerated=True):
     return keras_dawn.accelerate(model) if accelerated else model
 
 
-def run(folder, cut=None, seed=1, accelerated=True, policy="float32", every_steps=3):
+def run(folder, cut=None, seed=1, accelerated=True, policy="float32", **when):
     """One process's life: 4 epochs of 5 steps, unless it is cut off."""
     keras.utils.set_random_seed(seed)
     model = build(policy, accelerated)
     train = images(40, shuffle=True, augment=[data.PadCrop(1)])
-    resume = ResumeTraining(folder, every_steps=every_steps, data=train)
+    resume = ResumeTraining(folder, data=train, **(when or {"every_steps": 3}))
     callbacks = [keras_dawn.OneCycle(0.2, momentum=(0.95, 0.85)), cut or Cut(), resume]
     history = model.fit(
         train,
@@ -101,6 +101,17 @@ def test_a_run_cut_off_again_and_again_and_during_validation(tmp_path):
         with pytest.raises(RuntimeError, match="cut off"):
             run(folder, cut)
     same(run(folder, seed=5), expected)
+
+
+@pytest.mark.parametrize("seconds, saved", [(1e-9, 2), (1e9, 0)])
+def test_checkpoints_by_time_are_resumed_too(seconds, saved, tmp_path):
+    expected = run(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="cut off"):
+        run(tmp_path / "cut", Cut(13), every_seconds=seconds)
+    names = sorted(path.name for path in (tmp_path / "cut").glob("*.pt"))
+    assert sum(name.startswith("checkpoint-00002-000000") and name != "checkpoint-00002-0000000.pt"
+               for name in names) == saved  # fmt: skip
+    same(run(tmp_path / "cut", seed=5, every_seconds=seconds), expected)
 
 
 def test_loss_scaling_is_resumed(tmp_path):
@@ -157,6 +168,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, dense_model, points)
 def test_bad_numbers_are_refused(arguments, tmp_path):
     with pytest.raises(ValueError, match="from 1 up"):
         ResumeTraining(tmp_path, **arguments)
+    with pytest.raises(ValueError, match="above 0"):
+        ResumeTraining(tmp_path, every_seconds=0)
 
 
 PLAN = TrainingPlan(

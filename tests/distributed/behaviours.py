@@ -131,7 +131,8 @@ def resumed():
         def stop(model):
             raise RuntimeError("cut off")
 
-        callbacks = [CountSteps(cut, stop), keras_dawn.ResumeTraining(folder / name, every_steps=2)]
+        resume = keras_dawn.ResumeTraining(folder / name, every_steps=3, every_seconds=1e-6)
+        callbacks = [CountSteps(cut, stop), resume]
         data = images(64, 16, batch_size=16, shuffle=True)
         try:
             model.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
