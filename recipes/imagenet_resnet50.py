@@ -14,7 +14,9 @@ ImageNet or timed on a GPU yet.
 `--data_dir` holds `train/` and `val/` with a folder for each class, and for speed `train-160`,
 `train-352` and `val-352`, made by `python -m keras_dawn.data.photos.prepare`.
 
-Measured: on 4,600 photos of ten dog breeds, see `benchmarks/resizing.py` and the README.
+Measured (`benchmarks/resizing.py`, two cores of a shared AMD EPYC, bfloat16): on 4,600 photos of
+ten dog breeds, ResNet-18, 11 epochs at 64, 96 and 128 px: 46.41 % ± 0.45 (n = 3) after 204 s; 8
+epochs at 128 px throughout: 43.04 % ± 1.19 (n = 3) after 285 s.
 """
 
 from keras_dawn import PLANS, one_cycle_by_size
