@@ -95,6 +95,7 @@ def test_bad_flags_end_before_training_with_a_clear_message(
 ):
     import cifar10_recipe
     import cifar10_wrn
+    import run_flags
     from absl import app
     from absl import flags as absl_flags
 
@@ -102,8 +103,9 @@ def test_bad_flags_end_before_training_with_a_clear_message(
     (tmp_path / "taken" / "run.json").touch()
     monkeypatch.chdir(tmp_path)
     values = absl_flags.FlagValues()
-    monkeypatch.setattr(cifar10_recipe, "FLAGS", values)
-    monkeypatch.setattr(cifar10_recipe, "flags", FlagDefiner(values))
+    for module in (cifar10_recipe, run_flags):
+        monkeypatch.setattr(module, "FLAGS", values)
+        monkeypatch.setattr(module, "flags", FlagDefiner(values))
     monkeypatch.setattr(cifar10_recipe, "train", None)  # never reached
     cifar10_recipe.define_flags(cifar10_wrn.PRESETS)
     dataset = [] if any("--dataset" in flag for flag in flags) else ["--dataset=digits"]

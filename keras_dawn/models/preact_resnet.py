@@ -43,8 +43,8 @@ def PreActResNet(depth=18, *, input_shape=None, classes=10, name=None):
         ValueError: another depth.
 
     Example:
-        >>> keras_dawn.models.PreActResNet(18).count_params()
-        11180618
+        >>> keras_dawn.models.PreActResNet(18).output_shape
+        (None, 10)
     """
     if depth not in _STAGES:
         raise ValueError(f"`depth` must be one of {sorted(_STAGES)}, got {depth!r}.")
