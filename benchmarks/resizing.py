@@ -27,8 +27,8 @@ from rich.table import Table
 FLAGS = flags.FLAGS
 flags.DEFINE_string("train", None, "folder with one folder a class", required=True)
 flags.DEFINE_string("val", None, "the same for validation", required=True)
-flags.DEFINE_integer("epochs", 10, "epochs at constant size", lower_bound=2)
-flags.DEFINE_integer("progressive_epochs", 15, "epochs at growing size", lower_bound=2)
+flags.DEFINE_integer("epochs", 8, "epochs at constant size", lower_bound=2)
+flags.DEFINE_integer("progressive_epochs", 11, "epochs at growing size", lower_bound=2)
 flags.DEFINE_integer("seeds", 3, "seeds", lower_bound=1)
 flags.DEFINE_list("sizes", ["0.0:64", "0.5:96", "0.85:128"], "share of the training : pixels")
 flags.DEFINE_integer("batch_size", 64, "images a step", lower_bound=1)

@@ -275,4 +275,4 @@ def _ends(value):
 
 
 def _text(value):
-    return " → ".join(f"{end:g}" for end in _ends(value)) or "as compiled"
+    return " → ".join(f"{end:.4g}" for end in _ends(value)) or "as compiled"

@@ -110,7 +110,7 @@ def _small():
     """For Imagenette-size sets with a ResNet-18: half the epochs at 64 px."""
     plan = one_cycle_by_size(
         {0.0: 64, 0.5: 96, 0.85: 128},
-        epochs=15,
+        epochs=11,
         batch_size=64,
         max_lr=0.1,
         weight_decay=1e-3,

@@ -42,7 +42,7 @@ def print_projection(preset, source, precision, prices):
         table.add_row(
             f"from epoch {first}, {phase.image_size} px",
             f"{cost.images:,}",
-            f"{cost.flops / 1e15:,.1f}",
+            f"{cost.flops / 1e15:,.3g}",
             f"{rates[phase.image_size]:,.0f}",
             f"{hours:,.3f}",
         )
