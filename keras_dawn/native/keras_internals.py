@@ -2,7 +2,7 @@
 
 Keras moves these between versions; `tests/native/test_keras_internals.py` says what each
 is expected to be. Nothing else in the package touches an underscore of Keras's, but for
-what an optimizer has to override (`keras_dawn/optimizers.py`).
+what an optimizer has to override (`keras_dawn/optimizers/`).
 """
 
 import keras
@@ -121,6 +121,11 @@ def state_variables(optimizer, name):
 def trainable_variables(optimizer):
     """The variables an optimizer was built for, in its order."""
     return optimizer._trainable_variables
+
+
+def update_variables(optimizer, gradients, variables):
+    """What an optimizer does to variables, without clipping, counting and averaging."""
+    optimizer._backend_update_step(gradients, variables, optimizer.learning_rate)
 
 
 def uses_weight_decay(optimizer, variable):

@@ -1,8 +1,7 @@
 """Optimizer steps on torch's leaves: fused where the formula is known, else Keras's own."""
 
-from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
-from keras_dawn.optimizers import SGD
+from keras_dawn.optimizers import LARS, SGD, Muon
 
 import keras
 import torch
@@ -24,6 +23,8 @@ def make_update(optimizer, leaves):
     if reason is None:
         if kind is SGD:
             return TorchFormSGD(optimizer, leaves)
+        if kind in (LARS, Muon):
+            return OwnForm(optimizer, leaves)
         if isinstance(optimizer, keras.optimizers.SGD):
             return KerasFormSGD(optimizer, leaves)
         return KerasFormAdam(optimizer, leaves)
@@ -32,12 +33,11 @@ def make_update(optimizer, leaves):
 
 def _why_not_fused(optimizer):
     known = (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.AdamW)
-    public = [c for c in type(optimizer).__mro__ if c in known or c is SGD]
-    same_module = type(optimizer).__module__.startswith(("keras.", "keras_dawn."))
-    if not public or not same_module:
+    ours = type(optimizer) in (SGD, LARS, Muon)
+    theirs = isinstance(optimizer, known) and type(optimizer).__module__.startswith("keras.")
+    if not ours and not theirs:
         return f"{type(optimizer).__name__} steps by its own code"
-    for name in ("clipnorm", "clipvalue", "global_clipnorm", "use_ema", "loss_scale_factor",
-                 "gradient_accumulation_steps", "amsgrad"):  # fmt: skip
+    for name in ("use_ema", "loss_scale_factor", "gradient_accumulation_steps", "amsgrad"):
         if getattr(optimizer, name, None):
             return f"{name} is applied by Keras"
     if any(v.constraint for v in keras_internals.trainable_variables(optimizer)):
@@ -79,6 +79,23 @@ class _Update:
             parameter.grad = None
         return gradients
 
+    def clipped_gradients(self):
+        """`gradients`, clipped as the optimizer says, by Keras's formulas."""
+        gradients, optimizer = self.gradients(), self.optimizer
+        if optimizer.clipvalue:
+            torch._foreach_clamp_min_(gradients, -optimizer.clipvalue)
+            torch._foreach_clamp_max_(gradients, optimizer.clipvalue)
+        elif optimizer.clipnorm:
+            norms = torch._foreach_norm(gradients)
+            torch._foreach_clamp_min_(norms, optimizer.clipnorm)
+            torch._foreach_mul_(gradients, optimizer.clipnorm)
+            torch._foreach_div_(gradients, norms)
+        elif optimizer.global_clipnorm:
+            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            limit = optimizer.global_clipnorm
+            torch._foreach_mul_(gradients, limit / norm.clamp_min(limit))
+        return gradients
+
     def count(self, found_inf):
         """Advances the optimizer's own counter, unless the step was skipped."""
         counter = keras_internals.iterations(self.optimizer).value
@@ -118,12 +135,12 @@ class TorchFormSGD(_Update):
 
     @torch.no_grad()
     def step(self, found_inf=None):
-        optimizer, gradients = self.optimizer, self.gradients()
+        optimizer, gradients = self.optimizer, self.clipped_gradients()
         rate = optimizer.learning_rate.value
-        for (decays, multiplier), (numbers, velocities) in self._groups.items():
+        for traits, (numbers, velocities) in self._groups.items():
             weights = [self.parameters[n] for n in numbers]
-            group_rate = rate if multiplier == 1.0 else rate * multiplier
-            decay = optimizer.weight_decay if decays else 0.0
+            group_rate = rate if traits.multiplier == 1.0 else rate * traits.multiplier
+            decay = optimizer.weight_decay if traits.decays else 0.0
             if decay and optimizer.decoupled:
                 _shrink([w.data for w in weights], 1 - group_rate * decay, found_inf)
                 decay = 0.0
@@ -143,6 +160,23 @@ class TorchFormSGD(_Update):
         self.count(found_inf)
 
 
+class OwnForm(_Update):
+    """`keras_dawn`'s other optimizers: their own update, past what Keras's `apply` adds."""
+
+    handles_found_inf = False
+
+    @torch.no_grad()
+    def step(self, found_inf=None):
+        optimizer = self.optimizer
+        gradients = [
+            leaf.transform.undo(gradient, tuple(leaf.variable.shape))
+            for leaf, gradient in zip(self.leaves, self.clipped_gradients(), strict=True)
+        ]
+        variables = [leaf.variable for leaf in self.leaves]
+        keras_internals.update_variables(optimizer, gradients, variables)
+        self.count(None)
+
+
 class KerasFormSGD(_Update):
     """`keras.optimizers.SGD`: v ← m·v − rate·g, w ← w + v, in one fused call.
 
@@ -158,7 +192,7 @@ class KerasFormSGD(_Update):
 
     @torch.no_grad()
     def step(self, found_inf=None):
-        optimizer, gradients = self.optimizer, self.gradients()
+        optimizer, gradients = self.optimizer, self.clipped_gradients()
         rate = optimizer.learning_rate.value
         if optimizer.weight_decay is not None:
             _shrink(self._decayed, 1 - rate * optimizer.weight_decay, found_inf)
@@ -199,7 +233,7 @@ class KerasFormAdam(_Update):
 
     @torch.no_grad()
     def step(self, found_inf=None):
-        optimizer, gradients = self.optimizer, self.gradients()
+        optimizer, gradients = self.optimizer, self.clipped_gradients()
         rate = optimizer.learning_rate.value
         if optimizer.weight_decay is not None:
             _shrink(self._decayed, 1 - rate * optimizer.weight_decay, None)
@@ -252,41 +286,3 @@ class KerasApply(_Update):
             skip = ~torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
         self._applier.apply(gradients, [leaf.variable for leaf in self.leaves])
         return skip
-
-
-class LossScaling:
-    """`LossScaleOptimizer` without waiting for the device: skip, halve, double there."""
-
-    def __init__(self, optimizer, update):
-        self.optimizer = optimizer
-        self.update = update
-        if not optimizer.built:
-            optimizer.build(keras_internals.trainable_variables(unwrap(optimizer)))
-
-    def scale(self, loss):
-        """The loss times the present scale."""
-        return loss * self.optimizer.dynamic_scale.value
-
-    @torch.no_grad()
-    def step(self):
-        """Unscales, steps unless a gradient is not finite, adapts the scale.
-
-        Returns:
-            bool tensor of shape `(1,)`: whether the step was skipped.
-        """
-        scale = self.optimizer.dynamic_scale.value
-        found_inf = torch.zeros(1, device=scale.device)
-        gradients = [p.grad for p in self.update.parameters if p.grad is not None]
-        torch._amp_foreach_non_finite_check_and_unscale_(
-            gradients, found_inf, scale.double().reciprocal().float()
-        )
-        self.update.step(found_inf)
-        torch._amp_update_scale_(
-            scale.data,
-            self.optimizer.step_counter.value.data,
-            found_inf,
-            2.0,
-            0.5,
-            self.optimizer.dynamic_growth_steps,
-        )
-        return found_inf > 0

@@ -79,6 +79,10 @@ OPTIMIZERS = {
     "ours": lambda: keras_dawn.SGD(0.1, nesterov=True, weight_decay=1e-4),
     "Keras SGD": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
     "Keras AdamW": lambda: keras.optimizers.AdamW(0.1),
+    "clipped together": lambda: keras_dawn.SGD(0.1, global_clipnorm=1.0),
+    "clipped each": lambda: keras_dawn.SGD(0.1, clipnorm=1.0),
+    "LARS": lambda: keras_dawn.optimizers.LARS(0.1, weight_decay=1e-4),
+    "Muon": lambda: keras_dawn.optimizers.Muon(0.1, compute_dtype="float32"),
 }
 
 

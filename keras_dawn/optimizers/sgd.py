@@ -1,9 +1,18 @@
-"""Optimizers that Keras lacks or has in another form."""
+"""Stochastic gradient descent in torch's form."""
 
 import re
+from typing import NamedTuple
 
 import keras
 import torch
+
+
+class Traits(NamedTuple):
+    """How a variable is updated."""
+
+    decays: bool
+    multiplier: float  # of the learning rate
+    kind: str  # by which rule; subclasses have several
 
 
 @keras.saving.register_keras_serializable(package="keras_dawn")
@@ -67,13 +76,9 @@ class SGD(keras.optimizers.Optimizer):
         super().__init__(learning_rate=learning_rate, weight_decay=None, **kwargs)
         self.nesterov = bool(nesterov)
         self.decoupled = bool(decoupled)
-        self.no_decay = list(no_decay)
+        self.no_decay = check_patterns(no_decay)
         self.rate_multipliers = dict(rate_multipliers or {})
-        for pattern in [*self.no_decay, *self.rate_multipliers]:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression: {error}.") from None
+        check_patterns(self.rate_multipliers)
         self._velocities = []
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -123,11 +128,15 @@ class SGD(keras.optimizers.Optimizer):
         self._device_momentum = like.new_tensor(self._momentum, dtype=dtype)
         self._device_decay = like.new_tensor(self._weight_decay, dtype=dtype)
         super().build(variables)
-        self._traits = [(self._decays(v), self._multiplier(v)) for v in variables]
+        self._traits = [
+            Traits(self._decays(v), self._multiplier(v), self._kind(v)) for v in variables
+        ]
 
     def _decays(self, variable):
-        excluded = any(re.search(pattern, variable.path) for pattern in self.no_decay)
-        return not excluded and self._use_weight_decay(variable)
+        return not matches(self.no_decay, variable) and self._use_weight_decay(variable)
+
+    def _kind(self, variable):
+        return "plain"
 
     def _multiplier(self, variable):
         for pattern, multiplier in self.rate_multipliers.items():
@@ -145,29 +154,40 @@ class SGD(keras.optimizers.Optimizer):
         for gradient, variable in zip(grads, trainable_variables, strict=True):
             index = self._get_variable_index(variable)
             velocity = self._velocities[index].value if self._velocities else None
-            group = groups.setdefault((*self._traits[index], variable.dtype), ([], [], []))
+            group = groups.setdefault((self._traits[index], variable.dtype), ([], [], []))
             for items, item in zip(group, (variable.value, gradient, velocity), strict=True):
                 items.append(item)
-        for (decays, multiplier, _), group in groups.items():
-            self._update_group(*group, decays, rate if multiplier == 1.0 else rate * multiplier)
+        for (traits, _), group in groups.items():
+            group_rate = rate if traits.multiplier == 1.0 else rate * traits.multiplier
+            self._update_group(traits, *group, group_rate)
 
-    def _update_group(self, weights, gradients, velocities, decays, rate):
+    def _update_group(self, traits, weights, gradients, velocities, rate):
+        """Updates weights with the same traits; `rate` is a 0-d tensor, multiplied already."""
         decay = self._device_decay
-        momentum = self._device_momentum
-        rate = rate.to(weights[0].dtype)
-        if decays and self._weight_decay:
+        if traits.decays and self._weight_decay:
             if self.decoupled:
-                torch._foreach_mul_(weights, (1 - rate * decay).to(rate.dtype))
+                shrunk = 1 - rate.to(weights[0].dtype) * decay
+                torch._foreach_mul_(weights, shrunk.to(weights[0].dtype))
             else:
                 gradients = torch._foreach_add(gradients, torch._foreach_mul(weights, decay))
-        if velocities[0] is not None:
-            torch._foreach_mul_(velocities, momentum)
-            torch._foreach_add_(velocities, gradients)
-            if self.nesterov:
-                gradients = torch._foreach_add(gradients, torch._foreach_mul(velocities, momentum))
-            else:
-                gradients = velocities
-        torch._foreach_sub_(weights, torch._foreach_mul(gradients, rate))
+        self._momentum_step(weights, gradients, velocities, rate, self._momentum_of(traits))
+
+    def _momentum_of(self, traits):
+        return self._device_momentum
+
+    def _momentum_step(self, weights, gradients, velocities, rate, momentum):
+        directions = self._directions(gradients, velocities, momentum)
+        torch._foreach_sub_(weights, torch._foreach_mul(directions, rate.to(weights[0].dtype)))
+
+    def _directions(self, gradients, velocities, momentum):
+        """Takes the gradients up into the velocities, if there are any."""
+        if velocities[0] is None:
+            return gradients
+        torch._foreach_mul_(velocities, momentum)
+        torch._foreach_add_(velocities, gradients)
+        if self.nesterov:
+            return torch._foreach_add(gradients, torch._foreach_mul(velocities, momentum))
+        return velocities
 
     def get_config(self):
         config = super().get_config()
@@ -180,3 +200,18 @@ class SGD(keras.optimizers.Optimizer):
             rate_multipliers=self.rate_multipliers,
         )
         return config
+
+
+def check_patterns(patterns):
+    """Regular expressions as a list; `ValueError` for what is none."""
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}.") from None
+    return list(patterns)
+
+
+def matches(patterns, variable):
+    """Whether a variable's path matches one of the regular expressions."""
+    return any(re.search(pattern, variable.path) for pattern in patterns)

@@ -1,0 +1,44 @@
+"""Loss scaling for float16, on the device."""
+
+from keras_dawn.hyperparameters import unwrap
+from keras_dawn.native import keras_internals
+
+import torch
+
+
+class LossScaling:
+    """`LossScaleOptimizer` without waiting for the device: skip, halve, double there."""
+
+    def __init__(self, optimizer, update):
+        self.optimizer = optimizer
+        self.update = update
+        if not optimizer.built:
+            optimizer.build(keras_internals.trainable_variables(unwrap(optimizer)))
+
+    def scale(self, loss):
+        """The loss times the present scale."""
+        return loss * self.optimizer.dynamic_scale.value
+
+    @torch.no_grad()
+    def step(self):
+        """Unscales, steps unless a gradient is not finite, adapts the scale.
+
+        Returns:
+            bool tensor of shape `(1,)`: whether the step was skipped.
+        """
+        scale = self.optimizer.dynamic_scale.value
+        found_inf = torch.zeros(1, device=scale.device)
+        gradients = [p.grad for p in self.update.parameters if p.grad is not None]
+        torch._amp_foreach_non_finite_check_and_unscale_(
+            gradients, found_inf, scale.double().reciprocal().float()
+        )
+        self.update.step(found_inf)
+        torch._amp_update_scale_(
+            scale.data,
+            self.optimizer.step_counter.value.data,
+            found_inf,
+            2.0,
+            0.5,
+            self.optimizer.dynamic_growth_steps,
+        )
+        return found_inf > 0

@@ -1,0 +1,158 @@
+"""Orthogonalised momentum for matrices and filters."""
+
+from keras_dawn.optimizers.sgd import SGD, check_patterns, matches
+
+import keras
+import torch
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients
+_ADJUSTMENTS = ("original", "match_rms_adamw", None)
+
+
+@keras.saving.register_keras_serializable(package="keras_dawn")
+class Muon(SGD):
+    """Muon for filters and matrices, SGD in torch's form for the rest.
+
+    The momentum of each kernel, as a matrix of outputs by inputs (a filter's pixels and input
+    channels together), is replaced by the nearest matrix with orthogonal rows or columns, found
+    by a Newton-Schulz iteration (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon):
+
+        v ← momentum · v + g
+        w ← (1 − learning_rate · weight_decay) · w
+        w ← w − learning_rate · adjustment · orthogonal(g + momentum · v)
+
+    `torch.optim.Muon` and `keras.optimizers.Muon` do that to matrices alone; filters of
+    convolutions are left to another rule there. Here what is not orthogonalised (weights of one
+    dimension, what matches `exclude`) is updated as by `SGD` with the same learning rate, times
+    its multiplier in `rate_multipliers`.
+
+    Args:
+        learning_rate: float or a `LearningRateSchedule`.
+        momentum, nesterov: as for `SGD`.
+        weight_decay: float, decoupled for what is orthogonalised.
+        exclude: list of regular expressions; kernels whose path matches one are updated by SGD.
+            By default embeddings, depthwise filters and the layer named `predictions`.
+        sgd_momentum: float in [0, 1), momentum of what SGD updates; by default the same.
+        adjustment: `"original"` (√max(1, outputs / inputs)), `"match_rms_adamw"`
+            (0.2 · √max(outputs, inputs), for rates as AdamW has them), or `None` for 1.
+        normalize_weights: bool, whether to give each kernel the norm √outputs before each step,
+            as Jordan's CIFAR-10 record does.
+        newton_schulz_steps: int from 1 up.
+        compute_dtype: `"bfloat16"` as in torch, or another floating dtype, of that iteration.
+        **kwargs: `rate_multipliers`, `no_decay` and the other arguments of `SGD`.
+
+    Raises:
+        ValueError: a value out of range, or a bad regular expression.
+
+    Example:
+        >>> optimizer = keras_dawn.optimizers.Muon(0.02, rate_multipliers={"bias|gamma|beta": 0.5})
+        >>> optimizer.newton_schulz_steps
+        5
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.02,
+        momentum=0.95,
+        nesterov=True,
+        weight_decay=0.0,
+        *,
+        exclude=("embedding", "depthwise", "predictions"),
+        sgd_momentum=None,
+        adjustment="original",
+        normalize_weights=False,
+        newton_schulz_steps=5,
+        compute_dtype="bfloat16",
+        **kwargs,
+    ):
+        if sgd_momentum is not None and not 0 <= sgd_momentum < 1:
+            raise ValueError(f"`sgd_momentum` must be in [0, 1), got {sgd_momentum}.")
+        if adjustment not in _ADJUSTMENTS:
+            raise ValueError(f"`adjustment` must be one of {_ADJUSTMENTS}, got {adjustment!r}.")
+        if not isinstance(newton_schulz_steps, int) or newton_schulz_steps < 1:
+            raise ValueError(
+                f"`newton_schulz_steps` must be a whole number from 1 up, got "
+                f"{newton_schulz_steps!r}."
+            )
+        if not getattr(getattr(torch, compute_dtype, None), "is_floating_point", False):
+            raise ValueError(f"`compute_dtype` must be a floating dtype, got {compute_dtype!r}.")
+        super().__init__(learning_rate, momentum, nesterov, weight_decay, **kwargs)
+        self.exclude = check_patterns(exclude)
+        self.sgd_momentum = None if sgd_momentum is None else float(sgd_momentum)
+        self.adjustment = adjustment
+        self.normalize_weights = bool(normalize_weights)
+        self.newton_schulz_steps = newton_schulz_steps
+        self.compute_dtype = compute_dtype
+
+    def _kind(self, variable):
+        whole = len(variable.shape) > 1 and not matches(self.exclude, variable)
+        return "orthogonal" if whole else "plain"
+
+    def _momentum_of(self, traits):
+        if traits.kind == "plain" and self.sgd_momentum is not None:
+            return self.sgd_momentum
+        return super()._momentum_of(traits)
+
+    def _update_group(self, traits, weights, gradients, velocities, rate):
+        if traits.kind == "plain":
+            super()._update_group(traits, weights, gradients, velocities, rate)
+            return
+        rate = rate.to(weights[0].dtype)
+        if traits.decays and self._weight_decay:
+            torch._foreach_mul_(weights, (1 - rate * self._device_decay).to(rate.dtype))
+        directions = self._directions(gradients, velocities, self._momentum_of(traits))
+        if self.normalize_weights:
+            sizes = torch._foreach_norm(weights)
+            torch._foreach_mul_(
+                weights, [w.shape[-1] ** 0.5 / size for w, size in zip(weights, sizes, strict=True)]
+            )
+        same = {}
+        for weight, direction in zip(weights, directions, strict=True):
+            matrix = direction.reshape(-1, direction.shape[-1])  # inputs by outputs
+            same.setdefault(matrix.shape, []).append((weight, matrix))
+        for (inputs, outputs), pairs in same.items():
+            factor = _adjustment(self.adjustment, outputs, inputs)
+            steps = orthogonalize(
+                torch.stack([matrix for _, matrix in pairs]),
+                self.newton_schulz_steps,
+                getattr(torch, self.compute_dtype),
+            )
+            for (weight, matrix), step in zip(pairs, steps, strict=True):
+                weight.sub_((rate * factor * step.to(matrix.dtype)).view_as(weight))
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("exclude", "sgd_momentum", "adjustment", "normalize_weights",
+                     "newton_schulz_steps", "compute_dtype"):  # fmt: skip
+            config[name] = getattr(self, name)
+        return config
+
+
+def orthogonalize(matrices, steps=5, dtype=torch.bfloat16):
+    """About the nearest matrices with orthogonal rows or columns: all singular values near 1.
+
+    A quintic Newton-Schulz iteration with Jordan's coefficients, which bring singular values
+    to between about 0.7 and 1.2.
+
+    Args:
+        matrices: `(..., rows, columns)`.
+        steps: int. dtype: torch dtype to compute in.
+
+    Returns:
+        Tensor of the same shape, of `dtype`.
+    """
+    a, b, c = _NEWTON_SCHULZ
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.to(dtype)
+    x = x.mT if tall else x
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+def _adjustment(kind, outputs, inputs):
+    if kind == "original":
+        return max(1.0, outputs / inputs) ** 0.5
+    return 0.2 * max(outputs, inputs) ** 0.5 if kind else 1.0

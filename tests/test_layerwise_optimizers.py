@@ -1,0 +1,153 @@
+"""LARS and Muon against torch and hand-computed steps."""
+
+from keras_dawn.optimizers import LARS, SGD, Muon
+from keras_dawn.optimizers.muon import orthogonalize
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+
+def variables(dtype="float64"):
+    random = np.random.default_rng(0)
+    return [
+        keras.Variable(random.normal(size=shape), dtype=dtype, name=name)
+        for shape, name in [((3, 3, 4, 8), "filters"), ((6, 5), "kernel"), ((5,), "bias")]
+    ]
+
+
+def gradients(step, like):
+    random = np.random.default_rng(step)
+    return [torch.tensor(random.normal(size=tuple(v.shape)), dtype=v.value.dtype) for v in like]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_lars_by_hand(nesterov):
+    keras.config.set_floatx("float64")
+    weights = variables()
+    by_hand = [v.numpy().copy() for v in weights]
+    velocities = [np.zeros_like(w) for w in by_hand]
+    ours = LARS(2.0, 0.9, nesterov, weight_decay=1e-2, trust_coefficient=0.02, epsilon=1e-3)
+    for step in range(20):
+        given = gradients(step, weights)
+        ours.apply(given, weights)
+        for number, (w, g) in enumerate(zip(by_hand, (g.numpy() for g in given), strict=True)):
+            if w.ndim > 1:
+                size, slope = np.linalg.norm(w), np.linalg.norm(g)
+                trust = 0.02 * size / (slope + 1e-2 * size + 1e-3)
+                g = trust * (g + 1e-2 * w)
+            velocities[number] = 0.9 * velocities[number] + g
+            by_hand[number] -= 2.0 * (
+                g + 0.9 * velocities[number] if nesterov else velocities[number]
+            )
+    for v, expected in zip(weights, by_hand, strict=True):
+        np.testing.assert_allclose(v.numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_lars_trusts_a_gradient_or_weight_of_nothing_by_one():
+    keras.config.set_floatx("float64")
+    weights = [keras.Variable(np.zeros((2, 2)), dtype="float64", name="a")]
+    LARS(0.5, momentum=0.0).apply([torch.ones(2, 2, dtype=torch.float64)], weights)
+    np.testing.assert_allclose(weights[0].numpy(), -0.5)
+
+
+def test_lars_leaves_out_what_it_is_told_to():
+    keras.config.set_floatx("float64")
+    ours, plain = variables(), variables()
+    LARS(0.1, no_adaptation=["kernel"]).apply(gradients(0, ours), ours)
+    SGD(0.1).apply(gradients(0, plain), plain)
+    same = [np.allclose(a.numpy(), b.numpy()) for a, b in zip(ours, plain, strict=True)]
+    assert same == [False, True, True]
+
+
+@pytest.mark.parametrize("adjustment", ["original", "match_rms_adamw"])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_muon_of_matrices_is_torchs(nesterov, adjustment):
+    weights = [v for v in variables("float32") if v.name == "kernel"]
+    theirs = torch.nn.Parameter(weights[0].value.detach().T.clone())  # outputs by inputs
+    ours = Muon(0.1, 0.9, nesterov, weight_decay=0.1, adjustment=adjustment)
+    torchs = torch.optim.Muon(
+        [theirs], lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.1,
+        adjust_lr_fn=adjustment,
+    )  # fmt: skip
+    for step in range(10):
+        given = gradients(step, weights)
+        theirs.grad = given[0].T.clone()
+        ours.apply(given, weights)
+        torchs.step()
+    # Both iterate in bfloat16, from numbers that differ by a factor before they are rounded.
+    torch.testing.assert_close(weights[0].value.detach(), theirs.detach().T, rtol=0, atol=0.05)
+    moved = (weights[0].value.detach() - variables("float32")[1].value).abs().max()
+    assert moved > 0.3
+
+
+def test_a_filter_is_orthogonalised_as_outputs_by_inputs():
+    keras.config.set_floatx("float64")
+    weights = variables()
+    before, given = weights[0].numpy().copy(), gradients(0, weights)
+    Muon(0.1, nesterov=False, adjustment=None, compute_dtype="float64").apply(given, weights)
+    step = (before - weights[0].numpy()) / 0.1
+    as_torch = torch.tensor(step).permute(3, 2, 0, 1).reshape(8, -1)
+    direction = given[0].permute(3, 2, 0, 1).reshape(8, -1)
+    torch.testing.assert_close(as_torch, orthogonalize(direction, dtype=torch.float64))
+
+
+def test_what_muon_does_not_orthogonalise_is_sgds():
+    keras.config.set_floatx("float64")
+    ours, plain = variables(), variables()
+    muon = Muon(0.1, exclude=["filters", "kernel"], sgd_momentum=0.8, nesterov=True)
+    sgd = SGD(0.1, momentum=0.8, nesterov=True)
+    for step in range(5):
+        muon.apply(gradients(step, ours), ours)
+        sgd.apply(gradients(step, plain), plain)
+    for a, b in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
+
+
+def test_weights_are_brought_to_their_norm_before_the_step():
+    keras.config.set_floatx("float64")
+    weights = variables()
+    Muon(1e-9, normalize_weights=True, compute_dtype="float64").apply(
+        gradients(0, weights), weights
+    )
+    assert np.linalg.norm(weights[0].numpy()) == pytest.approx(8**0.5)
+    assert np.linalg.norm(weights[1].numpy()) == pytest.approx(5**0.5)
+
+
+@pytest.mark.parametrize("shape", [(8, 36), (36, 8), (2, 10, 10)])
+def test_singular_values_come_near_one(shape):
+    matrices = torch.randn(shape, dtype=torch.float64)
+    values = torch.linalg.svdvals(orthogonalize(matrices, 10, torch.float64))
+    assert float(values.min()) > 0.6
+    assert float(values.max()) < 1.3
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        LARS(2.0, weight_decay=1e-4, trust_coefficient=0.01, no_adaptation=["stem"]),
+        Muon(0.3, sgd_momentum=0.5, adjustment=None, exclude=["head"], newton_schulz_steps=3),
+    ],
+)
+def test_the_settings_survive_serialisation(optimizer):
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert again.get_config() == optimizer.get_config()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LARS(trust_coefficient=0), "`trust_coefficient`"),
+        (lambda: LARS(epsilon=-1), "`epsilon`"),
+        (lambda: LARS(decoupled=True), "couples"),
+        (lambda: LARS(no_adaptation=["("]), "regular expression"),
+        (lambda: Muon(sgd_momentum=1.0), "`sgd_momentum`"),
+        (lambda: Muon(adjustment="other"), "`adjustment`"),
+        (lambda: Muon(newton_schulz_steps=0), "`newton_schulz_steps`"),
+        (lambda: Muon(compute_dtype="int8"), "`compute_dtype`"),
+    ],
+)
+def test_bad_settings_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
