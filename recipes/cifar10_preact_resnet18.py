@@ -6,53 +6,45 @@ GPU, and its accuracy after a whole training has not been measured yet.
 
     python recipes/cifar10_preact_resnet18.py                       # chooses by hardware and data
     python recipes/cifar10_preact_resnet18.py --preset=notebook --dataset=cifar10 --runs=5
+
+Measured: `--preset=cpu --dataset=cifar10`, 6 epochs with half the channels, bfloat16, two cores
+of a shared Intel Xeon: 84.71 % after 933 s of training while other work ran (seed 0, n = 1).
 """
 
 from keras_dawn.models import PreActResNet18
 
 from absl import app
-from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main
+from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
 
+NOTEBOOK = Preset(
+    model="preact_resnet18-64",
+    epochs=65,
+    batch_size=512,
+    max_lr=1.2,
+    div_factor=30,
+    tail_percent=20,
+    weight_decay=2e-4,
+)
 PRESETS = {
-    "notebook": Preset(
-        model="preact_resnet18",
-        epochs=65,
-        batch_size=512,
-        max_lr=1.2,
-        div_factor=30,
-        tail_percent=20,
-        weight_decay=2e-4,
-    ),
-    # The same net and fewer epochs for two CPU cores.
-    "cpu": Preset(
-        model="preact_resnet18",
+    "notebook": NOTEBOOK,
+    # Half the channels, fewer epochs and a simpler augmentation for two CPU cores.
+    "cpu": smaller(
+        NOTEBOOK,
+        model="preact_resnet18-32",
         epochs=6,
-        batch_size=128,
         max_lr=0.2,
-        div_factor=30,
-        tail_percent=20,
         weight_decay=5e-4,
         augmentation=CIFAR_AUGMENTATION,
     ),
     # Under a minute: shows that everything runs.
-    "smoke": Preset(
-        model="preact_resnet18",
-        epochs=2,
-        batch_size=64,
-        max_lr=0.05,
-        div_factor=30,
-        tail_percent=20,
-        weight_decay=2e-4,
-        augmentation=CIFAR_AUGMENTATION,
-        train_images=512,
-        test_images=200,
-    ),
+    "smoke": smaller(NOTEBOOK, train_images=512, test_images=200),
 }
 
 
 def build_model(preset, classes):
-    """The network; every preset has the same."""
-    return PreActResNet18(input_shape=(32, 32, 3), classes=classes)
+    """The preset's network; its name ends in the channels of the first stage."""
+    width = int(preset.model.split("-")[1])
+    return PreActResNet18(width=width, input_shape=(32, 32, 3), classes=classes)
 
 
 if __name__ == "__main__":

@@ -6,54 +6,46 @@ GPU, and its accuracy after a whole training has not been measured yet.
 
     python recipes/cifar10_resnet50.py                       # chooses by hardware and data
     python recipes/cifar10_resnet50.py --preset=notebook --dataset=cifar10 --runs=5
+
+Measured: `--preset=cpu --dataset=cifar10`, 6 epochs with a quarter of the channels, bfloat16, two
+cores of a shared Intel Xeon: 80.36 % after 1,043 s of training while other work ran (seed 0,
+n = 1).
 """
 
-from keras_dawn.models import PreActResNet
+from keras_dawn.models import PreActResNet50
 
 from absl import app
-from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main
+from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
 
+NOTEBOOK = Preset(
+    model="preact_resnet50-64",
+    epochs=60,
+    batch_size=512,
+    max_lr=1.0,
+    div_factor=20,
+    tail_percent=18,
+    weight_decay=2e-4,
+)
 PRESETS = {
-    "notebook": Preset(
-        model="preact_resnet50",
-        epochs=60,
-        batch_size=512,
-        max_lr=1.0,
-        div_factor=20,
-        tail_percent=18,
-        weight_decay=2e-4,
-    ),
-    # A shallower net and fewer epochs for two CPU cores.
-    "cpu": Preset(
-        model="preact_resnet18",
+    "notebook": NOTEBOOK,
+    # A quarter of the channels, fewer epochs, a simpler augmentation for two CPU cores.
+    "cpu": smaller(
+        NOTEBOOK,
+        model="preact_resnet50-16",
         epochs=6,
-        batch_size=128,
         max_lr=0.2,
-        div_factor=20,
-        tail_percent=18,
         weight_decay=5e-4,
         augmentation=CIFAR_AUGMENTATION,
     ),
     # Under a minute: shows that everything runs.
-    "smoke": Preset(
-        model="preact_resnet50",
-        epochs=2,
-        batch_size=64,
-        max_lr=0.05,
-        div_factor=20,
-        tail_percent=18,
-        weight_decay=2e-4,
-        augmentation=CIFAR_AUGMENTATION,
-        train_images=192,
-        test_images=100,
-    ),
+    "smoke": smaller(NOTEBOOK, train_images=192, test_images=100),
 }
 
 
 def build_model(preset, classes):
-    """The preset's network; its name ends in the depth."""
-    depth = int(preset.model.removeprefix("preact_resnet"))
-    return PreActResNet(depth, input_shape=(32, 32, 3), classes=classes)
+    """The preset's network; its name ends in the channels of the first stage."""
+    width = int(preset.model.split("-")[1])
+    return PreActResNet50(width=width, input_shape=(32, 32, 3), classes=classes)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Networks as Keras models."""
 
+from keras_dawn.models.freezing import freeze
 from keras_dawn.models.layers import ConcatPooling2D, Scale
 from keras_dawn.models.preact_resnet import (
     PreActResNet,
@@ -26,4 +27,5 @@ __all__ = [
     "ResNet50",
     "Scale",
     "WideResNet",
+    "freeze",
 ]

@@ -1,8 +1,8 @@
 """ResNet-9, David Page's network for CIFAR-10 (DAWNBench, November 2018, 1 × V100, 74.0 s)."""
 
+from keras_dawn.models.blocks import convolution, normal_relu
 from keras_dawn.models.heads import logits_dtype
 from keras_dawn.models.layers import Scale
-from keras_dawn.models.preact_resnet import convolution, normal_relu
 
 import keras
 from keras import layers

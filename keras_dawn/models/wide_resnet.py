@@ -1,5 +1,6 @@
 """Wide residual networks (Zagoruyko & Komodakis, 2016, https://arxiv.org/abs/1605.07146)."""
 
+from keras_dawn.models.blocks import channel_axis, convolution, normal_relu
 from keras_dawn.models.heads import logits
 
 import keras
@@ -64,10 +65,10 @@ def WideResNet(
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be in [0, 1), got {dropout}.")
     if input_shape is None:
-        input_shape = (32, 32, 3) if _channel_axis() == -1 else (3, 32, 32)
+        input_shape = (32, 32, 3) if channel_axis() == -1 else (3, 32, 32)
 
     inputs = keras.Input(shape=input_shape, name="images")
-    x = _convolution(16, 3, name="stem")(inputs)
+    x = convolution(inputs, 16, 3, 1, "stem")
     channels = 16
     for group in range(3):
         filters = 16 * width * 2**group
@@ -75,7 +76,7 @@ def WideResNet(
             strides = 2 if group > 0 and block == 0 else 1
             x = _block(x, channels, filters, strides, dropout, f"group{group + 1}_block{block + 1}")
             channels = filters
-    x = _normalised_relu(x, "head")
+    x = normal_relu(x, "head")
     if include_top:
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
         x = logits(x, classes, classifier_activation)
@@ -95,42 +96,14 @@ def _block(x, channels, filters, strides, dropout, name):
     Where the number of channels changes, the shortcut is a 1×1 convolution of the
     activated input; elsewhere it is the input itself.
     """
-    activated = _normalised_relu(x, f"{name}_1")
+    activated = normal_relu(x, f"{name}_1")
     if channels != filters:
-        shortcut = _convolution(filters, 1, strides, name=f"{name}_shortcut")(activated)
+        shortcut = convolution(activated, filters, 1, strides, f"{name}_shortcut")
     else:
         shortcut = x
-    x = activated
-    if strides > 1:
-        # Keras's "same" pads a strided convolution on one side only; torch pads both.
-        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-    x = _convolution(filters, 3, strides, name=f"{name}_conv1")(x)
-    x = _normalised_relu(x, f"{name}_2")
+    x = convolution(activated, filters, 3, strides, f"{name}_conv1")
+    x = normal_relu(x, f"{name}_2")
     if dropout:
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
-    x = _convolution(filters, 3, name=f"{name}_conv2")(x)
+    x = convolution(x, filters, 3, 1, f"{name}_conv2")
     return layers.Add(name=f"{name}_add")([shortcut, x])
-
-
-def _convolution(filters, kernel_size, strides=1, *, name):
-    return layers.Conv2D(
-        filters,
-        kernel_size,
-        strides=strides,
-        padding="same" if strides == 1 else "valid",
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-        name=name,
-    )
-
-
-def _normalised_relu(x, name):
-    # torch's defaults: a momentum of 0.1 there is 0.9 here.
-    x = layers.BatchNormalization(
-        axis=_channel_axis(), momentum=0.9, epsilon=1e-5, name=f"{name}_bn"
-    )(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _channel_axis():
-    return -1 if keras.config.image_data_format() == "channels_last" else 1
