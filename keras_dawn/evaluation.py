@@ -5,6 +5,7 @@ from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.sharding import shared_out
 from keras_dawn.native.accelerate import native_forward
+from keras_dawn.tta import gives_logits
 
 import torch
 
@@ -13,8 +14,8 @@ def evaluate_images(model, data, *, flip=False):
     """Counts how often the right class is first, and among the first five.
 
     Args:
-        model: `keras.Model` that returns logits or probabilities `(batch, classes)`;
-            accelerated or not.
+        model: `keras.Model` that returns `(batch, classes)`: logits, or probabilities if it was
+            compiled with a loss on probabilities; accelerated or not.
         data: `ValidationImages`, or other batches of `(images, class numbers)`; images are
             `(batch, height, width, channels)`.
         flip: bool, whether to average the probabilities with those of the mirrored photo
@@ -31,6 +32,8 @@ def evaluate_images(model, data, *, flip=False):
         >>> evaluate_images(model, ValidationImages(val, 256, image_size=224))  # doctest: +SKIP
     """
     forward = native_forward(model)
+    if flip and gives_logits(model) is not False:
+        forward = _with_softmax(forward)
     if current().several:
         average_moving_statistics(model)
         with shared_out(data, training=False):
@@ -51,6 +54,10 @@ def evaluate_images(model, data, *, flip=False):
     }
 
 
+def _with_softmax(forward):
+    return lambda images: torch.softmax(forward(images).float(), -1)
+
+
 @torch.no_grad()
 def _count(forward, data, flip):
     """int64 `(3,)`: right first, right among five, images."""
@@ -58,8 +65,7 @@ def _count(forward, data, flip):
     for images, labels in data:
         outputs = forward(images)
         if flip:
-            outputs = torch.softmax(outputs.float(), -1)
-            outputs = outputs + torch.softmax(forward(images.flip(2)).float(), -1)
+            outputs = outputs + forward(images.flip(2))
         labels = torch.as_tensor(labels, device=outputs.device)
         if labels.ndim == 2:
             labels = labels.argmax(-1)

@@ -3,10 +3,10 @@
 import math
 
 from keras_dawn import hyperparameters
-from keras_dawn.callbacks.resume import random_state, set_random_state
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals
+from keras_dawn.random_state import random_state, set_random_state
 from keras_dawn.range_test import RangeTest, sweep
 
 import keras
@@ -60,12 +60,7 @@ def find_learning_rate(
         >>> found = find_learning_rate(model, images, labels)           # doctest: +SKIP
         >>> callback = keras_dawn.OneCycle(max_lr=found.valley)         # doctest: +SKIP
     """
-    if getattr(model, "optimizer", None) is None:
-        raise ValueError("The range test needs a compiled model.")
-    if stop_factor is not None and not stop_factor > 1:
-        raise ValueError(f"`stop_factor` must be above 1, or None, got {stop_factor}.")
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"`smoothing` must be in [0, 1), got {smoothing}.")
+    _check(model, stop_factor, smoothing)
     values = sweep(start, end, steps, kind)
     attribute = hyperparameters.resolve(model.optimizer, parameter)
     run = _Sweep(attribute, values, smoothing, stop_factor, validation_data)
@@ -87,6 +82,15 @@ def find_learning_rate(
         validation_values=tuple(values[: len(run.validation_losses)]),
         validation_losses=tuple(run.validation_losses),
     )
+
+
+def _check(model, stop_factor, smoothing):
+    if getattr(model, "optimizer", None) is None:
+        raise ValueError("The range test needs a compiled model.")
+    if stop_factor is not None and not stop_factor > 1:
+        raise ValueError(f"`stop_factor` must be above 1, or None, got {stop_factor}.")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"`smoothing` must be in [0, 1), got {smoothing}.")
 
 
 class _Sweep(keras.callbacks.Callback):

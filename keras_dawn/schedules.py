@@ -210,19 +210,37 @@ def cosine_restarts(high, low=0.0, cycle_length=1 / 7, multiplier=2.0):
             the default, 1/7, and the multiplier 2, exactly three cycles fit.
         multiplier: float from 1 up, each cycle's length over the one before.
     """
+    ends = restart_ends(cycle_length, multiplier)
+    wave = cosine(high, low)
+
+    def function(progress):
+        start = 0.0
+        for end in ends:
+            if progress < end - _ROUNDING or end == 1.0:
+                break
+            start = end
+        # The last cycle is as long as its turn, though the training may end within it.
+        length = cycle_length * multiplier ** ends.index(end)
+        return wave(min(1.0, max(0.0, (progress - start) / length)))
+
+    return Curve(function, f"cosine_restarts({high}, {low}, {cycle_length}, {multiplier})")
+
+
+def restart_ends(cycle_length=1 / 7, multiplier=2.0):
+    """The points of training progress at which the cycles of `cosine_restarts` end.
+
+    Returns:
+        list of increasing floats; the last is 1, the end of the training.
+    """
     if not 0 < cycle_length <= 1:
         raise ValueError(f"`cycle_length` must be in (0, 1], got {cycle_length}.")
     if multiplier < 1:
         raise ValueError(f"`multiplier` must be 1 or more, got {multiplier}.")
-    wave = cosine(high, low)
-
-    def function(progress):
-        start, length = 0.0, cycle_length
-        while progress >= start + length - _ROUNDING and start + length < 1 - _ROUNDING:
-            start, length = start + length, length * multiplier
-        return wave(min(1.0, max(0.0, (progress - start) / length)))
-
-    return Curve(function, f"cosine_restarts({high}, {low}, {cycle_length}, {multiplier})")
+    ends, length = [], cycle_length
+    while (ends[-1] if ends else 0.0) + length < 1 - _ROUNDING:
+        ends.append((ends[-1] if ends else 0.0) + length)
+        length *= multiplier
+    return [*ends, 1.0]
 
 
 _ROUNDING = 1e-9  # a boundary computed as a fraction may lie this far from the step it means

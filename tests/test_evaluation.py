@@ -62,12 +62,16 @@ def test_one_hot_labels_are_understood():
     assert evaluate_images(model, validation(classes=10))["top1"] == 100.0
 
 
-def test_flips_average_the_probabilities_of_both_views():
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_flips_average_the_probabilities_of_both_views(activation):
     inputs = keras.Input((4, 4, 3))
-    model = keras.Model(inputs, keras.layers.Dense(6)(keras.layers.Flatten()(inputs)))
-    x, y = torch.randn(64, 4, 4, 3), torch.randint(0, 6, (64,))
+    flat = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(6, activation=activation)(flat))
+    if activation:
+        model.compile(loss="sparse_categorical_crossentropy")
+    x, y = 9 * torch.randn(64, 4, 4, 3), torch.randint(0, 6, (64,))
     with torch.no_grad():
-        views = [torch.softmax(model(v), -1) for v in (x, x.flip(2))]
+        views = [model(v) if activation else torch.softmax(model(v), -1) for v in (x, x.flip(2))]
     mean = (views[0] + views[1]) / 2
     expected = 100 * float((mean.argmax(-1) == y).float().mean())
     assert evaluate_images(model, [(x, y)], flip=True)["top1"] == pytest.approx(expected)

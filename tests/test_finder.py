@@ -140,7 +140,10 @@ def test_its_valley_goes_into_one_cycle():
     model = keras_dawn.accelerate(build())
     found = find_learning_rate(model, images(), end=1.0, steps=40, shuffle=False)
     cycle = keras_dawn.OneCycle(max_lr=found.valley)
-    model.fit(images(), epochs=1, shuffle=False, verbose=0, callbacks=[cycle])
+    history = model.fit(images(), epochs=2, shuffle=False, verbose=0, callbacks=[cycle]).history
+    steps = len(images())
+    assert max(cycle.values(2, steps)["learning_rate"]) == pytest.approx(found.valley, rel=0.02)
+    assert history["learning_rate"][-1] < found.valley / 100
 
 
 def test_bad_arguments_are_refused_before_training(dense_model, points):

@@ -136,3 +136,12 @@ def test_bad_curves_are_refused(make):
 def test_a_curve_says_what_it_is():
     curve = schedules.combine([0.3, 0.7], [schedules.linear(0, 1), schedules.cosine(1, 0)])
     assert repr(curve) == "combine([0.3, 0.7], [linear(0, 1), cosine(1, 0)])"
+
+
+def test_restart_ends_are_where_the_rate_jumps_back():
+    assert schedules.restart_ends(1 / 7, 2) == pytest.approx([1 / 7, 3 / 7, 1])
+    assert schedules.restart_ends(0.25, 1) == pytest.approx([0.25, 0.5, 0.75, 1])
+    assert schedules.restart_ends(0.4, 2) == pytest.approx([0.4, 1])
+    curve = schedules.cosine_restarts(1.0, 0.0, 0.4, 2)
+    assert curve(0.4) == pytest.approx(1.0)
+    assert curve(0.8) == pytest.approx(0.5)  # half of a cycle that the training's end cuts off

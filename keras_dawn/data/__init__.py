@@ -10,6 +10,7 @@ from keras_dawn.data.augment import (
 )
 from keras_dawn.data.device_images import DeviceImages
 from keras_dawn.data.mixing import CutMix, MixUp
+from keras_dawn.data.soft_labels import SoftLabels
 
 __all__ = [
     "AlternatingFlip",
@@ -21,4 +22,5 @@ __all__ = [
     "PadCrop",
     "RandomFlip",
     "RandomRotation",
+    "SoftLabels",
 ]

@@ -82,7 +82,7 @@ class DeviceImages(DataLoader):
 
     def set_share(self, share, training):
         """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
-        self._share = share
+        self.share = share
         self._bounds = share.batches(len(self.images), self.batch_size, self.drop_last, training)
 
     def set_epoch(self, epoch):
@@ -113,8 +113,8 @@ class DeviceImages(DataLoader):
         for number, (start, stop) in enumerate(self._bounds):
             if number == len(self._bounds) - 1:
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
-            self.rank_weight = self._share.weight(stop - start)
-            yield self.batch(self._share.of(order[start:stop]), epoch)
+            self.rank_weight = self.share.weight(stop - start)
+            yield self.batch(self.share.of(order[start:stop]), epoch)
 
 
 def _check(images, labels, batch_size, drop_last, mean, std):

@@ -1,0 +1,154 @@
+"""Averages of the weights along the training."""
+
+from keras_dawn.batch_statistics import estimate_statistics
+from keras_dawn.callbacks.pass_over import passing_over
+from keras_dawn.callbacks.weight_copies import WeightCopies
+from keras_dawn.distributed.batch_norm import average_moving_statistics
+from keras_dawn.distributed.ranks import current
+from keras_dawn.schedules import constant
+
+import torch
+
+
+class ExponentialMovingAverage(WeightCopies):
+    """Keeps an exponential moving average of the weights and ends the training with it.
+
+    After each `every`-th step, `average ← decay · average + (1 - decay) · weights` (Polyak &
+    Juditsky 1992), as `torch.optim.swa_utils.AveragedModel` does it with
+    `get_ema_multi_avg_fn`: the first step's weights are taken as they are, and the moving
+    averages of batch normalisation are averaged too. Within `fit`, validation sees the average.
+    At the end the model has it, and `ModelCheckpoint` before that has the weights that train;
+    `in_place` gives the average in between.
+
+    Args:
+        decay: float in (0, 1).
+        every: int from 1 up, in how many steps of an epoch the weights are taken in.
+        validate: bool, whether validation within `fit` sees the average.
+
+    Raises:
+        ValueError: values out of range.
+
+    Example:
+        >>> average = ExponentialMovingAverage(0.999)
+        >>> model.fit(train, epochs=10, callbacks=[average])            # doctest: +SKIP
+    """
+
+    def __init__(self, decay=0.999, *, every=1, validate=True):
+        super().__init__()
+        if not 0 < decay < 1:
+            raise ValueError(f"`decay` must be between 0 and 1, got {decay}.")
+        _check_every(every)
+        self.decay, self.every, self.validate = float(decay), every, validate
+
+    @torch.no_grad()
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % self.every or passing_over(self.model):
+            return
+        tensors, copies = self._tensors()
+        if self.updates:
+            torch._foreach_lerp_(copies, tensors, 1 - self.decay)
+        else:
+            torch._foreach_copy_(copies, tensors)
+        self.updates += 1
+
+    def on_test_begin(self, logs=None):
+        if self.validate and self.updates:
+            self._swap()
+            if current().several:
+                average_moving_statistics(self.model)
+
+    def on_test_end(self, logs=None):
+        if self._swapped:
+            self._swap()
+
+
+class StochasticWeightAveraging(WeightCopies):
+    """Averages the weights at the ends of the last epochs (SWA, Izmailov 2018, arXiv:1803.05407).
+
+    All of them weigh the same. At the end of the training the model has their mean, and the
+    statistics of its batch normalisation are measured again for it, on the training data.
+
+    Args:
+        data: the training data (or a part of it): arrays, or batches of images with labels.
+        start: float in [0, 1), the fraction of the training before the first of those epochs.
+        every: int from 1 up, in how many epochs the weights are taken in.
+
+    Raises:
+        ValueError: values out of range.
+
+    Example:
+        >>> averaging = StochasticWeightAveraging(train, start=0.75)    # doctest: +SKIP
+        >>> model.fit(train, epochs=20, callbacks=[averaging])          # doctest: +SKIP
+    """
+
+    def __init__(self, data, *, start=0.75, every=1):
+        super().__init__()
+        if not 0 <= start < 1:
+            raise ValueError(f"`start` must be in [0, 1), got {start}.")
+        _check_every(every)
+        self.data, self.start, self.every = data, start, every
+
+    @torch.no_grad()
+    def on_epoch_end(self, epoch, logs=None):
+        first = int(self.start * self.params["epochs"])
+        if epoch < first or (epoch - first) % self.every:
+            return
+        tensors, copies = self._tensors()
+        self.updates += 1
+        if self.updates == 1:
+            torch._foreach_copy_(copies, tensors)
+        else:
+            torch._foreach_lerp_(copies, tensors, 1 / self.updates)
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        if self.updates and not self.goes_on:
+            estimate_statistics(self.model, self.data)
+
+
+class Lookahead(WeightCopies):
+    """Lets slow weights follow the fast ones of any optimizer (Zhang 2019, arXiv:1907.08610).
+
+    After every `every`-th step of the training, `slow ← slow + alpha · (fast - slow)` and the
+    training goes on from there; moving averages of batch normalisation move along. At the end
+    the model has the slow weights.
+
+    Args:
+        every: int from 1 up, steps.
+        alpha: float in (0, 1], or a curve of training progress (`keras_dawn.schedules`).
+
+    Raises:
+        ValueError: values out of range.
+
+    Example:
+        >>> model.fit(train, epochs=10, callbacks=[Lookahead(5, 0.5)])  # doctest: +SKIP
+    """
+
+    def __init__(self, every=5, alpha=0.5):
+        super().__init__()
+        _check_every(every)
+        if not callable(alpha) and not 0 < alpha <= 1:
+            raise ValueError(f"`alpha` must be in (0, 1], or a curve, got {alpha!r}.")
+        self.every, self.alpha = every, alpha if callable(alpha) else constant(float(alpha))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        self._epoch = epoch
+
+    @torch.no_grad()
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.params.get("steps"):
+            raise ValueError("Lookahead needs to know the steps: pass `steps_per_epoch=` to `fit`.")
+        done = self._epoch * self.params["steps"] + batch + 1
+        if done % self.every or passing_over(self.model):
+            return
+        fast, slow = self._tensors()
+        alpha = float(self.alpha(done / (self.params["epochs"] * self.params["steps"])))
+        torch._foreach_lerp_(slow, fast, alpha)
+        torch._foreach_copy_(fast, slow)
+        self.updates += 1
+
+
+def _check_every(every):
+    if not isinstance(every, int) or every < 1:
+        raise ValueError(f"`every` must be a whole number from 1 up, got {every!r}.")

@@ -1,0 +1,101 @@
+"""What goes on inside the layers while a model trains."""
+
+from keras_dawn.callbacks.pass_over import passing_over
+from keras_dawn.native import keras_internals
+
+import keras
+import torch
+
+_MOST = 8  # layers in one picture that can be told apart
+
+
+class LayerStatistics(keras.callbacks.Callback):
+    """Looks at activations and gradients of the layers on one fixed batch, every few steps.
+
+    Collapsing or exploding layers show early: a mean that runs away, a spread near 0, activations
+    that are nearly all 0 (fastai's `ActivationStats`). The probe is a pass of its own in
+    inference mode: it changes neither the training nor its random numbers. Draw the rows with
+    `keras_dawn.plots.plot_layer_statistics`.
+
+    Args:
+        x, y: the batch: inputs as the model takes them, and targets.
+        every_steps: int from 1 up; the first look is before the first step.
+        layers: list of layer names; by default those with a kernel, at most eight of them, evenly
+            from first to last.
+
+    Attributes:
+        rows: list of dicts with `step`, `layer`, `mean`, `std` and `near_zero` (the share of
+            activations within 0.05 of 0) of its output, and `gradient_norm` of its weights.
+
+    Raises:
+        ValueError: bad numbers, or unknown layers, when the training begins.
+
+    Example:
+        >>> statistics = LayerStatistics(images[:64], labels[:64], every_steps=50)  # doctest: +SKIP
+        >>> model.fit(train, epochs=3, callbacks=[statistics])                      # doctest: +SKIP
+    """
+
+    def __init__(self, x, y, *, every_steps=50, layers=None):
+        super().__init__()
+        if not isinstance(every_steps, int) or every_steps < 1:
+            raise ValueError(
+                f"`every_steps` must be a whole number from 1 up, got {every_steps!r}."
+            )
+        self.x, self.y = x, y
+        self.every_steps, self.layers = every_steps, layers
+        self.rows = []
+        self._steps = 0
+
+    def on_train_begin(self, logs=None):
+        known = {layer.name: layer for layer in self.model.layers}
+        names = self.layers
+        if names is None:
+            names = [name for name, layer in known.items() if hasattr(layer, "kernel")]
+            names = (
+                [names[n * (len(names) - 1) // 7] for n in range(8)] if len(names) > 8 else names
+            )
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"{self.model.name} has no layer {', '.join(unknown)}.")
+        self._watched = [known[name] for name in names]
+        outputs = [layer.output for layer in self._watched]
+        inputs = self.model.inputs
+        inputs = inputs[0] if len(inputs) == 1 else inputs
+        self._probe = keras.Model(inputs, [*self.model.outputs, *outputs])
+        self.rows, self._steps = [], 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._steps % self.every_steps == 0 and not passing_over(self.model):
+            self._look()
+        self._steps += 1
+
+    def on_train_end(self, logs=None):
+        self._look()
+
+    def _look(self):
+        answer, *outputs = self._probe(self.x, training=False)
+        targets = torch.as_tensor(self.y, device=answer.device)
+        loss = keras_internals.compute_loss(self.model, self.x, targets, answer, None, False)
+        weights = [weight for layer in self._watched for weight in layer.trainable_weights]
+        slopes = torch.autograd.grad(loss, [w.value for w in weights], allow_unused=True)
+        by_weight = {id(w): slope for w, slope in zip(weights, slopes, strict=True)}
+        for layer, output in zip(self._watched, outputs, strict=True):
+            own = [by_weight[id(weight)] for weight in layer.trainable_weights]
+            own = [slope.float().norm() for slope in own if slope is not None]
+            output = output.detach().float()
+            numbers = [
+                output.mean(),
+                output.std(),
+                (output.abs() < 0.05).float().mean(),
+                torch.stack(own).norm() if own else torch.zeros((), device=output.device),
+            ]
+            mean, std, near_zero, gradient = torch.stack(numbers).tolist()
+            self.rows.append(
+                {
+                    "step": self._steps,
+                    "layer": layer.name,
+                    "mean": mean,
+                    "std": std,
+                    "near_zero": near_zero,
+                    "gradient_norm": gradient,
+                }
+            )

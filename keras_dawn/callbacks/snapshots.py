@@ -1,0 +1,100 @@
+"""Snapshots of the weights at the ends of cycles, and their ensemble."""
+
+from keras_dawn.callbacks import saved_state
+from keras_dawn.callbacks.pass_over import passing_over
+
+import keras
+import numpy as np
+import torch
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Keeps the weights at given points of the training: one model per cycle of SGDR.
+
+    A cosine schedule with restarts (`schedules.cosine_restarts`) ends each cycle in a model that
+    can stand for itself; together they make an ensemble for the price of one training (Huang
+    et al. 2017, arXiv:1704.00109). Checkpoints of `ResumeTraining` include the snapshots.
+
+    Args:
+        at: floats in (0, 1], fractions of the training; `schedules.restart_ends()` for the
+            ends of `cosine_restarts()`.
+
+    Attributes:
+        weights: list of what `model.get_weights()` returned, one a snapshot.
+
+    Raises:
+        ValueError: fractions that do not increase or lie outside (0, 1].
+
+    Example:
+        >>> from keras_dawn.schedules import restart_ends
+        >>> snapshots = Snapshots(restart_ends())
+        >>> [round(fraction, 3) for fraction in snapshots.at]
+        [0.143, 0.429, 1.0]
+    """
+
+    def __init__(self, at):
+        super().__init__()
+        at = [float(fraction) for fraction in at]
+        if not at or at != sorted(set(at)) or at[0] <= 0 or at[-1] > 1:
+            raise ValueError(f"`at` must be increasing fractions in (0, 1], got {at}.")
+        self.at = at
+        self.weights = []
+
+    def on_train_begin(self, logs=None):
+        saved_state.register(self.model, self)
+        self._begins = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        steps = self.params.get("steps")
+        if not steps:
+            raise ValueError("Snapshots needs to know the steps: pass `steps_per_epoch=` to `fit`.")
+        self._done = epoch * steps
+        total = self.params["epochs"] * steps
+        self._due = {max(1, round(fraction * total)) for fraction in self.at}
+        if self._begins and epoch == 0:
+            self.weights = []
+        self._begins = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._done + batch + 1 in self._due and not passing_over(self.model):
+            self.weights.append(self.model.get_weights())
+
+    def predict(self, x, **arguments):
+        """The mean of what the model predicts with each snapshot's weights.
+
+        Logits are turned into probabilities before they are averaged, if the model was compiled
+        with a loss on logits.
+
+        Args:
+            x, **arguments: as for `model.predict`.
+
+        Returns:
+            float32 array `(count, classes)`: probabilities.
+
+        Raises:
+            ValueError: no snapshots yet.
+        """
+        from keras_dawn.tta import gives_logits
+
+        if not self.weights:
+            raise ValueError("There are no snapshots yet: train first.")
+        own, total = self.model.get_weights(), 0
+        try:
+            for weights in self.weights:
+                self.model.set_weights(weights)
+                outputs = self.model.predict(x, **arguments)
+                if gives_logits(self.model):
+                    outputs = torch.softmax(torch.as_tensor(outputs), -1).numpy()
+                total = total + outputs
+        finally:
+            self.model.set_weights(own)
+        return np.asarray(total / len(self.weights), "float32")
+
+    def state_dict(self):
+        """The snapshots, for checkpoints."""
+        return {"weights": [[torch.as_tensor(w) for w in weights] for weights in self.weights]}
+
+    def load_state_dict(self, state):
+        """Takes up what `state_dict` returned."""
+        self._begins = False
+        self.weights = [[w.numpy() for w in weights] for weights in state["weights"]]

@@ -1,0 +1,258 @@
+import keras_dawn
+from keras_dawn import data
+from keras_dawn.batch_statistics import estimate_statistics
+from keras_dawn.callbacks import (
+    ExponentialMovingAverage,
+    Lookahead,
+    ResumeTraining,
+    StochasticWeightAveraging,
+)
+from keras_dawn.schedules import linear
+
+import keras
+import numpy as np
+import pytest
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+
+class Weights(keras.callbacks.Callback):
+    """Every step's weights, seen before another callback changes them."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.epochs = [], []
+
+    def now(self):
+        return [v.value.detach().clone() for v in floats(self.model)]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps.append(self.now())
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(self.now())
+
+
+class Holder(torch.nn.Module):
+    """Weights for torch's own averages to look at."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = torch.nn.ParameterList([w.clone() for w in weights])
+
+    def set(self, weights):
+        for parameter, weight in zip(self.weights, weights, strict=True):
+            parameter.data.copy_(weight)
+
+
+def floats(model):
+    return [v for v in model.variables if v.value.is_floating_point()]
+
+
+def build(accelerated, dropout=0.0):
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.Conv2D(4, 3, use_bias=False)(inputs)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
+    x = keras.layers.Dropout(dropout)(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras_dawn.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+    return keras_dawn.accelerate(model) if accelerated else model
+
+
+def images(count=40, seed=0):
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
+    return data.DeviceImages(pixels, random.integers(0, 3, count), 8, shuffle=True)
+
+
+def fit(model, callbacks, epochs=3, **arguments):
+    return model.fit(
+        images(), epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks, **arguments
+    )
+
+
+def equal(found, expected, tolerance=1e-6):
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_the_moving_average_is_torchs(accelerated):
+    model, seen = build(accelerated), Weights()
+    averaged = AveragedModel(Holder(seen_of(model)), multi_avg_fn=get_ema_multi_avg_fn(0.8))
+    fit(model, [seen, ExponentialMovingAverage(0.8)])
+    for weights in seen.steps:
+        holder = Holder(weights)
+        averaged.update_parameters(holder)
+    equal(seen_of(model), list(averaged.module.weights))
+    assert not torch.allclose(seen.steps[-1][0], seen_of(model)[0])
+
+
+def seen_of(model):
+    return [v.value.detach().clone() for v in floats(model)]
+
+
+def test_validation_sees_the_average_and_training_goes_on_without_it():
+    keras.utils.set_random_seed(1)
+    plain, plain_weights = build(True), Weights()
+    fit(plain, [plain_weights])
+    keras.utils.set_random_seed(1)
+    model, seen, average = build(True), Weights(), ExponentialMovingAverage(0.9, every=2)
+    history = fit(model, [seen, average], validation_data=images(16, 1)).history
+    equal(seen.steps[-1], plain_weights.steps[-1], 0)
+    assert average.updates == 6
+    result = model.evaluate(images(16, 1), verbose=0, return_dict=True)
+    assert history["val_loss"][-1] == pytest.approx(result["loss"], abs=1e-6)
+
+
+def test_the_average_can_be_had_before_the_end():
+    model, average = build(True), ExponentialMovingAverage(0.9)
+    average.goes_on = True
+    with pytest.raises(ValueError, match="no weights yet"), average.in_place():
+        pass
+    seen = Weights()
+    fit(model, [seen, average])
+    equal(seen_of(model), seen.steps[-1], 0)
+    with average.in_place() as standing_in:
+        assert not torch.allclose(seen_of(standing_in)[0], seen.steps[-1][0])
+    equal(seen_of(model), seen.steps[-1], 0)
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(accelerated):
+    model, seen = build(accelerated), Weights()
+    fit(model, [seen, StochasticWeightAveraging(images(), start=0.5, every=2)], epochs=6)
+    expected = [torch.stack(ws).mean(0) for ws in zip(seen.epochs[3], seen.epochs[5], strict=True)]
+    names = [v.path for v in floats(model)]
+    for name, ours, theirs in zip(names, seen_of(model), expected, strict=True):
+        if "moving" not in name:
+            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    measured = seen_of(estimate_statistics(model, images()))
+    equal(seen_of(model), measured, 0)
+
+
+def test_measured_statistics_are_torchs():
+    model = build(False, dropout=0.5)
+    batches = [torch.randn(8, 6, 6, 3) for _ in range(4)]
+    before, state = seen_of(model), torch.get_rng_state()
+    seeds = [v.value.clone() for v in model.variables if not v.value.is_floating_point()]
+    estimate_statistics(model, batches)
+    assert torch.equal(torch.get_rng_state(), state)
+    conv, norm = model.layers[1], model.layers[2]
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
+    theirs[0].weight.data.copy_(conv.kernel.value.permute(3, 2, 0, 1))
+    update_bn([batch.permute(0, 3, 1, 2) for batch in batches], theirs)
+    count = 8 * 4 * 4
+    torch.testing.assert_close(norm.moving_mean.value.detach(), theirs[1].running_mean)
+    torch.testing.assert_close(
+        norm.moving_variance.value.detach(), theirs[1].running_var * (count - 1) / count
+    )
+    assert norm.momentum == 0.9
+    after = [v.value for v in model.variables if not v.value.is_floating_point()]
+    assert all(torch.equal(a, b) for a, b in zip(seeds, after, strict=True))
+    names = [v.path for v in floats(model)]
+    for name, old, new in zip(names, before, seen_of(model), strict=True):
+        assert torch.equal(old, new) == ("moving" not in name), name
+    with pytest.raises(ValueError, match="no images"):
+        estimate_statistics(model, [])
+
+
+@pytest.mark.parametrize("alpha", [0.5, linear(0.2, 1.0)])
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_lookahead_by_hand(accelerated, alpha):
+    """The same inner steps, taken one by one and pulled back by hand."""
+
+    class ByHand(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.slow, self.steps = seen_of(self.model), 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            if self.steps % 4 == 0:
+                a = alpha if isinstance(alpha, float) else alpha(self.steps / 15)
+                for number, v in enumerate(floats(self.model)):
+                    self.slow[number] += a * (v.value.detach() - self.slow[number])
+                    v.value.data.copy_(self.slow[number])
+
+    results = []
+    for callback in (Lookahead(4, alpha), ByHand()):
+        keras.utils.set_random_seed(3)
+        model = build(accelerated)
+        fit(model, [callback])
+        results.append(seen_of(model) if callback.__class__ is Lookahead else callback.slow)
+    equal(*results, 1e-5)
+
+
+@pytest.mark.parametrize("cut", [3, 5, 8, 12])
+@pytest.mark.parametrize("kind", ["average", "swa", "lookahead"])
+def test_averages_survive_an_interruption(kind, cut, tmp_path):
+    class Cut(keras.callbacks.Callback):
+        def __init__(self, at):
+            super().__init__()
+            self.left = at
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.left == 0:
+                raise RuntimeError("cut off")
+            self.left -= 1
+
+    def run(folder, at):
+        keras.utils.set_random_seed(5)
+        model = build(True, dropout=0.2)
+        callback = {
+            "average": lambda: ExponentialMovingAverage(0.9),
+            "swa": lambda: StochasticWeightAveraging(images(), start=0.3),
+            "lookahead": lambda: Lookahead(4),
+        }[kind]()
+        fit(model, [callback, Cut(at), ResumeTraining(folder, every_steps=2)])
+        return seen_of(model)
+
+    whole = run(tmp_path / "whole", -1)
+    with pytest.raises(RuntimeError, match="cut off"):
+        run(tmp_path / "cut", cut)
+    equal(run(tmp_path / "cut", -1), whole, 0)
+
+
+def test_a_checkpoint_without_the_average_is_refused(tmp_path):
+    fit(build(True), [ResumeTraining(tmp_path)], epochs=1)
+    with pytest.raises(ValueError, match="no state of ExponentialMovingAverage"):
+        fit(build(True), [ExponentialMovingAverage(), ResumeTraining(tmp_path)], epochs=2)
+
+
+def test_a_second_training_begins_a_new_average_and_initial_epoch_goes_on():
+    model, average = build(True), ExponentialMovingAverage(0.9)
+    fit(model, [average], epochs=2)
+    fit(model, [average], epochs=3, initial_epoch=2)
+    assert average.updates == 15
+    fit(model, [average], epochs=1)
+    assert average.updates == 5
+
+
+def test_a_plan_takes_the_average_through_its_phases():
+    model, average, seen = build(True), ExponentialMovingAverage(0.9), Weights()
+    plan = keras_dawn.TrainingPlan(
+        [keras_dawn.Phase(1, 6, 8, (0.1, 0.05)), keras_dawn.Phase(1, 6, 8, (0.05, 0.0))]
+    )
+    keras_dawn.fit_plan(model, plan, lambda phase: images(), callbacks=[seen, average], verbose=0)
+    averaged = AveragedModel(Holder(seen.steps[0]), multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for weights in seen.steps:
+        averaged.update_parameters(Holder(weights))
+    assert average.updates == 10
+    equal(seen_of(model), list(averaged.module.weights))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ExponentialMovingAverage(1.0), "`decay`"),
+        (lambda: ExponentialMovingAverage(0.9, every=0), "`every`"),
+        (lambda: StochasticWeightAveraging(None, start=1.0), "`start`"),
+        (lambda: StochasticWeightAveraging(None, every=0.5), "`every`"),
+        (lambda: Lookahead(alpha=0.0), "`alpha`"),
+        (lambda: Lookahead(every=0), "`every`"),
+    ],
+)
+def test_bad_settings_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,67 @@
+import keras_dawn
+from keras_dawn import data
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+
+def images(**arguments):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    return data.DeviceImages(pixels, np.arange(20) % 3, 8, **arguments)
+
+
+def test_without_mixing_the_images_are_the_same_and_labels_one_hot():
+    plain, soft = images(shuffle=True), data.SoftLabels(images(shuffle=True), 3)
+    assert len(soft) == len(plain) == 3
+    for _ in range(2):  # two epochs, in the same order
+        for (x, y), (soft_x, soft_y) in zip(plain, soft, strict=True):
+            assert torch.equal(x, soft_x)
+            assert torch.equal(soft_y, torch.eye(3)[y])
+    assert soft.epoch == 2
+
+
+def test_mixing_depends_on_seed_and_epoch_alone():
+    soft = data.SoftLabels(images(), 3, data.MixUp(0.5))
+    first = [labels for _, labels in soft]
+    second = [labels for _, labels in soft]
+    soft.set_epoch(0)
+    again = [labels for _, labels in soft]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(torch.allclose(y.sum(-1), torch.ones(len(y))) for y in first)
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_smoothed_labels_train_as_by_hand(accelerated):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    model.compile(
+        keras_dawn.SGD(0.1, momentum=0.0),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2),
+        metrics=["accuracy"],
+    )
+    if accelerated:
+        keras_dawn.accelerate(model)
+    kernel = model.layers[-1].kernel.value.detach().clone().requires_grad_()
+    bias = torch.zeros(3, requires_grad=True)
+    model.fit(data.SoftLabels(images(), 3), epochs=1, verbose=0, shuffle=False)
+    for x, y in images():
+        loss = torch.nn.functional.cross_entropy(
+            x.flatten(1) @ kernel + bias, y, label_smoothing=0.2
+        )
+        for parameter, gradient in zip(
+            (kernel, bias), torch.autograd.grad(loss, (kernel, bias)), strict=True
+        ):
+            parameter.data -= 0.1 * gradient
+    torch.testing.assert_close(model.layers[-1].kernel.value.detach(), kernel.detach())
+
+
+def test_other_data_and_too_few_classes_are_errors():
+    with pytest.raises(ValueError, match="must be DeviceImages"):
+        data.SoftLabels([(1, 2)], 3)
+    with pytest.raises(ValueError, match="above every label"):
+        data.SoftLabels(images(), 2)
