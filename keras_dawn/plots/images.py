@@ -1,0 +1,75 @@
+"""Images as the network sees them."""
+
+import math
+
+from keras_dawn.plots.style import empty_figure, save
+
+import numpy as np
+
+
+def show_batch(images, labels=None, class_names=None, *, mean=(0.0,), std=(1.0,), path=None):
+    """A batch of images in a grid, augmented and cropped as the network gets them.
+
+    Args:
+        images: float array or tensor `(batch, height, width, channels)`, normalised or not;
+            uint8 images are shown as they are.
+        labels: class numbers `(batch,)`, class probabilities `(batch, classes)`, or `None`.
+        class_names: list of str, or `None` for numbers.
+        mean, std: floats per channel on the scale [0, 1], which the images were normalised by.
+        path: file to write, or `None`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+
+    Example:
+        >>> figure = show_batch(np.zeros((4, 8, 8, 3), "uint8"), [0, 1, 2, 3], list("abcd"))
+        >>> [axis.get_title() for axis in figure.axes]
+        ['a', 'b', 'c', 'd']
+    """
+    pixels = displayable(images, mean, std)
+    titles = [""] * len(pixels)
+    if labels is not None:
+        titles = [label_text(label, class_names) for label in np.asarray(labels)]
+    return save(grid(pixels, titles), path)
+
+
+def displayable(images, mean=(0.0,), std=(1.0,)):
+    """Images as float32 in [0, 1], or uint8, `(batch, height, width, 1 or 3)`."""
+    images = images.cpu().numpy() if hasattr(images, "cpu") else np.asarray(images)
+    if images.dtype == np.uint8:
+        return images
+    return np.clip(images * np.asarray(std, "float32") + np.asarray(mean, "float32"), 0.0, 1.0)
+
+
+def label_text(label, class_names):
+    """A class's name, or a line for each of the two largest shares of a mixed label."""
+    names = range(1000000) if class_names is None else class_names
+    if np.ndim(label) == 0:
+        return str(names[int(label)])
+    parts = [(share, names[n]) for n, share in enumerate(label) if share > 0.01]
+    if len(parts) == 1:
+        return str(parts[0][1])
+    return "\n".join(f"{name} {100 * share:.0f} %" for share, name in sorted(parts)[::-1][:2])
+
+
+def grid(pixels, titles, colours=None, title_size=9):
+    """A figure of images with a title above each."""
+    columns = min(len(pixels), max(4, math.ceil(math.sqrt(len(pixels)))))
+    rows = math.ceil(len(pixels) / columns)
+    lines = 1 + max(title.count("\n") for title in titles)
+    figure = empty_figure(1.4 * columns, (1.3 + 0.17 * lines) * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for number, axis in enumerate(axes):
+        if number >= len(pixels):
+            axis.remove()
+            continue
+        image = pixels[number]
+        grey = image.shape[-1] == 1
+        axis.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None)
+        axis.set_title(
+            titles[number],
+            fontsize=title_size,
+            color=colours[number] if colours else "black",
+        )
+        axis.set_axis_off()
+    return figure

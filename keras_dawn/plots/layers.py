@@ -1,0 +1,45 @@
+"""Activations and gradients of the layers over time."""
+
+from keras_dawn.plots.style import figure_of, save
+
+_PANELS = {
+    "mean": "mean of the output",
+    "std": "spread of the output",
+    "near_zero": "share near 0",
+    "gradient_norm": "gradient norm",
+}
+
+
+def plot_layer_statistics(rows, path=None):
+    """Mean, spread and share near zero of each layer's output, and its gradient's norm.
+
+    Args:
+        rows: `LayerStatistics.rows`.
+        path: file to write, or `None`.
+
+    Returns:
+        `matplotlib.figure.Figure`. Layers go from dark (the first) to light (the last).
+
+    Raises:
+        ValueError: no rows.
+    """
+    if not rows:
+        raise ValueError("There are no rows to draw: train with LayerStatistics first.")
+    figure, axes = figure_of(len(_PANELS), "Inside the layers", width=8, height=9)
+    from matplotlib import colormaps
+
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    for number, layer in enumerate(layers):
+        colour = colormaps["viridis"](0.9 * number / max(1, len(layers) - 1))
+        own = [row for row in rows if row["layer"] == layer]
+        steps = [row["step"] for row in own]
+        for axis, name in zip(axes, _PANELS, strict=True):
+            axis.plot(steps, [row[name] for row in own], color=colour, lw=1.5, label=layer)
+    for axis, (name, text) in zip(axes, _PANELS.items(), strict=True):
+        axis.set_ylabel(text)
+        if name == "gradient_norm" and any(row[name] > 0 for row in rows):
+            axis.set_yscale("log")
+    axes[-1].set_xlabel("step")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    return save(figure, path)

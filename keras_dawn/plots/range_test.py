@@ -1,0 +1,40 @@
+"""What a range test found."""
+
+from keras_dawn.plots.style import BLUE, GREY, ORANGE, PINK, figure_of, save
+
+
+def plot_range_test(found, path=None):
+    """Losses of a range test over the swept values, with the suggested ones.
+
+    Args:
+        found: `RangeTest`.
+        path: file to write, or `None`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    figure, (axis,) = figure_of(1, f"Range test: {found.parameter.replace('_', ' ')}")
+    axis.plot(found.values, found.losses, color=GREY, lw=0.8, alpha=0.6, label="batch")
+    axis.plot(found.values, found.smoothed, color=BLUE, lw=2, label="smoothed")
+    if found.validation_losses:
+        axis.plot(
+            found.validation_values, found.validation_losses, color=PINK, lw=1.5, label="validation"
+        )
+    if found.parameter == "learning_rate":
+        for name, marker in (("valley", "o"), ("steep", "s"), ("minimum", "^"), ("slide", "D")):
+            try:
+                value = getattr(found, name)
+            except ValueError:
+                continue  # too few steps for this one
+            nearest = min(range(len(found.values)), key=lambda n: abs(found.values[n] - value))
+            label = f"{name}: {value:.2g}"
+            axis.plot(value, found.smoothed[nearest], marker, color=ORANGE, ms=8, label=label)
+    if found.values[0] > 0 and found.values[-1] > 100 * found.values[0]:
+        axis.set_xscale("log")
+    finite = [loss for loss in found.smoothed if loss == loss and loss != float("inf")]
+    if finite:
+        axis.set_ylim(min(finite) * 0.9, min(max(finite), 4 * min(finite)) * 1.05)
+    axis.set_xlabel(found.parameter.replace("_", " "))
+    axis.set_ylabel("loss")
+    axis.legend(frameon=False)
+    return save(figure, path)
