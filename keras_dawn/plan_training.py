@@ -2,6 +2,7 @@
 
 from keras_dawn.callbacks.parameter_schedule import ParameterSchedule
 from keras_dawn.callbacks.resume import ResumeTraining
+from keras_dawn.callbacks.weight_copies import WeightCopies
 
 import keras
 
@@ -54,6 +55,9 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
         kind = (phase.evaluated_at, phase.rectangular, phase.copies)
         if validation_data is not None and kind != validation_kind:
             validation, validation_kind = validation_data(phase), kind
+        for callback in callbacks:
+            if isinstance(callback, WeightCopies):
+                callback.goes_on = last < plan.epochs
         model.fit(
             train_data(phase),
             validation_data=validation,

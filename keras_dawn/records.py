@@ -10,6 +10,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
+from keras_dawn.callbacks import saved_state
 from keras_dawn.distributed.ranks import current
 
 import keras
@@ -93,12 +94,15 @@ class HistoryWriter(keras.callbacks.Callback):
         self._warned = False
 
     def state_dict(self):
-        """What `ResumeTraining.track` saves."""
+        """What `ResumeTraining` saves."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state):
         """Goes on with the rows of `state_dict`."""
         self.rows[:] = state["rows"]
+
+    def on_train_begin(self, logs=None):
+        saved_state.register(self.model, self)
 
     def on_epoch_end(self, epoch, logs=None):
         values = {name: float(value) for name, value in (logs or {}).items()}

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 
+from keras_dawn.callbacks import saved_state
 from keras_dawn.clock import TrainingClock
 from keras_dawn.dawnbench.prices import check_price
 
@@ -91,7 +92,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
         return None if self.price_per_hour is None else seconds / 3600 * self.price_per_hour
 
     def state_dict(self):
-        """What `ResumeTraining.track` saves: the epochs so far and the time spent."""
+        """What `ResumeTraining` saves: the epochs so far and the time spent."""
         return {
             "records": [vars(record) for record in self.records],
             "training_seconds": self.clock.training_seconds(),
@@ -108,6 +109,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
         if self.clock is None:
             self.clock = TrainingClock()
         self.clock.resume()
+        saved_state.register(self.model, self)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.clock.resume()

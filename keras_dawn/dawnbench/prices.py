@@ -14,6 +14,7 @@ class Price:
         source: str, where the figure is from.
         date: `datetime.date` on which it held.
         machine: str.
+        gpus: int, how many GPUs it has, 0 for none or not known.
     """
 
     usd_per_hour: float
@@ -21,6 +22,7 @@ class Price:
     source: str
     date: date
     machine: str = ""
+    gpus: int = 0
 
     def __post_init__(self):
         check_price(self.usd_per_hour)
@@ -28,6 +30,11 @@ class Price:
             raise ValueError(f"A price is 'on-demand' or 'spot', got {self.kind!r}.")
         if not self.source:
             raise ValueError("A price needs its source, such as a provider's price page.")
+
+    @property
+    def usd_per_gpu_hour(self):
+        """USD per GPU and hour, or `None` without GPUs."""
+        return self.usd_per_hour / self.gpus if self.gpus else None
 
     def cost(self, seconds):
         """USD for so many seconds."""
@@ -43,14 +50,15 @@ def check_price(usd_per_hour):
 _ENTRY = "costPerHour of the DAWNBench entry of that date"
 
 HISTORICAL_PRICES = (
-    Price(3.06, "on-demand", _ENTRY, date(2018, 11, 6), "AWS p3.2xlarge, 1 × V100"),
-    Price(24.48, "on-demand", _ENTRY, date(2018, 4, 20), "AWS p3.16xlarge, 8 × V100"),
-    Price(2.30, "on-demand", _ENTRY, date(2018, 4, 19), "Paperspace, 1 × V100"),
+    Price(3.06, "on-demand", _ENTRY, date(2018, 11, 6), "AWS p3.2xlarge, 1 × V100", 1),
+    Price(24.48, "on-demand", _ENTRY, date(2018, 4, 20), "AWS p3.16xlarge, 8 × V100", 8),
+    Price(2.30, "on-demand", _ENTRY, date(2018, 4, 19), "Paperspace, 1 × V100", 1),
     Price(
         8.45,
         "spot",
         "USD 25 for the 2.9575 hours of fast.ai's ImageNet entry, from their post",
         date(2018, 4, 30),
         "AWS p3.16xlarge, 8 × V100",
+        8,
     ),
 )

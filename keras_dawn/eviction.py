@@ -1,0 +1,213 @@
+"""Notice that a spot machine is about to be taken away: a signal, or the cloud's own word."""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import urllib.error
+import urllib.request
+import warnings
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: saved, start the same command again
+
+
+EVICTED, INTERRUPTED = 2, 3  # what `Notices.told` answers
+
+
+class Evicted(SystemExit):
+    """Ends the process with `EXIT_CODE` after its checkpoint was written."""
+
+    def __init__(self):
+        super().__init__(EXIT_CODE)
+
+
+class EvictionNotice:
+    """Asks a cloud's metadata service, in a thread, whether this machine will be taken away.
+
+    EC2 does not signal a process at its two minutes' notice, GCP and Azure signal only a
+    shutdown script: something has to ask. Nothing is asked before a training begins.
+
+    Args:
+        cloud: `"aws"` (spot instance-action, IMDSv2), `"gcp"` (preempted) or `"azure"` (scheduled
+            events of the type Preempt).
+        every_seconds: float above 0, how often.
+        url: str, where the service is, by default the cloud's address.
+
+    Raises:
+        ValueError: another cloud, or a bad interval.
+
+    Example:
+        >>> notice = EvictionNotice("aws")
+        >>> resume = keras_dawn.ResumeTraining("checkpoints", every_seconds=60, notice=notice)
+    """
+
+    def __init__(self, cloud, *, every_seconds=5.0, url=None):
+        if cloud not in _CLOUDS:
+            raise ValueError(f"`cloud` must be one of {', '.join(_CLOUDS)}, got {cloud!r}.")
+        if not every_seconds > 0:
+            raise ValueError(f"`every_seconds` must be above 0, got {every_seconds}.")
+        self.cloud, self.every_seconds = cloud, every_seconds
+        default, self._ask = _CLOUDS[cloud]
+        self.url = (url or default).rstrip("/")
+        self.received = False
+        self._thread = None
+        self._end = threading.Event()
+
+    def start(self):
+        """Begins to ask, if it does not yet."""
+        if self._thread is None and not self.received:
+            self._end.clear()
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+
+    def stop(self):
+        """Asks no more."""
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _watch(self):
+        warned = False
+        while not self._end.is_set():
+            try:
+                if self._ask(self.url):
+                    self.received = True
+                    return
+            except (OSError, ValueError) as error:
+                if not warned:
+                    warned = True
+                    warnings.warn(
+                        f"The metadata service of {self.cloud} at {self.url} does not answer "
+                        f"({error}); it is asked again every {self.every_seconds:g} s.",
+                        stacklevel=2,
+                    )
+            self._end.wait(self.every_seconds)
+
+
+class Notices:
+    """All that may tell a training to end: signals, and a cloud.
+
+    Args:
+        signals: bool, whether to take note of signals.
+        notice: `EvictionNotice`, or `None`.
+    """
+
+    def __init__(self, signals, notice):
+        self._signals = Signals() if signals else None
+        self._parts = [part for part in (self._signals, notice) if part is not None]
+        self._notice = notice
+
+    @property
+    def any(self):
+        """Whether anything may tell it."""
+        return bool(self._parts)
+
+    def start(self):
+        """Begins to listen."""
+        for part in self._parts:
+            part.start()
+
+    def stop(self):
+        """Listens no more."""
+        for part in self._parts:
+            part.stop()
+
+    def told(self):
+        """`EVICTED`, `INTERRUPTED`, or 0 for neither."""
+        received = self._signals.received if self._signals is not None else 0
+        if received == signal.SIGINT:
+            return INTERRUPTED
+        noticed = self._notice is not None and self._notice.received
+        return EVICTED if received or noticed else 0
+
+
+class Signals:
+    """Takes note of SIGTERM and SIGINT; a second SIGINT acts as it did before.
+
+    Attributes:
+        received: number of the first signal that came, or 0.
+    """
+
+    def __init__(self):
+        self.received = 0
+        self._before = {}
+
+    def start(self):
+        """Begins to take note, in the main thread; elsewhere signals are left alone."""
+        if threading.current_thread() is threading.main_thread() and not self._before:
+            self.received = 0
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+
+    def stop(self):
+        """Puts the handlers back that were there before."""
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._before.items():
+                with contextlib.suppress(TypeError):  # a handler that Python does not know
+                    signal.signal(number, handler)
+            self._before = {}
+
+    def _note(self, number, frame):
+        if not _in_fit(frame):  # one that failed left its handlers behind
+            self.stop()
+            os.kill(os.getpid(), number)
+            return
+        if self.received == signal.SIGINT == number:
+            before = self._before[number]
+            self.stop()
+            if callable(before):
+                before(number, frame)
+            return
+        self.received = self.received or number
+
+
+def _in_fit(frame):
+    while frame is not None:
+        if frame.f_code.co_name == "fit":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _aws(url):
+    token = _get(
+        f"{url}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}, "PUT"
+    )
+    answer = _get(
+        f"{url}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token}
+    )
+    return answer is not None and "action" in json.loads(answer)
+
+
+def _gcp(url):
+    answer = _get(f"{url}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
+    return answer is not None and answer.strip() == "TRUE"
+
+
+def _azure(url):
+    answer = _get(f"{url}/metadata/scheduledevents?api-version=2020-07-01", {"Metadata": "true"})
+    events = json.loads(answer).get("Events", []) if answer else []
+    return any(event.get("EventType") == "Preempt" for event in events)
+
+
+def _get(url, headers, method="GET"):
+    """The answer as text, or `None` where there is nothing (404)."""
+    request = urllib.request.Request(url, headers=headers, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by a proxy
+    try:
+        with opener.open(request, timeout=2) as response:
+            return response.read().decode()
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 404:
+            return None
+        raise
+
+
+_CLOUDS = {
+    "aws": ("http://169.254.169.254", _aws),
+    "gcp": ("http://metadata.google.internal", _gcp),
+    "azure": ("http://169.254.169.254", _azure),
+}

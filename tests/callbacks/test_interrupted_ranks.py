@@ -1,0 +1,32 @@
+"""Two processes of which one is killed or told to end."""
+
+import pytest
+import torch
+from test_ranks import torchrun
+
+from tests.callbacks.test_interruptions import SCRIPT, result, same
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return result(torchrun(2, SCRIPT, folder / "saved", folder / "out.pt"), folder / "out.pt")
+
+
+def test_one_rank_is_told_to_end_and_both_save_at_the_same_step(tmp_path, whole):
+    saved, out = tmp_path / "saved", tmp_path / "out.pt"
+    done = torchrun(2, SCRIPT, saved, out, HURT="SIGTERM:7")
+    assert done.returncode != 0
+    assert done.stderr.count("The same command goes on from there") == 1
+    state = torch.load(sorted(saved.glob("*.pt"))[-1], weights_only=False)
+    assert (state["epoch"], state["step"]) == (1, 3)  # the answer comes a step later
+    same(result(torchrun(2, SCRIPT, saved, out), out), whole)
+
+
+def test_a_killed_rank_is_started_again_by_torchrun(tmp_path, whole):
+    saved, out = tmp_path / "saved", tmp_path / "out.pt"
+    # More than one: a start of gloo itself fails now and then while a machine is busy.
+    done = torchrun(2, "--max-restarts=3", SCRIPT, saved, out, HURT="SIGKILL:8")
+    ours = result(done, out)
+    same(ours, whole)
+    assert ours["processes"] >= 2
