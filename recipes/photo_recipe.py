@@ -190,10 +190,9 @@ def train(preset, photos, precision, seed, folder, clock, prices):
     callbacks = [timer, history]
     if FLAGS.ema:
         callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    resume = None
     if FLAGS.checkpoints:
         resume = ResumeTraining(FLAGS.checkpoints, every_steps=FLAGS.checkpoint_steps)
-        resume.track("timer", timer)
-        resume.track("history", history)
         callbacks.append(resume)
     interrupted, last, flipped = False, preset.plan.phases[-1], None
     try:
@@ -223,6 +222,7 @@ def train(preset, photos, precision, seed, folder, clock, prices):
             **records.environment(),
             **describe(model, photos, preset, precision, seed),
             "with_flips": flipped,
+            "paid": run_flags.paid_time(resume),
         },
     )
 

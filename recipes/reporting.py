@@ -101,8 +101,14 @@ def summary(result, prices):
         last, best = records[-1], max(records, key=lambda record: record.accuracy)
         table.add_row("test accuracy", f"{last.accuracy:.2f} % after {last.epoch + 1} epochs")
         table.add_row("best", f"{best.accuracy:.2f} % after {best.epoch + 1} epochs")
+    if tta := result.description.get("test_time_augmentation"):
+        table.add_row("test-time augmentation", f"{100 * tta['accuracy']:.2f} %")
     table.add_row("training time", f"{timer.clock.training_seconds():.1f} s (DAWNBench's clock)")
     table.add_row("wall time", f"{timer.clock.wall_seconds():.1f} s")
+    if paid := result.description.get("paid"):
+        text = f"{paid['seconds']:.1f} s in {paid['processes']} processes"
+        dollars = [f"USD {p.cost(paid['seconds']):.4f} {p.kind}" for p in prices]
+        table.add_row("paid time", ", ".join([text, *dollars]))
     for price in prices:
         cost = price.cost(timer.clock.training_seconds())
         table.add_row(f"cost, {price.kind}", f"USD {cost:.4f} ({_price(price)})")

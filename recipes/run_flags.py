@@ -83,6 +83,14 @@ def read_prices():
     return prices
 
 
+def paid_time(resume):
+    """What all processes of a resumed training took, on rank 0; `None` without checkpoints."""
+    if resume is None or not resume.paid.processes:
+        return None
+    resume.paid.note()
+    return {"processes": resume.paid.processes, "seconds": resume.paid.seconds()}
+
+
 def new_folder(recipe, dataset, preset):
     """A new folder's path in `runs/`, named after the run and the moment."""
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -30,7 +30,7 @@ def smoke(tmp_path_factory):
     """One run on the digits that the tests below look at."""
     folder = tmp_path_factory.mktemp("smoke")
     result = run(
-        "--preset=smoke", "--dataset=digits", "--output_dir=out", "--runs=2", "--target=5",
+        "--preset=smoke", "--dataset=digits", "--output_dir=out", "--runs=2", "--target=5", "--tta",
         "--price_per_hour=3.06", "--spot_price_per_hour=0.9", "--price_source=a test",
         "--batch_size=256", cwd=folder,
     )  # fmt: skip
@@ -39,7 +39,7 @@ def smoke(tmp_path_factory):
 
 
 def test_a_run_folder_is_complete(smoke):
-    _, out = smoke
+    result, out = smoke
     names = {path.name for path in (out / "seed1").iterdir()}
     pictures = {"schedule.png", "loss.png", "time_to_accuracy.png"}
     assert names == {"run.json", "history.csv"} | pictures
@@ -49,6 +49,9 @@ def test_a_run_folder_is_complete(smoke):
     assert [price["kind"] for price in document["prices"]] == ["on-demand", "spot"]
     assert 0 < document["training_seconds"] <= document["wall_seconds"]
     assert document["settings"]["batch_size"] == 256
+    averaged = document["test_time_augmentation"]["accuracy"]
+    assert 0 <= averaged <= 1
+    assert f"{100 * averaged:.2f} %" in result.stdout
     with (out / "seed1" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 and {"learning_rate", "momentum", "cost_usd"} <= set(rows[0])
@@ -141,12 +144,41 @@ def test_ctrl_c_keeps_the_history_so_far(tmp_path):
         time.sleep(0.2)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=150)  # it draws pictures first
     assert process.returncode == 130, output
     document = json.loads((tmp_path / "out" / "run.json").read_text())
     assert document["status"] == "interrupted" and document["epochs"]
     assert len(history.read_text().splitlines()) == len(document["epochs"]) + 1
     assert "interrupted" in output
+
+
+def test_a_killed_run_goes_on_with_its_clock_and_counts_all_paid_time(tmp_path):
+    flags = ("--preset=smoke", "--dataset=digits", "--epochs=4", "--checkpoints=saved",
+             "--price_per_hour=3.06", "--price_source=a test")  # fmt: skip
+    for number in (1, 2):
+        process = subprocess.Popen(
+            command(*flags, f"--output_dir=killed{number}"),
+            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        done = tmp_path / "saved" / "seed0" / f"checkpoint-0000{number}-0000000.pt"
+        while time.monotonic() < deadline and not done.exists():
+            time.sleep(0.05)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    result = run(*flags, "--output_dir=out", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    document = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [record["epoch"] for record in document["epochs"]] == [0, 1, 2, 3]
+    seconds = [record["training_seconds"] for record in document["epochs"]]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    assert document["training_seconds"] >= seconds[-1]
+    assert document["paid"]["processes"] == 3
+    assert document["paid"]["seconds"] > document["wall_seconds"]
+    with (tmp_path / "out" / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    assert "in 3 processes" in result.stdout
 
 
 def test_a_full_disk_still_prints_the_numbers(smoke, tmp_path):
