@@ -10,7 +10,7 @@ from keras_dawn._backend import select_torch_backend
 
 select_torch_backend()  # before anything imports Keras
 
-from keras_dawn import data, dawnbench, distributed, models, precision, schedules
+from keras_dawn import data, dawnbench, distributed, models, optimizers, precision, schedules
 from keras_dawn._version import __version__
 from keras_dawn.callbacks import (
     OneCycle,
@@ -28,6 +28,7 @@ from keras_dawn.optimizers import SGD
 from keras_dawn.plan import Phase, TrainingPlan
 from keras_dawn.plan_training import fit_plan
 from keras_dawn.plans import PLANS, one_cycle_by_size
+from keras_dawn.tta import evaluate_tta, predict_tta
 
 __all__ = [
     "PLANS",
@@ -48,12 +49,15 @@ __all__ = [
     "dawnbench",
     "distribute",
     "distributed",
+    "evaluate_tta",
     "explain",
     "find_learning_rate",
     "fit_plan",
     "models",
     "one_cycle_by_size",
+    "optimizers",
     "precision",
+    "predict_tta",
     "restore",
     "rule",
     "schedules",
