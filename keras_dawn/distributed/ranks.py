@@ -8,6 +8,8 @@ import sys
 import warnings
 from dataclasses import dataclass
 
+from keras_dawn.distributed.rendezvous import fresh_store
+
 import torch
 import torch.distributed as dist
 
@@ -113,7 +115,10 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
     with warnings.catch_warnings():
         # gloo warns where the machine's own name does not resolve; it then uses loopback.
         warnings.filterwarnings("ignore", message="Unable to resolve hostname")
-        dist.init_process_group(backend, timeout=timeout)
+        store = fresh_store(rank, world_size, timeout)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=timeout
+        )
         control = dist.new_group(backend="gloo", timeout=timeout)
     _current = Ranks(rank, world_size, local_rank, backend, gradient_compression, control)
     atexit.register(_part)

@@ -25,8 +25,7 @@ def test_one_rank_is_told_to_end_and_both_save_at_the_same_step(tmp_path, whole)
 
 def test_a_killed_rank_is_started_again_by_torchrun(tmp_path, whole):
     saved, out = tmp_path / "saved", tmp_path / "out.pt"
-    # More than one: a start of gloo itself fails now and then while a machine is busy.
-    done = torchrun(2, "--max-restarts=3", SCRIPT, saved, out, HURT="SIGKILL:8")
+    done = torchrun(2, "--max-restarts=1", SCRIPT, saved, out, HURT="SIGKILL:8")
     ours = result(done, out)
     same(ours, whole)
-    assert ours["processes"] >= 2
+    assert ours["processes"] == 2
