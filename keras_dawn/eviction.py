@@ -43,12 +43,12 @@ class EvictionNotice:
     """
 
     def __init__(self, cloud, *, every_seconds=5.0, url=None):
-        if cloud not in _CLOUDS:
-            raise ValueError(f"`cloud` must be one of {', '.join(_CLOUDS)}, got {cloud!r}.")
+        if cloud not in CLOUDS:
+            raise ValueError(f"`cloud` must be one of {', '.join(CLOUDS)}, got {cloud!r}.")
         if not every_seconds > 0:
             raise ValueError(f"`every_seconds` must be above 0, got {every_seconds}.")
         self.cloud, self.every_seconds = cloud, every_seconds
-        default, self._ask = _CLOUDS[cloud]
+        default, self._ask = _SERVICES[cloud]
         self.url = (url or default).rstrip("/")
         self.received = False
         self._thread = None
@@ -206,8 +206,9 @@ def _get(url, headers, method="GET"):
         raise
 
 
-_CLOUDS = {
+_SERVICES = {
     "aws": ("http://169.254.169.254", _aws),
     "gcp": ("http://metadata.google.internal", _gcp),
     "azure": ("http://169.254.169.254", _azure),
 }
+CLOUDS = tuple(_SERVICES)

@@ -2,13 +2,11 @@
 
 import dataclasses
 import sys
-from pathlib import Path
 
 import keras_dawn
 from keras_dawn import (
     OneCycle,
     ParameterSchedule,
-    ResumeTraining,
     TimeToAccuracy,
     TrainingClock,
     data,
@@ -107,8 +105,6 @@ def define_flags(presets, target=94.0):
     flags.DEFINE_integer("epochs", None, "instead of the preset's", lower_bound=1)
     flags.DEFINE_integer("batch_size", None, "instead of the preset's", lower_bound=1)
     flags.DEFINE_float("max_lr", None, "highest learning rate instead of the preset's")
-    flags.DEFINE_string("checkpoints", None, "folder to save to and to go on from")
-    flags.DEFINE_float("checkpoint_seconds", 60.0, "between checkpoints within an epoch")
     flags.DEFINE_bool("tta", False, "also report the accuracy with test-time augmentation")
     run_flags.define(target)
 
@@ -175,12 +171,8 @@ def train(preset, images, build_model, seed, folder, clock, prices):
     cycle = preset.schedule()
     history = records.HistoryWriter(folder)
     callbacks = [timer, cycle, history]
-    resume = None
-    if FLAGS.checkpoints:
-        resume = ResumeTraining(
-            Path(FLAGS.checkpoints) / f"seed{seed}", every_seconds=FLAGS.checkpoint_seconds
-        )
-        callbacks.append(resume)
+    resume = run_flags.resume_training(f"seed{seed}")
+    callbacks += [resume] if resume else []
     interrupted = False
     try:
         model.fit(

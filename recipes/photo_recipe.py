@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import keras_dawn
-from keras_dawn import ResumeTraining, TimeToAccuracy, TrainingClock, data, dawnbench, records
+from keras_dawn import TimeToAccuracy, TrainingClock, data, dawnbench, records
 from keras_dawn.evaluation import evaluate_images
 from keras_dawn.plan import TrainingPlan
 
@@ -62,8 +62,6 @@ def define_flags(presets):
     flags.DEFINE_float("ema", None, "momentum of averaged weights, such as 0.999", 0.0, 1.0)
     flags.DEFINE_float("mixup", None, "alpha of MixUp", lower_bound=0.0)
     flags.DEFINE_float("cutmix", None, "alpha of CutMix", lower_bound=0.0)
-    flags.DEFINE_string("checkpoints", None, "folder to save to and to go on from")
-    flags.DEFINE_integer("checkpoint_steps", 1000, "in how many steps to save", lower_bound=1)
     flags.DEFINE_bool("dry_run", False, "only print the plan and what it would take")
     flags.DEFINE_integer("gpus", 8, "number of GPUs that --dry_run projects to", lower_bound=1)
     run_flags.define(93.0)
@@ -190,10 +188,8 @@ def train(preset, photos, precision, seed, folder, clock, prices):
     callbacks = [timer, history]
     if FLAGS.ema:
         callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    resume = None
-    if FLAGS.checkpoints:
-        resume = ResumeTraining(FLAGS.checkpoints, every_steps=FLAGS.checkpoint_steps)
-        callbacks.append(resume)
+    resume = run_flags.resume_training()
+    callbacks += [resume] if resume else []
     interrupted, last, flipped = False, preset.plan.phases[-1], None
     try:
         keras_dawn.fit_plan(

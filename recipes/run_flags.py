@@ -5,7 +5,8 @@ import datetime
 from pathlib import Path
 
 import keras_dawn
-from keras_dawn import TimeToAccuracy, dawnbench
+from keras_dawn import ResumeTraining, TimeToAccuracy, dawnbench
+from keras_dawn.eviction import CLOUDS, EvictionNotice
 from keras_dawn.precision import PRECISIONS, best_precision
 
 from absl import flags
@@ -53,6 +54,10 @@ def define(target):
         "gradient_compression", None, ["float16", "bfloat16"], "what gradients travel in"
     )
     flags.DEFINE_string("output_dir", None, "run folder; by default a new one in runs/")
+    flags.DEFINE_string("checkpoints", None, "folder to save to and to go on from")
+    flags.DEFINE_float("checkpoint_seconds", 60.0, "between checkpoints", lower_bound=0.01)
+    flags.DEFINE_integer("checkpoint_steps", None, "save in so many steps too", lower_bound=1)
+    flags.DEFINE_enum("notice", None, CLOUDS, "cloud to ask whether it will take this machine away")
     flags.DEFINE_string("author", "anonymous", "for the DAWNBench entry")
     flags.DEFINE_string("author_email", "", "for the DAWNBench entry")
 
@@ -81,6 +86,18 @@ def read_prices():
                 raise ValueError("A price needs --price_source, such as a provider's price page.")
             prices.append(dawnbench.Price(value, kind, source, today))
     return prices
+
+
+def resume_training(subfolder=""):
+    """`ResumeTraining` from the flags, or `None` without `--checkpoints`."""
+    if not FLAGS.checkpoints:
+        return None
+    return ResumeTraining(
+        Path(FLAGS.checkpoints) / subfolder,
+        every_steps=FLAGS.checkpoint_steps,
+        every_seconds=FLAGS.checkpoint_seconds,
+        notice=EvictionNotice(FLAGS.notice) if FLAGS.notice else None,
+    )
 
 
 def paid_time(resume):

@@ -92,7 +92,6 @@ class ResumeTraining(keras.callbacks.Callback):
         self._folder = CheckpointFolder(directory, keep)
         self.paid = PaidTime(directory)
         self._notices = Notices(save_on_signal, notice)
-        self._leaving = 0
         self._agreement = Agreement()
         self._data = data
         self._tracked = {}
@@ -139,15 +138,16 @@ class ResumeTraining(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = batch + 1
+        last = step == self.params.get("steps")
         if passing_over(self.model):
+            if last:
+                self.model.train_function.finish()
             return
         if current().is_main:
             self.paid.note_now_and_then()
         why = self._why_now()
         due = bool(self.every_steps) and step % self.every_steps == 0
-        if step == self.params.get("steps"):  # the end of the epoch saves that one
-            self._leaving = max(self._leaving, why) if why > _TIME else self._leaving
-        elif due or why:
+        if why or (due and not last):  # the end of the epoch saves soon after
             self._save(self._epoch, step, {})
             if why == _TIME:
                 self._agreement = Agreement()  # that wish is granted
@@ -170,9 +170,8 @@ class ResumeTraining(keras.callbacks.Callback):
         if current().several:
             told = self._agreement.settle(told)
         self._save(epoch + 1, 0, {epoch: dict(logs or {})})
-        why = max(self._leaving, told)
-        if why > _TIME:
-            self._leave(why)
+        if told > _TIME:
+            self._leave(told)
 
     def _leave(self, why):
         self._let_go()

@@ -29,3 +29,12 @@ def test_a_killed_rank_is_started_again_by_torchrun(tmp_path, whole):
     ours = result(done, out)
     same(ours, whole)
     assert ours["processes"] == 2
+
+
+def test_told_to_end_around_an_epochs_last_step_loses_nothing(tmp_path, whole):
+    for number, step in enumerate((4, 5)):  # agreed on in the last step; after the validation
+        saved, out = tmp_path / f"saved{number}", tmp_path / f"out{number}.pt"
+        assert torchrun(2, SCRIPT, saved, out, HURT=f"SIGTERM:{step}").returncode != 0
+        last = ("checkpoint-00000-0000005.pt", "checkpoint-00001-0000000.pt")[number]
+        assert sorted(saved.glob("*.pt"))[-1].name == last
+        same(result(torchrun(2, SCRIPT, saved, out), out), whole)

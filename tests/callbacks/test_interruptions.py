@@ -1,7 +1,6 @@
 """A training that is killed, told to end, or robbed of its disk, in processes of their own."""
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -105,11 +104,8 @@ def test_a_folder_that_is_in_use_or_none_is_refused(tmp_path):
     assert "cannot be written" in done.stderr and str(tmp_path / "file") in done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--plain",), ("--half",), ("--half", "--plain")])
-def test_fifty_random_kills(options, tmp_path, whole):
-    draw = random.Random(len(options))
-    for number in range(50):
-        folder, out = tmp_path / str(number), tmp_path / f"{number}.pt"
-        assert run(folder, out, f"SIGKILL:{draw.randint(1, STEPS)}", *options).returncode == -9
-        same(result(run(folder, out, "nothing:0", *options), out), whole(*options))
+def test_a_signal_in_an_epochs_last_step_saves_before_the_validation(tmp_path, whole):
+    folder, out = tmp_path / "checkpoints", tmp_path / "out.pt"
+    assert run(folder, out, "SIGTERM:10").returncode == 75
+    assert sorted(folder.glob("*.pt"))[-1].name == "checkpoint-00001-0000005.pt"
+    same(result(run(folder, out), out), whole())
