@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from keras_dawn.data.photos import (
-    ImageFolder,
     PreparedImages,
     RandomResizedCrop,
     ResizingImages,
     ValidationImages,
+    photos_of,
 )
 
 from absl import flags
@@ -19,7 +19,7 @@ class Photos:
     """The folders of a data set, and its data for each phase.
 
     Args:
-        folder: path with `train/` and `val/`.
+        folder: path with `train/` and `val/`, or ImageNet's tar files.
         preset: `PhotoPreset`.
         seed: int, of order and crops.
     """
@@ -94,7 +94,7 @@ class Photos:
             self.fell_back.add(f"{part}-{kind}")
             source = self._source(part, "originals", count)
         else:
-            source = _first(ImageFolder(self.folder / part, names), count)
+            source = _first(photos_of(self.folder, part, names), count)
         self._sources[part, kind] = source
         return source
 

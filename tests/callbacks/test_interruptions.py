@@ -1,23 +1,9 @@
 """A training that is killed, told to end, or robbed of its disk, in processes of their own."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-SCRIPT = Path(__file__).with_name("interrupted.py")
-STEPS = 20
-
-
-def run(folder, out, hurt="nothing:0", *options):
-    return subprocess.run(
-        [sys.executable, SCRIPT, folder, out, *options],
-        env={**os.environ, "HURT": hurt, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+from tests.callbacks.killing import run
 
 
 def result(done, out):
@@ -56,7 +42,7 @@ def test_kills_one_after_the_other_leave_no_trace_but_the_paid_time(tmp_path, wh
     assert ours["paid"] > whole()["paid"]
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", -2)])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 1)])
 def test_a_signal_saves_at_the_step_and_ends_with_the_stated_code(name, code, tmp_path, whole):
     folder, out = tmp_path / "checkpoints", tmp_path / "out.pt"
     done = run(folder, out, f"{name}:8")

@@ -3,7 +3,7 @@
 from keras_dawn.data.photos.crops import CenterCrop, RandomResizedCrop
 from keras_dawn.data.photos.prepare import PreparedImages, prepare
 from keras_dawn.data.photos.resizing import ResizingImages, ValidationImages
-from keras_dawn.data.photos.sources import ImageFolder, ImageNetTar, TfdsImages
+from keras_dawn.data.photos.sources import ImageFolder, ImageNetTar, TfdsImages, photos_of
 
 __all__ = [
     "CenterCrop",
@@ -14,5 +14,6 @@ __all__ = [
     "ResizingImages",
     "TfdsImages",
     "ValidationImages",
+    "photos_of",
     "prepare",
 ]

@@ -2,6 +2,9 @@
 
     python -m keras_dawn.data.photos.prepare --source=imagenet/train --output=imagenet/train-160 \\
         --short_side=160
+
+The source is a folder with one folder a class, or what `photos_of` reads: `FOLDER/train` or
+`FOLDER/val` of a folder with ImageNet's tar files.
 """
 
 import concurrent.futures
@@ -12,7 +15,7 @@ import os
 from pathlib import Path
 
 from keras_dawn.data.photos.jpeg import UnreadablePhotoError, decode_crop, read_header
-from keras_dawn.data.photos.sources import ImageFolder
+from keras_dawn.data.photos.sources import photos_of
 
 import numpy as np
 import simplejpeg
@@ -235,8 +238,9 @@ def _sha256(path):
 
 def _main(argv):
     flags = app_flags.FLAGS
+    source = Path(flags.source)
     copies = prepare(
-        ImageFolder(flags.source), flags.output, flags.short_side,
+        photos_of(source.parent, source.name), flags.output, flags.short_side,
         quality=flags.quality, processes=flags.processes,
     )  # fmt: skip
     print(f"{len(copies)} images in {flags.output}")

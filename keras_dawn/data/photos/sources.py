@@ -200,3 +200,32 @@ def _check_classes(found, expected, where, some_missing=False):
 def _some(names, most=5):
     text = ", ".join(names[:most])
     return text if len(names) <= most else f"{text} and {len(names) - most} more"
+
+
+def photos_of(folder, part, class_names=None):
+    """A part of a data set in a folder: `part/` with a folder a class, or ImageNet's tar files.
+
+    The tar files are `ILSVRC2012_img_train.tar`, and `ILSVRC2012_img_val.tar` with
+    `LOC_val_solution.csv` (of Kaggle's edition of ImageNet) beside it.
+
+    Args:
+        folder: path.
+        part: `"train"` or `"val"`.
+        class_names: tuple of the classes in the order of their numbers; by default sorted.
+
+    Returns:
+        `ImageFolder` or `ImageNetTar`.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    folder = Path(folder)
+    tar, labels = folder / f"ILSVRC2012_img_{part}.tar", folder / "LOC_val_solution.csv"
+    if (folder / part).is_dir() or not tar.is_file():
+        return ImageFolder(folder / part, class_names)
+    if part == "val" and not labels.is_file():
+        raise FileNotFoundError(
+            f"{tar} needs {labels} beside it, which says the class of each image. It comes with "
+            "Kaggle's edition of ImageNet."
+        )
+    return ImageNetTar(tar, labels if part == "val" else None, class_names)
