@@ -152,35 +152,6 @@ def test_ctrl_c_keeps_the_history_so_far(tmp_path):
     assert "interrupted" in output
 
 
-def test_a_killed_run_goes_on_with_its_clock_and_counts_all_paid_time(tmp_path):
-    flags = ("--preset=smoke", "--dataset=digits", "--epochs=4", "--checkpoints=saved",
-             "--price_per_hour=3.06", "--price_source=a test")  # fmt: skip
-    for number in (1, 2):
-        process = subprocess.Popen(
-            command(*flags, f"--output_dir=killed{number}"),
-            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        done = tmp_path / "saved" / "seed0" / f"checkpoint-0000{number}-0000000.pt"
-        while time.monotonic() < deadline and not done.exists():
-            time.sleep(0.05)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    result = run(*flags, "--output_dir=out", cwd=tmp_path)
-    assert result.returncode == 0, result.stdout + result.stderr
-    document = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert [record["epoch"] for record in document["epochs"]] == [0, 1, 2, 3]
-    seconds = [record["training_seconds"] for record in document["epochs"]]
-    assert seconds == sorted(seconds) and seconds[0] > 0
-    assert document["training_seconds"] >= seconds[-1]
-    assert document["paid"]["processes"] == 3
-    assert document["paid"]["seconds"] > document["wall_seconds"]
-    with (tmp_path / "out" / "history.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
-    assert "in 3 processes" in result.stdout
-
-
 def test_a_full_disk_still_prints_the_numbers(smoke, tmp_path):
     """/dev/full stands for the disk: every write to it fails with ENOSPC."""
     code = (

@@ -81,7 +81,7 @@ class Loader:
     def _fill(self, job, draws, places, images, labels):
         for place in places:
             index = job.indices[place]
-            data, labels[place] = self.source[index]
+            data, labels[place] = self._read(index)
             try:
                 photo = read_header(data)
                 box = job.crop.box(photo.width, photo.height, job.size, draws[place])
@@ -93,6 +93,15 @@ class Loader:
             if problem is not None:
                 with self._lock:
                     self.problems[index] = problem
+
+    def _read(self, index):
+        try:
+            return self.source[index]
+        except OSError as error:  # a disk or a bucket that is gone, not a damaged photo
+            raise OSError(
+                f"Photo number {index} cannot be read: {error}. Bring the data back "
+                "and start again; a training with ResumeTraining goes on from its checkpoint."
+            ) from error
 
     def _finish(self, images, labels, futures):
         for future in futures:

@@ -1,0 +1,94 @@
+"""The CIFAR-10 recipe, killed three times: one valid entry, one clock, all paid time."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+FLAGS = (
+    "--preset=cpu", "--epochs=5", "--batch_size=16", "--precision=float32", "--max_lr=0.05",
+    "--checkpoints=saved", "--price_per_hour=3.06", "--price_source=a test", "--author=someone",
+)  # fmt: skip
+EASY = '''
+import sys
+sys.argv = sys.argv[1:]
+import keras_dawn, numpy as np
+import cifar10_recipe, cifar10_wrn
+from absl import app
+from keras_dawn.data.image_set import ImageSet
+
+def colours(dataset, data_dir):
+    """Stands for CIFAR-10: five colours, which a network learns in a few steps."""
+    random = np.random.default_rng(0)
+    labels = np.arange(320) % 5
+    pixels = np.stack([labels % 2, labels // 2 % 2, labels // 4], -1)[:, None, None] * 240
+    pixels = (pixels + random.integers(0, 5, (320, 32, 32, 3))).astype("uint8")
+    parts = (pixels, labels, pixels[:100], labels[:100], tuple(map(str, range(10))))
+    return ImageSet("cifar10", "made", *parts, (0.5,) * 3, (0.25,) * 3), "made here"
+
+cifar10_recipe.choose_dataset = colours
+cifar10_recipe.define_flags(cifar10_wrn.PRESETS)
+app.run(lambda argv: cifar10_recipe.main(
+    "cifar10_wrn", cifar10_wrn.PRESETS, "dawnbench_1gpu", cifar10_wrn.build_model))
+'''
+
+
+def start(folder, output):
+    return subprocess.Popen(
+        [sys.executable, "-c", EASY, "cifar10_wrn.py", *FLAGS, f"--output_dir={output}"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": str(RECIPES), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The folder and the output of the run after the third kill."""
+    folder = tmp_path_factory.mktemp("killed")
+    for number in (1, 2, 3):
+        process = start(folder, f"killed{number}")
+        deadline = time.monotonic() + 120
+        done = folder / "saved" / "seed0" / f"checkpoint-0000{number}-0000000.pt"
+        while time.monotonic() < deadline and not done.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+        printed = process.communicate()[0]
+        assert process.returncode == -signal.SIGKILL, printed
+    process = start(folder, "out")
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, printed
+    return folder / "out", printed
+
+
+def test_clock_and_history_are_those_of_all_processes(ended):
+    out, printed = ended
+    document = json.loads((out / "run.json").read_text())
+    assert [record["epoch"] for record in document["epochs"]] == [0, 1, 2, 3, 4]
+    seconds = [record["training_seconds"] for record in document["epochs"]]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    assert document["training_seconds"] >= seconds[-1]
+    assert document["paid"]["processes"] == 4
+    assert document["paid"]["seconds"] > document["wall_seconds"]
+    with (out / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
+    assert "in 4 processes" in printed
+
+
+def test_one_valid_entry_has_the_summed_hours(ended):
+    out, printed = ended
+    (table,) = out.glob("*.tsv")
+    (entry,) = out.glob("someone_*.json")
+    assert entry.stem == table.stem
+    with table.open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    document = json.loads((out / "run.json").read_text())
+    hours = [record["training_seconds"] / 3600 for record in document["epochs"]]
+    assert [float(row["hours"]) for row in rows] == pytest.approx(hours, rel=1e-6)
+    assert float(rows[-1]["top1Accuracy"]) >= 94
