@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from keras_dawn.dawnbench import HISTORICAL_PRICES, Price
+from keras_dawn.dawnbench.catalog import CLOUDS, catalog_prices
 
 from rich.console import Console
 from rich.table import Table
@@ -33,11 +34,12 @@ def costs(document, prices):
         >>> round(row["training_usd"], 4), round(row["paid_usd"], 4), row["target_usd"]
         (0.1, 0.25, None)
     """
+    seconds = document["training_seconds"]
     paid, reached = document.get("paid"), document.get("reached")
     return [
         {
             "price": price,
-            "training_usd": price.cost(document["training_seconds"]),
+            "training_usd": price.cost(seconds),
             "paid_usd": price.cost(paid["seconds"]) if paid else None,
             "target_usd": price.cost(reached["training_seconds"]) if reached else None,
         }
@@ -70,15 +72,34 @@ def main(arguments=None):
         "--price", action="append", default=[], metavar="USD,KIND,SOURCE[,MACHINE[,GPUS]]",
         help="another price an hour; KIND is on-demand or spot; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--gpu", action="append", default=[], metavar="NAME[:NUMBER]",
+        help="machines with this GPU, at today's prices in SkyPilot's catalog; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--clouds", default=",".join(CLOUDS), help="where to look for them (default: %(default)s)"
+    )
     given = parser.parse_args(arguments)
     try:
-        prices = [*(read_price(text) for text in given.price), *HISTORICAL_PRICES]
         document = json.loads((given.run_folder / "run.json").read_text())
-        rows = costs(document, prices)
+        costs(document, ())
     except (OSError, ValueError, KeyError) as error:
         print(f"No costs: {error!s}. Give a folder with a whole run.json.", file=sys.stderr)
         return 1
-    table = Table(title=f"{given.run_folder}: {document['training_seconds']:.1f} s of training")
+    try:
+        prices = [read_price(text) for text in given.price]
+        for gpu in given.gpu:
+            prices += catalog_prices(gpu, given.clouds.split(","))
+    except (ImportError, OSError, ValueError) as error:
+        print(f"No costs: {error!s}", file=sys.stderr)
+        return 1
+    rows = costs(document, [*prices, *HISTORICAL_PRICES])
+    _print_table(given.run_folder, document, rows)
+    return 0
+
+
+def _print_table(folder, document, rows):
+    table = Table(title=f"{folder}: {document['training_seconds']:.1f} s of training")
     for column in ("machine", "kind", "USD an hour", "a GPU-hour", "training", "paid time",
                    "to the target", "source"):  # fmt: skip
         table.add_column(column, overflow="fold")
@@ -97,7 +118,6 @@ def main(arguments=None):
             f"{price.source}, {price.date}",
         )
     Console(width=160).print(table)
-    return 0
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def resume_training(subfolder=""):
 
 def paid_time(resume):
     """What all processes of a resumed training took, on rank 0; `None` without checkpoints."""
-    if resume is None or not resume.paid.processes:
+    if resume is None or not keras_dawn.distributed.current().is_main or not resume.paid.processes:
         return None
     resume.paid.note()
     return {"processes": resume.paid.processes, "seconds": resume.paid.seconds()}

@@ -46,7 +46,12 @@ def test_public_names_say_what_they_do(item):
     assert item.__doc__ and len(item.__doc__) > 30
 
 
-PAGES = ["README.md", "keras_dawn/native/README.md", "keras_dawn/distributed/README.md"]
+PAGES = [
+    "README.md",
+    "keras_dawn/native/README.md",
+    "keras_dawn/distributed/README.md",
+    "recipes/cloud/README.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -82,7 +82,7 @@ def test_clock_and_history_are_those_of_all_processes(ended):
 
 
 def test_one_valid_entry_has_the_summed_hours(ended):
-    out, printed = ended
+    out, _ = ended
     (table,) = out.glob("*.tsv")
     (entry,) = out.glob("someone_*.json")
     assert entry.stem == table.stem
