@@ -39,20 +39,15 @@ class Result:
     description: dict
 
 
-def define(target):
+def define_common(target):
     """The flags that every recipe has; `target` is the accuracy to reach by default."""
     flags.DEFINE_string("precision", "auto", f"one of: {', '.join(PRECISIONS)}")
     flags.DEFINE_float("target", target, "test accuracy to reach, in percent")
-    flags.DEFINE_bool("stop_at_target", False, "end the training when it is reached")
     flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of this machine")
     flags.DEFINE_float("spot_price_per_hour", None, "spot USD per hour of this machine")
     flags.DEFINE_string("price_source", None, "where the prices are from")
     flags.DEFINE_integer("seed", 0, "seed of the first run")
     flags.DEFINE_integer("runs", 1, "number of runs, each with the next seed", lower_bound=1)
-    flags.DEFINE_bool("synchronize_batch_norm", False, "use the statistics of all processes")
-    flags.DEFINE_enum(
-        "gradient_compression", None, ["float16", "bfloat16"], "what gradients travel in"
-    )
     flags.DEFINE_string("output_dir", None, "run folder; by default a new one in runs/")
     flags.DEFINE_string("checkpoints", None, "folder to save to and to go on from")
     flags.DEFINE_float("checkpoint_seconds", 60.0, "between checkpoints", lower_bound=0.01)
@@ -60,6 +55,16 @@ def define(target):
     flags.DEFINE_enum("notice", None, CLOUDS, "cloud to ask whether it will take this machine away")
     flags.DEFINE_string("author", "anonymous", "for the DAWNBench entry")
     flags.DEFINE_string("author_email", "", "for the DAWNBench entry")
+
+
+def define(target):
+    """`define_common`, and the flags of recipes that validate and train on several ranks."""
+    define_common(target)
+    flags.DEFINE_bool("stop_at_target", False, "end the training when it is reached")
+    flags.DEFINE_bool("synchronize_batch_norm", False, "use the statistics of all processes")
+    flags.DEFINE_enum(
+        "gradient_compression", None, ["float16", "bfloat16"], "what gradients travel in"
+    )
 
 
 def read_precision(for_gpu):

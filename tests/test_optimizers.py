@@ -83,6 +83,31 @@ def test_decay_exclusions_and_rate_multipliers_equal_torch_parameter_groups():
     assert_equal(weights, theirs, 1e-12)
 
 
+def test_decay_multipliers_equal_torch_parameter_groups():
+    keras.config.set_floatx("float64")
+    weights = variables()
+    theirs = as_torch(weights)
+    ours = SGD(
+        0.1,
+        weight_decay=1e-2,
+        rate_multipliers={"bias": 64.0},
+        decay_multipliers={"bias": 1 / 64, "kernel": 2.0},
+        no_decay=["gamma"],
+    )
+    decays = {"kernel": 2e-2, "bias": 1e-2 / 64, "gamma": 0.0}
+    groups = [
+        {
+            "params": [tensor],
+            "weight_decay": next(d for name, d in decays.items() if name in weight.path),
+            "multiplier": 64.0 if "bias" in weight.path else 1.0,
+        }
+        for weight, tensor in zip(weights, theirs, strict=True)
+    ]
+    run_both(ours, torch.optim.SGD(groups, lr=0.1, momentum=0.9), weights, theirs, steps=50)
+    assert_equal(weights, theirs, 1e-12)
+    assert SGD.from_config(ours.get_config()).decay_multipliers == ours.decay_multipliers
+
+
 def test_decoupled_decay_by_hand():
     keras.config.set_floatx("float64")
     weight = keras.Variable(np.array([2.0]), dtype="float64")

@@ -122,7 +122,10 @@ class TimeToAccuracy(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         training, wall = self.clock.training_seconds(), self.clock.wall_seconds()
         if self.monitor in logs:
-            self._record(epoch, logs, training, wall)
+            top5 = None if self.top5 is None else _percent(logs[self.top5])
+            self.record(epoch, _percent(logs[self.monitor]), top5)
+            if self.reached is not None and self.stop_at_target:
+                self.model.stop_training = True
         elif not self._warned and any(name.startswith("val_") for name in logs):
             self._warned = True
             warnings.warn(
@@ -137,15 +140,24 @@ class TimeToAccuracy(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self.clock.pause()
 
-    def _record(self, epoch, logs, training, wall):
-        top5 = None if self.top5 is None else _percent(logs[self.top5])
-        accuracy = _percent(logs[self.monitor])
-        record = EpochRecord(epoch, training, wall, accuracy, top5)
+    def record(self, epoch, accuracy, top5_accuracy=None):
+        """Adds an evaluation; `fit` does it for its own, call it for one that was made outside.
+
+        Args:
+            epoch: int, 0-based, the last one that was trained.
+            accuracy, top5_accuracy: percent.
+
+        Example:
+            >>> timer = TimeToAccuracy(94.0, clock=TrainingClock())
+            >>> timer.record(9, 94.1)
+            >>> timer.reached.accuracy
+            94.1
+        """
+        training, wall = self.clock.training_seconds(), self.clock.wall_seconds()
+        record = EpochRecord(epoch, training, wall, accuracy, top5_accuracy)
         self.records.append(record)
         if self.reached is None and self._counted(record) >= self.target:
             self.reached = record
-            if self.stop_at_target:
-                self.model.stop_training = True
 
     def _counted(self, record):
         return record.accuracy if self.target_on == "accuracy" else record.top5_accuracy

@@ -7,6 +7,7 @@ from keras_dawn.data.augment import (
     PadCrop,
     RandomFlip,
     RandomRotation,
+    Resize,
 )
 from keras_dawn.data.device_images import DeviceImages
 from keras_dawn.data.mixing import CutMix, MixUp
@@ -22,5 +23,6 @@ __all__ = [
     "PadCrop",
     "RandomFlip",
     "RandomRotation",
+    "Resize",
     "SoftLabels",
 ]

@@ -94,6 +94,40 @@ class Cutout(Transform):
         return (offset >= 0) & (offset < self.size)
 
 
+class Resize(Transform):
+    """Images of a size that changes with the epoch: small ones first, as they are cheaper.
+
+    Bilinear with antialiasing, as Pillow and torchvision resize; float32 in [0, 1].
+
+    Args:
+        size: int, pixels a side, or dict from the first epoch (0-based) of each size to it, such
+            as `{0: 20, 4: 24, 8: 32}`.
+
+    Raises:
+        ValueError: sizes or epochs that are none.
+    """
+
+    def __init__(self, size):
+        sizes = size if isinstance(size, dict) else {0: size}
+        numbers = [*sizes, *(number - 1 for number in sizes.values())]
+        if not all(isinstance(n, int) and n >= 0 for n in numbers) or 0 not in sizes:
+            raise ValueError(
+                "`size` must be pixels, or a dict from epochs, the first 0, to pixels; got "
+                f"{size!r}."
+            )
+        self.size = dict(sorted(sizes.items()))
+
+    def __call__(self, images, random):
+        size = next(px for first, px in reversed(self.size.items()) if first <= random.epoch)
+        images = to_unit_range(images)
+        if tuple(images.shape[1:3]) == (size, size):
+            return images
+        resized = F.interpolate(
+            images.permute(0, 3, 1, 2), (size, size), mode="bilinear", antialias=True
+        )
+        return resized.permute(0, 2, 3, 1)
+
+
 class ColorJitter(Transform):
     """Brightness, contrast and saturation, each image in an order of its own.
 

@@ -103,8 +103,11 @@ class DeviceImages(DataLoader):
         random = PerImageRandom(self.seed, epoch, indices)
         for transform in self.augment:
             images = transform(images, random)
-        images = (to_unit_range(images) - self._mean) * self._scale
-        return images, self.labels.index_select(0, indices)
+        return self.normalized(images), self.labels.index_select(0, indices)
+
+    def normalized(self, images):
+        """Images of any count and size as batches have them; uint8, or floats in [0, 1]."""
+        return (to_unit_range(images.to(self.images.device)) - self._mean) * self._scale
 
     def __iter__(self):
         # A generator: Keras makes several iterators per epoch and uses one of them.

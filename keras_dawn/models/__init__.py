@@ -1,6 +1,7 @@
 """Networks as Keras models."""
 
 from keras_dawn.models.freezing import freeze
+from keras_dawn.models.initializers import IdentityFilters
 from keras_dawn.models.layers import ConcatPooling2D, Scale
 from keras_dawn.models.preact_resnet import (
     PreActResNet,
@@ -11,10 +12,12 @@ from keras_dawn.models.preact_resnet import (
 )
 from keras_dawn.models.resnet import ResNet, ResNet18, ResNet34, ResNet50
 from keras_dawn.models.resnet9 import ResNet9
+from keras_dawn.models.whitened import WhitenedConvNet, whiten
 from keras_dawn.models.wide_resnet import WideResNet
 
 __all__ = [
     "ConcatPooling2D",
+    "IdentityFilters",
     "PreActResNet",
     "PreActResNet18",
     "PreActResNet34",
@@ -26,6 +29,8 @@ __all__ = [
     "ResNet34",
     "ResNet50",
     "Scale",
+    "WhitenedConvNet",
     "WideResNet",
     "freeze",
+    "whiten",
 ]

@@ -140,7 +140,7 @@ class TorchFormSGD(_Update):
         for traits, (numbers, velocities) in self._groups.items():
             weights = [self.parameters[n] for n in numbers]
             group_rate = rate if traits.multiplier == 1.0 else rate * traits.multiplier
-            decay = optimizer.weight_decay if traits.decays else 0.0
+            decay = optimizer.weight_decay * traits.decay
             if decay and optimizer.decoupled:
                 _shrink([w.data for w in weights], 1 - group_rate * decay, found_inf)
                 decay = 0.0

@@ -64,8 +64,8 @@ class LARS(SGD):
         adapted = len(variable.shape) > 1 and not matches(self.no_adaptation, variable)
         return "adapted" if adapted else "plain"
 
-    def _decays(self, variable):
-        return super()._decays(variable) and len(variable.shape) > 1
+    def _decay(self, variable):
+        return super()._decay(variable) if len(variable.shape) > 1 else 0.0
 
     def _update_group(self, traits, weights, gradients, velocities, rate):
         if traits.kind == "plain":
@@ -74,11 +74,10 @@ class LARS(SGD):
         sizes = torch.stack(torch._foreach_norm(weights))
         slopes = torch.stack(torch._foreach_norm(gradients))
         denominators = slopes + self.epsilon
-        if traits.decays and self._weight_decay:
-            denominators = denominators + self._device_decay * sizes
-            gradients = torch._foreach_add(
-                gradients, torch._foreach_mul(weights, self._device_decay)
-            )
+        if traits.decay and self._weight_decay:
+            decay = self._decay_of(traits)
+            denominators = denominators + decay * sizes
+            gradients = torch._foreach_add(gradients, torch._foreach_mul(weights, decay))
         trust = self.trust_coefficient * sizes / denominators
         trust = trust.masked_fill((sizes == 0) | (slopes == 0), 1.0)
         gradients = torch._foreach_mul(gradients, list(trust.unbind()))

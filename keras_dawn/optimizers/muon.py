@@ -98,8 +98,8 @@ class Muon(SGD):
             super()._update_group(traits, weights, gradients, velocities, rate)
             return
         rate = rate.to(weights[0].dtype)
-        if traits.decays and self._weight_decay:
-            torch._foreach_mul_(weights, (1 - rate * self._device_decay).to(rate.dtype))
+        if traits.decay and self._weight_decay:
+            torch._foreach_mul_(weights, (1 - rate * self._decay_of(traits)).to(rate.dtype))
         directions = self._directions(gradients, velocities, self._momentum_of(traits))
         if self.normalize_weights:
             sizes = torch._foreach_norm(weights)

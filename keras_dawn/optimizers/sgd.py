@@ -10,7 +10,7 @@ import torch
 class Traits(NamedTuple):
     """How a variable is updated."""
 
-    decays: bool
+    decay: float  # times `weight_decay`; 0 for none
     multiplier: float  # of the learning rate
     kind: str  # by which rule; subclasses have several
 
@@ -45,6 +45,7 @@ class SGD(keras.optimizers.Optimizer):
             decayed, for instance `["bias", "gamma", "beta"]`.
         rate_multipliers: dict from regular expression to float: the rate of the
             variables whose path matches is multiplied; the first match counts.
+        decay_multipliers: the same for `weight_decay`.
         **kwargs: `name`, `clipnorm`, `use_ema` and the other arguments of
             `keras.optimizers.Optimizer`.
 
@@ -68,6 +69,7 @@ class SGD(keras.optimizers.Optimizer):
         decoupled=False,
         no_decay=(),
         rate_multipliers=None,
+        decay_multipliers=None,
         **kwargs,
     ):
         if nesterov and not momentum > 0:
@@ -79,6 +81,8 @@ class SGD(keras.optimizers.Optimizer):
         self.no_decay = check_patterns(no_decay)
         self.rate_multipliers = dict(rate_multipliers or {})
         check_patterns(self.rate_multipliers)
+        self.decay_multipliers = dict(decay_multipliers or {})
+        check_patterns(self.decay_multipliers)
         self._velocities = []
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -129,20 +133,17 @@ class SGD(keras.optimizers.Optimizer):
         self._device_decay = like.new_tensor(self._weight_decay, dtype=dtype)
         super().build(variables)
         self._traits = [
-            Traits(self._decays(v), self._multiplier(v), self._kind(v)) for v in variables
+            Traits(self._decay(v), first_match(self.rate_multipliers, v), self._kind(v))
+            for v in variables
         ]
 
-    def _decays(self, variable):
-        return not matches(self.no_decay, variable) and self._use_weight_decay(variable)
+    def _decay(self, variable):
+        if matches(self.no_decay, variable) or not self._use_weight_decay(variable):
+            return 0.0
+        return first_match(self.decay_multipliers, variable)
 
     def _kind(self, variable):
         return "plain"
-
-    def _multiplier(self, variable):
-        for pattern, multiplier in self.rate_multipliers.items():
-            if re.search(pattern, variable.path):
-                return float(multiplier)
-        return 1.0
 
     def _apply_weight_decay(self, variables):
         """Nothing: the decay is part of the update."""
@@ -163,14 +164,18 @@ class SGD(keras.optimizers.Optimizer):
 
     def _update_group(self, traits, weights, gradients, velocities, rate):
         """Updates weights with the same traits; `rate` is a 0-d tensor, multiplied already."""
-        decay = self._device_decay
-        if traits.decays and self._weight_decay:
+        if traits.decay and self._weight_decay:
+            decay = self._decay_of(traits)
             if self.decoupled:
                 shrunk = 1 - rate.to(weights[0].dtype) * decay
                 torch._foreach_mul_(weights, shrunk.to(weights[0].dtype))
             else:
                 gradients = torch._foreach_add(gradients, torch._foreach_mul(weights, decay))
         self._momentum_step(weights, gradients, velocities, rate, self._momentum_of(traits))
+
+    def _decay_of(self, traits):
+        """The decay of a group, a 0-d tensor."""
+        return self._device_decay if traits.decay == 1.0 else self._device_decay * traits.decay
 
     def _momentum_of(self, traits):
         return self._device_momentum
@@ -198,6 +203,7 @@ class SGD(keras.optimizers.Optimizer):
             decoupled=self.decoupled,
             no_decay=self.no_decay,
             rate_multipliers=self.rate_multipliers,
+            decay_multipliers=self.decay_multipliers,
         )
         return config
 
@@ -215,3 +221,11 @@ def check_patterns(patterns):
 def matches(patterns, variable):
     """Whether a variable's path matches one of the regular expressions."""
     return any(re.search(pattern, variable.path) for pattern in patterns)
+
+
+def first_match(multipliers, variable):
+    """The multiplier of the first regular expression that matches a variable's path, or 1."""
+    for pattern, multiplier in multipliers.items():
+        if re.search(pattern, variable.path):
+            return float(multiplier)
+    return 1.0

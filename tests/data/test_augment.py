@@ -185,3 +185,22 @@ def test_rotation_leaves_no_corner_empty():
 def test_bad_settings_are_refused(make):
     with pytest.raises(ValueError, match="got"):
         make()
+
+
+def test_resize_follows_the_epoch_and_equals_torchvision():
+    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    resize = augment.Resize({4: 32, 0: 20, 2: 24})
+    sizes = [resize(images, PerImageRandom(0, e, torch.arange(3))).shape[1] for e in range(6)]
+    assert sizes == [20, 20, 24, 24, 32, 32]
+    small = resize(images, PerImageRandom(0, 0, torch.arange(3)))
+    planes = images.permute(0, 3, 1, 2).float() / 255
+    expected = V.resize(planes, [20, 20], antialias=True).permute(0, 2, 3, 1)
+    assert torch.allclose(small, expected, atol=1e-6)
+    whole = resize(images, PerImageRandom(0, 5, torch.arange(3)))
+    assert torch.equal(whole, images.float() / 255)
+
+
+@pytest.mark.parametrize("size", [0, {2: 16}, {0: 16.5}, {0: 16, -1: 8}, "32"])
+def test_sizes_that_are_none_are_refused(size):
+    with pytest.raises(ValueError, match="`size` must be pixels"):
+        augment.Resize(size)

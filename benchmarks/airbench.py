@@ -1,0 +1,207 @@
+"""airbench94 (Jordan 2024, arXiv:2404.00498) as a plain torch loop: the peer of `record.py`.
+
+Architecture, initialisation, augmentation, optimizer, schedule and test-time augmentation are those
+of the paper; the loop is what an engineer writes by hand for the machine: channels_last, bfloat16
+by autocast (float16 weights on a GPU, as published), data resident on the device.
+"""
+
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+BATCH, EPOCHS, WIDTHS = 1024, 9.9, (64, 256, 256)
+LABEL_SMOOTHING, MOMENTUM, BIAS_SCALER = 0.2, 0.85, 64.0
+RATE, DECAY = 11.5, 0.0153  # per 1,024 examples, decoupled
+WHITENING_BIAS_EPOCHS = 3
+
+
+class Group(nn.Sequential):
+    """Two convolutions with normalisation, the first followed by a maximum."""
+
+    def __init__(self, channels, width):
+        super().__init__(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(width, eps=1e-12, momentum=0.4),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width, eps=1e-12, momentum=0.4),
+            nn.GELU(),
+        )
+        for layer in (self[0], self[4]):
+            nn.init.dirac_(layer.weight.data[: layer.in_channels])
+        for layer in (self[2], self[5]):
+            layer.weight.requires_grad = False
+
+
+class Net(nn.Sequential):
+    """The network; `whiten` sets its first layer."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(3, 24, 2, bias=True),
+            nn.GELU(),
+            Group(24, WIDTHS[0]),
+            Group(WIDTHS[0], WIDTHS[1]),
+            Group(WIDTHS[1], WIDTHS[2]),
+            nn.MaxPool2d(3),
+            nn.Flatten(),
+            nn.Linear(WIDTHS[2], 10, bias=False),
+        )
+        self[0].weight.requires_grad = False
+
+    def forward(self, x):
+        return super().forward(x) / 9
+
+    def whiten(self, images, epsilon=5e-4):
+        patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
+        patches = patches.float()
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches), UPLO="U")
+        filters = (vectors / torch.sqrt(values + epsilon)).T.reshape(-1, 3, 2, 2)
+        self[0].weight.data[:] = torch.cat([filters, -filters])
+        self[0].bias.data.zero_()
+
+
+class Loader:
+    """Batches of normalised images on the device: alternating flips, shifts by two pixels."""
+
+    def __init__(self, images, labels, train):
+        images = images.permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+        self.images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        self.labels, self.train, self.epoch = labels, train, 0
+        if train:
+            flips = torch.rand(len(images), device=images.device) < 0.5
+            self.images = torch.where(flips.view(-1, 1, 1, 1), self.images.flip(-1), self.images)
+            self.padded = F.pad(self.images, (2,) * 4, "reflect")
+
+    def __len__(self):
+        return len(self.images) // BATCH if self.train else -(-len(self.images) // 1000)
+
+    def __iter__(self):
+        images = self.images
+        if self.train:
+            images = crop(self.padded, 32)
+            if self.epoch % 2:
+                images = images.flip(-1)
+            self.epoch += 1
+        images = images.contiguous(memory_format=torch.channels_last)
+        count = len(images)
+        order = torch.randperm(count, device=images.device)
+        size = BATCH if self.train else 1000
+        for start in range(0, len(self) * size, size):
+            indices = order[start : start + size] if self.train else slice(start, start + size)
+            yield images[indices], self.labels[indices]
+
+
+def crop(padded, size):
+    """A crop of each image at a random place, all crops of one place together."""
+    range_ = padded.shape[-1] - size + 1
+    places = torch.randint(range_, (len(padded), 2), device=padded.device)
+    cropped = torch.empty((len(padded), 3, size, size), device=padded.device, dtype=padded.dtype)
+    for row in range(range_):
+        for column in range(range_):
+            chosen = (places[:, 0] == row) & (places[:, 1] == column)
+            cropped[chosen] = padded[chosen, :, row : row + size, column : column + size]
+    return cropped
+
+
+class Lookahead:
+    """Slow weights that follow."""
+
+    def __init__(self, net):
+        self.slow = {name: value.clone() for name, value in net.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, net, decay):
+        for name, value in net.state_dict().items():
+            if value.is_floating_point():
+                self.slow[name].lerp_(value, 1 - decay)
+                value.copy_(self.slow[name])
+
+
+def optimizer_and_schedule(net, steps):
+    """SGD with the decoupled parameterisation, and its triangle."""
+    kilostep = 1024 * (1 + 1 / (1 - MOMENTUM))
+    rate, decay = RATE / kilostep, DECAY * BATCH / kilostep
+    biases = [p for n, p in net.named_parameters() if p.requires_grad and p.ndim == 1]
+    others = [p for n, p in net.named_parameters() if p.requires_grad and p.ndim > 1]
+    groups = [
+        {"params": biases, "lr": rate * BIAS_SCALER, "weight_decay": decay / (rate * BIAS_SCALER)},
+        {"params": others, "lr": rate, "weight_decay": decay / rate},
+    ]
+    optimizer = torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, fused=True)
+    peak = int(0.23 * steps)
+
+    def factor(step):
+        if step < peak:
+            return 0.2 + 0.8 * step / peak
+        return 1.0 - 0.93 * min(1.0, (step - peak) / (steps - peak))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def train(train_set, test_set, seed, log=lambda text: None):
+    """One run.
+
+    Args:
+        train_set, test_set: `(uint8 images NHWC, int64 labels)` on the device.
+        seed: int.
+        log: callable for a line an epoch.
+
+    Returns:
+        dict: `seconds` (whitening and training), `accuracy`, `accuracy_tta` in percent.
+    """
+    torch.manual_seed(seed)
+    device = train_set[0].device
+    train_data, test_data = Loader(*train_set, True), Loader(*test_set, False)
+    net = Net().to(device).to(memory_format=torch.channels_last)
+    steps = int(EPOCHS * len(train_data))
+    begin = time.perf_counter()
+    net.whiten(train_data.images[:5000])
+    optimizer, scheduler = optimizer_and_schedule(net, steps)
+    lookahead, step = Lookahead(net), 0
+    net.train()
+    while step < steps:
+        net[0].bias.requires_grad = train_data.epoch < WHITENING_BIAS_EPOCHS
+        for images, labels in train_data:
+            with torch.autocast(device.type, torch.bfloat16):
+                logits = net(images)
+            loss = F.cross_entropy(
+                logits.float(), labels, label_smoothing=LABEL_SMOOTHING, reduction="sum"
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            step += 1
+            if step % 5 == 0:
+                lookahead.update(net, decay=0.95**5 * (step / steps) ** 3)
+            if step == steps:
+                lookahead.update(net, decay=1.0)
+                break
+        log(f"epoch {train_data.epoch}: loss {loss.item() / BATCH:.3f}")
+    seconds = time.perf_counter() - begin
+    plain, augmented = evaluate(net, test_data)
+    return {"seconds": seconds, "accuracy": plain, "accuracy_tta": augmented}
+
+
+@torch.no_grad()
+def evaluate(net, data):
+    """`(accuracy, accuracy with six views)` in percent."""
+    net.eval()
+    right = right_augmented = 0
+    for images, labels in data:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            plain = net(images)
+            shifted = F.pad(images, (1,) * 4, "reflect")
+            corners = shifted[:, :, :32, :32], shifted[:, :, 2:34, 2:34]
+            mirrored = [net(x) + net(x.flip(-1)) for x in (images, *corners)]
+        views = 0.5 * mirrored[0] + 0.25 * (mirrored[1] + mirrored[2])
+        right += int((plain.argmax(1) == labels).sum())
+        right_augmented += int((views.argmax(1) == labels).sum())
+    count = len(data.labels)
+    return 100 * right / count, 100 * right_augmented / count

@@ -1,0 +1,117 @@
+"""The network of Keller Jordan's CIFAR-10 records: a whitening stem, three groups, no shortcuts."""
+
+from keras_dawn.models.heads import logits_dtype
+from keras_dawn.models.initializers import IdentityFilters
+from keras_dawn.models.layers import Scale
+
+import keras
+import torch
+from keras import layers
+
+WHITENING = "whitening"  # the name of the first layer
+
+
+def WhitenedConvNet(
+    widths=(64, 256, 256),
+    *,
+    input_shape=(32, 32, 3),
+    classes=10,
+    scale=1 / 9,
+    activation="gelu",
+    whitening_bias=False,
+    name="whitened_conv_net",
+):
+    """Builds the network of airbench94 (Jordan 2024, arXiv:2404.00498).
+
+    A fixed 2 × 2 convolution that whitens patches (`whiten` sets it from images), then for each
+    width: convolution, maximum over 2 × 2, normalisation, activation, convolution, normalisation,
+    activation; the maximum of what is left, and scaled logits without bias. Convolutions begin
+    as identities; normalisation has no trainable scale and follows its batches fast.
+
+    Args:
+        widths: ints, channels of the groups.
+        input_shape: shape of one image, from `2 ** len(widths) + 1` pixels a side up, or with
+            `None`s.
+        classes: int.
+        scale: float, what the logits are multiplied by.
+        activation: name or callable.
+        whitening_bias: bool, whether the stem has a bias that is trained.
+        name: str.
+
+    Returns:
+        `keras.Model` from `(batch, height, width, 3)` to logits `(batch, classes)`.
+
+    Example:
+        >>> model = keras_dawn.models.WhitenedConvNet()
+        >>> model.output_shape, sum(w.value.numel() for w in model.trainable_weights)
+        ((None, 10), 1972736)
+    """
+    inputs = keras.Input(input_shape, name="images")
+    channels = input_shape[-1]
+    stem = layers.Conv2D(8 * channels, 2, use_bias=whitening_bias, name=WHITENING)
+    x = stem(inputs)
+    stem.kernel.trainable = False
+    x = layers.Activation(activation, name="stem_activation")(x)
+    for number, width in enumerate(widths, 1):
+        x = _convolution(x, width, f"group{number}_conv1")
+        x = layers.MaxPooling2D(2, name=f"group{number}_pool")(x)
+        x = _normal(x, activation, f"group{number}_1")
+        x = _convolution(x, width, f"group{number}_conv2")
+        x = _normal(x, activation, f"group{number}_2")
+    x = layers.GlobalMaxPooling2D(name="head_pool")(x)
+    x = layers.Dense(
+        classes,
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        dtype=logits_dtype(),
+        name="predictions",
+    )(x)
+    x = Scale(scale, dtype=logits_dtype(), name="scale")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def whiten(model, images, epsilon=5e-4):
+    """Sets the stem of a `WhitenedConvNet` to whiten the patches of these images.
+
+    Filters are the eigenvectors of the patches' second moments over the square roots of their
+    eigenvalues, the largest first, and the same with the opposite sign.
+
+    Args:
+        model: `keras.Model` with a layer named `whitening`.
+        images: float tensor `(count, height, width, channels)` as the model takes them; a few
+            thousand are enough.
+        epsilon: float, added to the eigenvalues.
+
+    Raises:
+        ValueError: no such layer, or images of other channels.
+
+    Example:
+        >>> model = keras_dawn.models.WhitenedConvNet()
+        >>> keras_dawn.models.whiten(model, torch.rand(8, 32, 32, 3))
+    """
+    if WHITENING not in [layer.name for layer in model.layers]:
+        raise ValueError(f"{model.name} has no layer named {WHITENING!r}.")
+    kernel = model.get_layer(WHITENING).kernel
+    height, width, channels, _ = kernel.shape
+    if images.ndim != 4 or images.shape[-1] != channels:
+        raise ValueError(
+            f"`images` must be of shape (count, height, width, {channels}), got "
+            f"{tuple(images.shape)}."
+        )
+    patches = images.detach().double().unfold(1, height, 1).unfold(2, width, 1)
+    patches = patches.permute(0, 1, 2, 4, 5, 3).reshape(-1, height * width * channels)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (vectors / (values + epsilon).sqrt()).flip(1)
+    filters = torch.cat([filters, -filters], 1).reshape(kernel.shape)
+    kernel.assign(filters.to(torch.float32))
+
+
+def _convolution(x, width, name):
+    return layers.Conv2D(
+        width, 3, padding="same", use_bias=False, kernel_initializer=IdentityFilters(), name=name
+    )(x)
+
+
+def _normal(x, activation, name):
+    x = layers.BatchNormalization(momentum=0.6, epsilon=1e-12, scale=False, name=f"{name}_bn")(x)
+    return layers.Activation(activation, name=f"{name}_activation")(x)

@@ -1,0 +1,91 @@
+"""The network of Jordan's records against the same in torch."""
+
+import keras_dawn
+from keras_dawn.models import IdentityFilters, WhitenedConvNet, whiten
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import airbench
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.tensor(np.random.default_rng(0).normal(size=(40, 32, 32, 3)).astype("float32"))
+
+
+def test_filters_begin_as_torchs_dirac():
+    kernel = IdentityFilters(0)((3, 3, 4, 6))
+    expected = torch.nn.init.dirac_(torch.empty(4, 4, 3, 3)).permute(2, 3, 1, 0)
+    assert torch.equal(kernel[..., :4].cpu(), expected)
+    rest = kernel[..., 4:]
+    assert 0 < float(rest.abs().max()) <= 1 / 36**0.5 and float(rest.std()) > 0.05
+    assert torch.equal(IdentityFilters(0)((3, 3, 6, 4)).cpu().sum((0, 1, 2)), torch.ones(4))
+    with pytest.raises(ValueError, match="filter's shape"):
+        IdentityFilters()((3, 4))
+
+
+def test_whitened_patches_are_uncorrelated_with_unit_power(images):
+    model = WhitenedConvNet()
+    whiten(model, images, epsilon=0.0)
+    kernel = model.get_layer("whitening").kernel
+    patches = images.unfold(1, 2, 1).unfold(2, 2, 1).permute(0, 1, 2, 4, 5, 3).reshape(-1, 12)
+    answers = patches.double() @ kernel.value.detach().cpu().double().reshape(12, 24)[:, :12]
+    power = answers.T @ answers / len(answers)
+    assert torch.allclose(power, torch.eye(12, dtype=power.dtype), atol=1e-4)
+    assert torch.equal(kernel.value[..., 12:], -kernel.value[..., :12])
+    assert not kernel.trainable
+
+
+def carry_over(model, net):
+    """The peer's weights and statistics into the Keras model."""
+    layers = [net[0]] + [net[g][n] for g in (2, 3, 4) for n in (0, 2, 4, 5)] + [net[7]]
+    ours = [layer for layer in model.layers if layer.weights]
+    for layer, theirs in zip(ours, layers, strict=True):
+        if isinstance(theirs, torch.nn.Conv2d):
+            layer.kernel.assign(theirs.weight.detach().permute(2, 3, 1, 0))
+        elif isinstance(theirs, torch.nn.Linear):
+            layer.kernel.assign(theirs.weight.detach().T)
+        else:
+            layer.beta.assign(theirs.bias.detach())
+            layer.moving_mean.assign(theirs.running_mean)
+            layer.moving_variance.assign(theirs.running_var)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_answers_are_those_of_the_plain_torch_network(native, images):
+    torch.manual_seed(0)
+    net = airbench.Net().eval()
+    planes = images.permute(0, 3, 1, 2)
+    net.whiten(planes)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.bias)
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    model = WhitenedConvNet()
+    carry_over(model, net)
+    if native:
+        model.compile("sgd", "mse")
+        keras_dawn.accelerate(model)
+    answers = torch.as_tensor(model.predict(images.numpy(), verbose=0))
+    with torch.no_grad():
+        assert torch.allclose(answers, net(planes), atol=1e-4)
+
+
+def test_images_of_any_size_and_a_bias_of_the_stem():
+    model = WhitenedConvNet((8, 16), input_shape=(None, None, 3), whitening_bias=True)
+    for size in (16, 20):
+        assert model(np.zeros((2, size, size, 3), "float32")).shape == (2, 10)
+    assert any(w.path.endswith("whitening/bias") for w in model.trainable_weights)
+    again = keras.Model.from_config(model.get_config())
+    assert again.count_params() == model.count_params()
+
+
+def test_what_cannot_be_whitened_is_named(images):
+    with pytest.raises(ValueError, match="no layer named 'whitening'"):
+        whiten(keras_dawn.models.WideResNet(10, 1), images)
+    with pytest.raises(ValueError, match=r"\(count, height, width, 3\)"):
+        whiten(WhitenedConvNet((8,)), images[..., :1])
