@@ -85,6 +85,8 @@ def test_a_folder_that_is_in_use_or_none_is_refused(tmp_path):
     folder.close()
     assert done.returncode != 0
     assert "Another process trains with the checkpoints in" in done.stderr
+    with pytest.raises(OSError, match="/sys cannot be written"):  # even root may not
+        CheckpointFolder("/sys", 2).open()
     (tmp_path / "file").write_text("")
     done = run(tmp_path / "file", tmp_path / "out.pt")
     assert "cannot be written" in done.stderr and str(tmp_path / "file") in done.stderr
