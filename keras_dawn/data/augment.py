@@ -109,8 +109,12 @@ class Resize(Transform):
 
     def __init__(self, size):
         sizes = size if isinstance(size, dict) else {0: size}
-        numbers = [*sizes, *(number - 1 for number in sizes.values())]
-        if not all(isinstance(n, int) and n >= 0 for n in numbers) or 0 not in sizes:
+        numbers = [*sizes, *sizes.values()]
+        if (
+            not all(isinstance(n, int) and n >= 0 for n in numbers)
+            or 0 not in sizes
+            or min(sizes.values()) < 1
+        ):
             raise ValueError(
                 "`size` must be pixels, or a dict from epochs, the first 0, to pixels; got "
                 f"{size!r}."

@@ -44,7 +44,7 @@ def WhitenedConvNet(
     Example:
         >>> model = keras_dawn.models.WhitenedConvNet()
         >>> model.output_shape, sum(w.value.numel() for w in model.trainable_weights)
-        ((None, 10), 1972736)
+        ((None, 10), 1971328)
     """
     inputs = keras.Input(input_shape, name="images")
     channels = input_shape[-1]
