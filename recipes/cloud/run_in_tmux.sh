@@ -55,7 +55,15 @@ if ssh "$host" "tmux has-session -t $session" 2>/dev/null; then
     exit 1
 fi
 
-(cd "$project" && git ls-files -z | tar --null -T - -czf -) |
+packed() { # the project's own files, without results, environments and caches
+    cd "$project"
+    if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        git ls-files -z | tar --null -T - -czf -
+    else
+        tar --exclude='.venv' --exclude='runs' --exclude='__pycache__' --exclude='.pytest_cache' -czf - .
+    fi
+}
+(packed) |
     ssh "$host" 'mkdir -p keras_dawn && tar -xzf - -C keras_dawn'
 ssh "$host" "cd keras_dawn && { [ -x .venv/bin/python ] || python3 -m venv .venv; } &&
     .venv/bin/pip install -q -e '.[demo]'"

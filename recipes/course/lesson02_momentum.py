@@ -62,6 +62,7 @@ figure, (axis,) = figure_of(1, "A valley: loss over the steps")
 axis.semilogy(plain, color=ORANGE, lw=2, label="rate 0.07, no momentum")
 axis.semilogy(heavy, color=BLUE, lw=2, label="rate 0.02, momentum 0.8")
 axis.set_xlabel("step")
+axis.set_ylabel("loss")
 axis.legend(frameon=False)
 figure
 

@@ -66,7 +66,7 @@ for name, value in results.items():
     print(f"{name:28} {value:.1e}")
 
 # %%
-figure, (axis,) = figure_of(1, "The mean of the shards' gradients against the whole batch's")
+figure, (axis,) = figure_of(1, "Mean of the shards against the whole batch")
 axis.barh(list(results), list(results.values()), color=[GREEN, BLUE, ORANGE])
 axis.set_xscale("log")
 axis.set_xlabel("largest relative difference")
