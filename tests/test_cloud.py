@@ -182,7 +182,7 @@ def test_a_machine_that_ssh_reaches_trains_stops_and_gives_its_results(remote, t
     assert ended(in_tmux("user@box", "--stop"))[1] == 0
     pane = int((remote.parent / "pane").read_text())
     wait_for(lambda: not Path(f"/proc/{pane}").exists())
-    os.killpg(view.pid, signal.SIGINT)  # Ctrl-C
+    os.killpg(view.pid, signal.SIGTERM)  # SIGINT may be ignored where tests run in the background
     ended(view)
     printed, code = ended(in_tmux("user@box", "--fetch", "here", cwd=tmp_path))
     assert code == 0, printed
