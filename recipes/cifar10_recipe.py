@@ -269,13 +269,7 @@ def describe(model, images, preset, seed):
         "model": model.name,
         "parameters": model.count_params(),
         "seed": seed,
-        "data": {
-            "name": images.name,
-            "source": images.source,
-            "sha256": images.fingerprint(),
-            "train_images": len(images.train_images),
-            "test_images": len(images.test_images),
-        },
+        "data": images.describe(),
         "settings": preset.settings(),  # the batch size is that of all processes together
         "synchronize_batch_norm": FLAGS.synchronize_batch_norm,
         "gradient_compression": FLAGS.gradient_compression,

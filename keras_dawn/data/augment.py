@@ -8,6 +8,8 @@ A function with this signature is a transform too.
 
 import math
 
+from keras_dawn.data.by_epoch import at_epoch
+
 import torch
 import torch.nn.functional as F
 
@@ -122,7 +124,7 @@ class Resize(Transform):
         self.size = dict(sorted(sizes.items()))
 
     def __call__(self, images, random):
-        size = next(px for first, px in reversed(self.size.items()) if first <= random.epoch)
+        size = at_epoch(self.size, random.epoch)
         images = to_unit_range(images)
         if tuple(images.shape[1:3]) == (size, size):
             return images

@@ -55,6 +55,16 @@ class ImageSet:
             digest.update(np.ascontiguousarray(getattr(self, part)))
         return digest.hexdigest()
 
+    def describe(self):
+        """Name, source, fingerprint and counts as a dict, for `run.json`."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.fingerprint(),
+            "train_images": len(self.train_images),
+            "test_images": len(self.test_images),
+        }
+
     def subset(self, train_count, test_count):
         """The first images of each part, for quick runs.
 

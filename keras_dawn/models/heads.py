@@ -1,5 +1,7 @@
 """The last layers of classifiers."""
 
+from keras_dawn.models.layers import Scale
+
 import keras
 from keras import layers
 
@@ -21,6 +23,25 @@ def logits(x, classes, activation=None, name="predictions"):
         dtype=logits_dtype(),
         name=name,
     )(x)
+
+
+def scaled_logits(x, classes, scale):
+    """The global maximum, a dense layer without bias, and a fixed scale (David Page's head).
+
+    Args:
+        x: `KerasTensor` of images.
+        classes: int.
+        scale: float, what the logits are multiplied by.
+    """
+    x = layers.GlobalMaxPooling2D(name="head_pool")(x)
+    x = layers.Dense(
+        classes,
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        dtype=logits_dtype(),
+        name="predictions",
+    )(x)
+    return Scale(scale, dtype=logits_dtype(), name="scale")(x)
 
 
 def logits_dtype():

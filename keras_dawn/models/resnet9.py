@@ -1,8 +1,7 @@
 """ResNet-9, David Page's network for CIFAR-10 (DAWNBench, November 2018, 1 × V100, 74.0 s)."""
 
 from keras_dawn.models.blocks import convolution, normal_relu
-from keras_dawn.models.heads import logits_dtype
-from keras_dawn.models.layers import Scale
+from keras_dawn.models.heads import scaled_logits
 
 import keras
 from keras import layers
@@ -32,16 +31,7 @@ def ResNet9(*, input_shape=(32, 32, 3), classes=10, scale=0.125, name="resnet9")
         x = layers.MaxPooling2D(2, name=f"layer{number}_pool")(x)
         if number != 2:
             x = _residual(x, filters, f"layer{number}")
-    x = layers.GlobalMaxPooling2D(name="head_pool")(x)
-    x = layers.Dense(
-        classes,
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        dtype=logits_dtype(),
-        name="predictions",
-    )(x)
-    x = Scale(scale, dtype=logits_dtype(), name="scale")(x)
-    return keras.Model(inputs, x, name=name)
+    return keras.Model(inputs, scaled_logits(x, classes, scale), name=name)
 
 
 def _residual(x, filters, name):

@@ -1,8 +1,7 @@
 """The network of Keller Jordan's CIFAR-10 records: a whitening stem, three groups, no shortcuts."""
 
-from keras_dawn.models.heads import logits_dtype
+from keras_dawn.models.heads import scaled_logits
 from keras_dawn.models.initializers import IdentityFilters
-from keras_dawn.models.layers import Scale
 
 import keras
 import torch
@@ -58,16 +57,7 @@ def WhitenedConvNet(
         x = _normal(x, activation, f"group{number}_1")
         x = _convolution(x, width, f"group{number}_conv2")
         x = _normal(x, activation, f"group{number}_2")
-    x = layers.GlobalMaxPooling2D(name="head_pool")(x)
-    x = layers.Dense(
-        classes,
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        dtype=logits_dtype(),
-        name="predictions",
-    )(x)
-    x = Scale(scale, dtype=logits_dtype(), name="scale")(x)
-    return keras.Model(inputs, x, name=name)
+    return keras.Model(inputs, scaled_logits(x, classes, scale), name=name)
 
 
 def whiten(model, images, epsilon=5e-4):

@@ -3,6 +3,7 @@
 import numbers
 
 from keras_dawn.data.augment import RandomFlip
+from keras_dawn.data.by_epoch import at_epoch, by_epoch
 from keras_dawn.data.order import epoch_order
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.photos.crops import CenterCrop, RandomResizedCrop, rectangle
@@ -234,28 +235,6 @@ class ValidationImages(_Photos):
 
 def _one_hot(labels, classes):
     return labels if classes is None else F.one_hot(labels, classes).float()
-
-
-def by_epoch(value, name, check):
-    """A setting as a dict from first epochs (0-based) to values, sorted and checked.
-
-    Raises:
-        ValueError: a dict that does not begin at epoch 0, or a bad value.
-    """
-    table = dict(sorted(value.items())) if isinstance(value, dict) else {0: value}
-    if not table or next(iter(table)) != 0 or not all(isinstance(e, int) for e in table):
-        raise ValueError(
-            f"`{name}` must be one value, or a dict from epochs to values that begins with epoch "
-            f"0, got {value!r}."
-        )
-    for entry in table.values():
-        check(entry)
-    return table
-
-
-def at_epoch(table, epoch):
-    """The value of a `by_epoch` table in an epoch."""
-    return table[max(first for first in table if first <= epoch)]
 
 
 def _check_size(size):
