@@ -12,8 +12,9 @@ the data and building the network, without evaluation) and `process` (all since 
 
 The goal is not reached yet. Measured on two cores of a shared AMD EPYC (AVX-512 BF16), bfloat16,
 with the settings of the `cpu` preset in an exploratory script, one seed: 93.63 % (92.56 % without
-views) after 602 s; this file has not been run whole. Each step of the search is in benchmarks/results/record_log.md. The `gpu` preset has the published
-settings and has not been run on a GPU.
+views) after 602 s; this file has not been run whole. Each step of the search is in
+benchmarks/results/record_log.md. The `gpu` preset has the published settings and has not been run
+on a GPU.
 """
 
 import dataclasses
