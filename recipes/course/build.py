@@ -1,26 +1,24 @@
-"""Executes the lessons and makes a page of each: notebooks and HTML with all pictures.
+"""Executes the lessons and builds the documentation site around them.
 
-    python recipes/course/build.py --output=site          # all lessons
-    python recipes/course/build.py --output=site 2 10     # some of them
+    python recipes/course/build.py --output=site           # all lessons, the whole site
+    python recipes/course/build.py --output=site 2 10      # some of them
+    python recipes/course/build.py --seeds=0,1,2           # do the stated numbers hold?
 
-Needs `pip install -e '.[course]'`. A lesson that fails ends the build with its error.
+Needs `pip install -e '.[course]'` and no network. `site/index.html` is the site, `site/notebooks/`
+has the executed lessons, `site/course/figures/` their pictures. A lesson that fails ends the build
+with its error. `--seeds` runs every lesson once with each seed, as scripts, and fails unless every
+number that a lesson states holds within the tolerance that it states.
 """
 
 import argparse
-import html
+import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-import jupytext
-import nbconvert
-from nbconvert.preprocessors import ExecutePreprocessor
-
 COURSE = Path(__file__).parent
-STYLE = (
-    "body{font-family:sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;line-height:1.5}"
-)
 
 
 def lessons(numbers=()):
@@ -34,13 +32,11 @@ def number_of(path):
     return int(re.match(r"lesson(\d+)_", path.name).group(1))
 
 
-def title_of(path):
-    """The lesson's title, from its first line of text."""
-    return next(line for line in path.read_text().splitlines() if line.startswith("# # "))[4:]
-
-
 def execute(path):
     """The lesson as an executed notebook; raises what its code raises."""
+    import jupytext
+    from nbconvert.preprocessors import ExecutePreprocessor
+
     notebook = jupytext.read(path)
     notebook.metadata["kernelspec"] = {
         "name": "python3",
@@ -54,42 +50,62 @@ def execute(path):
 
 
 def build(output, numbers=()):
-    """Writes a notebook and an HTML page for each lesson, and an index; returns the pages."""
-    output.mkdir(parents=True, exist_ok=True)
-    exporter = nbconvert.HTMLExporter(template_name="lab", embed_images=True)
-    pages = []
+    """Executes lessons and writes the site; returns the path of its first page."""
+    import jupytext
+
+    sys.path.insert(0, str(COURSE.parent / "site"))
+    import pages
+
+    notebooks = {}
     for path in lessons(numbers):
         begin = time.perf_counter()
-        notebook = execute(path)
-        jupytext.write(notebook, output / f"{path.stem}.ipynb")
-        page, _ = exporter.from_notebook_node(notebook)
-        (output / f"{path.stem}.html").write_text(page)
-        pages.append(output / f"{path.stem}.html")
+        notebooks[path.stem] = execute(path)
         print(f"{path.stem}: {time.perf_counter() - begin:.0f} s", flush=True)
-    items = "".join(
-        f'<li><a href="{path.stem}.html">{html.escape(title_of(path))}</a></li>'
-        for path in lessons(numbers)
-    )
-    (output / "index.html").write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>The clock goes down</title><style>{STYLE}</style>"
-        f"<h1>The clock goes down</h1><p>Lessons on training fast, with keras_dawn.</p>"
-        f"<ul>{items}</ul></html>\n"
-    )
-    return pages
+    index = pages.build(output, notebooks)
+    (output / "notebooks").mkdir(exist_ok=True)
+    for name, notebook in notebooks.items():
+        jupytext.write(notebook, output / "notebooks" / f"{name}.ipynb")
+    return index
+
+
+def check_numbers(seeds, numbers=()):
+    """Runs the lessons with each seed; returns the `(lesson, seed, error)`s that did not hold."""
+    broken = []
+    for path in lessons(numbers):
+        for seed in seeds:
+            environment = {**os.environ, "COURSE_MODE": "strict", "COURSE_SEED": str(seed)}
+            done = subprocess.run(
+                [sys.executable, path.name], cwd=COURSE, env=environment, capture_output=True,
+                text=True,
+            )  # fmt: skip
+            stated = [line for line in done.stdout.splitlines() if "this page:" in line]
+            print(f"{path.stem}, seed {seed}:", *stated, sep="\n  ", flush=True)
+            if done.returncode:
+                error = done.stderr.strip().splitlines()[-1]
+                print(f"  {error}", flush=True)
+                broken.append((path.stem, seed, error))
+    return broken
 
 
 def main(arguments=None):
-    """Builds what the command line asks for."""
+    """Does what the command line asks for; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("site"), help="folder to write to")
+    parser.add_argument("--seeds", help="check the stated numbers with these seeds instead")
     parser.add_argument("numbers", nargs="*", type=int, help="lessons; by default all")
     given = parser.parse_args(arguments)
     if unknown := set(given.numbers) - {number_of(path) for path in lessons()}:
         parser.error(f"there is no lesson {', '.join(map(str, sorted(unknown)))}")
-    build(given.output, given.numbers)
-    print(f"The course is in {given.output / 'index.html'}")
+    if given.seeds:
+        try:
+            seeds = [int(seed) for seed in given.seeds.split(",")]
+        except ValueError:
+            parser.error(f"--seeds must be whole numbers such as 0,1,2; got {given.seeds!r}")
+        broken = check_numbers(seeds, given.numbers)
+        print(f"{len(broken)} of the runs did not come to what the lessons state.")
+        return 1 if broken else 0
+    print(f"The site begins at {build(given.output, given.numbers)}")
+    return 0
 
 
 if __name__ == "__main__":

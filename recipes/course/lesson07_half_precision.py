@@ -1,19 +1,21 @@
 # %% [markdown]
 # # 7 · Half precision and loss scaling
 #
-# **You will** see what 16 bits can and cannot hold, lose a gradient to underflow, and bring it back by
-# scaling the loss, by hand and with Keras.
+# **You will** see what 16 bits can and cannot hold, lose a gradient to underflow, and bring it back
+# by scaling the loss, by hand and with Keras.
 #
-# *About 40 minutes; any laptop, no data. On a GPU or a CPU with bfloat16 the same code is also fast.*
+# *About 40 minutes; any laptop, a quarter of a minute of computing. On a GPU or a CPU with bfloat16
+# the same code is also fast.*
 #
-# **Before you run anything:** a weight is 1.0 and its update 0.0003. What is their sum in float16? And
-# in bfloat16? What is the smallest positive number of each?
+# **Before you run anything:** a weight is 1.0 and its update 0.0003. What is their sum in float16?
+# And in bfloat16? What is the smallest positive number of each?
 
 # %%
 # %matplotlib inline
 import keras_dawn  # before Keras: picks Keras's torch backend
 from keras_dawn.plots.style import BLUE, GREEN, ORANGE, figure_of
 
+import classroom
 import keras
 import numpy as np
 import torch
@@ -40,8 +42,8 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 # masters** of the weights and computes with 16-bit copies (Micikevicius et al. 2018).
 #
 # ### Exercise 1
-# The gap between 1 and the next number is $2^{-f}$ with $f$ bits of fraction. Rounding to the nearest,
-# what is the largest update (to a weight of 1) that is lost?
+# The gap between 1 and the next number is $2^{-f}$ with $f$ bits of fraction. Rounding to the
+# nearest, what is the largest update (to a weight of 1) that is lost?
 
 
 # %%
@@ -66,7 +68,8 @@ torch.nn.functional.cross_entropy(scores, labels.to(scores.device)).backward()
 sizes = torch.cat([w.value.grad.abs().flatten() for w in model.trainable_weights]).cpu()
 sizes = sizes[sizes > 0].log2()
 SMALLEST = 2.0**-24  # of float16, with the denormal numbers
-print(f"gradients below float16's smallest number: {100 * (sizes < -24).float().mean():.2f} %")
+lost = 100 * (sizes < -24).float().mean()
+classroom.state("percent of gradients below float16's smallest number", float(lost), 0.35, 0.35)
 
 # %%
 figure, (axis,) = figure_of(1, "Sizes of gradients, as powers of two")
@@ -79,12 +82,13 @@ axis.legend(frameon=False)
 figure
 
 # %% [markdown]
-# Multiplying the **loss** by a constant multiplies every gradient by it, as the derivative is linear:
-# the whole histogram moves right. Before the update, the gradients are divided by it again, in float32.
+# Multiplying the **loss** by a constant multiplies every gradient by it, as the derivative is
+# linear: the whole histogram moves right. Before the update, the gradients are divided by it again,
+# in float32.
 #
 # ### Exercise 2
-# Write the step for one weight: `gradient_of(weight, scale)` returns the float16 gradient of a loss that
-# was multiplied by `scale`. Return the new weight of plain descent, in float32.
+# Write the step for one weight: `gradient_of(weight, scale)` returns the float16 gradient of a loss
+# that was multiplied by `scale`. Return the new weight of plain descent, in float32.
 
 
 # %%
@@ -98,8 +102,9 @@ checks.check_scaled_step(scaled_step)
 # ## Too much of it
 #
 # A scale that is too large overflows: a gradient becomes infinite. **Dynamic** scaling tries the
-# largest that works: an overflow skips the step and halves the scale; after 2,000 steps without one it
-# doubles. That is Keras's `LossScaleOptimizer`, which `keras_dawn.accelerate` runs on the device.
+# largest that works: an overflow skips the step and halves the scale; after 2,000 steps without one
+# it doubles. That is Keras's `LossScaleOptimizer`, which `keras_dawn.accelerate` runs on the
+# device.
 
 # %%
 gradient = torch.tensor([3e-7, 2.0])
@@ -109,8 +114,9 @@ for scale in (1.0, 1024.0, 2.0**16):
 
 # %% [markdown]
 # ### Exercise 3
-# Write the rule: given the scale, whether this step overflowed, and how many steps in a row have been
-# good (this one included), return the new scale. It doubles when the count is a multiple of `every`.
+# Write the rule: given the scale, whether this step overflowed, and how many steps in a row have
+# been good (this one included), return the new scale. It doubles when the count is a multiple of
+# `every`.
 
 
 # %%
@@ -123,7 +129,8 @@ checks.check_next_scale(next_scale)
 # %% [markdown]
 # ## In a model
 #
-# Two lines are all that changes. Logits and loss stay in float32 (the package's models see to that).
+# Two lines are all that changes. Logits and loss stay in float32 (the package's models see to
+# that).
 
 # %%
 keras.config.set_dtype_policy("mixed_float16")
@@ -133,6 +140,25 @@ optimizer = keras.optimizers.LossScaleOptimizer(keras_dawn.SGD(0.1), initial_sca
 first = half.layers[1]
 print(f"masters {first.kernel.dtype}, computes in {first.compute_dtype}")
 print(f"logits in {half.layers[-1].compute_dtype}, scale {float(optimizer.initial_scale):.0f}")
+
+# %% [markdown]
+# ## The clock so far
+# The network of lesson 1 with one cycle, in float32 and in bfloat16. Whether it is faster depends
+# on the processor (a table of `torch.backends.cpu.get_cpu_capability()` and this ratio from all
+# laptops of the class is a good picture); the accuracy must not.
+
+# %%
+images = classroom.load_images()
+training, test = classroom.pixels(images)
+runs = []
+for policy in ("float32", "mixed_bfloat16"):
+    keras.config.set_dtype_policy(policy)
+    model = classroom.network(keras_dawn.SGD(0.3, momentum=0.9))
+    keras.config.set_dtype_policy("float32")
+    runs.append(classroom.train(policy, model, training, test, 4, keras_dawn.OneCycle(0.3)))
+classroom.restate(images, *runs)
+classroom.state("accuracy lost in bfloat16, points", runs[0].accuracy - runs[1].accuracy,
+                {"digits": 0, "cifar10": 0}, {"digits": 2, "cifar10": 5}, images)  # fmt: skip
 
 # %% [markdown]
 # ## Questions

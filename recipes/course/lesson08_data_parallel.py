@@ -1,20 +1,24 @@
 # %% [markdown]
 # # 8 · Data parallel: a big batch is the mean of its shards
 #
-# **You will** split a batch over several processes by hand, get the gradient of the whole batch back to
-# the last digits, find the one layer that breaks it, and work out what several GPUs can gain.
+# **You will** split a batch over several processes by hand, get the gradient of the whole batch
+# back to the last digits, find the one layer that breaks it, and work out what several GPUs can
+# gain.
 #
-# *About 40 minutes; any laptop, no data. The last cell's command uses two processes of your CPU.*
+# *About 40 minutes; any laptop, a few seconds of computing. The command at the end uses two
+# processes of your CPU.*
 #
-# **Before you run anything:** four GPUs each compute the mean gradient of 8 images, and the four means
-# are averaged. Is that the gradient of the 32 images together? And if the shards have 8, 8, 8 and 5
-# images? And with batch normalisation in the network?
+# **Before you run anything:** four GPUs each compute the mean gradient of 8 images, and the four
+# means are averaged. Is that the gradient of the 32 images together? And if the shards have 8, 8, 8
+# and 5 images? And with batch normalisation in the network?
 
 # %%
 # %matplotlib inline
+import keras_dawn  # before Keras: picks Keras's torch backend
 from keras_dawn.distributed import scaling
 from keras_dawn.plots.style import BLUE, GREEN, ORANGE, figure_of
 
+import classroom
 import keras
 import numpy as np
 import torch
@@ -64,6 +68,7 @@ results = {
 }
 for name, value in results.items():
     print(f"{name:28} {value:.1e}")
+classroom.state("uneven shards, largest relative difference", results["uneven shards"], 0.13, 0.1)
 
 # %%
 figure, (axis,) = figure_of(1, "Mean of the shards against the whole batch")
@@ -73,10 +78,11 @@ axis.set_xlabel("largest relative difference")
 figure
 
 # %% [markdown]
-# Even shards agree to the last digits of float32: the loss is a mean, and a mean of means of equal size is the mean.
-# Uneven shards need weights. Batch normalisation sees 8 images instead of 32 and is another function:
-# its statistics must be averaged over the processes too (`synchronize_batch_normalization`), or one
-# accepts that it is another training, as everybody did in 2018.
+# Even shards agree to the last digits of float32: the loss is a mean, and a mean of means of equal
+# size is the mean. Uneven shards need weights. Batch normalisation sees 8 images instead of 32 and
+# is another function: its statistics must be averaged over the processes too
+# (`synchronize_batch_normalization`), or one accepts that it is another training, as everybody did
+# in 2018.
 #
 # ### Exercise 1
 # Put the gradients of shards of any sizes together to that of the whole batch.
@@ -93,12 +99,13 @@ checks.check_combine(combine)
 # %% [markdown]
 # ## The rate
 #
-# Eight processes with the batch of one each make a batch of eight times the size, and an epoch an eighth
-# of the steps. The linear scaling rule (Goyal et al. 2017) multiplies the rate by eight, after a warm-up.
+# Eight processes with the batch of one each make a batch of eight times the size, and an epoch an
+# eighth of the steps. The linear scaling rule (Goyal et al. 2017) multiplies the rate by eight,
+# after a warm-up.
 #
 # ### Exercise 2
-# Give the rate in step `step` (from 0): it rises linearly from `rate` in step 0 to `processes` times that
-# in step `warm_up`, and stays.
+# Give the rate in step `step` (from 0): it rises linearly from `rate` in step 0 to `processes`
+# times that in step `warm_up`, and stays.
 
 
 # %%
@@ -111,9 +118,9 @@ checks.check_warmed_up(warmed_up)
 # %% [markdown]
 # ## What it gains
 #
-# A ring all-reduce sends about twice the gradient's bytes through each process, whatever their number. If
-# a step computes for 80 ms and its gradient is 100 MB, over a link of 10 GB/s and over one of 1 GB/s,
-# nothing overlapping:
+# A ring all-reduce sends about twice the gradient's bytes through each process, whatever their
+# number. If a step computes for 80 ms and its gradient is 100 MB, over a link of 10 GB/s and over
+# one of 1 GB/s, nothing overlapping:
 
 # %%
 counts = np.array([1, 2, 4, 8, 16, 32])
@@ -137,8 +144,8 @@ axis.legend(frameon=False)
 figure
 
 # %% [markdown]
-# The package's model of a step (`keras_dawn.distributed.scaling`) adds latency, buckets and overlap, and
-# says how much of fast.ai's 18 minutes on 128 GPUs it explains.
+# The package's model of a step (`keras_dawn.distributed.scaling`) adds latency, buckets and
+# overlap, and says how much of fast.ai's 18 minutes on 128 GPUs it explains.
 #
 # ## For real
 #
@@ -146,13 +153,32 @@ figure
 #
 #     torchrun --nproc-per-node=2 recipes/cifar10_wrn.py --preset=smoke --dataset=digits
 
+# %% [markdown]
+# ## The clock so far
+# The training of lesson 4, and what it would take and cost on several machines like this one, if a
+# step's gradient (0.3 MB) went over a link of 1 GB/s: the time falls, the bill does not.
+
+# %%
+lesson_images = classroom.load_images()
+training, test = classroom.pixels(lesson_images)
+run = classroom.train("one machine", classroom.network(), training, test, 4,
+                      keras_dawn.OneCycle(0.3))  # fmt: skip
+classroom.restate(lesson_images, run)
+step = run.epochs[-1].training_seconds / (len(training) * len(run.epochs))
+for machines in (1, 2, 4, 8):
+    share = efficiency(step / machines, 0.3e6, 1e9, machines)
+    seconds = run.epochs[-1].training_seconds / machines / share
+    print(
+        f"{machines} machines: {seconds:6.2f} s, USD {machines * classroom.PRICE.cost(seconds):.6f}"
+    )
+
 # %%
 print(scaling.__doc__.splitlines()[0])
 
 # %% [markdown]
 # ## Questions
-# 1. The last batch of an epoch has 5 images left for 4 processes. Drop them, pad them, or weigh them? What
-#    does each do to an evaluation?
+# 1. The last batch of an epoch has 5 images left for 4 processes. Drop them, pad them, or weigh
+#    them? What does each do to an evaluation?
 # 2. Why does the all-reduce begin before the backward pass has ended, and with which layers?
 # 3. The batch is eight times as large and the rate is too. What is still not the same training?
 #

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 10 · Spot machines, checkpoints and the bill
 #
-# **You will** kill a training and let it go on with the bits of an unbroken one, find out how often to
-# save, and compare the bill of a machine that may vanish with that of one that may not.
+# **You will** kill a training and let it go on with the bits of an unbroken one, find out how often
+# to save, and compare the bill of a machine that may vanish with that of one that may not.
 #
-# *About 40 minutes; any laptop, no data, under a minute of computing.*
+# *About 40 minutes; any laptop, under a minute of computing.*
 #
-# **Before you run anything:** a spot machine costs a third and is taken away every five hours on average.
-# A training takes three hours and saves every ten minutes. How much longer does it take, and how much
-# cheaper is it?
+# **Before you run anything:** a spot machine costs a third and is taken away every five hours on
+# average. A training takes three hours and saves every ten minutes. How much longer does it take,
+# and how much cheaper is it?
 
 # %%
 # %matplotlib inline
@@ -19,6 +19,7 @@ from keras_dawn import OneCycle, ResumeTraining, data
 from keras_dawn.dawnbench import expected_spot_cost
 from keras_dawn.plots.style import BLUE, GREEN, ORANGE, figure_of
 
+import classroom
 import keras
 import numpy as np
 from checks import spot_machines as checks
@@ -75,14 +76,14 @@ with tempfile.TemporaryDirectory() as folder:
 print("the same bits:", np.array_equal(unbroken, resumed))
 
 # %% [markdown]
-# What has to be in a checkpoint for that? Weights are not enough: think of momentum, the schedule's place,
-# the order of the images, the random crops, the metrics of half an epoch.
+# What has to be in a checkpoint for that? Weights are not enough: think of momentum, the schedule's
+# place, the order of the images, the random crops, the metrics of half an epoch.
 #
 # ## How often to save
 #
-# Save rarely, and much is done twice; save all the time, and saving is all one does. With a save of $d$
-# seconds and an eviction every $M$ seconds on average, saving every $c$ seconds loses about $d / c$ of the
-# time to saving and $c / (2 M)$ to work done twice.
+# Save rarely, and much is done twice; save all the time, and saving is all one does. With a save of
+# $d$ seconds and an eviction every $M$ seconds on average, saving every $c$ seconds loses about
+# $d / c$ of the time to saving and $c / (2 M)$ to work done twice.
 #
 # ### Exercise 1
 # Which $c$ makes the sum smallest? (Young 1974.)
@@ -111,8 +112,8 @@ figure
 # %% [markdown]
 # ## The bill
 #
-# fast.ai's ImageNet training took 2.96 hours on a machine of USD 24.48 an hour, and cost about USD 25 on
-# one of USD 8.45 that could vanish.
+# fast.ai's ImageNet training took 2.96 hours on a machine of USD 24.48 an hour, and cost about USD
+# 25 on one of USD 8.45 that could vanish.
 
 # %%
 on_demand = 2.9575 * 24.48
@@ -129,9 +130,9 @@ for checkpoint_seconds in (60, 600, 3600):
 
 # %% [markdown]
 # ### Exercise 2
-# Without any checkpoint, a training of $T$ hours that is evicted every $M$ hours on average (at random,
-# at a constant rate) and begins again each time takes $M\,(e^{T/M} - 1)$ hours. Give its expected cost in
-# USD, and find out from which `T` on the on-demand machine is cheaper.
+# Without any checkpoint, a training of $T$ hours that is evicted every $M$ hours on average (at
+# random, at a constant rate) and begins again each time takes $M\,(e^{T/M} - 1)$ hours. Give its
+# expected cost in USD, and find out from which `T` on the on-demand machine is cheaper.
 
 
 # %%
@@ -141,6 +142,30 @@ def cost_without_checkpoints(hours, mean_hours, usd_per_hour):
 
 checks.check_cost_without_checkpoints(cost_without_checkpoints)
 
+# %%
+classroom.state("USD for the spot training, saving every ten minutes", expected_spot_cost(
+    2.9575, 8.45, mean_hours_between_interruptions=5.0, restart_minutes=5.0,
+    checkpoint_seconds=600,
+).usd, 26.3, 1.0)  # fmt: skip
+
+# %% [markdown]
+# ## The clock so far
+# The training of lesson 4 on demand; and had it been a thousand times as long, on a machine at a
+# third of the price that is taken away every five hours.
+
+# %%
+images = classroom.load_images()
+training, test = classroom.pixels(images)
+run = classroom.train("one cycle", classroom.network(), training, test, 4, OneCycle(0.3))
+classroom.restate(images, run)
+hours = 1000 * run.epochs[-1].training_seconds / 3600
+spot = expected_spot_cost(
+    hours, classroom.PRICE.usd_per_hour / 3, mean_hours_between_interruptions=5.0,
+    restart_minutes=5.0, checkpoint_seconds=600,
+)  # fmt: skip
+print(f"a thousand of them: USD {classroom.PRICE.cost(3600 * hours):.3f} in {hours:.2f} hours on demand, "
+      f"USD {spot.usd:.3f} in {spot.hours:.2f} hours on spot")  # fmt: skip
+
 # %% [markdown]
 # ## For real
 #
@@ -149,8 +174,8 @@ checks.check_cost_without_checkpoints(cost_without_checkpoints)
 #
 # ## Questions
 # 1. DAWNBench takes on-demand prices only. Why, and what would you report?
-# 2. A checkpoint is written while the machine is taken away. What must hold about the file's name and
-#    place so that the next start is safe?
+# 2. A checkpoint is written while the machine is taken away. What must hold about the file's name
+#    and place so that the next start is safe?
 # 3. Two machines train from the same folder by mistake. What should happen?
 #
 # ## Further reading

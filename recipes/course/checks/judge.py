@@ -22,13 +22,16 @@ class Case:
     tolerance: float = 1e-6
 
 
-def judge(function, cases):
+def judge(function, cases, agrees=None):
     """Prints what to think about, or that all is right; returns whether it is.
 
     Args:
         function: the student's function.
         cases: list of `Case`, the simplest first.
+        agrees: callable `(answer, expected, tolerance)` that says whether an answer is right; by
+            default, whether all numbers are close.
     """
+    agrees = agrees or _same
     name = function.__name__
     for case in cases:
         try:
@@ -39,7 +42,7 @@ def judge(function, cases):
         if answer is None or answer is Ellipsis:
             print(f"… {name} returns nothing yet: replace the blanks.")
             return False
-        if not _same(answer, case.expected, case.tolerance):
+        if not agrees(answer, case.expected, case.tolerance):
             print(f"✗ {name}{_said(case.arguments)} is not right yet. {case.hint}")
             return False
     print(f"✓ {name} is right.")

@@ -1,0 +1,158 @@
+# %% [markdown]
+# # 5 · Batch size, rate and decay: three knobs, one product
+#
+# **You will** find the best rate for several batch sizes and see the rule that ties them together,
+# find where the rule ends, and work out how much of a weight its decay leaves.
+#
+# *About 40 minutes; any laptop, two minutes of computing.*
+#
+# **Before you run anything:** with a batch of 64 the best rate is 0.1. What is it with a batch of
+# 256, for the same number of **epochs**? And with the best rate for each, which batch reaches the
+# higher accuracy?
+
+# %%
+# %matplotlib inline
+import keras_dawn  # before Keras: picks Keras's torch backend
+from keras_dawn import OneCycle
+from keras_dawn.plots.style import COLOURS, figure_of
+
+import classroom
+import numpy as np
+from checks import batch_rate_decay as checks
+
+# %% [markdown]
+# ## The rule
+#
+# A step over a batch of $B$ images moves the weights by $\eta$ times the **mean** gradient. Four
+# times the batch makes a quarter of the steps an epoch; to go as far, each has to be four times as
+# long: $\eta \propto B$ (Goyal et al. 2017).
+#
+# ### Exercise 1
+# Scale a rate from one batch size to another.
+
+
+# %%
+def scaled_rate(rate, batch, new_batch):
+    return ...
+
+
+checks.check_scaled_rate(scaled_rate)
+
+# %% [markdown]
+# ## The experiment
+#
+# Three batch sizes, four rates each, one cycle of two epochs. Only the highest rate differs.
+
+# %%
+images = classroom.load_images()
+BATCHES = (32, 128, 512)
+RATES = (0.02, 0.08, 0.32, 1.28)
+accuracy = {}
+for batch in BATCHES:
+    training, test = classroom.pixels(images, batch)
+    for rate in RATES[:1] if classroom.SHORT else RATES:
+        run = classroom.train(
+            f"batch {batch}, rate {rate}", classroom.network(keras_dawn.SGD(rate, momentum=0.9)),
+            training, test, 2, OneCycle(rate),
+        )  # fmt: skip
+        accuracy[batch, rate] = run.accuracy
+
+# %%
+figure, (axis,) = figure_of(1, "Accuracy after two epochs, by batch size and rate")
+for batch, colour in zip(BATCHES, COLOURS, strict=False):
+    points = [(rate, accuracy[key]) for key in accuracy for rate in key[1:] if key[0] == batch]
+    axis.semilogx(*zip(*points, strict=True), "o-", color=colour, lw=2, label=f"batch {batch}")
+axis.set_xlabel("highest rate")
+axis.set_ylabel("test accuracy in %")
+axis.legend(frameon=False)
+figure
+
+
+# %%
+def centre(batch):
+    """The best rate as a mean of the logarithms, each weighed by its accuracy above the worst."""
+    rates = [rate for b, rate in accuracy if b == batch]
+    gains = np.array([accuracy[batch, rate] for rate in rates])
+    weights = (gains - gains.min() + 1e-9) ** 2
+    return float(np.exp(np.average(np.log(rates), weights=weights)))
+
+
+print({batch: round(centre(batch), 3) for batch in BATCHES})
+classroom.state("best rate at batch 512 over that at batch 32 (the rule says 16)",
+                centre(512) / centre(32), 5, 4)  # fmt: skip
+best = {batch: max(v for (b, _), v in accuracy.items() if b == batch) for batch in BATCHES}
+classroom.state("batch 32 over batch 512, each at its best rate, points", best[32] - best[512],
+                {"digits": 25, "cifar10": 12}, {"digits": 24, "cifar10": 11}, images)  # fmt: skip
+
+# %% [markdown]
+# The best rate grows with the batch, but more slowly than the rule says, and for few epochs the
+# small batch is ahead: past some size, larger batches only make fewer steps of the same length. The
+# **critical batch size** is where that begins (McCandlish et al. 2018); it is larger for harder
+# data and later in the training. A GPU needs large batches to be busy; a CPU does not, as it is as
+# fast with 128 images as with 2,048.
+#
+# ## Decay
+#
+# Coupled L2 decay adds $\lambda w$ to the gradient. Without any other gradient and without
+# momentum, a step leaves $1 - \eta\lambda$ of a weight.
+#
+# ### Exercise 2
+# What share of a weight is left after some epochs?
+
+
+# %%
+def share_left(rate, decay, steps_per_epoch, epochs):
+    return ...
+
+
+checks.check_share_left(share_left)
+
+# %% [markdown]
+# ### Exercise 3
+# You scale batch and rate by the rule and keep the epochs. What must happen to $\lambda$ so that an
+# epoch's decay stays what it was? Return the new decay (to first order: the product over the steps
+# of an epoch must not change).
+
+
+# %%
+def scaled_decay(decay, batch, new_batch, rate, new_rate):
+    return ...
+
+
+checks.check_scaled_decay(scaled_decay)
+
+# %%
+for decay in (0.0, 5e-4, 5e-3, 5e-2):
+    left = (1 - 0.1 * decay) ** (10 * 62)  # 62 steps an epoch
+    print(f"decay {decay:g}: {left:.3f} of a weight is left after ten epochs at the rate 0.1")
+
+# %% [markdown]
+# ## The clock so far
+# The same target with a small and with a large batch, each at its best rate above.
+
+# %%
+finals = []
+for batch in (64, 512):
+    rate = 0.3 if batch == 64 else 1.28
+    training, test = classroom.pixels(images, batch)
+    finals.append(classroom.train(
+        f"batch {batch}, one cycle", classroom.network(keras_dawn.SGD(rate, momentum=0.9)),
+        training, test, 4, OneCycle(rate),
+    ))  # fmt: skip
+classroom.restate(images, *finals)
+
+# %% [markdown]
+# ## Questions
+# 1. Adam divides by the size of the gradient. Which rule, linear or square root, would you try
+#    there?
+# 2. fast.ai's 8-GPU entry has a batch of 1,024 and a rate of 2.0; the one for 1 GPU 512 and 1.5.
+#    Which rule is that?
+# 3. Batch normalisation makes the scale of a weight irrelevant to the outputs. What does decay do
+#    to such a weight, then?
+#
+# ## Further reading
+# - Goyal et al. (2017): *Accurate, large minibatch SGD*, arXiv:1706.02677
+# - McCandlish et al. (2018): *An empirical model of large-batch training*, arXiv:1812.06162
+# - Shallue et al. (2018): *Measuring the effects of data parallelism*, arXiv:1811.03600
+# - van Laarhoven (2017): *L2 regularization versus batch and weight normalization*,
+#   arXiv:1706.05350

@@ -1,0 +1,227 @@
+"""Writes the pages of the documentation site and lets mkdocs make HTML of them.
+
+What exists elsewhere is not written again: the first page and the claims are README.md, the
+reference is the docstrings, the lessons are executed notebooks, the guides are the pages that lie
+beside the code. Links between them are turned into links of the site.
+"""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+SITE = Path(__file__).parent
+PROJECT = SITE.parent.parent
+COURSE = PROJECT / "recipes" / "course"
+GUIDES = {
+    "keras_dawn/native/README.md": "guides/native_engine.md",
+    "keras_dawn/distributed/README.md": "guides/several_gpus.md",
+    "recipes/cloud/README.md": "guides/rented_machines.md",
+    "recipes/course/README.md": "course/index.md",
+    "recipes/course/grading.md": "course/grading.md",
+    "README.md": "index.md",
+}
+REFERENCE = {
+    "Top level": ["keras_dawn"],
+    "Callbacks": ["keras_dawn.callbacks", "keras_dawn.plan_training"],
+    "Schedules and plans": [
+        "keras_dawn.schedules", "keras_dawn.one_cycle_curves", "keras_dawn.plan",
+        "keras_dawn.plans", "keras_dawn.range_test",
+    ],
+    "Optimizers": ["keras_dawn.optimizers", "keras_dawn.hyperparameters"],
+    "Data": ["keras_dawn.data", "keras_dawn.data.photos"],
+    "Models": ["keras_dawn.models"],
+    "Native engine": ["keras_dawn.native"],
+    "Several processes": ["keras_dawn.distributed", "keras_dawn.distributed.scaling"],
+    "Evaluation": ["keras_dawn.evaluation", "keras_dawn.tta", "keras_dawn.answers"],
+    "Records and costs": [
+        "keras_dawn.dawnbench", "keras_dawn.records", "keras_dawn.clock", "keras_dawn.cost",
+        "keras_dawn.eviction",
+    ],
+    "Pictures": ["keras_dawn.plots"],
+}  # fmt: skip
+
+
+def build(output, notebooks):
+    """Builds the site.
+
+    Args:
+        output: path of the folder to write; what mkdocs wrote there before is replaced.
+        notebooks: dict from a lesson's file name without ending to its executed notebook.
+
+    Returns:
+        Path of the first page.
+
+    Raises:
+        RuntimeError: mkdocs finds a broken link or a name that is not there.
+    """
+    output = Path(output).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        docs = Path(folder) / "docs"
+        shutil.copytree(PROJECT / "benchmarks" / "results", docs / "evidence")
+        lessons = {name: lesson_page(docs, name, book) for name, book in notebooks.items()}
+        for source in GUIDES:
+            _write(docs / GUIDES[source], _linked(source, lessons))
+        _write(docs / "recipes.md", recipes_page())
+        _write(docs / "gallery.md", gallery_page(docs, lessons))
+        for page in ("migration.md", "style.css"):
+            shutil.copy(SITE / page, docs / page)
+        for title, modules in REFERENCE.items():
+            _write(docs / "reference" / f"{_slug(title)}.md", reference_page(title, modules))
+        settings = yaml.safe_load((SITE / "mkdocs.yml").read_text())
+        settings.update(docs_dir=str(docs), site_dir=str(output), nav=navigation(lessons))
+        reference = settings["plugins"][-1]["mkdocstrings"]["handlers"]["python"]
+        reference["paths"] = [str(PROJECT)]
+        reference["options"]["extensions"] = [str(SITE / "docstrings.py")]
+        settings_file = Path(folder) / "mkdocs.yml"
+        settings_file.write_text(yaml.safe_dump(settings))
+        command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "-f", str(settings_file)]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"mkdocs could not build the site:\n{done.stdout}{done.stderr}")
+    return output / "index.html"
+
+
+def lesson_page(docs, name, notebook):
+    """Writes a lesson's page and its pictures; returns its title and its pictures' paths."""
+    import nbconvert
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_formulas(cell.source)
+    exporter = nbconvert.MarkdownExporter()
+    text, resources = exporter.from_notebook_node(notebook)
+    figures = docs / "course" / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for number, (file, content) in enumerate(sorted(resources["outputs"].items()), 1):
+        picture = figures / f"{name}-{number}.png"
+        picture.write_bytes(content)
+        pictures.append(picture)
+        text = text.replace(f"({file})", f"(figures/{picture.name})")
+    title = re.search(r"^# (.+)$", text, re.MULTILINE).group(1)
+    text = text.replace("![png]", f"![{title}]")
+    _write(docs / "course" / f"{name}.md", text)
+    return {"title": title, "pictures": pictures}
+
+
+def with_formulas(text):
+    """Formulas between dollars as MathML, which browsers show without a script."""
+    from latex2mathml.converter import convert
+
+    return re.sub(r"\$([^$\n]+)\$", lambda found: convert(found.group(1)), text)
+
+
+def gallery_page(docs, lessons):
+    """All pictures of the lessons, each with a link to where it comes from."""
+    lines = ["# Pictures", "", "Every picture is made by a lesson, from what it measured.", ""]
+    lines.append('<div class="gallery" markdown="1">')
+    for name, lesson in lessons.items():
+        for picture in lesson["pictures"]:
+            path = picture.relative_to(docs)
+            lines += [
+                '<figure markdown="1">',
+                f"[![{lesson['title']}]({path})](course/{name}.md)",
+                f"<figcaption>{lesson['title']}</figcaption>",
+                "</figure>",
+            ]
+    return "\n".join([*lines, "</div>", ""])
+
+
+def recipes_page():
+    """What each recipe claims, from the head of its file."""
+    lines = [
+        "# Recipes and what they claim",
+        "",
+        "One file, one claim. What was measured on what, with the numbers behind it, is under "
+        "[Measured](index.md#measured).",
+        "",
+    ]
+    for path in sorted((PROJECT / "recipes").glob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text()))
+        if "python recipes/" not in text:
+            continue  # a part that recipes share
+        title, _, rest = text.partition("\n")
+        lines += [f"## `{path.name}`", "", f"**{title}**", rest.replace("*", r"\*"), ""]
+    return "\n".join(lines)
+
+
+def reference_page(title, modules):
+    """Directives for the public names of modules, which mkdocstrings replaces."""
+    lines = [f"# {title}", ""]
+    for module in modules:
+        members = public_names(module)
+        options = f"    options:\n      members: {members}\n" if members is not None else ""
+        lines += [f"::: {module}", options or ""]
+    return "\n".join(lines)
+
+
+def public_names(module):
+    """What a package exports: the names in its `__all__`, or `None` for a plain module."""
+    path = PROJECT / module.replace(".", "/") / "__init__.py"
+    if not path.is_file():
+        return None
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return ast.literal_eval(node.value)
+    return None
+
+
+def navigation(lessons):
+    """The site's menu."""
+    course = [{"For lecturers and students": "course/index.md"}]
+    course += [{lesson["title"]: f"course/{name}.md"} for name, lesson in lessons.items()]
+    guides = {
+        "Several GPUs": "guides/several_gpus.md",
+        "Rented machines": "guides/rented_machines.md",
+        "How the native engine works": "guides/native_engine.md",
+        "Coming from somewhere else": "migration.md",
+    }
+    return [
+        {"Start": "index.md"},
+        {"Course": [*course, {"Grading": "course/grading.md"}]},
+        {"Recipes": "recipes.md"},
+        {"Pictures": "gallery.md"},
+        {"Guides": [{title: page} for title, page in guides.items()]},
+        {"Reference": [{title: f"reference/{_slug(title)}.md"} for title in REFERENCE]},
+    ]
+
+
+def _linked(source, lessons):
+    """A page of the project with its relative links turned into the site's."""
+    here = Path(GUIDES[source]).parent
+
+    def link(found):
+        text, target = found.groups()
+        if "://" in target or target.startswith("#"):
+            return found.group(0)
+        path, _, anchor = target.partition("#")
+        place = (PROJECT / source).parent.joinpath(path).resolve().relative_to(PROJECT).as_posix()
+        if place in GUIDES:
+            page = GUIDES[place]
+        elif place.startswith("benchmarks/results/"):
+            page = place.replace("benchmarks/results/", "evidence/")
+        elif place.startswith("recipes/course/lesson"):
+            page = f"course/{Path(place).stem}.md"
+            if Path(place).stem not in lessons:
+                return text  # a site of some lessons only
+        else:
+            return text  # a file of the source, not of the site
+        up = "../" * len(here.parts)
+        return f"[{text}]({up}{page}{'#' + anchor if anchor else ''})"
+
+    return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", link, (PROJECT / source).read_text())
+
+
+def _slug(title):
+    return title.lower().replace(" ", "_")
+
+
+def _write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
