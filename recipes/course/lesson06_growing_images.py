@@ -130,7 +130,7 @@ figure
 ratio = growing.epochs[-1].training_seconds / constant.epochs[-1].training_seconds
 classroom.state("time of the growing images over that of constant ones", ratio, 0.72, 0.17)
 classroom.state("accuracy lost by growing, points", constant.accuracy - growing.accuracy,
-                {"digits": 0.3, "cifar10": 1}, {"digits": 1.2, "cifar10": 4}, images)  # fmt: skip
+                0.3, 1.2, images)  # fmt: skip
 
 # %% [markdown]
 # In the early epochs the growing training is tested at a size that it has not seen, and the

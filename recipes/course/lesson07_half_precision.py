@@ -69,7 +69,7 @@ sizes = torch.cat([w.value.grad.abs().flatten() for w in model.trainable_weights
 sizes = sizes[sizes > 0].log2()
 SMALLEST = 2.0**-24  # of float16, with the denormal numbers
 lost = 100 * (sizes < -24).float().mean()
-classroom.state("percent of gradients below float16's smallest number", float(lost), 0.35, 0.35)
+classroom.state("percent of gradients below float16's smallest number", float(lost), 0.1, 0.05)
 
 # %%
 figure, (axis,) = figure_of(1, "Sizes of gradients, as powers of two")
@@ -158,7 +158,7 @@ for policy in ("float32", "mixed_bfloat16"):
     runs.append(classroom.train(policy, model, training, test, 4, keras_dawn.OneCycle(0.3)))
 classroom.restate(images, *runs)
 classroom.state("accuracy lost in bfloat16, points", runs[0].accuracy - runs[1].accuracy,
-                {"digits": 0, "cifar10": 0}, {"digits": 2, "cifar10": 5}, images)  # fmt: skip
+                0, 2, images)  # fmt: skip
 
 # %% [markdown]
 # ## Questions

@@ -146,7 +146,7 @@ checks.check_cost_without_checkpoints(cost_without_checkpoints)
 classroom.state("USD for the spot training, saving every ten minutes", expected_spot_cost(
     2.9575, 8.45, mean_hours_between_interruptions=5.0, restart_minutes=5.0,
     checkpoint_seconds=600,
-).usd, 26.3, 1.0)  # fmt: skip
+).usd, 25.8, 0.1)  # fmt: skip
 
 # %% [markdown]
 # ## The clock so far

@@ -114,7 +114,7 @@ figure
 
 # %%
 classroom.state("plain Keras's operations over the native step's",
-                plain.total() / native.total(), 4.5, 1.5)  # fmt: skip
+                plain.total() / native.total(), 4.85, 0.5)  # fmt: skip
 
 # %% [markdown]
 # On a GPU each operation takes some microseconds to start, whatever it does; a step of a small
@@ -154,7 +154,7 @@ for name in ("plain Keras", "native step"):
 classroom.restate(images, *runs)
 classroom.state("time of the native step over plain Keras's",
                 runs[1].epochs[-1].training_seconds / runs[0].epochs[-1].training_seconds,
-                0.5, 0.2)  # fmt: skip
+                0.6, 0.2)  # fmt: skip
 
 # %% [markdown]
 # ## Questions
