@@ -7,7 +7,10 @@ import re
 from pathlib import Path
 
 import keras_dawn
+import keras_dawn.answers
+import keras_dawn.data.photos
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -85,3 +88,20 @@ def test_readme_commands_are_the_ones_ci_runs():
     assert "recipes/cifar10_wrn.py" in commands[0] and "pytest" in commands[1]
     ci = (ROOT / ".ci" / "run").read_text()
     assert "README.md" in ci
+
+
+def test_what_the_migration_page_calls_exists():
+    text = (ROOT / "recipes" / "site" / "migration.md").read_text()
+    rows = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| ")]
+    called = {name for row in rows for name in re.findall(r"([A-Za-z_][\w.]*)\(", row)}
+    assert {"OneCycle", "data.DeviceImages", "keras_dawn.accelerate"} <= called
+    places = [keras_dawn, keras_dawn.callbacks, keras_dawn.data.photos, keras, keras.Model]
+    for name in called:
+        path = re.sub(r"^(keras_dawn|keras|model)\.", "", name).split(".")
+        assert any(_reach(place, path) for place in places), name
+
+
+def _reach(place, path):
+    for part in path:
+        place = getattr(place, part, None)
+    return place is not None

@@ -63,6 +63,21 @@ def test_flips_and_shifts_equal_a_hand_loop(accelerated, average, images, labels
     assert result["accuracy"] == pytest.approx(float(hits), abs=1e-6)
 
 
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_certain_images_keep_their_plain_prediction(activation, average, images):
+    model = build(activation)
+    plain = predict_tta(model, images, flip=False, average=average)
+    views = predict_tta(model, images, shift=1, average=average)
+    likely = np.exp(plain - plain.max(-1, keepdims=True)) if average == "logits" else plain
+    likely = (likely / likely.sum(-1, keepdims=True)).max(-1)
+    limit = float(np.sort(likely)[10])  # ten are below it
+    found = predict_tta(model, images, shift=1, average=average, certain=limit, batch_size=7)
+    expected = np.where((likely < limit)[:, None], views, plain)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.allclose(found, plain) and not np.allclose(found, views)
+
+
 def test_a_softmax_model_is_averaged_as_it_answers(images, labels):
     model = build("softmax")
     with torch.no_grad():
@@ -119,6 +134,7 @@ def test_bad_arguments_are_named(images, labels):
         ({"shift": -1}, "`shift`"),
         ({"n": 0}, "`n`"),
         ({"beta": 2}, "`beta`"),
+        ({"certain": 0}, "`certain`"),
         ({"average": "votes"}, "`average` must be one of probabilities, logits"),
         ({"augmented": images}, "`augmented` must be data with `set_epoch`"),
         ({"augmented": shuffled}, "`augmented` shuffles itself"),

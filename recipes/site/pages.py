@@ -135,13 +135,7 @@ def gallery_page(docs, lessons):
 
 def recipes_page():
     """What each recipe claims, from the head of its file."""
-    lines = [
-        "# Recipes and what they claim",
-        "",
-        "One file, one claim. What was measured on what, with the numbers behind it, is under "
-        "[Measured](index.md#measured).",
-        "",
-    ]
+    lines = [(SITE / "claims.md").read_text()]
     for path in sorted((PROJECT / "recipes").glob("*.py")):
         text = ast.get_docstring(ast.parse(path.read_text()))
         if "python recipes/" not in text:
