@@ -10,6 +10,7 @@ from keras_dawn.data.augment import (
     Resize,
 )
 from keras_dawn.data.device_images import DeviceImages
+from keras_dawn.data.hardest import HardestImages, LossMemory
 from keras_dawn.data.mixing import CutMix, MixUp
 from keras_dawn.data.soft_labels import SoftLabels
 
@@ -19,6 +20,8 @@ __all__ = [
     "CutMix",
     "Cutout",
     "DeviceImages",
+    "HardestImages",
+    "LossMemory",
     "MixUp",
     "PadCrop",
     "RandomFlip",

@@ -80,10 +80,15 @@ class DeviceImages(DataLoader):
         )
         self.set_share(Share(), training=False)
 
+    @property
+    def served(self):
+        """How many images an epoch has."""
+        return len(self.images)
+
     def set_share(self, share, training):
         """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
         self.share = share
-        self._bounds = share.batches(len(self.images), self.batch_size, self.drop_last, training)
+        self._bounds = share.batches(self.served, self.batch_size, self.drop_last, training)
 
     def set_epoch(self, epoch):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""

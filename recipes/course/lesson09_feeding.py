@@ -84,8 +84,8 @@ classroom.state("one at a time over DeviceImages", times["one image at a time"]
                 / times["DeviceImages, a crop each"], 5, 4)  # fmt: skip
 
 # %% [markdown]
-# On a CPU the step is long, and any loader will do. A GPU does this step in a millisecond, and then
-# the first loader is all there is to see.
+# On a CPU the step is long, and any loader will do. A GPU does this step many times faster, and
+# then the first loader is all there is to see.
 #
 # ## Overlap
 #
@@ -124,10 +124,10 @@ checks.check_cores_needed(cores_needed)
 # %% [markdown]
 # ## Decode at the size you need
 #
-# Photos are the other case: an ImageNet JPEG of 500 × 375 pixels takes a millisecond or more to
-# decode, a hundred times what the rest of the augmentation takes. JPEG stores blocks of 8 × 8
-# pixels as frequencies; a decoder can leave the high ones out and make blocks of 4 × 4, 2 × 2 or 1
-# × 1: a half, a quarter or an eighth of the size, for much less work.
+# Photos are the other case: an ImageNet JPEG of 500 × 375 pixels takes about a millisecond of a
+# core to decode. JPEG stores blocks of 8 × 8 pixels as frequencies; a decoder can leave the high
+# ones out and make blocks of 4 × 4, 2 × 2 or 1 × 1: a half, a quarter or an eighth of the size, for
+# much less work.
 #
 # ### Exercise 3
 # By how much may the decoder shrink (1, 2, 4 or 8) so that a crop of `crop` pixels still has at

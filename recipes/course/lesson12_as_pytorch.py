@@ -118,8 +118,8 @@ classroom.state("plain Keras's operations over the native step's",
 
 # %% [markdown]
 # On a GPU each operation takes some microseconds to start, whatever it does; a step of a small
-# network is then as long as the list of its operations. Batch normalisation is ten operations in
-# plain Keras and one in torch.
+# network is then as long as the list of its operations. Batch normalisation is about ten operations
+# in plain Keras and one in torch.
 #
 # ## The same training
 #
