@@ -15,6 +15,7 @@
 from collections import Counter
 
 import keras_dawn  # before Keras: picks Keras's torch backend
+from keras_dawn.native.operations import OperationCounter
 from keras_dawn.plots.style import BLUE, ORANGE, figure_of
 
 import classroom
@@ -22,7 +23,6 @@ import keras
 import numpy as np
 import torch
 from checks import as_pytorch as checks
-from checks.as_pytorch import OperationCounter
 
 # %% [markdown]
 # ## A model, and what it says
@@ -94,7 +94,7 @@ def counted(accelerated):
     model.fit(training, epochs=1, verbose=0, shuffle=False)  # builds what is built once
     with OperationCounter() as counter:
         model.fit(training, epochs=1, verbose=0, shuffle=False)
-    return Counter({name: count / len(training) for name, count in counter.counts.items()})
+    return Counter({name: count / len(training) for name, count in counter.work().items()})
 
 
 plain, native = counted(False), counted(True)

@@ -36,7 +36,7 @@ REFERENCE = {
     "Optimizers": ["keras_dawn.optimizers", "keras_dawn.hyperparameters"],
     "Data": ["keras_dawn.data", "keras_dawn.data.photos"],
     "Models": ["keras_dawn.models"],
-    "Native engine": ["keras_dawn.native"],
+    "Native engine": ["keras_dawn.native", "keras_dawn.native.operations"],
     "Several processes": ["keras_dawn.distributed", "keras_dawn.distributed.scaling"],
     "Evaluation": ["keras_dawn.evaluation", "keras_dawn.tta", "keras_dawn.answers"],
     "Records and costs": [

@@ -1,36 +1,10 @@
-"""Checks of lesson 12, and its counter of operations."""
-
-from collections import Counter
+"""Checks of lesson 12."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from checks.judge import Case, judge
-
-VIEWS = {
-    "view", "permute", "transpose", "t", "expand", "unsqueeze", "squeeze", "detach", "slice",
-    "select", "alias", "as_strided", "_unsafe_view", "unbind", "split", "_reshape_alias",
-}  # fmt: skip
-
-
-class OperationCounter(TorchDispatchMode):
-    """Counts the operations of torch that reach the device while it is active.
-
-    Attributes:
-        counts: `Counter` from an operation's name to how often it ran, views left out.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.counts = Counter()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket._qualified_op_name.split("::")[1]
-        if name not in VIEWS:
-            self.counts[name] += 1
-        return function(*args, **(kwargs or {}))
 
 
 def _parts(seed):
