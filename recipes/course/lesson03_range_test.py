@@ -100,10 +100,10 @@ figure
 # %%
 classroom.state(
     "powers of ten between the valley and the best rate",
-    abs(np.log10(found.valley / best)), 0.5, 0.7,
+    abs(np.log10(found.valley / best)), 0.65, 0.5,
 )  # fmt: skip
 worse = losses[rates.index(best) - 3] / min(losses) if len(losses) == len(rates) else 0.0
-classroom.state("loss at about a thirtieth of the best rate, over the lowest", worse, 6.5, 4)
+classroom.state("loss at about a thirtieth of the best rate, over the lowest", worse, 6, 3)
 
 # %% [markdown]
 # The curve has three parts: nothing happens; the loss falls; it blows up. The best single rate lies

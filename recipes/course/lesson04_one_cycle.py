@@ -170,7 +170,7 @@ figure
 
 # %%
 classroom.state("powers of ten between the two sharpnesses",
-                np.log10(found[0.05][1] / found[1.0][1]), 1.8, 1, images)  # fmt: skip
+                np.log10(found[0.05][1] / found[1.0][1]), 1.6, 1, images)  # fmt: skip
 classroom.state("accuracy of the large rate over that of the small one, points",
                 found[1.0][0] - found[0.05][0], 1.9, 1.8, images)  # fmt: skip
 

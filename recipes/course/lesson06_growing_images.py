@@ -92,7 +92,7 @@ axis.legend(frameon=False)
 figure
 
 # %%
-classroom.state("step at 20 pixels over step at 32", measured.get(20, 0.0), 0.48, 0.17)
+classroom.state("step at 20 pixels over step at 32", measured.get(20, 0.0), 0.4, 0.15)
 
 # %% [markdown]
 # Small images have a floor: reading the weights, starting each operation, the update. That is why

@@ -179,7 +179,7 @@ axis.legend(frameon=False)
 figure
 
 # %%
-classroom.state("whole decode over decode at size, to 128 px", whole[1] / scaled[1], 6, 3)
+classroom.state("whole decode over decode at size, to 128 px", whole[1] / scaled[1], 5.2, 2.5)
 
 # %% [markdown]
 # What is left is undoing the Huffman code, which every pixel needs whatever its size. Smaller

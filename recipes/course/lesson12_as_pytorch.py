@@ -137,7 +137,7 @@ for accelerated in (False, True):
     weights.append(np.concatenate([w.numpy().ravel() for w in model.trainable_weights]))
 difference = np.abs(weights[0] - weights[1]).max()
 print(f"largest difference of a weight after three steps: {difference:.1e}")
-classroom.state("that difference, in millionths", 1e6 * difference, 5, 5)
+classroom.state("that difference, in millionths", 1e6 * difference, 6, 6)
 
 # %% [markdown]
 # ## The clock so far
