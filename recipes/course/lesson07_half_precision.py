@@ -78,6 +78,7 @@ axis.hist((sizes + 10).numpy(), bins=60, color=GREEN, alpha=0.6, label="loss tim
 axis.axvline(-24, color=ORANGE, lw=2, label="float16's smallest number")
 axis.set_xlabel("log2 of the absolute value")
 axis.set_ylabel("how many")
+axis.margins(y=0.3)
 axis.legend(frameon=False)
 figure
 

@@ -72,7 +72,7 @@ times = {
 }
 
 # %%
-figure, (axis,) = figure_of(1, f"A batch of {BATCH}: training it, and three ways to make it")
+figure, (axis,) = figure_of(1, f"A batch of {BATCH}: a step, and making it")
 axis.barh(list(times), [1000 * value for value in times.values()],
           color=[BLUE, ORANGE, GREEN, GREEN])  # fmt: skip
 axis.invert_yaxis()

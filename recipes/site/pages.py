@@ -99,9 +99,12 @@ def lesson_page(docs, name, notebook):
     figures = docs / "course" / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     pictures = []
-    for number, (file, content) in enumerate(sorted(resources["outputs"].items()), 1):
+    files = sorted(
+        resources["outputs"], key=lambda file: [int(n) for n in re.findall(r"\d+", file)]
+    )
+    for number, file in enumerate(files, 1):
         picture = figures / f"{name}-{number}.png"
-        picture.write_bytes(content)
+        picture.write_bytes(resources["outputs"][file])
         pictures.append(picture)
         text = text.replace(f"({file})", f"(figures/{picture.name})")
     title = re.search(r"^# (.+)$", text, re.MULTILINE).group(1)
