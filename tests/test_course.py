@@ -156,6 +156,18 @@ def test_a_lesson_runs_and_has_its_parts(path, monkeypatch, capsys):
     assert said.count("replace the blanks") == text.count("checks.check_")
 
 
+def test_a_folder_without_cifar10_is_an_error_and_no_folder_means_digits(
+    monkeypatch, tmp_path, capsys
+):
+    classroom = importlib.import_module("classroom")
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="does not hold CIFAR-10"):
+        classroom.load_images()
+    monkeypatch.delenv("COURSE_DATA")
+    images = classroom.load_images()
+    assert f"320 images to train on: {images.name}" in capsys.readouterr().out
+
+
 def test_strict_mode_ends_with_an_error_where_a_number_does_not_hold(monkeypatch, capsys):
     classroom = importlib.import_module("classroom")
     monkeypatch.setattr(classroom, "SHORT", False)
@@ -192,7 +204,11 @@ def test_numbers_are_checked_with_every_seed(monkeypatch, tmp_path, capsys):
         build.main(["--seeds=one"])
     with pytest.raises(SystemExit):
         build.main(["98"])
-    assert "there is no lesson 98" in capsys.readouterr().err
+    monkeypatch.setattr(build, "NEEDED", ("json", "no_such_module"))
+    with pytest.raises(SystemExit):
+        build.main([f"--output={tmp_path}"])
+    errors = capsys.readouterr().err
+    assert "there is no lesson 98" in errors and "no_such_module is missing: pip" in errors
 
 
 def test_the_build_makes_a_site_with_pictures_and_reference(tmp_path):

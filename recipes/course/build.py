@@ -11,6 +11,7 @@ number that a lesson states holds within the tolerance that it states.
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import subprocess
@@ -19,6 +20,15 @@ import time
 from pathlib import Path
 
 COURSE = Path(__file__).parent
+NEEDED = (
+    "jupytext",
+    "nbconvert",
+    "ipykernel",
+    "mkdocs",
+    "material",
+    "mkdocstrings",
+    "latex2mathml",
+)
 
 
 def lessons(numbers=()):
@@ -104,6 +114,9 @@ def main(arguments=None):
         broken = check_numbers(seeds, given.numbers)
         print(f"{len(broken)} of the runs did not come to what the lessons state.")
         return 1 if broken else 0
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f"{', '.join(missing)} is missing: pip install -e '.[course]'")
     print(f"The site begins at {build(given.output, given.numbers)}")
     return 0
 

@@ -42,14 +42,24 @@ matplotlib.rcParams["figure.dpi"] = 160  # pictures large enough for slides
 def load_images():
     """CIFAR-10's first 10,000 images where it is on this machine, otherwise 4,000 digits.
 
+    Says which of them it is. Nothing is downloaded.
+
     Returns:
         `keras_dawn.data.image_set.ImageSet`.
+
+    Raises:
+        FileNotFoundError: `COURSE_DATA` names a folder without CIFAR-10.
     """
+    folder = os.environ.get("COURSE_DATA")
     try:
-        images = load_cifar10(os.environ.get("COURSE_DATA"), download=False).subset(10_000, 2_000)
+        images = load_cifar10(folder, download=False).subset(10_000, 2_000)
     except FileNotFoundError:
+        if folder:
+            raise
         images = load_digits()
-    return images.subset(320, 100) if SHORT else images
+    images = images.subset(320, 100) if SHORT else images
+    print(f"{len(images.train_images):,} images to train on: {images.name}")
+    return images
 
 
 def pixels(images, batch_size=64, augment=(), **settings):
