@@ -37,7 +37,7 @@ PRESETS = {
         augmentation=CIFAR_AUGMENTATION,
     ),
     # Under a minute: shows that everything runs.
-    "smoke": smaller(NOTEBOOK, train_images=512, test_images=200),
+    "smoke": smaller(NOTEBOOK, train_images=128, test_images=100),
 }
 
 

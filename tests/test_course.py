@@ -165,7 +165,7 @@ def test_a_folder_without_cifar10_is_an_error_and_no_folder_means_digits(
         classroom.load_images()
     monkeypatch.delenv("COURSE_DATA")
     images = classroom.load_images()
-    assert f"320 images to train on: {images.name}" in capsys.readouterr().out
+    assert f"192 images to train on: {images.name}" in capsys.readouterr().out
 
 
 def test_strict_mode_ends_with_an_error_where_a_number_does_not_hold(monkeypatch, capsys):

@@ -57,7 +57,7 @@ def load_images():
         if folder:
             raise
         images = load_digits()
-    images = images.subset(320, 100) if SHORT else images
+    images = images.subset(192, 100) if SHORT else images
     print(f"{len(images.train_images):,} images to train on: {images.name}")
     return images
 
