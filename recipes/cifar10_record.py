@@ -11,9 +11,9 @@ The accuracy is that of six views of each test image (mirrored, shifted), evalua
 last epoch. Three clocks are reported: `training` (whitening and `fit`), `DAWNBench` (with loading
 the data and building the network, without evaluation) and `process` (all since Python started).
 
-The goal is not shown yet. Measured on a shared AMD EPYC of two cores (AVX-512 BF16), bfloat16,
-with the settings of the `cpu` preset in an exploratory script, one seed: 93.99 % (92.92 % without
-views) after 1,104 s of one of them. Each step of the search is in benchmarks/results/record_log.md. The `gpu`
+The goal is not shown yet. Measured on a shared AMD EPYC of two cores (AVX-512 BF16), bfloat16, with
+the settings of the `cpu` preset in an exploratory script, one seed: 93.99 % (92.92 % without views)
+after 1,104 s of one core. Each step of the search is in benchmarks/results/record_log.md. The `gpu`
 preset has the published settings and has not been run on a GPU.
 """
 
