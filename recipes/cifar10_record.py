@@ -189,7 +189,7 @@ def compiled_model(preset, images, memory):
         keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=preset.label_smoothing
         ),
-        metrics=["accuracy", memory],
+        metrics=["accuracy", *([memory] if preset.hard_from is not None else [])],
     )
     return keras_dawn.accelerate(model)  # the same fit, as straight PyTorch
 

@@ -221,6 +221,8 @@ def test_the_build_makes_a_site_with_pictures_and_reference(tmp_path):
     notebook = json.loads((tmp_path / "notebooks" / f"{name}.ipynb").read_text())
     outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", [])]
     assert sum("image/png" in out.get("data", {}) for out in outputs) == 2
+    text = "".join("".join(cell["source"]) for cell in notebook["cells"])
+    assert "$v \\leftarrow m\\,v + g$" in text and "<math" not in text
     page = (tmp_path / "course" / f"{name}.html").read_text()
     assert f"figures/{name}-1.png" in page and "<math" in page
     assert (tmp_path / "course" / "figures" / f"{name}-2.png").stat().st_size > 10_000

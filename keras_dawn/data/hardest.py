@@ -55,7 +55,8 @@ class LossMemory(keras.metrics.Mean):
 
     def state_dict(self):
         """What `ResumeTraining.track` saves."""
-        return {"losses": self.losses.cpu(), "begun": self._begun}
+        begun = self._begun and (self._begun[0], self._begun[1].cpu())
+        return {"losses": self.losses.cpu(), "begun": begun}
 
     def load_state_dict(self, state):
         """Goes on from `state_dict`, within an epoch too."""

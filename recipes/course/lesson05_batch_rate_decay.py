@@ -59,7 +59,7 @@ for batch in BATCHES:
 # %%
 figure, (axis,) = figure_of(1, "Accuracy after two epochs, by batch size and rate")
 for batch, colour in zip(BATCHES, COLOURS, strict=False):
-    points = [(rate, accuracy[key]) for key in accuracy for rate in key[1:] if key[0] == batch]
+    points = [(rate, percent) for (b, rate), percent in accuracy.items() if b == batch]
     axis.semilogx(*zip(*points, strict=True), "o-", color=colour, lw=2, label=f"batch {batch}")
 axis.set_xlabel("highest rate")
 axis.set_ylabel("test accuracy in %")

@@ -6,6 +6,7 @@ beside the code. Links between them are turned into links of the site.
 """
 
 import ast
+import copy
 import re
 import shutil
 import subprocess
@@ -91,6 +92,7 @@ def lesson_page(docs, name, notebook):
     """Writes a lesson's page and its pictures; returns its title and its pictures' paths."""
     import nbconvert
 
+    notebook = copy.deepcopy(notebook)  # notebooks show formulas themselves
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_formulas(cell.source)
