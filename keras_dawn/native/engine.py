@@ -6,6 +6,7 @@ import inspect
 from keras_dawn.distributed import session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
+from keras_dawn.native.fit_callbacks import LastCallback, SetEpoch
 from keras_dawn.native.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
 
@@ -52,7 +53,7 @@ class Engine:
         arguments = self._arguments("fit", args, kwargs)
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
-            arguments["callbacks"] = [_SetEpoch(arguments["x"]), *arguments["callbacks"]]
+            arguments["callbacks"] = [SetEpoch(arguments["x"]), *arguments["callbacks"]]
         if not current().several:
             return type(self.model).fit(self.model, **arguments)
         self._check_parallel()
@@ -96,7 +97,7 @@ class Engine:
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
             if refusal(self.model) is None:
-                callbacks = [*callbacks, _Synchronous()]
+                callbacks = [*callbacks, LastCallback(self.follow_changes)]
             arguments["callbacks"] = callbacks
         return arguments
 
@@ -143,6 +144,11 @@ class Engine:
             return None
         return self.steps
 
+    def follow_changes(self):
+        """Lowers again if callbacks changed what depends on it, such as a layer's `trainable`."""
+        if self.steps is not None and _signature(self.model) != self._signature:
+            self.make_train_function()
+
     def _install(self, attribute, plain, force):
         model = self.model
         steps = self.prepare(attribute)
@@ -177,42 +183,6 @@ class Engine:
             yield
         finally:
             self.steps.exact_logs = False
-
-
-class _SetEpoch(keras.callbacks.Callback):
-    """Tells data which epoch begins, so that `initial_epoch` and a resumed run are right.
-
-    Data that has been through more epochs already counts on: another `fit` from epoch 0 does
-    not repeat order and augmentation of the one before.
-    """
-
-    def __init__(self, data):
-        super().__init__()
-        self._data = data
-        self._passed = data.epoch  # before Keras looks at a first batch
-        self._ahead = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._ahead is None:
-            self._ahead = max(0, self._passed - epoch)
-        self._data.set_epoch(epoch + self._ahead)
-
-
-class _Synchronous(keras.callbacks.Callback):
-    """Keeps Keras from handing the logs of every batch to a pool of threads.
-
-    That spares Keras's own steps a wait for the device. Ours has floats ready, and the
-    thread pool costs more than they do.
-    """
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Overridden, and that is all that Keras looks at."""
-
-    def on_test_batch_end(self, batch, logs=None):
-        """Overridden, as above."""
-
-    def on_predict_batch_end(self, batch, logs=None):
-        """Overridden, as above."""
 
 
 class _NativeFunction:

@@ -75,7 +75,12 @@ class _Update:
     def gradients(self):
         """The leaves' gradients, which are taken away."""
         gradients = [parameter.grad for parameter in self.parameters]
-        for parameter in self.parameters:
+        for parameter, leaf in zip(self.parameters, self.leaves, strict=True):
+            if parameter.grad is None:
+                raise ValueError(
+                    f"{leaf.variable.path} got no gradient any more. Was it frozen within an "
+                    "epoch? Do it between two `fit`s, or in a callback's `on_epoch_begin`."
+                )
             parameter.grad = None
         return gradients
 
