@@ -23,14 +23,12 @@ import time
 
 import keras_dawn
 from keras_dawn import (
-    ParameterSchedule,
     TimeToAccuracy,
     TrainingClock,
     data,
     dawnbench,
     evaluate_tta,
     records,
-    schedules,
 )
 from keras_dawn.data.choose import DATASETS, choose_dataset
 from keras_dawn.models import WhitenedConvNet, whiten
@@ -38,6 +36,7 @@ from keras_dawn.native.allocator import keep_freed_memory
 from keras_dawn.optimizers import Muon
 
 import keras
+import record_phases
 import reporting
 import run_flags
 from absl import app, flags
@@ -57,6 +56,8 @@ class Preset:
         hard_from: int, the epoch from which only the hardest images are trained on, or `None`.
             The rate falls to 0 before it, and again from there to the end.
         hard_share: float in (0, 1], of the images, in those epochs; a quarter of them at random.
+        frozen_from: int, the epoch from which the stem and the first group are kept as they are,
+            or `None`.
         widths: channels of the three groups.
         max_lr: float, Muon's rate for filters at the beginning; it falls linearly to 0.
         momentum: float, of the filters.
@@ -72,6 +73,7 @@ class Preset:
     sizes: dict = dataclasses.field(default_factory=lambda: {0: 32})
     hard_from: int | None = None
     hard_share: float = 0.6
+    frozen_from: int | None = None
     widths: tuple = (64, 256, 256)
     max_lr: float = 0.24
     momentum: float = 0.6
@@ -91,9 +93,8 @@ PRESETS = {
     ),
     "gpu": Preset(precision="mixed_float16"),
     "smoke": Preset(
-        epochs=2, batch_size=128, sizes={0: 16, 1: 20}, hard_from=1, widths=(16, 32, 32),
-        train_images=1024,
-        test_images=500,
+        epochs=3, batch_size=128, sizes={0: 16, 1: 20}, hard_from=1, frozen_from=2,
+        widths=(16, 32, 32), train_images=1024, test_images=500,
     ),
 }  # fmt: skip
 
@@ -102,47 +103,47 @@ def train(preset, images, seed, folder, clock):
     """Trains once and evaluates; returns a `Result`."""
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(preset.precision)
-    upright = images.name == "digits"  # a mirrored digit is another sign
     memory = data.LossMemory(len(images.train_images))
     model = compiled_model(preset, images, memory)
-    phases, test_data = load_on_device(preset, images, seed, upright, memory)
+    phases = record_phases.load(preset, images, seed, memory)
     timer = TimeToAccuracy(FLAGS.target, clock=clock)
-    falling = ParameterSchedule({"learning_rate": schedules.linear(preset.max_lr, 0.0)})
     history = records.HistoryWriter(folder)
-    callbacks = [timer, falling, history]
+    callbacks = [timer, history]
     resume, done = run_flags.resume_training(f"seed{seed}"), 0
     if resume:
         resume.track("losses", memory)
         done = resume.next_epoch()
         callbacks.append(resume)
     begin = time.perf_counter()
-    everything = phases[0][-1].data
+    everything = phases[0].data.data
     whiten(model, everything.normalized(everything.images[:5000]))
-    for first, last, train_data in phases:
-        if last > done:
-            model.fit(
-                train_data,
-                initial_epoch=first,
-                epochs=last,
-                callbacks=callbacks,
-                verbose=1 if sys.stdout.isatty() else 2,
-                shuffle=False,  # the data shuffles itself
-            )
-    seconds = time.perf_counter() - begin
-    plain = model.evaluate(test_data, verbose=0, return_dict=True)
-    views = evaluate_tta(model, test_data, flip=not upright, shift=1, average="logits")
-    timer.record(preset.epochs - 1, round(100 * float(views["accuracy"]), 4))
+    for phase in phases:
+        if phase.last <= done:
+            continue
+        clock.resume()  # what a further phase prepares counts too
+        if phase.frozen:
+            freeze_first_group(model)
+        model.fit(
+            phase.data,
+            initial_epoch=phase.first,
+            epochs=phase.last,
+            callbacks=[*callbacks, phase.schedule()],
+            verbose=1 if sys.stdout.isatty() else 2,
+            shuffle=False,  # the data shuffles itself
+        )
+    clocks = {
+        "training": time.perf_counter() - begin,
+        "dawnbench": clock.training_seconds(),
+        "process": time.perf_counter() - PROCESS,
+    }
+    plain, views = evaluate(model, images)
+    timer.record(preset.epochs - 1, views)
     whole = images.name == "cifar10" and preset.train_images is None
     settings = dataclasses.asdict(preset)
-    rates = [
-        rate
-        for first, last, part in phases
-        for rate in falling.values(last, len(part))["learning_rate"][first * len(part) :]
-    ]
     return run_flags.Result(
         timer=timer,
         rows=history.rows,
-        schedule={"learning_rate": rates},
+        schedule={"learning_rate": [rate for phase in phases for rate in phase.rates()]},
         epochs=preset.epochs,
         interrupted=False,
         benchmark=dawnbench.CIFAR10 if whole else None,
@@ -154,12 +155,8 @@ def train(preset, images, seed, folder, clock):
             "data": images.describe(),
             "settings": settings,
             "paid": run_flags.paid_time(resume),
-            "accuracy_without_views": round(100 * float(plain["accuracy"]), 4),
-            "clocks": {
-                "training": seconds,
-                "dawnbench": clock.training_seconds(),
-                "process": time.perf_counter() - PROCESS,
-            },
+            "accuracy_without_views": plain,
+            "clocks": clocks,
         },
     )
 
@@ -194,33 +191,24 @@ def compiled_model(preset, images, memory):
     return keras_dawn.accelerate(model)  # the same fit, as straight PyTorch
 
 
-def load_on_device(preset, images, seed, upright, memory):
-    """`(first epoch, last, data)` of each phase, and the test images; labels as probabilities."""
-    numbers = {"mean": images.mean, "std": images.std, "seed": seed}
-    flips = [] if upright else [data.AlternatingFlip()]
-    classes = len(images.class_names)
+def freeze_first_group(model):
+    """Keeps the stem and the first group as they are, statistics of normalisation included."""
+    names = [layer.name for layer in model.layers]
+    for layer in model.layers[: names.index("group2_conv1")]:
+        layer.trainable = False
 
-    def part(share):
-        hardest = data.HardestImages(
-            images.train_images,
-            images.train_labels,
-            preset.batch_size,
-            memory=memory,
-            share=share,
-            augment=[data.PadCrop(2), *flips, data.Resize(preset.sizes)],
-            drop_last=True,
-            **numbers,
-        )
-        return data.SoftLabels(hardest, classes)
 
-    phases = [(0, preset.epochs, part(1.0))]
-    if preset.hard_from is not None:
-        phases = [
-            (0, preset.hard_from, part(1.0)),
-            (preset.hard_from, preset.epochs, part(preset.hard_share)),
-        ]
-    test_data = data.DeviceImages(images.test_images, images.test_labels, 1000, **numbers)
-    return phases, data.SoftLabels(test_data, classes)
+def evaluate(model, images):
+    """Test accuracy in percent, of each image as it is and of its six views."""
+    test_data = data.SoftLabels(
+        data.DeviceImages(
+            images.test_images, images.test_labels, 1000, mean=images.mean, std=images.std
+        ),
+        len(images.class_names),
+    )
+    plain = model.evaluate(test_data, verbose=0, return_dict=True)
+    views = evaluate_tta(model, test_data, flip=images.name != "digits", shift=1, average="logits")
+    return [round(100 * float(result["accuracy"]), 4) for result in (plain, views)]
 
 
 def summary(results, folder):
