@@ -23,12 +23,14 @@ import time
 
 import keras_dawn
 from keras_dawn import (
+    ParameterSchedule,
     TimeToAccuracy,
     TrainingClock,
     data,
     dawnbench,
     evaluate_tta,
     records,
+    schedules,
 )
 from keras_dawn.data.choose import DATASETS, choose_dataset
 from keras_dawn.models import WhitenedConvNet, whiten
@@ -56,8 +58,6 @@ class Preset:
         hard_from: int, the epoch from which only the hardest images are trained on, or `None`.
             The rate falls to 0 before it, and again from there to the end.
         hard_share: float in (0, 1], of the images, in those epochs; a quarter of them at random.
-        frozen_from: int, the epoch from which the stem and the first group are kept as they are,
-            or `None`.
         widths: channels of the three groups.
         max_lr: float, Muon's rate for filters at the beginning; it falls linearly to 0.
         momentum: float, of the filters.
@@ -73,7 +73,6 @@ class Preset:
     sizes: dict = dataclasses.field(default_factory=lambda: {0: 32})
     hard_from: int | None = None
     hard_share: float = 0.6
-    frozen_from: int | None = None
     widths: tuple = (64, 256, 256)
     max_lr: float = 0.24
     momentum: float = 0.6
@@ -93,8 +92,8 @@ PRESETS = {
     ),
     "gpu": Preset(precision="mixed_float16"),
     "smoke": Preset(
-        epochs=3, batch_size=128, sizes={0: 16, 1: 20}, hard_from=1, frozen_from=2,
-        widths=(16, 32, 32), train_images=1024, test_images=500,
+        epochs=2, batch_size=128, sizes={0: 16, 1: 20}, hard_from=1, widths=(16, 32, 32),
+        train_images=1024, test_images=500,
     ),
 }  # fmt: skip
 
@@ -107,8 +106,9 @@ def train(preset, images, seed, folder, clock):
     model = compiled_model(preset, images, memory)
     phases = record_phases.load(preset, images, seed, memory)
     timer = TimeToAccuracy(FLAGS.target, clock=clock)
+    falling = ParameterSchedule({"learning_rate": schedules.linear(preset.max_lr, 0.0)})
     history = records.HistoryWriter(folder)
-    callbacks = [timer, history]
+    callbacks = [timer, falling, history]
     resume, done = run_flags.resume_training(f"seed{seed}"), 0
     if resume:
         resume.track("losses", memory)
@@ -121,21 +121,15 @@ def train(preset, images, seed, folder, clock):
         if phase.last <= done:
             continue
         clock.resume()  # what a further phase prepares counts too
-        if phase.frozen:
-            freeze_first_group(model)
         model.fit(
             phase.data,
             initial_epoch=phase.first,
             epochs=phase.last,
-            callbacks=[*callbacks, phase.schedule()],
+            callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 2,
             shuffle=False,  # the data shuffles itself
         )
-    clocks = {
-        "training": time.perf_counter() - begin,
-        "dawnbench": clock.training_seconds(),
-        "process": time.perf_counter() - PROCESS,
-    }
+    seconds = time.perf_counter() - begin
     plain, views = evaluate(model, images)
     timer.record(preset.epochs - 1, views)
     whole = images.name == "cifar10" and preset.train_images is None
@@ -143,7 +137,7 @@ def train(preset, images, seed, folder, clock):
     return run_flags.Result(
         timer=timer,
         rows=history.rows,
-        schedule={"learning_rate": [rate for phase in phases for rate in phase.rates()]},
+        schedule=record_phases.values(falling, phases),
         epochs=preset.epochs,
         interrupted=False,
         benchmark=dawnbench.CIFAR10 if whole else None,
@@ -156,7 +150,11 @@ def train(preset, images, seed, folder, clock):
             "settings": settings,
             "paid": run_flags.paid_time(resume),
             "accuracy_without_views": plain,
-            "clocks": clocks,
+            "clocks": {
+                "training": seconds,
+                "dawnbench": clock.training_seconds(),
+                "process": time.perf_counter() - PROCESS,
+            },
         },
     )
 
@@ -189,13 +187,6 @@ def compiled_model(preset, images, memory):
         metrics=["accuracy", *([memory] if preset.hard_from is not None else [])],
     )
     return keras_dawn.accelerate(model)  # the same fit, as straight PyTorch
-
-
-def freeze_first_group(model):
-    """Keeps the stem and the first group as they are, statistics of normalisation included."""
-    names = [layer.name for layer in model.layers]
-    for layer in model.layers[: names.index("group2_conv1")]:
-        layer.trainable = False
 
 
 def evaluate(model, images):

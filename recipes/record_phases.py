@@ -1,44 +1,30 @@
-"""The phases of the record recipe: what each `fit` trains on, and at which rates."""
+"""The phases of the record recipe: what each `fit` trains on."""
 
-import dataclasses
 import itertools
+from typing import NamedTuple
 
-from keras_dawn import ParameterSchedule, data, schedules
+from keras_dawn import data
 
 
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """What one `fit` trains on: epochs `first` to `last`, all images or the hardest.
+class Phase(NamedTuple):
+    """What one `fit` trains on: all images, or the hardest.
 
     Args:
         first, last: ints; the phase ends before epoch `last`.
-        data: what `fit` gets.
-        frozen: bool, whether the stem and the first group are kept as they are.
-        rate: curve of the learning rate over the epochs from 0 to `last`.
+        data: what `fit` gets; its labels are probabilities, and it stays on the device.
     """
 
     first: int
     last: int
     data: data.SoftLabels
-    frozen: bool
-    rate: schedules.Curve
-
-    def schedule(self):
-        """The callback that sets the rate."""
-        return ParameterSchedule({"learning_rate": self.rate})
-
-    def rates(self):
-        """The rate in each step, floats."""
-        values = self.schedule().values(self.last, len(self.data), self.first)
-        return values["learning_rate"]
 
 
 def load(preset, images, seed, memory):
-    """The `Phase`s; the data stays on the device, labels are probabilities."""
+    """The `Phase`s of a preset."""
     numbers = {"mean": images.mean, "std": images.std, "seed": seed}
     # A mirrored digit is another sign.
     flips = [] if images.name == "digits" else [data.AlternatingFlip()]
-    bounds = {0, preset.hard_from, preset.frozen_from, preset.epochs} - {None}
+    bounds = {0, preset.hard_from, preset.epochs} - {None}
     phases = []
     for first, last in itertools.pairwise(sorted(bounds)):
         hard = preset.hard_from is not None and first >= preset.hard_from
@@ -52,14 +38,11 @@ def load(preset, images, seed, memory):
             drop_last=True,
             **numbers,
         )
-        fall = preset.hard_from if preset.hard_from and not hard else preset.epochs
-        phases.append(
-            Phase(
-                first,
-                last,
-                data.SoftLabels(part, len(images.class_names)),
-                frozen=preset.frozen_from is not None and first >= preset.frozen_from,
-                rate=schedules.linear(preset.max_lr, preset.max_lr * (1 - last / fall)),
-            )
-        )
+        phases.append(Phase(first, last, data.SoftLabels(part, len(images.class_names))))
     return phases
+
+
+def values(schedule, phases):
+    """What a `ParameterSchedule` sets in each step of all phases: a list for each parameter."""
+    parts = [schedule.values(phase.last, len(phase.data), phase.first) for phase in phases]
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
