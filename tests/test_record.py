@@ -12,6 +12,8 @@ from keras_dawn import ParameterSchedule, data, schedules
 from keras_dawn.data import digits
 
 import cifar10_record
+import keras
+import numpy as np
 import pytest
 import record_phases
 import torch
@@ -70,6 +72,27 @@ def test_the_phases_follow_each_other_and_the_rate_falls_to_zero_twice():
     by_hand = [0.9 * (1 - step / 40) for step in range(40)]
     by_hand += [0.9 * (1 - (24 + step) / 54) for step in range(30)]
     assert rates == pytest.approx(by_hand)
+
+
+def test_the_stems_bias_is_trained_for_the_first_epochs_only():
+    images = digits.load_digits().subset(90, 10)
+    preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], batch_size=30, bias_epochs=1)
+    memory = data.LossMemory(90)
+    model = cifar10_record.compiled_model(preset, images, memory)
+    phase, *_ = record_phases.load(preset, images, 0, memory)
+    stem, biases, kernels = model.get_layer("whitening"), [], []
+
+    class Spy(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            biases.append(stem.bias.numpy().copy())
+            kernels.append(stem.kernel.numpy().copy())
+
+    model.fit(
+        phase.data, epochs=2, verbose=0, shuffle=False,
+        callbacks=[cifar10_record.train_bias(model, 1), Spy()],
+    )  # fmt: skip
+    assert np.abs(biases[0]).max() > 0  # it begins at 0
+    assert (biases[0] == biases[1]).all() and (kernels[0] == kernels[1]).all()
 
 
 def test_the_peers_crops_and_flips_show_all_of_an_image():
