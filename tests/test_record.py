@@ -56,7 +56,8 @@ def test_two_runs_are_told_by_three_clocks(smoke):
 
 def test_bad_flags_end_before_training(tmp_path):
     done = run("--preset=tpu", "--dataset=digits", cwd=tmp_path)
-    assert done.returncode != 0 and "auto or one of cpu, gpu, smoke" in done.stdout + done.stderr
+    printed = done.stdout + done.stderr
+    assert done.returncode != 0 and "auto or one of cpu, cpu_hardest, gpu, smoke" in printed
 
 
 def test_the_phases_follow_each_other_and_the_rate_falls_to_zero_twice():
