@@ -39,13 +39,13 @@ flags.DEFINE_integer("peer_runs", 1, "runs of the plain loop, one before each of
 flags.DEFINE_string("json", None, "file to write the results to, after every run")
 
 
-def ours(images, seed, folder, loaded):
+def ours(images, seed, folder, loaded, prices):
     """Seconds and accuracies in percent of one run of the recipe."""
-    own = RunFolder(folder / f"seed{seed}")
+    own = RunFolder(folder.path / f"seed{seed}")
     preset = cifar10_record.PRESETS[FLAGS.preset]
     result = cifar10_record.train(preset, images, seed, own, TrainingClock(loaded))
     result.description.update(recipe="cifar10_record", preset=FLAGS.preset)
-    reporting.save(result, own, run_flags.read_prices(), FLAGS.author, FLAGS.author_email)
+    reporting.save(result, own, prices, FLAGS.author, FLAGS.author_email)
     return {
         "seconds": result.description["clocks"]["training"],
         "dawnbench_seconds": result.timer.records[-1].training_seconds,
@@ -72,19 +72,27 @@ def main(arguments):
     clock = TrainingClock()
     images, _ = choose_dataset("cifar10", FLAGS.data_dir)
     loaded = clock.training_seconds()
-    folder = Path(FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset))
+    try:  # before anything is trained
+        prices = run_flags.read_prices()
+        folder = RunFolder(
+            FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset)
+        )
+    except (ValueError, OSError) as error:
+        raise app.UsageError(str(error)) from None
     runs = {"keras_dawn": [], "airbench94, plain torch": []}
-    for number in range(FLAGS.runs):
-        seed = FLAGS.seed + number
-        if number < FLAGS.peer_runs:
-            runs["airbench94, plain torch"].append(peer(images, seed))
-        runs["keras_dawn"].append(ours(images, seed, folder, loaded))
-        for name, results in runs.items():
-            print(name, results[-1:], flush=True)
+
+    def note(name, result):
+        runs[name].append(result)
+        print(name, result, flush=True)
         if FLAGS.json:
             settings = dataclasses.asdict(cifar10_record.PRESETS[FLAGS.preset])
             document = {**environment(), "settings": settings, "runs": runs}
             Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n")
+
+    for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
+        if seed < FLAGS.seed + FLAGS.peer_runs:
+            note("airbench94, plain torch", peer(images, seed))
+        note("keras_dawn", ours(images, seed, folder, loaded, prices))
     table = Table(title="CIFAR-10, test accuracy with six views")
     for column in ("", "runs", "mean", "standard deviation", "≥ 94 %", "seconds: median"):
         table.add_column(column)

@@ -117,7 +117,7 @@ def test_frozen_layers_and_a_new_compile_are_noticed():
 
 
 class Thaw(keras.callbacks.Callback):
-    """Freezes a layer in the second of three epochs only, at the beginning or after a batch."""
+    """Freezes a layer in the second of three epochs only, at its beginning or before a batch."""
 
     def __init__(self, event):
         super().__init__()
