@@ -34,15 +34,14 @@ import run_flags
 FLAGS = flags.FLAGS
 run_flags.define_common(94.0)
 flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
-flags.DEFINE_string("preset", "cpu", f"one of: {', '.join(cifar10_record.PRESETS)}")
+flags.DEFINE_enum("preset", "cpu", list(cifar10_record.PRESETS), "settings of ours")
 flags.DEFINE_integer("peer_runs", 1, "runs of the plain loop, one before each of ours", 0)
-flags.DEFINE_string("json", None, "file to write the results to, after every run")
+flags.DEFINE_string("json", None, "file to write the results to, anew after every run")
 
 
-def ours(images, seed, folder, loaded, prices):
+def ours(preset, images, seed, folder, loaded, prices):
     """Seconds and accuracies in percent of one run of the recipe."""
     own = RunFolder(folder.path / f"seed{seed}")
-    preset = cifar10_record.PRESETS[FLAGS.preset]
     result = cifar10_record.train(preset, images, seed, own, TrainingClock(loaded))
     result.description.update(recipe="cifar10_record", preset=FLAGS.preset)
     reporting.save(result, own, prices, FLAGS.author, FLAGS.author_email)
@@ -69,30 +68,34 @@ def peer(images, seed):
 
 def main(arguments):
     keep_freed_memory()  # for both
-    clock = TrainingClock()
-    images, _ = choose_dataset("cifar10", FLAGS.data_dir)
-    loaded = clock.training_seconds()
+    preset = cifar10_record.PRESETS[FLAGS.preset]
+    runs = {"keras_dawn": [], "airbench94, plain torch": []}
+    document = {**environment(), "settings": dataclasses.asdict(preset), "runs": runs}
+
+    def write():
+        if FLAGS.json:
+            Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n")
+
+    def note(name, result):
+        runs[name].append(result)
+        print(name, result, flush=True)
+        write()
+
     try:  # before anything is trained
         prices = run_flags.read_prices()
+        write()
+        clock = TrainingClock()
+        images, _ = choose_dataset("cifar10", FLAGS.data_dir)
+        loaded = clock.training_seconds()
         folder = RunFolder(
             FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset)
         )
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
-    runs = {"keras_dawn": [], "airbench94, plain torch": []}
-
-    def note(name, result):
-        runs[name].append(result)
-        print(name, result, flush=True)
-        if FLAGS.json:
-            settings = dataclasses.asdict(cifar10_record.PRESETS[FLAGS.preset])
-            document = {**environment(), "settings": settings, "runs": runs}
-            Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n")
-
     for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
         if seed < FLAGS.seed + FLAGS.peer_runs:
             note("airbench94, plain torch", peer(images, seed))
-        note("keras_dawn", ours(images, seed, folder, loaded, prices))
+        note("keras_dawn", ours(preset, images, seed, folder, loaded, prices))
     table = Table(title="CIFAR-10, test accuracy with six views")
     for column in ("", "runs", "mean", "standard deviation", "≥ 94 %", "seconds: median"):
         table.add_column(column)

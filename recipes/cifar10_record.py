@@ -15,7 +15,7 @@ the data and building the network, without evaluation) and `process` (all since 
 Measured on two cores of a shared AMD EPYC (AVX-512 BF16), bfloat16, seed 0: `cpu` 94.32 % (93.24 %
 without views) after 794.6 s by DAWNBench's clock, tests beside the first two epochs, and 94.09 % in
 an exploratory script; `cpu_hardest` (without a bias in the stem, by such a script) 93.99 %, close
-relatives of it 93.6 to 93.8 %.
+relatives of it 93.4 to 93.9 %.
 
 The goal of the search, 94.0 % on average in 0.60 of a plain loop's time, is not reached: each step
 of it is in benchmarks/results/record_log.md. The `gpu` preset has not been run on a GPU.
