@@ -137,6 +137,8 @@ def test_ctrl_c_keeps_the_history_so_far(tmp_path):
         command("--preset=smoke", "--dataset=digits", "--output_dir=out", "--epochs=500"),
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A shell has its background jobs, such as this suite, ignore it, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     history = tmp_path / "out" / "history.csv"
     deadline = time.monotonic() + 120
