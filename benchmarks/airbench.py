@@ -1,8 +1,9 @@
 """airbench94 (Jordan 2024, arXiv:2404.00498) as a plain torch loop: the peer of `record.py`.
 
 Architecture, initialisation, augmentation, optimizer, schedule and test-time augmentation are those
-of the paper; the loop is what an engineer writes by hand for the machine: channels_last, bfloat16
-by autocast (float16 weights on a GPU, as published), data resident on the device.
+of the paper; the loop is what an engineer writes by hand for the machine: channels_last, data
+resident on the device, float16 weights on a GPU, as published; on a processor autocast to bfloat16,
+or float32 where it lacks the instructions. `airbench_muon.py` is the variant with Muon.
 """
 
 import time
@@ -68,18 +69,20 @@ class Net(nn.Sequential):
 class Loader:
     """Batches of normalised images on the device: alternating flips, shifts by two pixels."""
 
-    def __init__(self, images, labels, train):
+    def __init__(self, images, labels, train, batch_size=BATCH, dtype=torch.float32):
         images = images.permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
-        self.images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        images = ((images - mean) / std).to(dtype)
+        self.images = images.contiguous(memory_format=torch.channels_last)
         self.labels, self.train, self.epoch = labels, train, 0
+        self.size = batch_size if train else 1000
         if train:
             flips = torch.rand(len(images), device=images.device) < 0.5
             self.images = torch.where(flips.view(-1, 1, 1, 1), self.images.flip(-1), self.images)
             self.padded = F.pad(self.images, (2,) * 4, "reflect")
 
     def __len__(self):
-        return len(self.images) // BATCH if self.train else -(-len(self.images) // 1000)
+        return len(self.images) // self.size if self.train else -(-len(self.images) // self.size)
 
     def __iter__(self):
         images = self.images
@@ -91,9 +94,9 @@ class Loader:
         images = images.contiguous(memory_format=torch.channels_last)
         count = len(images)
         order = torch.randperm(count, device=images.device)
-        size = BATCH if self.train else 1000
-        for start in range(0, len(self) * size, size):
-            indices = order[start : start + size] if self.train else slice(start, start + size)
+        for start in range(0, len(self) * self.size, self.size):
+            stop = start + self.size
+            indices = order[start:stop] if self.train else slice(start, stop)
             yield images[indices], self.labels[indices]
 
 
@@ -144,21 +147,45 @@ def optimizer_and_schedule(net, steps):
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def train(train_set, test_set, seed, log=lambda text: None):
+def place(net, device, policy):
+    """The network on the device, and the context that its forward pass runs in.
+
+    Args:
+        policy: `"mixed_float16"` (weights too, but normalisation's), `"mixed_bfloat16"` (autocast)
+            or `"float32"`.
+    """
+    net.to(device).to(memory_format=torch.channels_last)
+    if policy == "mixed_float16":
+        net.half()
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.float()
+    bfloat16 = policy == "mixed_bfloat16"
+    return net, torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+
+
+def image_dtype(policy):
+    """What the images of a policy are kept in."""
+    return torch.float16 if policy == "mixed_float16" else torch.float32
+
+
+def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: None):
     """One run.
 
     Args:
         train_set, test_set: `(uint8 images NHWC, int64 labels)` on the device.
         seed: int.
+        policy: as for `place`.
         log: callable for a line an epoch.
 
     Returns:
         dict: `seconds` (whitening and training), `accuracy`, `accuracy_tta` in percent.
     """
     torch.manual_seed(seed)
-    device = train_set[0].device
-    train_data, test_data = Loader(*train_set, True), Loader(*test_set, False)
-    net = Net().to(device).to(memory_format=torch.channels_last)
+    device, dtype = train_set[0].device, image_dtype(policy)
+    train_data = Loader(*train_set, True, BATCH, dtype)
+    test_data = Loader(*test_set, False, dtype=dtype)
+    net, context = place(Net(), device, policy)
     steps = int(EPOCHS * len(train_data))
     begin = time.perf_counter()
     net.whiten(train_data.images[:5000])
@@ -168,7 +195,7 @@ def train(train_set, test_set, seed, log=lambda text: None):
     while step < steps:
         net[0].bias.requires_grad = train_data.epoch < WHITENING_BIAS_EPOCHS
         for images, labels in train_data:
-            with torch.autocast(device.type, torch.bfloat16):
+            with context:
                 logits = net(images)
             loss = F.cross_entropy(
                 logits.float(), labels, label_smoothing=LABEL_SMOOTHING, reduction="sum"
@@ -185,17 +212,17 @@ def train(train_set, test_set, seed, log=lambda text: None):
                 break
         log(f"epoch {train_data.epoch}: loss {loss.item() / BATCH:.3f}")
     seconds = time.perf_counter() - begin
-    plain, augmented = evaluate(net, test_data)
+    plain, augmented = evaluate(net, test_data, context)
     return {"seconds": seconds, "accuracy": plain, "accuracy_tta": augmented}
 
 
 @torch.no_grad()
-def evaluate(net, data):
+def evaluate(net, data, context):
     """`(accuracy, accuracy with six views)` in percent."""
     net.eval()
     right = right_augmented = 0
     for images, labels in data:
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with context:
             plain = net(images)
             shifted = F.pad(images, (1,) * 4, "reflect")
             corners = shifted[:, :, :32, :32], shifted[:, :, 2:34, 2:34]

@@ -2,12 +2,13 @@
 
     python benchmarks/gpu.py --data_dir=FOLDER_WITH_CIFAR10
 
-First the checks of `gpu_checks.py`; then training steps of WRN-22-6 (32 px) and ResNet-50 (128,
-224, 288 px) in bfloat16 and float16: ours under `fit` with and without CUDA graphs, against
-hand-written loops (channels_last, fused SGD, autocast) with and without a CUDA graph of their
-own, interleaved, medians of the rounds; then, with data and time left, the CIFAR-10 recipe with
-the settings of fast.ai's one-GPU entry. A short table comes last; `gpu.json` goes to `$OUT`, or
-to the working folder.
+First the checks of `gpu_checks.py`; then, with data, 30 seeds of the record recipe, five of them
+with the plain loop of airbench94's Muon variant before; then training steps of WRN-22-6 (32 px) and
+ResNet-50 (128, 224, 288 px) in bfloat16 and float16: ours under `fit` with and without CUDA graphs,
+against hand-written loops (channels_last, fused SGD, autocast) with and without a CUDA graph of
+their own, interleaved, medians of the rounds; then, with data and time left, the CIFAR-10 recipe
+with the settings of fast.ai's one-GPU entry. A short table comes last; `gpu.json` goes to `$OUT`,
+or to the working folder. `--parts` runs some of these only, for a second call.
 
 `--tiny` runs all of it small, also on a processor, to see that the script itself is right.
 """
@@ -15,7 +16,6 @@ to the working folder.
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 import traceback
@@ -26,6 +26,7 @@ from keras_dawn.native import cuda_graph
 from keras_dawn.records import environment
 
 import gpu_checks
+import gpu_recipes
 import keras
 import networks
 import torch
@@ -40,6 +41,8 @@ from step import Repeated
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("tiny", False, "small sizes, to test the script")
 flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
+PARTS = ["checks", "record", "steps", "recipe"]
+flags.DEFINE_multi_enum("parts", PARTS, PARTS, "what to run; give it several times for several")
 flags.DEFINE_integer("budget_seconds", 560, "no case is begun after so many seconds")
 
 START = time.perf_counter()
@@ -178,21 +181,6 @@ def measure(ours, theirs, policy, count, size):
     }
 
 
-def recipe():
-    """The CIFAR-10 recipe with the one-GPU entry's settings; what its `run.json` says."""
-    folder = Path(os.environ.get("OUT", ".")) / "cifar10_wrn"
-    script = Path(__file__).parent.parent / "recipes" / "cifar10_wrn.py"
-    preset = "smoke" if FLAGS.tiny else "dawnbench_1gpu"
-    subprocess.run(
-        [sys.executable, str(script), f"--preset={preset}", "--dataset=cifar10",
-         f"--data_dir={FLAGS.data_dir}", f"--output_dir={folder}"],
-        check=True,
-    )  # fmt: skip
-    document = json.loads((folder / "run.json").read_text())
-    names = ("test_accuracy", "training_seconds", "wall_seconds", "reached")
-    return {name: document[name] for name in names}
-
-
 def projected(results):
     """Hours of fast.ai's 8-GPU plan on eight such GPUs, from the float16 rates; a projection."""
     rates = {}
@@ -207,13 +195,16 @@ def projected(results):
 
 def main(argv):
     document = {**environment(), "checks": {}, "results": {}}
-    for check in gpu_checks.CHECKS:
+    for check in gpu_checks.CHECKS if "checks" in FLAGS.parts else ():
         try:
             document["checks"][check.__name__] = {"passed": True, "found": check(device())}
         except Exception as error:  # each check is to be reported, whatever it raises
             traceback.print_exc()
             document["checks"][check.__name__] = {"passed": False, "found": repr(error)}
-    for title, ours, theirs, count, size in cases():
+    out = Path(os.environ.get("OUT", "."))
+    if FLAGS.data_dir and "record" in FLAGS.parts:
+        document["cifar10_record"] = gpu_recipes.record(FLAGS.data_dir, out, FLAGS.tiny)
+    for title, ours, theirs, count, size in cases() if "steps" in FLAGS.parts else ():
         for policy in ("mixed_float16", "mixed_bfloat16"):
             if time.perf_counter() - START > FLAGS.budget_seconds * 0.7:
                 continue
@@ -221,11 +212,11 @@ def main(argv):
             document["results"][f"{title}, {policy}"] = result
             print(title, policy, {k: round(v["time_over_hand"], 3) for k, v in result.items()})
             torch.cuda.empty_cache()
-    if FLAGS.data_dir and time.perf_counter() - START < FLAGS.budget_seconds - 150:
-        document["cifar10_wrn"] = recipe()
+    left = time.perf_counter() - START < FLAGS.budget_seconds - 150
+    if FLAGS.data_dir and "recipe" in FLAGS.parts and left:
+        document["cifar10_wrn"] = gpu_recipes.wrn(FLAGS.data_dir, out, FLAGS.tiny)
     document["projected_hours_of_fastai_8gpu_on_8"] = projected(document["results"])
-    path = Path(os.environ.get("OUT", ".")) / "gpu.json"
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    (out / "gpu.json").write_text(json.dumps(document, indent=2) + "\n")
     print_tables(document)
     sys.exit(not all(check["passed"] for check in document["checks"].values()))
 
@@ -249,7 +240,7 @@ def print_tables(document):
             ),
         )
     console.print(table)
-    for name in ("cifar10_wrn", "projected_hours_of_fastai_8gpu_on_8"):
+    for name in ("cifar10_wrn", "cifar10_record", "projected_hours_of_fastai_8gpu_on_8"):
         console.print(name, document.get(name))
 
 

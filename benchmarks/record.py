@@ -1,12 +1,12 @@
-"""The record recipe against airbench94 as a plain torch loop: time ratio and mean accuracy.
+"""The record recipe against Jordan's records as plain torch loops: time ratio and mean accuracy.
 
     python benchmarks/record.py --data_dir=FOLDER --runs=5 --json=FILE
 
-Both train on the same machine in the same process, in turn; ours is `recipes/cifar10_record.py`'s
-own `train`, and each of its runs leaves its run folder and DAWNBench entry. Times are those of
-whitening and training, data resident on the device; accuracies are those of six views.
-`--peer_runs` says how often the loop runs: its time hardly varies, and its accuracy is published
-(94.01 % on average over 1,000 runs).
+Both train on the same machine in the same process, in turn, in the same precision; ours is
+`recipes/cifar10_record.py`'s own `train`, and each of its runs leaves its run folder and DAWNBench
+entry. Times are those of whitening and training, data resident on the device, no warm-up before
+the first; accuracies are those of six views. `--peer` is airbench94, or its variant with Muon; each
+is published with 94.01 % on average. `--peer_runs` says how often it runs.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from keras_dawn.native.allocator import keep_freed_memory
 from keras_dawn.records import RunFolder, environment
 
 import airbench
+import airbench_muon
 import torch
 from absl import app, flags
 from rich.console import Console
@@ -31,10 +32,12 @@ import cifar10_record
 import reporting
 import run_flags
 
+PEERS = {"airbench94": airbench.train, "airbench94_muon": airbench_muon.train}
 FLAGS = flags.FLAGS
 run_flags.define_common(94.0)
 flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
 flags.DEFINE_enum("preset", "cpu", list(cifar10_record.PRESETS), "settings of ours")
+flags.DEFINE_enum("peer", "airbench94", list(PEERS), "the plain torch loop")
 flags.DEFINE_integer("peer_runs", 1, "runs of the plain loop, one before each of ours", 0)
 flags.DEFINE_string("json", None, "file to write the results to, anew after every run")
 
@@ -53,7 +56,7 @@ def ours(preset, images, seed, folder, loaded, prices):
     }
 
 
-def peer(images, seed):
+def peer(images, seed, precision):
     """The same of the plain loop."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sets = [
@@ -63,14 +66,12 @@ def peer(images, seed):
             (images.test_images, images.test_labels),
         )
     ]
-    return airbench.train(*sets, seed, log=lambda text: print(text, flush=True))
+    return PEERS[FLAGS.peer](*sets, seed, precision, log=lambda text: print(text, flush=True))
 
 
 def main(arguments):
     keep_freed_memory()  # for both
-    preset = cifar10_record.PRESETS[FLAGS.preset]
-    runs = {"keras_dawn": [], "airbench94, plain torch": []}
-    document = {**environment(), "settings": dataclasses.asdict(preset), "runs": runs}
+    runs = {"keras_dawn": [], f"{FLAGS.peer}, plain torch": []}
 
     def write():
         if FLAGS.json:
@@ -82,6 +83,10 @@ def main(arguments):
         write()
 
     try:  # before anything is trained
+        preset = cifar10_record.PRESETS[FLAGS.preset]
+        precision = run_flags.read_precision(preset.precision)
+        preset = dataclasses.replace(preset, precision=precision)
+        document = {**environment(), "settings": dataclasses.asdict(preset), "runs": runs}
         prices = run_flags.read_prices()
         write()
         clock = TrainingClock()
@@ -94,7 +99,7 @@ def main(arguments):
         raise app.UsageError(str(error)) from None
     for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
         if seed < FLAGS.seed + FLAGS.peer_runs:
-            note("airbench94, plain torch", peer(images, seed))
+            note(f"{FLAGS.peer}, plain torch", peer(images, seed, precision))
         note("keras_dawn", ours(preset, images, seed, folder, loaded, prices))
     table = Table(title="CIFAR-10, test accuracy with six views")
     for column in ("", "runs", "mean", "standard deviation", "≥ 94 %", "seconds: median"):

@@ -184,6 +184,7 @@ def compiled_model(preset, images, memory):
             normalize_weights=True,
             newton_schulz_steps=3,
             adjustment=None,
+            compute_dtype="float32" if preset.precision == "float32" else "bfloat16",
             weight_decay=preset.shrink / preset.head_lr,
             no_decay=["conv"],  # their norm is fixed
             decay_multipliers={"beta|bias": preset.head_lr / preset.bias_lr},

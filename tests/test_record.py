@@ -11,14 +11,14 @@ from pathlib import Path
 from keras_dawn import ParameterSchedule, data, schedules
 from keras_dawn.data import digits
 
+import airbench
+import airbench_muon
 import cifar10_record
 import keras
 import numpy as np
 import pytest
 import record_phases
 import torch
-
-from benchmarks import airbench
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cifar10_record.py"
 
@@ -113,3 +113,80 @@ def test_the_peers_crops_and_flips_show_all_of_an_image():
             for dy in range(-2, 3)
             for dx in range(-2, 3)
         )
+
+
+def test_the_recipes_steps_are_those_of_the_published_loop_with_muon():
+    """Three steps in float32 from the same weights."""
+    torch.manual_seed(0)
+    net, _ = airbench_muon.place(airbench_muon.MuonNet(), torch.device("cpu"), "float32")
+    images = digits.load_digits().subset(90, 10)
+    preset = dataclasses.replace(
+        cifar10_record.Preset(), precision="float32", max_lr=airbench_muon.FILTER_RATE,
+        bias_lr=10 * airbench_muon.BIAS_RATE,
+        head_lr=10 * airbench_muon.HEAD_RATE * (9 / 256) ** 2,
+        shrink=airbench_muon.DECAY,
+    )  # fmt: skip
+    images = dataclasses.replace(images, train_images=np.zeros((90, 32, 32, 3), "uint8"))
+    model = cifar10_record.compiled_model(preset, images, data.LossMemory(90))
+    pixels, labels = torch.randn(3, 10, 3, 32, 32), torch.randint(0, 10, (3, 10))
+    net.whiten(pixels[0])
+    layers = [net[0]] + [net[group][n] for group in (2, 3, 4) for n in (0, 2, 4, 5)]
+    ours = [layer for layer in model.layers if layer.weights]
+    for layer, theirs in zip(ours, layers, strict=False):
+        if isinstance(theirs, torch.nn.Conv2d):
+            layer.kernel.assign(theirs.weight.detach().permute(2, 3, 1, 0))
+    ours[-1].kernel.assign(net[7].weight.detach().T * 9 / 256)
+    model.optimizer.learning_rate = preset.max_lr
+    both = airbench_muon.optimizers(net, "float32")
+    for batch, numbers in zip(pixels, labels, strict=True):
+        model.train_on_batch(batch.permute(0, 2, 3, 1), torch.nn.functional.one_hot(numbers, 10))
+        loss = torch.nn.functional.cross_entropy(
+            net(batch), numbers, label_smoothing=preset.label_smoothing, reduction="sum"
+        )
+        net.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer in both:
+            optimizer.step()
+    for layer, theirs in zip(ours, layers, strict=False):
+        if isinstance(theirs, torch.nn.Conv2d):
+            expected = theirs.weight.detach().permute(2, 3, 1, 0)
+            torch.testing.assert_close(layer.kernel.value.detach(), expected, rtol=0, atol=2e-3)
+        else:
+            torch.testing.assert_close(
+                layer.beta.value.detach(), theirs.bias.detach(), rtol=1e-2, atol=1e-3
+            )
+    torch.testing.assert_close(
+        ours[-1].kernel.value.detach() * 256 / 9, net[7].weight.detach().T, rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("loop", [airbench, airbench_muon])
+def test_the_peers_learn_what_they_are_shown(loop, monkeypatch):
+    monkeypatch.setattr(loop, "BATCH", 20)
+    monkeypatch.setattr(loop, "EPOCHS", 3)
+    labels = torch.arange(40) % 2
+    pixels = torch.randint(0, 100, (40, 32, 32, 3), dtype=torch.uint8)
+    pixels[labels == 1, :, :, 0] += 100
+    told = []
+    result = loop.train((pixels, labels), (pixels, labels), 0, "float32", told.append)
+    assert result["seconds"] > 0 and len(told) == 3
+    losses = [float(line.split()[-1]) for line in told]
+    assert losses[-1] < losses[0] and result["accuracy"] > 60
+
+
+@pytest.mark.parametrize("net", [airbench.Net, airbench_muon.MuonNet])
+def test_the_peers_compute_in_the_precision_they_are_told(net):
+    device = torch.device("cpu")
+    for policy, weights, autocast in (
+        ("float32", torch.float32, False),
+        ("mixed_bfloat16", torch.float32, True),
+        ("mixed_float16", torch.float16, False),
+    ):
+        placed, context = airbench.place(net(), device, policy)
+        convolution, normalization = placed[2][0], placed[2][2]
+        assert convolution.weight.dtype == weights == airbench.image_dtype(policy)
+        assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+        assert normalization.weight.dtype == normalization.running_mean.dtype == torch.float32
+        with context:
+            assert torch.is_autocast_enabled("cpu") == autocast
+        assert not autocast or context.fast_dtype == torch.bfloat16

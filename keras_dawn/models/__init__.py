@@ -2,7 +2,7 @@
 
 from keras_dawn.models.freezing import freeze
 from keras_dawn.models.initializers import IdentityFilters
-from keras_dawn.models.layers import ConcatPooling2D, Scale
+from keras_dawn.models.layers import ConcatPooling2D, PaddingForPooling2D, Scale
 from keras_dawn.models.preact_resnet import (
     PreActResNet,
     PreActResNet18,
@@ -18,6 +18,7 @@ from keras_dawn.models.wide_resnet import WideResNet
 __all__ = [
     "ConcatPooling2D",
     "IdentityFilters",
+    "PaddingForPooling2D",
     "PreActResNet",
     "PreActResNet18",
     "PreActResNet34",

@@ -2,6 +2,7 @@
 
 from keras_dawn.models.heads import scaled_logits
 from keras_dawn.models.initializers import IdentityFilters
+from keras_dawn.models.layers import PaddingForPooling2D
 
 import keras
 import torch
@@ -25,10 +26,12 @@ def WhitenedConvNet(
     A fixed 2 × 2 convolution that whitens patches (`whiten` sets it from images), then for each
     width: convolution, maximum over 2 × 2, normalisation, activation, convolution, normalisation,
     activation; the maximum of what is left, and scaled logits without bias. Convolutions begin
-    as identities; normalisation has no trainable scale and follows its batches fast.
+    as identities; normalisation has no trainable scale and follows its batches fast. Convolutions
+    before a maximum leave out the last row and column that it would drop (`PaddingForPooling2D`):
+    11 % of the multiplications at 32 pixels a side, 15 % at 24.
 
     Args:
-        widths: ints, channels of the groups.
+        widths: channels of the groups: for each an int, or two for its two convolutions.
         input_shape: shape of one image, from `2 ** len(widths) + 1` pixels a side up, or with
             `None`s.
         classes: int.
@@ -52,10 +55,12 @@ def WhitenedConvNet(
     stem.kernel.trainable = False
     x = layers.Activation(activation, name="stem_activation")(x)
     for number, width in enumerate(widths, 1):
-        x = _convolution(x, width, f"group{number}_conv1")
+        first, second = (width, width) if isinstance(width, int) else width
+        x = PaddingForPooling2D(name=f"group{number}_padding")(x)
+        x = _convolution(x, first, "valid", f"group{number}_conv1")
         x = layers.MaxPooling2D(2, name=f"group{number}_pool")(x)
         x = _normal(x, activation, f"group{number}_1")
-        x = _convolution(x, width, f"group{number}_conv2")
+        x = _convolution(x, second, "same", f"group{number}_conv2")
         x = _normal(x, activation, f"group{number}_2")
     return keras.Model(inputs, scaled_logits(x, classes, scale), name=name)
 
@@ -96,9 +101,9 @@ def whiten(model, images, epsilon=5e-4):
     kernel.assign(filters.to(torch.float32))
 
 
-def _convolution(x, width, name):
+def _convolution(x, width, padding, name):
     return layers.Conv2D(
-        width, 3, padding="same", use_bias=False, kernel_initializer=IdentityFilters(), name=name
+        width, 3, padding=padding, use_bias=False, kernel_initializer=IdentityFilters(), name=name
     )(x)
 
 

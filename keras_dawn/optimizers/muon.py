@@ -38,7 +38,8 @@ class Muon(SGD):
         normalize_weights: bool, whether to give each kernel the norm √outputs before each step,
             as Jordan's CIFAR-10 record does.
         newton_schulz_steps: int from 1 up.
-        compute_dtype: `"bfloat16"` as in torch, or another floating dtype, of that iteration.
+        compute_dtype: `"bfloat16"` as in torch, or another floating dtype, of that iteration; a
+            processor without bfloat16 instructions is faster with `"float32"`.
         **kwargs: `rate_multipliers`, `no_decay` and the other arguments of `SGD`.
 
     Raises:

@@ -3,12 +3,11 @@
 import keras_dawn
 from keras_dawn.models import IdentityFilters, WhitenedConvNet, whiten
 
+import airbench
 import keras
 import numpy as np
 import pytest
 import torch
-
-from benchmarks import airbench
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +88,9 @@ def test_what_cannot_be_whitened_is_named(images):
         whiten(keras_dawn.models.WideResNet(10, 1), images)
     with pytest.raises(ValueError, match=r"\(count, height, width, 3\)"):
         whiten(WhitenedConvNet((8,)), images[..., :1])
+
+
+def test_a_group_may_have_two_widths():
+    model = WhitenedConvNet((8, (12, 16), 16))
+    shapes = [model.get_layer(f"group2_conv{n}").kernel.shape for n in (1, 2)]
+    assert shapes == [(3, 3, 8, 12), (3, 3, 12, 16)]

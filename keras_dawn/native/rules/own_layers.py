@@ -15,6 +15,17 @@ def concat_pooling(builder, layer, inputs, call):
     return Value(builder.call(torch.cat, parts, 1, name=call.name), 2, inputs[0].dtype)
 
 
+@rule("keras_dawn.models.layers.PaddingForPooling2D")
+def padding_for_pooling(builder, layer, inputs, call):
+    def pad(images):
+        (top, bottom), (left, right) = (layer.padding(size) for size in images.shape[2:])
+        return torch.nn.functional.pad(images, (left, right, top, bottom))
+
+    node = builder.image(inputs[0], layer.data_format)
+    node = builder.call(pad, node, name=call.name)
+    return Value(node, 4, inputs[0].dtype, layer.data_format == "channels_last")
+
+
 @rule("keras_dawn.models.layers.Scale")
 def scale(builder, layer, inputs, call):
     value = builder.padded(inputs[0])
