@@ -22,11 +22,14 @@ def pooled_convolution(shape, trimmed, data_format="channels_last"):
 
 @pytest.mark.parametrize("size", [(7, 7), (8, 8), (9, 6)])
 @pytest.mark.parametrize("native", [False, True])
-def test_a_trimmed_convolution_pools_to_the_same_values_and_gradients(size, native):
-    images = np.random.default_rng(0).normal(size=(4, *size, 3)).astype("float32")
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_a_trimmed_convolution_pools_to_the_same_values_and_gradients(size, native, data_format):
+    last = data_format == "channels_last"
+    shape, sizes = ((*size, 3), (None, None, 3)) if last else ((3, *size), (3, None, None))
+    images = np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
     trained = []
     for trimmed in (False, True):
-        model = pooled_convolution((None, None, 3), trimmed)
+        model = pooled_convolution(sizes, trimmed, data_format)
         model.compile(keras.optimizers.SGD(0.1), "mse")
         if native and trimmed:
             keras_dawn.accelerate(model)

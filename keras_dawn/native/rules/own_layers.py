@@ -15,14 +15,19 @@ def concat_pooling(builder, layer, inputs, call):
     return Value(builder.call(torch.cat, parts, 1, name=call.name), 2, inputs[0].dtype)
 
 
+def pad_for_pooling(images, kernel_size, pool_size):
+    """Pads `(batch, channels, height, width)` for a "valid" convolution that is then pooled."""
+    height, width = images.shape[2:]
+    half = kernel_size // 2
+    ends = half, half - width % pool_size, half, half - height % pool_size
+    return torch.nn.functional.pad(images, ends)
+
+
 @rule("keras_dawn.models.layers.PaddingForPooling2D")
 def padding_for_pooling(builder, layer, inputs, call):
-    def pad(images):
-        (top, bottom), (left, right) = (layer.padding(size) for size in images.shape[2:])
-        return torch.nn.functional.pad(images, (left, right, top, bottom))
-
     node = builder.image(inputs[0], layer.data_format)
-    node = builder.call(pad, node, name=call.name)
+    sizes = layer.kernel_size, layer.pool_size
+    node = builder.call(pad_for_pooling, node, *sizes, name=call.name)
     return Value(node, 4, inputs[0].dtype, layer.data_format == "channels_last")
 
 
