@@ -1,5 +1,6 @@
 """How a job of several processes ends."""
 
+import re
 import time
 from pathlib import Path
 
@@ -10,10 +11,11 @@ SCRIPT = Path(__file__).with_name("endings.py")
 
 
 def test_a_killed_rank_ends_the_job_within_30_seconds():
-    start = time.monotonic()
-    done = torchrun(2, SCRIPT, "kill", seconds=60)
+    done = torchrun(2, SCRIPT, "kill", seconds=120)
+    end = time.monotonic()  # the clock is the machine's, the same in all processes
     assert done.returncode != 0
-    assert time.monotonic() - start < 30
+    (killed,) = re.findall(r"killed at ([\d.]+)", done.stdout)
+    assert 0 < end - float(killed) < 30
     assert "SIGKILL" in done.stderr
 
 
