@@ -16,9 +16,9 @@ the data and building the network, without evaluation) and `process` (all since 
 
 Measured on two cores of a shared AMD EPYC (AVX-512 BF16), bfloat16, seed 0: `cpu` 94.32 % (93.24 %
 without views) after 794.6 s by DAWNBench's clock, tests beside the first two epochs, and 94.09 % in
-an exploratory script. `cpu_hardest` came to 94.03 % in such a script, on another EPYC in float32,
-with 0.57 of the multiplications of airbench94's plain loop; what that is in time on a processor
-with bfloat16 is not measured.
+an exploratory script. `cpu_hardest` came to 94.03 and 93.86 % (seeds 0 and 1) in such a script, on
+another EPYC in float32, with 0.57 of the multiplications of airbench94's plain loop, and by rates
+0.69 of its time there; what it takes on a processor with bfloat16 is not measured.
 
 The goal of the search, 94.0 % on average in 0.60 of a plain loop's time, is not reached: each step
 of it is in benchmarks/results/record_log.md. The `gpu` preset has not been run on a GPU.
