@@ -169,6 +169,13 @@ def image_dtype(policy):
     return torch.float16 if policy == "mixed_float16" else torch.float32
 
 
+def smoothed_loss(net, context, images, labels):
+    """The cross-entropy of a batch with smoothed labels, summed."""
+    with context:
+        logits = net(images)
+    return F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING, reduction="sum")
+
+
 def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: None):
     """One run.
 
@@ -195,11 +202,7 @@ def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: N
     while step < steps:
         net[0].bias.requires_grad = train_data.epoch < WHITENING_BIAS_EPOCHS
         for images, labels in train_data:
-            with context:
-                logits = net(images)
-            loss = F.cross_entropy(
-                logits.float(), labels, label_smoothing=LABEL_SMOOTHING, reduction="sum"
-            )
+            loss = smoothed_loss(net, context, images, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -7,15 +7,14 @@ evaluation are those of `airbench.py`; the head is scaled otherwise. Nothing is 
 import time
 
 import torch
-import torch.nn.functional as F
 from airbench import (
-    LABEL_SMOOTHING,
     WHITENING_BIAS_EPOCHS,
     Loader,
     Net,
     evaluate,
     image_dtype,
     place,
+    smoothed_loss,
 )
 from torch import nn
 
@@ -112,11 +111,7 @@ def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: N
         net[0].bias.requires_grad = epoch < WHITENING_BIAS_EPOCHS
         for images, labels in train_data:
             set_rates(both, step, steps, bias_steps)
-            with context:
-                logits = net(images)
-            loss = F.cross_entropy(
-                logits.float(), labels, label_smoothing=LABEL_SMOOTHING, reduction="sum"
-            )
+            loss = smoothed_loss(net, context, images, labels)
             net.zero_grad(set_to_none=True)
             loss.backward()
             for optimizer in both:
