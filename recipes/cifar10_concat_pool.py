@@ -56,7 +56,7 @@ PRESETS = {
     # Half the channels and fewer epochs for two CPU cores.
     "cpu": smaller(ENTRY, model="resnet18_concat_pool-32", epochs=6, max_lr=0.1),
     # Under a minute: shows that everything runs.
-    "smoke": smaller(ENTRY, train_images=128, test_images=100),
+    "smoke": smaller(ENTRY, train_images=64, test_images=32),
 }
 
 

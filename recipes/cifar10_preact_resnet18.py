@@ -37,7 +37,7 @@ PRESETS = {
         augmentation=CIFAR_AUGMENTATION,
     ),
     # Under a minute: shows that everything runs.
-    "smoke": smaller(NOTEBOOK, train_images=128, test_images=100),
+    "smoke": smaller(NOTEBOOK, train_images=64, test_images=32),
 }
 
 

@@ -91,8 +91,8 @@ class Preset:
 
 
 def smaller(entry, *, max_lr=0.05, **changes):
-    """An entry's preset made for two CPU cores: batches of 128, or of 64 for a few images."""
-    batch_size = 64 if "train_images" in changes else 128
+    """An entry's preset made for two CPU cores: batches of 128, or of 32 for a few images."""
+    batch_size = 32 if "train_images" in changes else 128
     settings = {"epochs": 2, "batch_size": batch_size, "max_lr": max_lr, **changes}
     return dataclasses.replace(entry, **settings)
 

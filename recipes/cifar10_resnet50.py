@@ -38,7 +38,7 @@ PRESETS = {
         augmentation=CIFAR_AUGMENTATION,
     ),
     # Under a minute: shows that everything runs.
-    "smoke": smaller(NOTEBOOK, train_images=64, test_images=64),
+    "smoke": smaller(NOTEBOOK, train_images=64, test_images=32),
 }
 
 

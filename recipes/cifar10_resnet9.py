@@ -45,7 +45,7 @@ PRESETS = {
     # Fewer epochs of smaller batches for two CPU cores.
     "cpu": smaller(ENTRY, epochs=6, max_lr=0.2),
     # Under a minute: shows that everything runs.
-    "smoke": smaller(ENTRY, train_images=128, test_images=100),
+    "smoke": smaller(ENTRY, train_images=64, test_images=32),
 }
 
 

@@ -1,12 +1,11 @@
 """The other CIFAR-10 recipes: they run, and their steps are the references'."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import processes
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 NAMES = ("cifar10_resnet50", "cifar10_preact_resnet18", "cifar10_concat_pool", "cifar10_resnet9")
@@ -14,15 +13,11 @@ NAMES = ("cifar10_resnet50", "cifar10_preact_resnet18", "cifar10_concat_pool", "
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_smoke_preset_runs(name, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable, str(RECIPES / f"{name}.py"), "--preset=smoke", "--dataset=digits",
-            "--output_dir=out", "--epochs=1", "--precision=float32",
-        ],
-        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        capture_output=True, text=True, timeout=200,
+    done = processes.run(
+        RECIPES / f"{name}.py", "--preset=smoke", "--dataset=digits", "--output_dir=out",
+        "--epochs=1", "--precision=float32", cwd=tmp_path,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.printed
     document = json.loads((tmp_path / "out" / "run.json").read_text())
     assert document["status"] == "finished"
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"schedule.png", "history.csv"}

@@ -1,10 +1,7 @@
-"""The recipe on photos, as a user starts it."""
+"""The recipe on photos, as a user starts it but for what is imported already."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,20 +9,14 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from tests import processes
+
 RECIPE = Path(__file__).parent.parent / "recipes" / "imagenet_resnet50.py"
 
 
-def start(*flags, cwd):
-    return subprocess.Popen(
-        [sys.executable, str(RECIPE), *flags], cwd=cwd, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
-    )  # fmt: skip
-
-
 def run(*flags, cwd):
-    process = start(*flags, cwd=cwd)
-    output, _ = process.communicate(timeout=200)
-    return process.returncode, output
+    done = processes.run(RECIPE, *flags, cwd=cwd)
+    return done.returncode, done.printed
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +109,7 @@ def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(photos, tmp_path):
 
     code, output = run(*flags, "--checkpoints=whole", "--output_dir=a", cwd=tmp_path)
     assert code == 0, output
-    process = start(*flags, "--checkpoints=cut", "--output_dir=b", cwd=tmp_path)
+    process = processes.start(RECIPE, *flags, "--checkpoints=cut", "--output_dir=b", cwd=tmp_path)
     second_phase = "checkpoint-00001-0000003.pt"  # the second epoch is the second phase
     for _ in range(1000):
         if (tmp_path / "cut" / second_phase).exists() or process.poll() is not None:

@@ -7,9 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+from keras_dawn import records
+from keras_dawn.data import cifar10
+from keras_dawn.dawnbench import validate_entry
+
 import pytest
+
+from tests import processes
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cifar10_wrn.py"
 
@@ -154,61 +161,42 @@ def test_ctrl_c_keeps_the_history_so_far(tmp_path):
     assert "interrupted" in output
 
 
-def test_a_full_disk_still_prints_the_numbers(smoke, tmp_path):
+def test_a_full_disk_still_prints_the_numbers(tmp_path):
     """/dev/full stands for the disk: every write to it fails with ENOSPC."""
-    code = (
-        "import sys; sys.argv = sys.argv[1:]; import runpy\n"
-        "from keras_dawn.records import RunFolder\n"
-        "def full(self, name, text):\n"
-        "    with open('/dev/full', 'w') as file:\n"
-        "        file.write(text)\n"
-        "RunFolder.write_text = full\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    done = processes.run(
+        RECIPE, "--preset=smoke", "--dataset=digits", cwd=tmp_path, prepare=fill_the_disk
     )
-    env = {**os.environ, "PYTHONPATH": str(RECIPE.parent), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", code, *command("--preset=smoke", "--dataset=digits")[1:]],
-        capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120,
-    )  # fmt: skip
-    assert result.returncode == 1, result.stderr
-    assert "test accuracy" in result.stdout and "No space left" in result.stdout
+    assert done.returncode == 1, done.printed
+    assert "test accuracy" in done.printed and "No space left" in done.printed
+
+
+def fill_the_disk():
+    def full(self, name, text):
+        with open("/dev/full", "w") as file:
+            file.write(text)
+
+    records.RunFolder.write_text = full
 
 
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 def test_two_processes_show_one_bar_and_write_one_folder(dataset, tiny_cifar10, tmp_path):
-    code = (
-        "import runpy, sys\n"
-        "from keras_dawn.data import cifar10\n"
-        f"cifar10.BATCH_MD5.update({batch_md5()!r})\n"
-        f"sys.argv = [{str(RECIPE)!r}, *sys.argv[1:]]\n"
-        f"sys.path.insert(0, {str(RECIPE.parent)!r})\n"
-        f"runpy.run_path({str(RECIPE)!r}, run_name='__main__')\n"
-    )
-    (tmp_path / "start.py").write_text(code)
     where = [f"--data_dir={tiny_cifar10.parent}"] if dataset == "cifar10" else []
-    result = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-            "start.py",
-            "--preset=smoke", f"--dataset={dataset}", *where,
-            "--epochs=1", "--batch_size=50",
-        ],
-        capture_output=True, text=True, cwd=tmp_path, timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("val_accuracy:") == 1
-    assert result.stdout.count("test accuracy") == 1
+    flags = ("--preset=smoke", f"--dataset={dataset}", *where, "--epochs=1", "--batch_size=50")
+    done = processes.run_ranks(
+        2, processes.script, RECIPE, flags, partial(accept, dict(cifar10.BATCH_MD5)), cwd=tmp_path
+    )
+    assert done.returncodes == [0, 0], done.printed
+    assert done.printed.count("val_accuracy:") == 1
+    assert done.printed.count("test accuracy") == 1
     (folder,) = (tmp_path / "runs").iterdir()
     document = json.loads((folder / "run.json").read_text())
     assert document["processes"] == {"world_size": 2, "backend": "gloo"}
     assert document["settings"]["batch_size"] == 50
 
 
-def batch_md5():
-    from keras_dawn.data import cifar10
-
-    return dict(cifar10.BATCH_MD5)
+def accept(md5):
+    """Has files of these md5s stand in for the official ones."""
+    cifar10.BATCH_MD5.update(md5)
 
 
 def test_presets_are_the_entries_settings():
@@ -223,24 +211,12 @@ def test_presets_are_the_entries_settings():
 
 def test_a_whole_cifar10_run_writes_a_valid_entry_below_the_threshold(tiny_cifar10, tmp_path):
     """On the files of the test fixture, whose md5s stand in for the official ones."""
-    from keras_dawn.data import cifar10
-
-    code = (
-        "import sys, json; md5 = json.loads(sys.argv[1]); sys.argv = sys.argv[2:]; import runpy\n"
-        "import keras_dawn; from keras_dawn.data import cifar10\n"
-        "cifar10.BATCH_MD5.update(md5)\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
-    env = {**os.environ, "PYTHONPATH": str(RECIPE.parent), "COLUMNS": "200"}
     flags = ["--preset=cpu", "--epochs=2", "--batch_size=50", "--dataset=cifar10",
              f"--data_dir={tiny_cifar10}", "--author=Ada", "--output_dir=out"]  # fmt: skip
-    result = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(cifar10.BATCH_MD5), *command(*flags)[1:]],
-        capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "threshold not reached" in result.stdout
+    done = processes.run(
+        RECIPE, *flags, cwd=tmp_path, prepare=partial(accept, dict(cifar10.BATCH_MD5))
+    )
+    assert done.returncode == 0, done.printed
+    assert "threshold not reached" in done.printed
     (json_path,) = (tmp_path / "out").glob("Ada_*.json")
-    from keras_dawn.dawnbench import validate_entry
-
     assert [c.name for c in validate_entry(json_path) if not c.passed] == ["threshold"]

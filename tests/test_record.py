@@ -1,11 +1,8 @@
-"""The record recipe as a user starts it, and its peer."""
+"""The record recipe and its peer."""
 
 import csv
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from keras_dawn import data
@@ -20,23 +17,20 @@ import pytest
 import record_phases
 import torch
 
+from tests import processes
+
 RECIPE = Path(__file__).parent.parent / "recipes" / "cifar10_record.py"
-
-
-def run(*flags, cwd):
-    return subprocess.run(
-        [sys.executable, RECIPE, *flags], capture_output=True, text=True, cwd=cwd, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("record")
     flags = ("--preset=smoke", "--dataset=digits", "--target=20", "--runs=2", "--output_dir=out")
-    done = run(*flags, "--price_per_hour=0.1", "--price_source=a test", cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, folder / "out"
+    done = processes.run(
+        RECIPE, *flags, "--price_per_hour=0.1", "--price_source=a test", cwd=folder
+    )
+    assert done.returncode == 0, done.printed
+    return done.printed, folder / "out"
 
 
 def test_two_runs_are_told_by_three_clocks(smoke):
@@ -56,9 +50,9 @@ def test_two_runs_are_told_by_three_clocks(smoke):
 
 
 def test_bad_flags_end_before_training(tmp_path):
-    done = run("--preset=tpu", "--dataset=digits", cwd=tmp_path)
-    printed = done.stdout + done.stderr
-    assert done.returncode != 0 and "auto or one of cpu, cpu_hardest, gpu, smoke" in printed
+    done = processes.run(RECIPE, "--preset=tpu", "--dataset=digits", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "auto or one of cpu, cpu_hardest, gpu, smoke" in done.printed
 
 
 def test_the_phases_follow_each_other_and_the_rate_falls_once_in_all_of_them():

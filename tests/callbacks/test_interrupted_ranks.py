@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_ranks import torchrun
 
 from tests.callbacks import interrupted
 from tests.callbacks.killing import run
 from tests.callbacks.test_interruptions import result, same
+from tests.processes import torchrun
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_one_rank_is_told_to_end_and_both_save_at_the_same_step(tmp_path, whole)
     saved, out = tmp_path / "saved", tmp_path / "out.pt"
     done = run(saved, out, "SIGTERM:7", ranks=2)
     assert done.returncodes == [75, 75]
-    assert done.stderr.count("The same command goes on from there") == 1
+    assert done.printed.count("The same command goes on from there") == 1
     state = torch.load(sorted(saved.glob("*.pt"))[-1], weights_only=False)
     assert (state["epoch"], state["step"]) == (1, 3)  # the answer comes a step later
     same(result(run(saved, out, ranks=2), out), whole)

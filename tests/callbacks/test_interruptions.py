@@ -7,7 +7,7 @@ from tests.callbacks.killing import run
 
 
 def result(done, out):
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.printed
     return torch.load(out, weights_only=False)
 
 
@@ -47,7 +47,7 @@ def test_a_signal_saves_at_the_step_and_ends_with_the_stated_code(name, code, tm
     folder, out = tmp_path / "checkpoints", tmp_path / "out.pt"
     done = run(folder, out, f"{name}:8")
     assert done.returncode == code
-    assert "The same command goes on from there" in done.stderr
+    assert "The same command goes on from there" in done.printed
     assert sorted(folder.glob("*.pt"))[-1].name == "checkpoint-00001-0000003.pt"
     same(result(run(folder, out), out), whole())
 
@@ -56,7 +56,7 @@ def test_a_full_disk_is_warned_about_and_the_training_goes_on(tmp_path, whole):
     folder, out = tmp_path / "checkpoints", tmp_path / "out.pt"
     done = run(folder, out, "full:8")
     assert done.returncode != 0  # the result cannot be written either
-    assert "No checkpoint was written" in done.stderr and "Make room on the disk" in done.stderr
+    assert "No checkpoint was written" in done.printed and "Make room on the disk" in done.printed
     files = sorted(folder.glob("*.pt"))
     assert files[-1].name == "checkpoint-00001-0000002.pt"
     assert not list(folder.glob("*.partial"))
@@ -66,8 +66,8 @@ def test_a_full_disk_is_warned_about_and_the_training_goes_on(tmp_path, whole):
 def test_weights_that_are_not_finite_end_it_and_replace_nothing(tmp_path, whole):
     folder, out = tmp_path / "checkpoints", tmp_path / "out.pt"
     done = run(folder, out, "nan:8")
-    assert "FloatingPointError" in done.stderr
-    assert "checkpoint-00001-0000002.pt is the last good one" in done.stderr
+    assert "FloatingPointError" in done.printed
+    assert "checkpoint-00001-0000002.pt is the last good one" in done.printed
     same(result(run(folder, out), out), whole())
 
 
@@ -84,12 +84,12 @@ def test_a_folder_that_is_in_use_or_none_is_refused(tmp_path):
     done = run(folder.path, tmp_path / "out.pt")
     folder.close()
     assert done.returncode != 0
-    assert "Another process trains with the checkpoints in" in done.stderr
+    assert "Another process trains with the checkpoints in" in done.printed
     with pytest.raises(OSError, match="/sys cannot be written"):  # even root may not
         CheckpointFolder("/sys", 2).open()
     (tmp_path / "file").write_text("")
     done = run(tmp_path / "file", tmp_path / "out.pt")
-    assert "cannot be written" in done.stderr and str(tmp_path / "file") in done.stderr
+    assert "cannot be written" in done.printed and str(tmp_path / "file") in done.printed
 
 
 def test_a_signal_in_an_epochs_last_step_saves_before_the_validation(tmp_path, whole):

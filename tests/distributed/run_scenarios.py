@@ -1,11 +1,5 @@
-"""Runs scenarios by name, in one process or under torchrun.
+"""Runs scenarios by name, on each of the ranks that a test starts."""
 
-    torchrun --nproc-per-node=2 tests/distributed/run_scenarios.py FOLDER NAME NAME …
-
-writes what each scenario returns to `FOLDER/NAME-RANK.pt`.
-"""
-
-import sys
 from pathlib import Path
 
 import keras_dawn
@@ -16,12 +10,8 @@ from scenarios import SCENARIOS, rank
 
 
 def main(folder, names):
-    torch.set_num_threads(1)
+    """Writes what each scenario returns to `folder / NAME-RANK.pt`."""
     keras_dawn.distribute()
     for name in names:
         result = SCENARIOS[name]()
         torch.save(result, Path(folder) / f"{name}-{rank()}.pt")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])

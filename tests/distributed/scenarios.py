@@ -1,4 +1,4 @@
-"""What the tests run in one process and, under torchrun, in several.
+"""What the tests run in one process and in several.
 
 Trainings whose results are compared here, how they go on and end in `behaviours`; started by
 `run_scenarios`.

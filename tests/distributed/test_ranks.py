@@ -1,54 +1,40 @@
 """Two and four gloo processes against one process, on the same scenarios."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import run_scenarios
 import scenarios
 import torch
 
-SCRIPT = Path(run_scenarios.__file__)
+from tests.processes import run_ranks
+
 IN_FOUR = ["no_batch_norm", "no_batch_norm_float64", "wide_resnet_float64", "arrays", "top5"]
 
 
-def torchrun(processes, *arguments, seconds=300, **environment):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    settings = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", **environment}
-    return subprocess.run(
-        [*launcher, f"--nproc-per-node={processes}", *map(str, arguments)],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
-
-
 def run(processes, folder, names):
-    done = torchrun(processes, SCRIPT, folder, *names, SAVE_TO=str(folder))
-    assert done.returncode == 0, done.stderr[-6000:]
+    done = run_ranks(processes, run_scenarios.main, folder, names, SAVE_TO=str(folder), seconds=300)
+    assert done.returncodes == [0] * processes, done.printed[-6000:]
     return {
         name: [
             torch.load(folder / f"{name}-{rank}.pt", weights_only=False)
             for rank in range(processes)
         ]
         for name in names
-    }, done
+    }
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    results, done = run(2, folder, list(scenarios.SCENARIOS))
-    results["folder"], results["output"] = folder, done.stdout + done.stderr
+    results = run(2, folder, list(scenarios.SCENARIOS))
+    results["folder"] = folder
     return results
 
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory):
-    return run(4, tmp_path_factory.mktemp("four"), IN_FOUR)[0]
+    return run(4, tmp_path_factory.mktemp("four"), IN_FOUR)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +161,7 @@ def test_ranks_draw_different_random_numbers_reproducibly(two, tmp_path):
     first, second = two["random_streams"]
     assert not torch.equal(first["drawn"], second["drawn"])
     assert "2 over gloo, DistributedDataParallel; no CUDA graph" in first["explained"]
-    again, _ = run(2, tmp_path, ["random_streams"])
+    again = run(2, tmp_path, ["random_streams"])
     assert torch.equal(second["drawn"], again["random_streams"][1]["drawn"])
 
 

@@ -1,0 +1,149 @@
+"""Processes that are forked from one that has imported Keras: a start costs no import.
+
+What only a fresh interpreter can show, such as the choice of Keras's backend, is tested in one.
+"""
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from keras_dawn import paid_time
+
+import torch
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["tests.processes", "torchvision", "matplotlib.pyplot", "rich"])
+
+
+class Program:
+    """A function in a process of its own, whose output is kept; looks like a `Popen`.
+
+    Args:
+        function: one that an `import` finds.
+        *arguments: its arguments.
+        cwd: folder to run it in, or `None`.
+        **environment: variables to set.
+    """
+
+    def __init__(self, function, *arguments, cwd=None, **environment):
+        output, end = _processes.Pipe(duplex=False)  # a file may be full
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment}
+        work = (end, str(cwd or Path.cwd()), environment, function, arguments)
+        self._process = _processes.Process(target=_work, args=work)
+        self._process.start()
+        end.close()
+        self._printed = b""
+        self._reading = threading.Thread(target=self._read, args=(output,), daemon=True)
+        self._reading.start()
+
+    def _read(self, output):
+        with open(output.fileno(), "rb", buffering=0, closefd=False) as file:
+            while part := file.read(65536):
+                self._printed += part
+        output.close()
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def poll(self):
+        return self.returncode
+
+    def send_signal(self, number):
+        os.kill(self._process.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+    def communicate(self, timeout=200):
+        """Waits for the end; what was printed and written to stderr, as a str, and `None`."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            self.kill()
+            self._process.join()
+            raise subprocess.TimeoutExpired("", timeout, self._printed)
+        self._reading.join(10)
+        return self._printed.decode(), None
+
+
+def start(path, *flags, cwd, prepare=None):
+    """Starts a script with flags, after a call of `prepare` in its process."""
+    return Program(script, path, flags, prepare, cwd=cwd)
+
+
+def run(path, *flags, cwd, prepare=None):
+    """Runs a script to its end: an object with `returncode` and `printed`."""
+    program = start(path, *flags, cwd=cwd, prepare=prepare)
+    printed, _ = program.communicate()
+    return SimpleNamespace(returncode=program.returncode, printed=printed)
+
+
+def script(path, flags, prepare=None):
+    """Turns this process into one that runs a script with flags, after a call of `prepare`."""
+    sys.argv = [str(path), *flags]
+    sys.path.insert(0, str(Path(path).parent))
+    if prepare:
+        prepare()
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def run_ranks(ranks, function, *arguments, seconds=120, cwd=None, **environment):
+    """Runs a function on several ranks, without torchrun.
+
+    Returns:
+        object with the `returncodes` of all ranks and what they `printed`.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment |= {
+        "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)
+    }  # fmt: skip
+    programs = [
+        Program(function, *arguments, RANK=rank, LOCAL_RANK=rank, cwd=cwd, **environment)
+        for rank in map(str, range(ranks))
+    ]
+    deadline = time.monotonic() + seconds
+    for program in reversed(programs):
+        while program.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    for program in programs:
+        program.kill()  # no effect on one that has ended
+    printed = [program.communicate()[0] for program in programs]
+    codes = [program.returncode for program in programs]
+    return SimpleNamespace(returncodes=codes, printed="".join(printed))
+
+
+def torchrun(ranks, *arguments, seconds=300, **environment):
+    """Runs a script under torchrun: an object with `returncode` and `printed`."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    settings = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", **environment}
+    done = subprocess.run(
+        [*launcher, f"--nproc-per-node={ranks}", *map(str, arguments)],
+        env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=seconds,
+    )  # fmt: skip
+    return SimpleNamespace(returncode=done.returncode, printed=done.stdout)
+
+
+def _work(output, cwd, environment, function, arguments):
+    for stream in (1, 2):
+        os.dup2(output.fileno(), stream)
+    output.close()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+    paid_time._IMPORTED = time.monotonic()  # a life of its own
+    try:
+        function(*arguments)
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out
