@@ -1,32 +1,27 @@
 """What the C library does with large blocks, seen from a process of its own."""
 
-import subprocess
-import sys
-
-CODE = """
-import sys
-import torch
 from keras_dawn.native.allocator import keep_freed_memory
 
-told = keep_freed_memory() if sys.argv[1] == "keep" else None
+import torch
+
+from tests.processes import Program
+
+
+def free_a_block(how):
+    told = keep_freed_memory() if how == "keep" else None
+    before = resident()
+    block = torch.ones(64 * 2**20 // 4)
+    del block
+    print(told, (resident() - before) // 2**20)
+
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
 
-before = resident()
-block = torch.ones(64 * 2**20 // 4)
-del block
-print(told, (resident() - before) // 2**20)
-"""
-
 
 def freed(how):
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, how], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    told, kept = done.stdout.split()
+    told, kept = Program(free_a_block, how).communicate()[0].split()
     return told, int(kept)
 
 

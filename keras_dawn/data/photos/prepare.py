@@ -153,8 +153,7 @@ def shrink(data, short_side, quality):
 def _run(jobs, processes):
     from rich.progress import track
 
-    # Not forked: the parent may have threads of torch's.
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     workers = min(processes, len(jobs))
     if workers <= 1:
         for job in track(jobs, "preparing"):
@@ -165,6 +164,15 @@ def _run(jobs, processes):
         finished = concurrent.futures.as_completed(futures)
         for future in track(finished, "preparing", total=len(futures)):
             future.result()
+
+
+def _context():
+    # Not forked from this process, which may have threads of torch's.
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imported once, not in each worker
+    return context
 
 
 def _write_shard(source, path, start, settings):
