@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from keras_dawn import paid_time
 
 import torch
+from torch.distributed.run import main as run_as_torchrun
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.processes", "torchvision", "matplotlib.pyplot", "rich"])
@@ -123,15 +124,15 @@ def run_ranks(ranks, function, *arguments, seconds=120, cwd=None, **environment)
 
 
 def torchrun(ranks, *arguments, seconds=300, **environment):
-    """Runs a script under torchrun: an object with `returncode` and `printed`."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    settings = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", **environment}
-    done = subprocess.run(
-        [*launcher, f"--nproc-per-node={ranks}", *map(str, arguments)],
-        env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=seconds,
-    )  # fmt: skip
-    return SimpleNamespace(returncode=done.returncode, printed=done.stdout)
+    """Runs a script under torchrun, whose ranks are fresh interpreters.
+
+    Returns:
+        object with `returncode` and what launcher and ranks `printed`.
+    """
+    command = ["--standalone", f"--nproc-per-node={ranks}", *map(str, arguments)]
+    program = Program(run_as_torchrun, command, TORCH_CPP_LOG_LEVEL="ERROR", **environment)
+    printed, _ = program.communicate(seconds)
+    return SimpleNamespace(returncode=program.returncode, printed=printed)
 
 
 def _work(output, cwd, environment, function, arguments):
