@@ -30,8 +30,12 @@ def WhitenedConvNet(
     before a maximum leave out the last row and column that it would drop (`PaddingForPooling2D`):
     11 % of the multiplications at 32 pixels a side, 15 % at 24.
 
+    A group of three widths ends with a third convolution, to whose normalised output that of the
+    first is added before the activation, as in airbench96 (same paper).
+
     Args:
-        widths: channels of the groups: for each an int, or two for its two convolutions.
+        widths: channels of the groups: for each an int, or one for each of its two or three
+            convolutions; of three, the last is the first.
         input_shape: shape of one image, from `2 ** len(widths) + 1` pixels a side up, or with
             `None`s.
         classes: int.
@@ -42,6 +46,9 @@ def WhitenedConvNet(
 
     Returns:
         `keras.Model` from `(batch, height, width, 3)` to logits `(batch, classes)`.
+
+    Raises:
+        ValueError: widths of a group that do not fit.
 
     Example:
         >>> model = keras_dawn.models.WhitenedConvNet()
@@ -54,14 +61,16 @@ def WhitenedConvNet(
     x = stem(inputs)
     stem.kernel.trainable = False
     x = layers.Activation(activation, name="stem_activation")(x)
-    for number, width in enumerate(widths, 1):
-        first, second = (width, width) if isinstance(width, int) else width
+    for number, (first, second, *third) in enumerate(map(_widths_of_group, widths), 1):
         x = PaddingForPooling2D(name=f"group{number}_padding")(x)
         x = _convolution(x, first, "valid", f"group{number}_conv1")
         x = layers.MaxPooling2D(2, name=f"group{number}_pool")(x)
-        x = _normal(x, activation, f"group{number}_1")
+        x = shortcut = _normal(x, activation, f"group{number}_1")
         x = _convolution(x, second, "same", f"group{number}_conv2")
         x = _normal(x, activation, f"group{number}_2")
+        if third:
+            x = _convolution(x, *third, "same", f"group{number}_conv3")
+            x = _normal(x, activation, f"group{number}_3", shortcut)
     return keras.Model(inputs, scaled_logits(x, classes, scale), name=name)
 
 
@@ -101,12 +110,27 @@ def whiten(model, images, epsilon=5e-4):
     kernel.assign(filters.to(torch.float32))
 
 
+def _widths_of_group(widths):
+    widths = (widths, widths) if isinstance(widths, int) else tuple(widths)
+    if len(widths) not in (2, 3) or any(width < 1 for width in widths):
+        raise ValueError(
+            f"A group has an int, or two or three of them, from 1 up, as widths; got {widths}."
+        )
+    if len(widths) == 3 and widths[0] != widths[2]:
+        raise ValueError(
+            f"The third convolution of a group adds to the first, so it is as wide; got {widths}."
+        )
+    return widths
+
+
 def _convolution(x, width, padding, name):
     return layers.Conv2D(
         width, 3, padding=padding, use_bias=False, kernel_initializer=IdentityFilters(), name=name
     )(x)
 
 
-def _normal(x, activation, name):
+def _normal(x, activation, name, shortcut=None):
     x = layers.BatchNormalization(momentum=0.6, epsilon=1e-12, scale=False, name=f"{name}_bn")(x)
+    if shortcut is not None:
+        x = layers.Add(name=f"{name}_sum")([x, shortcut])
     return layers.Activation(activation, name=f"{name}_activation")(x)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,47 @@ def test_what_cannot_be_whitened_is_named(images):
         whiten(keras_dawn.models.WideResNet(10, 1), images)
     with pytest.raises(ValueError, match=r"\(count, height, width, 3\)"):
         whiten(WhitenedConvNet((8,)), images[..., :1])
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_third_convolution_adds_to_the_first_as_in_airbench96(native, images):
+    model = WhitenedConvNet((8, (12, 16, 12)))
+    random = torch.Generator().manual_seed(1)
+    for weight in model.weights:
+        weight.assign(torch.rand(weight.shape, generator=random) - (weight.ndim > 1) * 0.5)
+    model.compile("sgd", "mse")
+    if native:
+        keras_dawn.accelerate(model)
+    before = keras.Model(model.input, model.get_layer("group1_2_activation").output)
+    x = torch.as_tensor(before.predict(images.numpy(), verbose=0)).permute(0, 3, 1, 2)
+
+    def convolved(x, number):
+        kernel = model.get_layer(f"group2_conv{number}").kernel.value.detach().cpu()
+        return F.conv2d(x, kernel.permute(3, 2, 0, 1), padding=1)
+
+    def normal(x, number):
+        layer = model.get_layer(f"group2_{number}_bn")
+        mean, variance, beta = (
+            w.value.detach().cpu() for w in (layer.moving_mean, layer.moving_variance, layer.beta)
+        )
+        return F.batch_norm(x, mean, variance, None, beta, eps=1e-12)
+
+    first = F.gelu(normal(F.max_pool2d(convolved(x, 1), 2), 1))
+    second = F.gelu(normal(convolved(first, 2), 2))
+    last = F.gelu(normal(convolved(second, 3), 3) + first).amax((2, 3))
+    expected = last @ model.get_layer("predictions").kernel.value.detach().cpu() / 9
+    answers = torch.as_tensor(model.predict(images.numpy(), verbose=0))
+    assert torch.allclose(answers, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    "widths, words",
+    [((8,), "two or three"), ((8, 8, 8, 8), "two or three"), ((8, 0), "from 1 up"),
+     ((8, 16, 16), "as wide")],
+)  # fmt: skip
+def test_widths_that_do_not_fit_are_named(widths, words):
+    with pytest.raises(ValueError, match=words):
+        WhitenedConvNet((8, widths))
 
 
 def test_a_group_may_have_two_widths():
