@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import runpy
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -25,21 +24,24 @@ _processes.set_forkserver_preload(["tests.processes", "torchvision", "matplotlib
 
 
 class Program:
-    """A function in a process of its own, whose output is kept; looks like a `Popen`.
+    """A function in a process of its own, whose output is kept.
 
     Args:
         function: one that an `import` finds.
         *arguments: its arguments.
         cwd: folder to run it in, or `None`.
         **environment: variables to set.
+
+    Attributes:
+        process: `multiprocessing.Process`.
     """
 
     def __init__(self, function, *arguments, cwd=None, **environment):
         output, end = _processes.Pipe(duplex=False)  # a file may be full
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment}
         work = (end, str(cwd or Path.cwd()), environment, function, arguments)
-        self._process = _processes.Process(target=_work, args=work)
-        self._process.start()
+        self.process = _processes.Process(target=_work, args=work)
+        self.process.start()
         end.close()
         self._printed = b""
         self._reading = threading.Thread(target=self._read, args=(output,), daemon=True)
@@ -51,28 +53,20 @@ class Program:
                 self._printed += part
         output.close()
 
-    @property
-    def returncode(self):
-        return self._process.exitcode
-
-    def poll(self):
-        return self.returncode
-
-    def send_signal(self, number):
-        os.kill(self._process.pid, number)
-
-    def kill(self):
-        self._process.kill()
-
-    def communicate(self, timeout=200):
-        """Waits for the end; what was printed and written to stderr, as a str, and `None`."""
-        self._process.join(timeout)
-        if self.returncode is None:
-            self.kill()
-            self._process.join()
-            raise subprocess.TimeoutExpired("", timeout, self._printed)
+    def wait(self, seconds=200):
+        """Waits for the end: an object with `returncode` and all that was `printed`."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.process.kill()
+            raise TimeoutError(f"After {seconds} s it still ran: {self._printed.decode()}")
         self._reading.join(10)
-        return self._printed.decode(), None
+        return SimpleNamespace(returncode=self.process.exitcode, printed=self._printed.decode())
+
+    def kill_once_there(self, path):
+        """Kills it once it has written a file; what `wait` returns."""
+        assert wait_for(lambda: path.exists() or not self.process.is_alive())
+        self.process.kill()
+        return self.wait()
 
 
 def start(path, *flags, cwd, prepare=None):
@@ -82,9 +76,7 @@ def start(path, *flags, cwd, prepare=None):
 
 def run(path, *flags, cwd, prepare=None):
     """Runs a script to its end: an object with `returncode` and `printed`."""
-    program = start(path, *flags, cwd=cwd, prepare=prepare)
-    printed, _ = program.communicate()
-    return SimpleNamespace(returncode=program.returncode, printed=printed)
+    return start(path, *flags, cwd=cwd, prepare=prepare).wait()
 
 
 def script(path, flags, prepare=None):
@@ -112,15 +104,15 @@ def run_ranks(ranks, function, *arguments, seconds=120, cwd=None, **environment)
         Program(function, *arguments, RANK=rank, LOCAL_RANK=rank, cwd=cwd, **environment)
         for rank in map(str, range(ranks))
     ]
-    deadline = time.monotonic() + seconds
     for program in reversed(programs):
-        while program.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
+        program.process.join(seconds)
     for program in programs:
-        program.kill()  # no effect on one that has ended
-    printed = [program.communicate()[0] for program in programs]
-    codes = [program.returncode for program in programs]
-    return SimpleNamespace(returncodes=codes, printed="".join(printed))
+        program.process.kill()  # no effect on one that has ended
+    ended = [program.wait() for program in programs]
+    return SimpleNamespace(
+        returncodes=[rank.returncode for rank in ended],
+        printed="".join(rank.printed for rank in ended),
+    )
 
 
 def torchrun(ranks, *arguments, seconds=300, **environment):
@@ -130,9 +122,16 @@ def torchrun(ranks, *arguments, seconds=300, **environment):
         object with `returncode` and what launcher and ranks `printed`.
     """
     command = ["--standalone", f"--nproc-per-node={ranks}", *map(str, arguments)]
-    program = Program(run_as_torchrun, command, TORCH_CPP_LOG_LEVEL="ERROR", **environment)
-    printed, _ = program.communicate(seconds)
-    return SimpleNamespace(returncode=program.returncode, printed=printed)
+    environment |= {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return Program(run_as_torchrun, command, **environment).wait(seconds)
+
+
+def wait_for(condition, seconds=120):
+    """Waits until a condition holds, at most so long; whether it does."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
 
 
 def _work(output, cwd, environment, function, arguments):

@@ -7,11 +7,12 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.processes import wait_for
 
 PROJECT = Path(__file__).parent.parent
 CLOUD = PROJECT / "recipes" / "cloud"
@@ -101,17 +102,12 @@ def ended(process, seconds=240):
     return process.communicate(timeout=seconds)[0], process.returncode
 
 
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert condition()
-
-
 def test_two_processes_told_to_end_save_and_the_same_command_goes_on(tmp_path):
     project, folder = project_copy(tmp_path), tmp_path / "results"
     process = train(project, folder, "--epochs=30", "--checkpoint_seconds=1", gpus=2)
-    wait_for(lambda: list(folder.glob("checkpoints/seed0/*.pt")) or process.poll() is not None)
+    assert wait_for(
+        lambda: list(folder.glob("checkpoints/seed0/*.pt")) or process.poll() is not None
+    )
     process.send_signal(signal.SIGTERM)
     printed, code = ended(process)
     assert code == 75, printed
@@ -174,14 +170,14 @@ def test_a_machine_that_ssh_reaches_trains_stops_and_gives_its_results(remote, t
     flags = ("--preset=smoke", "--dataset=digits", "--epochs=200", "--author=A B")
     view = in_tmux("user@box", "cifar10_wrn", *flags)
     saved = remote / "results" / "cifar10_wrn" / "checkpoints" / "seed0"
-    wait_for(lambda: list(saved.glob("*.pt")) or view.poll() is not None)
+    assert wait_for(lambda: list(saved.glob("*.pt")) or view.poll() is not None)
     assert (remote / "installed").read_text() == "install -q -e .[demo]\n"
     assert not (remote / "tests" / "__pycache__").exists()  # what git tracks was copied
     again, code = ended(in_tmux("user@box", "cifar10_wrn"))
     assert code == 1 and "Something trains on user@box already" in again
     assert ended(in_tmux("user@box", "--stop"))[1] == 0
     pane = int((remote.parent / "pane").read_text())
-    wait_for(lambda: not Path(f"/proc/{pane}").exists())
+    assert wait_for(lambda: not Path(f"/proc/{pane}").exists())
     os.killpg(view.pid, signal.SIGTERM)  # SIGINT may be ignored where tests run in the background
     ended(view)
     printed, code = ended(in_tmux("user@box", "--fetch", "here", cwd=tmp_path))

@@ -11,6 +11,8 @@ from keras_dawn.eviction import EVICTED, INTERRUPTED, Evicted, EvictionNotice, N
 
 import pytest
 
+from tests.processes import wait_for
+
 
 class Metadata(http.server.BaseHTTPRequestHandler):
     """AWS, GCP and Azure at once; the server's `evicted` says what they answer."""
@@ -63,13 +65,6 @@ def server():
     service.server_close()
 
 
-def wait_for(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
-
-
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
 def test_the_notice_is_received_when_the_cloud_gives_it_and_not_before(cloud, server):
     url = f"http://127.0.0.1:{server.server_address[1]}/"
@@ -77,10 +72,10 @@ def test_the_notice_is_received_when_the_cloud_gives_it_and_not_before(cloud, se
     notices = Notices(False, notice)
     assert server.asked == 0
     notices.start()
-    assert wait_for(lambda: server.asked > 4)
+    assert wait_for(lambda: server.asked > 4, seconds=10)
     assert notices.told() == 0
     server.evicted = True
-    assert wait_for(lambda: notice.received)
+    assert wait_for(lambda: notice.received, seconds=10)
     assert notices.told() == EVICTED
     notices.stop()
 
@@ -90,7 +85,7 @@ def test_a_service_that_does_not_answer_is_asked_again(server):
     url = f"http://127.0.0.1:{server.server_address[1]}/elsewhere"
     notice = EvictionNotice("gcp", every_seconds=0.02, url=url)
     notice.start()
-    assert wait_for(lambda: server.asked > 2)
+    assert wait_for(lambda: server.asked > 2, seconds=10)
     notice.stop()
     assert not notice.received
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import signal
-import time
 from pathlib import Path
 
 from keras_dawn.data.image_set import ImageSet
@@ -46,18 +45,12 @@ def ended(tmp_path_factory):
     """The folder and the output of the run after the third kill."""
     folder = tmp_path_factory.mktemp("killed")
     for number in (1, 2, 3):
-        process = start(folder, f"killed{number}")
-        deadline = time.monotonic() + 120
-        done = folder / "saved" / "seed0" / f"checkpoint-0000{number}-0000000.pt"
-        while time.monotonic() < deadline and not done.exists() and process.poll() is None:
-            time.sleep(0.05)
-        process.kill()
-        printed, _ = process.communicate()
-        assert process.returncode == -signal.SIGKILL, printed
-    process = start(folder, "out")
-    printed, _ = process.communicate()
-    assert process.returncode == 0, printed
-    return folder / "out", printed
+        saved = folder / "saved" / "seed0" / f"checkpoint-0000{number}-0000000.pt"
+        done = start(folder, f"killed{number}").kill_once_there(saved)
+        assert done.returncode == -signal.SIGKILL, done.printed
+    done = start(folder, "out").wait()
+    assert done.returncode == 0, done.printed
+    return folder / "out", done.printed
 
 
 def test_clock_and_history_are_those_of_all_processes(ended):

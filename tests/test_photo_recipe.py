@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -109,15 +108,10 @@ def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(photos, tmp_path):
 
     code, output = run(*flags, "--checkpoints=whole", "--output_dir=a", cwd=tmp_path)
     assert code == 0, output
-    process = processes.start(RECIPE, *flags, "--checkpoints=cut", "--output_dir=b", cwd=tmp_path)
+    cut_off = processes.start(RECIPE, *flags, "--checkpoints=cut", "--output_dir=b", cwd=tmp_path)
     second_phase = "checkpoint-00001-0000003.pt"  # the second epoch is the second phase
-    for _ in range(1000):
-        if (tmp_path / "cut" / second_phase).exists() or process.poll() is not None:
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    done = cut_off.kill_once_there(tmp_path / "cut" / second_phase)
+    assert done.returncode == -signal.SIGKILL, done.printed
     code, output = run(*flags, "--checkpoints=cut", "--output_dir=c", cwd=tmp_path)
     assert code == 0, output
     whole, cut = final("whole"), final("cut")

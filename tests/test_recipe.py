@@ -148,9 +148,7 @@ def test_ctrl_c_keeps_the_history_so_far(tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     history = tmp_path / "out" / "history.csv"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not history.exists():
-        time.sleep(0.2)
+    assert processes.wait_for(history.exists)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=150)  # it draws pictures first

@@ -21,7 +21,9 @@ def resident():
 
 
 def freed(how):
-    told, kept = Program(free_a_block, how).communicate()[0].split()
+    done = Program(free_a_block, how).wait()
+    assert done.returncode == 0, done.printed
+    told, kept = done.printed.split()
     return told, int(kept)
 
 

@@ -153,13 +153,12 @@ def shrink(data, short_side, quality):
 def _run(jobs, processes):
     from rich.progress import track
 
-    context = _context()
     workers = min(processes, len(jobs))
     if workers <= 1:
         for job in track(jobs, "preparing"):
             _write_shard(*job)
         return
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=_context()) as pool:
         futures = [pool.submit(_write_shard, *job) for job in jobs]
         finished = concurrent.futures.as_completed(futures)
         for future in track(finished, "preparing", total=len(futures)):
