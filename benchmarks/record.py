@@ -7,9 +7,13 @@ Both train on the same machine in the same process, in turn, in the same precisi
 entry. Times are those of whitening and training, data resident on the device, no warm-up before
 the first; accuracies are those of six views. `--peer` is airbench94, or its variant with Muon; each
 is published with 94.01 % on average. `--peer_runs` says how often it runs.
+
+A results file that exists is continued: its runs count and are not repeated, so that what takes
+hours may take several sittings. Settings, versions and hardware must be the same.
 """
 
 import dataclasses
+import datetime
 import json
 import statistics
 import sys
@@ -33,13 +37,8 @@ import reporting
 import run_flags
 
 PEERS = {"airbench94": airbench.train, "airbench94_muon": airbench_muon.train}
+SAME = ("settings", "versions", "hardware")  # in all sittings of a results file
 FLAGS = flags.FLAGS
-run_flags.define_common(94.0)
-flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
-flags.DEFINE_enum("preset", "cpu", list(cifar10_record.PRESETS), "settings of ours")
-flags.DEFINE_enum("peer", "airbench94", list(PEERS), "the plain torch loop")
-flags.DEFINE_integer("peer_runs", 1, "runs of the plain loop, one before each of ours", 0)
-flags.DEFINE_string("json", None, "file to write the results to, anew after every run")
 
 
 def ours(preset, images, seed, folder, loaded, prices):
@@ -69,24 +68,52 @@ def peer(images, seed, precision):
     return PEERS[FLAGS.peer](*sets, seed, precision, log=lambda text: print(text, flush=True))
 
 
+def earlier_runs(path, document):
+    """The runs in the results file `path`, by whose they are; none if there is no such file.
+
+    Raises:
+        ValueError: no results file, or one of other settings, versions or hardware.
+    """
+    if not Path(path).exists():
+        return {}
+    try:
+        earlier = json.loads(Path(path).read_text())
+        # as a file holds them: keys are strings, tuples are lists
+        for part, mine in json.loads(json.dumps({part: document[part] for part in SAME})).items():
+            if earlier[part] != mine:
+                raise ValueError(
+                    f"{path} has results of other {part} ({earlier[part]}; here: {mine}); name "
+                    "another file with --json."
+                )
+        return earlier["runs"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a results file of this benchmark: {error!r}.") from None
+
+
 def main(arguments):
     keep_freed_memory()  # for both
-    runs = {"keras_dawn": [], f"{FLAGS.peer}, plain torch": []}
+    loop = f"{FLAGS.peer}, plain torch"
 
     def write():
         if FLAGS.json:
             Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n")
 
-    def note(name, result):
-        runs[name].append(result)
-        print(name, result, flush=True)
+    def note(name, seed, result):
+        ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        runs[name].append({"seed": seed, "ended": ended, **result})
+        print(name, runs[name][-1], flush=True)
         write()
+
+    def is_missing(name, seed):
+        return all(run["seed"] != seed for run in runs[name])
 
     try:  # before anything is trained
         preset = cifar10_record.PRESETS[FLAGS.preset]
         precision = run_flags.read_precision(preset.precision)
         preset = dataclasses.replace(preset, precision=precision)
-        document = {**environment(), "settings": dataclasses.asdict(preset), "runs": runs}
+        document = {**environment(), "settings": dataclasses.asdict(preset)}
+        earlier = earlier_runs(FLAGS.json, document) if FLAGS.json else {}
+        runs = document["runs"] = {name: earlier.get(name, []) for name in ("keras_dawn", loop)}
         prices = run_flags.read_prices()
         write()
         clock = TrainingClock()
@@ -98,9 +125,10 @@ def main(arguments):
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
     for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
-        if seed < FLAGS.seed + FLAGS.peer_runs:
-            note(f"{FLAGS.peer}, plain torch", peer(images, seed, precision))
-        note("keras_dawn", ours(preset, images, seed, folder, loaded, prices))
+        if seed < FLAGS.seed + FLAGS.peer_runs and is_missing(loop, seed):
+            note(loop, seed, peer(images, seed, precision))
+        if is_missing("keras_dawn", seed):
+            note("keras_dawn", seed, ours(preset, images, seed, folder, loaded, prices))
     table = Table(title="CIFAR-10, test accuracy with six views")
     for column in ("", "runs", "mean", "standard deviation", "≥ 94 %", "seconds: median"):
         table.add_column(column)
@@ -122,4 +150,10 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    run_flags.define_common(94.0)
+    flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
+    flags.DEFINE_enum("preset", "cpu", list(cifar10_record.PRESETS), "settings of ours")
+    flags.DEFINE_enum("peer", "airbench94", list(PEERS), "the plain torch loop")
+    flags.DEFINE_integer("peer_runs", 1, "runs of the plain loop, one before each of ours", 0)
+    flags.DEFINE_string("json", None, "results file, written anew after every run, or continued")
     app.run(main)

@@ -14,6 +14,7 @@ import cifar10_record
 import keras
 import numpy as np
 import pytest
+import record
 import record_phases
 import torch
 
@@ -182,3 +183,22 @@ def test_the_peers_compute_in_the_precision_they_are_told(net):
         with context:
             assert torch.is_autocast_enabled("cpu") == autocast
         assert not autocast or context.fast_dtype == torch.bfloat16
+
+
+def test_a_results_file_of_the_benchmark_is_continued_unless_it_is_of_another_machine(tmp_path):
+    file = tmp_path / "record.json"
+    document = {
+        "settings": {"sizes": {0: 24}, "widths": (64, (112, 256))},
+        "versions": {"torch": "2.11"},
+        "hardware": {"processor": "A"},
+    }
+    assert record.earlier_runs(file, document) == {}
+    runs = {"keras_dawn": [{"seed": 0}]}
+    file.write_text(json.dumps({**document, "runs": runs}))
+    assert record.earlier_runs(file, document) == runs
+    with pytest.raises(ValueError, match="other hardware.*'A'.*'B'.*another file"):
+        record.earlier_runs(file, {**document, "hardware": {"processor": "B"}})
+    for content in ("[]", "{}", "{"):
+        file.write_text(content)
+        with pytest.raises(ValueError, match="not a results file of this benchmark"):
+            record.earlier_runs(file, document)
