@@ -2,7 +2,7 @@
 
 from keras_dawn.models.heads import scaled_logits
 from keras_dawn.models.initializers import IdentityFilters
-from keras_dawn.models.layers import PaddingForPooling2D
+from keras_dawn.models.layers import PaddingForPooling2D, Scale
 
 import keras
 import torch
@@ -19,6 +19,8 @@ def WhitenedConvNet(
     scale=1 / 9,
     activation="gelu",
     whitening_bias=False,
+    shortcuts=False,
+    gates=(),
     name="whitened_conv_net",
 ):
     """Builds the network of airbench94 (Jordan 2024, arXiv:2404.00498).
@@ -31,7 +33,8 @@ def WhitenedConvNet(
     11 % of the multiplications at 32 pixels a side, 15 % at 24.
 
     A group of three widths ends with a third convolution, to whose normalised output that of the
-    first is added before the activation, as in airbench96 (same paper).
+    first is added before the activation, as in airbench96 (same paper). What `shortcuts` and
+    `gates` add is not Jordan's and costs next to no time.
 
     Args:
         widths: channels of the groups: for each an int, or one for each of its two or three
@@ -42,19 +45,26 @@ def WhitenedConvNet(
         scale: float, what the logits are multiplied by.
         activation: name or callable.
         whitening_bias: bool, whether the stem has a bias that is trained.
+        shortcuts: bool, whether groups of two equal widths add the first convolution's output to
+            the second's, too.
+        gates: numbers of groups, from 1, whose channels are multiplied at the end by twice the
+            sigmoid of a dense layer of their means over the image: squeeze and excitation (Hu et
+            al. 2018, arXiv:1709.01507) in one layer, which begins at about 1.
         name: str.
 
     Returns:
         `keras.Model` from `(batch, height, width, 3)` to logits `(batch, classes)`.
 
     Raises:
-        ValueError: widths of a group that do not fit.
+        ValueError: widths of a group that do not fit, or a gate for a group that is not there.
 
     Example:
         >>> model = keras_dawn.models.WhitenedConvNet()
         >>> model.output_shape, sum(w.value.numel() for w in model.trainable_weights)
         ((None, 10), 1971328)
     """
+    if not set(gates) <= set(range(1, len(widths) + 1)):
+        raise ValueError(f"`gates` must be of groups from 1 to {len(widths)}, got {gates}.")
     inputs = keras.Input(input_shape, name="images")
     channels = input_shape[-1]
     stem = layers.Conv2D(8 * channels, 2, use_bias=whitening_bias, name=WHITENING)
@@ -67,10 +77,13 @@ def WhitenedConvNet(
         x = layers.MaxPooling2D(2, name=f"group{number}_pool")(x)
         x = shortcut = _normal(x, activation, f"group{number}_1")
         x = _convolution(x, second, "same", f"group{number}_conv2")
-        x = _normal(x, activation, f"group{number}_2")
+        ends = shortcuts and not third and first == second
+        x = _normal(x, activation, f"group{number}_2", shortcut if ends else None)
         if third:
             x = _convolution(x, *third, "same", f"group{number}_conv3")
             x = _normal(x, activation, f"group{number}_3", shortcut)
+        if number in gates:
+            x = _gated(x, f"group{number}_gate")
     return keras.Model(inputs, scaled_logits(x, classes, scale), name=name)
 
 
@@ -134,3 +147,11 @@ def _normal(x, activation, name, shortcut=None):
     if shortcut is not None:
         x = layers.Add(name=f"{name}_sum")([x, shortcut])
     return layers.Activation(activation, name=f"{name}_activation")(x)
+
+
+def _gated(x, name):
+    means = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_means")(x)
+    gate = layers.Dense(
+        x.shape[-1], activation="sigmoid", kernel_initializer="orthogonal", name=name
+    )(means)
+    return Scale(2.0, name=f"{name}_scale")(layers.Multiply(name=f"{name}d")([x, gate]))

@@ -136,3 +136,42 @@ def test_a_group_may_have_two_widths():
     model = WhitenedConvNet((8, (12, 16), 16))
     shapes = [model.get_layer(f"group2_conv{n}").kernel.shape for n in (1, 2)]
     assert shapes == [(3, 3, 8, 12), (3, 3, 12, 16)]
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_shortcuts_and_gates_are_those_of_plain_torch(native, images):
+    model = WhitenedConvNet((8, (12, 12)), shortcuts=True, gates=(2,))
+    plain = WhitenedConvNet((8, (12, 12)))  # the same but for what is tested
+    random = torch.Generator().manual_seed(1)
+    for weight in model.weights:
+        weight.assign(torch.rand(weight.shape, generator=random) - (weight.ndim > 1) * 0.5)
+    for layer in plain.layers:
+        layer.set_weights(model.get_layer(layer.name).get_weights())
+    model.compile("sgd", "mse")
+    if native:
+        keras_dawn.accelerate(model)
+
+    def tensor(values):
+        return torch.as_tensor(np.asarray(values))
+
+    x = images.numpy()
+    for number in (1, 2):
+        begin = plain.get_layer("group1_2_activation").output if number == 2 else plain.input
+        ends = [
+            plain.get_layer(f"group{number}_{name}").output for name in ("1_activation", "2_bn")
+        ]
+        group = keras.Model(begin, ends)
+        first, second = (tensor(y) for y in group.predict(x, verbose=0))
+        x = F.gelu(first + second).numpy()
+    gate = model.get_layer("group2_gate")
+    kernel, bias = (w.value.detach().cpu() for w in (gate.kernel, gate.bias))
+    x = torch.as_tensor(x)
+    x = x * 2 * torch.sigmoid(x.mean((1, 2)) @ kernel + bias)[:, None, None]
+    expected = x.amax((1, 2)) @ model.get_layer("predictions").kernel.value.detach().cpu() / 9
+    answers = tensor(model.predict(images.numpy(), verbose=0))
+    assert torch.allclose(answers, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_a_gate_for_no_group_is_named():
+    with pytest.raises(ValueError, match="groups from 1 to 2, got"):
+        WhitenedConvNet((8, 8), gates=(2, 3))
