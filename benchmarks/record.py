@@ -80,13 +80,15 @@ def earlier_runs(path, document):
         earlier = json.loads(Path(path).read_text())
         # as a file holds them: keys are strings, tuples are lists
         for part, mine in json.loads(json.dumps({part: document[part] for part in SAME})).items():
-            if earlier[part] != mine:
+            theirs = earlier[part]
+            differ = [name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)]
+            if differ:
+                told = "; ".join(f"{n}: {theirs.get(n)}, here {mine.get(n)}" for n in differ)
                 raise ValueError(
-                    f"{path} has results of other {part} ({earlier[part]}; here: {mine}); name "
-                    "another file with --json."
+                    f"{path} has results of other {part} ({told}); name another file with --json."
                 )
         return earlier["runs"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a results file of this benchmark: {error!r}.") from None
 
 
@@ -113,7 +115,7 @@ def main(arguments):
         preset = dataclasses.replace(preset, precision=precision)
         document = {**environment(), "settings": dataclasses.asdict(preset)}
         earlier = earlier_runs(FLAGS.json, document) if FLAGS.json else {}
-        runs = document["runs"] = {name: earlier.get(name, []) for name in ("keras_dawn", loop)}
+        runs = document["runs"] = {"keras_dawn": [], loop: [], **earlier}
         prices = run_flags.read_prices()
         write()
         clock = TrainingClock()
@@ -144,8 +146,8 @@ def main(arguments):
                 f"{statistics.median(result['seconds'] for result in results):.1f}",
             )
     Console().print(table)
-    if all(runs.values()):
-        medians = [statistics.median(r["seconds"] for r in results) for results in runs.values()]
+    if runs["keras_dawn"] and runs[loop]:
+        medians = [statistics.median(r["seconds"] for r in runs[n]) for n in ("keras_dawn", loop)]
         print(f"time over the plain loop's: {medians[0] / medians[1]:.3f}")
 
 

@@ -190,15 +190,15 @@ def test_a_results_file_of_the_benchmark_is_continued_unless_it_is_of_another_ma
     document = {
         "settings": {"sizes": {0: 24}, "widths": (64, (112, 256))},
         "versions": {"torch": "2.11"},
-        "hardware": {"processor": "A"},
+        "hardware": {"processor": "A", "cores": 2},
     }
     assert record.earlier_runs(file, document) == {}
     runs = {"keras_dawn": [{"seed": 0}]}
     file.write_text(json.dumps({**document, "runs": runs}))
     assert record.earlier_runs(file, document) == runs
-    with pytest.raises(ValueError, match="other hardware.*'A'.*'B'.*another file"):
-        record.earlier_runs(file, {**document, "hardware": {"processor": "B"}})
-    for content in ("[]", "{}", "{"):
+    with pytest.raises(ValueError, match=r"other hardware \(processor: A, here B\).*another"):
+        record.earlier_runs(file, {**document, "hardware": {"processor": "B", "cores": 2}})
+    for content in ("[]", "{}", "{", '{"settings": []}'):
         file.write_text(content)
         with pytest.raises(ValueError, match="not a results file of this benchmark"):
             record.earlier_runs(file, document)
