@@ -34,7 +34,8 @@ def WhitenedConvNet(
 
     A group of three widths ends with a third convolution, to whose normalised output that of the
     first is added before the activation, as in airbench96 (same paper). What `shortcuts` and
-    `gates` add is not Jordan's and costs next to no time.
+    `gates` add is not Jordan's; it costs next to no multiplications and, in the record recipe's
+    network on a CPU, a few percent of a step's time.
 
     Args:
         widths: channels of the groups: for each an int, or one for each of its two or three
