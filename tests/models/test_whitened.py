@@ -151,9 +151,6 @@ def test_shortcuts_and_gates_are_those_of_plain_torch(native, images):
     if native:
         keras_dawn.accelerate(model)
 
-    def tensor(values):
-        return torch.as_tensor(np.asarray(values))
-
     x = images.numpy()
     for number in (1, 2):
         begin = plain.get_layer("group1_2_activation").output if number == 2 else plain.input
@@ -161,14 +158,14 @@ def test_shortcuts_and_gates_are_those_of_plain_torch(native, images):
             plain.get_layer(f"group{number}_{name}").output for name in ("1_activation", "2_bn")
         ]
         group = keras.Model(begin, ends)
-        first, second = (tensor(y) for y in group.predict(x, verbose=0))
+        first, second = (torch.as_tensor(y) for y in group.predict(x, verbose=0))
         x = F.gelu(first + second).numpy()
     gate = model.get_layer("group2_gate")
     kernel, bias = (w.value.detach().cpu() for w in (gate.kernel, gate.bias))
     x = torch.as_tensor(x)
     x = x * 2 * torch.sigmoid(x.mean((1, 2)) @ kernel + bias)[:, None, None]
     expected = x.amax((1, 2)) @ model.get_layer("predictions").kernel.value.detach().cpu() / 9
-    answers = tensor(model.predict(images.numpy(), verbose=0))
+    answers = torch.as_tensor(model.predict(images.numpy(), verbose=0))
     assert torch.allclose(answers, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
