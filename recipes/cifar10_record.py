@@ -66,7 +66,7 @@ class Preset:
         hard_from: int, the epoch from which only the hardest images are trained on, or `None`.
         hard_share: float in (0, 1], of the images, in those epochs.
         hard_random: float in [0, 1], of that share, drawn from the other images.
-        widths, shortcuts, gates: of `WhitenedConvNet`.
+        widths, shortcuts, gates, winograd: of `WhitenedConvNet`.
         bias_epochs: int, how many epochs the stem's bias is trained for; 0 for no such bias.
         max_lr: float, Muon's rate for filters at the beginning; it falls by each step to 0.
         momentum: float, of the filters.
@@ -86,6 +86,7 @@ class Preset:
     widths: tuple = (64, 256, 256)
     shortcuts: bool = False
     gates: tuple = ()
+    winograd: bool = False
     bias_epochs: int = 3
     max_lr: float = 0.24
     momentum: float = 0.6
@@ -101,14 +102,15 @@ class Preset:
 PRESETS = {
     "cpu": Preset(),
     "cpu_hardest": Preset(
-        epochs=11, batch_size=1000, sizes={0: 24, 2: 32}, hard_from=6,
-        widths=(64, (112, 224), (256, 256, 256)), shortcuts=True, gates=(2, 3), bias_epochs=2,
-        max_lr=0.17, bias_lr=53.0, head_lr=0.83, shrink=0.002,
+        epochs=12, batch_size=1000, sizes={0: 24, 2: 32}, hard_from=6,
+        widths=(64, (112, 256), (256, 256, 256)), shortcuts=True, gates=(2, 3), winograd=True,
+        bias_epochs=2, max_lr=0.17, bias_lr=53.0, head_lr=0.83, shrink=0.002,
     ),
     "gpu": Preset(precision="mixed_float16"),
     "smoke": Preset(
         epochs=2, batch_size=128, sizes={0: 16, 1: 20}, hard_from=1, widths=(16, 32, 32),
-        shortcuts=True, gates=(2, 3), bias_epochs=1, train_images=1024, test_images=500,
+        shortcuts=True, gates=(2, 3), winograd=True, bias_epochs=1,
+        train_images=1024, test_images=500,
     ),
 }  # fmt: skip
 
@@ -180,6 +182,7 @@ def compiled_model(preset, images, memory):
         preset.widths,
         shortcuts=preset.shortcuts,
         gates=preset.gates,
+        winograd=preset.winograd,
         input_shape=(None, None, channels),
         classes=len(images.class_names),
         whitening_bias=preset.bias_epochs > 0,

@@ -14,6 +14,7 @@ from keras_dawn.models.resnet import ResNet, ResNet18, ResNet34, ResNet50
 from keras_dawn.models.resnet9 import ResNet9
 from keras_dawn.models.whitened import WhitenedConvNet, whiten
 from keras_dawn.models.wide_resnet import WideResNet
+from keras_dawn.models.winograd import WinogradConv2D
 
 __all__ = [
     "ConcatPooling2D",
@@ -32,6 +33,7 @@ __all__ = [
     "Scale",
     "WhitenedConvNet",
     "WideResNet",
+    "WinogradConv2D",
     "freeze",
     "whiten",
 ]

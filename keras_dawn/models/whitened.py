@@ -3,6 +3,7 @@
 from keras_dawn.models.heads import scaled_logits
 from keras_dawn.models.initializers import IdentityFilters
 from keras_dawn.models.layers import PaddingForPooling2D, Scale
+from keras_dawn.models.winograd import WinogradConv2D
 
 import keras
 import torch
@@ -21,6 +22,7 @@ def WhitenedConvNet(
     whitening_bias=False,
     shortcuts=False,
     gates=(),
+    winograd=False,
     name="whitened_conv_net",
 ):
     """Builds the network of airbench94 (Jordan 2024, arXiv:2404.00498).
@@ -51,6 +53,8 @@ def WhitenedConvNet(
         gates: numbers of groups, from 1, whose channels are multiplied at the end by twice the
             sigmoid of a dense layer of their means over the image: squeeze and excitation (Hu et
             al. 2018, arXiv:1709.01507) in one layer, which begins at about 1.
+        winograd: bool, whether convolutions are `WinogradConv2D`: on a processor in float32, images
+            of up to 8 pixels a side take fewer multiplications.
         name: str.
 
     Returns:
@@ -72,16 +76,17 @@ def WhitenedConvNet(
     x = stem(inputs)
     stem.kernel.trainable = False
     x = layers.Activation(activation, name="stem_activation")(x)
+    convolution = WinogradConv2D if winograd else layers.Conv2D
     for number, (first, second, *third) in enumerate(map(_widths_of_group, widths), 1):
         x = PaddingForPooling2D(name=f"group{number}_padding")(x)
-        x = _convolution(x, first, "valid", f"group{number}_conv1")
+        x = _convolution(convolution, x, first, "valid", f"group{number}_conv1")
         x = layers.MaxPooling2D(2, name=f"group{number}_pool")(x)
         x = shortcut = _normal(x, activation, f"group{number}_1")
-        x = _convolution(x, second, "same", f"group{number}_conv2")
+        x = _convolution(convolution, x, second, "same", f"group{number}_conv2")
         ends = shortcuts and not third and first == second
         x = _normal(x, activation, f"group{number}_2", shortcut if ends else None)
         if third:
-            x = _convolution(x, *third, "same", f"group{number}_conv3")
+            x = _convolution(convolution, x, *third, "same", f"group{number}_conv3")
             x = _normal(x, activation, f"group{number}_3", shortcut)
         if number in gates:
             x = _gated(x, f"group{number}_gate")
@@ -137,8 +142,8 @@ def _widths_of_group(widths):
     return widths
 
 
-def _convolution(x, width, padding, name):
-    return layers.Conv2D(
+def _convolution(convolution, x, width, padding, name):
+    return convolution(
         width, 3, padding=padding, use_bias=False, kernel_initializer=IdentityFilters(), name=name
     )(x)
 

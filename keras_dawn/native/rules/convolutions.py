@@ -82,34 +82,36 @@ def _convolve(builder, layer, value, call, weight, bias, groups, name, geometry=
     return Value(node, 4, value.dtype, data_format == "channels_last")
 
 
-def _bias(builder, layer):
+def bias_of(builder, layer):
+    """The layer's bias as a parameter, or `None`."""
     if not layer.use_bias:
         return None
     return builder.parameter(layer.bias, AS_IS, layer.compute_dtype)
 
 
-def _refuse_lora(layer):
+def refuse_lora(layer):
+    """Raises for what only the Keras layer's own call does."""
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         raise LoweringError("LoRA or quantisation")
 
 
 @rule(layers.Conv2D)
 def conv2d(builder, layer, inputs, call):
-    _refuse_lora(layer)
+    refuse_lora(layer)
     weight = builder.parameter(layer.kernel, CONVOLUTION, layer.compute_dtype)
     value = _convolve(
-        builder, layer, inputs[0], call, weight, _bias(builder, layer), layer.groups, call.name
+        builder, layer, inputs[0], call, weight, bias_of(builder, layer), layer.groups, call.name
     )
     return activate(builder, value, layer.activation)
 
 
 @rule(layers.DepthwiseConv2D)
 def depthwise_conv2d(builder, layer, inputs, call):
-    _refuse_lora(layer)
+    refuse_lora(layer)
     weight = builder.parameter(layer.kernel, DEPTHWISE, layer.compute_dtype)
     channels = layer.kernel.shape[2]
     value = _convolve(
-        builder, layer, inputs[0], call, weight, _bias(builder, layer), channels, call.name
+        builder, layer, inputs[0], call, weight, bias_of(builder, layer), channels, call.name
     )
     return activate(builder, value, layer.activation)
 
@@ -122,20 +124,22 @@ def separable_conv2d(builder, layer, inputs, call):
     value = _convolve(
         builder, layer, inputs[0], call, depthwise, None, channels, f"{call.name}_depthwise"
     )
-    node = builder.call(torch.conv2d, value.node, pointwise, _bias(builder, layer), name=call.name)
+    node = builder.call(
+        torch.conv2d, value.node, pointwise, bias_of(builder, layer), name=call.name
+    )
     value = Value(node, 4, value.dtype, value.torch_order)
     return activate(builder, value, layer.activation)
 
 
 @rule(layers.Dense)
 def dense(builder, layer, inputs, call):
-    _refuse_lora(layer)
+    refuse_lora(layer)
     weight = builder.parameter(layer.kernel, DENSE, layer.compute_dtype)
     node = builder.call(
         torch._C._nn.linear,
         builder.keras_order(inputs[0]),
         weight,
-        _bias(builder, layer),
+        bias_of(builder, layer),
         name=call.name,
     )
     return activate(builder, Value(node, inputs[0].rank, inputs[0].dtype), layer.activation)
@@ -143,7 +147,7 @@ def dense(builder, layer, inputs, call):
 
 @rule(layers.Embedding)
 def embedding(builder, layer, inputs, call):
-    _refuse_lora(layer)
+    refuse_lora(layer)
     if layer.mask_zero:
         raise LoweringError("mask_zero=True")
     table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)

@@ -1,7 +1,10 @@
 """The package's own layers."""
 
-from keras_dawn.native.graph import Value
+from keras_dawn.models.winograd import winograd_conv2d
+from keras_dawn.native.graph import CONVOLUTION, Value
 from keras_dawn.native.rules import rule
+from keras_dawn.native.rules.activations import activate
+from keras_dawn.native.rules.convolutions import bias_of, refuse_lora
 
 import torch
 
@@ -36,3 +39,17 @@ def scale(builder, layer, inputs, call):
     value = builder.padded(inputs[0])
     node = builder.call(torch.mul, value.node, layer.factor, name=call.name)
     return Value(node, value.rank, value.dtype, value.torch_order)
+
+
+@rule("keras_dawn.models.winograd.WinogradConv2D")
+def winograd(builder, layer, inputs, call):
+    refuse_lora(layer)
+    node = builder.call(
+        winograd_conv2d,
+        builder.image(inputs[0], layer.data_format),
+        builder.parameter(layer.kernel, CONVOLUTION, layer.compute_dtype),
+        bias_of(builder, layer),
+        int(layer.padding == "same"),
+        name=call.name,
+    )
+    return activate(builder, Value(node, 4, inputs[0].dtype, True), layer.activation)
