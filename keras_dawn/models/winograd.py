@@ -86,6 +86,7 @@ def winograd_conv2d(images, weight, bias=None, padding=0):
 
 
 @functools.lru_cache
+@torch.inference_mode(False)  # kept for training, whoever asks first
 def _transforms(height, width, padding, dtype):
     """Of the result, the filters and the images, for a result of this size.
 
@@ -105,6 +106,7 @@ def _one_axis(size):
 
     def powers(count):
         rows = [[point**power for power in range(count)] for point in _POINTS[: size + 1]]
-        return torch.tensor([*rows, [0.0] * (count - 1) + [1.0]], dtype=torch.float64)
+        rows.append([0.0] * (count - 1) + [1.0])
+        return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
     return powers(size).T, powers(3), torch.linalg.inv(powers(size + 2)).T

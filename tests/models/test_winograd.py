@@ -63,6 +63,14 @@ def test_only_small_images_in_full_precision_take_the_tile(monkeypatch, size, dt
     assert len(calls) == direct
 
 
+def test_training_follows_an_evaluation_in_inference_mode():
+    images, weight = torch.ones(1, 2, 4, 6), torch.ones(4, 2, 3, 3, requires_grad=True)
+    with torch.inference_mode():
+        winograd_conv2d(images, weight, padding=1)
+    winograd_conv2d(images.requires_grad_(), weight, padding=1).sum().backward()
+    assert weight.grad is not None
+
+
 def network(convolution):
     keras.utils.set_random_seed(0)
     return keras.Sequential(
