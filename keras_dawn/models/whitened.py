@@ -54,7 +54,7 @@ def WhitenedConvNet(
             sigmoid of a dense layer of their means over the image: squeeze and excitation (Hu et
             al. 2018, arXiv:1709.01507) in one layer, which begins at about 1.
         winograd: bool, whether convolutions are `WinogradConv2D`: on a processor in float32, images
-            of up to 8 pixels a side take fewer multiplications.
+            of up to 16 pixels a side take fewer multiplications.
         name: str.
 
     Returns:

@@ -1,24 +1,28 @@
 """3 × 3 convolutions of small images by Winograd's minimal filtering."""
 
 import functools
+from typing import NamedTuple
 
 import keras
 import torch
 
 _POINTS = (0, 1, -1, 2, -2, 0.5, -0.5, 0.75, -0.75)  # where polynomials are evaluated, and at ∞
-SMALLEST, LARGEST = 3, 8  # pixels a side of the result that are worth it
+TILE = 8  # pixels a side of the result, at most, that one tile gives
+SMALLEST, LARGEST = 3, 2 * TILE  # pixels a side of the result that are worth it
+FEWEST = 64  # channels, of the images and of the result
 
 
 @keras.saving.register_keras_serializable(package="keras_dawn")
 class WinogradConv2D(keras.layers.Conv2D):
     """A 3 × 3 convolution that takes fewer multiplications where images are small.
 
-    Winograd's minimal filtering (Lavin & Gray 2016, arXiv:1509.09308) with the whole image as one
-    tile: 64 multiplications for 6 × 6 pixels of the result in place of 324, forward and for both
-    gradients. The result is that of `keras.layers.Conv2D` but for rounding: about 4e-6 of the
-    result's size up to 6 × 6 pixels and 5e-5 above, in float32. It is for processors: in half
-    precision, on other devices, and where the result has less than 3 or more than 8 pixels a
-    side, the convolution is computed directly.
+    Winograd's minimal filtering (Lavin & Gray 2016, arXiv:1509.09308), forward and for both
+    gradients: with the image as one tile, 64 multiplications for 6 × 6 pixels of the result in
+    place of 324; above 8 pixels a side two tiles an axis. The result is that of
+    `keras.layers.Conv2D` but for rounding, in float32 about 4e-6 of the result's size with tiles
+    of up to 6 pixels and 6e-5 above. It is for processors: in half precision, on other devices,
+    where the result has under 3 or over than 16 pixels a side, and with fewer than 64 channels
+    on either side, the convolution is computed directly.
 
     Args:
         filters, kernel_size, **kwargs: as in `keras.layers.Conv2D`; of 3 × 3 pixels, with strides,
@@ -52,7 +56,7 @@ class WinogradConv2D(keras.layers.Conv2D):
 
 
 def winograd_conv2d(images, weight, bias=None, padding=0):
-    """`torch.conv2d` with a 3 × 3 kernel, by one Winograd tile an image where that pays.
+    """`torch.conv2d` with a 3 × 3 kernel, by Winograd's minimal filtering where that pays.
 
     Args:
         images: float tensor `(batch, channels, height, width)`, in channels_last memory format.
@@ -64,49 +68,67 @@ def winograd_conv2d(images, weight, bias=None, padding=0):
         Float tensor `(batch, filters, height - 2 + 2 * padding, width - 2 + 2 * padding)`.
 
     Example:
-        >>> images, weight = torch.ones(1, 2, 5, 5), torch.ones(4, 2, 3, 3)
-        >>> winograd_conv2d(images, weight)[0, 0, 0].round(decimals=3).tolist()
-        [18.0, 18.0, 18.0]
+        >>> images, weight = torch.ones(1, 64, 5, 5), torch.ones(64, 64, 3, 3)
+        >>> winograd_conv2d(images, weight)[0, 0, 0].round().tolist()
+        [576.0, 576.0, 576.0]
     """
     padding = int(padding)
-    sides = [size - 2 + 2 * padding for size in images.shape[2:]]
-    exact = images.dtype in (torch.float32, torch.float64) and images.device.type == "cpu"
-    if not exact or min(sides) < SMALLEST or max(sides) > LARGEST:
+    batch, channels, height, width = images.shape
+    sides = [size - 2 + 2 * padding for size in (height, width)]
+    if not _pays(images, sides, min(channels, len(weight))):
         return torch.conv2d(images, weight, bias, padding=padding)
-    back, filters, into = _transforms(*sides, padding, images.dtype)
-    batch, tile = len(images), len(into)
-    flat = images.permute(0, 2, 3, 1).reshape(batch, -1, images.shape[1])
-    kernels = (filters @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(tile, -1, len(weight))
-    spread = torch.bmm(into.expand(batch, -1, -1), flat)
-    products = torch.bmm(spread.transpose(0, 1), kernels)
-    result = torch.bmm(back.expand(batch, -1, -1), products.transpose(0, 1))
-    if bias is not None:
-        result = result + bias
-    return result.view(batch, *sides, -1).permute(0, 3, 1, 2)
+    rows, columns = (_transforms(side, padding, images.dtype) for side in sides)
+    spread = _apply(rows.images, images.permute(0, 2, 3, 1).reshape(batch, height, -1))
+    spread = _apply(columns.images, spread.view(-1, width, channels)).view(batch, -1, channels)
+    filters = torch.kron(rows.filters, columns.filters) @ weight.permute(2, 3, 1, 0).reshape(9, -1)
+    filters = filters.view(len(rows.filters), -1, channels, len(weight))
+    filters = filters.repeat(rows.tiles, columns.tiles, 1, 1).flatten(0, 1)
+    products = torch.bmm(spread.transpose(0, 1), filters).transpose(0, 1)
+    result = _apply(columns.result, products.reshape(batch * len(rows.images), -1, len(weight)))
+    result = _apply(rows.result, result.view(batch, len(rows.images), -1))
+    result = result.view(batch, *sides, -1)
+    return (result if bias is None else result + bias).permute(0, 3, 1, 2)
+
+
+def _pays(images, sides, channels):
+    exact = images.dtype in (torch.float32, torch.float64) and images.device.type == "cpu"
+    return exact and min(sides) >= SMALLEST and max(sides) <= LARGEST and channels >= FEWEST
+
+
+def _apply(matrix, values):
+    """The matrix times the second axis of `(batch, size, rest)`."""
+    return torch.bmm(matrix.expand(len(values), -1, -1), values)
+
+
+class _Transforms(NamedTuple):
+    """Of one axis: of the images, of a tile's filters, of the result; and how many tiles."""
+
+    images: torch.Tensor
+    filters: torch.Tensor
+    result: torch.Tensor
+    tiles: int
 
 
 @functools.lru_cache
 @torch.inference_mode(False)  # kept for training, whoever asks first
-def _transforms(height, width, padding, dtype):
-    """Of the result, the filters and the images, for a result of this size.
+def _transforms(side, padding, dtype):
+    """The transforms of an axis whose result has this size; images without their padding."""
+    tiles = -(-side // TILE)
+    step = -(-side // tiles)  # pixels of the result that a tile gives
+    length = step + 2
+    result, filters = _powers(step, step).T, _powers(3, step)
+    inverse = torch.linalg.inv(_powers(length, step)).T
+    images = torch.zeros(tiles * length, tiles * step + 2, dtype=torch.float64, device="cpu")
+    for tile in range(tiles):
+        images[tile * length :, tile * step :][:length, :length] = inverse
+    images = images[:, padding : side + 2 - padding]
+    result = torch.block_diag(*[result] * tiles)[:side]
+    matrices = (matrix.to(dtype).contiguous() for matrix in (images, filters, result))
+    return _Transforms(*matrices, tiles)
 
-    Both axes at once, as matrices `(height * width, tile)`, `(tile, 9)`, `(tile, images' pixels)`.
-    Padding with zeros is left out of the last.
-    """
-    axes = [_one_axis(size) for size in (height, width)]
-    back, filters, into = (torch.kron(*pair) for pair in zip(*axes, strict=True))
-    if padding:
-        sides = height + 2, width + 2
-        into = into.view(-1, *sides)[:, 1:-1, 1:-1].reshape(len(into), -1)
-    return tuple(matrix.to(dtype).contiguous() for matrix in (back, filters, into))
 
-
-def _one_axis(size):
-    """The transforms of one axis whose result has this size, by Toom and Cook."""
-
-    def powers(count):
-        rows = [[point**power for power in range(count)] for point in _POINTS[: size + 1]]
-        rows.append([0.0] * (count - 1) + [1.0])
-        return torch.tensor(rows, dtype=torch.float64, device="cpu")
-
-    return powers(size).T, powers(3), torch.linalg.inv(powers(size + 2)).T
+def _powers(count, step):
+    """`(step + 2, count)`: a polynomial's values, from its coefficients (Toom and Cook)."""
+    rows = [[point**power for power in range(count)] for point in _POINTS[: step + 1]]
+    rows.append([0.0] * (count - 1) + [1.0])
+    return torch.tensor(rows, dtype=torch.float64, device="cpu")
