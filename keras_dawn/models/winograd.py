@@ -21,7 +21,7 @@ class WinogradConv2D(keras.layers.Conv2D):
     place of 324; above 8 pixels a side two tiles an axis. The result is that of
     `keras.layers.Conv2D` but for rounding, in float32 about 4e-6 of the result's size with tiles
     of up to 6 pixels and 6e-5 above. It is for processors: in half precision, on other devices,
-    where the result has under 3 or over than 16 pixels a side, and with fewer than 64 channels
+    where the result has under 3 or over 16 pixels a side, and with fewer than 64 channels
     on either side, the convolution is computed directly.
 
     Args:
