@@ -102,8 +102,8 @@ class Preset:
 PRESETS = {
     "cpu": Preset(),
     "cpu_hardest": Preset(
-        epochs=11, batch_size=1000, sizes={0: 24, 2: 32}, hard_from=6,
-        widths=(64, 256, (256, 256, 256)), shortcuts=True, gates=(2, 3), winograd=True,
+        epochs=12, batch_size=1000, sizes={0: 24, 2: 32}, hard_from=7,
+        widths=(64, (160, 256), (256, 256, 256)), shortcuts=True, gates=(2, 3), winograd=True,
         bias_epochs=2, max_lr=0.17, bias_lr=53.0, head_lr=0.83, shrink=0.002,
     ),
     "gpu": Preset(precision="mixed_float16"),
