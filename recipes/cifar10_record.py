@@ -18,10 +18,10 @@ the data and building the network, without evaluation) and `process` (all since 
 
 Measured on two cores of a shared AMD EPYC (AVX-512 BF16), bfloat16, seed 0: `cpu` 94.32 % (93.24 %
 without views) after 794.6 s by DAWNBench's clock, tests beside the first two epochs, and 94.09 % in
-an exploratory script. `cpu_hardest` takes 0.53 of the time of airbench94's plain loop by rates in
-turn on another EPYC (AVX2 only) in float32; its accuracy is not measured (94.05 % with 112 channels
-in place of 160, seed 1, n = 1). With bfloat16 it is not measured, and convolutions are not
-Winograd's there.
+an exploratory script. `cpu_hardest` takes 0.50 of the time of airbench94's plain loop by rates of
+steps in turn (0.53 an hour before) on another EPYC (AVX2 only) in float32; its accuracy is not
+measured (94.05 % with 112 channels in place of 160, seed 1, n = 1). With bfloat16 it is not
+measured, and convolutions are not Winograd's there.
 
 The goal of the search, 94.0 % on average in 0.60 of a plain loop's time, is not reached: each step
 of it is in benchmarks/results/record_log.md. The `gpu` preset has not been run on a GPU.

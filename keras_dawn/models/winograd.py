@@ -50,8 +50,9 @@ class WinogradConv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         inputs, kernel = map(keras.ops.convert_to_tensor, (inputs, kernel))
+        padding = int(self.padding == "same")
         planes = winograd_conv2d(
-            inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), padding=self.padding == "same"
+            inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), padding=padding
         )
         return planes.permute(0, 2, 3, 1)
 
@@ -73,7 +74,6 @@ def winograd_conv2d(images, weight, bias=None, padding=0):
         >>> winograd_conv2d(images, weight)[0, 0, 0].round().tolist()
         [576.0, 576.0, 576.0]
     """
-    padding = int(padding)
     batch, channels, height, width = images.shape
     sides = [size - 2 + 2 * padding for size in (height, width)]
     if not _pays(images, sides, min(channels, len(weight))):
