@@ -15,7 +15,7 @@ from tests import processes
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cifar10_wrn.py"
 FLAGS = (
-    "--preset=cpu", "--epochs=5", "--batch_size=8", "--precision=float32", "--max_lr=0.05",
+    "--preset=cpu", "--epochs=5", "--batch_size=8", "--precision=float32", "--max_lr=0.02",
     "--checkpoints=saved", "--price_per_hour=3.06", "--price_source=a test", "--author=someone",
 )  # fmt: skip
 
