@@ -18,11 +18,11 @@ the data and building the network, without evaluation) and `process` (all since 
 
 Measured on two cores of a shared AMD EPYC (AVX-512 BF16), bfloat16, seed 0: `cpu` 94.32 % (93.24 %
 without views) after 794.6 s by DAWNBench's clock, tests beside the first two epochs, and 94.09 % in
-an exploratory script. `cpu_hardest` in float32 on two such cores, nothing beside it: 94.22 % on
-average over 5 seeds (standard deviation 0.17; 93.21 % without views) after 876 s of training, 0.57
-of the 1,535 s of airbench94's plain loop in float32 in the same run, USD 0.031 at USD 0.12751 an
-hour. In bfloat16 its convolutions are not Winograd's, and it is not measured there
-(`--precision=float32` chooses).
+an exploratory script. `cpu_hardest` in float32 on two such cores (`--precision=float32`), nothing
+but text editing beside it: 94.22 % on average over 5 seeds (standard deviation 0.17; 93.21 %
+without views) after 876 s of training, 0.57 of the 1,535 s of airbench94's plain loop in float32 in
+the same run, USD 0.031 at USD 0.12751 an hour. In bfloat16 its convolutions are not Winograd's, and
+it is not measured there.
 
 Each step of the search is in benchmarks/results/record_log.md. The `gpu` preset has not been run on
 a GPU.
