@@ -37,10 +37,10 @@ def evaluate_images(model, data, *, flip=False):
     if current().several:
         average_moving_statistics(model)
         with shared_out(data, training=False):
-            counts = _count(forward, data, flip)
+            counts = _count(forward, data, flip, _device(model))
         sum_over_ranks([counts])
     else:
-        counts = _count(forward, data, flip)
+        counts = _count(forward, data, flip, _device(model))
     first, five, images = counts.tolist()
     if not images:
         raise ValueError("There are no images to evaluate on.")
@@ -58,10 +58,15 @@ def _with_softmax(forward):
     return lambda images: torch.softmax(forward(images).float(), -1)
 
 
+def _device(model):
+    """Where a model computes; a rank without images counts there too, as the others do."""
+    return next((v.value.device for v in model.variables), torch.device("cpu"))
+
+
 @torch.no_grad()
-def _count(forward, data, flip):
-    """int64 `(3,)`: right first, right among five, images."""
-    counts = None
+def _count(forward, data, flip, device):
+    """int64 `(3,)` on `device`: right first, right among five, images."""
+    counts = torch.zeros(3, dtype=torch.int64, device=device)
     for images, labels in data:
         outputs = forward(images)
         if flip:
@@ -70,8 +75,7 @@ def _count(forward, data, flip):
         if labels.ndim == 2:
             labels = labels.argmax(-1)
         hits = outputs.topk(min(5, outputs.shape[-1])).indices == labels[:, None]
-        found = torch.stack(
-            [hits[:, 0].sum(), hits.sum(), torch.tensor(len(hits), device=hits.device)]
-        )
-        counts = found if counts is None else counts + found
-    return torch.zeros(3, dtype=torch.int64) if counts is None else counts
+        counts[0] += hits[:, 0].sum()
+        counts[1] += hits.sum()
+        counts[2] += len(hits)
+    return counts

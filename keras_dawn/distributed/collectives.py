@@ -9,7 +9,7 @@ import torch.distributed as dist
 def broadcast(tensors):
     """Gives every rank the values of rank 0, in place; one message for each dtype."""
     for group, flat in _packed(tensors):
-        dist.broadcast(flat, 0)
+        dist.broadcast(flat, 0, group=_process_group(flat))
         if not current().is_main:
             _unpack(flat, group)
 
@@ -17,14 +17,14 @@ def broadcast(tensors):
 def sum_over_ranks(tensors):
     """Replaces tensors by their sums over the ranks, in place."""
     for group, flat in _packed(tensors):
-        dist.all_reduce(flat)
+        dist.all_reduce(flat, group=_process_group(flat))
         _unpack(flat, group)
 
 
 def average_over_ranks(tensors):
     """Replaces floating-point tensors by their means over the ranks, in place."""
     for group, flat in _packed(tensors):
-        dist.all_reduce(flat)
+        dist.all_reduce(flat, group=_process_group(flat))
         _unpack(flat / current().world_size, group)
 
 
@@ -68,6 +68,11 @@ class Agreement:
         self._travelling = None
         work.wait()
         return int(question)
+
+
+def _process_group(tensor):
+    """The processes' group for a tensor: NCCL takes none in the host's memory."""
+    return current().control if tensor.device.type == "cpu" else None
 
 
 _AS_INT64 = (torch.bool, torch.uint16, torch.uint32)

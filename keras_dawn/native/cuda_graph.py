@@ -1,5 +1,6 @@
 """CUDA graphs of a training graph's forward and backward pass, one for each input shape."""
 
+import contextlib
 import warnings
 
 import torch
@@ -83,5 +84,28 @@ class _Shell(torch.nn.Module):
 def _capture(module, inputs):
     shell = _Shell(module)
     samples = tuple(tensor.detach().clone() for tensor in inputs)
-    graphed = torch.cuda.make_graphed_callables(shell, samples, num_warmup_iters=WARM_UP_STEPS)
+    with _undone_if_it_fails(inputs[0].device) as pool:
+        graphed = torch.cuda.make_graphed_callables(
+            shell, samples, num_warmup_iters=WARM_UP_STEPS, pool=pool
+        )
     return lambda *batch: shell.unflatten(graphed(*batch))
+
+
+@contextlib.contextmanager
+def _undone_if_it_fails(device):
+    """Yields a memory pool to capture into; after an error nothing of the capture is left.
+
+    `torch.cuda.graph` does not put the stream back when a capture was invalidated: everything
+    after it would run on the capture's stream, unordered with the streams that copy batches.
+    Depending on the version, the allocator also believes that the capture goes on, and keeps
+    every block that another stream has used.
+    """
+    stream, pool = torch.cuda.current_stream(device), torch.cuda.graph_pool_handle()
+    try:
+        yield pool
+    except BaseException:
+        torch.cuda.synchronize(device)
+        torch.cuda.set_stream(stream)
+        with contextlib.suppress(RuntimeError):  # it raises where the capture was ended
+            torch._C._cuda_endAllocateToPool(stream.device_index, pool)
+        raise

@@ -65,8 +65,11 @@ class NativeSteps:
         if current().several:
             check_metrics(self.model)
             self._forward_training = parallel.data_parallel(forward)
+        elif self._compile or self.training.fallbacks:
+            # Never a graph around Keras's or the user's Python: it would be frozen in it.
+            self._forward_training = forward
         else:
-            self._forward_training = forward if self._compile else GraphedForward(forward)
+            self._forward_training = GraphedForward(forward)
         self.averages = MovingAverages(self.training.statistics)
         leaves = [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
         self._make_update(leaves)

@@ -29,8 +29,7 @@ def batch_normalization(builder, layer, inputs, call):
     if dtype not in (half_out, "float16", "bfloat16"):
         value = builder.cast(Value(node, value.rank, dtype, torch_order), half_out)
         node, dtype = value.node, half_out
-    gamma = builder.parameter(layer.gamma, AS_IS) if layer.scale else None
-    beta = builder.parameter(layer.beta, AS_IS) if layer.center else None
+    gamma, beta = _gamma_and_beta(builder, layer, call.name)
     synchronized = layer.synchronized and current().several
     if call.training and layer.trainable and (builder.collect_statistics or synchronized):
         if synchronized:
@@ -58,6 +57,15 @@ def batch_normalization(builder, layer, inputs, call):
             name=call.name,
         )
     return builder.cast(Value(node, value.rank, dtype, torch_order), layer.compute_dtype)
+
+
+def _gamma_and_beta(builder, layer, name):
+    gamma = builder.parameter(layer.gamma, AS_IS) if layer.scale else None
+    beta = builder.parameter(layer.beta, AS_IS) if layer.center else None
+    if gamma is None and beta is not None:
+        # On CUDA torch (2.11 to 2.14) fails in the backward pass of beta where there is no gamma.
+        gamma = _constant(builder, torch.ones_like(layer.beta.value).detach(), name)
+    return gamma, beta
 
 
 @rule(layers.LayerNormalization)
