@@ -1,247 +1,207 @@
-"""Everything the project claims about GPUs, in one call of under ten minutes.
+"""What the project claims about GPUs, part after part in the order of their worth.
 
-    python benchmarks/gpu.py --data_dir=FOLDER_WITH_CIFAR10
+    python benchmarks/gpu.py --data_dir=FOLDER_WITH_CIFAR10 --out=FOLDER --max_minutes=6
 
-First the checks of `gpu_checks.py`; then, with data, 30 seeds of the record recipe, five of them
-with the plain loop of airbench94's Muon variant before; then training steps of WRN-22-6 (32 px) and
-ResNet-50 (128, 224, 288 px) in bfloat16 and float16: ours under `fit` with and without CUDA graphs,
-against hand-written loops (channels_last, fused SGD, autocast) with and without a CUDA graph of
-their own, interleaved, medians of the rounds; then, with data and time left, the CIFAR-10 recipe
-with the settings of fast.ai's one-GPU entry. A short table comes last; `gpu.json` goes to `$OUT`,
-or to the working folder. `--parts` runs some of these only, for a second call.
+Each part runs in a process of its own and writes `FOLDER/<part>.json` after each case, so that
+neither an error nor the end of the time loses what was measured: a part that fails or runs over
+ends alone. `FOLDER/gpu.json` holds all of them; a second call with the same folder goes on with the
+parts that are not there yet. Run folders of the recipes lie in `--runs_dir`.
+
+* `checks`: `gpu_checks.py`, correctness that a processor cannot show.
+* `steps`: training steps of WRN-22-6 (32 px) and ResNet-50 (224, then 128 and 288 px) in bfloat16
+  and float16: ours under `fit` with and without CUDA graphs, plain Keras, and hand-written loops
+  (channels_last, fused SGD, autocast) with and without a CUDA graph, interleaved, 7 rounds.
+* `record`: one seed of the record recipe and one of airbench94's Muon variant as a plain loop.
+* `recipe`: the CIFAR-10 recipe with the settings of fast.ai's one-GPU entry.
+* `compiled`: ResNet-50 at 224 px once more, beside the hand-written loop under `torch.compile`.
+* `kernels`: what the profiler sees of a step.
+* `seeds`: 20 more seeds of the record recipe and 4 of the loop.
 
 `--tiny` runs all of it small, also on a processor, to see that the script itself is right.
 """
 
 import json
-import os
-import statistics
+import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
 
 import keras_dawn
-from keras_dawn.native import cuda_graph
 from keras_dawn.records import environment
 
 import gpu_checks
 import gpu_recipes
-import keras
-import networks
+import gpu_steps
 import torch
-import torch.nn.functional as F
-import torchvision
 from absl import app, flags
-from memory import peak_bytes
 from rich.console import Console
 from rich.table import Table
-from step import Repeated
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("tiny", False, "small sizes, to test the script")
 flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
-PARTS = ["checks", "record", "steps", "recipe"]
-flags.DEFINE_multi_enum("parts", PARTS, PARTS, "what to run; give it several times for several")
-flags.DEFINE_integer("budget_seconds", 560, "no case is begun after so many seconds")
+flags.DEFINE_string("out", "gpu_results", "folder for the results; continued if it exists")
+flags.DEFINE_string("runs_dir", "gpu_runs", "folder for the recipes' run folders")
+flags.DEFINE_float("max_minutes", 10.0, "for all parts together", lower_bound=0.1)
+flags.DEFINE_string("part", None, "runs this one part in this process")
 
-START = time.perf_counter()
-
-
-def device():
-    return "cuda" if torch.cuda.is_available() else "cpu"
+NEED_DATA = ("record", "recipe", "seeds")
 
 
-class Ours:
-    """An accelerated Keras model under `fit`."""
-
-    def __init__(self, build, policy, graphs):
-        keras.config.set_dtype_policy(policy)
-        self.model = build()
-        keras.config.set_dtype_policy("float32")
-        optimizer = keras_dawn.SGD(0.01, momentum=0.9, weight_decay=1e-4)
-        if policy == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
-        self.model.compile(optimizer, gpu_checks.LOSS, metrics=["accuracy"])
-        keras_dawn.accelerate(self.model)
-        self.graphs = graphs
-
-    def train(self, batch, steps):
-        before = cuda_graph.WARM_UP_STEPS
-        if not self.graphs:
-            cuda_graph.WARM_UP_STEPS = 10**9
+def checks(write):
+    found = {}
+    for check in gpu_checks.CHECKS:
         try:
-            self.model.fit(
-                Repeated(batch, steps), shuffle=False, verbose=0,
-                callbacks=[keras_dawn.OneCycle(0.01)],
-            )  # fmt: skip
-        finally:
-            cuda_graph.WARM_UP_STEPS = before
+            found[check.__name__] = {"passed": True, "found": check(gpu_steps.device())}
+        except Exception as error:  # each check is to be reported, whatever it raises
+            traceback.print_exc()
+            found[check.__name__] = {"passed": False, "found": repr(error)[:2000]}
+        write(found)
 
 
-class Hand:
-    """A hand-written loop: channels_last, autocast, fused SGD, loss and accuracy on the device."""
-
-    def __init__(self, network, policy, batch, graph):
-        self.network = network.to(device(), memory_format=torch.channels_last).train()
-        self.optimizer = torch.optim.SGD(
-            network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True
-        )
-        self.dtype = getattr(torch, policy.removeprefix("mixed_"))
-        self.scaler = torch.amp.GradScaler(device(), enabled=self.dtype == torch.float16)
-        self.loss, self.hits = (torch.zeros((), device=device()) for _ in range(2))
-        self.forward = self.network
-        if graph and device() == "cuda":
-            sample = self._images(batch[0])
-            with torch.autocast("cuda", self.dtype, cache_enabled=False):
-                self.forward = torch.cuda.make_graphed_callables(self.network, (sample,))
-        self.graph = graph
-
-    def _images(self, x):
-        return x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-
-    def train(self, batch, steps):
-        x, y = batch
-        for step in range(steps):
-            for group in self.optimizer.param_groups:
-                group["lr"] = 0.01 * (1 - step / steps)
-            with torch.autocast(device(), self.dtype, cache_enabled=not self.graph):
-                outputs = self.forward(self._images(x))
-            loss = F.cross_entropy(outputs.float(), y)
-            self.optimizer.zero_grad()
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            with torch.no_grad():
-                self.loss += loss.detach() * len(y)
-                self.hits += (outputs.argmax(1) == y).sum()
+def steps(write):
+    found = {}
+    for title, ours, theirs, count, size, policy in gpu_steps.cases(FLAGS.tiny):
+        name = f"{title}, batch {count}, {policy}"
+        found[name] = gpu_steps.measure(ours, theirs, count, size, policy, tiny=FLAGS.tiny)
+        print(name, {k: round(v.get("time_over_hand", -1), 3) for k, v in found[name].items()})
+        write(found)
+        torch.cuda.empty_cache()
 
 
-def cases():
-    """`(title, Keras network, torch network, batch, pixels)`."""
-    if FLAGS.tiny:
-        shape = networks.wrn(10, 1)
-        yield (
-            "WRN-10-1, 32 px",
-            lambda: networks.in_keras(shape),
-            lambda: networks.in_torch(shape),
-            8,
-            32,
-        )
-        return
-    shape = networks.wrn(22, 6)
-    yield (
-        "WRN-22-6, 32 px",
-        lambda: networks.in_keras(shape),
-        lambda: networks.in_torch(shape),
-        512,
-        32,
+def compiled(write):
+    title, ours, theirs, count, size, policy = list(gpu_steps.cases(FLAGS.tiny))[:2][-1]
+    result = gpu_steps.measure(
+        ours, theirs, count, size, policy, tiny=FLAGS.tiny, compiled=not FLAGS.tiny
     )
-    for size, batch in ((224, 192), (128, 192), (288, 128)):
-        yield (
-            f"ResNet-50, {size} px",
-            lambda: keras_dawn.models.ResNet50(),
-            lambda: torchvision.models.resnet50(),
-            batch,
-            size,
-        )
+    write({f"{title}, batch {count}, {policy}": result})
 
 
-def measure(ours, theirs, policy, count, size):
-    """Images a second, ratio to the hand-written loop and peak memory of each contestant."""
-    batch = (
-        torch.randn(count, size, size, 3, device=device()),
-        torch.randint(0, 10, (count,), device=device()),
-    )
-    contestants = {
-        "hand": Hand(theirs(), policy, batch, graph=False),
-        "keras_dawn": Ours(ours, policy, graphs=True),
-        "keras_dawn, no graph": Ours(ours, policy, graphs=False),
-        "hand, CUDA graph": Hand(theirs(), policy, batch, graph=True),
-    }
-    steps, rounds = (2, 2) if FLAGS.tiny else (10, 7)
-    for one in contestants.values():
-        one.train(batch, 6)
-    seconds = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, one in contestants.items():
-            clock = keras_dawn.TrainingClock()
-            one.train(batch, steps)
-            clock.pause()  # waits for the GPU
-            seconds[name].append(clock.training_seconds() / steps)
-    return {
-        name: {
-            "images_per_second": count / statistics.median(values),
-            "time_over_hand": statistics.median(
-                a / b for a, b in zip(values, seconds["hand"], strict=True)
-            ),
-            "peak_mib": peak_bytes(lambda name=name: contestants[name].train(batch, 2)) / 2**20,
+def kernels(write):
+    found = {}
+    for title, ours, _, count, size, policy in list(gpu_steps.cases(FLAGS.tiny))[:2]:
+        name = f"{title}, batch {count}, {policy}"
+        found[name] = gpu_steps.kernels_of_a_step(ours, count, size, policy)
+        write(found)
+
+
+def record(write):
+    write(gpu_recipes.record(FLAGS.data_dir, Path(FLAGS.runs_dir), FLAGS.tiny, 1, 1))
+
+
+def seeds(write):
+    write(gpu_recipes.record(FLAGS.data_dir, Path(FLAGS.runs_dir), FLAGS.tiny, 21, 5))
+
+
+def recipe(write):
+    write(gpu_recipes.wrn(FLAGS.data_dir, Path(FLAGS.runs_dir), FLAGS.tiny))
+
+
+PARTS = {part.__name__: part for part in (checks, steps, record, recipe, compiled, kernels, seeds)}
+
+
+def run_parts(out, deadline):
+    """Runs each part that has no results yet, until the deadline; returns all results."""
+    document = {**environment(), "tiny": FLAGS.tiny, "parts": {}}
+    path = out / "gpu.json"
+    if path.exists():
+        document["parts"] = json.loads(path.read_text())["parts"]
+    for name in PARTS:
+        if document["parts"].get(name, {}).get("state") == "done":
+            continue
+        if name in NEED_DATA and not FLAGS.data_dir:
+            document["parts"][name] = {"state": "needs --data_dir"}
+            continue
+        left = deadline - time.perf_counter()
+        if left < 10:
+            document["parts"].setdefault(name, {"state": "no time left"})
+            continue
+        print(f"\n== {name}, {left:.0f} s left", flush=True)
+        began = time.perf_counter()
+        state = _run_part(name, left)
+        file = out / f"{name}.json"
+        document["parts"][name] = {
+            "state": state,
+            "seconds": round(time.perf_counter() - began, 1),
+            "results": json.loads(file.read_text()) if file.exists() else None,
         }
-        for name, values in seconds.items()
-    }
+        path.write_text(json.dumps(document, indent=1) + "\n")
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    return document
 
 
-def projected(results):
+def _run_part(name, seconds):
+    """Runs one part in a process of its own; returns how it ended."""
+    flags_of_the_part = [f"--part={name}", f"--out={FLAGS.out}", f"--runs_dir={FLAGS.runs_dir}"]
+    flags_of_the_part += [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
+    flags_of_the_part += ["--tiny"] if FLAGS.tiny else []
+    try:
+        code = subprocess.run(
+            [sys.executable, __file__, *flags_of_the_part], timeout=seconds, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return f"cut off after {seconds:.0f} s"
+    return "done" if code == 0 else f"failed with exit code {code}"
+
+
+def projected(document):
     """Hours of fast.ai's 8-GPU plan on eight such GPUs, from the float16 rates; a projection."""
     rates = {}
     for size in (128, 224, 288):
-        case = results.get(f"ResNet-50, {size} px, mixed_float16")
-        if case is None:
+        cases = (document["parts"].get("steps") or {}).get("results") or {}
+        case = cases.get(f"ResNet-50, {size} px, batch 128, mixed_float16", {}).get("keras_dawn")
+        if not case or "images_per_second" not in case:
             return None
-        rates[size] = case["keras_dawn"]["images_per_second"]
+        rates[size] = case["images_per_second"]
     costs = keras_dawn.PLANS["fastai_8gpu"].costs(1_281_167, 163_000, rates)
     return sum(cost.seconds for cost in costs) / 8 / 3600
 
 
 def main(argv):
-    document = {**environment(), "checks": {}, "results": {}}
-    for check in gpu_checks.CHECKS if "checks" in FLAGS.parts else ():
-        try:
-            document["checks"][check.__name__] = {"passed": True, "found": check(device())}
-        except Exception as error:  # each check is to be reported, whatever it raises
-            traceback.print_exc()
-            document["checks"][check.__name__] = {"passed": False, "found": repr(error)}
-    out = Path(os.environ.get("OUT", "."))
-    if FLAGS.data_dir and "record" in FLAGS.parts:
-        document["cifar10_record"] = gpu_recipes.record(FLAGS.data_dir, out, FLAGS.tiny)
-    for title, ours, theirs, count, size in cases() if "steps" in FLAGS.parts else ():
-        for policy in ("mixed_float16", "mixed_bfloat16"):
-            if time.perf_counter() - START > FLAGS.budget_seconds * 0.7:
-                continue
-            result = measure(ours, theirs, policy, count, size)
-            document["results"][f"{title}, {policy}"] = result
-            print(title, policy, {k: round(v["time_over_hand"], 3) for k, v in result.items()})
-            torch.cuda.empty_cache()
-    left = time.perf_counter() - START < FLAGS.budget_seconds - 150
-    if FLAGS.data_dir and "recipe" in FLAGS.parts and left:
-        document["cifar10_wrn"] = gpu_recipes.wrn(FLAGS.data_dir, out, FLAGS.tiny)
-    document["projected_hours_of_fastai_8gpu_on_8"] = projected(document["results"])
-    (out / "gpu.json").write_text(json.dumps(document, indent=2) + "\n")
+    out = Path(FLAGS.out)
+    out.mkdir(parents=True, exist_ok=True)
+    if FLAGS.part:
+        path = out / f"{FLAGS.part}.json"
+        PARTS[FLAGS.part](lambda found: path.write_text(json.dumps(found, indent=1) + "\n"))
+        return
+    document = run_parts(out, time.perf_counter() + 60 * FLAGS.max_minutes)
+    document["projected_hours_of_fastai_8gpu_on_8"] = projected(document)
+    (out / "gpu.json").write_text(json.dumps(document, indent=1) + "\n")
     print_tables(document)
-    sys.exit(not all(check["passed"] for check in document["checks"].values()))
+    failed = [name for name, part in document["parts"].items() if "failed" in part["state"]]
+    found = document["parts"]["checks"].get("results") or {}
+    failed += [name for name, check in found.items() if not check["passed"]]
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 def print_tables(document):
-    """Checks, then timings, short."""
+    """States, checks, then timings, short."""
     console = Console(width=120)
-    for name, check in document["checks"].items():
+    parts = document["parts"]
+    for name, part in parts.items():
+        console.print(f"{name}: {part['state']} ({part.get('seconds', 0)} s)")
+    for name, check in (parts["checks"].get("results") or {}).items():
         console.print(f"{'passed' if check['passed'] else 'FAILED'}  {name}: {check['found']}")
     gpus = ", ".join(document["hardware"]["gpus"]) or "no GPU"
     table = Table(title=f"{gpus}: images/s (time over hand, MiB)")
-    names = ("hand", "hand, CUDA graph", "keras_dawn, no graph", "keras_dawn")
+    names = ("hand", "hand, CUDA graph", "keras_dawn, no graph", "keras_dawn", "plain Keras")
     for column in ("case", *names):
         table.add_column(column)
-    for title, result in document["results"].items():
-        table.add_row(
-            title,
-            *(
-                f"{r['images_per_second']:,.0f} ({r['time_over_hand']:.2f}, {r['peak_mib']:,.0f})"
-                for r in (result[name] for name in names)
-            ),
-        )
+    for title, result in ((parts.get("steps") or {}).get("results") or {}).items():
+        table.add_row(title, *(_cell(result.get(name, {})) for name in names))
     console.print(table)
-    for name in ("cifar10_wrn", "cifar10_record", "projected_hours_of_fastai_8gpu_on_8"):
-        console.print(name, document.get(name))
+    for name in ("record", "recipe", "seeds", "compiled"):
+        console.print(name, (parts.get(name) or {}).get("results"))
+
+
+def _cell(result):
+    if "images_per_second" not in result:
+        return result.get("error", "")[:60]
+    return (
+        f"{result['images_per_second']:,.0f} "
+        f"({result['time_over_hand']:.2f}, {result['peak_mib']:,.0f})"
+    )
 
 
 if __name__ == "__main__":

@@ -25,18 +25,22 @@ def wrn(data_dir, out, tiny):
     return {name: document[name] for name in names}
 
 
-def record(data_dir, out, tiny):
-    """30 seeds of the record recipe and five of its peer's loop: means, hits and seconds."""
+def record(data_dir, out, tiny, runs, peer_runs):
+    """Seeds of the record recipe and of its peer's loop: means, hits and seconds.
+
+    Seeds that an earlier call has run count and are not repeated.
+    """
+    out.mkdir(parents=True, exist_ok=True)
     path = out / "record.json"
     _run(
         ROOT / "benchmarks" / "record.py",
         preset="smoke" if tiny else "gpu",
-        runs=2 if tiny else 30,
+        runs=runs,
         peer="airbench94_muon",
-        peer_runs=0 if tiny else 5,
+        peer_runs=0 if tiny else peer_runs,
         data_dir=data_dir,
         json=path,
-        output_dir=out / "record",
+        output_dir=out / f"record{runs}",
     )
     return {
         name: {
@@ -44,6 +48,8 @@ def record(data_dir, out, tiny):
             "mean_accuracy": statistics.mean(one["accuracy_tta"] for one in results),
             "reached": sum(one["accuracy_tta"] >= 94 for one in results),
             "median_seconds": statistics.median(one["seconds"] for one in results),
+            "accuracies": [one["accuracy_tta"] for one in results],
+            "seconds": [one["seconds"] for one in results],
         }
         for name, results in json.loads(path.read_text())["runs"].items()
         if results
