@@ -5,7 +5,7 @@
 Each part runs in a process of its own and writes `FOLDER/<part>.json` after each case, so that
 neither an error nor the end of the time loses what was measured: a part that fails or runs over
 ends alone. `FOLDER/gpu.json` holds all of them; a second call with the same folder goes on with the
-parts that are not there yet. Run folders of the recipes lie in `--runs_dir`.
+parts that have no results yet. Run folders of the recipes lie in `--runs_dir`.
 
 * `checks`: `gpu_checks.py`, correctness that a processor cannot show.
 * `steps`: training steps of WRN-22-6 (32 px) and ResNet-50 (224, then 128 and 288 px) in bfloat16
@@ -108,8 +108,8 @@ def run_parts(out, deadline):
     if path.exists():
         document["parts"] = json.loads(path.read_text())["parts"]
     for name in PARTS:
-        if document["parts"].get(name, {}).get("state") == "done":
-            continue
+        if (document["parts"].get(name) or {}).get("results"):
+            continue  # whole or cut off: the parts that have none come first
         if name in NEED_DATA and not FLAGS.data_dir:
             document["parts"][name] = {"state": "needs --data_dir"}
             continue
