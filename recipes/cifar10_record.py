@@ -24,9 +24,9 @@ without views) after 876 s of training, 0.57 of the 1,535 s of airbench94's plai
 the same run, USD 0.031 at USD 0.12751 an hour. In bfloat16 its convolutions are not Winograd's, and
 it is not measured there.
 
-On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at 94 %
-or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to 94.04 % over
-5 seeds after 1.81 s (benchmarks/results/gpu-h100-2026-11-26.json).
+On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at
+94 % or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to
+94.04 % over 5 seeds after 1.81 s (benchmarks/results/gpu-h100-2026-11-26.json).
 
 Each step of the search is in benchmarks/results/record_log.md.
 """

@@ -2,8 +2,8 @@
 
 from keras_dawn.native.accelerate import accelerate, restore
 from keras_dawn.native.explain import explain
-from keras_dawn.native.graph import LoweringError
 from keras_dawn.native.lowering import to_torch
-from keras_dawn.native.rules import rule
+from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.rules import rule
 
 __all__ = ["LoweringError", "accelerate", "explain", "restore", "rule", "to_torch"]

@@ -7,7 +7,7 @@ from keras_dawn.distributed import session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.fit_callbacks import LastCallback, SetEpoch
-from keras_dawn.native.graph import LoweringError
+from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
 
 import keras

@@ -7,10 +7,10 @@ from keras_dawn.distributed.session import check_metrics
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.cuda_graph import GraphedForward
-from keras_dawn.native.graph import LoweringError
 from keras_dawn.native.loss_scaling import LossScaling
 from keras_dawn.native.losses import NativeMetrics, native_loss
 from keras_dawn.native.lowering import lower
+from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.updates import KerasApply, make_update
 

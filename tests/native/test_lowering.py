@@ -1,6 +1,6 @@
 import keras_dawn
 from keras_dawn.native import LoweringError, to_torch
-from keras_dawn.native.graph import AS_IS, Value
+from keras_dawn.native.lowering.graph import AS_IS, Value
 
 import keras
 import numpy as np
@@ -115,7 +115,7 @@ class Halve(layers.Layer):
 
 
 def test_a_rule_of_ones_own():
-    from keras_dawn.native.rules import RULES
+    from keras_dawn.native.lowering.rules import RULES
 
     @keras_dawn.rule(Halve)
     def halve(builder, layer, inputs, call):

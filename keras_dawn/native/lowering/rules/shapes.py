@@ -1,7 +1,7 @@
 """Layers that move, cut or reorder, and compute nothing."""
 
-from keras_dawn.native.graph import LoweringError, Value
-from keras_dawn.native.rules import rule
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.rules import rule
 
 import torch
 from keras import layers

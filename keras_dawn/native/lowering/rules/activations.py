@@ -1,7 +1,7 @@
 """Activations, as layers and as arguments of other layers."""
 
-from keras_dawn.native.graph import LoweringError, Value
-from keras_dawn.native.rules import rule
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.rules import rule
 
 import torch
 import torch.nn.functional as F

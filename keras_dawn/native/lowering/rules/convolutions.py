@@ -1,8 +1,15 @@
 """Convolutions and dense layers."""
 
-from keras_dawn.native.graph import AS_IS, CONVOLUTION, DENSE, DEPTHWISE, LoweringError, Value
-from keras_dawn.native.rules import rule
-from keras_dawn.native.rules.activations import activate
+from keras_dawn.native.lowering.graph import (
+    AS_IS,
+    CONVOLUTION,
+    DENSE,
+    DEPTHWISE,
+    LoweringError,
+    Value,
+)
+from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.activations import activate
 
 import keras
 import torch

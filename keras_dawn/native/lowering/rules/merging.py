@@ -2,8 +2,8 @@
 
 import functools
 
-from keras_dawn.native.graph import LoweringError, Value
-from keras_dawn.native.rules import rule
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.rules import rule
 
 import torch
 from keras import layers

@@ -5,8 +5,8 @@ import operator
 from dataclasses import dataclass
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.graph import AS_IS, GraphBuilder, LoweringError, Value
-from keras_dawn.native.rules import (  # noqa: F401  (each registers its rules)
+from keras_dawn.native.lowering.graph import AS_IS, GraphBuilder, LoweringError, Value
+from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
     activations,
     convolutions,

@@ -3,9 +3,9 @@
 import operator
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native.graph import AS_IS, LoweringError, Value
-from keras_dawn.native.rules import rule
-from keras_dawn.native.rules.merging import same_order
+from keras_dawn.native.lowering.graph import AS_IS, LoweringError, Value
+from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.merging import same_order
 from keras_dawn.native.synchronized import synchronized_batch_norm
 
 import torch

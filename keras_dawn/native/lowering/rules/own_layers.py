@@ -1,10 +1,10 @@
 """The package's own layers."""
 
 from keras_dawn.models.winograd import winograd_conv2d
-from keras_dawn.native.graph import CONVOLUTION, Value
-from keras_dawn.native.rules import rule
-from keras_dawn.native.rules.activations import activate
-from keras_dawn.native.rules.convolutions import bias_of, refuse_lora
+from keras_dawn.native.lowering.graph import CONVOLUTION, Value
+from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.activations import activate
+from keras_dawn.native.lowering.rules.convolutions import bias_of, refuse_lora
 
 import torch
 

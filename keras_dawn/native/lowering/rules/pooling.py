@@ -1,8 +1,8 @@
 """Pooling and resizing of images."""
 
-from keras_dawn.native.graph import LoweringError, Value
-from keras_dawn.native.rules import rule
-from keras_dawn.native.rules.convolutions import resolve_padding, spatial_sizes
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.convolutions import resolve_padding, spatial_sizes
 
 import torch
 import torch.nn.functional as F
