@@ -110,11 +110,16 @@ class NativeMetrics:
         self._any = bool(unweighted or weighted)
 
     @torch.no_grad()
-    def update(self, loss, targets, outputs, sample_weight, batch):
-        """Adds one batch."""
+    def track(self, loss, batch):
+        """Adds one batch's loss."""
         if self.tracker is not None:
             self.tracker.total.value.add_(loss.detach() * batch)
             self.tracker.count.value.add_(batch)
+
+    @torch.no_grad()
+    def update(self, loss, targets, outputs, sample_weight, batch):
+        """Adds one batch."""
+        self.track(loss, batch)
         if not self._any:
             return
         if self.reason or sample_weight is not None or isinstance(outputs, (list, tuple, dict)):

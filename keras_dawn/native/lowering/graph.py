@@ -8,6 +8,8 @@ where an operation depends on the order.
 
 import re
 
+from keras_dawn.native.lowering.reads import Reads
+
 import torch
 
 HALF = ("float16", "bfloat16")
@@ -23,9 +25,13 @@ class Value:
         torch_order: bool, whether a Keras `channels_last` image is held in torch's order.
         padding: `(height, width)`, zeros still to be added on both sides of the image by
             whoever reads it; a convolution adds them for nothing.
+
+    Attributes:
+        mask: node of Keras's mask of the tensor, or `None`; at run time it may still be `None`.
     """
 
     def __init__(self, node, rank, dtype, torch_order=False, padding=None):
+        self.mask = None
         self.node = node
         self.rank = rank
         self.dtype = dtype
@@ -41,10 +47,14 @@ class GraphBuilder:
         collect_statistics: bool, whether normalisation returns its batch statistics
             instead of writing moving averages (the training step does that itself).
         model_name: str, left out of the parameters' names.
+        views: set of ids of Keras variables whose own tensors are the module's parameters, so
+            that gradients arrive in them; torch's layout is a view in the graph. `None`: all.
     """
 
-    def __init__(self, training, collect_statistics=False, model_name=""):
+    def __init__(self, training, collect_statistics=False, model_name="", views=frozenset()):
         self.training = training
+        self.views = views
+        self.reads = Reads()
         self.model_name = model_name
         self.collect_statistics = collect_statistics
         self.graph = torch.fx.Graph()
@@ -53,6 +63,7 @@ class GraphBuilder:
         self.statistics = []  # (BatchNormalization layer, mean node, inverse deviation node)
         self.native = []  # layers said in torch
         self.fallbacks = []  # (layer, reason): called as they are
+        self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self._cast = {}
 
     def call(self, function, *args, name=None, **kwargs):
@@ -68,22 +79,27 @@ class GraphBuilder:
             transform: `Transform`, how torch lays it out.
             dtype: compute dtype; a half one gets a working copy made in the graph.
         """
+        as_view = self.views is None or id(variable) in self.views
+        held = AS_IS if as_view else transform
         if id(variable) not in self.leaves:
             name = _safe(variable.path.removeprefix(f"{self.model_name}/"))
             while hasattr(self.root, name):
                 name += "_"
-            leaf = Leaf(variable, transform)
+            if as_view:
+                transform.share(variable.value)  # the view is dense
+            leaf = Leaf(variable, held)
+            self.reads.note(variable, "trainable", variable.trainable)
             self.root.register_parameter(name, leaf.tensor)
             self.leaves[id(variable)] = (name, leaf)
         name, leaf = self.leaves[id(variable)]
-        if leaf.transform != transform:
-            raise LoweringError(f"{variable.path} is used in two layouts")
-        key = (name, dtype if dtype in HALF else None)
+        if leaf.transform != held:
+            raise TwoLayoutsError(variable)
+        key = (name, dtype if dtype in HALF else None, transform.permutation, transform.merge)
         if key not in self._cast:
             node = self.graph.get_attr(name)
             if dtype in HALF and variable.dtype != dtype:
                 node = self.graph.call_method("to", (node, getattr(torch, dtype)))
-            self._cast[key] = node
+            self._cast[key] = transform.nodes(self.graph, node) if as_view else node
         return self._cast[key]
 
     def cast(self, value, dtype):
@@ -177,6 +193,16 @@ class Transform:
         view = tensor.permute(self.permutation)
         return view.flatten(0, 1).unsqueeze(1) if self.merge else view
 
+    def nodes(self, graph, node):
+        """Adds the nodes of `view` to a graph."""
+        if self.permutation is None:
+            return node
+        node = graph.call_method("permute", (node, *self.permutation))
+        if self.merge:
+            node = graph.call_method("flatten", (node, 0, 1))
+            node = graph.call_method("unsqueeze", (node, 1))
+        return node
+
     def undo(self, tensor, shape):
         """A tensor in torch's layout, such as a gradient, in the Keras variable's shape."""
         if self.permutation is None:
@@ -195,6 +221,14 @@ DENSE = Transform((1, 0))
 
 class LoweringError(ValueError):
     """A layer or its use has no torch equivalent here; the message says which and why."""
+
+
+class TwoLayoutsError(Exception):
+    """A variable is wanted in two layouts: it has to be a view in both."""
+
+    def __init__(self, variable):
+        super().__init__(f"{variable.path} is used in two layouts")
+        self.variable = variable
 
 
 def _safe(name):
