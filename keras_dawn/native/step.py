@@ -7,12 +7,12 @@ from keras_dawn.distributed.session import check_metrics
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.cuda_graph import GraphedForward
-from keras_dawn.native.loss_scaling import LossScaling
-from keras_dawn.native.losses import NativeMetrics, native_loss
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.statistics import MovingAverages
-from keras_dawn.native.updates import KerasApply, make_update
+from keras_dawn.native.steps.losses import native_loss
+from keras_dawn.native.steps.metrics import NativeMetrics
+from keras_dawn.native.steps.optimization import Optimization, Trainability
 
 import keras
 import numpy as np
@@ -55,12 +55,16 @@ class NativeSteps:
         """Lowers the training graph and lays out the optimizer's state."""
         self.prepare_losses()
         if self.training is not None:
+            if not self.optimization.is_current():
+                self._optimize()
             return
         optimizer = self.model.optimizer
         inner = unwrap(optimizer)
         if not inner.built:
             inner.build(self.model.trainable_variables)
         self.training = lower(self.model, training=True, collect_statistics=True)
+        self._optimize()
+        self._trainability = Trainability(self.model)
         forward = self._callable(self.training)
         if current().several:
             check_metrics(self.model)
@@ -71,9 +75,6 @@ class NativeSteps:
         else:
             self._forward_training = GraphedForward(forward)
         self.averages = MovingAverages(self.training.statistics)
-        leaves = [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
-        self._make_update(leaves)
-        self._leaves_checked = False
         halves = [layer for layer in self.training.native if _in_float16(layer)]
         if halves and optimizer is inner and optimizer.loss_scale_factor is None:
             warnings.warn(
@@ -83,24 +84,14 @@ class NativeSteps:
                 stacklevel=2,
             )
 
-    def _make_update(self, leaves):
-        optimizer = self.model.optimizer
-        inner = unwrap(optimizer)
-        self.update = make_update(inner, leaves)
-        self.scaling = None
-        if optimizer is not inner:
-            if self.update.handles_found_inf:
-                self.scaling = LossScaling(optimizer, self.update)
-            else:
-                reason = self.update.reason or f"{type(inner).__name__} under loss scaling"
-                self.update = KerasApply(inner, leaves, reason, applier=optimizer)
+    def _optimize(self):
+        leaves = [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
+        self.optimization = Optimization(self.model, leaves)
 
-    def _leave_out_unused(self):
-        """Takes parameters without a gradient out of the update, as Keras does."""
-        self._leaves_checked = True
-        used = [leaf for leaf in self.update.leaves if leaf.tensor.grad is not None]
-        if len(used) < len(self.update.leaves):
-            self._make_update(used)
+    @property
+    def update(self):
+        """The optimizer step that is taken when every weight gets a gradient."""
+        return self.optimization.update
 
     def _callable(self, lowered):
         return torch.compile(lowered.module) if self._compile else lowered.module
@@ -111,18 +102,17 @@ class NativeSteps:
 
     def train_step(self, batches):
         """One step on `batches[0]`, as `fit` hands it over; returns logs as floats."""
+        if self._trainability.changed():  # within an epoch; Keras looks in every step, too
+            self.training = None
+            self.prepare_training()
+        self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
         inputs = self._inputs(self.training, x)
         outputs, statistics = self._forward_training(*inputs)
         outputs = self._structured(self.training, outputs)
         y = self._on_device(y, inputs[0])
         loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
-        (self.update if self.scaling is None else self.scaling).scale(
-            loss if self.rank_weight == 1.0 else loss * self.rank_weight
-        ).backward()
-        if not self._leaves_checked:
-            self._leave_out_unused()
-        skip = self.update.step() if self.scaling is None else self.scaling.step()
+        skip = self.optimization.step(loss if self.rank_weight == 1.0 else loss * self.rank_weight)
         self.averages.update(statistics, skip)
         return self._finish(loss, y, outputs, sample_weight, inputs[0].shape[0])
 
@@ -183,7 +173,9 @@ class NativeSteps:
         if self.evaluating.fallbacks and self.model.losses:
             raise LoweringError("A layer adds a loss of its own (add_loss).")
         if self._loss is not None and sample_weight is None and isinstance(y, torch.Tensor):
-            return self._loss(y, outputs)
+            loss = self._loss(y, outputs)
+            if loss is not None:
+                return loss
         return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
 
     def _finish(self, loss, y, outputs, sample_weight, batch):
