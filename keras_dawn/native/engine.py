@@ -9,6 +9,7 @@ from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.fit_callbacks import LastCallback, SetEpoch
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
+from keras_dawn.native.steps.batch_logs import FreshLogs
 
 import keras
 
@@ -97,7 +98,8 @@ class Engine:
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
             if refusal(self.model) is None:
-                callbacks = [*callbacks, LastCallback(self.follow_changes)]
+                fresh = FreshLogs(self, callbacks)
+                callbacks = [*callbacks, fresh, LastCallback(self.follow_changes)]
             arguments["callbacks"] = callbacks
         return arguments
 
@@ -204,6 +206,8 @@ def refusal(model):
     for name in ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"):
         if keras_internals.is_overridden(model, name):
             return f"{type(model).__name__} brings its own {name}."
+    if getattr(model, "steps_per_execution", 1) > 1:
+        return "The model was compiled with steps_per_execution, which Keras refuses on torch."
     if getattr(model, "run_eagerly", False):
         return "The model was compiled with run_eagerly=True."
     if getattr(model, "jit_compile", False):

@@ -141,24 +141,6 @@ def test_freezing_and_thawing_in_a_callback_equals_plain_keras(event):
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-3  # the freezing made a difference
 
 
-def test_logs_within_an_epoch_are_refreshed_every_n_steps_and_exact_at_its_end():
-    logs = {"batch": [], "epoch": []}
-
-    class Spy(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs_=None, logs=None):
-            seen = logs if logs is not None else logs_
-            assert all(isinstance(value, float) for value in seen.values())
-            log_list.append(seen["loss"])
-
-    log_list = logs["batch"]
-    model = keras_dawn.accelerate(network(), log_every=2)
-    history = fit(model, batch_size=8, callbacks=[Spy()])
-    first, second = log_list[:6], log_list[6:]
-    assert [len(set(epoch)) for epoch in (first, second)] == [3, 3] or len(set(first)) == 4
-    assert first[0] != second[0]
-    assert history["loss"] == pytest.approx(fit(network(), batch_size=8)["loss"], rel=1e-5)
-
-
 def test_train_on_batch_and_test_on_batch_return_exact_logs():
     ours, plain = keras_dawn.accelerate(network(), log_every=50), network()
     for _ in range(3):

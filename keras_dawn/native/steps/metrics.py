@@ -32,10 +32,21 @@ class NativeMetrics:
         self._any = bool(unweighted or weighted)
 
     @torch.no_grad()
+    def track(self, loss, batch):
+        """Adds one batch's loss."""
+        if self.tracker is None:
+            return
+        if loss.ndim:  # a loss that is not reduced: Keras knows what its mean is
+            self.tracker.update_state(loss.detach(), sample_weight=batch)
+            return
+        total = self.tracker.total.value
+        total.add_(loss.detach().to(total.dtype) * batch)
+        self.tracker.count.value.add_(batch)
+
+    @torch.no_grad()
     def update(self, loss, targets, outputs, sample_weight, batch):
         """Adds one batch."""
-        if self.tracker is not None:
-            self._track(loss.detach(), batch)
+        self.track(loss, batch)
         if not self._any:
             return
         hits = None
@@ -47,14 +58,6 @@ class NativeMetrics:
         for (metric, _), count in zip(self._counted, hits, strict=True):
             metric.total.value.add_(count)
             metric.count.value.add_(len(outputs))
-
-    def _track(self, loss, batch):
-        if loss.ndim:  # a loss that is not reduced: Keras knows what its mean is
-            self.tracker.update_state(loss, sample_weight=batch)
-            return
-        total = self.tracker.total.value
-        total.add_(loss.to(total.dtype) * batch)
-        self.tracker.count.value.add_(batch)
 
     def _hits(self, targets, outputs):
         """The hits of each metric, or `None` if a counter does not take these targets."""
