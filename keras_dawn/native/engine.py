@@ -9,6 +9,7 @@ from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.fit_callbacks import EqualWeights, LastCallback, SetEpoch, watches_batches
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
+from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.reduction import GradientReduction
 
@@ -122,7 +123,8 @@ class Engine:
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
             watch = watches_batches(callbacks)
-            callbacks = [*callbacks, LastCallback(self.follow_changes, watch)]
+            last = LastCallback(self.follow_changes, watch)
+            callbacks = [*callbacks, FreshLogs(self, callbacks), last]
             arguments["callbacks"] = callbacks
         return arguments
 

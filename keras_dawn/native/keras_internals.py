@@ -71,6 +71,37 @@ def compiled_loss(model):
     return compile_loss._user_loss, compile_loss._user_loss_weights
 
 
+def resolved_losses(model):
+    """`(loss, weight)` of each output as `compile` understood it, or `None` before it is built."""
+    compile_loss = getattr(model, "_compile_loss", None)
+    if compile_loss is None or compile_loss._flat_losses is None:
+        return None
+    return [(each.loss, each.loss_weights) for each in compile_loss._flat_losses]
+
+
+def dtype_of_total_loss(model):
+    """The dtype that `compile`'s loss casts every loss to."""
+    return model._compile_loss.dtype
+
+
+def function_of_loss(loss):
+    """The function that a loss object calls, or `None` if it does more than that."""
+    wrapper = type(_LOSS).__mro__[1]
+    kind = type(loss)
+    plain = getattr(kind, "call", None) is wrapper.call and kind.__call__ is wrapper.__call__
+    return loss.fn if plain else None
+
+
+def settings_of_loss(loss):
+    """What a loss object calls its function with."""
+    return loss._fn_kwargs
+
+
+def settings_of_metric(metric):
+    """What a metric that wraps a function calls it with."""
+    return metric._fn_kwargs
+
+
 def compiled_metrics(model):
     """The metrics that `compute_metrics` feeds, flat: `(unweighted, weighted)`."""
     compile_metrics = getattr(model, "_compile_metrics", None)
@@ -101,6 +132,7 @@ def is_overridden(model, name):
 
 
 _PROBE = keras.Model(*(keras.Input((1,)),) * 2)
+_LOSS = keras.losses.MeanSquaredError()
 
 
 def iterations(optimizer):
@@ -121,6 +153,16 @@ def trainable_variables(optimizer):
 def update_variables(optimizer, gradients, variables):
     """What an optimizer does to variables, without clipping, counting and averaging."""
     optimizer._backend_update_step(gradients, variables, optimizer.learning_rate)
+
+
+def check_known(optimizer, variables):
+    """Raises Keras's `ValueError` for a variable that an optimizer was not built for."""
+    optimizer._check_variables_are_known(variables)
+
+
+def check_gradients(optimizer, gradients, variables):
+    """Keras's warning about variables without a gradient; its error if there is none at all."""
+    optimizer._filter_empty_gradients(gradients, variables)
 
 
 def uses_weight_decay(optimizer, variable):

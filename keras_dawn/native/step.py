@@ -6,11 +6,11 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.session import check_metrics
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
-from keras_dawn.native.loss_scaling import LossScaling
-from keras_dawn.native.losses import NativeMetrics, native_loss
 from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.steps.forward import GraphForward, LayerForward
-from keras_dawn.native.updates import KerasApply, make_update
+from keras_dawn.native.steps.losses import native_loss
+from keras_dawn.native.steps.metrics import NativeMetrics
+from keras_dawn.native.steps.optimization import Optimization, Trainability
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ class NativeSteps:
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
         self.forward = make_forward(model, compile)
         self.metrics = None
-        self.update = None
+        self.optimization = None
         self._own_loss = keras_internals.is_overridden(model, "compute_loss")
         self._own_metrics = keras_internals.is_overridden(model, "compute_metrics")
         self._loss, self.loss_reason = None, None
@@ -66,7 +66,9 @@ class NativeSteps:
     def prepare_training(self):
         """Makes the forward pass for training ready and lays out the optimizer's state."""
         self.prepare_losses()
-        if self.update is not None:
+        if self.optimization is not None:
+            if not self.optimization.is_current():
+                self._optimize()
             return
         optimizer = self.model.optimizer
         inner = unwrap(optimizer)
@@ -74,11 +76,12 @@ class NativeSteps:
             inner.build(self.model.trainable_variables)
         if current().several:
             check_metrics(self.model)
-        leaves = self.forward.prepare_training()
+        self.forward.lower_training()
+        self._optimize()
+        self._trainability = Trainability(self.model)
+        self.forward.connect_training()
         training = self.forward.training
         self.averages = MovingAverages(training.statistics if training else [])
-        self._make_update(leaves)
-        self._leaves_checked = False
         halves = [layer for layer in self.forward.native() if _in_float16(layer)]
         if halves and optimizer is inner and optimizer.loss_scale_factor is None:
             warnings.warn(
@@ -88,28 +91,17 @@ class NativeSteps:
                 stacklevel=2,
             )
 
+    def _optimize(self):
+        self.optimization = Optimization(self.model, self.forward.leaves())
+
+    @property
+    def update(self):
+        """The optimizer step that is taken when every weight gets a gradient."""
+        return None if self.optimization is None else self.optimization.update
+
     def is_current(self):
         """Whether what was read of the model still holds."""
         return self.forward.is_current()
-
-    def _make_update(self, leaves):
-        optimizer = self.model.optimizer
-        inner = unwrap(optimizer)
-        self.update = make_update(inner, leaves)
-        self.scaling = None
-        if optimizer is not inner:
-            if self.update.handles_found_inf:
-                self.scaling = LossScaling(optimizer, self.update)
-            else:
-                reason = self.update.reason or f"{type(inner).__name__} under loss scaling"
-                self.update = KerasApply(inner, leaves, reason, applier=optimizer)
-
-    def _leave_out_unused(self):
-        """Takes parameters without a gradient out of the update, as Keras does."""
-        self._leaves_checked = True
-        used = [leaf for leaf in self.update.leaves if leaf.tensor.grad is not None]
-        if len(used) < len(self.update.leaves):
-            self._make_update(used)
 
     def reset_logs(self):
         """Makes the next step's logs fresh ones: a new epoch begins."""
@@ -117,6 +109,10 @@ class NativeSteps:
 
     def train_step(self, batches):
         """One step on `batches[0]`, as `fit` hands it over; returns logs as floats."""
+        if self._trainability.changed():  # within an epoch; Keras looks in every step, too
+            self.optimization = None
+            self.prepare_training()
+        self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
         with self.forward.calls(training=True):
             outputs, statistics, batch = self.forward.train(x)
@@ -124,12 +120,8 @@ class NativeSteps:
                 self._look_at(outputs)
             y = _beside(y, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
-            (self.update if self.scaling is None else self.scaling).scale(
-                loss if self.rank_weight == 1.0 else loss * self.rank_weight
-            ).backward()
-        if not self._leaves_checked:
-            self._leave_out_unused()
-        skip = self.update.step() if self.scaling is None else self.scaling.step()
+            weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
+            skip = self.optimization.step(weighed)
         self.averages.update(statistics, skip)
         return self._finish(loss, x, y, outputs, sample_weight, batch)
 
@@ -153,18 +145,13 @@ class NativeSteps:
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
-        native = (
-            self._loss is not None
-            and sample_weight is None
-            and isinstance(y, torch.Tensor)
-            and (not self.forward.runs_python or keras_internals.mask_of(outputs) is None)
-        )
-        if not native:
-            return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
-        loss = self._loss(y, outputs)
-        if self.forward.runs_python:
-            loss = keras_internals.with_added_losses(self.model, loss)
-        return loss
+        if self._loss is not None and sample_weight is None and isinstance(y, torch.Tensor):
+            loss = self._loss(y, outputs)
+            if loss is not None:
+                if self.forward.runs_python:
+                    loss = keras_internals.with_added_losses(self.model, loss)
+                return loss
+        return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
 
     def _finish(self, loss, x, y, outputs, sample_weight, batch):
         if self._own_metrics:

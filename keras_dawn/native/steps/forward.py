@@ -50,9 +50,18 @@ class GraphForward:
         """Whether calls of Keras's or the user's run inside it, which may add losses."""
         return any(low.calls_keras for low in self.lowered) or bool(self._views)
 
-    def prepare_training(self):
-        """Lowers the training graph; returns the leaves that are trained."""
-        self.training = lower(self.model, training=True, collect_statistics=True, views=self._views)
+    def lower_training(self):
+        """Lowers the training graph."""
+        self.training = lower(
+            self.model, training=True, collect_statistics=True, views=self._views
+        )
+
+    def leaves(self):
+        """The leaves that are trained."""
+        return [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
+
+    def connect_training(self):
+        """Puts what calls it around the training graph: ranks, or a CUDA graph."""
         forward = self._callable(self.training)
         if current().several:
             self._call_training = parallel.data_parallel(forward)
@@ -61,7 +70,6 @@ class GraphForward:
             self._call_training = forward
         else:
             self._call_training = GraphedForward(forward)
-        return [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
 
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
@@ -161,7 +169,12 @@ class LayerForward:
 
     outputs = None  # symbolic outputs are not known
 
-    def prepare_training(self):
+    def lower_training(self):
+        """Nothing: each part is lowered when it is called."""
+
+    connect_training = lower_training
+
+    def leaves(self):
         return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
 
     def is_current(self):
