@@ -142,3 +142,13 @@ def wraps_models_itself():
 def set_first_epoch(model, epoch):
     """Makes `fit`, once it has called `on_train_begin`, start at an epoch (0 for its own)."""
     model._initial_epoch = epoch or None
+
+
+def autocasts(variable):
+    """Whether a variable is read in an autocast scope's dtype."""
+    return variable._autocast
+
+
+def remat_mode(operation):
+    """What an operation made in a `keras.RematScope` recomputes in the backward pass, or `None`."""
+    return getattr(operation, "_remat_mode", None)

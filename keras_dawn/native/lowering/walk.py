@@ -5,7 +5,8 @@ import operator
 from dataclasses import dataclass
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.lowering.graph import AS_IS, GraphBuilder, LoweringError, Value
+from keras_dawn.native.lowering.graph import AS_IS, GraphBuilder, LoweringError, Value, reason_of
+from keras_dawn.native.lowering.keras_calls import call_keras, getitem, why_as_it_is
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
     activations,
@@ -13,8 +14,10 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     find_rule,
     merging,
     normalizations,
+    operators,
     own_layers,
     pooling,
+    randomness,
     shapes,
 )
 
@@ -82,7 +85,14 @@ def to_torch(model, training=False):
 def lower(model, training, collect_statistics=False):
     """Lowers a model and says how; see `to_torch`."""
     functional = _functional(model)
-    builder = GraphBuilder(training, collect_statistics, model.name)
+    mixed = model.compute_dtype != model.variable_dtype
+    builder = GraphBuilder(
+        training,
+        collect_statistics,
+        model.name,
+        variables=model.variables,
+        autocast=model.compute_dtype if mixed else None,
+    )
     inputs = []
     for number, tensor in enumerate(functional.inputs):
         name = "x" if len(functional.inputs) == 1 else f"x{number}"
@@ -157,6 +167,7 @@ def _run(builder, functional, inputs, training):
 
 def _lower_call(builder, node, args, kwargs, training):
     operation = node.operation
+    args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
     inner = keras_internals.functional_graph(operation) if _is_model(operation) else None
     inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
     if inner is not None:
@@ -169,21 +180,35 @@ def _lower_call(builder, node, args, kwargs, training):
         output=node.outputs[0],
         shapes=[tensor.shape for tensor in node.input_tensors],
     )
-    rule = find_rule(operation)
-    if rule is None:
-        reason = "no rule"
-    elif any(value is not None for value in kwargs.values()):
+    reason = why_as_it_is(operation)
+    if reason is None and any(value is not None for value in kwargs.values()):
         reason = f"called with {', '.join(kwargs)}"
-    else:
-        try:
-            value = rule(builder, operation, _cast_inputs(builder, operation, inputs), call)
-        except LoweringError as error:
-            reason = str(error)
-        else:
-            builder.native.append(operation)
-            return [value]
+    tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
+    if reason is None and isinstance(operation, keras.Layer) and not tensors:
+        reason = "called with what is no tensor"
+    if reason is None:
+        value, reason = _apply_rule(builder, operation, inputs, call)
+    if reason is None:
+        builder.native.append(operation)
+        return [value]
     builder.fallbacks.append((operation, reason))
     return _call_as_it_is(builder, node, args, kwargs, training)
+
+
+def _apply_rule(builder, operation, inputs, call):
+    """What the operation's rule returns, and why that is nothing: `(Value, reason)`."""
+    rule = find_rule(operation)
+    if rule is None:
+        return None, "no rule"
+    before = builder.mark()
+    try:
+        value = rule(builder, operation, _cast_inputs(builder, operation, inputs), call)
+        if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
+            raise LoweringError(f"its rule returns {type(value).__name__}")
+    except Exception as error:  # of a rule, which may be the user's: this layer's alone
+        builder.undo(before)
+        return None, reason_of(error)
+    return value, None
 
 
 def _cast_inputs(builder, operation, inputs):
@@ -195,42 +220,20 @@ def _cast_inputs(builder, operation, inputs):
 def _call_as_it_is(builder, node, args, kwargs, training):
     """A call of the Keras layer or operation itself, on tensors in Keras's order."""
     operation = node.operation
-
-    def argument(value):
-        return builder.keras_order(value) if isinstance(value, Value) else value
-
-    args, kwargs = keras.tree.map_structure(argument, (args, kwargs))
     if isinstance(operation, keras.Layer):
         if _takes_training(operation):
             kwargs = {**kwargs, "training": training}
         for variable in operation.variables:
             builder.parameter(variable, AS_IS)
-    call = builder.call(KerasCall(operation), *args, name=operation.name, **kwargs)
+    call = call_keras(builder, operation, args, kwargs)
     if len(node.outputs) == 1:
         nodes = [call]
     else:
         nodes = [builder.call(getitem, call, index) for index in range(len(node.outputs))]
     return [
-        Value(item, len(tensor.shape), tensor.dtype)
+        Value(item, len(tensor.shape), tensor.dtype, guessed=True)
         for item, tensor in zip(nodes, node.outputs, strict=True)
     ]
-
-
-class KerasCall:
-    """Calls a Keras layer or operation; a name and a `repr` for the generated code."""
-
-    def __init__(self, operation):
-        self.operation = operation
-        self.__name__ = self.__qualname__ = f"keras_{operation.name}"
-        self.__module__ = __name__
-
-    def __call__(self, *args, **kwargs):
-        return self.operation(*args, **kwargs)
-
-
-def getitem(outputs, index):
-    """The `index`-th of several outputs, flat."""
-    return keras.tree.flatten(outputs)[index]
 
 
 def _is_model(operation):
