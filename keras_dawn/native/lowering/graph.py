@@ -22,6 +22,14 @@ class LoweringError(ValueError):
     """A layer or its use has no torch equivalent here; the message says which and why."""
 
 
+class TwoLayoutsError(LoweringError):
+    """A variable is laid out in one way and wanted in another."""
+
+    def __init__(self, variable):
+        super().__init__(f"{variable.path} is used in two layouts")
+        self.variable = variable
+
+
 def reason_of(error):
     """What to say of an exception of a rule, which may be the user's."""
     return str(error) if isinstance(error, LoweringError) else f"{type(error).__name__}: {error}"
@@ -107,12 +115,7 @@ class GraphBuilder:
         """
         if not isinstance(variable, keras.Variable):
             raise LoweringError(f"{type(variable).__name__} in place of a variable")
-        if self._known is not None and id(variable) not in self._known:
-            # Plain Keras trains what belongs to the model, and nothing else.
-            tensor = transform.share(variable.value).detach()
-            name = self._buffer(variable, tensor, variable.path)
-        else:
-            name = self._leaf(variable, transform)
+        name = self.share(variable, transform)
         key = (name, dtype if dtype != variable.dtype else None)
         if key not in self._cast:
             node = self.graph.get_attr(name)
@@ -121,7 +124,12 @@ class GraphBuilder:
             self._cast[key] = node
         return self._cast[key]
 
-    def _leaf(self, variable, transform):
+    def share(self, variable, transform):
+        """Makes the module hold a Keras variable; returns the name of the attribute."""
+        if self._known is not None and id(variable) not in self._known:
+            # Plain Keras trains what belongs to the model, and nothing else.
+            tensor = transform.share(variable.value).detach()
+            return self._buffer(variable, tensor, variable.path)
         if id(variable) not in self.leaves:
             name = self._attribute(variable.path.removeprefix(f"{self.model_name}/"))
             leaf = Leaf(variable, transform)
@@ -129,7 +137,7 @@ class GraphBuilder:
             self.leaves[id(variable)] = (name, leaf)
         name, leaf = self.leaves[id(variable)]
         if leaf.transform != transform:
-            raise LoweringError(f"{variable.path} is used in two layouts")
+            raise TwoLayoutsError(variable)
         return name
 
     def constant(self, tensor, name=None):

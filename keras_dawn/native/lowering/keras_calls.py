@@ -2,6 +2,7 @@
 
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.graph import Value, _safe
+from keras_dawn.native.lowering.layouts import AS_IS
 
 import keras
 import torch
@@ -36,9 +37,11 @@ def call_keras(builder, operation, args, kwargs=None):
         return builder.keras_order(value) if isinstance(value, Value) else value
 
     args, kwargs = keras.tree.map_structure(argument, (args, kwargs or {}))
+    variables = operation.variables if isinstance(operation, keras.Layer) else ()
+    attributes = [builder.share(variable, AS_IS) for variable in variables]
     name = title(operation)
     if all(_writable(part) for part in (*args, kwargs)):
-        return builder.call(KerasCall(operation), *args, name=name, **kwargs)
+        return builder.call(KerasCall(operation, attributes), *args, name=name, **kwargs)
     nodes = []
 
     def slot(value):
@@ -48,7 +51,7 @@ def call_keras(builder, operation, args, kwargs=None):
         return Slot(len(nodes) - 1)
 
     arguments = keras.tree.map_structure(slot, (args, kwargs))
-    return builder.call(KerasCall(operation, arguments), *nodes, name=name)
+    return builder.call(KerasCall(operation, attributes, arguments), *nodes, name=name)
 
 
 def title(operation):
@@ -62,12 +65,14 @@ class KerasCall:
 
     Args:
         operation: what is called.
+        attributes: names of the module's parameters that a layer's variables are.
         arguments: `(args, kwargs)` with a `Slot` for each tensor, where the code cannot say
             them (an array, an object); then the tensors are what this is called with.
     """
 
-    def __init__(self, operation, arguments=None):
+    def __init__(self, operation, attributes=(), arguments=None):
         self.operation = operation
+        self.attributes = attributes
         self.arguments = arguments
         self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
         self.__module__ = __name__

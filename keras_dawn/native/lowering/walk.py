@@ -5,8 +5,9 @@ import operator
 from dataclasses import dataclass
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.lowering.graph import AS_IS, GraphBuilder, LoweringError, Value, reason_of
+from keras_dawn.native.lowering.graph import GraphBuilder, LoweringError, Value, reason_of
 from keras_dawn.native.lowering.keras_calls import call_keras, getitem, why_as_it_is
+from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
     activations,
@@ -107,9 +108,8 @@ def lower(model, training, collect_statistics=False):
     _relu_in_place(builder.graph)
     builder.graph.eliminate_dead_code()
     builder.graph.lint()
-    module = torch.fx.GraphModule(builder.root, builder.graph, class_name="Lowered")
     return Lowered(
-        module=module,
+        module=lowered_module(builder.root, builder.graph),
         leaves={key: leaf for key, (_, leaf) in builder.leaves.items()},
         statistics=[layer for layer, _, _ in builder.statistics],
         fallbacks=builder.fallbacks,
@@ -220,11 +220,8 @@ def _cast_inputs(builder, operation, inputs):
 def _call_as_it_is(builder, node, args, kwargs, training):
     """A call of the Keras layer or operation itself, on tensors in Keras's order."""
     operation = node.operation
-    if isinstance(operation, keras.Layer):
-        if _takes_training(operation):
-            kwargs = {**kwargs, "training": training}
-        for variable in operation.variables:
-            builder.parameter(variable, AS_IS)
+    if isinstance(operation, keras.Layer) and _takes_training(operation):
+        kwargs = {**kwargs, "training": training}
     call = call_keras(builder, operation, args, kwargs)
     if len(node.outputs) == 1:
         nodes = [call]

@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import AS_IS, LoweringError, Value, reason_of
+from keras_dawn.native.lowering.graph import LoweringError, Value, reason_of
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
 from keras_dawn.native.lowering.rules import find_rule, rule
 
@@ -86,11 +86,8 @@ def _layer_as_activation(builder, value, activation, call):
 
 
 def _call_as_it_is(builder, value, layer, call, reason):
-    activation = layer.activation
-    for variable in getattr(activation, "variables", ()):
-        builder.parameter(variable, AS_IS)
     builder.fallbacks.append((layer, reason))
-    node = call_keras(builder, activation, (value,))
+    node = call_keras(builder, layer.activation, (value,))
     return Value(node, value.rank, value.dtype, guessed=True)
 
 
