@@ -224,13 +224,24 @@ class TestFloat16:
             one, other = ours.train_on_batch(*self.batch()), plain.train_on_batch(*self.batch())
             assert one == pytest.approx(other, rel=5e-3)
 
-    def test_adam_goes_through_loss_scaling_by_keras(self):
+    @pytest.mark.parametrize(
+        ("make", "how"),
+        [
+            (keras.optimizers.Adam, "native"),
+            (keras_dawn.optimizers.Muon, "Muon under loss scaling"),
+        ],
+    )
+    def test_other_optimizers_skip_a_bad_batch_too(self, make, how):
         keras.config.set_dtype_policy("mixed_float16")
         model = network()
-        model.compile("adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.compile(make(), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         keras_dawn.accelerate(model)
+        model.fit(*self.batch(bad=True), verbose=0)
+        assert int(model.optimizer.iterations) == 0
+        assert float(model.optimizer.dynamic_scale) == 2.0**14
         model.fit(*self.batch(), epochs=2, verbose=0)
-        assert "under loss scaling" in keras_dawn.explain(model).optimizer
+        assert how in keras_dawn.explain(model).optimizer
+        assert int(model.optimizer.iterations) == 2
         assert all(np.isfinite(w).all() for w in model.get_weights())
 
 

@@ -12,6 +12,7 @@ import re
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.dtypes import HALF, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.lowering.reads import Reads
 
 import keras
 import numpy as np
@@ -22,8 +23,8 @@ class LoweringError(ValueError):
     """A layer or its use has no torch equivalent here; the message says which and why."""
 
 
-class TwoLayoutsError(LoweringError):
-    """A variable is laid out in one way and wanted in another."""
+class TwoLayoutsError(Exception):
+    """A variable is wanted in two layouts: it has to be a view in both."""
 
     def __init__(self, variable):
         super().__init__(f"{variable.path} is used in two layouts")
@@ -32,7 +33,9 @@ class TwoLayoutsError(LoweringError):
 
 def reason_of(error):
     """What to say of an exception of a rule, which may be the user's."""
-    return str(error) if isinstance(error, LoweringError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, LoweringError):
+        return str(error)
+    return f"its rule failed: {type(error).__name__}: {error}"
 
 
 class Value:
@@ -47,9 +50,13 @@ class Value:
             last two axes of the node, by whoever reads it; a convolution adds them for nothing.
         guessed: bool, whether `dtype` is only what Keras expected beforehand: an operation
             that is called as it is may return another one.
+
+    Attributes:
+        mask: node of Keras's mask of the tensor, or `None`; at run time it may still be `None`.
     """
 
     def __init__(self, node, rank, dtype, torch_order=False, padding=None, guessed=False):
+        self.mask = None
         self.node = node
         self.rank = rank
         self.dtype = dtype
@@ -76,23 +83,34 @@ class GraphBuilder:
         collect_statistics: bool, whether normalisation returns its batch statistics
             instead of writing moving averages (the training step does that itself).
         model_name: str, left out of the parameters' names.
+        views: set of ids of Keras variables whose own tensors are the module's parameters, so
+            that gradients arrive in them; torch's layout is a view in the graph. `None`: all.
         variables: the model's variables; what is none of them has no gradient. `None` for any.
         autocast: dtype that the model's own operations read float variables in, or `None`.
     """
 
     def __init__(
-        self, training, collect_statistics=False, model_name="", variables=None, autocast=None
+        self,
+        training,
+        collect_statistics=False,
+        model_name="",
+        views=frozenset(),
+        variables=None,
+        autocast=None,
     ):
         self.training = training
         self.model_name = model_name
         self.collect_statistics = collect_statistics
+        self.views = views
         self.autocast = autocast
+        self.reads = Reads()
         self.graph = torch.fx.Graph()
         self.root = torch.nn.Module()
         self.leaves = {}  # id of a Keras variable → (attribute, Leaf)
         self.statistics = []  # (BatchNormalization layer, mean node, inverse deviation node)
         self.native = []  # layers said in torch
         self.fallbacks = []  # (layer, reason): called as they are
+        self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self._known = None if variables is None else {id(variable) for variable in variables}
         self._buffers = {}  # id of a tensor or of a variable that is not the model's → attribute
         self._kept = []  # those, so that their ids stay theirs
@@ -116,12 +134,13 @@ class GraphBuilder:
         if not isinstance(variable, keras.Variable):
             raise LoweringError(f"{type(variable).__name__} in place of a variable")
         name = self.share(variable, transform)
-        key = (name, dtype if dtype != variable.dtype else None)
+        own_layout = self._is_view(variable) and id(variable) in self.leaves
+        key = (name, dtype if dtype != variable.dtype else None, transform if own_layout else None)
         if key not in self._cast:
             node = self.graph.get_attr(name)
             if key[1] is not None:
                 node = self.graph.call_method("to", (node, torch_dtype(dtype)))
-            self._cast[key] = node
+            self._cast[key] = transform.nodes(self.graph, node) if own_layout else node
         return self._cast[key]
 
     def share(self, variable, transform):
@@ -130,15 +149,22 @@ class GraphBuilder:
             # Plain Keras trains what belongs to the model, and nothing else.
             tensor = transform.share(variable.value).detach()
             return self._buffer(variable, tensor, variable.path)
+        held = AS_IS if self._is_view(variable) else transform
         if id(variable) not in self.leaves:
             name = self._attribute(variable.path.removeprefix(f"{self.model_name}/"))
-            leaf = Leaf(variable, transform)
+            if held is not transform:
+                transform.share(variable.value)  # the view is dense
+            leaf = Leaf(variable, held)
+            self.reads.note(variable, "trainable", variable.trainable)
             self.root.register_parameter(name, leaf.tensor)
             self.leaves[id(variable)] = (name, leaf)
         name, leaf = self.leaves[id(variable)]
-        if leaf.transform != transform:
+        if leaf.transform != held:
             raise TwoLayoutsError(variable)
         return name
+
+    def _is_view(self, variable):
+        return self.views is None or id(variable) in self.views
 
     def constant(self, tensor, name=None):
         """The node of a tensor that is no parameter, kept in a buffer."""

@@ -41,6 +41,9 @@ class Transform:
     def __eq__(self, other):
         return (self.permutation, self.merge) == (other.permutation, other.merge)
 
+    def __hash__(self):
+        return hash((self.permutation, self.merge))
+
     def share(self, parameter):
         """Lays out a Keras tensor's memory for torch and returns torch's view of it."""
         data = parameter.data
@@ -62,6 +65,16 @@ class Transform:
             return tensor
         view = tensor.permute(self.permutation)
         return view.flatten(0, 1).unsqueeze(1) if self.merge else view
+
+    def nodes(self, graph, node):
+        """Adds the nodes of `view` to a graph."""
+        if self.permutation is None:
+            return node
+        node = graph.call_method("permute", (node, *self.permutation))
+        if self.merge:
+            node = graph.call_method("flatten", (node, 0, 1))
+            node = graph.call_method("unsqueeze", (node, 1))
+        return node
 
     def undo(self, tensor, shape):
         """A tensor in torch's layout, such as a gradient, in the Keras variable's shape."""

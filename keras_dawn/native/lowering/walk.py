@@ -1,13 +1,21 @@
 """From a Keras model's graph of layers to a `torch.fx.GraphModule`."""
 
-import inspect
-import operator
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.lowering.graph import GraphBuilder, LoweringError, Value, reason_of
-from keras_dawn.native.lowering.keras_calls import call_keras, getitem, why_as_it_is
+from keras_dawn.native.lowering.calls import call_as_it_is, mask_after
+from keras_dawn.native.lowering.graph import (
+    GraphBuilder,
+    LoweringError,
+    TwoLayoutsError,
+    Value,
+    reason_of,
+)
+from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.module import lowered_module
+from keras_dawn.native.lowering.nested import inner_inputs
+from keras_dawn.native.lowering.reads import Reads, Recorded, unrecorded
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
     activations,
@@ -28,10 +36,11 @@ import torch
 
 @dataclass
 class Lowered:
-    """A lowered model.
+    """A lowered model, or a part of one.
 
     Args:
-        module: `torch.fx.GraphModule`; called with the input tensors, flat.
+        module: `torch.fx.GraphModule`; called with the input tensors, flat. Returns the outputs;
+            with statistics `(outputs, statistics)`; with masks these are last.
         leaves: dict from the id of a Keras variable to its `Leaf`.
         statistics: list of normalisation layers, in the order of the batch statistics that
             the module returns besides the outputs when they are collected.
@@ -40,6 +49,9 @@ class Lowered:
         output_structure: what `model(x)` returns, with numbers of the flat outputs.
         input_dtypes: dtypes that the inputs are cast to.
         functional: the `Functional` whose graph was walked.
+        masked: bool, whether the module also returns the outputs' masks.
+        calls_keras: bool, whether Python of Keras's or the user's runs inside it.
+        reads: `Reads`, what the lowering depends on.
     """
 
     module: torch.fx.GraphModule
@@ -50,6 +62,9 @@ class Lowered:
     output_structure: object
     input_dtypes: list
     functional: object
+    masked: bool = False
+    calls_keras: bool = False
+    reads: Reads = field(default_factory=Reads)
 
 
 def to_torch(model, training=False):
@@ -62,7 +77,7 @@ def to_torch(model, training=False):
     Keras layer itself is called.
 
     Args:
-        model: a built Functional, Sequential or traceable subclassed `keras.Model`.
+        model: a built Functional or Sequential `keras.Model`.
         training: bool, which mode the code is for. In training, moving averages follow
             torch's definition (the unbiased variance), unlike under `accelerate`.
 
@@ -79,44 +94,111 @@ def to_torch(model, training=False):
         >>> bool((module(x) == model(x)).all())
         True
     """
-    lowered = lower(model, training)
-    return lowered.module
+    return lower(model, training, masks=False).module
 
 
-def lower(model, training, collect_statistics=False):
-    """Lowers a model and says how; see `to_torch`."""
+def lower(model, training, collect_statistics=False, *, views=(), masks=True):
+    """Lowers a model and says how; see `to_torch`.
+
+    Args:
+        model: built `keras.Model` that is a graph of layers.
+        training: bool.
+        collect_statistics: bool, whether the module returns batch statistics.
+        views: variables to be parameters themselves, not in torch's layout; `None` for all.
+        masks: bool, whether the module returns the outputs' masks where there may be any.
+    """
     functional = _functional(model)
+
+    def walk(builder):
+        inputs = []
+        for number, tensor in enumerate(functional.inputs):
+            name = "x" if len(functional.inputs) == 1 else f"x{number}"
+            node = builder.graph.placeholder(name)
+            inputs.append(Value(node, len(tensor.shape), tensor.dtype))
+        return _run(builder, functional, inputs, training)
+
     mixed = model.compute_dtype != model.variable_dtype
-    builder = GraphBuilder(
+    lowered = _lowered(
+        walk,
+        model.name,
         training,
         collect_statistics,
-        model.name,
+        views,
+        masks,
         variables=model.variables,
         autocast=model.compute_dtype if mixed else None,
     )
-    inputs = []
-    for number, tensor in enumerate(functional.inputs):
-        name = "x" if len(functional.inputs) == 1 else f"x{number}"
-        node = builder.graph.placeholder(name)
-        inputs.append(Value(node, len(tensor.shape), tensor.dtype))
-    outputs = _run(builder, functional, inputs, training)
+    lowered.output_structure = _output_structure(functional, lowered.output_structure)
+    lowered.input_dtypes = [getattr(torch, tensor.dtype) for tensor in functional.inputs]
+    lowered.functional = functional
+    return lowered
+
+
+def lower_layer(layer, shape, dtype, training):
+    """Lowers one built layer for input of a shape and dtype; its variables are the parameters.
+
+    Raises:
+        LoweringError: no rule, or none for these settings.
+    """
+    symbolic = keras.KerasTensor(shape, dtype)
+
+    def walk(builder):
+        value = Value(builder.graph.placeholder("x"), len(shape), dtype)
+        node = _Node(layer, (symbolic,), (layer.compute_output_spec(symbolic),))
+        (output,) = _lower_call(builder, node, (value,), {}, training)
+        if builder.fallbacks:
+            raise LoweringError(builder.fallbacks[0][1])
+        return [output]
+
+    lowered = _lowered(walk, layer.name, training, training, None, masks=True)
+    if lowered.masked:
+        raise LoweringError("it makes a mask")
+    return lowered
+
+
+@dataclass(frozen=True)
+class _Node:
+    """One call of an operation, as Keras's graph has it."""
+
+    operation: object
+    input_tensors: tuple
+    outputs: tuple
+
+
+def _lowered(walk, name, training, collect_statistics, views, masks, **model):
+    """Builds the graph; again, with views, where a variable is wanted in two layouts."""
+    wanted = None if views is None else {id(variable) for variable in views}
+    while True:
+        builder = GraphBuilder(training, collect_statistics, name, wanted, **model)
+        try:
+            outputs = walk(builder)
+            break
+        except TwoLayoutsError as error:
+            wanted.add(id(error.variable))
+    for layer, _, _ in builder.statistics:
+        builder.reads.note(unrecorded(layer), "momentum", layer.momentum)
     flat = [builder.keras_order(value) for value in outputs]
     result = flat[0] if len(flat) == 1 else tuple(flat)
-    if collect_statistics:
-        result = (result, tuple((mean, deviation) for _, mean, deviation in builder.statistics))
+    masked = masks and any(value.mask is not None for value in outputs)
+    if collect_statistics or masked:
+        pairs = tuple((mean, deviation) for _, mean, deviation in builder.statistics)
+        result = (result, pairs, tuple(v.mask for v in outputs)) if masked else (result, pairs)
     builder.graph.output(result)
-    _relu_in_place(builder.graph)
+    relu_in_place(builder.graph)
     builder.graph.eliminate_dead_code()
     builder.graph.lint()
     return Lowered(
         module=lowered_module(builder.root, builder.graph),
         leaves={key: leaf for key, (_, leaf) in builder.leaves.items()},
-        statistics=[layer for layer, _, _ in builder.statistics],
+        statistics=[unrecorded(layer) for layer, _, _ in builder.statistics],
         fallbacks=builder.fallbacks,
         native=builder.native,
-        output_structure=_output_structure(functional, len(flat)),
-        input_dtypes=[getattr(torch, tensor.dtype) for tensor in functional.inputs],
-        functional=functional,
+        output_structure=len(flat),
+        input_dtypes=[],
+        functional=None,
+        masked=masked,
+        calls_keras=bool(builder.fallbacks) or masked,
+        reads=builder.reads,
     )
 
 
@@ -136,17 +218,10 @@ def _functional(model):
     if functional is None and isinstance(model, keras.Sequential):
         raise LoweringError(f"{model.name} is not built: give it an Input, or call it once.")
     if functional is None:
-        functional = keras_internals.trace(model)
-    if functional is None:
         raise LoweringError(
-            f"{model.name} is a subclassed model of which no graph could be made: build it by "
-            "calling it on one tensor, or write it with the functional API."
+            f"{model.name} is a subclassed model: its `call` is Python, not a graph of layers. "
+            "`accelerate` takes it as it is; for `to_torch` write it with the functional API."
         )
-    for layer in functional.layers:
-        if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
-            raise LoweringError(
-                f"{layer.name} makes a mask, which only Keras's own calls carry on."
-            )
     return functional
 
 
@@ -168,10 +243,54 @@ def _run(builder, functional, inputs, training):
 def _lower_call(builder, node, args, kwargs, training):
     operation = node.operation
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
-    inner = keras_internals.functional_graph(operation) if _is_model(operation) else None
     inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
-    if inner is not None:
-        return _run(builder, inner, inputs, training)
+    if isinstance(operation, keras.Model):
+        inner = keras_internals.functional_graph(operation)
+        if inner is not None and keras_internals.is_plain_call(operation):
+            try:
+                inputs = inner_inputs(builder, inner, args, kwargs)
+            except LoweringError as error:
+                builder.fallbacks.append((operation, str(error)))
+                return call_as_it_is(builder, node, args, kwargs, training)
+            builder.reads.note(operation, "_functional", getattr(operation, "_functional", None))
+            return _run(builder, inner, inputs, training)
+    value, reason = _by_rule(builder, node, args, kwargs, inputs, training)
+    if reason is not None:
+        builder.fallbacks.append((operation, reason))
+        return call_as_it_is(builder, node, args, kwargs, training)
+    builder.native.append(operation)
+    if isinstance(operation, keras.Layer):
+        mask = mask_after(builder, node, args, kwargs)
+        if mask is not value.mask:
+            value = copy.copy(value)  # a rule may hand on the input's own value
+            value.mask = mask
+        if keras_internals.takes(operation, "training"):
+            builder.mode_restated = True
+    elif value.mask is not None:
+        value = copy.copy(value)
+        value.mask = None
+    return [value]
+
+
+def _by_rule(builder, node, args, kwargs, inputs, training):
+    """`(value, None)`, or `(None, reason)` where the operation has to be called as it is."""
+    operation = node.operation
+    rule = find_rule(operation)
+    if rule is None:
+        return None, "no rule"
+    if any(value is not None for value in kwargs.values()):
+        return None, f"called with {', '.join(kwargs)}"
+    if isinstance(operation, keras.Layer):
+        keras_internals.note_call_settings(operation, builder.reads)
+        if not keras_internals.is_plain_call(operation):
+            return None, "a torch hook, a `call` of its own, or rematerialisation"
+        if operation.activity_regularizer is not None:
+            return None, "an activity regularizer"
+        if not all(isinstance(part, Value) for part in keras.tree.flatten(args)):
+            return None, "called with what is no tensor"
+    recorded = Recorded(operation, builder.reads)
+    if keras_internals.is_quantized(recorded):
+        return None, "LoRA or quantisation"
     call = Call(
         name=operation.name,
         training=training,
@@ -180,32 +299,14 @@ def _lower_call(builder, node, args, kwargs, training):
         output=node.outputs[0],
         shapes=[tensor.shape for tensor in node.input_tensors],
     )
-    reason = why_as_it_is(operation)
-    if reason is None and any(value is not None for value in kwargs.values()):
-        reason = f"called with {', '.join(kwargs)}"
-    tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
-    if reason is None and isinstance(operation, keras.Layer) and not tensors:
-        reason = "called with what is no tensor"
-    if reason is None:
-        value, reason = _apply_rule(builder, operation, inputs, call)
-    if reason is None:
-        builder.native.append(operation)
-        return [value]
-    builder.fallbacks.append((operation, reason))
-    return _call_as_it_is(builder, node, args, kwargs, training)
-
-
-def _apply_rule(builder, operation, inputs, call):
-    """What the operation's rule returns, and why that is nothing: `(Value, reason)`."""
-    rule = find_rule(operation)
-    if rule is None:
-        return None, "no rule"
     before = builder.mark()
     try:
-        value = rule(builder, operation, _cast_inputs(builder, operation, inputs), call)
+        value = rule(builder, recorded, _cast_inputs(builder, recorded, inputs), call)
         if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
             raise LoweringError(f"its rule returns {type(value).__name__}")
-    except Exception as error:  # of a rule, which may be the user's: this layer's alone
+    except TwoLayoutsError:
+        raise
+    except Exception as error:  # a rule may be the user's; this layer still works as it is
         builder.undo(before)
         return None, reason_of(error)
     return value, None
@@ -214,54 +315,10 @@ def _apply_rule(builder, operation, inputs, call):
 def _cast_inputs(builder, operation, inputs):
     if not isinstance(operation, keras.Layer) or not getattr(operation, "autocast", True):
         return inputs
-    return [builder.cast(value, operation.compute_dtype) for value in inputs]
-
-
-def _call_as_it_is(builder, node, args, kwargs, training):
-    """A call of the Keras layer or operation itself, on tensors in Keras's order."""
-    operation = node.operation
-    if isinstance(operation, keras.Layer) and _takes_training(operation):
-        kwargs = {**kwargs, "training": training}
-    call = call_keras(builder, operation, args, kwargs)
-    if len(node.outputs) == 1:
-        nodes = [call]
-    else:
-        nodes = [builder.call(getitem, call, index) for index in range(len(node.outputs))]
-    return [
-        Value(item, len(tensor.shape), tensor.dtype, guessed=True)
-        for item, tensor in zip(nodes, node.outputs, strict=True)
-    ]
-
-
-def _is_model(operation):
-    return isinstance(operation, keras.Model)
-
-
-def _takes_training(layer):
-    return "training" in inspect.signature(layer.call).parameters
-
-
-def _relu_in_place(graph):
-    """Lets a ReLU overwrite its input where nobody else needs it.
-
-    Convolutions, batch normalisation and sums do not read their own output in the
-    backward pass, so the output may be overwritten.
-    """
-    for node in graph.nodes:
-        if node.op != "call_function" or node.target is not torch.relu:
-            continue
-        source = node.args[0]
-        overwritable = source.op == "call_function" and (
-            source.target in (torch.conv2d, torch.batch_norm, torch.add)
-            or _is_batch_norm_output(source)
-        )
-        if overwritable and len(source.users) == 1:
-            node.target = torch.relu_
-
-
-def _is_batch_norm_output(node):
-    return (
-        node.target is operator.getitem
-        and node.args[1] == 0
-        and node.args[0].target is torch.native_batch_norm
-    )
+    cast = []
+    for value in inputs:
+        other = builder.cast(value, operation.compute_dtype)
+        if other is not value:
+            other.mask = value.mask
+        cast.append(other)
+    return cast

@@ -43,7 +43,7 @@ OF_ONE = {
 @rule(*(f"keras.src.ops.numpy.{name}" for name in BETWEEN))
 def operator_between(builder, operation, inputs, call):
     """`x + y`, `x * 0.5`, `x / array` and the like."""
-    function = BETWEEN[type(operation).__name__]
+    function = BETWEEN[operation.__class__.__name__]
     if call.kwargs or len(call.args) != 2:
         raise LoweringError("keyword arguments")
     numbers = [_number(part) for part in call.args if not isinstance(part, Value)]
@@ -88,7 +88,7 @@ def operation_of_one(builder, operation, inputs, call):
     value = builder.padded(inputs[0])
     if not is_float(value.dtype):
         raise LoweringError(f"of {value.dtype}")
-    name = type(operation).__module__.rpartition(".")[2], type(operation).__name__
+    name = operation.__class__.__module__.rpartition(".")[2], operation.__class__.__name__
     return value.with_node(builder.call(OF_ONE[".".join(name)], value.node, name=call.name))
 
 

@@ -20,19 +20,21 @@ class LossScaling:
         return loss * self.optimizer.dynamic_scale.value
 
     @torch.no_grad()
-    def step(self):
+    def step(self, gradients):
         """Unscales, steps unless a gradient is not finite, adapts the scale.
+
+        Args:
+            gradients: list of tensors, those of the update's parameters.
 
         Returns:
             bool tensor of shape `(1,)`: whether the step was skipped.
         """
         scale = self.optimizer.dynamic_scale.value
         found_inf = torch.zeros(1, device=scale.device)
-        gradients = [p.grad for p in self.update.parameters if p.grad is not None]
         torch._amp_foreach_non_finite_check_and_unscale_(
             gradients, found_inf, scale.double().reciprocal().float()
         )
-        self.update.step(found_inf)
+        self.update.step(gradients, found_inf)
         torch._amp_update_scale_(
             scale.data,
             self.optimizer.step_counter.value.data,

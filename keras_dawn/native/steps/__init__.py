@@ -1,0 +1,1 @@
+"""One step of training, evaluation or prediction, by graph and by layer."""

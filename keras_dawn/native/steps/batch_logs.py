@@ -1,0 +1,103 @@
+"""When the logs that callbacks see are computed anew, which makes a step wait for the device."""
+
+import dis
+import inspect
+
+import keras
+
+_OURS_AND_KERAS = ("keras", "keras_dawn")
+_HOOKS = {"train": ("on_train_batch_end", "on_batch_end"), "test": ("on_test_batch_end",)}
+
+
+class FreshLogs(keras.callbacks.Callback):
+    """Asks for exact logs of an epoch's last batch, and of each that a callback looks at.
+
+    Args:
+        engine: `Engine`, whose steps are told.
+        callbacks: the other callbacks, flat.
+    """
+
+    def __init__(self, engine, callbacks):
+        super().__init__()
+        self._engine = engine
+        self._callbacks = callbacks
+        self._always = {}
+
+    def on_train_begin(self, logs=None):
+        self._look("train")
+        if self.params.get("steps") is None and stops_at_nan(self._callbacks):
+            self._always["train"] = True  # no telling which batch is the last one
+
+    def on_test_begin(self, logs=None):
+        self._look("test")
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._ask(self._always["train"] or batch + 1 == self.params.get("steps"))
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self._ask(self._always["test"] or batch + 1 == self.params.get("steps"))
+
+    def on_train_end(self, logs=None):
+        self._ask(False)
+
+    def on_test_end(self, logs=None):
+        self._ask(False)
+
+    def _look(self, mode):
+        self._always[mode] = reads_batch_logs(self._callbacks, mode)
+
+    def _ask(self, exact):
+        if self._engine.steps is not None:
+            self._engine.steps.exact_logs = exact
+
+
+def reads_batch_logs(callbacks, mode):
+    """Whether a callback is to get the exact logs of every batch.
+
+    Keras's own do with what is refreshed every few steps and at an epoch's end, unless they
+    were told to write or to save within an epoch.
+
+    Args:
+        callbacks: flat list of `keras.callbacks.Callback`.
+        mode: `"train"` or `"test"`.
+    """
+    return any(
+        _reads(getattr(callback, hook)) or _told_to_look(callback)
+        for callback in callbacks
+        for hook in _HOOKS[mode]
+    )
+
+
+def stops_at_nan(callbacks):
+    """Whether a callback would miss its purpose if an epoch's last loss went past it."""
+    return any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
+
+
+def _told_to_look(callback):
+    """Keras's that write batch logs, or choose by them, when their frequency is not an epoch."""
+    if isinstance(callback, keras.callbacks.ModelCheckpoint):
+        return callback.save_freq != "epoch"
+    return getattr(callback, "update_freq", "epoch") != "epoch"
+
+
+def _reads(method):
+    function = inspect.unwrap(getattr(method, "__func__", method))
+    module = getattr(function, "__module__", None) or ""
+    if module.partition(".")[0] in _OURS_AND_KERAS:
+        return False
+    if not inspect.isfunction(function):
+        return True  # a partial function, an object: anything may be in it
+    return _uses_logs(function, bound=function is not method)
+
+
+def _uses_logs(function, bound):
+    """Whether a function does anything with its parameter for logs, the second after `self`."""
+    code, place = function.__code__, 2 if bound else 1
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if code.co_argcount <= place or "logs" in names[code.co_argcount :]:
+        return True  # `*args`, `**kwargs`, keyword-only: no telling
+    used = {"locals"} & set(code.co_names)
+    for instruction in dis.get_instructions(code):
+        value = instruction.argval
+        used.update([value] if isinstance(value, str) else value if type(value) is tuple else ())
+    return names[place] in used or "locals" in used

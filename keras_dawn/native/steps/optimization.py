@@ -1,0 +1,111 @@
+"""The backward pass and the optimizer step, for the weights that get a gradient."""
+
+import operator
+import warnings
+
+from keras_dawn.hyperparameters import unwrap
+from keras_dawn.native import keras_internals
+from keras_dawn.native.steps.loss_scaling import LossScaling
+from keras_dawn.native.steps.updates import KerasApply, make_update, why_not_fused
+
+
+class Optimization:
+    """Steps on a loss as `keras.Model.train_step` does.
+
+    Args:
+        model: compiled `keras.Model`, its optimizer built.
+        leaves: list of `Leaf`, the trainable parameters of the training graph.
+
+    Raises:
+        ValueError: a weight that the optimizer was not built for, in Keras's words.
+    """
+
+    def __init__(self, model, leaves):
+        self._outer = model.optimizer
+        self._optimizer = unwrap(model.optimizer)
+        self._leaves = leaves
+        self._parameters = [leaf.tensor for leaf in leaves]
+        self._variables = model.trainable_variables
+        if self._variables:
+            keras_internals.check_known(self._optimizer, self._variables)
+        self._chosen = {}
+        self.update, self._scaling = self._make(leaves)
+
+    def is_current(self):
+        """Whether the update still fits the optimizer's settings and the layout of the memory."""
+        if not self._leaves:
+            return True
+        fused = self.update.reason is None
+        return not fused or (
+            why_not_fused(self._optimizer, self._leaves) is None and self.update.is_laid_out()
+        )
+
+    def clear(self):
+        """Forgets gradients: of plain training before, of an interrupted step, of anybody."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def step(self, loss):
+        """Differentiates the loss and updates the weights.
+
+        Returns:
+            bool tensor, whether loss scaling skipped the step, or `None` without loss scaling.
+        """
+        if not self._variables:
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+            return None
+        (self._scaling or self.update).scale(loss).backward()
+        gradients = [parameter.grad for parameter in self._parameters]
+        update, scaling = self.update, self._scaling
+        if not update.takes_none and self._some_missing(gradients):
+            update, scaling = self._choose(gradients)
+            gradients = [gradient for gradient in gradients if gradient is not None]
+        skip = update.step(gradients) if scaling is None else scaling.step(gradients)
+        self.clear()
+        return skip
+
+    def _some_missing(self, gradients):
+        if len(gradients) < len(self._variables):
+            return True
+        return bool([None for gradient in gradients if gradient is None])
+
+    def _choose(self, gradients):
+        """The update of those weights that got a gradient; Keras's words about the others."""
+        key = tuple(gradient is not None for gradient in gradients)
+        if key not in self._chosen:
+            found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
+            used = [True if found.get(id(v)) else None for v in self._variables]
+            keras_internals.check_gradients(self._optimizer, used, self._variables)
+            self._chosen[key] = self._make(
+                [leaf for leaf, used in zip(self._leaves, key, strict=True) if used]
+            )
+        return self._chosen[key]
+
+    def _make(self, leaves):
+        """`(update, scaling)`; scaling is `None` where the update does it or there is none."""
+        update = make_update(self._optimizer, leaves, self._variables)
+        if self._outer is self._optimizer or not leaves:
+            return update, None
+        if update.handles_found_inf:
+            return update, LossScaling(self._outer, update)
+        reason = update.reason or f"{type(self._optimizer).__name__} under loss scaling"
+        return KerasApply(self._optimizer, leaves, reason, self._variables, self._outer), None
+
+
+class Trainability:
+    """Notices that a layer or a weight was frozen or thawed, within an epoch too."""
+
+    def __init__(self, model):
+        layers = [x for x in keras_internals.all_layers(model) if hasattr(x, "trainable")]
+        self._watched = [*layers, *model.variables]
+        self._flags = self._now()
+
+    def _now(self):
+        return list(map(_TRAINABLE, self._watched))
+
+    def changed(self):
+        """Whether any flag is another one than when this was made."""
+        return self._now() != self._flags
+
+
+_TRAINABLE = operator.attrgetter("trainable")

@@ -1,0 +1,115 @@
+"""Fused stochastic gradient descent, in torch's form and in Keras's."""
+
+from keras_dawn.native import keras_internals
+from keras_dawn.native.steps.updates.base import Update, shrink
+
+import torch
+
+
+class TorchFormSGD(Update):
+    """`keras_dawn.SGD`, one fused call for each group of decay and rate multiplier."""
+
+    def __init__(self, optimizer, leaves):
+        super().__init__(optimizer, leaves)
+        velocities = self.state("_velocities") if optimizer._velocities else None
+        self._groups = {}
+        for number, place in enumerate(self._places):
+            group = self._groups.setdefault(optimizer._traits[place], ([], []))
+            group[0].append(number)
+            if velocities:
+                group[1].append(velocities[number])
+
+    @torch.no_grad()
+    def step(self, gradients, found_inf=None):
+        optimizer, gradients = self.optimizer, self.clipped(gradients)
+        rate = self.rate().to(self.dtype)
+        for traits, (numbers, velocities) in self._groups.items():
+            weights = [self.parameters[n] for n in numbers]
+            own = [gradients[n] for n in numbers]
+            group_rate = rate if traits.multiplier == 1.0 else rate * traits.multiplier
+            decay = optimizer.weight_decay * traits.decay
+            if decay and optimizer.decoupled:
+                shrink([w.data for w in weights], 1 - group_rate * decay, found_inf)
+                decay = 0.0
+            if velocities and not optimizer.momentum:
+                _keep(velocities, own, weights, decay, found_inf)
+            torch._fused_sgd_(
+                weights,
+                own,
+                velocities,
+                weight_decay=decay,
+                momentum=optimizer.momentum if velocities else 0.0,
+                lr=group_rate,
+                dampening=0.0,
+                nesterov=optimizer.nesterov,
+                maximize=False,
+                is_first_step=False,
+                found_inf=found_inf,
+            )
+        self.count(found_inf)
+
+
+def _keep(velocities, gradients, weights, decay, found_inf):
+    """With momentum 0 the velocities are the last gradients; the fused kernel forgets them."""
+    new = torch._foreach_add(gradients, weights, alpha=decay)
+    if found_inf is not None:
+        skip = found_inf.view(()) > 0
+        new = [torch.where(skip, v, n) for v, n in zip(velocities, new, strict=True)]
+    torch._foreach_copy_(velocities, new)
+
+
+class KerasFormSGD(Update):
+    """`keras.optimizers.SGD`: v ← m·v − rate·g, w ← w + v, in one fused call.
+
+    In the fused kernel's terms: the gradient is divided by 1 / rate and negated
+    (`maximize`), and the step is subtracted with the rate −1. The kernel takes 1 / rate in
+    float32 only, so float64 weights step by the formula itself.
+    """
+
+    def __init__(self, optimizer, leaves):
+        super().__init__(optimizer, leaves)
+        self._velocities = self.state("momentums") if optimizer.momentums else []
+        self._minus_one = torch.tensor(-1.0, device=self.device)
+        self.handles_found_inf = self.dtype != torch.float64
+
+    @torch.no_grad()
+    def step(self, gradients, found_inf=None):
+        gradients, rate = self.clipped(gradients), self.rate()
+        self.decay(rate, found_inf)
+        rate, momentum = rate.to(self.dtype), self.number("momentum")
+        if momentum and not self._velocities:
+            # Built without momentum: Keras has an error of its own for that.
+            variables = [leaf.variable for leaf in self.leaves]
+            gradients = self.in_keras_shapes(gradients)
+            keras_internals.update_variables(self.optimizer, gradients, variables)
+        elif momentum and self.dtype == torch.float64:
+            self._step_in_full(gradients, rate, momentum)
+        else:
+            self._step_fused(gradients, rate, momentum, found_inf)
+        self.count(found_inf)
+
+    def _step_fused(self, gradients, rate, momentum, found_inf):
+        torch._fused_sgd_(
+            self.parameters,
+            gradients,
+            self._velocities if momentum else [],  # without momentum Keras leaves them alone
+            weight_decay=0.0,
+            momentum=momentum,
+            lr=self._minus_one if momentum else rate,
+            dampening=0.0,
+            nesterov=bool(self.optimizer.nesterov and momentum),
+            maximize=bool(momentum),
+            is_first_step=False,
+            grad_scale=rate.reciprocal() if momentum else None,
+            found_inf=found_inf,
+        )
+
+    def _step_in_full(self, gradients, rate, momentum):
+        steps = torch._foreach_mul(gradients, rate)
+        torch._foreach_mul_(self._velocities, momentum)
+        torch._foreach_sub_(self._velocities, steps)
+        if self.optimizer.nesterov:
+            torch._foreach_sub_(self.parameters, steps)
+            torch._foreach_add_(self.parameters, self._velocities, alpha=momentum)
+        else:
+            torch._foreach_add_(self.parameters, self._velocities)

@@ -1,0 +1,55 @@
+"""Updates by an optimizer's own code."""
+
+from keras_dawn.native import keras_internals
+from keras_dawn.native.steps.updates.base import Update
+
+import torch
+
+
+class OwnForm(Update):
+    """`keras_dawn`'s other optimizers: their own update, past what Keras's `apply` adds."""
+
+    handles_found_inf = False
+
+    @torch.no_grad()
+    def step(self, gradients, found_inf=None):
+        gradients = self.in_keras_shapes(self.clipped(gradients))
+        variables = [leaf.variable for leaf in self.leaves]
+        keras_internals.update_variables(self.optimizer, gradients, variables)
+        self.count(None)
+
+
+class KerasApply(Update):
+    """The optimizer's own `apply`, on gradients in Keras's shapes.
+
+    Args:
+        optimizer, leaves: as for `Update`.
+        reason: str, why nothing faster will do.
+        variables: list of all trainable variables; what `apply` says of those without a
+            gradient is for it to say.
+        applier: the optimizer to call, `optimizer` or a `LossScaleOptimizer` around it.
+    """
+
+    handles_found_inf = False
+    takes_none = True
+
+    def __init__(self, optimizer, leaves, reason, variables, applier=None):
+        super().__init__(optimizer, leaves)
+        self.reason = reason
+        self._variables = variables
+        self._applier = applier or optimizer
+
+    def scale(self, loss):
+        return self._applier.scale_loss(loss)
+
+    @torch.no_grad()
+    def step(self, gradients, found_inf=None):
+        keys = [id(leaf.variable) for leaf in self.leaves]
+        found = dict(zip(keys, self.in_keras_shapes(gradients), strict=True))
+        gradients = [found.get(id(variable)) for variable in self._variables]
+        skip = None
+        if self._applier is not self.optimizer:  # loss scaling: was the step skipped?
+            finite = [g.isfinite().all() for g in gradients if g is not None]
+            skip = ~torch.stack(finite).all() if finite else None
+        self._applier.apply(gradients, self._variables)
+        return skip

@@ -1,0 +1,159 @@
+"""Which logs callbacks see within an epoch, against plain Keras, and how often they are fetched."""
+
+import functools
+
+import keras_dawn
+from keras_dawn.native.steps import metrics
+from keras_dawn.native.steps.batch_logs import reads_batch_logs
+
+import keras
+import numpy as np
+import pytest
+
+X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
+Y = X @ np.arange(4.0)[:, None]
+
+
+def network(rate=0.05):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(rate), "mse", metrics=["mae"])
+    return model
+
+
+def fit(model, data=(X, Y), **arguments):
+    settings = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0, **arguments}
+    return model.fit(*data, **settings).history
+
+
+def seen_by(make_callback, **arguments):
+    """What a callback noted under accelerated and under plain training."""
+    found = []
+    for model in (keras_dawn.accelerate(network(), log_every=4), network()):
+        notes = []
+        fit(model, callbacks=[make_callback(notes)], **arguments)
+        found.append(notes)
+    return found
+
+
+class OnTrainBatchEnd(keras.callbacks.Callback):
+    def __init__(self, notes):
+        super().__init__()
+        self.notes = notes
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.notes.append(logs["loss"])
+
+
+class OnBatchEnd(OnTrainBatchEnd):
+    def on_train_batch_end(self, batch, logs=None):
+        super(OnTrainBatchEnd, self).on_train_batch_end(batch, logs)
+
+    def on_batch_end(self, batch, logs=None):
+        self.notes.append(logs["loss"])
+
+
+class OnTestBatchEnd(OnTrainBatchEnd):
+    on_train_batch_end = keras.callbacks.Callback.on_train_batch_end
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.notes.append(logs["mae"])
+
+
+def in_a_lambda(notes):
+    return keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: notes.append(logs["mae"])
+    )
+
+
+@pytest.mark.parametrize("make", [OnTrainBatchEnd, OnBatchEnd, OnTestBatchEnd, in_a_lambda])
+def test_a_callback_that_reads_batch_logs_gets_each_batch_s(make):
+    ours, theirs = seen_by(make, validation_data=(X, Y))
+    assert len(theirs) == 12 and ours == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize("use_generator", [False, True])
+def test_terminate_on_nan_stops_a_short_epoch(use_generator):
+    epochs = []
+    for model in (keras_dawn.accelerate(network(1e12)), network(1e12)):
+        data = (((X[:8], Y[:8]) for _ in range(60)),) if use_generator else (X, Y)
+        steps = {"batch_size": None} if use_generator else {}
+        epochs.append(
+            len(fit(model, data, epochs=5, callbacks=[keras.callbacks.TerminateOnNaN()], **steps)[
+                "loss"
+            ])
+        )  # fmt: skip
+    assert epochs == [1, 1]
+
+
+def test_without_readers_logs_are_fetched_every_few_steps_and_for_the_last(monkeypatch):
+    fetched = []
+    fetch = metrics.as_numbers
+    monkeypatch.setattr(metrics, "as_numbers", lambda r: fetched.append(r) or fetch(r))
+    model = keras_dawn.accelerate(network(), log_every=4)
+
+    class Schedule(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.optimizer.learning_rate = 0.01 / (batch + 1)
+
+    fit(model, callbacks=[Schedule()])
+    assert len(fetched) == 2 * 3  # the first, the fifth and the last of six batches
+
+
+def test_the_progress_bar_ends_an_epoch_with_the_exact_logs(capsys):
+    model = keras_dawn.accelerate(network(), log_every=50)
+    loss = fit(model, verbose=1, epochs=1)["loss"][0]
+    assert f"loss: {loss:.4f}" in capsys.readouterr().out.splitlines()[-1]
+
+
+class Ignoring(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps = batch
+
+
+class Renaming(keras.callbacks.Callback):
+    def on_train_batch_end(self, step, numbers=None):
+        self.loss = numbers
+
+
+class Taking(keras.callbacks.Callback):
+    def on_train_batch_end(self, *arguments):
+        self.arguments = arguments
+
+
+class Partial(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.on_train_batch_end = functools.partial(print, "batch")
+
+
+@pytest.mark.parametrize(
+    ("callback", "reads"),
+    [
+        (Ignoring(), False),
+        (Renaming(), True),
+        (Taking(), True),
+        (Partial(), True),
+        (keras.callbacks.ProgbarLogger(), False),
+        (keras.callbacks.CSVLogger("unused.csv"), False),
+        (keras.callbacks.TerminateOnNaN(), False),
+        (keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None), False),
+        (keras.callbacks.ModelCheckpoint("unused.keras"), False),
+        (keras.callbacks.ModelCheckpoint("unused.keras", save_freq=2), True),
+        (keras_dawn.OneCycle(0.1), False),
+    ],
+)
+def test_only_callbacks_that_use_batch_logs_are_waited_for(callback, reads):
+    assert reads_batch_logs([callback], "train") is reads
+    assert not reads_batch_logs([callback], "test") or isinstance(
+        callback, keras.callbacks.ModelCheckpoint
+    )
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_steps_per_execution_is_refused_in_keras_s_words(method):
+    model = network()
+    model.compile("sgd", "mse", steps_per_execution=4)
+    keras_dawn.accelerate(model)
+    with pytest.raises(ValueError, match="must be 1 with the PyTorch backend"):
+        getattr(model, method)(*((X,) if method == "predict" else (X, Y)), batch_size=4)
