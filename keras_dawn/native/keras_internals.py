@@ -53,6 +53,18 @@ def inner_layers(layer):
     return layer._layers
 
 
+def match_inputs(functional, inputs):
+    """What a `Functional` is called with, flat, in the order of its inputs.
+
+    A dict finds inputs of a list by their names, as in `Functional.call`.
+    """
+    wanted = functional._inputs_struct
+    if isinstance(inputs, dict) and not isinstance(wanted, dict):
+        inputs = [inputs.get(tensor.name) for tensor in keras.tree.flatten(wanted)]
+    flat = keras.tree.flatten(inputs)
+    return flat if len(flat) == len(functional.inputs) else [None] * len(functional.inputs)
+
+
 def standardize_inputs(functional, inputs):
     """The flat list of input tensors as `Functional.call` makes it."""
     return functional._standardize_inputs(inputs)
@@ -235,6 +247,13 @@ def attach_mask(tensor, mask):
     masking.set_keras_mask(tensor, mask)
 
 
+def with_mask(tensor, mask):
+    """The tensor, with a mask attached where there is one."""
+    if mask is not None:
+        attach_mask(tensor, mask)
+    return tensor
+
+
 def takes(layer, argument):
     """Whether a layer's `call` has an argument of this name."""
     return argument in layer.call_signature_parameters
@@ -265,17 +284,12 @@ def is_plain_call(layer):
         return False
     if layer._backward_pre_hooks or layer._remat_mode is not None:
         return False
-    return "call" not in layer.__dict__ and "forward" not in layer.__dict__
-
-
-def is_quantized(layer):
-    """Whether a layer computes with more than its own weights: LoRA, or quantisation."""
-    return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
+    return "call" not in layer.__dict__
 
 
 def note_call_settings(layer, reads):
     """Notes what `is_plain_call` looks at, and the layer's regularizer of activities."""
-    for name in (*_HOOKS, "_remat_mode", "call", "forward", "activity_regularizer"):
+    for name in (*_HOOKS, "_remat_mode", "call", "activity_regularizer"):
         reads.note(layer, name, getattr(layer, name))
 
 
@@ -315,3 +329,8 @@ def own_metrics(model, inputs, targets, outputs, sample_weight):
 def autocasts(variable):
     """Whether a variable is read in an autocast scope's dtype."""
     return variable._autocast
+
+
+def remat_mode(operation):
+    """What an operation made in a `keras.RematScope` recomputes in the backward pass, or `None`."""
+    return getattr(operation, "_remat_mode", None)

@@ -23,8 +23,8 @@ class LoweringError(ValueError):
     """A layer or its use has no torch equivalent here; the message says which and why."""
 
 
-class TwoLayoutsError(Exception):
-    """A variable is wanted in two layouts: it has to be a view in both."""
+class TwoLayoutsError(LoweringError):
+    """A variable is laid out in one way and wanted in another."""
 
     def __init__(self, variable):
         super().__init__(f"{variable.path} is used in two layouts")
@@ -33,9 +33,7 @@ class TwoLayoutsError(Exception):
 
 def reason_of(error):
     """What to say of an exception of a rule, which may be the user's."""
-    if isinstance(error, LoweringError):
-        return str(error)
-    return f"its rule failed: {type(error).__name__}: {error}"
+    return str(error) if isinstance(error, LoweringError) else f"{type(error).__name__}: {error}"
 
 
 class Value:
@@ -56,13 +54,13 @@ class Value:
     """
 
     def __init__(self, node, rank, dtype, torch_order=False, padding=None, guessed=False):
-        self.mask = None
         self.node = node
         self.rank = rank
         self.dtype = dtype
         self.torch_order = torch_order
         self.padding = padding
         self.guessed = guessed
+        self.mask = None
 
     def with_node(self, node, rank=None, dtype=None, torch_order=None):
         """A value made of this one, alike but for what is given; nothing is left to pad."""
@@ -83,10 +81,10 @@ class GraphBuilder:
         collect_statistics: bool, whether normalisation returns its batch statistics
             instead of writing moving averages (the training step does that itself).
         model_name: str, left out of the parameters' names.
-        views: set of ids of Keras variables whose own tensors are the module's parameters, so
-            that gradients arrive in them; torch's layout is a view in the graph. `None`: all.
         variables: the model's variables; what is none of them has no gradient. `None` for any.
         autocast: dtype that the model's own operations read float variables in, or `None`.
+        views: set of ids of Keras variables whose own tensors are the module's parameters, so
+            that gradients arrive in them; torch's layout is a view in the graph. `None`: all.
     """
 
     def __init__(
@@ -94,23 +92,23 @@ class GraphBuilder:
         training,
         collect_statistics=False,
         model_name="",
-        views=frozenset(),
         variables=None,
         autocast=None,
+        views=frozenset(),
     ):
         self.training = training
+        self.views = views
+        self.reads = Reads()  # what the lowering depends on
+        self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self.model_name = model_name
         self.collect_statistics = collect_statistics
-        self.views = views
         self.autocast = autocast
-        self.reads = Reads()
         self.graph = torch.fx.Graph()
         self.root = torch.nn.Module()
         self.leaves = {}  # id of a Keras variable → (attribute, Leaf)
         self.statistics = []  # (BatchNormalization layer, mean node, inverse deviation node)
         self.native = []  # layers said in torch
         self.fallbacks = []  # (layer, reason): called as they are
-        self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self._known = None if variables is None else {id(variable) for variable in variables}
         self._buffers = {}  # id of a tensor or of a variable that is not the model's → attribute
         self._kept = []  # those, so that their ids stay theirs
@@ -134,14 +132,16 @@ class GraphBuilder:
         if not isinstance(variable, keras.Variable):
             raise LoweringError(f"{type(variable).__name__} in place of a variable")
         name = self.share(variable, transform)
-        own_layout = self._is_view(variable) and id(variable) in self.leaves
-        key = (name, dtype if dtype != variable.dtype else None, transform if own_layout else None)
+        key = (name, dtype if dtype != variable.dtype else None, transform.permutation)
         if key not in self._cast:
             node = self.graph.get_attr(name)
             if key[1] is not None:
                 node = self.graph.call_method("to", (node, torch_dtype(dtype)))
-            self._cast[key] = transform.nodes(self.graph, node) if own_layout else node
+            self._cast[key] = transform.nodes(self.graph, node) if self._is_view(variable) else node
         return self._cast[key]
+
+    def _is_view(self, variable):
+        return self.views is None or id(variable) in self.views
 
     def share(self, variable, transform):
         """Makes the module hold a Keras variable; returns the name of the attribute."""
@@ -149,22 +149,18 @@ class GraphBuilder:
             # Plain Keras trains what belongs to the model, and nothing else.
             tensor = transform.share(variable.value).detach()
             return self._buffer(variable, tensor, variable.path)
-        held = AS_IS if self._is_view(variable) else transform
         if id(variable) not in self.leaves:
             name = self._attribute(variable.path.removeprefix(f"{self.model_name}/"))
-            if held is not transform:
-                transform.share(variable.value)  # the view is dense
-            leaf = Leaf(variable, held)
+            if self._is_view(variable):
+                transform.share(variable.value)  # so that the view is dense
+            leaf = Leaf(variable, AS_IS if self._is_view(variable) else transform)
             self.reads.note(variable, "trainable", variable.trainable)
             self.root.register_parameter(name, leaf.tensor)
             self.leaves[id(variable)] = (name, leaf)
         name, leaf = self.leaves[id(variable)]
-        if leaf.transform != held:
+        if leaf.transform != transform and not self._is_view(variable):
             raise TwoLayoutsError(variable)
         return name
-
-    def _is_view(self, variable):
-        return self.views is None or id(variable) in self.views
 
     def constant(self, tensor, name=None):
         """The node of a tensor that is no parameter, kept in a buffer."""

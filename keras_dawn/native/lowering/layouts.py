@@ -41,9 +41,6 @@ class Transform:
     def __eq__(self, other):
         return (self.permutation, self.merge) == (other.permutation, other.merge)
 
-    def __hash__(self):
-        return hash((self.permutation, self.merge))
-
     def share(self, parameter):
         """Lays out a Keras tensor's memory for torch and returns torch's view of it."""
         data = parameter.data

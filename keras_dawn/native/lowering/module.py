@@ -2,14 +2,12 @@
 
 import copy
 
-from keras_dawn.native.lowering.calls import KerasCall, MaskCall, MaskedCall
+from keras_dawn.native.lowering.keras_calls import KerasCall
 
 import keras
 import torch
 
 STATE = ("_parameters", "_buffers", "_non_persistent_buffers_set", "training")
-
-HOLD = {KerasCall: ("operation",), MaskedCall: ("call",), MaskCall: ("layer",)}
 
 
 class LoweredModule(torch.fx.GraphModule):
@@ -84,19 +82,17 @@ def _written(graph):
     """A graph as a list of tuples that can be pickled."""
     operations = {}
 
-    def target(function):
-        for attribute in HOLD.get(type(function), ()):
-            function = copy.copy(function)
-            held = getattr(function, attribute)
-            if not isinstance(held, KerasCall):
-                held = operations.setdefault(id(held), _Operation(held))
-            setattr(function, attribute, target(held))
-        return function
+    def target(node):
+        if not isinstance(node.target, KerasCall):
+            return node.target
+        call = node.target
+        held = operations.setdefault(id(call.operation), _Operation(call.operation))
+        return held, call.attributes, call.arguments
 
     def arguments(node):
         return torch.fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: _Name(n.name))
 
-    return [(node.op, node.name, target(node.target), *arguments(node)) for node in graph.nodes]
+    return [(node.op, node.name, target(node), *arguments(node)) for node in graph.nodes]
 
 
 def _restored(state, nodes):
@@ -114,24 +110,16 @@ def _restored(state, nodes):
             return {key: read(item) for key, item in part.items()}
         return part
 
-    def target(function):
-        for attribute in HOLD.get(type(function), ()):
-            held = getattr(function, attribute)
-            setattr(function, attribute, getattr(held, "operation", held))
-            if isinstance(held, KerasCall):
-                setattr(function, attribute, target(held))
-        if isinstance(function, KerasCall):
-            calls.append(function)
-        return function
-
-    for operation, name, function, args, kwargs in nodes:
-        made[name] = graph.create_node(
-            operation, target(function), read(args), read(kwargs), name=name
-        )
+    for operation, name, target, args, kwargs in nodes:
+        if isinstance(target, tuple):
+            target = KerasCall(target[0].operation, *target[1:])
+            calls.append(target)
+        made[name] = graph.create_node(operation, target, read(args), read(kwargs), name=name)
     module = lowered_module(root, graph)
     for call in calls:
-        variables = getattr(call.operation, "variables", ())
-        for name, variable in zip(call.attributes, variables, strict=True):
+        for name, variable in zip(
+            call.attributes, getattr(call.operation, "variables", ()), strict=True
+        ):
             # The layer is a new one, so its weights are to be shared anew.
             if name in module._parameters:
                 module._parameters[name] = variable.value

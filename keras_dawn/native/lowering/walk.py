@@ -1,10 +1,10 @@
 """From a Keras model's graph of layers to a `torch.fx.GraphModule`."""
 
 import copy
+import functools
 from dataclasses import dataclass, field
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.lowering.calls import call_as_it_is, mask_after
 from keras_dawn.native.lowering.graph import (
     GraphBuilder,
     LoweringError,
@@ -13,8 +13,9 @@ from keras_dawn.native.lowering.graph import (
     reason_of,
 )
 from keras_dawn.native.lowering.in_place import relu_in_place
+from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
+from keras_dawn.native.lowering.masks import mask_after
 from keras_dawn.native.lowering.module import lowered_module
-from keras_dawn.native.lowering.nested import inner_inputs
 from keras_dawn.native.lowering.reads import Reads, Recorded, unrecorded
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
@@ -117,17 +118,8 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True):
             inputs.append(Value(node, len(tensor.shape), tensor.dtype))
         return _run(builder, functional, inputs, training)
 
-    mixed = model.compute_dtype != model.variable_dtype
-    lowered = _lowered(
-        walk,
-        model.name,
-        training,
-        collect_statistics,
-        views,
-        masks,
-        variables=model.variables,
-        autocast=model.compute_dtype if mixed else None,
-    )
+    make = _builder_of(model, training, collect_statistics)
+    lowered = _lowered(walk, make, views, masks)
     lowered.output_structure = _output_structure(functional, lowered.output_structure)
     lowered.input_dtypes = [getattr(torch, tensor.dtype) for tensor in functional.inputs]
     lowered.functional = functional
@@ -150,7 +142,7 @@ def lower_layer(layer, shape, dtype, training):
             raise LoweringError(builder.fallbacks[0][1])
         return [output]
 
-    lowered = _lowered(walk, layer.name, training, training, None, masks=True)
+    lowered = _lowered(walk, _builder_of(layer, training, training), None, masks=True)
     if lowered.masked:
         raise LoweringError("it makes a mask")
     return lowered
@@ -165,11 +157,24 @@ class _Node:
     outputs: tuple
 
 
-def _lowered(walk, name, training, collect_statistics, views, masks, **model):
+def _builder_of(layer, training, collect_statistics):
+    """A function from the variables that are views to a `GraphBuilder` for a layer or model."""
+    mixed = layer.compute_dtype != layer.variable_dtype
+    return functools.partial(
+        GraphBuilder,
+        training,
+        collect_statistics,
+        layer.name,
+        layer.variables,
+        layer.compute_dtype if mixed else None,
+    )
+
+
+def _lowered(walk, make_builder, views, masks):
     """Builds the graph; again, with views, where a variable is wanted in two layouts."""
     wanted = None if views is None else {id(variable) for variable in views}
     while True:
-        builder = GraphBuilder(training, collect_statistics, name, wanted, **model)
+        builder = make_builder(views=wanted)
         try:
             outputs = walk(builder)
             break
@@ -180,7 +185,7 @@ def _lowered(walk, name, training, collect_statistics, views, masks, **model):
     flat = [builder.keras_order(value) for value in outputs]
     result = flat[0] if len(flat) == 1 else tuple(flat)
     masked = masks and any(value.mask is not None for value in outputs)
-    if collect_statistics or masked:
+    if builder.collect_statistics or masked:
         pairs = tuple((mean, deviation) for _, mean, deviation in builder.statistics)
         result = (result, pairs, tuple(v.mask for v in outputs)) if masked else (result, pairs)
     builder.graph.output(result)
@@ -247,50 +252,10 @@ def _lower_call(builder, node, args, kwargs, training):
     if isinstance(operation, keras.Model):
         inner = keras_internals.functional_graph(operation)
         if inner is not None and keras_internals.is_plain_call(operation):
-            try:
-                inputs = inner_inputs(builder, inner, args, kwargs)
-            except LoweringError as error:
-                builder.fallbacks.append((operation, str(error)))
-                return call_as_it_is(builder, node, args, kwargs, training)
             builder.reads.note(operation, "_functional", getattr(operation, "_functional", None))
-            return _run(builder, inner, inputs, training)
-    value, reason = _by_rule(builder, node, args, kwargs, inputs, training)
-    if reason is not None:
-        builder.fallbacks.append((operation, reason))
-        return call_as_it_is(builder, node, args, kwargs, training)
-    builder.native.append(operation)
-    if isinstance(operation, keras.Layer):
-        mask = mask_after(builder, node, args, kwargs)
-        if mask is not value.mask:
-            value = copy.copy(value)  # a rule may hand on the input's own value
-            value.mask = mask
-        if keras_internals.takes(operation, "training"):
-            builder.mode_restated = True
-    elif value.mask is not None:
-        value = copy.copy(value)
-        value.mask = None
-    return [value]
-
-
-def _by_rule(builder, node, args, kwargs, inputs, training):
-    """`(value, None)`, or `(None, reason)` where the operation has to be called as it is."""
-    operation = node.operation
-    rule = find_rule(operation)
-    if rule is None:
-        return None, "no rule"
-    if any(value is not None for value in kwargs.values()):
-        return None, f"called with {', '.join(kwargs)}"
-    if isinstance(operation, keras.Layer):
-        keras_internals.note_call_settings(operation, builder.reads)
-        if not keras_internals.is_plain_call(operation):
-            return None, "a torch hook, a `call` of its own, or rematerialisation"
-        if operation.activity_regularizer is not None:
-            return None, "an activity regularizer"
-        if not all(isinstance(part, Value) for part in keras.tree.flatten(args)):
-            return None, "called with what is no tensor"
-    recorded = Recorded(operation, builder.reads)
-    if keras_internals.is_quantized(recorded):
-        return None, "LoRA or quantisation"
+            values = _inner_inputs(builder, inner, args, kwargs)
+            if values is not None:
+                return _run(builder, inner, values, training)
     call = Call(
         name=operation.name,
         training=training,
@@ -299,17 +264,65 @@ def _by_rule(builder, node, args, kwargs, inputs, training):
         output=node.outputs[0],
         shapes=[tensor.shape for tensor in node.input_tensors],
     )
+    reason = why_as_it_is(operation, builder.reads)
+    if reason is None and any(value is not None for value in kwargs.values()):
+        reason = f"called with {', '.join(kwargs)}"
+    tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
+    if reason is None and isinstance(operation, keras.Layer) and not tensors:
+        reason = "called with what is no tensor"
+    if reason is None:
+        value, reason = _apply_rule(builder, operation, inputs, call)
+    if reason is not None:
+        builder.fallbacks.append((operation, reason))
+        return call_as_it_is(builder, node, args, kwargs, training)
+    builder.native.append(operation)
+    mask = None
+    if isinstance(operation, keras.Layer):
+        mask = mask_after(builder, node, args, kwargs)
+        builder.mode_restated |= keras_internals.takes(operation, "training")
+    if mask is not value.mask:
+        value = copy.copy(value)  # a rule may hand on the input's own value
+        value.mask = mask
+    return [value]
+
+
+def _apply_rule(builder, operation, inputs, call):
+    """What the operation's rule returns, and why that is nothing: `(Value, reason)`."""
+    rule = find_rule(operation)
+    if rule is None:
+        return None, "no rule"
     before = builder.mark()
+    recorded = Recorded(operation, builder.reads)
     try:
         value = rule(builder, recorded, _cast_inputs(builder, recorded, inputs), call)
         if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
             raise LoweringError(f"its rule returns {type(value).__name__}")
     except TwoLayoutsError:
         raise
-    except Exception as error:  # a rule may be the user's; this layer still works as it is
+    except Exception as error:  # of a rule, which may be the user's: this layer's alone
         builder.undo(before)
         return None, reason_of(error)
     return value, None
+
+
+def _inner_inputs(builder, inner, args, kwargs):
+    """The values that a nested model is called with, in the order of its inputs, or `None`."""
+    structure, mask = args[0] if args else kwargs.get("inputs"), kwargs.get("mask")
+    flat = keras_internals.match_inputs(inner, structure)
+    ranks = [len(tensor.shape) for tensor in inner.inputs]
+    if not all(isinstance(v, Value) for v in flat) or [v.rank for v in flat] != ranks:
+        return None
+    flat = [
+        # As Keras converts them: whole numbers too, to what the nested model's input says.
+        builder.to(value, tensor.dtype) if value.dtype != tensor.dtype else value
+        for value, tensor in zip(flat, inner.inputs, strict=True)
+    ]
+    if mask is not None:
+        masks = keras.tree.flatten(mask)
+        flat = [copy.copy(value) for value in flat]
+        for value, one in zip(flat, masks, strict=True):
+            value.mask = one.node if isinstance(one, Value) else one
+    return flat
 
 
 def _cast_inputs(builder, operation, inputs):

@@ -6,7 +6,8 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
-from keras_dawn.native.lowering.graph import AS_IS, Leaf, LoweringError
+from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.steps.by_layer import NativeLayers
 

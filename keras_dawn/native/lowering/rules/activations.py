@@ -2,11 +2,9 @@
 
 import dataclasses
 
-from keras_dawn.native import keras_internals
-from keras_dawn.native.lowering.calls import activation_as_it_is, title
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, reason_of
-from keras_dawn.native.lowering.reads import Recorded, unrecorded
+from keras_dawn.native.lowering.graph import LoweringError, Value, reason_of
+from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
 from keras_dawn.native.lowering.rules import find_rule, rule
 
 import keras
@@ -56,12 +54,10 @@ def activate(builder, value, layer, call, name=None):
         if isinstance(activation, keras.Layer):
             return _layer_as_activation(builder, value, activation, call)
         return _function(builder, value, activation, name)
-    except TwoLayoutsError:
-        raise
     except Exception as error:
         builder.undo(before)
-        builder.fallbacks.append((unrecorded(layer), reason_of(error)))
-    return activation_as_it_is(builder, activation, value, call.training)
+        reason = reason_of(error)
+    return _call_as_it_is(builder, value, layer, call, reason)
 
 
 def _function(builder, value, activation, name):
@@ -80,14 +76,19 @@ def _function(builder, value, activation, name):
 
 def _layer_as_activation(builder, value, activation, call):
     """A layer given as another layer's activation, by its own rule."""
-    apply = find_rule(activation)
-    keras_internals.note_call_settings(activation, builder.reads)
-    if apply is None or not keras_internals.is_plain_call(activation):
+    apply, reason = find_rule(activation), why_as_it_is(activation)
+    if apply is None or reason is not None:
         raise LoweringError(f"the activation {title(activation)}")
-    if activation.autocast:
+    if getattr(activation, "autocast", True):
         value = builder.cast(value, activation.compute_dtype)
     inner = dataclasses.replace(call, name=f"{call.name}_{activation.name}", args=(value,))
-    return apply(builder, Recorded(activation, builder.reads), [value], inner)
+    return apply(builder, activation, [value], inner)
+
+
+def _call_as_it_is(builder, value, layer, call, reason):
+    builder.fallbacks.append((layer, reason))
+    node = call_keras(builder, layer.activation, (value,))
+    return Value(node, value.rank, value.dtype, guessed=True)
 
 
 def _floats(value):

@@ -88,7 +88,8 @@ def operation_of_one(builder, operation, inputs, call):
     value = builder.padded(inputs[0])
     if not is_float(value.dtype):
         raise LoweringError(f"of {value.dtype}")
-    name = operation.__class__.__module__.rpartition(".")[2], operation.__class__.__name__
+    kind = operation.__class__  # the one that is recorded
+    name = kind.__module__.rpartition(".")[2], kind.__name__
     return value.with_node(builder.call(OF_ONE[".".join(name)], value.node, name=call.name))
 
 
