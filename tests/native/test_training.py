@@ -163,9 +163,12 @@ def test_several_outputs_equal_plain_keras(true_float64):
     np.testing.assert_allclose(ours["a"], theirs["a"], rtol=1e-6)
 
 
-def test_moving_variance_is_the_biased_one():
+@pytest.mark.parametrize("epsilon", [1e-3, 0.5])
+def test_moving_variance_is_the_biased_one(epsilon):
     """By hand: one step with momentum 0.9 on known numbers."""
-    model = keras.Sequential([keras.Input((2,)), layers.BatchNormalization(momentum=0.9)])
+    model = keras.Sequential(
+        [keras.Input((2,)), layers.BatchNormalization(momentum=0.9, epsilon=epsilon)]
+    )
     model.compile(keras_dawn.SGD(0.0, momentum=0.5), "mse")
     keras_dawn.accelerate(model)
     x = np.array([[0.0, 1.0], [2.0, 5.0]], "float32")
@@ -177,15 +180,23 @@ def test_moving_variance_is_the_biased_one():
     )
 
 
-def tiny_steps(native, optimizer, steps=4):
+def tiny_steps(native, optimizer, steps=4, **last):
     """A few steps of a network of vectors; returns it."""
     keras.utils.set_random_seed(3)
     model = keras.Sequential(
-        [keras.Input((6,)), layers.Dense(8, "tanh", name="first"), layers.Dense(4, name="last")]
+        [
+            keras.Input((6,)),
+            layers.Dense(8, "tanh", name="first"),
+            layers.Dense(4, name="last", **last),
+        ]
     )
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     if native:
         keras_dawn.accelerate(model)
+    return go_on(model, steps)
+
+
+def go_on(model, steps):
     x = np.random.default_rng(0).normal(size=(16, 6))
     for _ in range(steps):
         model.train_on_batch(x, np.arange(16) % 4)
@@ -245,6 +256,20 @@ SETTINGS = {
 def test_the_optimizers_settings_equal_plain_keras(name, true_float64):
     ours, theirs = (tiny_steps(native, SETTINGS[name]()) for native in (True, False))
     assert keras_dawn.explain(ours).optimizer == "native"
+    assert_same_state(ours, theirs)
+
+
+def test_adam_follows_a_counter_that_is_set(true_float64):
+    models = []
+    for native in (True, False):
+        model = tiny_steps(native, keras.optimizers.Adam(0.01), steps=2)
+        model.optimizer.iterations.assign(50)
+        models.append(go_on(model, 2))
+    assert_same_state(*models)
+
+
+def assert_same_state(ours, theirs):
+    """Of the models and of their optimizers."""
     pairs = [
         *zip(ours.variables, theirs.variables, strict=True),
         *zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True),
@@ -255,8 +280,54 @@ def test_the_optimizers_settings_equal_plain_keras(name, true_float64):
         )
 
 
-@pytest.mark.parametrize("column", [False, True])
-@pytest.mark.parametrize("k", [1, 3, 5, 8])
+@pytest.mark.parametrize(
+    "optimizer, last, reason",
+    [
+        (lambda: keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2), {}, "use_ema"),
+        (lambda: keras.optimizers.SGD(0.1, loss_scale_factor=8.0), {}, "loss_scale_factor"),
+        (lambda: keras.optimizers.Adam(0.05, amsgrad=True), {}, "amsgrad"),
+        (
+            lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)),
+            {},
+            "schedule",
+        ),
+        (
+            lambda: keras.optimizers.SGD(0.1),
+            {"kernel_constraint": keras.constraints.MaxNorm(0.5)},
+            "constraint",
+        ),
+    ],
+    ids=["average", "loss scale", "amsgrad", "schedule", "constraint"],
+)
+def test_what_an_optimizer_adds_by_itself_is_left_to_keras(optimizer, last, reason, true_float64):
+    ours, theirs = (tiny_steps(native, optimizer(), **last) for native in (True, False))
+    assert reason in keras_dawn.explain(ours).optimizer
+    assert_same_state(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.MeanSquaredError(reduction="sum"),
+    ],
+    ids=["sum", "ignored class", "mean", "squares"],
+)
+@pytest.mark.parametrize("policy", ["float32", "bfloat16"])
+def test_losses_of_every_setting_equal_plain_keras(loss, policy):
+    """The layers' outputs are the same here: half-precision logits are no less exact losses."""
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    y = x.round() if isinstance(loss, keras.losses.MeanSquaredError) else np.arange(20) % 4
+    model = keras.Sequential([keras.Input((4,)), layers.Identity(dtype=policy)])
+    model.compile(loss=loss)
+    expected = model.evaluate(x, y, batch_size=8, verbose=0)
+    keras_dawn.accelerate(model)
+    assert model.evaluate(x, y, batch_size=8, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("k, column", [(1, False), (3, False), (5, False), (8, False), (3, True)])
 def test_top_k_counts_the_first_k_of_the_logits(k, column):
     """By hand: how many classes are ahead of the right one."""
     logits = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")

@@ -187,6 +187,16 @@ def test_another_seed_or_epoch_has_other_crops_and_flips(seed, epoch):
     assert all(unrelated(*pair) for pair in zip(crops, others, strict=True))
 
 
+def test_crops_are_those_of_the_epoch():
+    small = RandomResizedCrop((0.25, 0.25), (1.0, 1.0))
+    data = ResizingImages(
+        Slopes(2), 2, image_size=32, crop={0: RandomResizedCrop((1.0, 1.0)), 1: small},
+        mean=(0,), std=(1 / 255,),
+    )  # fmt: skip
+    widths = [float(crops_of(batches(data, epoch)[0][0])[0][0].max()) for epoch in (0, 1)]
+    assert widths == pytest.approx([4 * 62, 4 * 31], abs=4)  # pixels of 4 levels each
+
+
 def test_another_seed_or_epoch_has_another_order(train):
     def order(seed, epoch):
         data = ResizingImages(train, 24, image_size=16, seed=seed)
