@@ -1,0 +1,298 @@
+"""Draws a model's computation: branches, merges, shared layers, models inside, operators.
+
+Every step is tried on symbolic tensors as it is drawn, so that shapes are known; what Keras
+refuses is drawn again.
+"""
+
+import keras
+
+from tests.native.fuzzing import layer_settings
+from tests.native.fuzzing.draw import Source, call
+from tests.native.fuzzing.execution import namespace
+from tests.native.fuzzing.programs import Node
+
+LARGEST = 400  # numbers in one example of a tensor
+
+
+class GraphDraw:
+    """Draws nodes and knows the shapes of what they return.
+
+    Args:
+        d: `Draw`.
+        kind: the program's kind; only subclassed models have `if training` and own weights.
+        inputs: as for `Program`.
+    """
+
+    def __init__(self, d, kind, inputs):
+        self.d = d
+        self.kind = kind
+        self.nodes = []
+        self.tensors = namespace()
+        self.names = []  # of tensors, in the order in which they were made
+        self.shared = []  # (name of the layer, the shape that it was called on)
+        self._count = 0
+        for name, shape, dtype in inputs:
+            self.tensors[name] = keras.Input(shape, dtype=dtype, name=name)
+            self.names.append(name)
+
+    def shape(self, name):
+        return self.tensors[name].shape
+
+    def is_float(self, name):
+        return "float" in self.tensors[name].dtype
+
+    def grow(self, steps):
+        """Adds steps that Keras accepts."""
+        failures = 0
+        while steps and failures < 40:
+            before = len(self.nodes)
+            self._one_step()
+            if len(self.nodes) > before:
+                steps -= 1
+            else:
+                failures += 1
+
+    def add(self, call, inputs, layer=None, make=None, only_training=False):
+        """Tries a node; returns the name of its result, or `None` if it cannot be."""
+        target = f"t{len(self.nodes) + 1}"
+        node = Node(target, call, tuple(inputs), layer, make, only_training)
+        trial = dict(self.tensors)
+        try:
+            if make:
+                trial[layer] = eval(make, trial)
+            exec(node.line(), trial)
+        except Exception:
+            return None
+        result = trial[target]
+        if not isinstance(result, keras.KerasTensor) or not _small(result):
+            return None
+        if only_training and result.shape != self.shape(inputs[0]):
+            return None
+        self.tensors = trial
+        self.nodes.append(node)
+        self.names.append(target)
+        return target
+
+    def add_layer(self, make, inputs, arguments="", **settings):
+        """A node that calls a new layer."""
+        self._count += 1
+        layer = f"l{self._count}"
+        named = f"{make[:-1]}, name={layer!r})" if "(" in make else make
+        if make.endswith("()"):
+            named = f"{make[:-1]}name={layer!r})"
+        if make.startswith("adapted("):
+            named = make
+        joined = inputs[0] if len(inputs) == 1 else f"[{', '.join(inputs)}]"
+        call = f"{{me}}{layer}({joined}{arguments})"
+        target = self.add(call, inputs, layer, named, **settings)
+        if target and len(inputs) == 1 and not arguments:
+            self.shared.append((layer, self.shape(inputs[0])))
+        return target
+
+    def recent(self):
+        """A tensor, mostly a late one."""
+        if self.kind in ("sequential", "deferred") or self.d.chance(0.75):
+            return self.names[-1]
+        return self.d.pick(*self.names)
+
+    def _one_step(self):
+        source = self.recent()
+        if not self.is_float(source):
+            return self._from_numbers(source)
+        if self.kind in ("sequential", "deferred"):
+            return self._layer(source)
+        choices = {
+            self._layer: 10,
+            self._merge: 2.5,
+            self._operator: 3,
+            self._operation: 1.5,
+            self._constant: 1,
+            self._again: 1.5,
+            self._inside: 1.2,
+            self._forced_mode: 0.6,
+            self._several_outputs: 0.2,
+            self._attention: 0.2,
+        }
+        if self.kind == "subclassed":
+            choices |= {self._only_training: 2.5, self._own_weight: 1.5, self._by_mode: 1.5}
+        return self.d.weighted(choices)(source)
+
+    def _from_numbers(self, source):
+        """What may be done to whole numbers."""
+        mask = self.d.maybe(0.3, True)
+        table = call("layers.Embedding", 5, self.d.pick(2, 3), mask_zero=mask)
+        self.add_layer(table, [source])
+
+    def _layer(self, source):
+        self.add_layer(layer_settings.layer(self.d, self.shape(source)), [source])
+
+    def _again(self, source):
+        """A layer that has been called already, on another tensor of the same shape."""
+        fitting = [
+            (layer, name)
+            for layer, shape in self.shared
+            for name in self.names[-4:]
+            if self.shape(name) == shape
+        ]
+        if fitting:
+            layer, name = self.d.pick(*fitting)
+            self.add(f"{{me}}{layer}({name})", [name])
+
+    def _same_shape(self, source, count):
+        same = [n for n in self.names if self.shape(n) == self.shape(source) and self.is_float(n)]
+        return [source, *(self.d.pick(*same) for _ in range(count))]
+
+    def _merge(self, source):
+        kind = self.d.pick(
+            "Add", "Add", "Concatenate", "Concatenate", "Subtract", "Multiply", "Average",
+            "Maximum", "Minimum", "Dot",
+        )  # fmt: skip
+        settings = {}
+        several = kind not in ("Subtract", "Dot")
+        inputs = self._same_shape(source, self.d.number(1, 2) if several else 1)
+        if kind == "Concatenate":
+            settings["axis"] = self.d.maybe(0.4, 1, -1)
+        if kind == "Dot":
+            settings["axes"] = -1
+        self.add_layer(call(f"layers.{kind}", **settings), inputs)
+
+    def _operator(self, source):
+        other = self._same_shape(source, 1)[1]
+        number = self.d.pick("0.5", "2", "-1.5", "3", "np.float32(0.5)", "np.float64(0.25)", "True")
+        pattern, inputs = self.d.pick(
+            *[(f"{source} {sign} {number}", [source]) for sign in "+-*/*"],
+            *[(f"{number} {sign} {source}", [source]) for sign in "+-*"],
+            *[(f"{source} {sign} {other}", [source, other]) for sign in "+-*+"],
+            (f"1.0 / ({source} * {source} + 1)", [source]),
+            (f"-{source}", [source]),
+            (f"{source} ** 2", [source]),
+            (f"{source}[:, :2]", [source]),
+            (f"{source}[:, ..., 1:]", [source]),
+        )
+        self.add(pattern, inputs)
+
+    def _operation(self, source):
+        other = self._same_shape(source, 1)[1]
+        axis = self.d.number(1, len(self.shape(source)) - 1)
+        one = [
+            "ops.tanh({x})", "ops.sigmoid({x})", "ops.relu({x})", "ops.abs({x})",
+            "ops.mean({x}, axis=-1, keepdims=True)", "ops.max({x}, axis={axis})",
+            "ops.sum({x}, axis={axis})", "ops.softmax({x}, axis={axis})",
+            "ops.maximum({x}, 0.1)", "ops.minimum(0.3, {x})", "ops.clip({x}, -1.0, 1.0)",
+            "ops.expand_dims({x}, {axis})", "ops.squeeze(ops.expand_dims({x}, 1), 1)",
+            "ops.flip({x}, axis={axis})", "ops.split({x}, 2, axis=-1)[0]", "ops.square({x})",
+            "ops.cast({x}, 'float32')", "ops.stop_gradient({x})", "ops.gelu({x}, approximate=True)",
+            "keras.activations.silu({x})", "ops.multiply({x}, 0.5)", "ops.log1p(ops.square({x}))",
+        ]  # fmt: skip
+        two = [
+            "ops.maximum({x}, {y})", "ops.minimum({x}, {y})", "ops.add({x}, {y})",
+            "ops.concatenate([{x}, {y}], axis=-1)", "ops.where({x} > 0, {x}, {y})",
+            "ops.stack([{x}, {y}], axis=1)", "ops.einsum('b...,b...->b...', {x}, {y})",
+            "ops.divide({x}, 1 + ops.square({y}))", "ops.subtract({x}, {y})",
+        ]  # fmt: skip
+        if self.d.chance(0.7):
+            self.add(self.d.pick(*one).format(x=source, axis=axis), [source])
+        else:
+            self.add(self.d.pick(*two).format(x=source, y=other), [source, other])
+
+    def _constant(self, source):
+        size = self.shape(source)[-1]
+        if size is None:
+            return
+        values = call("numbers", self.d.data_seed(), size, dtype=self.d.maybe(0.3, "float64"))
+        values = self.d.pick(
+            values,
+            Source([0.5] * size),
+            Source(f"np.array({[0.5] * size})"),
+            Source(f"np.arange({size})"),
+            Source(f"ops.ones(({size},))"),
+            Source(f"torch.ones({size}, dtype=torch.float64)"),
+        )
+        pattern = self.d.pick(
+            "{x} * {v}", "{x} + {v}", "{x} - {v}", "ops.multiply({x}, {v})", "ops.add({v}, {x})"
+        )
+        self.add(pattern.format(x=source, v=values), [source])
+
+    def _inside(self, source):
+        """A model inside the model."""
+        shape = tuple(self.shape(source)[1:])
+        layers = [layer_settings.layer(self.d, self.shape(source))]
+        layers += [layer_settings.activation_layer(self.d, self.shape(source))]
+        if self.d.chance(0.5):
+            layers.append(call("layers.BatchNormalization"))
+        if self.d.chance(0.5):
+            start = [f"keras.Input({shape})"] if self.d.chance(0.6) else []
+            make = f"keras.Sequential([{', '.join([*start, *layers])}])"
+        else:
+            body = "x"
+            for layer in layers:
+                body = f"{layer}({body})"
+            body = f"layers.Add()([{body}, {body}])" if self.d.chance(0.3) else body
+            make = f"functional(lambda x: {body}, {', '.join(map(str, shape))})"
+        self.add_layer(Source(make), [source])
+
+    def _forced_mode(self, source):
+        """A layer that is called with a mode of its own."""
+        make = self.d.pick(
+            layer_settings.batch_norm(self.d, self.shape(source)), call("InTraining", 0.5)
+        )
+        self.add_layer(make, [source], f", training={self.d.chance(0.4)}")
+
+    def _several_outputs(self, source):
+        self._count += 1
+        layer = f"l{self._count}"
+        self.add(f"{{me}}{layer}({source})[1]", [source], layer, f"Twins(name={layer!r})")
+
+    def _attention(self, source):
+        if len(self.shape(source)) == 3:
+            self._count += 1
+            layer = f"l{self._count}"
+            make = f"layers.MultiHeadAttention(2, 2, name={layer!r})"
+            self.add(f"{{me}}{layer}({source}, {source})", [source], layer, make)
+
+    def _only_training(self, source):
+        """What happens under `if training:`."""
+        if self.d.chance(0.5):
+            self.add(self.d.pick("{x} * 1.5", "{x} + 0.1", "ops.tanh({x})").format(x=source),
+                     [source], only_training=True)  # fmt: skip
+        else:
+            make = self.d.pick(
+                layer_settings.batch_norm(self.d, self.shape(source)),
+                layer_settings.activation_layer(self.d, self.shape(source)),
+            )
+            self.add_layer(make, [source], only_training=True)
+
+    def _by_mode(self, source):
+        """A layer that is handed the model's own mode, or another one."""
+        make = self.d.pick(
+            layer_settings.batch_norm(self.d, self.shape(source)),
+            call("InTraining", 0.5),
+            call("PassesTraining", True),
+        )
+        mode = self.d.pick("training", "training", "False", "True", "not training")
+        self.tensors["training"] = False
+        self.add_layer(make, [source], f", training={mode}")
+
+    def _own_weight(self, source):
+        size = self.shape(source)[-1]
+        self._count += 1
+        name = f"w{self._count}"
+        make = f"self.add_weight(shape=({size},), initializer='ones', name={name!r})"
+        # Outside of a class there is no self: a stand-in of the same shape is tried.
+        self.tensors["self"] = _Weights()
+        self.add(f"{source} * {{me}}{name}", [source], name, make)
+
+
+class _Weights:
+    def add_weight(self, shape, **_):
+        return keras.ops.ones(shape)
+
+
+def _small(tensor):
+    sizes = tensor.shape[1:]
+    if any(size == 0 or size is None for size in sizes) or len(sizes) > 4:
+        return False
+    count = 1
+    for size in sizes:
+        count *= size
+    return count <= LARGEST

@@ -1,0 +1,25 @@
+"""Accelerated models against plain Keras, on programs drawn from seeds.
+
+A failing test prints its program, made smaller; `python tests/native/fuzz.py --seed=N` replays it.
+"""
+
+import pytest
+
+from tests.native.fuzzing.cases import check
+from tests.native.fuzzing.shrink import shrunk
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_drawn_program_gives_the_same_numbers_accelerated(seed):
+    case = check(seed)
+    assert not case.found, f"\n{shrunk(case, seconds=3)}"
+
+
+@pytest.mark.slow
+def test_a_thousand_drawn_programs_give_the_same_numbers_accelerated():
+    cases = [check(seed) for seed in range(1000, 2000)]
+    failing = [case for case in cases if case.found]
+    seeds = [case.program.seed for case in failing]
+    assert not failing, f"{len(seeds)} of 1000 differ: {seeds}\n{shrunk(failing[0], seconds=60)}"
+    unstable = sum(case.unstable for case in cases)
+    assert unstable < 50, f"{unstable} of 1000 say nothing"
