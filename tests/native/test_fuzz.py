@@ -6,6 +6,7 @@ A failing test prints its program, made smaller; `python tests/native/fuzz.py --
 import pytest
 
 from tests.native.fuzzing.cases import check
+from tests.native.fuzzing.sabotage import SABOTAGES, caught
 from tests.native.fuzzing.shrink import shrunk
 
 
@@ -23,3 +24,8 @@ def test_a_thousand_drawn_programs_give_the_same_numbers_accelerated():
     assert not failing, f"{len(seeds)} of 1000 differ: {seeds}\n{shrunk(failing[0], seconds=60)}"
     unstable = sum(case.unstable for case in cases)
     assert unstable < 50, f"{unstable} of 1000 say nothing"
+
+
+@pytest.mark.slow
+def test_what_is_broken_on_purpose_is_found_within_a_hundred_programs():
+    assert set(caught(range(100), check)) == set(SABOTAGES)

@@ -1,5 +1,6 @@
 """Differences between what a program gave plain and accelerated."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,9 @@ class Difference:
 
     def kind(self):
         """A short name, the same for failures that look the same."""
-        group, *_, path = self.what.split()[:1] + self.what.split("/")[-1:]
-        return group if group == path else f"{group} {path}"
+        if self.what == "error":
+            return " ".join(re.sub(r"\(.*?\)( instead|$)", r"\1", self.message, flags=re.S).split())
+        return f"{re.split('[ .]', self.what)[0]}{'' if self.size is None else ' numbers'}"
 
 
 def tolerance(program):

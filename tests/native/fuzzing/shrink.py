@@ -1,5 +1,6 @@
 """Makes a failing program smaller as long as it still fails."""
 
+import ast
 import dataclasses
 import re
 import time
@@ -42,6 +43,17 @@ def _smaller(program):
         without = _without(program, number)
         if without is not None:
             yield without
+    for name in ("compile", "calls"):
+        parts = getattr(program, name)
+        for number, statement in enumerate(parts):
+            for simpler in _simpler(statement):
+                rest = (*parts[:number], simpler, *parts[number + 1 :])
+                yield dataclasses.replace(program, **{name: rest})
+    for number, node in enumerate(program.nodes):
+        for make in _simpler(node.make or ""):
+            nodes = list(program.nodes)
+            nodes[number] = dataclasses.replace(node, make=make)
+            yield dataclasses.replace(program, nodes=tuple(nodes))
 
 
 def _without(program, number):
@@ -55,6 +67,28 @@ def _without(program, number):
         call = _renamed(node.call, gone.target, gone.inputs[0])
         nodes.append(dataclasses.replace(node, call=call, inputs=inputs))
     return dataclasses.replace(program, nodes=tuple(nodes))
+
+
+def _simpler(statement):
+    """A call with one keyword less, or with a simpler optimizer."""
+    for number, keyword in enumerate(_keywords(statement)):
+        if keyword in ("name", "verbose", "batch_size", "loss"):
+            continue
+        tree = ast.parse(statement)
+        keywords = tree.body[0].value.keywords
+        if keyword == "optimizer":
+            if isinstance(keywords[number].value, ast.Constant):
+                continue
+            keywords[number].value = ast.Constant("sgd")
+        else:
+            del keywords[number]
+        yield ast.unparse(tree)
+
+
+def _keywords(statement):
+    body = ast.parse(statement).body
+    value = getattr(body[0], "value", None) if body else None
+    return [keyword.arg for keyword in value.keywords] if isinstance(value, ast.Call) else []
 
 
 def _renamed(source, old, new):
