@@ -1,5 +1,7 @@
 """Draws a program, runs it plain and accelerated, and judges the differences."""
 
+import dataclasses
+import re
 from dataclasses import dataclass
 
 from tests.native.fuzzing.compare import differences, tolerance
@@ -38,14 +40,24 @@ class Case:
         return "\n".join(lines)
 
 
-def check(seed):
-    """The `Case` of a seed: the first attempt that plain Keras accepts."""
+def check(seed, precision=None, skip=None):
+    """The `Case` of a seed: the first attempt that plain Keras accepts.
+
+    Args:
+        seed: int.
+        precision: str or `None`, instead of the drawn one.
+        skip: regular expression or `None`; `None` is returned for a program that it matches.
+    """
     for attempt in range(ATTEMPTS):
         program = draw_program(seed, attempt)
         if program is None:
             continue
+        if precision:
+            program = dataclasses.replace(program, precision=precision)
         plain, _ = run(program, native=False)
         if _accepted(program, plain):
+            if skip and re.search(skip, program.source()):
+                return None
             return judge(program, plain)
     raise AssertionError(f"seed {seed}: plain Keras accepted none of {ATTEMPTS} draws")
 
