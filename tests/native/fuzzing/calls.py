@@ -1,32 +1,11 @@
-"""Draws what is done with a model: orders of calls, and what is changed in between."""
+"""Draws what is done with a model: orders of calls, with their data and callbacks."""
 
+from tests.native.fuzzing.changes import Changes
 from tests.native.fuzzing.draw import Source, call
 from tests.native.fuzzing.programs import structured
 
-SETTINGS = {  # by what the layer's source begins with: settings that may be changed later
-    "layers.BatchNormalization": ("momentum = 0.3", "epsilon = 0.05", "trainable = False"),
-    "layers.LayerNormalization": ("epsilon = 0.05",),
-    "layers.GroupNormalization": ("epsilon = 0.05",),
-    "layers.Dense": ("activation = keras.activations.tanh", "trainable = False"),
-    "layers.Conv2D": ("activation = keras.activations.relu", "trainable = False"),
-    "layers.DepthwiseConv2D": ("activation = keras.activations.relu", "trainable = False"),
-    "layers.Activation": ("activation = keras.activations.tanh",),
-    "layers.LeakyReLU": ("negative_slope = 0.4",),
-    "layers.ELU": ("alpha = 0.3",),
-    "layers.ReLU": ("max_value = 0.7", "negative_slope = 0.2"),
-    "layers.Rescaling": ("scale = 0.8",),
-    "layers.Dropout": ("rate = 0.5",),
-    "layers.SpatialDropout2D": ("rate = 0.5",),
-    "adapted(layers.Normalization": ("trainable = False",),
-    "Scaled": ("factor = 0.9",),
-    "InTraining": ("factor = 0.6",),
-    "NoTraining": ("trainable = False", "norm.epsilon = 0.2"),
-    "keras.Sequential": ("trainable = False", "layers[-1].trainable = False"),
-    "functional": ("trainable = False",),
-}
 
-
-class CallsDraw:
+class CallsDraw(Changes):
     """Draws calls for a model.
 
     Args:
@@ -50,7 +29,8 @@ class CallsDraw:
         looks = {self.evaluate: 2, self.predict: 2, self.test_on_batch: 1, self.direct: 0.5,
                  self.predict_on_batch: 0.7}  # fmt: skip
         changes = {self.freeze: 1.2, self.setting: 2, self.optimizer: 1, self.weights: 1,
-                   self.save: 0.5, self.again: 0.4, self.recompile: 0.6}  # fmt: skip
+                   self.save: 0.5, self.again: 0.4, self.recompile: 0.6, self.state: 0.8,
+                   self.twin: 0.3, self.adapt: 0.4}  # fmt: skip
         calls += d.weighted({self.fit: 5, self.evaluate: 1, self.predict: 1, **trains})()
         for _ in range(count):
             kind = d.weighted({"train": 5, "look": 3, "change": 4})
@@ -70,6 +50,8 @@ class CallsDraw:
         data = self._data(settings)
         if d.chance(0.25):
             settings["validation_data"] = call("", *map(Source, self._validation()))
+            settings["validation_freq"] = d.maybe(0.15, 2)
+            settings["validation_batch_size"] = d.maybe(0.3, 3)
         elif d.chance(0.05) and "x, y" in data:
             settings["validation_split"] = 0.3
         callbacks = self._callbacks(settings)
@@ -85,8 +67,12 @@ class CallsDraw:
         d = self.d
         if d.chance(0.08):
             settings.pop("shuffle", None)
-            return f"Batches(x, y, {self.batch})"
+            single = self.program.structure == ("single", "single") and d.chance(0.4)
+            return f"{'loader' if single else 'Batches'}(x, y, {self.batch})"
         settings["batch_size"] = self.batch
+        if settings["epochs"] and d.chance(0.1):
+            settings["initial_epoch"] = 1
+        settings["steps_per_epoch"] = d.maybe(0.03, 2)
         if d.chance(0.15):
             settings["sample_weight"] = Source(self._sample_weight("n"))
         elif d.chance(0.08) and len(self.targets) == 1 and self.targets[0].classes:
@@ -120,6 +106,11 @@ class CallsDraw:
             "keras.callbacks.TerminateOnNaN()",
             "AtEpoch(lambda epoch: model.evaluate(xv, yv, verbose=0), 'end')",
             "keras_dawn.OneCycle(0.1)",
+            "keras_dawn.callbacks.ExponentialMovingAverage(0.9)",
+            "keras_dawn.callbacks.Lookahead()",
+            "keras.callbacks.ModelCheckpoint(folder / 'c.weights.h5', 'loss', "
+            "save_best_only=True, save_weights_only=True)",
+            "keras.callbacks.SwapEMAWeights()",
         ]
         layer = self._layer(lambda make: True)
         if layer:
@@ -164,85 +155,6 @@ class CallsDraw:
         training = self.d.maybe(0.5, *([False] if self.random else [False, True]))
         x = "on_torch(xv)"
         return [f"model({x}{_after({'training': training})})"]
-
-    def _layer(self, fits):
-        layers = [n.layer for n in self.program.nodes if n.make and "layers" in n.make
-                  and n.layer in n.make and fits(n.make)]  # fmt: skip
-        return self.d.pick(*layers) if layers else None
-
-    def freeze(self):
-        layer = self._layer(lambda make: True)
-        if layer is None or self.d.chance(0.15):
-            return [f"model.trainable = {self.d.pick(True, False)}", *self.recompile()]
-        calls = [f"the(model, {layer!r}).trainable = {self.d.pick(False, False, True)}"]
-        return calls + (self.recompile() if self.d.chance(0.4) else [])
-
-    def setting(self):
-        nodes = [
-            (node.layer, change)
-            for node in self.program.nodes
-            if node.make and repr(node.layer) in node.make
-            for start, changes in SETTINGS.items()
-            if node.make.startswith(start + "(") or node.make.startswith(start + "()")
-            for change in changes
-        ]
-        if not nodes:
-            return []
-        layer, change = self.d.pick(*nodes)
-        if change == "rate = 0.5":
-            self.random = True
-            self.undo.append(f"the(model, {layer!r}).rate = 0.0")
-        return [f"the(model, {layer!r}).{change}"]
-
-    def optimizer(self):
-        source = self.program.compile[0] if self.program.compile else ""
-        changes = ["learning_rate = 0.03", "learning_rate = 0.003", "weight_decay = 0.05"]
-        changes += ["clipnorm = 0.1", "learning_rate.assign(0.02)"]
-        changes += ["momentum = 0.3", "momentum = 0.0"] if "momentum=" in source else []
-        changes += ["beta_1 = 0.5"] if "Adam" in source else []
-        change = self.d.pick(*changes)
-        return [f"model.optimizer.{change}"]
-
-    def weights(self):
-        layer = self._layer(lambda make: True)
-        options = [
-            "model.set_weights([0.8 * w for w in model.get_weights()])",
-            "randomize(model, 5)",
-            "model.optimizer.iterations.assign(3)",
-            "model.trainable_variables[0].assign(0.5 * model.trainable_variables[0])",
-        ]
-        if layer:
-            options.append(
-                f"the(model, {layer!r}).set_weights("
-                f"[0.7 * w for w in the(model, {layer!r}).get_weights()])"
-            )
-        return [self.d.pick(*options)]
-
-    def save(self):
-        path = "folder / 'w.weights.h5'"
-        between = self.d.pick(self.fit, self.train_on_batch)() if not self.random else []
-        return [f"model.save_weights({path})", *between, f"model.load_weights({path})"]
-
-    def again(self):
-        return [*self.d.pick(["model = restore(model)"], []), "model = accelerate(model)"]
-
-    def recompile(self):
-        return [self.compiling()]
-
-    def wrong(self):
-        """A call that plain Keras refuses."""
-        return self.d.pick(
-            "model.fit(x, y, batch_size=0, verbose=0)",
-            "model.predict(numbers(1, 5, 17, 3, 2, 1), verbose=0)",
-            "model.train_on_batch(numbers(1, 5, 17, 3, 2, 1), y)",
-            "model.evaluate(x, numbers(1, 3, 7, 5), verbose=0)",
-            "model.train_on_batch(x, numbers(1, n, 7, 5))",
-            "model.test_on_batch(x, None)",
-            "model.train_on_batch(x)",
-            "model.fit(x, verbose=0)",
-            "model.evaluate([x, x, x], y, verbose=0)",
-            "model.compile('sgd', 'no_such_loss')",
-        )
 
 
 def _after(settings):

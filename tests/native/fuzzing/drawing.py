@@ -61,6 +61,9 @@ def _draw(d, program):
     order = [compiling(), accelerate]
     if d.chance(0.1):
         order.reverse()
+    if "weight_decay=" in order[0] and d.chance(0.3):
+        exclude = "model.optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma'])"
+        order.insert(order.index(accelerate), exclude) if order[0] != accelerate else None
     program = dataclasses.replace(program, compile=tuple(order))
     draw = CallsDraw(d, program, learned, compiling, batch)
     return dataclasses.replace(program, calls=draw.draw(d.number(2, 4)))
@@ -75,7 +78,10 @@ def _inputs(d, count):
         else:
             same = inputs and inputs[-1][2] is None and d.chance(0.5)
             shape = inputs[-1][1] if same else d.pick(*SHAPES)
-            inputs.append((name, shape, None))
+            if not same and len(shape) > 1 and d.chance(0.08):
+                shape = (*(None for _ in shape[1:]), shape[-1])
+            dtype = "uint8" if len(shape) == 3 and None not in shape and d.chance(0.06) else None
+            inputs.append((name, shape, dtype))
     return inputs
 
 
@@ -115,6 +121,12 @@ def _data(d, program, learned, count, tested):
     def values(length):
         sources = []
         for _, shape, dtype in program.inputs:
+            unknown = d.pick(5, 6, 7)
+            shape = tuple(size or unknown for size in shape)
+            if dtype == "uint8" or (dtype is None and d.chance(0.04)):
+                whole = call("whole", d.data_seed(), 256, length, *shape, dtype="uint8")
+                sources.append(whole)
+                continue
             if dtype == "int32" or (dtype and d.chance(0.5)):
                 dtype = dtype if d.chance(0.5) else None
                 sources.append(call("whole", d.data_seed(), 5, length, *shape, dtype=dtype))

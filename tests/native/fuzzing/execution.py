@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from keras.src.backend.common import dtypes
 
-from tests.native.fuzzing import parts
+from tests.native.fuzzing import own_layers, parts
 
 
 @dataclass
@@ -31,7 +31,8 @@ class Outcome:
 
 def namespace(native=False):
     """The names that programs use."""
-    names = {name: value for name, value in vars(parts).items() if not name.startswith("__")}
+    names = {**vars(parts), **vars(own_layers)}
+    names = {name: value for name, value in names.items() if not name.startswith("__")}
     names |= {"keras_dawn": keras_dawn, "keras": keras, "np": np, "torch": torch}
     if native:
         names |= {"accelerate": keras_dawn.accelerate, "restore": keras_dawn.restore}

@@ -6,7 +6,7 @@ refuses is drawn again.
 
 import keras
 
-from tests.native.fuzzing import layer_settings
+from tests.native.fuzzing import layer_settings, operations
 from tests.native.fuzzing.draw import Source, call
 from tests.native.fuzzing.execution import namespace
 from tests.native.fuzzing.programs import Node
@@ -81,7 +81,8 @@ class GraphDraw:
         if make.endswith("()"):
             named = f"{make[:-1]}name={layer!r})"
         if make.startswith("adapted("):
-            named = make
+            inner = f"layers.Normalization(name={layer!r}, "
+            named = make.replace("layers.Normalization(", inner, 1).replace(", )", ")", 1)
         joined = inputs[0] if len(inputs) == 1 else f"[{', '.join(inputs)}]"
         call = f"{{me}}{layer}({joined}{arguments})"
         target = self.add(call, inputs, layer, named, **settings)
@@ -115,10 +116,14 @@ class GraphDraw:
         }
         if self.kind == "subclassed":
             choices |= {self._only_training: 2.5, self._own_weight: 1.5, self._by_mode: 1.5}
+            choices |= {self._own_state: 0.8}
         return self.d.weighted(choices)(source)
 
     def _from_numbers(self, source):
         """What may be done to whole numbers."""
+        if len(self.shape(source)) == 4:
+            self.add_layer(layer_settings.rescaling(self.d, self.shape(source)), [source])
+            return
         mask = self.d.maybe(0.3, True)
         table = call("layers.Embedding", 5, self.d.pick(2, 3), mask_zero=mask)
         self.add_layer(table, [source])
@@ -158,60 +163,16 @@ class GraphDraw:
 
     def _operator(self, source):
         other = self._same_shape(source, 1)[1]
-        number = self.d.pick("0.5", "2", "-1.5", "3", "np.float32(0.5)", "np.float64(0.25)", "True")
-        pattern, inputs = self.d.pick(
-            *[(f"{source} {sign} {number}", [source]) for sign in "+-*/*"],
-            *[(f"{number} {sign} {source}", [source]) for sign in "+-*"],
-            *[(f"{source} {sign} {other}", [source, other]) for sign in "+-*+"],
-            (f"1.0 / ({source} * {source} + 1)", [source]),
-            (f"-{source}", [source]),
-            (f"{source} ** 2", [source]),
-            (f"{source}[:, :2]", [source]),
-            (f"{source}[:, ..., 1:]", [source]),
-        )
-        self.add(pattern, inputs)
+        self.add(*operations.operator(self.d, source, other))
 
     def _operation(self, source):
         other = self._same_shape(source, 1)[1]
         axis = self.d.number(1, len(self.shape(source)) - 1)
-        one = [
-            "ops.tanh({x})", "ops.sigmoid({x})", "ops.relu({x})", "ops.abs({x})",
-            "ops.mean({x}, axis=-1, keepdims=True)", "ops.max({x}, axis={axis})",
-            "ops.sum({x}, axis={axis})", "ops.softmax({x}, axis={axis})",
-            "ops.maximum({x}, 0.1)", "ops.minimum(0.3, {x})", "ops.clip({x}, -1.0, 1.0)",
-            "ops.expand_dims({x}, {axis})", "ops.squeeze(ops.expand_dims({x}, 1), 1)",
-            "ops.flip({x}, axis={axis})", "ops.split({x}, 2, axis=-1)[0]", "ops.square({x})",
-            "ops.cast({x}, 'float32')", "ops.stop_gradient({x})", "ops.gelu({x}, approximate=True)",
-            "keras.activations.silu({x})", "ops.multiply({x}, 0.5)", "ops.log1p(ops.square({x}))",
-        ]  # fmt: skip
-        two = [
-            "ops.maximum({x}, {y})", "ops.minimum({x}, {y})", "ops.add({x}, {y})",
-            "ops.concatenate([{x}, {y}], axis=-1)", "ops.where({x} > 0, {x}, {y})",
-            "ops.stack([{x}, {y}], axis=1)", "ops.einsum('b...,b...->b...', {x}, {y})",
-            "ops.divide({x}, 1 + ops.square({y}))", "ops.subtract({x}, {y})",
-        ]  # fmt: skip
-        if self.d.chance(0.7):
-            self.add(self.d.pick(*one).format(x=source, axis=axis), [source])
-        else:
-            self.add(self.d.pick(*two).format(x=source, y=other), [source, other])
+        self.add(*operations.operation(self.d, source, other, axis))
 
     def _constant(self, source):
-        size = self.shape(source)[-1]
-        if size is None:
-            return
-        values = call("numbers", self.d.data_seed(), size, dtype=self.d.maybe(0.3, "float64"))
-        values = self.d.pick(
-            values,
-            Source([0.5] * size),
-            Source(f"np.array({[0.5] * size})"),
-            Source(f"np.arange({size})"),
-            Source(f"ops.ones(({size},))"),
-            Source(f"torch.ones({size}, dtype=torch.float64)"),
-        )
-        pattern = self.d.pick(
-            "{x} * {v}", "{x} + {v}", "{x} - {v}", "ops.multiply({x}, {v})", "ops.add({v}, {x})"
-        )
-        self.add(pattern.format(x=source, v=values), [source])
+        if self.shape(source)[-1] is not None:
+            self.add(*operations.constant(self.d, source, self.shape(source)[-1]))
 
     def _inside(self, source):
         """A model inside the model."""
@@ -273,6 +234,12 @@ class GraphDraw:
         self.tensors["training"] = False
         self.add_layer(make, [source], f", training={mode}")
 
+    def _own_state(self, source):
+        """A Python number of the model's own."""
+        self._count += 1
+        name = f"number{self._count}"
+        self.add(f"{source} * {{me}}{name}", [source], name, "0.5")
+
     def _own_weight(self, source):
         size = self.shape(source)[-1]
         self._count += 1
@@ -290,9 +257,9 @@ class _Weights:
 
 def _small(tensor):
     sizes = tensor.shape[1:]
-    if any(size == 0 or size is None for size in sizes) or len(sizes) > 4:
+    if any(size == 0 for size in sizes) or len(sizes) > 4:
         return False
     count = 1
     for size in sizes:
-        count *= size
+        count *= size or 6  # of sizes that the data decides
     return count <= LARGEST

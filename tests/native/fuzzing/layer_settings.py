@@ -1,138 +1,8 @@
 """Layers with settings of all kinds, by the shape that they are called on."""
 
+from tests.native.fuzzing import image_layers as image
 from tests.native.fuzzing.draw import Source, call
-
-ACTIVATIONS = (
-    "relu", "relu6", "sigmoid", "tanh", "silu", "elu", "selu", "softplus", "softsign", "mish",
-    "hard_sigmoid", "hard_silu", "gelu", "leaky_relu", "softmax", "log_softmax", "linear",
-    "celu", "hard_tanh", "hard_shrink", "soft_shrink", "squareplus", "tanh_shrink",
-    "log_sigmoid", "sparse_plus", "sparsemax", "exponential",
-)  # fmt: skip
-OBJECTS = (
-    "keras.activations.relu",
-    "keras.activations.gelu",
-    "layers.LeakyReLU(negative_slope=0.1)",
-    "layers.ReLU(max_value=1.0)",
-    "layers.PReLU()",
-    "layers.Softmax()",
-    "halved",
-    "cubic",
-    "ops.tanh",
-)
-
-
-def activation(d):
-    """An activation as a layer's argument: a name, a function or a layer."""
-    return Source(d.pick(*OBJECTS)) if d.chance(0.25) else d.pick(*ACTIVATIONS)
-
-
-def common(d):
-    """Settings that any layer takes."""
-    return {
-        "trainable": d.maybe(0.06, False),
-        "dtype": d.maybe(0.03, "float32", "float64", "mixed_bfloat16"),
-    }
-
-
-def kernel(d):
-    """Settings of layers with a kernel."""
-    return {
-        "use_bias": d.maybe(0.3, False),
-        "activation": activation(d) if d.chance(0.35) else None,
-        **common(d),
-    }
-
-
-def extras(d, prefix="kernel"):
-    """Regularizers and constraints, now and then."""
-    return {
-        f"{prefix}_regularizer": d.maybe(0.03, "l2", "l1"),
-        f"{prefix}_constraint": d.maybe(0.03, "max_norm", "non_neg"),
-        "activity_regularizer": d.maybe(0.015, "l2"),
-    }
-
-
-def image_format(d):
-    return d.maybe(0.05, "channels_first", "channels_last")
-
-
-def window(d):
-    size = d.pick(1, 2, 3, 3, (2, 3), (3, 1))
-    strides = d.maybe(0.35, 2, 2, (1, 2), 3)
-    strides = strides if strides is None or size != 1 or d.chance(0.5) else None
-    return size, strides, d.maybe(0.6, "same", "valid")
-
-
-def conv2d(d, shape):
-    size, strides, padding = window(d)
-    channels = shape[-1]
-    groups = d.maybe(0.2, *[n for n in (1, 2, 3, channels) if channels % n == 0])
-    filters = d.pick(2, 3, 4) * (groups or 1) if (groups or 1) < 3 else groups
-    dilation = d.maybe(0.15, 2, (1, 2)) if strides is None else None
-    settings = {"groups": groups, "dilation_rate": dilation, "data_format": image_format(d)}
-    return call(
-        "layers.Conv2D",
-        filters,
-        size,
-        strides=strides,
-        padding=padding,
-        **settings,
-        **kernel(d),
-        **extras(d),
-    )
-
-
-def depthwise(d, shape):
-    size, strides, padding = window(d)
-    strides = None if isinstance(strides, tuple) else strides
-    settings = {"depth_multiplier": d.maybe(0.4, 2, 3), "data_format": image_format(d)}
-    settings["dilation_rate"] = d.maybe(0.1, 2) if strides is None else None
-    name = "layers.DepthwiseConv2D"
-    return call(name, size, strides=strides, padding=padding, **settings, **kernel(d))
-
-
-def separable(d, shape):
-    size, strides, padding = window(d)
-    strides = None if isinstance(strides, tuple) else strides
-    settings = {"depth_multiplier": d.maybe(0.4, 2), "data_format": image_format(d)}
-    name = "layers.SeparableConv2D"
-    return call(
-        name, d.pick(2, 3, 4), size, strides=strides, padding=padding, **settings, **kernel(d)
-    )
-
-
-def transposed(d, shape):
-    padding = d.pick("same", "valid")
-    return call(
-        "layers.Conv2DTranspose", d.pick(2, 3), d.pick(2, 3), strides=d.pick(1, 2), padding=padding
-    )
-
-
-def pool2d(d, shape):
-    size = d.pick(2, 2, 3, (1, 2))
-    kind = d.pick("layers.MaxPooling2D", "layers.AveragePooling2D")
-    settings = {"strides": d.maybe(0.5, 1, 2), "padding": d.maybe(0.4, "same")}
-    return call(kind, size, **settings, data_format=image_format(d))
-
-
-def global_pool2d(d, shape):
-    kind = d.pick("layers.GlobalAveragePooling2D", "layers.GlobalMaxPooling2D")
-    return call(kind, keepdims=d.maybe(0.3, True), data_format=image_format(d))
-
-
-def zero_padding(d, shape):
-    amount = d.pick(1, 2, (1, 0), ((1, 1), (1, 1)), ((0, 1), (2, 0)))
-    return call("layers.ZeroPadding2D", amount, data_format=image_format(d))
-
-
-def cropping(d, shape):
-    amount = d.pick(1, (1, 0), ((0, 1), (1, 0)))
-    return call("layers.Cropping2D", amount, data_format=image_format(d))
-
-
-def up_sampling(d, shape):
-    method = d.maybe(0.3, "bilinear")
-    return call("layers.UpSampling2D", d.pick(2, (1, 2)), interpolation=method)
+from tests.native.fuzzing.settings import activation, common, extras, kernel
 
 
 def batch_norm(d, shape):
@@ -239,6 +109,7 @@ def own(d, shape):
             call("Counts"): 1,
             call("AddsLoss"): 1,
             call("Scaled", 0.5): 2,
+            call("InnerModel", d.pick(2, 3)): 1,
             call("layers.Lambda", Source("cubic")): 1,
             call("layers.Identity"): 1,
         }
@@ -280,8 +151,9 @@ BY_RANK = {
     2: {**ANY, Source: 0},
     3: {**ANY, recurrent: 2, over_time: 3, to_vector: 1, flatten: 0.5, masking: 0.3},
     4: {
-        **ANY, dense: 1.5, conv2d: 8, depthwise: 2.5, separable: 2, transposed: 0.7, pool2d: 3,
-        global_pool2d: 1, zero_padding: 3, cropping: 1, up_sampling: 1, flatten: 1,
+        **ANY, dense: 1.5, flatten: 1, image.conv2d: 8, image.depthwise: 2.5, image.separable: 2,
+        image.transposed: 0.7, image.pool2d: 3, image.global_pool2d: 1, image.zero_padding: 3,
+        image.cropping: 1, image.up_sampling: 1, image.ours: 0.7,
     },
 }  # fmt: skip
 del BY_RANK[2][Source]
