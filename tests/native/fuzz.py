@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--shrink", type=float, default=20.0, help="seconds for each failure")
-    parser.add_argument("--skip", help="regular expression of programs to leave out: known faults")
+    parser.add_argument("--skip", help="regular expression of known faults to leave out")
     parser.add_argument("--precision", help="instead of the drawn one, such as float64")
     parser.add_argument("--quiet", action="store_true", help="only the summary and one line each")
     arguments = parser.parse_args()

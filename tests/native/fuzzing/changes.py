@@ -97,7 +97,7 @@ class Changes:
 
     def adapt(self):
         """A Normalization that sees other data."""
-        nodes = [node for node in self.program.nodes if "Normalization(name" in (node.make or "")]
+        nodes = [node for node in self.program.nodes if (node.make or "").startswith("adapted(")]
         if not nodes:
             return []
         node = self.d.pick(*nodes)

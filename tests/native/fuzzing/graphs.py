@@ -167,7 +167,7 @@ class GraphDraw:
 
     def _operation(self, source):
         other = self._same_shape(source, 1)[1]
-        axis = self.d.number(1, len(self.shape(source)) - 1)
+        axis = self.d.number(1, max(1, len(self.shape(source)) - 1))
         self.add(*operations.operation(self.d, source, other, axis))
 
     def _constant(self, source):
