@@ -30,7 +30,7 @@ class CallsDraw(Changes):
                  self.predict_on_batch: 0.7}  # fmt: skip
         changes = {self.freeze: 1.2, self.setting: 2, self.optimizer: 1, self.weights: 1,
                    self.save: 0.5, self.again: 0.4, self.recompile: 0.6, self.state: 0.8,
-                   self.twin: 0.3, self.adapt: 0.4}  # fmt: skip
+                   self.twin: 0.3, self.adapt: 0.4, self.gradients: 0.2}  # fmt: skip
         calls += d.weighted({self.fit: 5, self.evaluate: 1, self.predict: 1, **trains})()
         for _ in range(count):
             kind = d.weighted({"train": 5, "look": 3, "change": 4})

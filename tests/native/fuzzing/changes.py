@@ -110,13 +110,23 @@ class Changes:
             return []
         compiling = self.compiling().replace("model.", "twin.", 1)
         return [
-            "twin = accelerate(keras.Model(model.input, model.output, name='twin'))",
+            self.d.pick(
+                "twin = accelerate(keras.Model(model.input, model.output, name='twin'))",
+                "twin = keras.Model(model.input, model.output, name='twin')",
+            ),
             compiling,
             f"twin.fit(x, y, batch_size={self.batch}, verbose=0)",
         ]
 
     def again(self):
-        return [*self.d.pick(["model = restore(model)"], []), "model = accelerate(model)"]
+        between = [] if self.random else self.d.pick(self.fit, self.train_on_batch, list)()
+        plain = self.d.pick(["model = restore(model)", *between], [])
+        return [*plain, "model = accelerate(model)"]
+
+    def gradients(self):
+        """Gradients of the user's own, which Keras's steps throw away."""
+        loss = "sum(t.sum() for t in keras.tree.flatten(model(on_torch(x))))"
+        return [f"{loss}.backward()"]
 
     def recompile(self):
         return [self.compiling()]

@@ -61,6 +61,8 @@ def _draw(d, program):
     order = [compiling(), accelerate]
     if d.chance(0.1):
         order.reverse()
+    elif d.chance(0.08):
+        order.insert(1, f"model.fit(x, y, batch_size={batch}, verbose=0)")
     if "weight_decay=" in order[0] and d.chance(0.3):
         exclude = "model.optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma'])"
         order.insert(order.index(accelerate), exclude) if order[0] != accelerate else None
