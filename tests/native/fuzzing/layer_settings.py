@@ -149,7 +149,7 @@ ANY = {
 }  # fmt: skip
 BY_RANK = {
     2: {**ANY, Source: 0},
-    3: {**ANY, recurrent: 2, over_time: 3, to_vector: 1, flatten: 0.5, masking: 0.3},
+    3: {**ANY, recurrent: 2, over_time: 3, to_vector: 1, flatten: 0.5, masking: 0.8},
     4: {
         **ANY, dense: 1.5, flatten: 1, image.conv2d: 8, image.depthwise: 2.5, image.separable: 2,
         image.transposed: 0.7, image.pool2d: 3, image.global_pool2d: 1, image.zero_padding: 3,
