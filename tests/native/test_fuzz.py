@@ -13,7 +13,7 @@ from tests.native.fuzzing.shrink import shrunk
 @pytest.mark.parametrize("seed", range(40))
 def test_a_drawn_program_gives_the_same_numbers_accelerated(seed):
     case = check(seed)
-    assert not case.found, f"\n{shrunk(case, seconds=3)}"
+    assert not case.found, f"\n{shrunk(case, seconds=2)}"
 
 
 @pytest.mark.slow
@@ -22,8 +22,8 @@ def test_a_thousand_drawn_programs_give_the_same_numbers_accelerated():
     failing = [case for case in cases if case.found]
     seeds = [case.program.seed for case in failing]
     assert not failing, f"{len(seeds)} of 1000 differ: {seeds}\n{shrunk(failing[0], seconds=60)}"
-    unstable = sum(case.unstable for case in cases)
-    assert unstable < 50, f"{unstable} of 1000 say nothing"
+    assert sum(case.unstable for case in cases) < 50  # these say nothing
+    assert sum(case.native for case in cases) > 600
 
 
 @pytest.mark.slow
