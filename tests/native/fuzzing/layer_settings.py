@@ -161,6 +161,7 @@ del BY_RANK[2][Source]
 
 def layer(d, shape):
     """The source of a layer that may be called on a shape."""
-    return d.weighted(BY_RANK.get(len(shape), {dense: 1, activation_layer: 1, flatten: 3}))(
-        d, shape
-    )
+    choices = BY_RANK.get(len(shape), {dense: 1, activation_layer: 1, flatten: 3})
+    if shape[-1] is None:  # the data decides, or a Permute has moved it there
+        choices = {activation_layer: 1, dropout: 1}
+    return d.weighted(choices)(d, shape)
