@@ -37,6 +37,7 @@ _LEFT_OUT = (
     "backend/jax/",
     "backend/tensorflow/",
     "applications/",  # minutes long, and tests/native/test_applications.py trains these networks
+    "ops/numpy_test.py",  # ten thousand tests for one that compiles a model, to predict
 )
 _FORMAT = 1  # of the kept outcomes
 
@@ -93,7 +94,7 @@ def run(names, results, *, accelerated=False, only=None, limit=60.0, echo=False)
             flags.append(f"--suite-only={selected}")
         while names:
             begun = len(read_lines(results))
-            returncode, printed = _pytest(folder, names, flags, echo)
+            returncode, printed = _pytest(folder, names, flags, echo, results.parent)
             lines = read_lines(results)[begun:]
             if any("finished" in line for line in lines):
                 _append(results, finished_files=names)
@@ -103,9 +104,11 @@ def run(names, results, *, accelerated=False, only=None, limit=60.0, echo=False)
     return outcomes(results)
 
 
-def _pytest(folder, names, flags, echo):
+def _pytest(folder, names, flags, echo, keep):
     environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(REPOSITORY)}
     environment |= {"OMP_NUM_THREADS": "1", "TMPDIR": folder, "HOME": folder, "KERAS_HOME": folder}
+    # what torch.compile has made for the plain run is there for the accelerated one
+    environment |= {"TORCHINDUCTOR_CACHE_DIR": str(keep.absolute() / "torchinductor")}
     empty = Path(folder, "pytest.ini")
     empty.write_text("[pytest]\n")
     command = [

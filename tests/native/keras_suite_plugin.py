@@ -6,6 +6,7 @@ dies says in which test it died, and its successor goes on behind it.
 
 import faulthandler
 import json
+import re
 import signal
 import sys
 import time
@@ -127,9 +128,13 @@ def _fresh_state():
 
 
 def _last_line(report):
+    """The line that names the error, and where it was raised."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    message = str(report.longrepr if crash is None else crash.message).strip()
-    lines = [line for line in message.splitlines() if line.strip()] or [""]
-    line = lines[0] if crash is not None else lines[-1]
+    message = str(report.longrepr if crash is None else crash.message)
+    lines = [line.removeprefix("E ").strip() for line in message.splitlines()]
+    named = [
+        line for line in lines if re.match(r"[\w.]*(Error|Exception|Failed|Interrupted)\b", line)
+    ]
+    line = (named or [line for line in lines if line] or [""])[0]
     where = "" if crash is None else f" ({'/'.join(Path(crash.path).parts[-3:])}:{crash.lineno})"
-    return line.removeprefix("E").strip() + where
+    return line + where
