@@ -12,11 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.native import keras_suite_imports
 
 _LONGEST_TEXT = 6000
+_SEED = 1
 
 
 def pytest_addoption(parser):
@@ -31,6 +33,8 @@ def pytest_configure(config):
     for marker in ("requires_trainable_backend", "multi_device"):
         config.addinivalue_line("markers", f"{marker}: of Keras's own conftest")
     keras_suite_imports.install()
+    seed = np.random.seed  # Keras's helpers call seed(None): other numbers in every run
+    np.random.seed = lambda number=None: seed(_SEED if number is None else number)
     config.pluginmanager.register(_Recorder(config), "keras_suite_recorder")
 
 
@@ -53,7 +57,7 @@ class _Recorder:
         wanted = [
             item
             for item in items
-            if item.nodeid not in done and (self._only is None or item.nodeid in self._only)
+            if _name(item) not in done and (self._only is None or _name(item) in self._only)
         ]
         config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
         items[:] = wanted
@@ -64,7 +68,7 @@ class _Recorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
-        self._write(id=item.nodeid, begins=True)
+        self._write(id=_name(item), begins=True)
         self._outcome = {"outcome": "passed", "error": None, "text": None}
         self._watch.begin()
         _fresh_state()
@@ -77,7 +81,7 @@ class _Recorder:
         finally:
             faulthandler.cancel_dump_traceback_later()
             self._write(
-                id=item.nodeid,
+                id=_name(item),
                 **self._outcome,
                 seconds=round(time.monotonic() - begin, 2),
                 compiled=self._watch.compiled,
@@ -117,11 +121,16 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def _name(item):
+    """A test's id without addresses of objects, which are others in every process."""
+    return re.sub(r"0x[0-9a-f]{6,}", "0x", item.nodeid)
+
+
 def _fresh_state():
     """Every test begins with the same random numbers and settings, whatever ran before it."""
     import keras
 
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(_SEED)
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
@@ -136,5 +145,7 @@ def _last_line(report):
         line for line in lines if re.match(r"[\w.]*(Error|Exception|Failed|Interrupted)\b", line)
     ]
     line = (named or [line for line in lines if line] or [""])[0]
+    if line.endswith(":"):  # numpy's say more in the lines below
+        line = " ".join([line, *[more for more in lines[lines.index(line) + 1 :] if more][:4]])
     where = "" if crash is None else f" ({'/'.join(Path(crash.path).parts[-3:])}:{crash.lineno})"
     return line + where

@@ -48,6 +48,10 @@ class Comparison:
                 found[test] = [(native, reason) for _, native, reason, _, _ in calls]
         return found
 
+    def native(self):
+        """Ids of the tests of which every `fit` that returned stepped natively."""
+        return [test for test, calls in self.fits().items() if all(native for native, _ in calls)]
+
     def different(self, tolerance=1e-4):
         """`{id: (method, plain, accelerated)}`: the first call whose numbers differ.
 
@@ -68,7 +72,6 @@ class Comparison:
 
     def __str__(self):
         compiled, broken, fits = self.compiled(), self.broken(), self.fits()
-        every = [test for test, calls in fits.items() if all(native for native, _ in calls)]
         some = [test for test, calls in fits.items() if any(native for native, _ in calls)]
         reasons = Counter(
             reason for calls in fits.values() for reason in {r for native, r in calls if not native}
@@ -82,13 +85,14 @@ class Comparison:
             f"plain: {dict(outcomes)}, {seconds[0]:.0f} s",
             f"accelerated, of the {len(compiled)} that passed and compiled a model: {passed} "
             f"passed, {seconds[1]:.0f} s",
-            f"tests with a fit that returned: {len(fits)}; every one native: {len(every)}, at "
+            f"tests with a fit that returned: {len(fits)}; every one native: {len(self.native())}, at "
             f"least one: {len(some)}",
             "why the others did not (tests):",
             *(f"  {count:4}  {reason}" for reason, count in reasons.most_common()),
             f"passed plain, failed accelerated: {len(broken)}",
             *(f"  {test}\n      {error}" for test, error in broken.items()),
-            *(f"did not run: {test}" for test in self.missing()),
+            f"passed plain, did not run accelerated: {len(self.missing())}",
+            *(f"  {test}" for test in self.missing()[:10]),
         ]
         different = {t: d for t, d in self.different().items() if t not in broken}
         lines.append(f"passed both times, with other numbers: {len(different)}")
