@@ -1,6 +1,7 @@
 """Compares the outcomes of Keras's tests, plain and accelerated."""
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -74,7 +75,9 @@ class Comparison:
         compiled, broken, fits = self.compiled(), self.broken(), self.fits()
         some = [test for test, calls in fits.items() if any(native for native, _ in calls)]
         reasons = Counter(
-            reason for calls in fits.values() for reason in {r for native, r in calls if not native}
+            reason
+            for calls in fits.values()
+            for reason in {_nameless(reason) for native, reason in calls if not native}
         )
         outcomes = Counter(o["outcome"] for o in self.plain.values())
         passed = sum(o["outcome"] == "passed" for o in self.accelerated.values())
@@ -85,8 +88,8 @@ class Comparison:
             f"plain: {dict(outcomes)}, {seconds[0]:.0f} s",
             f"accelerated, of the {len(compiled)} that passed and compiled a model: {passed} "
             f"passed, {seconds[1]:.0f} s",
-            f"tests with a fit that returned: {len(fits)}; every one native: {len(self.native())}, at "
-            f"least one: {len(some)}",
+            f"tests with a fit that returned: {len(fits)}; every one native: "
+            f"{len(self.native())}, at least one: {len(some)}",
             "why the others did not (tests):",
             *(f"  {count:4}  {reason}" for reason, count in reasons.most_common()),
             f"passed plain, failed accelerated: {len(broken)}",
@@ -99,6 +102,11 @@ class Comparison:
         for test, (name, before, after) in different.items():
             lines.append(f"  {test}: {name} {_shorten(before)} → {_shorten(after)}")
         return "\n".join(lines)
+
+
+def _nameless(reason):
+    """A reason without the name of the layer or model that it begins with, to be counted."""
+    return re.sub(r"^\S+ (?=(is|has|makes|brings) )", "… ", reason)
 
 
 def _close(before, after, tolerance):
