@@ -70,6 +70,10 @@ class GraphForward:
         else:
             self._call_training = GraphedForward(forward)
 
+    def is_complete(self):
+        """Whether all layers were built before the step."""
+        return True
+
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
         return all(
@@ -175,6 +179,9 @@ class LayerForward:
 
     def leaves(self):
         return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
+
+    def is_complete(self):
+        return self.layers.complete
 
     def is_current(self):
         self.layers.refresh()
