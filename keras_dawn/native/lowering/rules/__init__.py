@@ -55,6 +55,7 @@ def rule(*classes):
 def find_rule(operation):
     """The rule of a layer or operation, or `None`."""
     kind = type(operation)
+    kind = vars(kind).get("native_base", kind)  # the class of a layer that is swapped for a step
     if kind in _CALLS and kind.call is not _CALLS[kind]:
         return None  # somebody gave the class another `call`
     return RULES.get(kind) or RULES.get(f"{kind.__module__}.{kind.__qualname__}")
