@@ -127,7 +127,7 @@ class SGD(keras.optimizers.Optimizer):
         if self.momentum > 0:
             self._velocities = self.add_optimizer_variables(variables, "velocity")
         # Plain tensors, not Keras variables: the config already carries these two numbers.
-        like = variables[0].value.detach()
+        like = variables[0].value.detach() if variables else torch.zeros(())
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         self._device_momentum = like.new_tensor(self._momentum, dtype=dtype)
         self._device_decay = like.new_tensor(self._weight_decay, dtype=dtype)

@@ -33,6 +33,7 @@ class TorchFormSGD(Update):
                 decay = 0.0
             if velocities and not optimizer.momentum:
                 _keep(velocities, own, weights, decay, found_inf)
+                velocities = []
             torch._fused_sgd_(
                 weights,
                 own,
