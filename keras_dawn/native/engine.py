@@ -101,6 +101,8 @@ class Engine:
                 fresh = FreshLogs(self, callbacks)
                 callbacks = [*callbacks, fresh, LastCallback(self.follow_changes)]
             arguments["callbacks"] = callbacks
+        else:
+            FreshLogs.join(callbacks, self)
         return arguments
 
     def _check_parallel(self):
