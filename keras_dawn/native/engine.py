@@ -155,6 +155,8 @@ class Engine:
             fresh = FreshLogs(self, callbacks)
             more = [Announcement(self)] if name == "fit" and not self.announced else []
             arguments["callbacks"] = [*callbacks, fresh, *more, last]
+        else:
+            FreshLogs.join(callbacks, self)
         return arguments
 
     def _check_parallel(self):
