@@ -286,7 +286,7 @@ def assert_same_state(ours, theirs):
         (
             lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)),
             {},
-            "schedule",
+            "native",
         ),
         (
             lambda: keras.optimizers.SGD(0.1),

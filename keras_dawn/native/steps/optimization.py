@@ -72,10 +72,10 @@ class Optimization:
     def _choose(self, gradients):
         """The update of those weights that got a gradient; Keras's words about the others."""
         key = tuple(gradient is not None for gradient in gradients)
+        found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
+        used = [True if found.get(id(v)) else None for v in self._variables]
+        keras_internals.check_gradients(self._optimizer, used, self._variables)
         if key not in self._chosen:
-            found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
-            used = [True if found.get(id(v)) else None for v in self._variables]
-            keras_internals.check_gradients(self._optimizer, used, self._variables)
             self._chosen[key] = self._make(
                 [leaf for leaf, used in zip(self._leaves, key, strict=True) if used]
             )
