@@ -11,14 +11,14 @@ import torch
 from keras import layers, optimizers
 
 RANDOM = np.random.default_rng(0)
-X, Y = RANDOM.normal(size=(40, 5, 4)), RANDOM.normal(size=(40, 3))
+X, Y = RANDOM.normal(size=(40, 2, 4)), RANDOM.normal(size=(40, 3))
 
 
 def network(optimizer, native, build=None):
     keras.utils.set_random_seed(3)
     # The recurrent kernel is square and orthogonal, its memory that of a transposed matrix.
     layers_ = build() if build else [layers.SimpleRNN(3), layers.Dense(3)]
-    model = keras.Sequential([keras.Input((5, 4)), *layers_])
+    model = keras.Sequential([keras.Input((2, 4)), *layers_])
     model.compile(optimizer() if callable(optimizer) else optimizer, "mse", metrics=["mae"])
     return keras_dawn.accelerate(model) if native else model
 
@@ -97,10 +97,13 @@ def test_constrained_weights_equal_plain_keras(true_float64):
 @pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.Adam, keras_dawn.SGD])
 @pytest.mark.parametrize(
     "scalar",
-    [np.float32, np.float64, torch.tensor, lambda v: keras.Variable(v, trainable=False),
-     lambda v: torch.tensor(v, dtype=torch.float64)],
-    ids=["float32", "float64", "tensor", "variable", "float64 tensor"],
-)  # fmt: skip
+    [
+        np.float32,
+        lambda value: keras.Variable(value, trainable=False),
+        lambda value: torch.tensor(value, dtype=torch.float64),
+    ],
+    ids=["NumPy's", "variable", "tensor"],
+)
 def test_hyper_parameters_may_be_any_kind_of_scalar(kind, scalar):
     found = []
     for number in (scalar, float):
