@@ -57,6 +57,21 @@ def test_top1_and_top5_are_counted_by_hand(accelerated, flip):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("classes, first, among_five", [(8, 1, 5), (4, 1, 4)])
+def test_top5_counts_five_places_and_no_sixth(classes, first, among_five):
+    """The right class of the n-th image is in the n-th place."""
+    inputs = keras.Input((1, 1, classes))
+    model = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    labels = torch.arange(classes).flip(0)
+    logits = torch.zeros(classes, classes)
+    for place, label in enumerate(labels):
+        others = [c for c in range(classes) if c != label]
+        logits[place, [*others[:place], int(label), *others[place:]]] = -torch.arange(classes * 1.0)
+    found = evaluate_images(model, [(logits[:, None, None], labels)])
+    assert found["top1"] == 100 * first / classes
+    assert found["top5"] == 100 * among_five / classes
+
+
 def test_one_hot_labels_are_understood():
     model = brightness_model(range(10))
     assert evaluate_images(model, validation(classes=10))["top1"] == 100.0

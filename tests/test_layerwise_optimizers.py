@@ -50,6 +50,10 @@ def test_lars_trusts_a_gradient_or_weight_of_nothing_by_one():
     weights = [keras.Variable(np.zeros((2, 2)), dtype="float64", name="a")]
     LARS(0.5, momentum=0.0).apply([torch.ones(2, 2, dtype=torch.float64)], weights)
     np.testing.assert_allclose(weights[0].numpy(), -0.5)
+    weights = [keras.Variable(np.ones((2, 2)), dtype="float64", name="a")]
+    optimizer = LARS(0.5, momentum=0.0, weight_decay=0.1, trust_coefficient=0.02)
+    optimizer.apply([torch.zeros(2, 2, dtype=torch.float64)], weights)
+    np.testing.assert_allclose(weights[0].numpy(), 1 - 0.5 * 0.1)
 
 
 def test_lars_leaves_out_what_it_is_told_to():
@@ -82,6 +86,27 @@ def test_muon_of_matrices_is_torchs(nesterov, adjustment):
     assert moved > 0.3
 
 
+@pytest.mark.parametrize(
+    "shape, original, match_rms_adamw",
+    [
+        ((3, 12), 2.0, 0.2 * 12**0.5),  # inputs by outputs
+        ((12, 3), 1.0, 0.2 * 12**0.5),
+        ((2, 2, 2, 32), 2.0, 0.2 * 32**0.5),  # a filter of 8 inputs
+        ((3, 3, 4, 9), 1.0, 0.2 * 36**0.5),
+    ],
+)
+def test_muons_adjustment_of_the_rate_by_hand(shape, original, match_rms_adamw):
+    keras.config.set_floatx("float64")
+    gradient = torch.tensor(np.random.default_rng(0).normal(size=shape))
+    steps = {}
+    for adjustment in ("original", "match_rms_adamw", None):
+        weight = keras.Variable(np.zeros(shape), dtype="float64")
+        Muon(0.5, adjustment=adjustment, compute_dtype="float64").apply([gradient], [weight])
+        steps[adjustment] = weight.value.detach()
+    torch.testing.assert_close(steps["original"], original * steps[None])
+    torch.testing.assert_close(steps["match_rms_adamw"], match_rms_adamw * steps[None])
+
+
 def test_a_filter_is_orthogonalised_as_outputs_by_inputs():
     keras.config.set_floatx("float64")
     weights = variables()
@@ -91,6 +116,63 @@ def test_a_filter_is_orthogonalised_as_outputs_by_inputs():
     as_torch = torch.tensor(step).permute(3, 2, 0, 1).reshape(8, -1)
     direction = given[0].permute(3, 2, 0, 1).reshape(8, -1)
     torch.testing.assert_close(as_torch, orthogonalize(direction, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("steps, dtype", [(3, "float64"), (7, "float32"), (4, "bfloat16")])
+def test_the_iteration_has_the_steps_and_the_precision_it_is_given(steps, dtype):
+    keras.config.set_floatx("float64")
+    gradient = torch.tensor(np.random.default_rng(0).normal(size=(6, 9)))
+    weight = keras.Variable(np.zeros((6, 9)), dtype="float64")
+    optimizer = Muon(
+        1.0, momentum=0.0, nesterov=False, adjustment=None, newton_schulz_steps=steps,
+        compute_dtype=dtype,
+    )  # fmt: skip
+    optimizer.apply([gradient], [weight])
+    expected = orthogonalize(gradient[None], steps, getattr(torch, dtype))[0].double()
+    torch.testing.assert_close(weight.value.detach(), -expected, rtol=0, atol=1e-9)
+
+
+def test_muon_takes_rates_and_decays_by_weight_into_account():
+    keras.config.set_floatx("float64")
+    ours, faster, plain = variables(), variables(), variables()
+    common = {"compute_dtype": "float64"}
+    optimizers = [
+        Muon(
+            0.1, weight_decay=0.2, rate_multipliers={"filters": 3.0},
+            decay_multipliers={"filters": 0.5}, **common,
+        ),
+        Muon(0.3, weight_decay=0.1, **common),
+        Muon(0.1, weight_decay=0.2, **common),
+    ]  # fmt: skip
+    for step in range(2):
+        for optimizer, weights in zip(optimizers, (ours, faster, plain), strict=True):
+            optimizer.apply(gradients(step, weights), weights)
+    for weight, like in zip(ours, [faster[0], *plain[1:]], strict=True):
+        np.testing.assert_allclose(weight.numpy(), like.numpy(), rtol=1e-9, atol=1e-12)
+    by_hand = variables()[1]
+    Muon(0.1, weight_decay=0.2).apply([torch.zeros(6, 5, dtype=torch.float64)], [by_hand])
+    np.testing.assert_allclose(by_hand.numpy(), (1 - 0.1 * 0.2) * variables()[1].numpy())
+
+
+def test_muon_leaves_embeddings_depthwise_filters_and_the_last_layer_to_sgd():
+    keras.config.set_floatx("float64")
+    layers = [
+        keras.layers.Embedding(4, 3, dtype="float64"),
+        keras.layers.DepthwiseConv2D(3, dtype="float64"),
+        keras.layers.Dense(3, name="predictions", dtype="float64"),
+        keras.layers.Dense(3, name="hidden", dtype="float64"),
+    ]
+    for layer, shape in zip(layers, [(2,), (2, 8, 8, 3), (2, 4), (2, 4)], strict=True):
+        layer.build(shape)
+    weights = [layer.trainable_variables[0] for layer in layers]
+    before = [w.numpy().copy() for w in weights]
+    moved = []
+    for optimizer in (Muon(0.1, momentum=0.9), SGD(0.1, momentum=0.9, nesterov=True)):
+        for weight, value in zip(weights, before, strict=True):
+            weight.assign(value)
+        optimizer.apply(gradients(0, weights), weights)
+        moved.append([w.numpy() - value for w, value in zip(weights, before, strict=True)])
+    assert [np.allclose(*pair) for pair in zip(*moved, strict=True)] == [True, True, True, False]
 
 
 def test_what_muon_does_not_orthogonalise_is_sgds():

@@ -109,12 +109,30 @@ def test_decay_multipliers_equal_torch_parameter_groups():
 
 
 def test_decoupled_decay_by_hand():
+    """Two steps with momentum: in the first, a coupled decay does the same."""
     keras.config.set_floatx("float64")
-    weight = keras.Variable(np.array([2.0]), dtype="float64")
-    optimizer = SGD(0.5, momentum=0.0, weight_decay=0.1, decoupled=True)
-    optimizer.apply([torch.tensor([1.0], dtype=torch.float64)], [weight])
-    # 2 · (1 − 0.5 · 0.1) − 0.5 · 1
-    assert weight.numpy()[0] == pytest.approx(1.4, abs=1e-12)
+    weights = [keras.Variable([2.0], dtype="float64", name=name) for name in ("kernel", "gamma")]
+    optimizer = SGD(
+        0.5, momentum=0.9, weight_decay=0.1, decoupled=True, rate_multipliers={"gamma": 0.2},
+        decay_multipliers={"gamma": 3.0},
+    )  # fmt: skip
+    for _ in range(2):
+        optimizer.apply([torch.ones(1, dtype=torch.float64) for _ in weights], weights)
+    kernel = (2 * 0.95 - 0.5) * 0.95 - 0.5 * 1.9
+    gamma = (2 * 0.97 - 0.1) * 0.97 - 0.1 * 1.9
+    assert [w.numpy()[0] for w in weights] == pytest.approx([kernel, gamma], abs=1e-12)
+
+
+def test_the_decay_may_change_between_steps():
+    keras.config.set_floatx("float64")
+    weights = variables()
+    theirs = as_torch(weights)
+    ours = SGD(0.1, momentum=0.9, weight_decay=1e-2)
+    torch_sgd = torch.optim.SGD(theirs, lr=0.1, momentum=0.9, weight_decay=1e-2)
+    for decay in (1e-2, 0.3, 0.0):
+        ours.weight_decay = torch_sgd.param_groups[0]["weight_decay"] = decay
+        run_both(ours, torch_sgd, weights, theirs, steps=3)
+    assert_equal(weights, theirs, 1e-12)
 
 
 def test_keras_own_exclusions_are_honoured():

@@ -6,27 +6,50 @@ import inspect
 from keras_dawn.distributed import session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
-from keras_dawn.native.fit_callbacks import LastCallback, SetEpoch
+from keras_dawn.native.fit_callbacks import (
+    Announcement,
+    EqualWeights,
+    LastCallback,
+    SetEpoch,
+    watches_batches,
+)
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.steps.batch_logs import FreshLogs
+from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.reduction import GradientReduction
 
 import keras
 
 
 class Engine:
-    """What `accelerate` keeps for one model: its native steps, or why there are none."""
+    """What `accelerate` keeps for one model: its native steps, or why there are none.
+
+    Attributes:
+        steps: `NativeSteps`, or `None`.
+        layers: `NativeLayers` that an own `train_step` and the like run on, or `None`.
+        refusal: str, why the model stays on the plain Keras path, or `None`.
+    """
 
     def __init__(self, model, log_every, compile):
         self.model = model
         self.log_every = log_every
         self.compile = compile
         self.steps = None
+        self.layers = None
         self.refusal = None
         self._refused_in_step = None  # found out by running a batch
-        self._signature = None
-        self._compiled = None  # kept alive: their ids are part of the signature
+        self._compiled = None  # kept alive: their ids say whether `compile` was called again
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
+        self._rank_weight = 1.0
+        self.announced = False  # whether a `fit` has said how it steps
+
+    def is_native(self):
+        """Whether the last steps computed natively, wholly or with the model's own Python."""
+        if self.steps is not None:
+            forward = self.steps.forward
+            return not forward.by_layer or bool(forward.native())
+        return self.layers is not None and bool(self.layers.native())
 
     def make_train_function(self, force=False):
         self._install("train_function", "make_train_function", force)
@@ -59,15 +82,31 @@ class Engine:
             return type(self.model).fit(self.model, **arguments)
         self._check_parallel()
         with self._all_ranks():
-            return session.run_fit(self.model, type(self.model).fit, arguments, self._weigh)
+            return session.run_fit(self.model, self._fit_of_a_rank, arguments, self._weigh)
+
+    def _fit_of_a_rank(self, model, **arguments):
+        """`fit` of the model's class; gradients of a model with Python of its own are averaged."""
+        graph = keras_internals.functional_graph(model) is not None
+        if graph and not self._is_own("train_function"):
+            return type(model).fit(model, **arguments)  # DistributedDataParallel averages
+        reduced = []
+
+        def begin():  # the model is built by now
+            weight = (lambda: self._rank_weight) if self._is_own("train_function") else _one
+            reduction = GradientReduction(model.trainable_variables, weight)
+            reduced.append(stack.enter_context(reduction.active()))
+
+        with contextlib.ExitStack() as stack:
+            arguments["callbacks"] = [*arguments["callbacks"], EqualWeights(begin)]
+            return type(model).fit(model, **arguments)
 
     def evaluate(self, *args, **kwargs):
         arguments = self._arguments("evaluate", args, kwargs)
         if not current().several:
-            arguments.update(arguments.pop("kwargs", {}))
             return type(self.model).evaluate(self.model, **arguments)
+        method = type(self.model).evaluate
         with self._all_ranks():
-            return session.run_evaluate(self.model, type(self.model).evaluate, arguments)
+            return session.run_evaluate(self.model, method, arguments)
 
     def predict(self, *args, **kwargs):
         arguments = self._arguments("predict", args, kwargs)
@@ -90,17 +129,32 @@ class Engine:
             type(self.model).save_weights(self.model, *args, **kwargs)
 
     def _arguments(self, name, args, kwargs):
-        """The call's arguments by name, with a callback that needs no thread of its own."""
-        method = getattr(type(self.model), name)
-        arguments = dict(inspect.signature(method).bind(self.model, *args, **kwargs).arguments)
-        del arguments["self"]
+        """The call's arguments by name, with the callbacks that a native step needs.
+
+        A class may bring its own `fit` with other arguments: what it passes on as `**kwargs` is
+        passed on here too.
+        """
+        signature = inspect.signature(getattr(type(self.model), name))
+        bound = signature.bind(self.model, *args, **kwargs)
+        arguments = {}
+        for key, value in bound.arguments.items():
+            kind = signature.parameters[key].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                arguments.update(value)
+            elif kind is inspect.Parameter.VAR_POSITIONAL:
+                plain = inspect.signature(getattr(keras.Model, name)).parameters
+                unnamed = [each for each in plain if each not in ("self", *arguments)]
+                arguments.update(zip(unnamed, value, strict=False))
+            else:
+                arguments[key] = value
+        del arguments[next(iter(signature.parameters))]  # the model itself
         callbacks = arguments.get("callbacks")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
-            if refusal(self.model) is None:
-                fresh = FreshLogs(self, callbacks)
-                callbacks = [*callbacks, fresh, LastCallback(self.follow_changes)]
-            arguments["callbacks"] = callbacks
+            last = LastCallback(self.follow_changes, watches_batches(callbacks))
+            fresh = FreshLogs(self, callbacks)
+            more = [Announcement(self)] if name == "fit" and not self.announced else []
+            arguments["callbacks"] = [*callbacks, fresh, *more, last]
         else:
             FreshLogs.join(callbacks, self)
         return arguments
@@ -113,6 +167,7 @@ class Engine:
             )
 
     def _weigh(self, rank_weight):
+        self._rank_weight = rank_weight
         if self.steps is not None:
             self.steps.rank_weight = rank_weight
 
@@ -127,18 +182,21 @@ class Engine:
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         model = self.model
-        self.refusal = refusal(model) or self._refused_in_step
+        self.refusal = self._refused_in_step
         if self.refusal is not None:
             self.steps = None
             return None
-        signature = _signature(model)
-        if self.steps is None or signature != self._signature or not _shared(self.steps):
+        compiled = _compiled_parts(model)
+        same = self._compiled is not None and list(map(id, compiled)) == list(
+            map(id, self._compiled)
+        )
+        if self.steps is None or not same or not self.steps.is_current():
             self.steps = None
         try:
             if self.steps is None:
                 self.steps = NativeSteps(model, self.log_every, self.compile)
-                self._signature = signature
-                self._compiled = _compiled_parts(model)
+                self.steps.rank_weight = self._rank_weight
+                self._compiled = compiled
             if purpose == "train_function":
                 self.steps.prepare_training()
             elif purpose == "test_function":
@@ -149,21 +207,52 @@ class Engine:
         return self.steps
 
     def follow_changes(self):
-        """Lowers again if callbacks changed what depends on it, such as a layer's `trainable`."""
-        if self.steps is not None and _signature(self.model) != self._signature:
+        """Takes up what callbacks changed, such as a layer's `trainable` or its rate."""
+        if self._is_own("train_function"):
+            if self.layers is not None:
+                self.layers.refresh()
+        elif self.steps is not None and not self.steps.is_current():
             self.make_train_function()
+
+    def _is_own(self, attribute):
+        """Whether the model's class brings its own step, or its own function around it."""
+        step = attribute.replace("function", "step")
+        return any(
+            keras_internals.is_overridden(self.model, name) for name in (step, f"make_{attribute}")
+        )
+
+    def own_parts(self):
+        """Names of the model's methods that keep their Python."""
+        model = self.model
+        names = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
+        own = [name for name in names if keras_internals.is_overridden(model, name)]
+        if keras_internals.functional_graph(model) is None:
+            own.insert(0, f"{type(model).__name__}.call")
+        return own
 
     def _install(self, attribute, plain, force):
         model = self.model
-        steps = self.prepare(attribute)
+        make_plain = getattr(type(model), plain)
+        own = self._is_own(attribute)
+        if getattr(model, "steps_per_execution", 1) > 1:
+            make_plain(model, force=True)  # raises Keras's own error
+            return
+        if own and not getattr(model, "jit_compile", False):
+            if self.layers is None:
+                self.layers = NativeLayers(model)
+            self.layers.refresh()
+            make_plain(model, force=True)
+            setattr(model, attribute, _OwnStep(getattr(model, attribute), self.layers))
+            return
+        steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
             raise ValueError(
                 f"{model.name} cannot be trained on {current().world_size} ranks: {self.refusal}"
             )
         if steps is None:
-            if isinstance(getattr(model, attribute), _NativeFunction):
+            if isinstance(getattr(model, attribute), (_NativeFunction, _OwnStep)):
                 force = True
-            getattr(type(model), plain)(model, force=force)
+            make_plain(model, force=force)
             return
         step = getattr(steps, attribute.replace("function", "step"))
 
@@ -171,7 +260,7 @@ class Engine:
             if current().several and attribute == "train_function":
                 raise ValueError(f"{model.name} cannot be trained on several ranks: {reason}")
             self._refused_in_step = reason
-            getattr(type(model), plain)(model, force=True)
+            make_plain(model, force=True)
             return getattr(model, attribute)
 
         setattr(model, attribute, _NativeFunction(step, fall_back))
@@ -186,7 +275,24 @@ class Engine:
         try:
             yield
         finally:
-            self.steps.exact_logs = False
+            if self.steps is not None:
+                self.steps.exact_logs = False
+
+
+def _one():
+    return 1.0
+
+
+class _OwnStep:
+    """Keras's function around a step of the model's own; layers inside it compute natively."""
+
+    def __init__(self, function, layers):
+        self._function = function
+        self._layers = layers
+
+    def __call__(self, batches):
+        with self._layers.in_place():
+            return self._function(batches)
 
 
 class _NativeFunction:
@@ -203,44 +309,7 @@ class _NativeFunction:
             return self._fall_back(str(error))(batches)
 
 
-def refusal(model):
-    """Why a model stays on the plain Keras path altogether, or `None`."""
-    for name in ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"):
-        if keras_internals.is_overridden(model, name):
-            return f"{type(model).__name__} brings its own {name}."
-    if getattr(model, "steps_per_execution", 1) > 1:
-        return "The model was compiled with steps_per_execution, which Keras refuses on torch."
-    if getattr(model, "run_eagerly", False):
-        return "The model was compiled with run_eagerly=True."
-    if getattr(model, "jit_compile", False):
-        return "The model was compiled with jit_compile=True; use accelerate(compile=True)."
-    for variable in model.trainable_variables:
-        if variable.regularizer is not None:
-            return f"{variable.path} has a regularizer: use the optimizer's weight decay."
-    for layer in keras_internals.all_layers(model):
-        if getattr(layer, "activity_regularizer", None) is not None:
-            return f"{layer.name} has an activity regularizer."
-    return None
-
-
-def _signature(model):
-    """What a lowering depends on: another one is made when this changes."""
-    layers = [
-        (id(layer), layer.trainable, layer.compute_dtype)
-        for layer in keras_internals.all_layers(model)
-        if hasattr(layer, "compute_dtype")
-    ]
-    variables = [(id(variable), variable.trainable) for variable in model.variables]
-    return layers, variables, [id(part) for part in _compiled_parts(model)]
-
-
 def _compiled_parts(model):
     """What `compile` made: optimizer, loss, loss weights, metrics."""
     optimizer = getattr(model, "optimizer", None)
     return [optimizer, *keras_internals.compiled_loss(model), *model.metrics]
-
-
-def _shared(steps):
-    """Whether the Keras variables still have the memory that the graphs work on."""
-    lowered = [steps.evaluating] + ([steps.training] if steps.training else [])
-    return all(leaf.is_shared() for low in lowered for leaf in low.leaves.values())

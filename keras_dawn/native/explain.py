@@ -20,6 +20,7 @@ class Explanation:
         fallbacks: list of `(layer name, class, reason)`: layers called as they are.
         loss, metrics, optimizer: `"native"`, or how and why otherwise; `None` if not compiled.
         ranks: how several processes train together, or `None` for one.
+        python: what keeps its Python, such as an own `train_step`, or `None` for a graph.
     """
 
     native: bool
@@ -30,11 +31,14 @@ class Explanation:
     metrics: str | None = None
     optimizer: str | None = None
     ranks: str | None = None
+    python: str | None = None
 
     def __str__(self):
         if not self.native:
             return f"plain Keras: {self.refusal}"
         lines = [("part", "how")]
+        if self.python:
+            lines.append((self.python, "as it is; the layers inside compute natively"))
         for kind, count in self.layers.most_common():
             lines.append((f"{count} × {kind}", "native"))
         for name, kind, reason in self.fallbacks:
@@ -45,13 +49,29 @@ class Explanation:
         width = max(len(first) for first, _ in lines)
         return "\n".join(f"{first:<{width}}  {second}" for first, second in lines)
 
+    def line(self, name):
+        """One line for the first `fit` of the model `name`."""
+        if not self.native:
+            return f"keras_dawn: {name} steps in plain Keras: {self.refusal}"
+        parts = [f"{sum(self.layers.values())} layers native"]
+        if self.python:
+            parts.append(f"{self.python} as it is")
+        if self.fallbacks:
+            names = ", ".join(layer for layer, _, _ in self.fallbacks[:3])
+            more = f" and {len(self.fallbacks) - 3} more" if len(self.fallbacks) > 3 else ""
+            parts.append(f"{names}{more} called as Keras layers")
+        for part in ("loss", "metrics", "optimizer"):
+            if getattr(self, part) not in (None, "native"):
+                parts.append(f"{part}: {getattr(self, part)}")
+        return f"keras_dawn: {name}: {'; '.join(parts)}. keras_dawn.explain(model) says more."
+
 
 def explain(model):
     """Says what `accelerate` makes of a model; the model need not be accelerated.
 
     Args:
         model: built `keras.Model`. Loss, metrics and optimizer are covered once it is
-            compiled and has seen a batch.
+            compiled and has seen a batch; so are the layers of a subclassed model.
 
     Returns:
         `Explanation`.
@@ -69,26 +89,39 @@ def explain(model):
         1 × Dense                   native
     """
     engine = engine_of(model) or Engine(model, 1, False)
-    trained = engine.steps is not None and engine.steps.training is not None
+    return explanation(engine)
+
+
+def explanation(engine):
+    """The `Explanation` of an `Engine`."""
+    model = engine.model
+    own = engine.own_parts()
+    if "train_step" in own and engine.layers is not None:
+        return _explanation(engine.layers.native(), engine.layers.fallbacks(), own)
+    trained = engine.steps is not None and engine.steps.update is not None
     steps = engine.prepare("predict_function")
     if steps is None:
         return Explanation(False, engine.refusal, Counter(), [])
-    lowered = steps.training or steps.evaluating
     details = {}
-    if model.compiled and trained:
+    if model.compiled and trained and steps.update is not None and steps.metrics is not None:
         details["loss"] = _how(steps.loss_reason, "Keras's, on the native outputs")
         details["metrics"] = _how(steps.metrics.reason, "Keras's")
         details["optimizer"] = _how(steps.update.reason, "its own apply")
+    forward = steps.forward
+    return _explanation(forward.native(), forward.fallbacks(), own, **details)
+
+
+def _explanation(native, fallbacks, own, **details):
     if current().several:
-        details["ranks"] = (
-            f"{current().world_size} over {current().backend}, DistributedDataParallel; "
-            f"{NO_CUDA_GRAPH}"
-        )
+        details["ranks"] = f"{current().world_size} over {current().backend}"
+        if not own:
+            details["ranks"] += f", DistributedDataParallel; {NO_CUDA_GRAPH}"
     return Explanation(
         True,
         None,
-        Counter(type(layer).__name__ for layer in lowered.native),
-        [(layer.name, type(layer).__name__, reason) for layer, reason in lowered.fallbacks],
+        Counter(type(layer).__name__ for layer in native),
+        [(layer.name, type(layer).__name__, reason) for layer, reason in fallbacks],
+        python=" and ".join(own) or None,
         **details,
     )
 

@@ -1,5 +1,10 @@
 """Callbacks that an accelerated model's `fit` adds to those it is given."""
 
+import sys
+
+from keras_dawn.distributed.ranks import current
+from keras_dawn.native.steps.reduction import check_equal_weights
+
 import keras
 
 
@@ -31,14 +36,20 @@ class LastCallback(keras.callbacks.Callback):
 
     Args:
         follow_changes: callable without arguments, called when an epoch begins.
+        every_batch: bool, whether to call it before every batch too.
     """
 
-    def __init__(self, follow_changes):
+    def __init__(self, follow_changes, every_batch=False):
         super().__init__()
         self._follow_changes = follow_changes
+        self._every_batch = every_batch
 
     def on_epoch_begin(self, epoch, logs=None):
         self._follow_changes()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._every_batch:
+            self._follow_changes()
 
     def on_train_batch_end(self, batch, logs=None):
         """Overridden, and that is all that Keras looks at."""
@@ -48,3 +59,69 @@ class LastCallback(keras.callbacks.Callback):
 
     def on_predict_batch_end(self, batch, logs=None):
         """Overridden, as above."""
+
+
+class Announcement(keras.callbacks.Callback):
+    """Says in one line how the model steps, after the first step of its first `fit`.
+
+    Silent for a model that is native throughout where `verbose=0` was asked for.
+
+    Args:
+        engine: `Engine`.
+    """
+
+    def __init__(self, engine):
+        super().__init__()
+        self._engine = engine
+
+    def on_train_batch_end(self, batch, logs=None):
+        from keras_dawn.native.explain import explanation  # it reads the engine
+
+        if self._engine.announced:
+            return
+        self._engine.announced = True
+        how = explanation(self._engine)
+        whole = how.native and not how.fallbacks and not how.python
+        if current().is_main and (self.params.get("verbose") or not whole):
+            print(how.line(self.model.name), file=sys.stderr)
+
+
+class EqualWeights(keras.callbacks.Callback):
+    """Begins the averaging of gradients of one `fit`, and holds ranks against each other.
+
+    Args:
+        begin: callable without arguments, called when the training begins.
+    """
+
+    def __init__(self, begin):
+        super().__init__()
+        self._begin = begin
+
+    def on_train_begin(self, logs=None):
+        self._begin()
+
+    def on_epoch_end(self, epoch, logs=None):
+        check_equal_weights(self.model.trainable_variables)
+
+
+_BATCH_EVENTS = (
+    "on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end",
+)  # fmt: skip
+
+
+def watches_batches(callbacks):
+    """Whether some callback of the user's acts between batches, and may change layers there."""
+    for callback in callbacks:
+        kind = type(callback)
+        known = kind.__module__.startswith(("keras.", "keras_dawn."))
+        if known and kind is not keras.callbacks.LambdaCallback:
+            continue
+        owner = callback if kind is keras.callbacks.LambdaCallback else kind
+        plain = keras.callbacks.Callback
+        if any(
+            getattr(owner, name, None) not in (None, getattr(plain, name))
+            and getattr(getattr(owner, name), "__func__", None) is not getattr(plain, name)
+            for name in _BATCH_EVENTS
+        ):
+            return True
+    return False

@@ -5,7 +5,13 @@ is expected to be. Nothing else in the package touches an underscore of Keras's,
 what an optimizer has to override (`keras_dawn/optimizers/`).
 """
 
+import contextlib
+import inspect
+
 import keras
+from keras.src.backend.common import global_state, masking
+from keras.src.backend.common import variables as variables_module
+from keras.src.layers import layer as layer_module
 
 
 def functional_graph(model):
@@ -32,22 +38,6 @@ def nodes(functional):
                 yield node
 
 
-def trace(model):
-    """A `Functional` of what a subclassed model's `call` does, or `None`.
-
-    The model must have been built by calling it on one tensor; `call` is run again, on a
-    symbolic tensor of that shape.
-    """
-    shapes = getattr(model, "_build_shapes_dict", None)
-    if not model.built or not shapes or len(shapes) != 1:
-        return None
-    (shape,) = shapes.values()
-    if not all(isinstance(size, int) or size is None for size in shape):
-        return None
-    inputs = keras.Input(batch_shape=(None, *shape[1:]), dtype=model.input_dtype)
-    return keras.Model(inputs, model.call(inputs))
-
-
 def output_structure(functional):
     """The structure of a `Functional`'s outputs."""
     return functional._outputs_struct
@@ -56,6 +46,23 @@ def output_structure(functional):
 def all_layers(model):
     """A model and every layer inside it, at any depth."""
     return model._flatten_layers()
+
+
+def inner_layers(layer):
+    """The layers directly inside a layer."""
+    return layer._layers
+
+
+def match_inputs(functional, inputs):
+    """What a `Functional` is called with, flat, in the order of its inputs.
+
+    A dict finds inputs of a list by their names, as in `Functional.call`.
+    """
+    wanted = functional._inputs_struct
+    if isinstance(inputs, dict) and not isinstance(wanted, dict):
+        inputs = [inputs.get(tensor.name) for tensor in keras.tree.flatten(wanted)]
+    flat = keras.tree.flatten(inputs)
+    return flat if len(flat) == len(functional.inputs) else [None] * len(functional.inputs)
 
 
 def standardize_inputs(functional, inputs):
@@ -105,11 +112,6 @@ def settings_of_loss(loss):
 def settings_of_metric(metric):
     """What a metric that wraps a function calls it with."""
     return metric._fn_kwargs
-
-
-def mask_of(tensor):
-    """The mask that Keras keeps with a tensor, or `None`."""
-    return getattr(tensor, "_keras_mask", None)
 
 
 def compiled_metrics(model):
@@ -189,3 +191,141 @@ def wraps_models_itself():
 def set_first_epoch(model, epoch):
     """Makes `fit`, once it has called `on_train_begin`, start at an epoch (0 for its own)."""
     model._initial_epoch = epoch or None
+
+
+def current_call_context():
+    """The context of the Keras call under way (it knows the mode), or `None`."""
+    return global_state.get_global_attribute("current_call_ctx")
+
+
+@contextlib.contextmanager
+def inside_call(model, training):
+    """What a layer finds when a model calls it: the mode, and the dtype of its weights.
+
+    A layer without a `training` argument passes the mode on to the layers inside it by Keras's
+    call context. As at the beginning of a model's own call, losses that were added are dropped.
+    """
+    context = layer_module.CallContext(entry_layer=model)
+    context.set_value("training", training)
+    before = current_call_context()
+    global_state.set_global_attribute("current_call_ctx", context)
+    if before is None:
+        model._clear_losses()
+    try:
+        with autocast_scope(model):
+            yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", before)
+
+
+def autocast_scope(layer):
+    """The scope of dtypes in which a layer's `call` reads weights."""
+    if layer.compute_dtype == layer.variable_dtype or not layer.autocast:
+        return contextlib.nullcontext()
+    return variables_module.AutocastScope(layer.compute_dtype)
+
+
+def no_autocast():
+    """A scope in which a variable's value is the variable's own memory."""
+    return variables_module.AutocastScope(None)
+
+
+def set_mode(training):
+    """Restates the mode in the present call context, as a layer does that is told it."""
+    context = current_call_context()
+    if context is not None:
+        context.set_value("training", training)
+
+
+def mask_of(tensor):
+    """The mask that Keras has attached to a tensor (symbolic or not), or `None`."""
+    return masking.get_keras_mask(tensor)
+
+
+def attach_mask(tensor, mask):
+    """Attaches a mask to a tensor, as Keras's layers do."""
+    masking.set_keras_mask(tensor, mask)
+
+
+def with_mask(tensor, mask):
+    """The tensor, with a mask attached where there is one."""
+    if mask is not None:
+        attach_mask(tensor, mask)
+    return tensor
+
+
+def takes(layer, argument):
+    """Whether a layer's `call` has an argument of this name."""
+    return argument in layer.call_signature_parameters
+
+
+def default_training(layer):
+    """The default of `call`'s argument `training`, or `None`."""
+    parameter = layer._call_signature.parameters.get("training")
+    default = None if parameter is None else parameter.default
+    return None if default is inspect.Parameter.empty else default
+
+
+def only_passes_mask_on(layer):
+    """Whether a layer's output has the mask of its input, as `Layer.compute_mask` says."""
+    return type(layer).compute_mask is keras.Layer.compute_mask
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def is_plain_call(layer):
+    """Whether nothing of torch's or the user's is hung into a layer's call.
+
+    Keras layers are torch modules: hooks run when they are called. `call` may also have been
+    replaced on the instance.
+    """
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+        return False
+    if layer._backward_pre_hooks or layer._remat_mode is not None:
+        return False
+    return "call" not in layer.__dict__ and "forward" not in layer.__dict__
+
+
+def note_call_settings(layer, reads):
+    """Notes what `is_plain_call` looks at, and the layer's regularizer of activities."""
+    for name in (*_HOOKS, "_remat_mode", "call", "forward", "activity_regularizer"):
+        reads.note(layer, name, getattr(layer, name))
+
+
+def has_training_argument(model):
+    """Whether `fit` tells a model the mode."""
+    return model._call_has_training_arg
+
+
+def call_signature(layer):
+    """The signature of a layer's `call`."""
+    return layer._call_signature
+
+
+@contextlib.contextmanager
+def inside_part(model, context, training):
+    """`inside_call` for a model that may itself be called inside another one's call."""
+    if context is None:
+        with inside_call(model, training):
+            yield
+        return
+    context.set_value("training", training)
+    with autocast_scope(model):
+        yield
+
+
+def with_added_losses(model, loss):
+    """A loss with what layers have added (`add_loss`) and regularizers, as Keras sums them."""
+    added = [model._aggregate_additional_loss(one) for one in model.losses]
+    return loss if not added else keras.ops.sum([loss, *added])
+
+
+def own_metrics(model, inputs, targets, outputs, sample_weight):
+    """The logs of a model that brings its own `compute_metrics`."""
+    return model.compute_metrics(inputs, targets, outputs, sample_weight=sample_weight)
+
+
+def autocasts(variable):
+    """Whether a variable is read in an autocast scope's dtype."""
+    return variable._autocast

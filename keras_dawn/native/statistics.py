@@ -1,5 +1,7 @@
 """Moving averages of batch normalisation, all layers at once, by Keras's definition."""
 
+from keras_dawn.native.steps.averages import average
+
 import torch
 
 
@@ -26,13 +28,17 @@ class MovingAverages:
             seen.add(id(layer))
             key = (layer.momentum, layer.epsilon, layer.moving_mean.value.dtype)
             self._groups.setdefault(key, []).append((number, layer))
-        self._flat = {
-            key: (
-                _flatten([layer.moving_mean for _, layer in members]),
-                _flatten([layer.moving_variance for _, layer in members]),
-            )
-            for key, members in self._groups.items()
-        }
+        self._flat = {}
+        for key, members in list(self._groups.items()):
+            flat = [
+                _flatten([getattr(layer, name) for _, layer in members])
+                for name in ("moving_mean", "moving_variance")
+            ]
+            if any(tensor is None for tensor in flat):
+                # Another model has them in its own flat tensors: one by one, then.
+                self._again += self._groups.pop(key)
+            else:
+                self._flat[key] = tuple(flat)
 
     @torch.no_grad()
     def update(self, statistics, skip=None):
@@ -46,9 +52,9 @@ class MovingAverages:
             momentum, epsilon, _ = key
             mean = torch.cat([statistics[number][0] for number, _ in members])
             deviation = torch.cat([statistics[number][1] for number, _ in members])
-            _average(*self._flat[key], mean, deviation, momentum, epsilon, skip)
+            average(*self._flat[key], mean, deviation, momentum, epsilon, skip)
         for number, layer in self._again:
-            _average(
+            average(
                 layer.moving_mean.value,
                 layer.moving_variance.value,
                 *statistics[number],
@@ -58,21 +64,32 @@ class MovingAverages:
             )
 
 
-def _average(moving_mean, moving_variance, mean, deviation, momentum, epsilon, skip):
-    variance = deviation.to(moving_variance.dtype).pow(-2).sub_(epsilon)
-    for moving, new in ((moving_mean, mean.to(moving_mean.dtype)), (moving_variance, variance)):
-        if skip is None:
-            moving.lerp_(new, 1 - momentum)
-        else:
-            moving.copy_(torch.where(skip, moving, moving.lerp(new, 1 - momentum)))
-
-
 def _flatten(variables):
-    """One tensor with the variables' values; each variable becomes a slice of it."""
-    flat = torch.cat([variable.value.data.flatten() for variable in variables])
+    """One tensor with the variables' values, of which each variable is a slice.
+
+    Returns:
+        The flat tensor, or `None` where some variables are slices of other flat tensors.
+    """
+    values = [variable.value.data for variable in variables]
+    if _are_slices(values):
+        count = sum(value.numel() for value in values)
+        return values[0].as_strided((count,), (1,))
+    if any(value.untyped_storage().nbytes() != value.nbytes for value in values):
+        return None
+    flat = torch.cat([value.flatten() for value in values])
     start = 0
-    for variable in variables:
-        count = variable.value.numel()
-        variable.value.data = flat[start : start + count].view(variable.value.shape)
-        start += count
+    for variable, value in zip(variables, values, strict=True):
+        variable.value.data = flat[start : start + value.numel()].view(value.shape)
+        start += value.numel()
     return flat
+
+
+def _are_slices(values):
+    """Whether tensors lie one behind the other and fill one memory."""
+    place = 0
+    for value in values:
+        same = value.untyped_storage().data_ptr() == values[0].untyped_storage().data_ptr()
+        if not same or value.storage_offset() != place or not value.is_contiguous():
+            return False
+        place += value.numel()
+    return values[0].untyped_storage().nbytes() == place * values[0].element_size()

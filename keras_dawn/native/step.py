@@ -5,11 +5,10 @@ import warnings
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.session import check_metrics
 from keras_dawn.hyperparameters import unwrap
-from keras_dawn.native import keras_internals, parallel
-from keras_dawn.native.cuda_graph import GraphedForward
-from keras_dawn.native.lowering import lower
-from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
+from keras_dawn.native.steps.forward import GraphForward, LayerForward
 from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
@@ -20,7 +19,7 @@ import torch
 
 
 class NativeSteps:
-    """Lowers a model for training and for evaluation, and steps on the results.
+    """Steps of `fit`, `evaluate` and `predict` on a model's native forward pass.
 
     No step waits for the device or copies a number from the host, but for every
     `log_every`-th, whose logs are refreshed.
@@ -36,25 +35,39 @@ class NativeSteps:
         self.log_every = log_every
         self.exact_logs = False
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
-        self.evaluating = lower(model, training=False)
-        self.training = None
+        self.forward = make_forward(model, compile)
         self.metrics = None
-        self._compile = compile
-        self._forward_evaluating = self._callable(self.evaluating)
+        self.optimization = None
+        self._own_loss = keras_internals.is_overridden(model, "compute_loss")
+        self._own_metrics = keras_internals.is_overridden(model, "compute_metrics")
         self._loss, self.loss_reason = None, None
+        self._output_ranks = None
         self._logs, self._since_refresh = None, 0
 
     def prepare_losses(self):
-        """Reads loss and metrics from `compile`; they must be built."""
-        if self.metrics is None:
-            outputs = self.evaluating.functional.outputs
+        """Reads loss and metrics from `compile`, once they are built and the outputs are known."""
+        if self.metrics is None and self.forward.outputs is not None:
+            self._read_compiled(self.forward.outputs)
+
+    def _read_compiled(self, outputs):
+        if self._own_loss:
+            self.loss_reason = "compute_loss of the model's own"
+        else:
             self._loss, self.loss_reason = native_loss(self.model, outputs)
-            self.metrics = NativeMetrics(self.model, outputs)
+        self.metrics = NativeMetrics(self.model, outputs)
+
+    def _look_at(self, outputs):
+        """Takes note of the outputs of a model whose Python decides what they are."""
+        flat = keras.tree.flatten(outputs)
+        ranks = [tensor.ndim for tensor in flat]
+        if ranks != self._output_ranks:
+            self._output_ranks = ranks
+            self._read_compiled(flat)
 
     def prepare_training(self):
-        """Lowers the training graph and lays out the optimizer's state."""
+        """Makes the forward pass for training ready and lays out the optimizer's state."""
         self.prepare_losses()
-        if self.training is not None:
+        if self.optimization is not None:
             if not self.optimization.is_current():
                 self._optimize()
             return
@@ -62,20 +75,15 @@ class NativeSteps:
         inner = unwrap(optimizer)
         if not inner.built:
             inner.build(self.model.trainable_variables)
-        self.training = lower(self.model, training=True, collect_statistics=True)
-        self._optimize()
-        self._trainability = Trainability(self.model)
-        forward = self._callable(self.training)
         if current().several:
             check_metrics(self.model)
-            self._forward_training = parallel.data_parallel(forward)
-        elif self._compile or self.training.fallbacks:
-            # Never a graph around Keras's or the user's Python: it would be frozen in it.
-            self._forward_training = forward
-        else:
-            self._forward_training = GraphedForward(forward)
-        self.averages = MovingAverages(self.training.statistics)
-        halves = [layer for layer in self.training.native if _in_float16(layer)]
+        self.forward.lower_training()
+        self._optimize()
+        self._trainability = Trainability(self.model)
+        self.forward.connect_training()
+        training = self.forward.training
+        self.averages = MovingAverages(training.statistics if training else [])
+        halves = [layer for layer in self.forward.native() if _in_float16(layer)]
         if halves and optimizer is inner and optimizer.loss_scale_factor is None:
             warnings.warn(
                 f"{halves[0].name} and others compute in float16, but the optimizer does not "
@@ -84,17 +92,28 @@ class NativeSteps:
                 stacklevel=2,
             )
 
+    def _follow_the_call(self):
+        """Takes up what a call with Python in it has changed: layers are lowered in it.
+
+        Weights laid out for torch want their optimizer state laid out alike. Layers that were
+        built just now have weights that the optimizer may not know, which is Keras's error.
+        """
+        if moves.count != self._moves or not self.forward.is_complete():
+            self._moves = moves.count
+            self._optimize()
+
     def _optimize(self):
-        leaves = [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
-        self.optimization = Optimization(self.model, leaves)
+        self.optimization = Optimization(self.model, self.forward.leaves())
+        self._moves = moves.count
 
     @property
     def update(self):
         """The optimizer step that is taken when every weight gets a gradient."""
-        return self.optimization.update
+        return None if self.optimization is None else self.optimization.update
 
-    def _callable(self, lowered):
-        return torch.compile(lowered.module) if self._compile else lowered.module
+    def is_current(self):
+        """Whether what was read of the model still holds."""
+        return self.forward.is_current()
 
     def reset_logs(self):
         """Makes the next step's logs fresh ones: a new epoch begins."""
@@ -103,82 +122,55 @@ class NativeSteps:
     def train_step(self, batches):
         """One step on `batches[0]`, as `fit` hands it over; returns logs as floats."""
         if self._trainability.changed():  # within an epoch; Keras looks in every step, too
-            self.training = None
+            self.optimization = None
             self.prepare_training()
         self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
-        inputs = self._inputs(self.training, x)
-        outputs, statistics = self._forward_training(*inputs)
-        outputs = self._structured(self.training, outputs)
-        y = self._on_device(y, inputs[0])
-        loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
-        skip = self.optimization.step(loss if self.rank_weight == 1.0 else loss * self.rank_weight)
+        with self.forward.calls(training=True):
+            outputs, statistics, batch = self.forward.train(x)
+            if self.forward.by_layer:
+                self._look_at(outputs)
+            if self.forward.runs_python:
+                self._follow_the_call()
+            y = _beside(y, outputs)
+            loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
+            weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
+            skip = self.optimization.step(weighed)
         self.averages.update(statistics, skip)
-        return self._finish(loss, y, outputs, sample_weight, inputs[0].shape[0])
+        return self._finish(loss, x, y, outputs, sample_weight, batch)
 
     @torch.no_grad()
     def test_step(self, batches):
         """One evaluation step; returns logs as floats."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
-        inputs = self._inputs(self.evaluating, x)
-        outputs = self._structured(self.evaluating, self._forward_evaluating(*inputs))
-        y = self._on_device(y, inputs[0])
-        loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
-        return self._finish(loss, y, outputs, sample_weight, inputs[0].shape[0])
+        with self.forward.calls(training=False):
+            outputs, batch = self.forward.evaluate(x)
+            if self.forward.by_layer:
+                self._look_at(outputs)
+            y = _beside(y, outputs)
+            loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
+        return self._finish(loss, x, y, outputs, sample_weight, batch)
 
     @torch.no_grad()
     def predict_step(self, batches):
         """The outputs for one batch, in the structure that the model returns."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batches[0])
-        inputs = self._inputs(self.evaluating, x)
-        return self._structured(self.evaluating, self._forward_evaluating(*inputs))
-
-    def _inputs(self, lowered, x):
-        """The batch as the graph's inputs: flat, on the device, in the inputs' dtypes."""
-        if isinstance(x, torch.Tensor) and _fits(x.shape, lowered.functional.inputs):
-            flat = [x]
-        else:
-            flat = keras_internals.standardize_inputs(lowered.functional, x)
-            for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
-                if not _fits(tensor.shape, [expected]):
-                    raise ValueError(
-                        f"{self.model.name} expects input of shape {tuple(expected.shape)}, got "
-                        f"{tuple(tensor.shape)}."
-                    )
-        device = self._device()
-        return [
-            tensor.to(device, dtype) if (tensor.dtype, tensor.device) != (dtype, device) else tensor
-            for tensor, dtype in zip(flat, lowered.input_dtypes, strict=True)
-        ]
-
-    def _device(self):
-        for parameter in self.evaluating.module.parameters():
-            return parameter.device
-        return torch.device("cpu")
-
-    def _on_device(self, y, reference):
-        if isinstance(y, np.ndarray):
-            y = torch.as_tensor(y)
-        if isinstance(y, torch.Tensor) and y.device != reference.device:
-            y = y.to(reference.device)
-        return y
-
-    def _structured(self, lowered, outputs):
-        if lowered.output_structure == 0:
-            return outputs
-        flat = outputs if isinstance(outputs, tuple) else (outputs,)
-        return keras.tree.pack_sequence_as(lowered.output_structure, list(flat))
+        with self.forward.calls(training=False):
+            return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
-        if self.evaluating.fallbacks and self.model.losses:
-            raise LoweringError("A layer adds a loss of its own (add_loss).")
         if self._loss is not None and sample_weight is None and isinstance(y, torch.Tensor):
             loss = self._loss(y, outputs)
             if loss is not None:
+                if self.forward.runs_python:
+                    loss = keras_internals.with_added_losses(self.model, loss)
                 return loss
         return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
 
-    def _finish(self, loss, y, outputs, sample_weight, batch):
+    def _finish(self, loss, x, y, outputs, sample_weight, batch):
+        if self._own_metrics:
+            self.metrics.track(loss, batch)
+            return keras_internals.own_metrics(self.model, x, y, outputs, sample_weight)
         self.metrics.update(loss, y, outputs, sample_weight, batch)
         self._since_refresh += 1
         if self._logs is None or self.exact_logs or self._since_refresh >= self.log_every:
@@ -187,14 +179,22 @@ class NativeSteps:
         return dict(self._logs)
 
 
-def _fits(shape, symbolic):
-    """Whether one tensor's shape is that of the only symbolic input, where known."""
-    if len(symbolic) != 1 or len(shape) != len(symbolic[0].shape):
-        return False
-    return all(
-        expected is None or size == expected
-        for size, expected in zip(shape[1:], symbolic[0].shape[1:], strict=True)
-    )
+def make_forward(model, compile=False):
+    """`GraphForward` of a model that is a graph of layers, else `LayerForward`."""
+    if keras_internals.functional_graph(model) is not None:
+        return GraphForward(model, compile)
+    return LayerForward(model)
+
+
+def _beside(y, outputs):
+    """Targets on the device of the outputs."""
+    if isinstance(y, np.ndarray):
+        y = torch.as_tensor(y)
+    if isinstance(y, torch.Tensor):
+        first = outputs if isinstance(outputs, torch.Tensor) else keras.tree.flatten(outputs)[0]
+        if y.device != first.device:
+            y = y.to(first.device)
+    return y
 
 
 def _in_float16(layer):

@@ -77,14 +77,14 @@ def equal(found, expected, tolerance=1e-6):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("accelerated", [False, True])
-def test_the_moving_average_is_torchs(accelerated):
+@pytest.mark.parametrize("accelerated, every", [(False, 1), (True, 1), (True, 2), (True, 3)])
+def test_the_moving_average_is_torchs(accelerated, every):
     model, seen = build(accelerated), Weights()
     averaged = AveragedModel(Holder(seen_of(model)), multi_avg_fn=get_ema_multi_avg_fn(0.8))
-    fit(model, [seen, ExponentialMovingAverage(0.8)])
-    for weights in seen.steps:
-        holder = Holder(weights)
-        averaged.update_parameters(holder)
+    fit(model, [seen, ExponentialMovingAverage(0.8, every=every)])
+    for epoch in range(3):  # of five steps each
+        for weights in seen.steps[5 * epoch : 5 * epoch + 5][every - 1 :: every]:
+            averaged.update_parameters(Holder(weights))
     equal(seen_of(model), list(averaged.module.weights))
     assert not torch.allclose(seen.steps[-1][0], seen_of(model)[0])
 
@@ -106,6 +106,26 @@ def test_validation_sees_the_average_and_training_goes_on_without_it():
     assert history["val_loss"][-1] == pytest.approx(result["loss"], abs=1e-6)
 
 
+@pytest.mark.parametrize("validate", [False, True])
+def test_validation_sees_the_average_only_where_it_is_to(validate):
+    model, average = build(True), ExponentialMovingAverage(0.9, validate=validate)
+    average.goes_on = True  # the model keeps the weights that train
+    losses = fit(model, [average], epochs=1, validation_data=images(16, 1)).history["val_loss"]
+    training = model.evaluate(images(16, 1), verbose=0)[0]
+    with average.in_place():
+        averaged = model.evaluate(images(16, 1), verbose=0)[0]
+    assert training != pytest.approx(averaged, abs=1e-4)
+    assert losses == pytest.approx([averaged if validate else training], abs=1e-6)
+
+
+def test_stochastic_weight_averaging_waits_where_the_training_goes_on():
+    model, seen = build(True), Weights()
+    averaging = StochasticWeightAveraging(images(), start=0.0)
+    averaging.goes_on = True
+    fit(model, [seen, averaging], epochs=2)
+    equal(seen_of(model), seen.epochs[-1], 0)
+
+
 def test_the_average_can_be_had_before_the_end():
     model, average = build(True), ExponentialMovingAverage(0.9)
     average.goes_on = True
@@ -119,17 +139,37 @@ def test_the_average_can_be_had_before_the_end():
     equal(seen_of(model), seen.steps[-1], 0)
 
 
-@pytest.mark.parametrize("accelerated", [False, True])
-def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(accelerated):
+@pytest.mark.parametrize(
+    "accelerated, start, every, taken",
+    [(False, 0.5, 2, [3, 5]), (True, 0.5, 1, [3, 4, 5]), (True, 0.75, 1, [4, 5]),
+     (True, 0.0, 1, [0, 1, 2, 3, 4, 5])],
+)  # fmt: skip
+def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs(
+    accelerated, start, every, taken
+):
     model, seen = build(accelerated), Weights()
-    fit(model, [seen, StochasticWeightAveraging(images(), start=0.5, every=2)], epochs=6)
-    expected = [torch.stack(ws).mean(0) for ws in zip(seen.epochs[3], seen.epochs[5], strict=True)]
+    averaging = StochasticWeightAveraging(images(), start=start, every=every)
+    fit(model, [seen, averaging], epochs=6)
+    weights = [seen.epochs[epoch] for epoch in taken]
+    expected = [torch.stack(ws).mean(0) for ws in zip(*weights, strict=True)]
     names = [v.path for v in floats(model)]
     for name, ours, theirs in zip(names, seen_of(model), expected, strict=True):
         if "moving" not in name:
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
-    measured = seen_of(estimate_statistics(model, images()))
-    equal(seen_of(model), measured, 0)
+    assert_statistics_are_torchs(model, [batch for batch, _ in images()])
+
+
+def assert_statistics_are_torchs(model, batches):
+    """The moving averages are those that torch measures for the model's filters."""
+    conv, norm = model.layers[1], model.layers[2]
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
+    theirs[0].weight.data.copy_(conv.kernel.value.permute(3, 2, 0, 1))
+    update_bn([batch.permute(0, 3, 1, 2) for batch in batches], theirs)
+    count = len(batches[0]) * 4 * 4  # torch corrects the variance for the size of the batch
+    torch.testing.assert_close(norm.moving_mean.value.detach(), theirs[1].running_mean)
+    torch.testing.assert_close(
+        norm.moving_variance.value.detach(), theirs[1].running_var * (count - 1) / count
+    )
 
 
 def test_measured_statistics_are_torchs():
@@ -139,16 +179,8 @@ def test_measured_statistics_are_torchs():
     seeds = [v.value.clone() for v in model.variables if not v.value.is_floating_point()]
     estimate_statistics(model, batches)
     assert torch.equal(torch.get_rng_state(), state)
-    conv, norm = model.layers[1], model.layers[2]
-    theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
-    theirs[0].weight.data.copy_(conv.kernel.value.permute(3, 2, 0, 1))
-    update_bn([batch.permute(0, 3, 1, 2) for batch in batches], theirs)
-    count = 8 * 4 * 4
-    torch.testing.assert_close(norm.moving_mean.value.detach(), theirs[1].running_mean)
-    torch.testing.assert_close(
-        norm.moving_variance.value.detach(), theirs[1].running_var * (count - 1) / count
-    )
-    assert norm.momentum == 0.9
+    assert_statistics_are_torchs(model, batches)
+    assert model.layers[2].momentum == 0.9
     after = [v.value for v in model.variables if not v.value.is_floating_point()]
     assert all(torch.equal(a, b) for a, b in zip(seeds, after, strict=True))
     names = [v.path for v in floats(model)]

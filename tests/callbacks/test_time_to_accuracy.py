@@ -97,6 +97,17 @@ def test_the_first_epoch_at_the_target_counts():
     assert timer.reached.top5_accuracy == pytest.approx(99.0)
 
 
+def test_the_target_may_be_one_of_the_top_5():
+    timer = TimeToAccuracy(93.0, top5="val_top5", target_on="top5", stop_at_target=True)
+    drive(timer, [0.2, 0.96])
+    assert timer.reached.epoch == 0 and timer.reached.accuracy == pytest.approx(20.0)
+    timer = TimeToAccuracy(99.5, top5="val_top5", target_on="top5")
+    drive(timer, [0.2, 0.999])
+    assert timer.reached is None
+    with pytest.raises(ValueError, match="`target_on`"):
+        TimeToAccuracy(93.0, target_on="top5")
+
+
 def test_exactly_the_target_in_float32_is_the_target():
     import numpy as np
 

@@ -68,6 +68,19 @@ def test_order_and_augmentation_are_functions_of_seed_and_epoch():
     assert not torch.equal(torch.cat([x for x, _ in make(4, seed=2)]), ours)
 
 
+def test_another_seed_or_epoch_is_augmented_otherwise():
+    def flipped(seed, epoch):
+        pixels = np.zeros((400, 1, 2, 1), np.uint8)
+        pixels[:, :, 1] = 255  # dark on the left, bright on the right
+        data = DeviceImages(pixels, np.zeros(400, int), 50, augment=[RandomFlip()], seed=seed)
+        data.set_epoch(epoch)
+        return torch.cat([x for x, _ in data])[:, 0, 0, 0] > 0
+
+    first = flipped(0, 0)
+    for seed, epoch in ((7, 0), (0, 1)):
+        assert 0.4 < float((first == flipped(seed, epoch)).float().mean()) < 0.6
+
+
 def test_an_unfinished_pass_does_not_count_as_an_epoch():
     data = DeviceImages(*photos(), 5, shuffle=True)
     iter(data)

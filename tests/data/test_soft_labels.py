@@ -1,5 +1,6 @@
 import keras_dawn
 from keras_dawn import data
+from keras_dawn.distributed.sharding import Share
 
 import keras
 import numpy as np
@@ -32,6 +33,22 @@ def test_mixing_depends_on_seed_and_epoch_alone():
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert all(torch.allclose(y.sum(-1), torch.ones(len(y))) for y in first)
+
+
+def test_batches_epochs_seeds_and_ranks_are_mixed_by_draws_of_their_own():
+    seen = []
+
+    def mix(images, labels, entropy):
+        seen.append(float(np.random.default_rng(entropy).random()))
+        return images, labels
+
+    for seed in (0, 7):
+        for rank in (0, 1):
+            soft = data.SoftLabels(images(seed=seed), 3, mix)
+            soft.set_share(Share(rank, 2), training=True)
+            for _ in range(2):  # epochs
+                list(soft)
+    assert len(seen) == len(set(seen)) == 2 * 2 * 2 * 3
 
 
 @pytest.mark.parametrize("accelerated", [False, True])

@@ -68,7 +68,7 @@ def test_resnet50_gives_torchvisions_outputs(size):
     assert float((lowered - expected).abs().max() / scale) < 1e-5
 
 
-def test_resnet18_gives_torchvisions_outputs_and_torch_fills_it_alike():
+def test_resnet18_gives_torchvisions_outputs_and_averages_and_torch_fills_it_alike():
     theirs = randomized(torchvision.models.resnet18(weights=None, num_classes=7))
     model = ResNet(18, classes=7)
     for layer in ("conv1", "layer2_0_conv1", "layer4_1_conv2"):
@@ -81,6 +81,14 @@ def test_resnet18_gives_torchvisions_outputs_and_torch_fills_it_alike():
         expected = theirs(x.permute(0, 3, 1, 2))
         difference = (model(x, training=False) - expected).abs().max() / expected.abs().max()
         assert float(difference) < 1e-5
+        theirs.train()(x.permute(0, 3, 1, 2))
+        keras_dawn.to_torch(model, training=True)(x)
+    for ours, name in (("bn1", "bn1"), ("layer1_0_bn2", "layer1.0.bn2"),
+                       ("layer2_0_downsample_1", "layer2.0.downsample.1")):  # fmt: skip
+        layer, norm = model.get_layer(ours), theirs.get_submodule(name)
+        pairs = (layer.moving_mean, norm.running_mean), (layer.moving_variance, norm.running_var)
+        for moving, running in pairs:
+            torch.testing.assert_close(moving.value.detach(), running, rtol=1e-3, atol=1e-4)
 
 
 # Keras sometimes warns about lists that hold nothing but layers it has loaded already.

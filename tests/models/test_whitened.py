@@ -75,6 +75,26 @@ def test_answers_are_those_of_the_plain_torch_network(native, images):
         assert torch.allclose(answers, net(planes), atol=1e-4)
 
 
+def test_moving_averages_follow_the_batches_at_the_plain_networks_pace(images):
+    torch.manual_seed(0)
+    net = airbench.Net().train()
+    some = images[:8]
+    net.whiten(some.permute(0, 3, 1, 2))
+    model = WhitenedConvNet()
+    carry_over(model, net)
+    with torch.no_grad():
+        net(some.permute(0, 3, 1, 2))
+        keras_dawn.to_torch(model, training=True)(some)
+    for name, theirs in (("group1_1_bn", net[2][2]), ("group3_2_bn", net[4][5])):
+        layer = model.get_layer(name)
+        torch.testing.assert_close(
+            layer.moving_mean.value.detach().cpu(), theirs.running_mean, rtol=1e-3, atol=1e-4
+        )
+        torch.testing.assert_close(
+            layer.moving_variance.value.detach().cpu(), theirs.running_var, rtol=1e-3, atol=1e-4
+        )
+
+
 def test_images_of_any_size_and_a_bias_of_the_stem():
     model = WhitenedConvNet((8, 16), input_shape=(None, None, 3), whitening_bias=True)
     for size in (16, 20):

@@ -1,5 +1,6 @@
 import keras_dawn
 from keras_dawn.native import LoweringError, to_torch
+from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.graph import AS_IS, Value
 
 import keras
@@ -30,6 +31,12 @@ def test_the_code_reads_as_straight_pytorch():
     assert "relu = torch.relu_(bn)" in code
     assert "pad" not in code  # folded into the convolution
     assert "head = torch._C._nn.linear(pool, head_kernel, head_bias)" in code
+
+
+def test_the_training_code_too_reuses_what_a_normalisation_returns():
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.BatchNormalization(), layers.ReLU()])
+    code = lower(model, training=True, collect_statistics=True).module.code
+    assert "native_batch_norm" in code and "torch.relu_(" in code
 
 
 def test_weights_are_shared_both_ways():
@@ -69,6 +76,72 @@ def test_a_hand_written_loop_can_train_it():
         optimizer.step()
     predictions = model.predict(x.numpy(), verbose=0)
     assert np.abs(predictions - y.numpy()).mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    "sum_like",
+    [
+        lambda x: layers.Conv2D(3, 3, padding="same")(x),
+        lambda x: layers.BatchNormalization()(x),
+        lambda x: layers.Add()([x, layers.Conv2D(3, 3, padding="same")(x)]),
+    ],
+    ids=["convolution", "normalisation", "sum"],
+)
+@pytest.mark.parametrize(
+    "reader",
+    [
+        lambda x: layers.Subtract()([layers.ReLU()(x), x]),
+        lambda x: layers.Add()([layers.ReLU()(x), layers.Activation("tanh")(x)]),
+        lambda x: (layers.ReLU()(x), x),
+    ],
+    ids=["difference", "activation", "output"],
+)
+def test_a_relu_spares_an_input_that_is_read_elsewhere(
+    sum_like, reader, true_float64, gradients_of
+):
+    inputs = keras.Input((5, 5, 3))
+    model = keras.Model(inputs, reader(sum_like(inputs)))
+    x = torch.randn(2, 5, 5, 3, dtype=torch.float64)
+    (outputs, gradients), (expected, expected_gradients), _ = gradients_of(model, x)
+    torch.testing.assert_close(outputs, list(expected))
+    torch.testing.assert_close(gradients, expected_gradients)
+    answers = keras.tree.flatten(to_torch(model)(x))
+    torch.testing.assert_close(answers, keras.tree.flatten(model(x)))
+
+
+def test_a_relu_spares_what_the_gradient_of_its_input_needs(true_float64, gradients_of):
+    """The derivatives of a sigmoid and of a maximum are computed from their outputs."""
+    x = inputs = keras.Input((6, 6, 3))
+    for layer in (layers.Activation("sigmoid"), layers.MaxPooling2D(2), layers.Dropout(0.0),
+                  layers.Activation("tanh"), layers.Activation("elu")):  # fmt: skip
+        x = layers.ReLU()(layer(layers.Conv2D(3, 3, padding="same")(x)))
+    model = keras.Model(inputs, x)
+    x = torch.randn(2, 6, 6, 3, dtype=torch.float64)
+    (outputs, gradients), (expected, expected_gradients), _ = gradients_of(model, x)
+    torch.testing.assert_close(outputs, list(expected))
+    torch.testing.assert_close(gradients, expected_gradients)
+
+
+def test_a_relu_leaves_the_images_it_is_given_alone():
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.ReLU()])
+    x = torch.randn(2, 4, 4, 3)
+    before = x.clone()
+    torch.testing.assert_close(to_torch(model)(x), before.relu())
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.6])
+def test_moving_averages_of_the_training_code_are_torchs(momentum):
+    """Keras's momentum is one minus torch's, and torch corrects the variance."""
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.BatchNormalization(momentum=momentum)])
+    theirs = torch.nn.BatchNorm2d(3, eps=1e-3, momentum=1 - momentum)
+    module = to_torch(model, training=True)
+    for step in range(3):
+        x = torch.randn(5, 4, 4, 3) + step
+        torch.testing.assert_close(module(x).permute(0, 3, 1, 2), theirs(x.permute(0, 3, 1, 2)))
+    norm = model.layers[0]
+    torch.testing.assert_close(norm.moving_mean.value.detach(), theirs.running_mean)
+    torch.testing.assert_close(norm.moving_variance.value.detach(), theirs.running_var)
 
 
 class Subclassed(keras.Model):

@@ -163,9 +163,12 @@ def test_several_outputs_equal_plain_keras(true_float64):
     np.testing.assert_allclose(ours["a"], theirs["a"], rtol=1e-6)
 
 
-def test_moving_variance_is_the_biased_one():
+@pytest.mark.parametrize("epsilon", [1e-3, 0.5])
+def test_moving_variance_is_the_biased_one(epsilon):
     """By hand: one step with momentum 0.9 on known numbers."""
-    model = keras.Sequential([keras.Input((2,)), layers.BatchNormalization(momentum=0.9)])
+    model = keras.Sequential(
+        [keras.Input((2,)), layers.BatchNormalization(momentum=0.9, epsilon=epsilon)]
+    )
     model.compile(keras_dawn.SGD(0.0, momentum=0.5), "mse")
     keras_dawn.accelerate(model)
     x = np.array([[0.0, 1.0], [2.0, 5.0]], "float32")
@@ -175,6 +178,176 @@ def test_moving_variance_is_the_biased_one():
     np.testing.assert_allclose(
         layer.moving_variance.numpy(), [0.9 + 0.1 * 1, 0.9 + 0.1 * 4], rtol=1e-4
     )
+
+
+def tiny_steps(native, optimizer, steps=4, **last):
+    """A few steps of a network of vectors; returns it."""
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8, "tanh", name="first"),
+            layers.Dense(4, name="last", **last),
+        ]
+    )
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    if native:
+        keras_dawn.accelerate(model)
+    return go_on(model, steps)
+
+
+def go_on(model, steps):
+    x = np.random.default_rng(0).normal(size=(16, 6))
+    for _ in range(steps):
+        model.train_on_batch(x, np.arange(16) % 4)
+    return model
+
+
+def without_decay(optimizer, *names):
+    optimizer.exclude_from_weight_decay(var_names=list(names))
+    return optimizer
+
+
+# The gradients' first norms: 0.8 together, from 0.06 to 0.6 each; the largest values 0.05 to 0.3.
+CLIPPING = [
+    {"clipvalue": 10.0}, {"clipvalue": 0.05}, {"clipnorm": 10.0}, {"clipnorm": 0.3},
+    {"clipnorm": 0.01}, {"global_clipnorm": 10.0}, {"global_clipnorm": 0.1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", CLIPPING, ids=str)
+@pytest.mark.parametrize("kind", [keras_dawn.SGD, keras.optimizers.SGD])
+def test_clipping_above_and_below_the_limit_equals_plain_keras(kind, limit, true_float64):
+    ours, theirs, unclipped = (
+        tiny_steps(native, kind(0.1, **arguments), steps=2).get_weights()
+        for native, arguments in ((True, limit), (False, limit), (True, {}))
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    same = all(np.allclose(*pair, rtol=1e-9) for pair in zip(ours, unclipped, strict=True))
+    assert same == (10.0 in limit.values())  # the other limits are reached
+
+
+SETTINGS = {
+    "no momentum": lambda: keras_dawn.SGD(0.1, momentum=0.0, weight_decay=0.1),
+    "decoupled, by weight": lambda: keras_dawn.SGD(
+        0.1, weight_decay=0.1, decoupled=True, no_decay=["last/bias"],
+        rate_multipliers={"first": 3.0}, decay_multipliers={"kernel": 0.5},
+    ),
+    "coupled, by weight": lambda: keras_dawn.SGD(
+        0.1, nesterov=True, weight_decay=0.1, rate_multipliers={"first": 3.0},
+        decay_multipliers={"kernel": 0.5},
+    ),
+    "Keras SGD without momentum": lambda: keras.optimizers.SGD(0.1, weight_decay=0.1),
+    "Keras SGD, some decayed": lambda: without_decay(
+        keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.1), "bias"
+    ),
+    "Adam, large epsilon": lambda: keras.optimizers.Adam(0.01, 0.7, 0.9, epsilon=0.1),
+    "AdamW, some decayed": lambda: without_decay(
+        keras.optimizers.AdamW(0.01, weight_decay=0.3, beta_2=0.95), "kernel"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_optimizers_settings_equal_plain_keras(name, true_float64):
+    ours, theirs = (tiny_steps(native, SETTINGS[name]()) for native in (True, False))
+    assert keras_dawn.explain(ours).optimizer == "native"
+    assert_same_state(ours, theirs)
+
+
+def test_adam_follows_a_counter_that_is_set(true_float64):
+    models = []
+    for native in (True, False):
+        model = tiny_steps(native, keras.optimizers.Adam(0.01), steps=2)
+        model.optimizer.iterations.assign(50)
+        models.append(go_on(model, 2))
+    assert_same_state(*models)
+
+
+def assert_same_state(ours, theirs):
+    """Of the models and of their optimizers."""
+    pairs = [
+        *zip(ours.variables, theirs.variables, strict=True),
+        *zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True),
+    ]
+    for one, other in pairs:
+        np.testing.assert_allclose(
+            one.numpy(), other.numpy(), rtol=1e-9, atol=1e-12, err_msg=one.path
+        )
+
+
+@pytest.mark.parametrize(
+    "optimizer, last, reason",
+    [
+        (lambda: keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2), {}, "use_ema"),
+        (lambda: keras.optimizers.SGD(0.1, loss_scale_factor=8.0), {}, "loss_scale_factor"),
+        (lambda: keras.optimizers.Adam(0.05, amsgrad=True), {}, "amsgrad"),
+        (
+            lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)),
+            {},
+            "schedule",
+        ),
+        (
+            lambda: keras.optimizers.SGD(0.1),
+            {"kernel_constraint": keras.constraints.MaxNorm(0.5)},
+            "constraint",
+        ),
+    ],
+    ids=["average", "loss scale", "amsgrad", "schedule", "constraint"],
+)
+def test_what_an_optimizer_adds_by_itself_is_left_to_keras(optimizer, last, reason, true_float64):
+    ours, theirs = (tiny_steps(native, optimizer(), **last) for native in (True, False))
+    assert reason in keras_dawn.explain(ours).optimizer
+    assert_same_state(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.MeanSquaredError(reduction="sum"),
+    ],
+    ids=["sum", "ignored class", "mean", "squares"],
+)
+@pytest.mark.parametrize("policy", ["float32", "bfloat16"])
+def test_losses_of_every_setting_equal_plain_keras(loss, policy):
+    """The layers' outputs are the same here: half-precision logits are no less exact losses."""
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    y = x.round() if isinstance(loss, keras.losses.MeanSquaredError) else np.arange(20) % 4
+    model = keras.Sequential([keras.Input((4,)), layers.Identity(dtype=policy)])
+    model.compile(loss=loss)
+    expected = model.evaluate(x, y, batch_size=8, verbose=0)
+    keras_dawn.accelerate(model)
+    assert model.evaluate(x, y, batch_size=8, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("k, column", [(1, False), (3, False), (5, False), (8, False), (3, True)])
+def test_top_k_counts_the_first_k_of_the_logits(k, column):
+    """By hand: how many classes are ahead of the right one."""
+    logits = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    y = np.arange(64) % 8
+    ahead = (logits > logits[np.arange(64), y][:, None]).sum(1)
+    for metric, loss, targets in (
+        (
+            keras.metrics.SparseTopKCategoricalAccuracy(k),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            y[:, None] if column else y,
+        ),
+        (
+            keras.metrics.TopKCategoricalAccuracy(k),
+            keras.losses.CategoricalCrossentropy(from_logits=True),
+            np.eye(8)[y],
+        ),
+    ):
+        inputs = keras.Input((8,))
+        model = keras.Model(inputs, layers.Identity()(inputs))
+        model.compile(loss=loss, metrics=[metric])
+        keras_dawn.accelerate(model)
+        found = model.evaluate(logits, targets, batch_size=10, verbose=0, return_dict=True)
+        assert found[metric.name] == pytest.approx((ahead < k).mean(), abs=1e-6)
 
 
 class TestFloat16:
@@ -209,6 +382,77 @@ class TestFloat16:
             np.testing.assert_array_equal(old, new)  # moving averages too
         for old, new in zip(velocities, optimizer.inner_optimizer.variables, strict=True):
             np.testing.assert_array_equal(old, new.numpy())
+
+    @pytest.mark.parametrize(
+        "optimizer",
+        [
+            lambda: keras_dawn.SGD(0.1, weight_decay=0.1),
+            lambda: keras_dawn.SGD(0.1, momentum=0.0, weight_decay=0.1),
+            lambda: keras_dawn.SGD(0.1, weight_decay=0.1, decoupled=True),
+            lambda: keras.optimizers.SGD(0.1, weight_decay=0.1),
+            lambda: keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.1, clipnorm=1.0),
+            lambda: keras.optimizers.AdamW(0.1, weight_decay=0.1),
+            lambda: keras_dawn.optimizers.LARS(0.1, weight_decay=0.1),
+            lambda: keras_dawn.optimizers.Muon(0.1, weight_decay=0.1),
+        ],
+        ids=["coupled", "coupled without momentum", "decoupled", "Keras SGD", "clipped",
+             "AdamW", "LARS", "Muon"],
+    )  # fmt: skip
+    def test_a_bad_batch_decays_no_weight_and_moves_no_state(self, optimizer):
+        keras.config.set_dtype_policy("mixed_float16")
+        model = keras.Sequential(
+            [
+                keras.Input((6,)),
+                layers.BatchNormalization(),
+                layers.Dense(4, bias_initializer="ones", name="head"),
+            ]
+        )
+        model.compile(
+            keras.optimizers.LossScaleOptimizer(optimizer(), initial_scale=1024.0),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        keras_dawn.accelerate(model)
+        x, y = np.random.default_rng(0).normal(size=(8, 6)).astype("float32"), np.arange(8) % 4
+        watched = [*model.variables, *model.optimizer.inner_optimizer.variables]
+        place = [v.path.endswith("head/kernel") for v in watched].index(True)
+        states = []
+        for bad in (False, True, False):
+            x[0, 0] = np.inf if bad else 0.5
+            model.train_on_batch(x, y)
+            states.append([v.numpy().copy() for v in watched])
+        for variable, old, new in zip(watched, states[0], states[1], strict=True):
+            np.testing.assert_array_equal(old, new, err_msg=variable.path)
+        before, after = (kept[place] for kept in states[1:])
+        assert np.isfinite(after).all() and np.abs(after - before).max() > 1e-6  # it goes on
+
+    @pytest.mark.parametrize(
+        "optimizer",
+        [
+            lambda: keras_dawn.SGD(0.1),
+            lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+            lambda: keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.1),
+        ],
+        ids=["torch's form", "Keras's form", "clipped"],
+    )
+    @pytest.mark.parametrize("scale", [1.0, 4096.0])
+    def test_the_scale_is_taken_out_of_the_step(self, optimizer, scale):
+        keras.config.set_dtype_policy("mixed_float16")
+        x, y = np.random.default_rng(0).normal(size=(8, 6)).astype("float32"), np.arange(8) % 4
+        moved = []
+        for native in (True, False):
+            keras.utils.set_random_seed(0)
+            model = keras.Sequential([keras.Input((6,)), layers.Dense(4)])
+            model.compile(
+                keras.optimizers.LossScaleOptimizer(optimizer(), initial_scale=scale),
+                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            )
+            if native:
+                keras_dawn.accelerate(model)
+            before = model.get_weights()[0].copy()
+            for _ in range(2):
+                model.train_on_batch(x, y)
+            moved.append(model.get_weights()[0] - before)
+        np.testing.assert_allclose(*moved, rtol=2e-3, atol=2e-3 * np.abs(moved[1]).max())
 
     def test_the_scale_doubles_after_enough_good_steps(self):
         model = self.model()

@@ -6,11 +6,34 @@ lowered graph keeps images in torch's order throughout and goes back to Keras's 
 where an operation depends on the order.
 """
 
+import keyword
 import re
 
+from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.dtypes import HALF, is_float, torch_dtype
+from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.lowering.reads import Reads
+
+import keras
+import numpy as np
 import torch
 
-HALF = ("float16", "bfloat16")
+
+class LoweringError(ValueError):
+    """A layer or its use has no torch equivalent here; the message says which and why."""
+
+
+class TwoLayoutsError(LoweringError):
+    """A variable is laid out in one way and wanted in another."""
+
+    def __init__(self, variable):
+        super().__init__(f"{variable.path} is used in two layouts")
+        self.variable = variable
+
+
+def reason_of(error):
+    """What to say of an exception of a rule, which may be the user's."""
+    return str(error) if isinstance(error, LoweringError) else f"{type(error).__name__}: {error}"
 
 
 class Value:
@@ -21,16 +44,33 @@ class Value:
         rank: int.
         dtype: str, Keras's name of the dtype.
         torch_order: bool, whether a Keras `channels_last` image is held in torch's order.
-        padding: `(height, width)`, zeros still to be added on both sides of the image by
-            whoever reads it; a convolution adds them for nothing.
+        padding: `(height, width)`, zeros still to be added on both sides of the image, the
+            last two axes of the node, by whoever reads it; a convolution adds them for nothing.
+        guessed: bool, whether `dtype` is only what Keras expected beforehand: an operation
+            that is called as it is may return another one.
+
+    Attributes:
+        mask: node of Keras's mask of the tensor, or `None`; at run time it may still be `None`.
     """
 
-    def __init__(self, node, rank, dtype, torch_order=False, padding=None):
+    def __init__(self, node, rank, dtype, torch_order=False, padding=None, guessed=False):
         self.node = node
         self.rank = rank
         self.dtype = dtype
         self.torch_order = torch_order
         self.padding = padding
+        self.guessed = guessed
+        self.mask = None
+
+    def with_node(self, node, rank=None, dtype=None, torch_order=None):
+        """A value made of this one, alike but for what is given; nothing is left to pad."""
+        return Value(
+            node,
+            self.rank if rank is None else rank,
+            self.dtype if dtype is None else dtype,
+            self.torch_order if torch_order is None else torch_order,
+            guessed=self.guessed and dtype is None,
+        )
 
 
 class GraphBuilder:
@@ -41,19 +81,39 @@ class GraphBuilder:
         collect_statistics: bool, whether normalisation returns its batch statistics
             instead of writing moving averages (the training step does that itself).
         model_name: str, left out of the parameters' names.
+        variables: the model's variables; what is none of them has no gradient. `None` for any.
+        autocast: dtype that the model's own operations read float variables in, or `None`.
+        views: set of ids of Keras variables whose own tensors are the module's parameters, so
+            that gradients arrive in them; torch's layout is a view in the graph. `None`: all.
     """
 
-    def __init__(self, training, collect_statistics=False, model_name=""):
+    def __init__(
+        self,
+        training,
+        collect_statistics=False,
+        model_name="",
+        variables=None,
+        autocast=None,
+        views=frozenset(),
+    ):
         self.training = training
+        self.views = views
+        self.reads = Reads()  # what the lowering depends on
+        self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self.model_name = model_name
         self.collect_statistics = collect_statistics
+        self.autocast = autocast
         self.graph = torch.fx.Graph()
         self.root = torch.nn.Module()
         self.leaves = {}  # id of a Keras variable → (attribute, Leaf)
         self.statistics = []  # (BatchNormalization layer, mean node, inverse deviation node)
         self.native = []  # layers said in torch
         self.fallbacks = []  # (layer, reason): called as they are
+        self._known = None if variables is None else {id(variable) for variable in variables}
+        self._buffers = {}  # id of a tensor or of a variable that is not the model's → attribute
+        self._kept = []  # those, so that their ids stay theirs
         self._cast = {}
+        self._narrow = {}  # a node made wider → the half-precision value that it holds
 
     def call(self, function, *args, name=None, **kwargs):
         """A call of a torch function; returns its node."""
@@ -66,31 +126,111 @@ class GraphBuilder:
         Args:
             variable: `keras.Variable`.
             transform: `Transform`, how torch lays it out.
-            dtype: compute dtype; a half one gets a working copy made in the graph.
+            dtype: compute dtype; for another than the variable's a working copy is made in the
+                graph.
         """
+        if not isinstance(variable, keras.Variable):
+            raise LoweringError(f"{type(variable).__name__} in place of a variable")
+        name = self.share(variable, transform)
+        key = (name, dtype if dtype != variable.dtype else None, transform.permutation)
+        if key not in self._cast:
+            node = self.graph.get_attr(name)
+            if key[1] is not None:
+                node = self.graph.call_method("to", (node, torch_dtype(dtype)))
+            self._cast[key] = transform.nodes(self.graph, node) if self._is_view(variable) else node
+        return self._cast[key]
+
+    def _is_view(self, variable):
+        return self.views is None or id(variable) in self.views
+
+    def share(self, variable, transform):
+        """Makes the module hold a Keras variable; returns the name of the attribute."""
+        if self._known is not None and id(variable) not in self._known:
+            # Plain Keras trains what belongs to the model, and nothing else.
+            tensor = transform.share(variable.value).detach()
+            return self._buffer(variable, tensor, variable.path)
         if id(variable) not in self.leaves:
-            name = _safe(variable.path.removeprefix(f"{self.model_name}/"))
-            while hasattr(self.root, name):
-                name += "_"
-            leaf = Leaf(variable, transform)
+            name = self._attribute(variable.path.removeprefix(f"{self.model_name}/"))
+            if self._is_view(variable):
+                transform.share(variable.value)  # so that the view is dense
+            leaf = Leaf(variable, AS_IS if self._is_view(variable) else transform)
+            self.reads.note(variable, "trainable", variable.trainable)
             self.root.register_parameter(name, leaf.tensor)
             self.leaves[id(variable)] = (name, leaf)
         name, leaf = self.leaves[id(variable)]
-        if leaf.transform != transform:
-            raise LoweringError(f"{variable.path} is used in two layouts")
-        key = (name, dtype if dtype in HALF else None)
-        if key not in self._cast:
-            node = self.graph.get_attr(name)
-            if dtype in HALF and variable.dtype != dtype:
-                node = self.graph.call_method("to", (node, getattr(torch, dtype)))
-            self._cast[key] = node
-        return self._cast[key]
+        if leaf.transform != transform and not self._is_view(variable):
+            raise TwoLayoutsError(variable)
+        return name
+
+    def constant(self, tensor, name=None):
+        """The node of a tensor that is no parameter, kept in a buffer."""
+        return self.graph.get_attr(self._buffer(tensor, tensor, f"{name or 'the'}_constant"))
+
+    def _buffer(self, owner, tensor, name):
+        if id(owner) not in self._buffers:
+            name = self._attribute(name)
+            self.root.register_buffer(name, tensor, persistent=False)
+            self._buffers[id(owner)] = name
+            self._kept.append(owner)
+        return self._buffers[id(owner)]
+
+    def mark(self):
+        """Where the graph stands, for `undo`."""
+        lists = self.statistics, self.native, self.fallbacks
+        return next(iter(reversed(self.graph.nodes)), None), set(self.leaves), list(map(len, lists))
+
+    def undo(self, mark):
+        """Takes out of the graph what was added since `mark`, as by a rule that then failed."""
+        last, leaves, lengths = mark
+        for node in reversed(self.graph.nodes):
+            if node is last:
+                break
+            self.graph.erase_node(node)
+            self._narrow.pop(node, None)
+            self._cast = {key: kept for key, kept in self._cast.items() if kept is not node}
+        for key in self.leaves.keys() - leaves:
+            name, _ = self.leaves.pop(key)
+            delattr(self.root, name)
+        for items, length in zip(
+            (self.statistics, self.native, self.fallbacks), lengths, strict=True
+        ):
+            del items[length:]
+
+    def _attribute(self, name):
+        """A name for an attribute of the module that is not taken."""
+        name = _safe(name)
+        while hasattr(self.root, name) or hasattr(torch.fx.GraphModule, name):
+            name += "_"
+        return name
+
+    def value(self, argument):
+        """A call's argument; what Keras takes for a tensor becomes a `Value`."""
+        if isinstance(argument, keras.Variable):
+            casts = self.autocast and keras_internals.autocasts(argument)
+            dtype = self.autocast if casts and is_float(argument.dtype) else argument.dtype
+            node = self.parameter(argument, AS_IS, dtype)
+            return Value(node, len(argument.shape), dtype)
+        if _is_array(argument):
+            tensor = keras.ops.convert_to_tensor(argument)
+            dtype = keras.backend.standardize_dtype(tensor.dtype)
+            return Value(self.constant(tensor), tensor.ndim, dtype)
+        return argument
 
     def cast(self, value, dtype):
-        """The value in another floating-point dtype (integers stay what they are)."""
-        if value.dtype == dtype or "float" not in value.dtype or "float" not in dtype:
+        """The value as a layer's autocast leaves it: floats in `dtype`, others what they are."""
+        return self.to(value, dtype) if is_float(value.dtype) else value
+
+    def to(self, value, dtype):
+        """The value in another dtype."""
+        if value.dtype == dtype and not value.guessed:
             return value
-        node = self.graph.call_method("to", (value.node, getattr(torch, dtype)))
+        narrow = self._narrow.get(value.node)
+        if narrow is not None and narrow.dtype == dtype:
+            node = narrow.node
+        else:
+            node = self.graph.call_method("to", (value.node, torch_dtype(dtype)))
+        if value.dtype in HALF and dtype not in HALF and is_float(dtype) and not value.guessed:
+            self._narrow[node] = value
         return Value(node, value.rank, dtype, value.torch_order, value.padding)
 
     def padded(self, value):
@@ -99,7 +239,7 @@ class GraphBuilder:
             return value
         height, width = value.padding
         node = self.call(torch._C._nn.pad, value.node, (width, width, height, height))
-        return Value(node, value.rank, value.dtype, value.torch_order)
+        return value.with_node(node)
 
     def keras_order(self, value):
         """The node in Keras's order of axes."""
@@ -109,97 +249,28 @@ class GraphBuilder:
         return value.node
 
     def image(self, value, data_format, keep_padding=False):
-        """The node of a batch of images in torch's order."""
-        if not keep_padding:
-            value = self.padded(value)
-        if data_format == "channels_last" and not value.torch_order:
-            return self.graph.call_method("permute", (value.node, 0, 3, 1, 2))
-        return value.node
+        """The node of a batch of images as (batch, channels, height, width).
+
+        Padding can only be kept where the node's last two axes are the image's.
+        """
+        if value.torch_order == (data_format == "channels_last"):
+            return (value if keep_padding else self.padded(value)).node
+        node = self.keras_order(value)
+        if data_format == "channels_last":
+            node = self.graph.call_method("permute", (node, 0, 3, 1, 2))
+        return node
 
 
-class Leaf:
-    """A torch parameter that shares its memory with a Keras variable.
-
-    The variable's memory is laid out anew, once, so that torch's view of it is dense in
-    the memory format that torch is fast with. The variable keeps its shape and values.
-    """
-
-    def __init__(self, variable, transform):
-        self.variable = variable
-        self.transform = transform
-        if transform == AS_IS:
-            self.tensor = variable.value  # already a torch parameter
-        else:
-            self.tensor = torch.nn.Parameter(
-                transform.share(variable.value), requires_grad=variable.value.requires_grad
-            )
-
-    def is_shared(self):
-        """Whether the variable still has the memory that the parameter looks at."""
-        return self.variable.value.data_ptr() == self.tensor.data_ptr()
-
-
-class Transform:
-    """How a Keras tensor is laid out for torch: a permutation of axes, then a shape.
-
-    Args:
-        permutation: tuple of axes, or `None` to keep them.
-        merge: bool, whether the first two axes after the permutation become one and a
-            second axis of 1 follows it, as in a depthwise kernel.
-    """
-
-    def __init__(self, permutation=None, merge=False):
-        self.permutation = permutation
-        self.merge = merge
-
-    def __eq__(self, other):
-        return (self.permutation, self.merge) == (other.permutation, other.merge)
-
-    def share(self, parameter):
-        """Lays out a Keras tensor's memory for torch and returns torch's view of it."""
-        data = parameter.data
-        if self.permutation is None:
-            return data
-        view = data.permute(self.permutation)
-        image_kernel = view.ndim == 4 and not self.merge
-        layout = torch.channels_last if image_kernel else torch.contiguous_format
-        dense = torch.empty_like(view, memory_format=layout)
-        # Strides of axes of size 1 must be the usual ones too: oneDNN looks at them.
-        if view.stride() != dense.stride():
-            inverse = [self.permutation.index(axis) for axis in range(data.ndim)]
-            parameter.data = dense.copy_(view).permute(inverse)
-        return self.view(parameter.data)
-
-    def view(self, tensor):
-        """torch's view of a Keras tensor laid out by `share`, or of its gradient."""
-        if self.permutation is None:
-            return tensor
-        view = tensor.permute(self.permutation)
-        return view.flatten(0, 1).unsqueeze(1) if self.merge else view
-
-    def undo(self, tensor, shape):
-        """A tensor in torch's layout, such as a gradient, in the Keras variable's shape."""
-        if self.permutation is None:
-            return tensor
-        if self.merge:
-            first, second = shape[self.permutation[0]], shape[self.permutation[1]]
-            tensor = tensor.squeeze(1).unflatten(0, (first, second))
-        return tensor.permute([self.permutation.index(axis) for axis in range(tensor.ndim)])
-
-
-AS_IS = Transform()
-CONVOLUTION = Transform((3, 2, 0, 1))
-DEPTHWISE = Transform((2, 3, 0, 1), merge=True)
-DENSE = Transform((1, 0))
-
-
-class LoweringError(ValueError):
-    """A layer or its use has no torch equivalent here; the message says which and why."""
+def _is_array(argument):
+    """Whether a call's argument is an array of numbers, of NumPy or torch."""
+    if isinstance(argument, np.ndarray):
+        return argument.dtype.kind in "biuf"
+    return isinstance(argument, torch.Tensor)
 
 
 def _safe(name):
-    """A Python identifier for a layer's or variable's name."""
+    """A Python identifier of ASCII letters for a layer's or variable's name."""
     if name is None:
         return None
-    name = re.sub(r"\W", "_", name)
-    return f"_{name}" if name[0].isdigit() else name
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"_{name}" if not name or name[0].isdigit() or keyword.iskeyword(name) else name

@@ -1,11 +1,22 @@
 """From a Keras model's graph of layers to a `torch.fx.GraphModule`."""
 
-import inspect
-import operator
-from dataclasses import dataclass
+import copy
+import functools
+from dataclasses import dataclass, field
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.lowering.graph import AS_IS, GraphBuilder, LoweringError, Value
+from keras_dawn.native.lowering.graph import (
+    GraphBuilder,
+    LoweringError,
+    TwoLayoutsError,
+    Value,
+    reason_of,
+)
+from keras_dawn.native.lowering.in_place import relu_in_place
+from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
+from keras_dawn.native.lowering.masks import mask_after
+from keras_dawn.native.lowering.module import lowered_module
+from keras_dawn.native.lowering.reads import Reads, Recorded, unrecorded
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
     activations,
@@ -13,8 +24,10 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     find_rule,
     merging,
     normalizations,
+    operators,
     own_layers,
     pooling,
+    randomness,
     shapes,
 )
 
@@ -24,10 +37,11 @@ import torch
 
 @dataclass
 class Lowered:
-    """A lowered model.
+    """A lowered model, or a part of one.
 
     Args:
-        module: `torch.fx.GraphModule`; called with the input tensors, flat.
+        module: `torch.fx.GraphModule`; called with the input tensors, flat. Returns the outputs;
+            with statistics `(outputs, statistics)`; with masks these are last.
         leaves: dict from the id of a Keras variable to its `Leaf`.
         statistics: list of normalisation layers, in the order of the batch statistics that
             the module returns besides the outputs when they are collected.
@@ -36,6 +50,9 @@ class Lowered:
         output_structure: what `model(x)` returns, with numbers of the flat outputs.
         input_dtypes: dtypes that the inputs are cast to.
         functional: the `Functional` whose graph was walked.
+        masked: bool, whether the module also returns the outputs' masks.
+        calls_keras: bool, whether Python of Keras's or the user's runs inside it.
+        reads: `Reads`, what the lowering depends on.
     """
 
     module: torch.fx.GraphModule
@@ -46,6 +63,9 @@ class Lowered:
     output_structure: object
     input_dtypes: list
     functional: object
+    masked: bool = False
+    calls_keras: bool = False
+    reads: Reads = field(default_factory=Reads)
 
 
 def to_torch(model, training=False):
@@ -58,7 +78,7 @@ def to_torch(model, training=False):
     Keras layer itself is called.
 
     Args:
-        model: a built Functional, Sequential or traceable subclassed `keras.Model`.
+        model: a built Functional or Sequential `keras.Model`.
         training: bool, which mode the code is for. In training, moving averages follow
             torch's definition (the unbiased variance), unlike under `accelerate`.
 
@@ -75,38 +95,115 @@ def to_torch(model, training=False):
         >>> bool((module(x) == model(x)).all())
         True
     """
-    lowered = lower(model, training)
-    return lowered.module
+    return lower(model, training, masks=False).module
 
 
-def lower(model, training, collect_statistics=False):
-    """Lowers a model and says how; see `to_torch`."""
+def lower(model, training, collect_statistics=False, *, views=(), masks=True):
+    """Lowers a model and says how; see `to_torch`.
+
+    Args:
+        model: built `keras.Model` that is a graph of layers.
+        training: bool.
+        collect_statistics: bool, whether the module returns batch statistics.
+        views: variables to be parameters themselves, not in torch's layout; `None` for all.
+        masks: bool, whether the module returns the outputs' masks where there may be any.
+    """
     functional = _functional(model)
-    builder = GraphBuilder(training, collect_statistics, model.name)
-    inputs = []
-    for number, tensor in enumerate(functional.inputs):
-        name = "x" if len(functional.inputs) == 1 else f"x{number}"
-        node = builder.graph.placeholder(name)
-        inputs.append(Value(node, len(tensor.shape), tensor.dtype))
-    outputs = _run(builder, functional, inputs, training)
+
+    def walk(builder):
+        inputs = []
+        for number, tensor in enumerate(functional.inputs):
+            name = "x" if len(functional.inputs) == 1 else f"x{number}"
+            node = builder.graph.placeholder(name)
+            inputs.append(Value(node, len(tensor.shape), tensor.dtype))
+        return _run(builder, functional, inputs, training)
+
+    make = _builder_of(model, training, collect_statistics)
+    lowered = _lowered(walk, make, views, masks)
+    lowered.output_structure = _output_structure(functional, lowered.output_structure)
+    lowered.input_dtypes = [getattr(torch, tensor.dtype) for tensor in functional.inputs]
+    lowered.functional = functional
+    return lowered
+
+
+def lower_layer(layer, shape, dtype, training):
+    """Lowers one built layer for input of a shape and dtype; its variables are the parameters.
+
+    Raises:
+        LoweringError: no rule, or none for these settings.
+    """
+    symbolic = keras.KerasTensor(shape, dtype)
+
+    def walk(builder):
+        value = Value(builder.graph.placeholder("x"), len(shape), dtype)
+        node = _Node(layer, (symbolic,), (layer.compute_output_spec(symbolic),))
+        (output,) = _lower_call(builder, node, (value,), {}, training)
+        if builder.fallbacks:
+            raise LoweringError(builder.fallbacks[0][1])
+        return [output]
+
+    lowered = _lowered(walk, _builder_of(layer, training, training), None, masks=True)
+    if lowered.masked:
+        raise LoweringError("it makes a mask")
+    return lowered
+
+
+@dataclass(frozen=True)
+class _Node:
+    """One call of an operation, as Keras's graph has it."""
+
+    operation: object
+    input_tensors: tuple
+    outputs: tuple
+
+
+def _builder_of(layer, training, collect_statistics):
+    """A function from the variables that are views to a `GraphBuilder` for a layer or model."""
+    mixed = layer.compute_dtype != layer.variable_dtype
+    return functools.partial(
+        GraphBuilder,
+        training,
+        collect_statistics,
+        layer.name,
+        layer.variables,
+        layer.compute_dtype if mixed else None,
+    )
+
+
+def _lowered(walk, make_builder, views, masks):
+    """Builds the graph; again, with views, where a variable is wanted in two layouts."""
+    wanted = None if views is None else {id(variable) for variable in views}
+    while True:
+        builder = make_builder(views=wanted)
+        try:
+            outputs = walk(builder)
+            break
+        except TwoLayoutsError as error:
+            wanted.add(id(error.variable))
+    for layer, _, _ in builder.statistics:
+        builder.reads.note(unrecorded(layer), "momentum", layer.momentum)
     flat = [builder.keras_order(value) for value in outputs]
     result = flat[0] if len(flat) == 1 else tuple(flat)
-    if collect_statistics:
-        result = (result, tuple((mean, deviation) for _, mean, deviation in builder.statistics))
+    masked = masks and any(value.mask is not None for value in outputs)
+    if builder.collect_statistics or masked:
+        pairs = tuple((mean, deviation) for _, mean, deviation in builder.statistics)
+        result = (result, pairs, tuple(v.mask for v in outputs)) if masked else (result, pairs)
     builder.graph.output(result)
-    _relu_in_place(builder.graph)
+    relu_in_place(builder.graph)
     builder.graph.eliminate_dead_code()
     builder.graph.lint()
-    module = torch.fx.GraphModule(builder.root, builder.graph, class_name="Lowered")
     return Lowered(
-        module=module,
+        module=lowered_module(builder.root, builder.graph),
         leaves={key: leaf for key, (_, leaf) in builder.leaves.items()},
-        statistics=[layer for layer, _, _ in builder.statistics],
+        statistics=[unrecorded(layer) for layer, _, _ in builder.statistics],
         fallbacks=builder.fallbacks,
         native=builder.native,
-        output_structure=_output_structure(functional, len(flat)),
-        input_dtypes=[getattr(torch, tensor.dtype) for tensor in functional.inputs],
-        functional=functional,
+        output_structure=len(flat),
+        input_dtypes=[],
+        functional=None,
+        masked=masked,
+        calls_keras=bool(builder.fallbacks) or masked,
+        reads=builder.reads,
     )
 
 
@@ -126,17 +223,10 @@ def _functional(model):
     if functional is None and isinstance(model, keras.Sequential):
         raise LoweringError(f"{model.name} is not built: give it an Input, or call it once.")
     if functional is None:
-        functional = keras_internals.trace(model)
-    if functional is None:
         raise LoweringError(
-            f"{model.name} is a subclassed model of which no graph could be made: build it by "
-            "calling it on one tensor, or write it with the functional API."
+            f"{model.name} is a subclassed model: its `call` is Python, not a graph of layers. "
+            "`accelerate` takes it as it is; for `to_torch` write it with the functional API."
         )
-    for layer in functional.layers:
-        if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
-            raise LoweringError(
-                f"{layer.name} makes a mask, which only Keras's own calls carry on."
-            )
     return functional
 
 
@@ -157,10 +247,15 @@ def _run(builder, functional, inputs, training):
 
 def _lower_call(builder, node, args, kwargs, training):
     operation = node.operation
-    inner = keras_internals.functional_graph(operation) if _is_model(operation) else None
+    args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
     inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
-    if inner is not None:
-        return _run(builder, inner, inputs, training)
+    if isinstance(operation, keras.Model):
+        inner = keras_internals.functional_graph(operation)
+        if inner is not None and keras_internals.is_plain_call(operation):
+            builder.reads.note(operation, "_functional", getattr(operation, "_functional", None))
+            values = _inner_inputs(builder, inner, args, kwargs)
+            if values is not None:
+                return _run(builder, inner, values, training)
     call = Call(
         name=operation.name,
         training=training,
@@ -169,99 +264,74 @@ def _lower_call(builder, node, args, kwargs, training):
         output=node.outputs[0],
         shapes=[tensor.shape for tensor in node.input_tensors],
     )
+    reason = why_as_it_is(operation, builder.reads)
+    if reason is None and any(value is not None for value in kwargs.values()):
+        reason = f"called with {', '.join(kwargs)}"
+    tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
+    if reason is None and isinstance(operation, keras.Layer) and not tensors:
+        reason = "called with what is no tensor"
+    if reason is None:
+        value, reason = _apply_rule(builder, operation, inputs, call)
+    if reason is not None:
+        builder.fallbacks.append((operation, reason))
+        return call_as_it_is(builder, node, args, kwargs, training)
+    builder.native.append(operation)
+    mask = None
+    if isinstance(operation, keras.Layer):
+        mask = mask_after(builder, node, args, kwargs)
+        builder.mode_restated |= keras_internals.takes(operation, "training")
+    if mask is not value.mask:
+        value = copy.copy(value)  # a rule may hand on the input's own value
+        value.mask = mask
+    return [value]
+
+
+def _apply_rule(builder, operation, inputs, call):
+    """What the operation's rule returns, and why that is nothing: `(Value, reason)`."""
     rule = find_rule(operation)
     if rule is None:
-        reason = "no rule"
-    elif any(value is not None for value in kwargs.values()):
-        reason = f"called with {', '.join(kwargs)}"
-    else:
-        try:
-            value = rule(builder, operation, _cast_inputs(builder, operation, inputs), call)
-        except LoweringError as error:
-            reason = str(error)
-        else:
-            builder.native.append(operation)
-            return [value]
-    builder.fallbacks.append((operation, reason))
-    return _call_as_it_is(builder, node, args, kwargs, training)
+        return None, "no rule"
+    before = builder.mark()
+    recorded = Recorded(operation, builder.reads)
+    try:
+        value = rule(builder, recorded, _cast_inputs(builder, recorded, inputs), call)
+        if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
+            raise LoweringError(f"its rule returns {type(value).__name__}")
+    except TwoLayoutsError:
+        raise
+    except Exception as error:  # of a rule, which may be the user's: this layer's alone
+        builder.undo(before)
+        return None, reason_of(error)
+    return value, None
+
+
+def _inner_inputs(builder, inner, args, kwargs):
+    """The values that a nested model is called with, in the order of its inputs, or `None`."""
+    structure, mask = args[0] if args else kwargs.get("inputs"), kwargs.get("mask")
+    flat = keras_internals.match_inputs(inner, structure)
+    ranks = [len(tensor.shape) for tensor in inner.inputs]
+    if not all(isinstance(v, Value) for v in flat) or [v.rank for v in flat] != ranks:
+        return None
+    flat = [
+        # As Keras converts them: whole numbers too, to what the nested model's input says.
+        builder.to(value, tensor.dtype) if value.dtype != tensor.dtype else value
+        for value, tensor in zip(flat, inner.inputs, strict=True)
+    ]
+    if mask is not None:
+        masks = keras.tree.flatten(mask)
+        flat = [copy.copy(value) for value in flat]
+        for value, one in zip(flat, masks, strict=True):
+            value.mask = one.node if isinstance(one, Value) else one
+    return flat
 
 
 def _cast_inputs(builder, operation, inputs):
     if not isinstance(operation, keras.Layer) or not getattr(operation, "autocast", True):
         return inputs
-    return [builder.cast(value, operation.compute_dtype) for value in inputs]
-
-
-def _call_as_it_is(builder, node, args, kwargs, training):
-    """A call of the Keras layer or operation itself, on tensors in Keras's order."""
-    operation = node.operation
-
-    def argument(value):
-        return builder.keras_order(value) if isinstance(value, Value) else value
-
-    args, kwargs = keras.tree.map_structure(argument, (args, kwargs))
-    if isinstance(operation, keras.Layer):
-        if _takes_training(operation):
-            kwargs = {**kwargs, "training": training}
-        for variable in operation.variables:
-            builder.parameter(variable, AS_IS)
-    call = builder.call(KerasCall(operation), *args, name=operation.name, **kwargs)
-    if len(node.outputs) == 1:
-        nodes = [call]
-    else:
-        nodes = [builder.call(getitem, call, index) for index in range(len(node.outputs))]
-    return [
-        Value(item, len(tensor.shape), tensor.dtype)
-        for item, tensor in zip(nodes, node.outputs, strict=True)
-    ]
-
-
-class KerasCall:
-    """Calls a Keras layer or operation; a name and a `repr` for the generated code."""
-
-    def __init__(self, operation):
-        self.operation = operation
-        self.__name__ = self.__qualname__ = f"keras_{operation.name}"
-        self.__module__ = __name__
-
-    def __call__(self, *args, **kwargs):
-        return self.operation(*args, **kwargs)
-
-
-def getitem(outputs, index):
-    """The `index`-th of several outputs, flat."""
-    return keras.tree.flatten(outputs)[index]
-
-
-def _is_model(operation):
-    return isinstance(operation, keras.Model)
-
-
-def _takes_training(layer):
-    return "training" in inspect.signature(layer.call).parameters
-
-
-def _relu_in_place(graph):
-    """Lets a ReLU overwrite its input where nobody else needs it.
-
-    Convolutions, batch normalisation and sums do not read their own output in the
-    backward pass, so the output may be overwritten.
-    """
-    for node in graph.nodes:
-        if node.op != "call_function" or node.target is not torch.relu:
-            continue
-        source = node.args[0]
-        overwritable = source.op == "call_function" and (
-            source.target in (torch.conv2d, torch.batch_norm, torch.add)
-            or _is_batch_norm_output(source)
-        )
-        if overwritable and len(source.users) == 1:
-            node.target = torch.relu_
-
-
-def _is_batch_norm_output(node):
-    return (
-        node.target is operator.getitem
-        and node.args[1] == 0
-        and node.args[0].target is torch.native_batch_norm
-    )
+    cast = []
+    for value in inputs:
+        other = builder.cast(value, operation.compute_dtype)
+        if other is not value:
+            other.mask = value.mask
+        cast.append(other)
+    return cast

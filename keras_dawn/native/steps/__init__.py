@@ -1,1 +1,1 @@
-"""What happens in a native step besides the network: loss, metrics, logs, optimizer."""
+"""One step of training, evaluation or prediction, by graph and by layer."""

@@ -8,7 +8,7 @@ import pytest
 def test_areas_and_ratios_have_torchvisions_distribution():
     from torchvision.transforms import v2
 
-    crop, random = RandomResizedCrop((0.08, 1.0)), np.random.default_rng(0)
+    crop, random = RandomResizedCrop(), np.random.default_rng(0)
     theirs = v2.RandomResizedCrop(32)
     import torch
 
@@ -28,6 +28,12 @@ def test_areas_and_ratios_have_torchvisions_distribution():
         assert a == pytest.approx(b, rel=0.1, abs=8)
 
 
+@pytest.mark.parametrize("draw, place", [(0.0, 0), (0.5, 25), (0.9999, 50)])
+def test_a_crop_may_lie_at_either_edge(draw, place):
+    crop = RandomResizedCrop((0.25, 0.25), (1.0, 1.0))
+    assert crop.box(100, 100, (32, 32), [0.5, 0.5, draw, draw] * 10) == (place, place, 50, 50)
+
+
 @pytest.mark.parametrize("size, expected", [((900, 60), (410, 0, 80, 60)),
                                             ((60, 900), (0, 410, 60, 80))])  # fmt: skip
 def test_a_photo_that_no_crop_fits_gives_its_middle(size, expected):
@@ -41,6 +47,8 @@ def test_the_centre_crop_is_that_of_resize_and_crop():
     assert (width, height) == (round(224 * 400 / 255),) * 2
     assert (left, top) == ((500 - width) // 2, (400 - height) // 2)
     assert CenterCrop(1.0).box(500, 400, (224, 224), []) == (50, 0, 400, 400)
+    # The short side becomes int(31.92), as a resize to whole pixels makes it.
+    assert CenterCrop(1.14).box(400, 400, (28, 28), [])[2:] == (round(28 * 400 / 31),) * 2
 
 
 def test_rectangles_are_imagenet18s():

@@ -11,6 +11,7 @@ from keras_dawn.data.photos.jpeg import (
 
 import numpy as np
 import pytest
+import simplejpeg
 from pictures import jpeg, smooth
 from PIL import Image, ImageOps
 
@@ -41,6 +42,35 @@ def test_random_crops_agree_with_a_full_decode(size):
         assert (photo.width, photo.height) == (width, height)
         box = crop.box(photo.width, photo.height, size, random.random(crop.DRAWS))
         assert error(data, box, size) < 1.5
+
+
+@pytest.mark.parametrize("sampling", ["420", "440", "422", "444"])
+def test_a_crops_last_rows_are_those_of_a_full_decode(sampling):
+    """Where colours have fewer rows than brightness, decoders look at the rows below, too."""
+    coarse = np.random.default_rng(0).integers(0, 256, (25, 16, 3), dtype=np.uint8)
+    pixels = np.kron(coarse, np.ones((4, 4, 1), np.uint8))
+    data = simplejpeg.encode_jpeg(pixels, 95, colorsubsampling=sampling)
+    whole, photo = np.asarray(Image.open(io.BytesIO(data))).astype(int), read_header(data)
+    for height in range(16, 50):
+        found, _ = decode_crop(photo, (0, 8, 64, height), (height, 64))
+        assert np.abs(found.numpy() - whole[8 : 8 + height]).max() <= 2, height
+
+
+@pytest.mark.parametrize(
+    "width, height, scale",
+    [(63, 63, 1), (64, 64, 2), (127, 127, 2), (128, 128, 4), (256, 256, 8), (999, 999, 8),
+     (63, 999, 1), (999, 63, 1), (64, 999, 2), (999, 64, 2)],
+)  # fmt: skip
+def test_the_decoder_shrinks_as_far_as_the_crop_stays_larger(width, height, scale):
+    assert snap_scale((0, 0, width, height), (32, 32)) == scale
+
+
+def test_what_is_too_fine_for_the_result_is_averaged_away():
+    """Noise, which only an antialiased resize brings near its mean, as Pillow's does."""
+    data = jpeg(np.random.default_rng(0).integers(0, 256, (116, 120, 3), dtype=np.uint8))
+    box, size = (4, 0, 114, 116), (60, 60)
+    assert snap_scale(box, size) == 1
+    assert error(data, box, size) < 1.5
 
 
 def test_decoding_stops_after_the_crops_last_row():
@@ -116,6 +146,13 @@ def test_a_header_that_promises_a_picture_and_holds_none_is_unreadable():
 def test_what_is_no_image_is_unreadable(data):
     with pytest.raises(UnreadablePhotoError, match="no decoder reads it"):
         read_header(data)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 300])
+def test_an_orientation_that_is_none_is_passed_over(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert error(jpeg(smooth(48, 64), exif=exif), (0, 0, 64, 48), (48, 64)) < 1.5
 
 
 def test_damaged_exif_data_is_passed_over():

@@ -6,6 +6,7 @@ from keras_dawn.distributed.sharding import Share
 import keras
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from pictures import jpeg, smooth
 
@@ -133,6 +134,97 @@ def test_half_the_photos_are_mirrored_each_epoch(train):
     assert (same | mirrored).all() and 4 < int(mirrored.sum()) < 20
 
 
+class Slopes:
+    """The same photo many times: red grows from left to right, green from top to bottom."""
+
+    def __init__(self, count):
+        across, down = np.meshgrid(np.arange(64) * 4, np.arange(64) * 4)
+        pixels = np.stack([across, down, np.zeros_like(across)], -1).astype(np.uint8)
+        self.count, self.data = count, simplejpeg.encode_jpeg(pixels, 98, colorsubsampling="444")
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.data, index % 2
+
+    def name(self, index):
+        return str(index)
+
+
+def crops_of(images):
+    """Width, height, left and top of the crops of `Slopes`, and which ones are mirrored."""
+    red, green = images[..., 0].mean(1), images[..., 1].mean(2)
+    mirrored = red[:, 0] > red[:, -1]
+    width, left = (red[:, 0] - red[:, -1]).abs(), red.min(1).values
+    height, top = green[:, -1] - green[:, 0], green[:, 0]
+    return torch.stack([width, height, left, top]), mirrored.float()
+
+
+def unrelated(one, other):
+    """Whether two series are, as far as 400 numbers tell."""
+    return abs(float(torch.corrcoef(torch.stack([one, other]))[0, 1])) < 0.2
+
+
+def slopes(seed, epoch):
+    data = ResizingImages(
+        Slopes(400), 400, image_size=8, shuffle=False, mean=(0,), std=(1,), seed=seed
+    )
+    return crops_of(batches(data, epoch)[0][0])
+
+
+def test_which_photos_are_mirrored_has_nothing_to_do_with_their_crops():
+    crops, mirrored = slopes(seed=0, epoch=0)
+    width, height, left, top = crops
+    for numbers in (width, height, left, top, width * height, width / height):
+        assert unrelated(numbers, mirrored)
+
+
+@pytest.mark.parametrize("seed, epoch", [(7, 0), (0, 1)])
+def test_another_seed_or_epoch_has_other_crops_and_flips(seed, epoch):
+    (crops, mirrored), (others, also) = slopes(0, 0), slopes(seed, epoch)
+    assert unrelated(mirrored, also)
+    assert all(unrelated(*pair) for pair in zip(crops, others, strict=True))
+
+
+def test_crops_are_those_of_the_epoch():
+    small = RandomResizedCrop((0.25, 0.25), (1.0, 1.0))
+    data = ResizingImages(
+        Slopes(2), 2, image_size=32, crop={0: RandomResizedCrop((1.0, 1.0)), 1: small},
+        mean=(0,), std=(1 / 255,),
+    )  # fmt: skip
+    widths = [float(crops_of(batches(data, epoch)[0][0])[0][0].max()) for epoch in (0, 1)]
+    assert widths == pytest.approx([4 * 62, 4 * 31], abs=4)  # pixels of 4 levels each
+
+
+def test_another_seed_or_epoch_has_another_order(train):
+    def order(seed, epoch):
+        data = ResizingImages(train, 24, image_size=16, seed=seed)
+        return batches(data, epoch)[0][1].tolist()
+
+    orders = [order(0, 0), order(7, 0), order(0, 1), sorted(train.labels.tolist())]
+    assert all(sorted(one) == orders[-1] for one in orders)
+    assert len(set(map(tuple, orders))) == 4
+
+
+def test_batches_epochs_seeds_and_ranks_are_mixed_by_draws_of_their_own():
+    seen = []
+
+    def mix(images, labels, entropy):
+        seen.append(float(np.random.default_rng(entropy).random()))
+        return images, labels
+
+    for seed in (0, 7):
+        for rank in (0, 1):
+            data = ResizingImages(
+                Slopes(8), 4, image_size=8, classes=2, mix=mix, seed=seed, threads=1
+            )
+            data.set_share(Share(rank, 2), training=True)
+            for epoch in (0, 1):
+                batches(data, epoch)
+    assert len(seen) == len(set(seen)) == 2 * 2 * 2 * 2
+
+
 def test_odd_files_are_counted_and_named_and_do_not_stop_a_run(photo_folder):
     folder = photo_folder / "train" / "class0"
     data = jpeg(smooth(200, 200))
@@ -163,6 +255,24 @@ def test_rectangular_evaluation_sees_every_photo_once_in_its_shape(val, world_si
         ratios = [width / height for (height, width), _ in shapes]
         assert ratios == sorted(ratios)
     assert sorted(seen) == sorted(val.labels.tolist())
+
+
+def test_a_rectangle_has_the_mean_shape_of_its_batch():
+    class Wide(Slopes):
+        def __getitem__(self, index):
+            pixels = np.zeros((40, 40 if index else 80, 3), np.uint8)
+            return simplejpeg.encode_jpeg(pixels), index
+
+    ((images, _),) = ValidationImages(Wide(2), 2, image_size=32, rectangular=True)
+    assert images.shape == (2, 32, 48, 3)  # ratios 1 and 2
+
+
+def test_photos_are_evaluated_on_the_middle_of_fast_ais_entry():
+    """By hand: 64 pixels become int(1.14 · 28) = 31, of which 28 are taken, so 58 of the 64."""
+    source = Slopes(1)
+    ((images, _),) = ValidationImages(source, 1, image_size=28, mean=(0,), std=(1 / 255,))
+    expected, _ = decode_crop(read_header(source.data), (3, 3, 58, 58), (28, 28))
+    torch.testing.assert_close(images[0], expected.float())
 
 
 def test_a_model_of_any_size_is_evaluated_on_rectangles(val):

@@ -14,6 +14,7 @@ configuration that it does not cover; the layer is then called as it is. A rule 
 from dataclasses import dataclass
 
 RULES = {}
+_CALLS = {}  # what a class's `call` was when its rule was registered
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def rule(*classes):
     def register(function):
         for layer_class in classes:
             RULES[layer_class] = function
+            _CALLS[layer_class] = getattr(layer_class, "call", None)
         return function
 
     return register
@@ -53,4 +55,7 @@ def rule(*classes):
 def find_rule(operation):
     """The rule of a layer or operation, or `None`."""
     kind = type(operation)
+    kind = vars(kind).get("native_base", kind)  # the class of a layer that is swapped for a step
+    if kind in _CALLS and kind.call is not _CALLS[kind]:
+        return None  # somebody gave the class another `call`
     return RULES.get(kind) or RULES.get(f"{kind.__module__}.{kind.__qualname__}")

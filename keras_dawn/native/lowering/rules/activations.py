@@ -1,8 +1,15 @@
 """Activations, as layers and as arguments of other layers."""
 
-from keras_dawn.native.lowering.graph import LoweringError, Value
-from keras_dawn.native.lowering.rules import rule
+import dataclasses
 
+from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.dtypes import is_float
+from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value, reason_of
+from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
+from keras_dawn.native.lowering.reads import Recorded, unrecorded
+from keras_dawn.native.lowering.rules import find_rule, rule
+
+import keras
 import torch
 import torch.nn.functional as F
 from keras import activations, layers
@@ -15,118 +22,134 @@ ELEMENTWISE = {
     activations.silu: F.silu,
     activations.elu: F.elu,
     activations.selu: torch.selu,
+    activations.celu: torch.celu,
+    activations.gelu: F.gelu,
     activations.softplus: F.softplus,
     activations.softsign: F.softsign,
     activations.mish: F.mish,
     activations.exponential: torch.exp,
     activations.hard_sigmoid: F.hardsigmoid,
     activations.hard_silu: F.hardswish,
+    activations.hard_tanh: F.hardtanh,
+    activations.hard_shrink: F.hardshrink,
+    activations.soft_shrink: F.softshrink,
+    activations.tanh_shrink: F.tanhshrink,
+    activations.log_sigmoid: F.logsigmoid,
+}
+ALONG_THE_CHANNELS = {
+    activations.softmax: torch.softmax,
+    activations.log_softmax: torch.log_softmax,
+    activations.glu: F.glu,
 }
 
 
-def activate(builder, value, activation, name=None):
-    """Applies a Keras activation function to a value."""
+def activate(builder, value, layer, call, name=None):
+    """Applies a layer's activation to a value.
+
+    An activation that is not known here is called as it is; the layer stays native.
+    """
+    activation = layer.activation
     if activation is None or activation is activations.linear:
         return value
-    value = builder.padded(value)
-    if activation in (activations.softmax, activations.log_softmax):
-        function = torch.softmax if activation is activations.softmax else torch.log_softmax
+    before = builder.mark()
+    try:
+        if isinstance(activation, keras.Layer):
+            return _layer_as_activation(builder, value, activation, call)
+        return _function(builder, value, activation, name)
+    except TwoLayoutsError:
+        raise
+    except Exception as error:
+        builder.undo(before)
+        builder.fallbacks.append((unrecorded(layer), reason_of(error)))
+    kwargs = {}
+    if isinstance(activation, keras.Layer) and keras_internals.takes(activation, "training"):
+        kwargs["training"] = call.training
+    node = call_keras(builder, activation, (value,), kwargs)
+    return Value(node, value.rank, value.dtype, guessed=True)
+
+
+def _function(builder, value, activation, name):
+    value = _floats(builder.padded(value))
+    if activation in ALONG_THE_CHANNELS:
         axis = 1 if value.torch_order else value.rank - 1
-        node = builder.call(function, value.node, axis, name=name)
-    elif activation is activations.gelu:
-        node = builder.call(F.gelu, value.node, name=name)
+        node = builder.call(ALONG_THE_CHANNELS[activation], value.node, axis, name=name)
     elif activation is activations.leaky_relu:
         node = builder.call(F.leaky_relu, value.node, 0.2, name=name)
     elif activation in ELEMENTWISE:
         node = builder.call(ELEMENTWISE[activation], value.node, name=name)
     else:
-        title = getattr(activation, "__name__", type(activation).__name__)
-        raise LoweringError(f"the activation {title}")
-    return Value(node, value.rank, value.dtype, value.torch_order)
+        raise LoweringError(f"the activation {title(activation)}")
+    return value.with_node(node)
+
+
+def _layer_as_activation(builder, value, activation, call):
+    """A layer given as another layer's activation, by its own rule."""
+    apply, reason = find_rule(activation), why_as_it_is(activation, builder.reads)
+    if apply is None or reason is not None:
+        raise LoweringError(f"the activation {title(activation)}: {reason or 'no rule'}")
+    if activation.autocast:
+        value = builder.cast(value, activation.compute_dtype)
+    inner = dataclasses.replace(call, name=f"{call.name}_{activation.name}", args=(value,))
+    return apply(builder, Recorded(activation, builder.reads), [value], inner)
+
+
+def _floats(value):
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    return value
 
 
 @rule(layers.Activation)
 def activation(builder, layer, inputs, call):
-    return activate(builder, inputs[0], layer.activation, call.name)
+    if layer.activation is activations.linear:
+        return inputs[0]
+    return _function(builder, inputs[0], layer.activation, call.name)
 
 
 @rule(layers.ReLU)
 def relu(builder, layer, inputs, call):
-    value = builder.padded(inputs[0])
+    value = _floats(builder.padded(inputs[0]))
+    slope, most = float(layer.negative_slope), layer.max_value
     if layer.threshold:
         raise LoweringError("threshold above 0")
-    if layer.negative_slope:
-        if layer.max_value is not None:
-            raise LoweringError("negative_slope with max_value")
-        node = builder.call(F.leaky_relu, value.node, float(layer.negative_slope), name=call.name)
-    elif layer.max_value is None:
+    if slope and most is not None:
+        raise LoweringError("negative_slope with max_value")
+    if slope:
+        node = builder.call(F.leaky_relu, value.node, slope, name=call.name)
+    elif most is not None and float(most) == 6:
+        node = builder.call(F.relu6, value.node, name=call.name)
+    elif most is None:
         node = builder.call(torch.relu, value.node, name=call.name)
     else:
-        node = builder.call(F.hardtanh, value.node, 0.0, float(layer.max_value), name=call.name)
-    return Value(node, value.rank, value.dtype, value.torch_order)
+        # Not `hardtanh`, whose gradient at the upper bound is 0.
+        node = builder.call(torch.relu, value.node)
+        node = builder.call(torch.clamp, node, 0.0, float(most), name=call.name)
+    return value.with_node(node)
 
 
 @rule(layers.LeakyReLU)
 def leaky_relu(builder, layer, inputs, call):
-    value = builder.padded(inputs[0])
+    value = _floats(builder.padded(inputs[0]))
     node = builder.call(F.leaky_relu, value.node, float(layer.negative_slope), name=call.name)
-    return Value(node, value.rank, value.dtype, value.torch_order)
+    return value.with_node(node)
 
 
 @rule(layers.ELU)
 def elu(builder, layer, inputs, call):
-    value = builder.padded(inputs[0])
-    node = builder.call(F.elu, value.node, float(layer.alpha), name=call.name)
-    return Value(node, value.rank, value.dtype, value.torch_order)
+    value = _floats(builder.padded(inputs[0]))
+    return value.with_node(builder.call(F.elu, value.node, float(layer.alpha), name=call.name))
 
 
 @rule(layers.Softmax)
 def softmax(builder, layer, inputs, call):
-    if not isinstance(layer.axis, int) or len(inputs) != 1:
-        raise LoweringError("several axes, or a mask")
-    node = builder.call(torch.softmax, builder.keras_order(inputs[0]), layer.axis, name=call.name)
-    return Value(node, inputs[0].rank, inputs[0].dtype)
-
-
-@rule(layers.Dropout)
-def dropout(builder, layer, inputs, call):
-    value = builder.padded(inputs[0])
-    if not call.training or layer.rate == 0:
-        return value
-    shape = layer.noise_shape
-    if shape is None:
-        node = builder.call(F.dropout, value.node, layer.rate, True, name=call.name)
+    if len(inputs) != 1:
+        raise LoweringError("with a mask")
+    value = _floats(inputs[0])
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    node = builder.keras_order(value)
+    if len(axes) == 1:
+        node = builder.call(torch.softmax, node, int(axes[0]), name=call.name)
     else:
-        if value.torch_order:
-            shape = [shape[axis] for axis in (0, 3, 1, 2)]
-        node = builder.call(drop_together, value.node, layer.rate, tuple(shape), name=call.name)
-    return Value(node, value.rank, value.dtype, value.torch_order)
-
-
-def drop_together(x, rate, shape):
-    """Dropout with one draw for all elements along the axes where `shape` is 1."""
-    shape = [
-        size if wanted is None else wanted for size, wanted in zip(x.shape, shape, strict=True)
-    ]
-    mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - rate)
-    return x * mask.div_(1 - rate)
-
-
-@rule(layers.SpatialDropout2D)
-def spatial_dropout(builder, layer, inputs, call):
-    value = builder.padded(inputs[0])
-    if not call.training or layer.rate == 0:
-        return value
-    node = builder.image(value, layer.data_format)
-    node = builder.call(F.dropout2d, node, layer.rate, True, name=call.name)
-    return Value(node, value.rank, value.dtype, layer.data_format == "channels_last")
-
-
-@rule("keras.src.applications.convnext.StochasticDepth")
-def stochastic_depth(builder, layer, inputs, call):
-    value = builder.padded(inputs[0])
-    if not call.training or layer.drop_path_rate == 0:
-        return value
-    shape = (None,) + (1,) * (value.rank - 1)
-    node = builder.call(drop_together, value.node, layer.drop_path_rate, shape, name=call.name)
-    return Value(node, value.rank, value.dtype, value.torch_order)
+        total = builder.call(torch.logsumexp, node, tuple(axes), True)
+        node = builder.call(torch.exp, builder.call(torch.sub, node, total), name=call.name)
+    return value.with_node(node, torch_order=False)

@@ -1,17 +1,11 @@
 """Convolutions and dense layers."""
 
-from keras_dawn.native.lowering.graph import (
-    AS_IS,
-    CONVOLUTION,
-    DENSE,
-    DEPTHWISE,
-    LoweringError,
-    Value,
-)
+from keras_dawn.native.lowering.dtypes import result_type
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.layouts import AS_IS, CONVOLUTION, DENSE, DEPTHWISE
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 
-import keras
 import torch
 from keras import layers
 
@@ -47,7 +41,8 @@ def resolve_padding(builder, value, layer_format, padding, sizes, geometry, mode
     if padding not in ("valid", "same"):
         raise LoweringError(f"padding={padding!r}")
     if padding == "valid":
-        if value.padding is not None and mode == "constant":
+        in_order = value.torch_order == (layer_format == "channels_last")
+        if value.padding is not None and mode == "constant" and in_order:
             return builder.image(value, layer_format, keep_padding=True), value.padding
         return builder.image(value, layer_format), (0, 0)
     kernel, stride, dilation = geometry
@@ -86,7 +81,7 @@ def _convolve(builder, layer, value, call, weight, bias, groups, name, geometry=
     node = builder.call(
         torch.conv2d, node, weight, bias, stride, padding, dilation, groups, name=name
     )
-    return Value(node, 4, value.dtype, data_format == "channels_last")
+    return value.with_node(node, torch_order=data_format == "channels_last")
 
 
 def bias_of(builder, layer):
@@ -96,31 +91,23 @@ def bias_of(builder, layer):
     return builder.parameter(layer.bias, AS_IS, layer.compute_dtype)
 
 
-def refuse_lora(layer):
-    """Raises for what only the Keras layer's own call does."""
-    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
-        raise LoweringError("LoRA or quantisation")
-
-
 @rule(layers.Conv2D)
 def conv2d(builder, layer, inputs, call):
-    refuse_lora(layer)
     weight = builder.parameter(layer.kernel, CONVOLUTION, layer.compute_dtype)
     value = _convolve(
         builder, layer, inputs[0], call, weight, bias_of(builder, layer), layer.groups, call.name
     )
-    return activate(builder, value, layer.activation)
+    return activate(builder, value, layer, call)
 
 
 @rule(layers.DepthwiseConv2D)
 def depthwise_conv2d(builder, layer, inputs, call):
-    refuse_lora(layer)
     weight = builder.parameter(layer.kernel, DEPTHWISE, layer.compute_dtype)
     channels = layer.kernel.shape[2]
     value = _convolve(
         builder, layer, inputs[0], call, weight, bias_of(builder, layer), channels, call.name
     )
-    return activate(builder, value, layer.activation)
+    return activate(builder, value, layer, call)
 
 
 @rule(layers.SeparableConv2D)
@@ -134,30 +121,38 @@ def separable_conv2d(builder, layer, inputs, call):
     node = builder.call(
         torch.conv2d, value.node, pointwise, bias_of(builder, layer), name=call.name
     )
-    value = Value(node, 4, value.dtype, value.torch_order)
-    return activate(builder, value, layer.activation)
+    value = value.with_node(node)
+    return activate(builder, value, layer, call)
 
 
 @rule(layers.Dense)
 def dense(builder, layer, inputs, call):
-    refuse_lora(layer)
     weight = builder.parameter(layer.kernel, DENSE, layer.compute_dtype)
+    # Integers are cast as Keras's matmul does it.
+    value = builder.to(inputs[0], result_type(inputs[0].dtype, layer.compute_dtype))
+    if value.dtype != layer.compute_dtype:
+        raise LoweringError(f"of {inputs[0].dtype}")
     node = builder.call(
         torch._C._nn.linear,
-        builder.keras_order(inputs[0]),
+        builder.keras_order(value),
         weight,
         bias_of(builder, layer),
         name=call.name,
     )
-    return activate(builder, Value(node, inputs[0].rank, inputs[0].dtype), layer.activation)
+    return activate(builder, value.with_node(node, torch_order=False), layer, call)
+
+
+def lookup(table, indices):
+    """Rows of a table; negative indices count from its end, as Keras has it."""
+    return torch.embedding(table, torch.where(indices < 0, indices + len(table), indices))
 
 
 @rule(layers.Embedding)
 def embedding(builder, layer, inputs, call):
-    refuse_lora(layer)
     if layer.mask_zero:
         raise LoweringError("mask_zero=True")
+    (value,) = inputs
     table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)
-    indices = builder.graph.call_method("long", (builder.keras_order(inputs[0]),))
-    node = builder.call(torch.embedding, table, indices, name=call.name)
-    return Value(node, inputs[0].rank + 1, keras.backend.standardize_dtype(layer.compute_dtype))
+    indices = builder.graph.call_method("int", (builder.keras_order(value),))
+    node = builder.call(lookup, table, indices, name=call.name)
+    return Value(node, value.rank + 1, layer.compute_dtype)

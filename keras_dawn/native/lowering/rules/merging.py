@@ -1,8 +1,10 @@
-"""Layers and operators that join several tensors, or a tensor and a number."""
+"""Layers that join several tensors."""
 
 import functools
+import operator
 
-from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
+from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 
 import torch
@@ -10,24 +12,66 @@ from keras import layers
 
 
 def same_order(builder, values):
-    """Nodes of several values in one order of axes, and whether that is torch's."""
-    images = all(value.rank == 4 for value in values)
-    if images and any(value.torch_order for value in values):
-        return [builder.image(value, "channels_last") for value in values], True
-    return [builder.keras_order(value) for value in values], False
+    """Nodes of several values in one order of axes, and whether that is torch's.
+
+    Tensors of fewer axes get axes of size 1 in front where torch's order demands them, as
+    broadcasting would give them.
+    """
+    if max(value.rank for value in values) != 4 or not any(v.torch_order for v in values):
+        return [builder.keras_order(value) for value in values], False
+
+    def node(value):
+        if value.rank == 4:
+            return builder.image(value, "channels_last")
+        if value.rank == 0:
+            return value.node
+        spread = builder.call(operator.getitem, value.node, (None,) * (4 - value.rank))
+        return builder.graph.call_method("permute", (spread, 0, 3, 1, 2))
+
+    return [node(value) for value in values], True
 
 
-def _fold(builder, inputs, call, function, scale=None):
-    ranks = {value.rank for value in inputs}
-    if len(ranks) > 1:
-        raise LoweringError("inputs of different ranks")
-    nodes, torch_order = same_order(builder, inputs)
-    *first, last = nodes[1:]
-    node = functools.reduce(lambda a, b: builder.call(function, a, b), first, nodes[0])
-    node = builder.call(function, node, last, name=None if scale else call.name)
-    if scale:
-        node = builder.call(torch.mul, node, scale, name=call.name)
-    return Value(node, inputs[0].rank, inputs[0].dtype, torch_order)
+def _of_one_rank(builder, values):
+    """The values with axes of size 1 after the batch's, as Keras's merging layers add them."""
+    rank = max(value.rank for value in values)
+    if all(value.rank == rank for value in values):
+        return values
+
+    def spread(value):
+        node = builder.keras_order(value)
+        for _ in range(rank - value.rank):
+            node = builder.call(torch.unsqueeze, node, 1)
+        return value.with_node(node, rank=rank, torch_order=False)
+
+    return [spread(value) for value in values]
+
+
+def _fold(builder, inputs, call, function, cast=None):
+    """The inputs joined two by two; `cast` says what each pair is cast to before."""
+    values = _of_one_rank(builder, inputs)
+    nodes, torch_order = same_order(builder, values)
+    values = [
+        value.with_node(node, torch_order=torch_order)
+        for value, node in zip(values, nodes, strict=True)
+    ]
+
+    def join(pair_and_last, one, other):
+        if cast is not None:
+            dtype = cast(one.dtype, other.dtype)
+            one, other = builder.to(one, dtype), builder.to(other, dtype)
+        node = builder.call(function, one.node, other.node, name=pair_and_last)
+        return _joined(one, other, node)
+
+    result = values[0]
+    for number, value in enumerate(values[1:], 2):
+        result = join(call.name if number == len(values) else None, result, value)
+    return result
+
+
+def _joined(one, other, node):
+    joined = one.with_node(node, dtype=promoted(one, other))
+    joined.guessed = one.guessed or other.guessed
+    return joined
 
 
 @rule(layers.Add)
@@ -37,6 +81,8 @@ def add(builder, layer, inputs, call):
 
 @rule(layers.Subtract)
 def subtract(builder, layer, inputs, call):
+    if any(value.dtype == "bool" for value in inputs):
+        raise LoweringError("of bool")
     return _fold(builder, inputs, call, torch.sub)
 
 
@@ -47,65 +93,31 @@ def multiply(builder, layer, inputs, call):
 
 @rule(layers.Average)
 def average(builder, layer, inputs, call):
-    return _fold(builder, inputs, call, torch.add, scale=1.0 / len(inputs))
+    value = _fold(builder, inputs, call, torch.add)
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    return value.with_node(builder.call(torch.div, value.node, len(inputs)))
 
 
 @rule(layers.Maximum)
 def maximum(builder, layer, inputs, call):
-    return _fold(builder, inputs, call, torch.maximum)
+    return _fold(builder, inputs, call, torch.maximum, cast=result_type)
 
 
 @rule(layers.Minimum)
 def minimum(builder, layer, inputs, call):
-    return _fold(builder, inputs, call, torch.minimum)
+    return _fold(builder, inputs, call, torch.minimum, cast=result_type)
 
 
 @rule(layers.Concatenate)
 def concatenate(builder, layer, inputs, call):
+    if len({value.rank for value in inputs}) > 1:
+        raise LoweringError("inputs of different ranks")
     nodes, torch_order = same_order(builder, inputs)
     rank = inputs[0].rank
     axis = layer.axis if layer.axis >= 0 else layer.axis + rank
     if torch_order:
         axis = (0, 2, 3, 1)[axis]
     node = builder.call(torch.cat, nodes, axis, name=call.name)
-    return Value(node, rank, inputs[0].dtype, torch_order)
-
-
-OPERATORS = {
-    "Add": torch.add,
-    "Subtract": torch.sub,
-    "Multiply": torch.mul,
-    "TrueDivide": torch.div,
-    "Maximum": torch.maximum,
-    "Minimum": torch.minimum,
-}
-
-
-@rule(*(f"keras.src.ops.numpy.{name}" for name in OPERATORS))
-def operator_between(builder, operation, inputs, call):
-    """`x + y`, `x * 0.5` and the like, written on Keras tensors."""
-    function = OPERATORS[type(operation).__name__]
-    if call.kwargs or len(call.args) != 2:
-        raise LoweringError("keyword arguments")
-    values = [argument for argument in call.args if isinstance(argument, Value)]
-    numbers = [a for a in call.args if not isinstance(a, Value)]
-    if not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
-        raise LoweringError("an operand that is neither a tensor nor a number")
-    if numbers and function in (torch.maximum, torch.minimum):
-        raise LoweringError("a number")
-    if len({value.rank for value in values}) > 1 or len({v.dtype for v in values}) > 1:
-        raise LoweringError("operands of different ranks or dtypes")
-    if "float" not in values[0].dtype:
-        raise LoweringError("integers")
-    nodes, torch_order = same_order(builder, values)
-    nodes = iter(nodes)
-    arguments = [next(nodes) if isinstance(a, Value) else a for a in call.args]
-    if numbers and not isinstance(call.args[0], Value) and function is torch.div:
-        raise LoweringError("a number divided by a tensor")
-    if numbers and not isinstance(call.args[0], Value) and function is torch.sub:
-        node = builder.call(torch.rsub, arguments[1], arguments[0], name=call.name)
-    else:
-        if not isinstance(call.args[0], Value):
-            arguments.reverse()
-        node = builder.call(function, *arguments, name=call.name)
-    return Value(node, values[0].rank, values[0].dtype, torch_order)
+    joined = functools.reduce(lambda a, b: _joined(a, b, node), inputs)
+    return joined.with_node(node, torch_order=torch_order)

@@ -3,11 +3,14 @@
 import operator
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native.lowering.graph import AS_IS, LoweringError, Value
+from keras_dawn.native.lowering.dtypes import HALF, is_float, promoted, result_type
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.merging import same_order
 from keras_dawn.native.synchronized import synchronized_batch_norm
 
+import keras
 import torch
 from keras import layers
 
@@ -19,24 +22,24 @@ def batch_normalization(builder, layer, inputs, call):
         raise LoweringError("renorm")
     axis = layer.axis if layer.axis >= 0 else layer.axis + value.rank
     if value.rank == 4 and axis == 3:
-        node, torch_order = builder.image(value, "channels_last"), True
+        value = value.with_node(builder.image(value, "channels_last"), torch_order=True)
     elif axis == 1:
-        node, torch_order = builder.keras_order(value), False
+        value = value.with_node(builder.keras_order(value), torch_order=False)
     else:
         raise LoweringError(f"axis {layer.axis} of {value.rank}")
-    dtype = value.dtype
-    half_out = layer.compute_dtype
-    if dtype not in (half_out, "float16", "bfloat16"):
-        value = builder.cast(Value(node, value.rank, dtype, torch_order), half_out)
-        node, dtype = value.node, half_out
+    if value.dtype != layer.compute_dtype or value.dtype not in HALF:
+        value = builder.to(value, result_type(value.dtype, "float32"))
+    moving = [builder.parameter(v, AS_IS) for v in (layer.moving_mean, layer.moving_variance)]
+    if layer.moving_mean.dtype != result_type(value.dtype, "float32"):
+        raise LoweringError(f"of {value.dtype} with weights of {layer.moving_mean.dtype}")
     gamma, beta = _gamma_and_beta(builder, layer, call.name)
     synchronized = layer.synchronized and current().several
     if call.training and layer.trainable and (builder.collect_statistics or synchronized):
         if synchronized:
-            function, args = synchronized_batch_norm, (node, gamma, beta, layer.epsilon)
+            function, args = synchronized_batch_norm, (value.node, gamma, beta, layer.epsilon)
         else:
             function = torch.native_batch_norm
-            args = (node, gamma, beta, None, None, True, 0.0, layer.epsilon)
+            args = (value.node, gamma, beta, None, None, True, 0.0, layer.epsilon)
         outputs = builder.call(function, *args)
         node = builder.call(operator.getitem, outputs, 0, name=call.name)
         mean = builder.call(operator.getitem, outputs, 1)
@@ -45,18 +48,17 @@ def batch_normalization(builder, layer, inputs, call):
     else:
         node = builder.call(
             torch.batch_norm,
-            node,
+            value.node,
             gamma,
             beta,
-            builder.parameter(layer.moving_mean, AS_IS),
-            builder.parameter(layer.moving_variance, AS_IS),
+            *moving,
             call.training and layer.trainable,
             round(1.0 - layer.momentum, 12),
             layer.epsilon,
             torch.backends.cudnn.enabled,
             name=call.name,
         )
-    return builder.cast(Value(node, value.rank, dtype, torch_order), layer.compute_dtype)
+    return builder.to(value.with_node(node), layer.compute_dtype)
 
 
 def _gamma_and_beta(builder, layer, name):
@@ -64,88 +66,110 @@ def _gamma_and_beta(builder, layer, name):
     beta = builder.parameter(layer.beta, AS_IS) if layer.center else None
     if gamma is None and beta is not None:
         # On CUDA torch (2.11 to 2.14) fails in the backward pass of beta where there is no gamma.
-        gamma = _constant(builder, torch.ones_like(layer.beta.value).detach(), name)
+        gamma = builder.constant(torch.ones_like(layer.beta.value).detach(), name)
     return gamma, beta
 
 
 @rule(layers.LayerNormalization)
 def layer_normalization(builder, layer, inputs, call):
     (value,) = inputs
-    axes = [axis if axis >= 0 else axis + value.rank for axis in _as_list(layer.axis)]
-    if axes != list(range(value.rank - len(axes), value.rank)):
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    axes = [axis if axis >= 0 else axis + value.rank for axis in axes]
+    shape = [call.shapes[0][axis] for axis in axes]
+    if axes != list(range(value.rank - len(axes), value.rank)) or None in shape:
         raise LoweringError(f"axes {layer.axis}")
     if getattr(layer, "rms_scaling", False):
         raise LoweringError("rms_scaling")
-    shape = [call.shapes[0][axis] for axis in axes]
-    value = Value(builder.keras_order(value), value.rank, value.dtype)
-    half = value.dtype in ("float16", "bfloat16")
-    value = builder.cast(value, "float32") if half else value  # as Keras computes it
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    wide = result_type(value.dtype, "float32")  # as Keras computes it
+    wider = builder.to(value, wide)
     node = builder.call(
         torch.layer_norm,
-        value.node,
+        builder.keras_order(wider),
         shape,
-        builder.parameter(layer.gamma, AS_IS) if layer.scale else None,
-        builder.parameter(layer.beta, AS_IS) if layer.center else None,
+        builder.parameter(layer.gamma, AS_IS, wide) if layer.scale else None,
+        builder.parameter(layer.beta, AS_IS, wide) if layer.center else None,
         layer.epsilon,
         name=call.name,
     )
-    return builder.cast(Value(node, value.rank, value.dtype), layer.compute_dtype)
+    result = builder.to(wider.with_node(node, torch_order=False), value.dtype)
+    return builder.to(result, layer.compute_dtype)
 
 
 @rule(layers.Rescaling)
 def rescaling(builder, layer, inputs, call):
-    if not isinstance(layer.scale, (int, float)) or not isinstance(layer.offset, (int, float)):
-        raise LoweringError("a scale or offset per channel")
-    value = _as_float(builder, builder.padded(inputs[0]), layer.compute_dtype)
-    node = builder.call(torch.mul, value.node, float(layer.scale), name=call.name)
-    if layer.offset:
-        node = builder.call(torch.add, node, float(layer.offset))
-    return Value(node, value.rank, layer.compute_dtype, value.torch_order)
+    dtype = layer.compute_dtype
+    parts = [builder.to(builder.padded(inputs[0]), dtype)]
+    for setting in (layer.scale, layer.offset):
+        if isinstance(setting, keras.Variable):
+            raise LoweringError("a variable as scale or offset")
+        tensor = keras.ops.cast(setting, dtype)
+        if tensor.ndim and setting is layer.scale and _channels_first():
+            tensor = tensor.reshape(tuple(tensor.shape) + (1,) * (3 - tensor.ndim))
+        parts.append(Value(None, tensor.ndim, dtype))
+        # The number that it is in the layer's dtype, or an array of them.
+        parts[-1].node = builder.constant(tensor, call.name) if tensor.ndim else float(tensor)
+    (value, scale, offset), torch_order = same_order(builder, parts)
+    node = builder.call(torch.mul, value, scale, name=call.name)
+    if offset != 0.0:
+        node = builder.call(torch.add, node, offset)
+    rank = max(part.rank for part in parts)
+    return parts[0].with_node(node, rank=rank, torch_order=torch_order)
+
+
+def _channels_first():
+    return keras.config.image_data_format() == "channels_first"
 
 
 @rule(layers.Normalization)
 def normalization(builder, layer, inputs, call):
-    value = _as_float(builder, builder.padded(inputs[0]), layer.compute_dtype)
-    # mean and variance have the input's rank, ones where they are shared
-    mean = torch.as_tensor(layer.mean).detach().to(getattr(torch, layer.compute_dtype))
-    deviation = torch.as_tensor(layer.variance).detach().to(mean.dtype).sqrt().clamp(min=1e-7)
+    dtype = layer.compute_dtype
+    value = builder.to(builder.padded(inputs[0]), dtype)
+    mean, variance = (
+        _setting(builder, layer, name, value.rank, call) for name in ("mean", "variance")
+    )
+    (node, mean, variance), torch_order = same_order(builder, [value, mean, variance])
+    deviation = builder.call(torch.sqrt, variance)
+    deviation = builder.call(torch.clamp, deviation, keras.config.epsilon())
     if layer.invert:
-        raise LoweringError("invert=True")
-    mean, deviation = (_constant(builder, t, call.name) for t in (mean, deviation))
-    node = builder.call(torch.sub, builder.keras_order(value), mean)
-    node = builder.call(torch.div, node, deviation, name=call.name)
-    return Value(node, value.rank, layer.compute_dtype)
+        node = builder.call(torch.mul, node, deviation)
+        node = builder.call(torch.add, mean, node, name=call.name)
+    else:
+        node = builder.call(torch.sub, node, mean)
+        node = builder.call(torch.div, node, deviation, name=call.name)
+    return value.with_node(node, torch_order=torch_order)
+
+
+def _setting(builder, layer, name, rank, call):
+    """The layer's mean or variance, with ones for the axes that share it.
+
+    What the layer has adapted to is read from its variables' memory, where `adapt` and
+    `load_weights` write; what it was given is a constant.
+    """
+    shape = tuple(getattr(layer, name).shape)
+    if layer.input_mean is not None:
+        given = keras.ops.cast(getattr(layer, name), layer.compute_dtype).detach()
+        return Value(builder.constant(given, call.name), rank, layer.compute_dtype)
+    node = builder.parameter(getattr(layer, f"adapt_{name}"), AS_IS, layer.compute_dtype)
+    return Value(builder.call(torch.reshape, node, shape), rank, layer.compute_dtype)
 
 
 @rule("keras.src.applications.convnext.LayerScale")
 def layer_scale(builder, layer, inputs, call):
-    value = inputs[0]
     gamma = builder.parameter(layer.gamma, AS_IS, layer.compute_dtype)
-    node = builder.call(torch.mul, builder.keras_order(value), gamma, name=call.name)
-    return Value(node, value.rank, value.dtype)
+    scale = Value(gamma, 1, layer.compute_dtype)
+    (node, gamma), torch_order = same_order(builder, [inputs[0], scale])
+    dtype = promoted(inputs[0], scale)
+    node = builder.call(torch.mul, node, gamma, name=call.name)
+    return inputs[0].with_node(node, dtype=dtype, torch_order=torch_order)
 
 
 @rule("keras.src.applications.inception_resnet_v2.CustomScaleLayer")
 def custom_scale(builder, layer, inputs, call):
+    if len({(value.rank, value.dtype) for value in inputs}) > 1 or not is_float(inputs[0].dtype):
+        raise LoweringError("inputs of different ranks or dtypes")
     nodes, torch_order = same_order(builder, inputs)
     scaled = builder.call(torch.mul, nodes[1], float(layer.scale))
     node = builder.call(torch.add, nodes[0], scaled, name=call.name)
-    return Value(node, inputs[0].rank, inputs[0].dtype, torch_order)
-
-
-def _as_float(builder, value, dtype):
-    if value.dtype == dtype:
-        return value
-    node = builder.graph.call_method("to", (value.node, getattr(torch, dtype)))
-    return Value(node, value.rank, dtype, value.torch_order)
-
-
-def _as_list(axis):
-    return list(axis) if isinstance(axis, (list, tuple)) else [axis]
-
-
-def _constant(builder, tensor, name):
-    """A tensor that is no parameter, kept in a buffer."""
-    attribute = f"{name}_constant_{len(list(builder.root.buffers()))}"
-    builder.root.register_buffer(attribute, tensor, persistent=False)
-    return builder.graph.get_attr(attribute)
+    return inputs[0].with_node(node, torch_order=torch_order)

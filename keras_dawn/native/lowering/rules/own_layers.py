@@ -1,21 +1,26 @@
 """The package's own layers."""
 
 from keras_dawn.models.winograd import winograd_conv2d
-from keras_dawn.native.lowering.graph import CONVOLUTION, Value
+from keras_dawn.native.lowering.dtypes import is_float
+from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.layouts import CONVOLUTION
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
-from keras_dawn.native.lowering.rules.convolutions import bias_of, refuse_lora
+from keras_dawn.native.lowering.rules.convolutions import bias_of
 
 import torch
 
 
 @rule("keras_dawn.models.layers.ConcatPooling2D")
 def concat_pooling(builder, layer, inputs, call):
+    if not is_float(inputs[0].dtype):
+        raise LoweringError(f"of {inputs[0].dtype}")
     node = builder.image(inputs[0], layer.data_format)
     average = builder.call(torch.mean, node, (2, 3))
     highest = builder.call(torch.amax, node, (2, 3))
     parts = [average, highest] if layer.order == "avg_max" else [highest, average]
-    return Value(builder.call(torch.cat, parts, 1, name=call.name), 2, inputs[0].dtype)
+    node = builder.call(torch.cat, parts, 1, name=call.name)
+    return inputs[0].with_node(node, rank=2, torch_order=False)
 
 
 def pad_for_pooling(images, kernel_size, pool_size):
@@ -31,19 +36,19 @@ def padding_for_pooling(builder, layer, inputs, call):
     node = builder.image(inputs[0], layer.data_format)
     sizes = layer.kernel_size, layer.pool_size
     node = builder.call(pad_for_pooling, node, *sizes, name=call.name)
-    return Value(node, 4, inputs[0].dtype, layer.data_format == "channels_last")
+    return inputs[0].with_node(node, torch_order=layer.data_format == "channels_last")
 
 
 @rule("keras_dawn.models.layers.Scale")
 def scale(builder, layer, inputs, call):
     value = builder.padded(inputs[0])
-    node = builder.call(torch.mul, value.node, layer.factor, name=call.name)
-    return Value(node, value.rank, value.dtype, value.torch_order)
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    return value.with_node(builder.call(torch.mul, value.node, layer.factor, name=call.name))
 
 
 @rule("keras_dawn.models.winograd.WinogradConv2D")
 def winograd(builder, layer, inputs, call):
-    refuse_lora(layer)
     node = builder.call(
         winograd_conv2d,
         builder.image(inputs[0], layer.data_format),
@@ -52,4 +57,4 @@ def winograd(builder, layer, inputs, call):
         int(layer.padding == "same"),
         name=call.name,
     )
-    return activate(builder, Value(node, 4, inputs[0].dtype, True), layer.activation)
+    return activate(builder, inputs[0].with_node(node, torch_order=True), layer, call)

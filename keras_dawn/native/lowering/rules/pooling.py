@@ -1,6 +1,7 @@
 """Pooling and resizing of images."""
 
-from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.dtypes import is_float
+from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.convolutions import resolve_padding, spatial_sizes
 
@@ -17,12 +18,12 @@ def _pool(builder, layer, inputs, call, function, *rest):
         builder, value, layer.data_format, layer.padding, sizes, geometry, mode="replicate"
     )
     node = builder.call(function, node, *geometry[:2], padding, *rest, name=call.name)
-    return Value(node, 4, value.dtype, layer.data_format == "channels_last")
+    return value.with_node(node, torch_order=layer.data_format == "channels_last")
 
 
 @rule(layers.MaxPooling2D)
 def max_pooling(builder, layer, inputs, call):
-    return _pool(builder, layer, inputs, call, F.max_pool2d)
+    return _pool(builder, layer, inputs, call, torch.max_pool2d)
 
 
 @rule(layers.AveragePooling2D)
@@ -31,11 +32,14 @@ def average_pooling(builder, layer, inputs, call):
 
 
 def _global_pool(builder, layer, inputs, call, function):
-    node = builder.image(inputs[0], layer.data_format)
+    value = inputs[0]
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    node = builder.image(value, layer.data_format)
     node = builder.call(function, node, (2, 3), bool(layer.keepdims), name=call.name)
     rank = 4 if layer.keepdims else 2
     keeps = layer.keepdims and layer.data_format == "channels_last"
-    return Value(node, rank, inputs[0].dtype, keeps)
+    return value.with_node(node, rank=rank, torch_order=keeps)
 
 
 @rule(layers.GlobalAveragePooling2D)
@@ -50,9 +54,14 @@ def global_max_pooling(builder, layer, inputs, call):
 
 @rule(layers.UpSampling2D)
 def up_sampling(builder, layer, inputs, call):
+    value = inputs[0]
     if layer.interpolation != "nearest":
         raise LoweringError(f"interpolation={layer.interpolation!r}")
-    node = builder.image(inputs[0], layer.data_format)
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    if max(layer.size) > 32:  # torch divides by the factor in float32, and misses some pixels
+        raise LoweringError(f"by {max(layer.size)}")
+    node = builder.image(value, layer.data_format)
     factors = tuple(float(factor) for factor in layer.size)
     node = builder.call(F.interpolate, node, None, factors, "nearest", name=call.name)
-    return Value(node, 4, inputs[0].dtype, layer.data_format == "channels_last")
+    return value.with_node(node, torch_order=layer.data_format == "channels_last")

@@ -1,7 +1,7 @@
 """What the updates share."""
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.lowering.graph import AS_IS
+from keras_dawn.native.lowering.layouts import AS_IS
 
 import keras
 import torch

@@ -1,0 +1,31 @@
+"""Which operations of a lowered graph may overwrite their input."""
+
+import operator
+
+import torch
+
+
+def relu_in_place(graph):
+    """Lets a ReLU overwrite its input where nobody else needs it.
+
+    Convolutions, batch normalisation and sums do not read their own output in the
+    backward pass, so the output may be overwritten.
+    """
+    for node in graph.nodes:
+        if node.op != "call_function" or node.target is not torch.relu:
+            continue
+        source = node.args[0]
+        overwritable = source.op == "call_function" and (
+            source.target in (torch.conv2d, torch.batch_norm, torch.add)
+            or _is_batch_norm_output(source)
+        )
+        if overwritable and len(source.users) == 1:
+            node.target = torch.relu_
+
+
+def _is_batch_norm_output(node):
+    return (
+        node.target is operator.getitem
+        and node.args[1] == 0
+        and node.args[0].target is torch.native_batch_norm
+    )

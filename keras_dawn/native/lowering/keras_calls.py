@@ -1,0 +1,170 @@
+"""Keras's own layers, operations and functions as nodes of the lowered graph."""
+
+from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.graph import Value, _safe
+from keras_dawn.native.lowering.layouts import AS_IS
+from keras_dawn.native.lowering.masks import may_mask
+from keras_dawn.native.lowering.reads import Recorded
+
+import keras
+import torch
+
+WRITABLE = (type(None), type(...), bool, int, float, str, torch.fx.Node, torch.dtype)
+
+
+def why_as_it_is(operation, reads):
+    """Why only Keras's own call of a layer or operation does what it does, or `None`.
+
+    Args:
+        operation: Keras layer or operation.
+        reads: `Reads`, which notes what this depends on.
+    """
+    if not isinstance(operation, keras.Layer):
+        return None
+    keras_internals.note_call_settings(operation, reads)
+    if not keras_internals.is_plain_call(operation):
+        return "a torch hook, a `call` of its own, or rematerialisation"
+    if operation.activity_regularizer is not None:
+        return "an activity regularizer"
+    recorded = Recorded(operation, reads)
+    if getattr(recorded, "lora_enabled", False) or recorded.quantization_mode is not None:
+        return "LoRA or quantisation"
+    return None
+
+
+def call_as_it_is(builder, node, args, kwargs, training):
+    """A call of the Keras layer or operation itself, on tensors in Keras's order.
+
+    Returns:
+        list of `Value`, one for each output.
+    """
+    operation = node.operation
+    restated = False
+    if isinstance(operation, keras.Layer):
+        if keras_internals.takes(operation, "training"):
+            kwargs = {**kwargs, "training": training}
+        else:
+            restated = builder.mode_restated
+        builder.mode_restated = False
+    call = call_keras(builder, operation, args, kwargs, restated)
+    if len(node.outputs) == 1:
+        nodes = [call]
+    else:
+        nodes = [builder.call(getitem, call, index) for index in range(len(node.outputs))]
+    values = [
+        Value(item, len(tensor.shape), tensor.dtype, guessed=True)
+        for item, tensor in zip(nodes, node.outputs, strict=True)
+    ]
+    if may_mask(operation, (args, kwargs)):
+        for value in values:
+            value.mask = builder.call(keras_internals.mask_of, value.node)
+    return values
+
+
+def call_keras(builder, operation, args, kwargs=None, restated=False):
+    """The node of a call of a Keras layer, operation or function, on tensors in Keras's order.
+
+    Args:
+        builder: `GraphBuilder`.
+        operation: what is called.
+        args, kwargs: what it is called with, `Value`s in place of tensors.
+        restated: see `KerasCall`.
+    """
+
+    def argument(value):
+        if not isinstance(value, Value):
+            return value
+        node = builder.keras_order(value)
+        if value.mask is not None:
+            node = builder.call(keras_internals.with_mask, node, value.mask)
+        return node
+
+    args, kwargs = keras.tree.map_structure(argument, (args, kwargs or {}))
+    variables = operation.variables if isinstance(operation, keras.Layer) else ()
+    attributes = [builder.share(variable, AS_IS) for variable in variables]
+    name = title(operation)
+    mode = builder.training, restated
+    if all(_writable(part) for part in (*args, kwargs)):
+        call = KerasCall(operation, attributes, None, *mode)
+        return builder.call(call, *args, name=name, **kwargs)
+    nodes = []
+
+    def slot(value):
+        if not isinstance(value, torch.fx.Node):
+            return value
+        nodes.append(value)
+        return Slot(len(nodes) - 1)
+
+    arguments = keras.tree.map_structure(slot, (args, kwargs))
+    call = KerasCall(operation, attributes, arguments, *mode)
+    return builder.call(call, *nodes, name=name)
+
+
+def title(operation):
+    """What to call a layer, an operation or a function."""
+    named = getattr(operation, "name", None), getattr(operation, "__name__", None)
+    return next((name for name in named if isinstance(name, str)), type(operation).__name__)
+
+
+class KerasCall:
+    """Calls a Keras layer, operation or function; it has a name for the generated code.
+
+    Args:
+        operation: what is called.
+        attributes: names of the module's parameters that a layer's variables are.
+        arguments: `(args, kwargs)` with a `Slot` for each tensor, where the code cannot say
+            them (an array, an object); then the tensors are what this is called with.
+        training: bool, the mode of the graph.
+        restated: bool, whether a layer before has restated the mode: Keras keeps in its call
+            context what the last layer with a `training` argument was told.
+    """
+
+    def __init__(self, operation, attributes=(), arguments=None, training=False, restated=False):
+        self.operation = operation
+        self.attributes = attributes
+        self.arguments = arguments
+        self.training = training
+        self.restated = restated
+        self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
+        self.__module__ = __name__
+
+    def __call__(self, *args, **kwargs):
+        if self.arguments is not None:
+            tensors = args
+
+            def fill(part):
+                return tensors[part.number] if isinstance(part, Slot) else part
+
+            args, kwargs = keras.tree.map_structure(fill, self.arguments)
+        if not isinstance(self.operation, keras.Layer):
+            return self.operation(*args, **kwargs)
+        if keras_internals.current_call_context() is None:
+            # The module is used by itself: the layer still has to know the mode.
+            with keras_internals.inside_call(self.operation, self.training):
+                return self.operation(*args, **kwargs)
+        if self.restated:
+            keras_internals.set_mode(self.training)
+        return self.operation(*args, **kwargs)
+
+
+class Slot:
+    """The place of a tensor among a `KerasCall`'s arguments."""
+
+    def __init__(self, number):
+        self.number = number
+
+
+def getitem(outputs, index):
+    """The `index`-th of several outputs, flat."""
+    return keras.tree.flatten(outputs)[index]
+
+
+def _writable(argument):
+    """Whether generated code can say an argument."""
+    if type(argument) in (tuple, list):
+        return all(_writable(part) for part in argument)
+    if type(argument) is dict:
+        return all(type(key) is str and _writable(part) for key, part in argument.items())
+    if type(argument) is slice:
+        return all(_writable(part) for part in (argument.start, argument.stop, argument.step))
+    return type(argument) in WRITABLE or isinstance(argument, torch.fx.Node)

@@ -1,0 +1,99 @@
+"""How Keras's weights are laid out for torch, in memory that both look at."""
+
+import torch
+
+
+class Leaf:
+    """A torch parameter that shares its memory with a Keras variable.
+
+    The variable's memory is laid out anew, once, so that torch's view of it is dense in
+    the memory format that torch is fast with. The variable keeps its shape and values.
+    """
+
+    def __init__(self, variable, transform):
+        self.variable = variable
+        self.transform = transform
+        if transform == AS_IS:
+            self.tensor = variable.value  # already a torch parameter
+        else:
+            self.tensor = torch.nn.Parameter(
+                transform.share(variable.value), requires_grad=variable.value.requires_grad
+            )
+
+    def is_shared(self):
+        """Whether the variable still has the memory that the parameter looks at."""
+        return self.variable.value.data_ptr() == self.tensor.data_ptr()
+
+
+class _Moves:
+    """How often the memory of some weight was laid out anew: state beside it has to follow."""
+
+    count = 0
+
+
+moves = _Moves()
+
+
+class Transform:
+    """How a Keras tensor is laid out for torch: a permutation of axes, then a shape.
+
+    Args:
+        permutation: tuple of axes, or `None` to keep them.
+        merge: bool, whether the first two axes after the permutation become one and a
+            second axis of 1 follows it, as in a depthwise kernel.
+    """
+
+    def __init__(self, permutation=None, merge=False):
+        self.permutation = permutation
+        self.merge = merge
+
+    def __eq__(self, other):
+        return (self.permutation, self.merge) == (other.permutation, other.merge)
+
+    def share(self, parameter):
+        """Lays out a Keras tensor's memory for torch and returns torch's view of it."""
+        data = parameter.data
+        if self.permutation is None:
+            return data
+        view = data.permute(self.permutation)
+        image_kernel = view.ndim == 4 and not self.merge
+        layout = torch.channels_last if image_kernel else torch.contiguous_format
+        dense = torch.empty_like(view, memory_format=layout)
+        # Strides of axes of size 1 must be the usual ones too: oneDNN looks at them.
+        if view.stride() != dense.stride():
+            inverse = [self.permutation.index(axis) for axis in range(data.ndim)]
+            parameter.data = dense.copy_(view).permute(inverse)
+            moves.count += 1
+        return self.view(parameter.data)
+
+    def view(self, tensor):
+        """torch's view of a Keras tensor laid out by `share`, or of its gradient."""
+        if self.permutation is None:
+            return tensor
+        view = tensor.permute(self.permutation)
+        return view.flatten(0, 1).unsqueeze(1) if self.merge else view
+
+    def nodes(self, graph, node):
+        """Adds the nodes of `view` to a graph."""
+        if self.permutation is None:
+            return node
+        node = graph.call_method("permute", (node, *self.permutation))
+        if self.merge:
+            node = graph.call_method("flatten", (node, 0, 1))
+            node = graph.call_method("unsqueeze", (node, 1))
+        return node
+
+    def undo(self, tensor, shape):
+        """A tensor in torch's layout, such as a gradient, in the Keras variable's shape."""
+        if self.permutation is None:
+            return tensor
+        if self.merge:
+            first, second = shape[self.permutation[0]], shape[self.permutation[1]]
+            tensor = tensor.squeeze(1).unflatten(0, (first, second))
+        return tensor.permute([self.permutation.index(axis) for axis in range(tensor.ndim)])
+
+
+AS_IS = Transform()
+CONVOLUTION = Transform((3, 2, 0, 1))
+DEPTHWISE = Transform((2, 3, 0, 1), merge=True)
+DENSE = Transform((1, 0))

@@ -1,0 +1,53 @@
+"""Keras's masks in a lowered graph: who makes them, who passes them on."""
+
+from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.graph import Value, _safe
+
+import keras
+
+
+def may_mask(operation, arguments):
+    """Whether the outputs of a layer that is called as it is may have masks at run time."""
+    if not isinstance(operation, keras.Layer):
+        return False
+    values = [v for v in keras.tree.flatten(arguments) if isinstance(v, Value)]
+    return (
+        any(value.mask is not None for value in values)
+        or not keras_internals.only_passes_mask_on(operation)
+        or bool(keras_internals.inner_layers(operation))
+    )
+
+
+def mask_after(builder, node, args, kwargs):
+    """The node of the mask that a layer's output has, as `Layer.__call__` finds it, or `None`."""
+    layer = node.operation
+    first = args[0] if args else next(iter(kwargs.values()), None)
+    previous = keras.tree.map_structure(
+        lambda value: value.mask if isinstance(value, Value) else None, first
+    )
+    masked = any(mask is not None for mask in keras.tree.flatten(previous))
+    if keras_internals.only_passes_mask_on(layer):
+        return previous if masked and layer.supports_masking and isinstance(first, Value) else None
+    if not layer.supports_masking:
+        return None
+    if not masked:
+        # Most layers with a `compute_mask` of their own make no mask out of none: ask once.
+        symbolic = keras.tree.pack_sequence_as(first, list(node.input_tensors))
+        if layer.compute_mask(symbolic, previous) is None:
+            return None
+    nodes = keras.tree.map_structure(
+        lambda value: builder.keras_order(value) if isinstance(value, Value) else value, first
+    )
+    return builder.call(MaskCall(layer), nodes, previous)
+
+
+class MaskCall:
+    """Calls a layer's `compute_mask`; it has a name for the generated code."""
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.__name__ = self.__qualname__ = f"mask_of_{_safe(layer.name)}"
+        self.__module__ = __name__
+
+    def __call__(self, inputs, previous):
+        return self.layer.compute_mask(inputs, previous)

@@ -1,0 +1,134 @@
+"""The lowered model as a module that can be saved, loaded and copied whole."""
+
+import copy
+
+from keras_dawn.native.lowering.keras_calls import KerasCall
+from keras_dawn.native.lowering.masks import MaskCall
+
+import keras
+import torch
+
+STATE = ("_parameters", "_buffers", "_non_persistent_buffers_set", "training")
+
+HOLD = {KerasCall: "operation", MaskCall: "layer"}  # where these keep what is Keras's
+
+
+class LoweredModule(torch.fx.GraphModule):
+    """A `torch.fx.GraphModule` that is pickled by its graph.
+
+    torch pickles the generated code and traces it when it is loaded, which fails for functions
+    that look at sizes; and a copy would go on calling the Keras layers of the original.
+    """
+
+    def __reduce__(self):
+        state = {key: self.__dict__[key] for key in STATE}
+        return _restored, (state, _written(self.graph))
+
+    def __deepcopy__(self, memo):
+        function, arguments = self.__reduce__()
+        copied = memo[id(self)] = function(*copy.deepcopy(arguments, memo))
+        return copied
+
+
+def lowered_module(root, graph):
+    """The `LoweredModule` of a finished graph and all that `root` holds.
+
+    That includes the parameters of layers that are called as they are, which no node names.
+    """
+    module = LoweredModule(root, graph, class_name="Lowered")
+    for name, parameter in root.named_parameters(recurse=False):
+        if not hasattr(module, name):
+            module.register_parameter(name, parameter)
+    for name, tensor in root.named_buffers(recurse=False):
+        if not hasattr(module, name):
+            module.register_buffer(name, tensor, persistent=False)
+    module.training = root.training
+    return module
+
+
+class _Name:
+    """The place of a node among another's arguments."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+class _Operation:
+    """What a `KerasCall` calls, in a form that can be pickled: a layer by its configuration.
+
+    Keras's own pickling would only find classes that are registered with Keras.
+    """
+
+    def __init__(self, operation):
+        self.operation = operation
+
+    def __reduce__(self):
+        operation = self.operation
+        if isinstance(operation, keras.Model) or not isinstance(operation, keras.Operation):
+            return _Operation, (operation,)
+        layer = isinstance(operation, keras.Layer)
+        built = operation.get_build_config() if layer else None
+        weights = [variable.numpy() for variable in operation.variables] if layer else []
+        return _made_again, (type(operation), operation.get_config(), built, weights)
+
+
+def _made_again(kind, config, built, weights):
+    operation = kind.from_config(config)
+    if built:
+        operation.build_from_config(built)
+    for variable, weight in zip(getattr(operation, "variables", ()), weights, strict=True):
+        variable.assign(weight)
+    return _Operation(operation)
+
+
+def _written(graph):
+    """A graph as a list of tuples that can be pickled."""
+    operations = {}
+
+    def target(function):
+        if type(function) not in HOLD:
+            return function
+        function, attribute = copy.copy(function), HOLD[type(function)]
+        held = getattr(function, attribute)
+        setattr(function, attribute, operations.setdefault(id(held), _Operation(held)))
+        return function
+
+    def arguments(node):
+        return torch.fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: _Name(n.name))
+
+    return [(node.op, node.name, target(node.target), *arguments(node)) for node in graph.nodes]
+
+
+def _restored(state, nodes):
+    """The module of a state and a written graph."""
+    root = torch.nn.Module()
+    root.__dict__.update(state)
+    graph, made, calls = torch.fx.Graph(), {}, []
+
+    def read(part):
+        if isinstance(part, _Name):
+            return made[part.name]
+        if isinstance(part, (list, tuple)):
+            return type(part)(read(item) for item in part)
+        if isinstance(part, dict):
+            return {key: read(item) for key, item in part.items()}
+        return part
+
+    for operation, name, target, args, kwargs in nodes:
+        if type(target) in HOLD:
+            attribute = HOLD[type(target)]
+            setattr(target, attribute, getattr(target, attribute).operation)
+        if isinstance(target, KerasCall):
+            calls.append(target)
+        made[name] = graph.create_node(operation, target, read(args), read(kwargs), name=name)
+    module = lowered_module(root, graph)
+    for call in calls:
+        for name, variable in zip(
+            call.attributes, getattr(call.operation, "variables", ()), strict=True
+        ):
+            # The layer is a new one, so its weights are to be shared anew.
+            if name in module._parameters:
+                module._parameters[name] = variable.value
+            else:
+                module._buffers[name] = variable.value.detach()
+    return module

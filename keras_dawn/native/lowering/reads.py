@@ -1,0 +1,92 @@
+"""What a lowering read of the layers, to know whether it still holds.
+
+A rule reads settings of its layer: a rate, an activation, a stride. Plain Keras reads them at
+every call, so a lowering must be made anew when one of them has changed. Rules are handed a
+`Recorded` layer, which notes every attribute that is read with its value.
+"""
+
+import types
+
+import numpy as np
+
+_MISSING = object()
+_BY_VALUE = (
+    bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, type(None),
+    types.MethodType, np.generic,
+)  # fmt: skip
+
+
+class Reads:
+    """Attributes that were read, with the values they had."""
+
+    def __init__(self):
+        self._seen = {}  # (id of the object, name) → (object, name, value)
+        self._values = None
+
+    def note(self, owner, name, value):
+        """Remembers what `owner.name` is."""
+        if isinstance(value, (list, dict, set)):
+            value = type(value)(value)  # the rule's own copy stays what it was
+        self._seen.setdefault((id(owner), name), (owner, name, value))
+        self._values = None
+
+    def are_current(self):
+        """Whether every attribute still has the value that was read."""
+        if self._values is None:
+            self._values = tuple(self._seen.values())
+        for owner, name, value in self._values:
+            now = getattr(owner, name, _MISSING)
+            if now is not value and not _equal(now, value):
+                return False
+        return True
+
+    def update(self, other):
+        """Takes over what another lowering read."""
+        for key, seen in other._seen.items():
+            self._seen.setdefault(key, seen)
+        self._values = None
+
+
+class Recorded:
+    """Stands for a layer: gives its attributes and notes them in `Reads`."""
+
+    __slots__ = ("_reads", "_recorded")
+
+    def __init__(self, recorded, reads):
+        object.__setattr__(self, "_recorded", recorded)
+        object.__setattr__(self, "_reads", reads)
+
+    def __getattr__(self, name):
+        owner = object.__getattribute__(self, "_recorded")
+        value = getattr(owner, name, _MISSING)
+        object.__getattribute__(self, "_reads").note(owner, name, value)
+        if value is _MISSING:
+            raise AttributeError(f"{type(owner).__name__} has no attribute {name!r}.")
+        return value
+
+    def __setattr__(self, name, value):
+        setattr(object.__getattribute__(self, "_recorded"), name, value)
+
+    @property
+    def __class__(self):  # for isinstance
+        return type(object.__getattribute__(self, "_recorded"))
+
+    def __repr__(self):
+        return repr(object.__getattribute__(self, "_recorded"))
+
+
+def unrecorded(layer):
+    """The layer itself, where a rule kept the `Recorded` one."""
+    if type(layer) is Recorded:
+        return object.__getattribute__(layer, "_recorded")
+    return layer
+
+
+def _equal(now, value):
+    # Tensors and arrays compare by identity: `==` of them is no bool, and waits for the device.
+    if type(now) is not type(value) or not isinstance(value, _BY_VALUE):
+        return False
+    try:
+        return bool(now == value)
+    except (ValueError, TypeError, RuntimeError):  # containers of arrays
+        return False

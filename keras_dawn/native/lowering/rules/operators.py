@@ -1,0 +1,120 @@
+"""Operators and everyday operations, written on Keras tensors: `x * 0.5`, `-x`, `x[:, 1:]`."""
+
+import operator
+
+from keras_dawn.native.lowering.dtypes import is_float, promoted
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.merging import same_order
+
+import keras
+import numpy as np
+import torch
+
+BETWEEN = {
+    "Add": torch.add,
+    "Subtract": torch.sub,
+    "Multiply": torch.mul,
+    "TrueDivide": torch.div,
+    "Divide": torch.div,
+    "Maximum": torch.maximum,
+    "Minimum": torch.minimum,
+    "Power": torch.pow,
+}
+CASTING = (torch.maximum, torch.minimum, torch.pow)  # Keras casts to dtypes of its own
+OF_ONE = {
+    "numpy.Negative": torch.neg,
+    "numpy.Absolute": torch.abs,
+    "numpy.Abs": torch.abs,
+    "numpy.Exp": torch.exp,
+    "numpy.Log": torch.log,
+    "numpy.Sqrt": torch.sqrt,
+    "numpy.Square": torch.square,
+    "numpy.Sin": torch.sin,
+    "numpy.Cos": torch.cos,
+    "numpy.Tanh": torch.tanh,
+    "nn.Sigmoid": torch.sigmoid,
+    "nn.Relu": torch.relu,
+    "nn.Silu": torch.nn.functional.silu,
+    "nn.Softplus": torch.nn.functional.softplus,
+}
+
+
+@rule(*(f"keras.src.ops.numpy.{name}" for name in BETWEEN))
+def operator_between(builder, operation, inputs, call):
+    """`x + y`, `x * 0.5`, `x / array` and the like."""
+    function = BETWEEN[operation.__class__.__name__]
+    if call.kwargs or len(call.args) != 2:
+        raise LoweringError("keyword arguments")
+    numbers = [_number(part) for part in call.args if not isinstance(part, Value)]
+    dtypes = {value.dtype for value in inputs}
+    if (numbers or function in CASTING) and not all(is_float(dtype) for dtype in dtypes):
+        raise LoweringError("integers")
+    if function is torch.sub and "bool" in dtypes:
+        raise LoweringError("of bool")
+    nodes, torch_order = same_order(builder, inputs)
+    rank = max(value.rank for value in inputs)
+    if numbers and rank == 0:
+        raise LoweringError("two numbers")
+    if numbers and function is not torch.pow and function in CASTING:
+        number = keras.ops.convert_to_tensor(numbers[0], dtype=inputs[0].dtype)
+        numbers = [builder.constant(number, call.name)]
+    if len(dtypes) > 1 and function in CASTING:
+        raise LoweringError("operands of different dtypes")
+    nodes, numbers = iter(nodes), iter(numbers)
+    arguments = [next(nodes if isinstance(part, Value) else numbers) for part in call.args]
+    result = Value(builder.call(function, *arguments, name=call.name), rank, None, torch_order)
+    result.dtype = promoted(*inputs)
+    result.guessed = any(value.guessed for value in inputs)
+    return result
+
+
+def _number(argument):
+    """A number as Keras reads it beside a float tensor: in the dtype that it converts it to."""
+    if isinstance(argument, (bool, np.bool_)):
+        raise LoweringError("a bool")
+    if isinstance(argument, (np.floating, np.integer, int)):
+        return argument.item() if isinstance(argument, np.generic) else argument
+    if isinstance(argument, float):
+        return float(keras.ops.convert_to_tensor(argument))
+    raise LoweringError(f"an operand of {type(argument).__name__}")
+
+
+@rule(*(f"keras.src.ops.{name}" for name in OF_ONE))
+def operation_of_one(builder, operation, inputs, call):
+    """`-x`, `abs(x)`, `keras.ops.exp(x)` and the like, whatever the order of axes."""
+    if call.kwargs or len(inputs) != 1:
+        raise LoweringError("keyword arguments")
+    value = builder.padded(inputs[0])
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    kind = operation.__class__  # the one that is recorded
+    name = kind.__module__.rpartition(".")[2], kind.__name__
+    return value.with_node(builder.call(OF_ONE[".".join(name)], value.node, name=call.name))
+
+
+@rule("keras.src.ops.core.Cast")
+def cast(builder, operation, inputs, call):
+    return builder.to(inputs[0], keras.backend.standardize_dtype(operation.dtype))
+
+
+@rule("keras.src.ops.numpy.GetItem")
+def get_item(builder, operation, inputs, call):
+    """`x[:, 1:]`, by numbers, slices, `None` and `...`."""
+    (value,) = inputs
+    key = call.args[1] if len(call.args) == 2 else None
+    key = tuple(key) if isinstance(key, (list, tuple)) else (key,)
+    key = tuple(_index(part) for part in key)
+    node = builder.call(operator.getitem, builder.keras_order(value), key, name=call.name)
+    return value.with_node(node, rank=len(call.output.shape), torch_order=False)
+
+
+def _index(part):
+    if part is None or part is ...:
+        return part
+    if isinstance(part, slice):
+        parts = (part.start, part.stop, part.step)
+        return slice(*(None if number is None else operator.index(number) for number in parts))
+    if isinstance(part, bool):
+        raise LoweringError("a bool as an index")
+    return operator.index(part)

@@ -1,0 +1,90 @@
+"""Lets a model's layers compute natively for the duration of a step; its Python stays as it is."""
+
+import contextlib
+
+from keras_dawn.native import keras_internals
+from keras_dawn.native.steps.parts import find_parts
+
+
+class NativeLayers:
+    """The parts of a model that compute natively, put in place for a step at a time.
+
+    While a step runs, each such layer has a class of the same name with another `__call__`. In
+    between (in callbacks, when the model is saved, cloned or pickled) it has its own.
+
+    Args:
+        model: `keras.Model`.
+        include_self: bool, whether the model itself may be called natively, as a graph.
+        inside: layers to look into, or `None` for the whole model.
+    """
+
+    def __init__(self, model, include_self=True, inside=None):
+        self.model = model
+        self._include_self = include_self
+        self._inside = inside
+        self.parts, self._layers = [], None
+        self.refresh()
+
+    def refresh(self):
+        """Looks for layers anew; what was lowered stays."""
+        known = {id(part.layer): part for part in self.parts}
+        found = {}
+        if self._inside is None:
+            found = find_parts(self.model, self._include_self)
+        else:
+            for layer in self._inside:
+                if hasattr(layer, "_layers"):
+                    found |= find_parts(layer, include_self=False)
+        self.parts = [known.get(key, part) for key, part in found.items()]
+        for part in self.parts:
+            part.reasons.clear()  # what a layer's settings refused may be possible now
+        self.complete = all(
+            getattr(layer, "built", True) for layer in keras_internals.all_layers(self.model)
+        )
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """The layers compute natively inside this context."""
+        if not self.complete:
+            self.refresh()  # layers have been built since
+        swapped = []
+        try:
+            for part in self.parts:
+                if type(part.layer) is part.base:  # else an outer step has swapped it already
+                    swapped.append(part)
+                    object.__setattr__(part.layer, "__class__", part.swapped)
+            yield
+        finally:
+            for part in swapped:
+                object.__setattr__(part.layer, "__class__", part.base)
+
+    def native(self):
+        """The layers that have been lowered, those inside graphs one by one."""
+        layers, seen = [], set()
+        for part in self.parts:
+            for lowered in part.lowered:
+                for layer in lowered.native:
+                    if id(layer) not in seen:
+                        seen.add(id(layer))
+                        layers.append(layer)
+        return layers
+
+    def fallbacks(self):
+        """`(layer, reason)` of the layers whose own call was used, wholly or at times."""
+        native = {id(layer) for layer in self.native()}
+        parts = {id(part.layer): part for part in self.parts}
+        found = []
+        for layer in keras_internals.all_layers(self.model):
+            if id(layer) in native or layer is self.model or not hasattr(layer, "call"):
+                continue
+            part = parts.get(id(layer))
+            if part is not None and part.lowered:
+                continue
+            reasons = [] if part is None else list(part.reasons.values())
+            if reasons:
+                found.append((layer, reasons[-1]))
+            elif part is None and not keras_internals.inner_layers(layer):
+                found.append((layer, "no rule"))
+            elif part is None:
+                found.append((layer, "its own Python, its layers natively"))
+        return found

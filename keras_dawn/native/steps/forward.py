@@ -1,0 +1,224 @@
+"""The forward pass of a step: a lowered graph, or the model's own Python with native layers."""
+
+import contextlib
+
+from keras_dawn.distributed.ranks import current
+from keras_dawn.native import keras_internals, parallel
+from keras_dawn.native.cuda_graph import GraphedForward
+from keras_dawn.native.lowering import lower
+from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.lowering.reads import Reads
+from keras_dawn.native.steps.by_layer import NativeLayers
+
+import keras
+import torch
+
+
+class GraphForward:
+    """A Functional or Sequential model, lowered whole for either mode.
+
+    Args:
+        model: built `keras.Model`.
+        compile: bool, whether to `torch.compile` the lowered graphs.
+    """
+
+    by_layer = False
+
+    def __init__(self, model, compile):
+        self.model = model
+        self._compile = compile
+        self._views = [
+            v for v in model.trainable_variables if getattr(v, "regularizer", None) is not None
+        ]
+        self.evaluating = lower(model, training=False, views=self._views)
+        self.training = None
+        self._call_evaluating = self._callable(self.evaluating)
+        self._call_training = None
+        self._layers = None
+
+    @property
+    def outputs(self):
+        """Symbolic outputs, flat."""
+        return self.evaluating.functional.outputs
+
+    @property
+    def lowered(self):
+        return [low for low in (self.evaluating, self.training) if low is not None]
+
+    @property
+    def runs_python(self):
+        """Whether calls of Keras's or the user's run inside it, which may add losses."""
+        return any(low.calls_keras for low in self.lowered) or bool(self._views)
+
+    def lower_training(self):
+        """Lowers the training graph."""
+        self.training = lower(self.model, training=True, collect_statistics=True, views=self._views)
+
+    def leaves(self):
+        """The leaves that are trained."""
+        return [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
+
+    def connect_training(self):
+        """Puts what calls it around the training graph: ranks, or a CUDA graph."""
+        forward = self._callable(self.training)
+        if current().several:
+            self._call_training = parallel.data_parallel(forward)
+        elif self._compile or self.training.calls_keras:
+            # Never a graph around Keras's or the user's Python: it would be frozen in it.
+            self._call_training = forward
+        else:
+            self._call_training = GraphedForward(forward)
+
+    def is_complete(self):
+        """Whether all layers were built before the step."""
+        return True
+
+    def is_current(self):
+        """Whether nothing that was read has changed, and the variables' memory is shared."""
+        return all(
+            low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())
+            for low in self.lowered
+        )
+
+    @contextlib.contextmanager
+    def calls(self, training):
+        """What has to hold while it runs: the call context of layers called as they are."""
+        lowered = self.training if training else self.evaluating
+        if not lowered.calls_keras:
+            yield
+            return
+        if self._layers is None:
+            inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
+            self._layers = NativeLayers(self.model, inside=inside)
+        with self._layers.in_place(), keras_internals.inside_call(self.model, training):
+            yield
+
+    def train(self, x):
+        """`(outputs, statistics, images in the batch)` of a batch to train on."""
+        flat = self._inputs(self.training, x)
+        outputs, statistics, *masks = self._call_training(*flat)
+        return self._structured(self.training, outputs, masks), statistics, flat[0].shape[0]
+
+    def evaluate(self, x):
+        """`(outputs, images in the batch)`."""
+        flat = self._inputs(self.evaluating, x)
+        outputs = self._call_evaluating(*flat)
+        masks = ()
+        if self.evaluating.masked:
+            outputs, _, *masks = outputs
+        return self._structured(self.evaluating, outputs, masks), flat[0].shape[0]
+
+    def native(self):
+        inside = [] if self._layers is None else self._layers.native()
+        return [*(self.training or self.evaluating).native, *inside]
+
+    def fallbacks(self):
+        return (self.training or self.evaluating).fallbacks
+
+    def _callable(self, lowered):
+        return torch.compile(lowered.module) if self._compile else lowered.module
+
+    def _inputs(self, lowered, x):
+        """The batch as the graph's inputs: flat, on the device, in the inputs' dtypes."""
+        if isinstance(x, torch.Tensor) and _fits(x.shape, lowered.functional.inputs):
+            flat = [x]
+        else:
+            flat = keras_internals.standardize_inputs(lowered.functional, x)
+            for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
+                if tensor is None:
+                    raise LoweringError("an optional input is None")
+                if not _fits(tensor.shape, [expected]):
+                    raise ValueError(
+                        f"{self.model.name} expects input of shape {tuple(expected.shape)}, got "
+                        f"{tuple(tensor.shape)}."
+                    )
+        device = self._device()
+        return [
+            tensor.to(device, dtype) if (tensor.dtype, tensor.device) != (dtype, device) else tensor
+            for tensor, dtype in zip(flat, lowered.input_dtypes, strict=True)
+        ]
+
+    def _device(self):
+        for parameter in self.evaluating.module.parameters():
+            return parameter.device
+        return torch.device("cpu")
+
+    def _structured(self, lowered, outputs, masks):
+        flat = outputs if isinstance(outputs, tuple) else (outputs,)
+        for tensor, mask in zip(flat, masks[0] if masks else (), strict=False):
+            if mask is not None:
+                keras_internals.attach_mask(tensor, mask)
+        if lowered.output_structure == 0:
+            return outputs
+        return keras.tree.pack_sequence_as(lowered.output_structure, list(flat))
+
+
+class LayerForward:
+    """A model that keeps its Python: its own call, with layers that compute natively.
+
+    Args:
+        model: built `keras.Model`.
+    """
+
+    by_layer = True
+    runs_python = True
+    training = evaluating = None
+
+    def __init__(self, model):
+        self.model = model
+        self.layers = NativeLayers(model)
+        self.reads = Reads()
+
+    outputs = None  # symbolic outputs are not known
+
+    def lower_training(self):
+        """Nothing: each part is lowered when it is called."""
+
+    connect_training = lower_training
+
+    def leaves(self):
+        return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
+
+    def is_complete(self):
+        return self.layers.complete
+
+    def is_current(self):
+        self.layers.refresh()
+        return True  # each part looks at its settings when it is called
+
+    def calls(self, training):
+        return self.layers.in_place()
+
+    def train(self, x):
+        return self._call(x, True), (), _batch_size(x)
+
+    def evaluate(self, x):
+        return self._call(x, False), _batch_size(x)
+
+    def _call(self, x, training):
+        # Exactly what `Model.train_step` and `test_step` do: a `call` without the argument is
+        # not told the mode.
+        if keras_internals.has_training_argument(self.model):
+            return self.model(x, training=training)
+        return self.model(x)
+
+    def native(self):
+        return self.layers.native()
+
+    def fallbacks(self):
+        return self.layers.fallbacks()
+
+
+def _batch_size(x):
+    return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]
+
+
+def _fits(shape, symbolic):
+    """Whether one tensor's shape is that of the only symbolic input, where known."""
+    if len(symbolic) != 1 or len(shape) != len(symbolic[0].shape):
+        return False
+    return all(
+        expected is None or size == expected
+        for size, expected in zip(shape[1:], symbolic[0].shape[1:], strict=True)
+    )

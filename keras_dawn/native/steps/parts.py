@@ -1,0 +1,216 @@
+"""Layers that compute natively when they are called, inside Python that stays the user's.
+
+A part stands for one layer with a rule, or for a whole Functional or Sequential model. Whatever
+is unusual about a call (masks, symbolic tensors, several arguments, an error) is left to the
+layer's own `__call__`.
+"""
+
+import inspect
+import types
+
+from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering import lower, lower_layer
+from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.steps.averages import average_now
+
+import keras
+import torch
+
+MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
+_TENSORS = (torch.Tensor, torch.nn.Parameter)
+_EMPTY = object()
+
+
+class Part:
+    """What a layer or a graph of layers computes, lowered when it is first called.
+
+    Args:
+        layer: built Keras layer or model.
+
+    Attributes:
+        reasons: dict from mode and shapes to why the layer's own call is used there.
+    """
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.is_graph = keras_internals.functional_graph(layer) is not None
+        self.base = type(layer)
+        self.default_training = keras_internals.default_training(layer)
+        self._lowered = {}
+        self.reasons = {}
+        self._first_argument = next(iter(keras_internals.call_signature(layer).parameters), None)
+        self.swapped = type(
+            self.base.__name__,
+            (self.base,),
+            {
+                "__call__": self._make_call(),
+                "native_base": self.base,
+                "__module__": self.base.__module__,
+                "__qualname__": self.base.__qualname__,
+                "__doc__": self.base.__doc__,
+            },
+        )
+
+    def _make_call(self):
+        base, compute = self.base, self.compute
+
+        def __call__(layer, *args, **kwargs):  # noqa: N807
+            # Everything unusual goes to Keras's own call, which the swapped class inherits.
+            if len(args) == 1 and (not kwargs or (len(kwargs) == 1 and "training" in kwargs)):
+                outputs = compute(args[0], kwargs.get("training", _EMPTY))
+                if outputs is not _EMPTY:
+                    return outputs
+            return base.__call__(layer, *args, **kwargs)
+
+        return __call__
+
+    def compute(self, inputs, training):
+        """The outputs, or `_EMPTY` where the layer's own call has to compute them."""
+        layer = self.layer
+        if not layer.built or not keras_internals.is_plain_call(layer):
+            return _EMPTY
+        flat = [inputs] if type(inputs) in _TENSORS else self._flat(inputs)
+        if flat is None:
+            return _EMPTY
+        for tensor in flat:
+            if keras_internals.mask_of(tensor) is not None:
+                return _EMPTY
+        context = keras_internals.current_call_context()
+        if training is _EMPTY:
+            told = context.get_value("training") if context is not None else None
+            told = self.default_training if told is None else told
+        else:
+            told = training
+        mode = self.default_training if told is None else told
+        if mode is not None and type(mode) is not bool:
+            return _EMPTY  # a tensor or a number: Keras knows what it makes of it
+        entry = self._entry(bool(mode), flat)
+        if entry is None:
+            return _EMPTY
+        forward, lowered = entry
+        try:
+            outputs = self._run(forward, lowered, flat, context, bool(mode))
+        except _REFUSED as error:
+            # Keras's call says what is wrong in its own words, or can do it.
+            self._refuse(bool(mode), flat, f"{type(error).__name__}: {error}")
+            return _EMPTY
+        if context is not None:
+            context.set_value("training", told)  # as Keras does, for layers that are called next
+        return outputs
+
+    def _run(self, forward, lowered, flat, context, mode):
+        flat = [
+            x.to(dtype) if dtype is not None and x.dtype != dtype else x
+            for x, dtype in zip(flat, lowered.input_dtypes or [None] * len(flat), strict=True)
+        ]
+        if lowered.calls_keras:
+            with keras_internals.inside_part(self.layer, context, mode):
+                outputs = forward(*flat)
+        else:
+            outputs = forward(*flat)
+        if lowered.masked or mode:
+            outputs, statistics, *masks = outputs
+            average_now(lowered.statistics, statistics)
+            for output, mask in zip(_tuple(outputs), masks[0] if masks else (), strict=False):
+                if mask is not None:
+                    keras_internals.attach_mask(output, mask)
+        if not self.is_graph or lowered.output_structure == 0:
+            return outputs
+        return keras.tree.pack_sequence_as(lowered.output_structure, list(_tuple(outputs)))
+
+    def _flat(self, inputs):
+        """The input tensors of a graph in its order, or `None`."""
+        if not self.is_graph:
+            return None
+        functional = keras_internals.functional_graph(self.layer)
+        try:
+            flat = keras_internals.standardize_inputs(functional, inputs)
+        except ValueError:
+            return None
+        return flat if all(type(x) in _TENSORS for x in flat) else None
+
+    def _entry(self, mode, flat):
+        key = (mode, *[(x.shape[1:], x.dtype) for x in flat])
+        entry = self._lowered.get(key)
+        if entry is not None and entry[1].reads.are_current():
+            return entry
+        if key in self.reasons:
+            return None
+        with keras_internals.no_autocast():
+            return self._lower(key, mode, flat)
+
+    def _lower(self, key, mode, flat):
+        try:
+            if self.is_graph:
+                functional = keras_internals.functional_graph(self.layer)
+                if not _fit(flat, functional.inputs):
+                    raise ValueError("inputs of another shape than the graph's")
+                lowered = lower(self.layer, mode, collect_statistics=mode, views=None)
+            else:
+                known = len(self._lowered) < MOST_SHAPES
+                (x,) = flat
+                sizes = x.shape[1:] if known else (*[None] * (x.ndim - 2), x.shape[-1])
+                dtype = keras.backend.standardize_dtype(x.dtype)
+                lowered = lower_layer(self.layer, (None, *sizes), dtype, mode)
+        except Exception as error:  # a rule may be the user's: its layer works as it is
+            self._refuse(mode, flat, str(error))
+            return None
+        entry = (_function_of(lowered.module), lowered)
+        self._lowered[key] = entry
+        return entry
+
+    def _refuse(self, mode, flat, reason):
+        key = (mode, *[(x.shape[1:], x.dtype) for x in flat])
+        self._lowered.pop(key, None)
+        self.reasons[key] = reason
+
+    @property
+    def lowered(self):
+        """The `Lowered` of every mode and shape so far."""
+        return [lowered for _, lowered in self._lowered.values()]
+
+
+_REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
+
+
+def find_parts(model, include_self=True):
+    """A `Part` for every layer of a model that can compute natively by itself, by its id."""
+    layers = keras_internals.all_layers(model)
+    parts = {}
+    for layer in layers if include_self else layers[1:]:
+        if not getattr(layer, "built", False) or id(layer) in parts:
+            continue
+        graph = isinstance(layer, keras.Model) and keras_internals.functional_graph(layer)
+        if (graph or find_rule(layer) is not None) and _is_simple(layer):
+            parts[id(layer)] = Part(layer)
+    return parts
+
+
+def _is_simple(layer):
+    """Whether a call is all that a layer does."""
+    return layer.activity_regularizer is None and type(layer).__call__ is keras.Layer.__call__
+
+
+def _fit(flat, symbolic):
+    if len(flat) != len(symbolic):
+        return False
+    for x, expected in zip(flat, symbolic, strict=True):
+        if x.ndim != len(expected.shape):
+            return False
+        pairs = zip(x.shape[1:], expected.shape[1:], strict=True)
+        if any(size is not None and size != found for found, size in pairs):
+            return False
+    return True
+
+
+def _function_of(module):
+    """The module's `forward` with its weights at hand: torch's module looks each up slowly."""
+    space = types.SimpleNamespace(**dict(module.named_parameters()), **dict(module.named_buffers()))
+    forward = type(module).forward
+    if inspect.isfunction(forward) and not list(module.children()):
+        return types.MethodType(forward, space)
+    return module
+
+
+def _tuple(outputs):
+    return outputs if isinstance(outputs, tuple) else (outputs,)

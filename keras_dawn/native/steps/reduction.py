@@ -1,0 +1,89 @@
+"""Gradients of a model that keeps its Python, averaged over the ranks in the backward pass."""
+
+import contextlib
+
+from keras_dawn.distributed.collectives import gather, sum_over_ranks
+from keras_dawn.distributed.ranks import current, note_parallel_model
+
+import torch
+
+
+class GradientReduction:
+    """Averages gradients when a backward pass ends, whichever weights it has reached.
+
+    DistributedDataParallel wants a module whose every backward pass is alike. A `train_step` of
+    one's own may have several passes and several optimizers, and reach other weights in each; so
+    the ranks first tell each other which weights got a gradient, and a rank that has none for a
+    weight takes part with zeros. What an earlier pass has left in a gradient is the same on all
+    ranks already, and its mean is itself.
+
+    Args:
+        variables: list of `keras.Variable`, the trainable ones, the same on all ranks.
+        weight: callable without arguments: what this rank's part of the batch weighs, 1 where
+            all ranks have as many images.
+    """
+
+    def __init__(self, variables, weight):
+        self._parameters = [variable._value for variable in variables]
+        self._weight = weight
+        self._reached = set()
+        self._queued = False
+        self._handles = []
+
+    @contextlib.contextmanager
+    def active(self):
+        """Every `backward` inside this context averages its gradients."""
+        note_parallel_model()
+        for number, parameter in enumerate(self._parameters):
+            if parameter.requires_grad:
+                hook = self._hook_of(number)
+                self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
+        try:
+            yield
+        finally:
+            for handle in self._handles:
+                handle.remove()
+            self._handles.clear()
+
+    def _hook_of(self, number):
+        def hook(parameter):
+            self._reached.add(number)
+            if not self._queued:
+                self._queued = True
+                torch.autograd.Variable._execution_engine.queue_callback(self._reduce)
+
+        return hook
+
+    @torch.no_grad()
+    def _reduce(self):
+        """Runs once, when the backward pass ends."""
+        reached, self._reached, self._queued = self._reached, set(), False
+        flags = torch.zeros(len(self._parameters), dtype=torch.int32)
+        flags[list(reached)] = 1
+        sum_over_ranks([flags])
+        factor = self._weight() / current().world_size
+        gradients = []
+        for number in flags.nonzero().flatten().tolist():
+            parameter = self._parameters[number]
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        torch._foreach_mul_(gradients, factor)
+        sum_over_ranks(gradients)
+
+
+def check_equal_weights(variables):
+    """Raises where ranks have drifted apart, as after gradients that no `backward` computed.
+
+    Raises:
+        ValueError: the weights differ between ranks.
+    """
+    sums = torch.stack([v._value.detach().double().sum().cpu() for v in variables])
+    everywhere = gather(sums.tolist())
+    for number, variable in enumerate(variables):
+        if len({repr(one[number]) for one in everywhere}) > 1:
+            raise ValueError(
+                f"{variable.path} differs between the ranks. Gradients are averaged in "
+                "`loss.backward()`; a train_step that takes them from torch.autograd.grad, or "
+                "changes weights by itself, has to average them over the ranks too."
+            )

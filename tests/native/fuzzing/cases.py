@@ -1,0 +1,106 @@
+"""Draws a program, runs it plain and accelerated, and judges the differences."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+from tests.native.fuzzing.compare import differences, tolerance
+from tests.native.fuzzing.drawing import draw_program
+from tests.native.fuzzing.execution import run
+from tests.native.fuzzing.programs import Program
+
+NOISE = {1e-9: 1e-13, 2e-4: 3e-7, 5e-2: 4e-3}  # by tolerance: what rounding amounts to
+ATTEMPTS = 30
+
+
+@dataclass
+class Case:
+    """What came of one program.
+
+    Args:
+        program: `Program`.
+        found: list of `Difference`, empty where accelerated and plain are the same.
+        native: bool, whether the model stepped natively.
+        unstable: bool, whether plain Keras itself gives other numbers under noise of the size
+            of rounding, so that the difference says nothing.
+        statement: str, the first one with a difference.
+    """
+
+    program: Program
+    found: list
+    native: bool
+    unstable: bool = False
+    statement: str = ""
+
+    def __str__(self):
+        lines = [self.program.source()]
+        if self.found:
+            lines.append(f"# differs first at: {self.statement}")
+            lines += [f"#   {d.what}: {d.message} ({d.size})" for d in self.found[:8]]
+        return "\n".join(lines)
+
+
+def check(seed, precision=None, skip=None):
+    """The `Case` of a seed: the first attempt that plain Keras accepts.
+
+    Args:
+        seed: int.
+        precision: str or `None`, instead of the drawn one.
+        skip: regular expression or `None`; `None` is returned where it matches the program or
+            what is found.
+    """
+    for attempt in range(ATTEMPTS):
+        program = draw_program(seed, attempt)
+        if program is None:
+            continue
+        if precision:
+            program = dataclasses.replace(program, precision=precision)
+        plain, _ = run(program, native=False)
+        if _accepted(program, plain):
+            if skip and re.search(skip, program.source()):
+                return None
+            case = judge(program, plain)
+            return None if skip and re.search(skip, str(case)) else case
+    raise AssertionError(f"seed {seed}: plain Keras accepted none of {ATTEMPTS} draws")
+
+
+def judge(program, plain=None):
+    """Runs a program and compares."""
+    if plain is None:
+        plain, _ = run(program, native=False)
+    ours, native = run(program, native=True)
+    allowed = tolerance(program)
+    found = differences(plain, ours, allowed)
+    if not found:
+        return Case(program, [], native)
+    statement = (plain[found[0].statement] if plain else ours[0]).statement
+    certain = [d for d in found if d.size is None]
+    certain += _beyond_noise(program, plain, [d for d in found if d.size is not None], allowed)
+    return Case(program, certain, native, unstable=not certain, statement=statement)
+
+
+def _accepted(program, plain):
+    """Whether plain Keras built and trained the model; a later error may be on purpose."""
+    if not plain or (plain[0].error and plain[0].statement not in program.doing()):
+        return False
+    erring = [number for number, outcome in enumerate(plain) if outcome.error]
+    return not erring or erring[0] > len(program.compile)
+
+
+def _beyond_noise(program, plain, found, allowed):
+    """The differences that are larger than what noise of rounding's size makes."""
+    for seed in range(3):
+        if not found:
+            break
+        pushed, _ = run(program, native=False, noise=NOISE[allowed], noise_seed=seed)
+        number = found[0].statement
+        if len(pushed) <= number or pushed[number].error:
+            return []
+        sizes = _sizes(plain[number], pushed[number])
+        found = [d for d in found if d.size > 20 * sizes.get(d.what, 0.0)]
+    return found
+
+
+def _sizes(plain, pushed):
+    found = differences([plain], [pushed], 0.0)
+    return {difference.what: difference.size for difference in found if difference.size is not None}

@@ -1,0 +1,179 @@
+"""What the drawn programs may use besides Keras: data, losses, steps and callbacks."""
+
+import keras
+import numpy as np
+import torch
+from keras import ops
+
+
+class Noise:
+    """How far the programs' numbers are pushed, relatively, to see how stable they are."""
+
+    size = 0.0
+    seed = 0
+
+
+def _pushed(array, seed):
+    if not Noise.size or array.dtype.kind != "f":
+        return array
+    random = np.random.default_rng((Noise.seed, seed))
+    return (array * (1 + Noise.size * random.normal(size=array.shape))).astype(array.dtype)
+
+
+def numbers(seed, *shape, dtype=None):
+    """Normally distributed numbers."""
+    values = np.random.default_rng(seed).normal(size=shape).astype(dtype or keras.config.floatx())
+    return _pushed(values, seed)
+
+
+def whole(seed, high, *shape, dtype="int64"):
+    """Whole numbers from 0 to below `high`."""
+    return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
+
+
+def one_hot(classes, count):
+    """One-hot rows of class numbers."""
+    return np.eye(count, dtype=keras.config.floatx())[classes]
+
+
+def randomize(model, seed):
+    """Gives every weight another value: zeros and ones hide mistakes."""
+    random = np.random.default_rng(seed)
+    for number, variable in enumerate(model.variables):
+        if "float" not in variable.dtype or variable.name in ("mean", "variance"):
+            continue
+        shape = tuple(variable.shape)
+        if any(part in variable.name for part in ("variance", "stddev")):
+            value = random.uniform(0.5, 2.0, shape)
+        else:
+            value = keras.ops.convert_to_numpy(variable.value).astype("float64")
+            value = value + 0.2 * random.normal(size=shape)
+        variable.assign(_pushed(np.asarray(value), seed + number))
+
+
+def adapted(layer, data):
+    """A preprocessing layer that has seen its data."""
+    layer.adapt(data)
+    return layer
+
+
+def halved(x):
+    """An activation of one's own."""
+    return x * 0.5
+
+
+def cubic(x):
+    """An activation that no rule knows."""
+    return x - 0.1 * x**3
+
+
+def squared(y_true, y_pred):
+    """A loss function of one's own."""
+    return ops.mean(ops.square(y_pred - ops.cast(y_true, y_pred.dtype)), axis=-1)
+
+
+class Fourth(keras.losses.Loss):
+    """A loss class of one's own."""
+
+    def call(self, y_true, y_pred):
+        return ops.mean(ops.abs(y_pred - y_true) ** 1.5, axis=-1)
+
+
+def closeness(y_true, y_pred):
+    """A metric function of one's own."""
+    return ops.mean(ops.exp(-ops.abs(y_pred - ops.cast(y_true, y_pred.dtype))), axis=-1)
+
+
+class OwnTrainStep(keras.Model):
+    """A train_step of one's own around Keras's."""
+
+    def train_step(self, data):
+        logs = super().train_step(data)
+        return {**logs, "twice": 2 * logs["loss"]}
+
+
+class OwnLoss(keras.Model):
+    """A compute_loss of one's own."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss * 1.5
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of a data set, some smaller than others."""
+
+    def __init__(self, x, y, size):
+        super().__init__()
+        self.x, self.y, self.size = x, y, size
+        self.count = len(keras.tree.flatten(x)[0])
+
+    def __len__(self):
+        return -(-self.count // self.size)
+
+    def __getitem__(self, index):
+        part = slice(index * self.size, (index + 1) * self.size)
+        return keras.tree.map_structure(lambda array: array[part], (self.x, self.y))
+
+
+def loader(x, y, size):
+    """A torch DataLoader of one input and one output."""
+    data = torch.utils.data.TensorDataset(torch.as_tensor(x), torch.as_tensor(y))
+    return torch.utils.data.DataLoader(data, batch_size=size)
+
+
+class AtEpoch(keras.callbacks.Callback):
+    """Does something when an epoch begins or ends."""
+
+    def __init__(self, action, when="begin"):
+        super().__init__()
+        self.action, self.when = action, when
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.when == "begin":
+            self.action(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.when == "end":
+            self.action(epoch)
+
+
+class AtBatch(keras.callbacks.Callback):
+    """Does something before every batch."""
+
+    def __init__(self, action):
+        super().__init__()
+        self.action = action
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.action(batch)
+
+
+class Logs(keras.callbacks.Callback):
+    """Writes the logs of every batch and epoch into a list."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rows.append(dict(logs or {}))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append(dict(logs or {}))
+
+
+def on_torch(data):
+    """The same data as torch tensors."""
+    return keras.tree.map_structure(torch.as_tensor, data)
+
+
+def functional(function, *shape, name=None):
+    """A Functional model of what a function does to a tensor without its batch axis."""
+    x = keras.Input(shape)
+    return keras.Model(x, function(x), name=name)
+
+
+def the(model, name):
+    """A layer by its name, at any depth."""
+    return next(layer for layer in model._flatten_layers() if layer.name == name)

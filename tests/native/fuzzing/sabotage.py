@@ -1,0 +1,156 @@
+"""Breaks the package on purpose, to see that the fuzzer notices.
+
+Every function here is a context manager within which one small thing is wrong.
+"""
+
+import contextlib
+import inspect
+from unittest import mock
+
+from keras_dawn.native import losses, lowering, statistics, step, updates
+from keras_dawn.native.lowering.rules import RULES
+
+import keras
+from keras import layers
+
+SABOTAGES = {}
+
+
+def sabotage(function):
+    SABOTAGES[function.__name__] = contextlib.contextmanager(function)
+    return function
+
+
+class _Instead:
+    """An object, but for some attributes."""
+
+    def __init__(self, thing, **attributes):
+        self.__dict__.update(attributes, _thing=thing)
+
+    def __getattr__(self, name):
+        return getattr(self._thing, name)
+
+
+@sabotage
+def epsilon_of_batch_normalization_doubled():
+    rule = RULES[layers.BatchNormalization]
+
+    def wrong(builder, layer, inputs, call):
+        before = layer.epsilon
+        layer.epsilon = 2 * before
+        try:
+            return rule(builder, layer, inputs, call)
+        finally:
+            layer.epsilon = before
+
+    with mock.patch.dict(RULES, {layers.BatchNormalization: wrong}):
+        yield
+
+
+def _other_optimizer(change):
+    """The fused updates on an optimizer with changed attributes."""
+    make = step.make_update
+
+    def wrong(optimizer, leaves):
+        update = make(optimizer, leaves)
+        if not isinstance(update, updates.KerasApply):
+            update.optimizer = _Instead(optimizer, **change(optimizer))
+        return update
+
+    return mock.patch.object(step, "make_update", wrong)
+
+
+@sabotage
+def learning_rate_frozen_at_its_first_value():
+    def change(optimizer):
+        rate = float(optimizer.learning_rate.value)  # a variable would be shared
+        return {"learning_rate": keras.Variable(rate, name="frozen_rate")}
+
+    with _other_optimizer(change):
+        yield
+
+
+@sabotage
+def momentum_of_the_optimizer_a_tenth_smaller():
+    with _other_optimizer(lambda optimizer: {"momentum": 0.9 * getattr(optimizer, "momentum", 0)}):
+        yield
+
+
+@sabotage
+def weight_decay_forgotten():
+    def change(optimizer):
+        return {"weight_decay": 0.0}
+
+    with _other_optimizer(change):
+        yield
+
+
+@sabotage
+def training_branch_dropped():
+    def takes_training(layer):
+        return "training" in inspect.signature(layer.call).parameters and not hasattr(
+            layer, "factor"
+        )
+
+    with mock.patch.object(lowering, "_takes_training", takes_training):
+        yield
+
+
+@sabotage
+def momentum_of_moving_averages_a_tenth_smaller():
+    average = statistics._average
+
+    def wrong(mean, variance, new, deviation, momentum, epsilon, skip):
+        average(mean, variance, new, deviation, 0.9 * momentum, epsilon, skip)
+
+    with mock.patch.object(statistics, "_average", wrong):
+        yield
+
+
+@sabotage
+def mean_of_the_loss_by_one_example_more():
+    native_loss = step.native_loss
+
+    def wrong(model, outputs):
+        function, reason = native_loss(model, outputs)
+        if function is None:
+            return function, reason
+        return (lambda y, out: function(y, out) * (len(out) / (len(out) + 1))), reason
+
+    with mock.patch.object(step, "native_loss", wrong):
+        yield
+
+
+@sabotage
+def tracked_loss_not_weighted_by_the_batch():
+    update = losses.NativeMetrics.update
+
+    def wrong(self, loss, targets, outputs, sample_weight, batch):
+        update(self, loss, targets, outputs, sample_weight, 4)
+
+    with mock.patch.object(losses.NativeMetrics, "update", wrong):
+        yield
+
+
+def caught(seeds, check):
+    """By which seed each sabotage is found out: one that gives no difference without it.
+
+    Args:
+        seeds: iterable of int.
+        check: function from a seed to a `Case`.
+
+    Returns:
+        Dict from the name of a sabotage to a seed, without those that nothing found out.
+    """
+    found = {}
+    for seed in seeds:
+        left = [name for name in SABOTAGES if name not in found]
+        if not left:
+            break
+        if check(seed).found:
+            continue
+        for name in left:
+            with SABOTAGES[name]():
+                if check(seed).found:
+                    found[name] = seed
+    return found
