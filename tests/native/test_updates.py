@@ -74,6 +74,7 @@ class ConstrainedDense(layers.Dense):
         lambda: not_all_decayed(momentum=0.9),
         lambda: optimizers.Adam(scheduled(0.01), clipnorm=0.1),
         lambda: optimizers.Adam(0.01, epsilon=0.1, beta_2=0.9, weight_decay=0.0),
+        lambda: optimizers.Adam(0.01, beta_2=1.0, weight_decay=0.1),
         lambda: optimizers.Adam(0.01, amsgrad=True, gradient_accumulation_steps=3),
         lambda: not_all_decayed(optimizers.AdamW, global_clipnorm=0.2),
         lambda: optimizers.AdamW(
@@ -290,6 +291,32 @@ def test_weights_without_a_gradient_are_warned_about_and_left_alone(make, true_f
         return [layers.Flatten(), Unused(), layers.Dense(3)]
 
     assert_equal(*both(make, train, build))
+
+
+class OnlyBiases(keras.Sequential):
+    """Says for itself which weights are trained."""
+
+    @property
+    def trainable_weights(self):
+        return [v for v in super().trainable_weights if v.path.endswith("bias")]
+
+    trainable_variables = trainable_weights
+
+
+@pytest.mark.parametrize("make", [lambda: optimizers.SGD(0.1, weight_decay=0.1), optimizers.Nadam])
+def test_a_model_may_choose_its_trainable_weights(make, true_float64):
+    found = []
+    for native in (True, False):
+        keras.utils.set_random_seed(0)
+        model = OnlyBiases(
+            [keras.Input((2, 4)), layers.Flatten(), layers.Dense(4), layers.Dense(3)]
+        )
+        model.compile(make(), "mse")
+        kernel = model.weights[0].numpy()
+        fit(keras_dawn.accelerate(model) if native else model)
+        np.testing.assert_array_equal(model.weights[0].numpy(), kernel)
+        found.append(everything(model))
+    assert_equal(*found)
 
 
 def test_a_loss_that_no_weight_has_a_part_in_is_keras_s_error():
