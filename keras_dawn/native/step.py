@@ -126,7 +126,7 @@ class NativeSteps:
             self.prepare_training()
         self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with self.forward.calls(training=True):
+        with self.forward.calls():
             outputs, statistics, batch = self.forward.train(x)
             if self.forward.by_layer:
                 self._look_at(outputs)
@@ -134,8 +134,8 @@ class NativeSteps:
                 self._follow_the_call()
             y = _beside(y, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
-            weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
-            skip = self.optimization.step(weighed)
+        weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
+        skip = self.optimization.step(weighed)
         self.averages.update(statistics, skip)
         return self._finish(loss, x, y, outputs, sample_weight, batch)
 
@@ -143,7 +143,7 @@ class NativeSteps:
     def test_step(self, batches):
         """One evaluation step; returns logs as floats."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with self.forward.calls(training=False):
+        with self.forward.calls():
             outputs, batch = self.forward.evaluate(x)
             if self.forward.by_layer:
                 self._look_at(outputs)
@@ -155,7 +155,7 @@ class NativeSteps:
     def predict_step(self, batches):
         """The outputs for one batch, in the structure that the model returns."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with self.forward.calls(training=False):
+        with self.forward.calls():
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
