@@ -25,11 +25,13 @@ class Optimization:
     def __init__(self, model, leaves):
         self._outer = model.optimizer
         self._optimizer = unwrap(model.optimizer)
-        self._leaves = leaves
-        self._parameters = [leaf.tensor for leaf in leaves]
-        self._variables = model.trainable_variables
+        self._variables = model.trainable_weights  # a model may say which they are
+        trained = set(map(id, self._variables))
+        self._leaves = [leaf for leaf in leaves if id(leaf.variable) in trained]
+        self._parameters = [leaf.tensor for leaf in self._leaves]
+        self._all = [leaf.tensor for leaf in leaves]
         self._chosen = {}
-        self.update, self._scaling = self._make(leaves)
+        self.update, self._scaling = self._make(self._leaves)
 
     def is_current(self):
         """Whether the update still fits the optimizer's settings and the layout of the memory."""
@@ -42,7 +44,7 @@ class Optimization:
 
     def clear(self):
         """Forgets gradients: of plain training before, of an interrupted step, of anybody."""
-        for parameter in self._parameters:
+        for parameter in self._all:
             parameter.grad = None
 
     def step(self, loss):
