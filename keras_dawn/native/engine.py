@@ -38,7 +38,7 @@ class Engine:
         self.steps = None
         self.layers = None
         self.refusal = None
-        self._refused_in_step = None  # found out by running a batch
+        self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # kept alive: their ids say whether `compile` was called again
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
         self._rank_weight = 1.0
@@ -47,8 +47,7 @@ class Engine:
     def is_native(self):
         """Whether the last steps computed natively, wholly or with the model's own Python."""
         if self.steps is not None:
-            forward = self.steps.forward
-            return not forward.by_layer or bool(forward.native())
+            return True
         return self.layers is not None and bool(self.layers.native())
 
     def make_train_function(self, force=False):
@@ -86,7 +85,7 @@ class Engine:
 
     def _fit_of_a_rank(self, model, **arguments):
         """`fit` of the model's class; gradients of a model with Python of its own are averaged."""
-        graph = keras_internals.functional_graph(model) is not None
+        graph = keras_internals.functional_graph(model) is not None and self._by_layer is None
         if graph and not self._is_own("train_function"):
             return type(model).fit(model, **arguments)  # DistributedDataParallel averages
         reduced = []
@@ -182,10 +181,7 @@ class Engine:
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         model = self.model
-        self.refusal = self._refused_in_step
-        if self.refusal is not None:
-            self.steps = None
-            return None
+        self.refusal = None
         compiled = _compiled_parts(model)
         same = self._compiled is not None and list(map(id, compiled)) == list(
             map(id, self._compiled)
@@ -194,7 +190,9 @@ class Engine:
             self.steps = None
         try:
             if self.steps is None:
-                self.steps = NativeSteps(model, self.log_every, self.compile)
+                self.steps = NativeSteps(
+                    model, self.log_every, self.compile, by_layer=self._by_layer is not None
+                )
                 self.steps.rank_weight = self._rank_weight
                 self._compiled = compiled
             if purpose == "train_function":
@@ -226,7 +224,7 @@ class Engine:
         model = self.model
         names = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
         own = [name for name in names if keras_internals.is_overridden(model, name)]
-        if keras_internals.functional_graph(model) is None:
+        if keras_internals.functional_graph(model) is None or self._by_layer is not None:
             own.insert(0, f"{type(model).__name__}.call")
         return own
 
@@ -257,11 +255,10 @@ class Engine:
         step = getattr(steps, attribute.replace("function", "step"))
 
         def fall_back(reason):
-            if current().several and attribute == "train_function":
-                raise ValueError(f"{model.name} cannot be trained on several ranks: {reason}")
-            self._refused_in_step = reason
-            make_plain(model, force=True)
-            return getattr(model, attribute)
+            """What the graph cannot do with a batch, the model's own call can, or says why."""
+            self.steps, self._by_layer = None, reason
+            steps = self.prepare(attribute)
+            return getattr(steps, attribute.replace("function", "step"))
 
         setattr(model, attribute, _NativeFunction(step, fall_back))
 
