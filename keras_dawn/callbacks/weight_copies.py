@@ -3,7 +3,7 @@
 import contextlib
 
 from keras_dawn.callbacks import saved_state
-from keras_dawn.distributed.batch_norm import average_moving_statistics
+from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.distributed.ranks import current
 
 import keras

@@ -4,15 +4,18 @@ import contextlib
 import signal
 import threading
 
-from keras_dawn.distributed import sharding
-from keras_dawn.distributed.batch_norm import average_moving_statistics
+from keras_dawn.distributed import scalar_means, sharding
 from keras_dawn.distributed.collectives import (
     Agreement,
-    broadcast,
     gather,
     sum_over_ranks,
 )
 from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.same_everywhere import (
+    agreed,
+    average_moving_statistics,
+    broadcast_state,
+)
 
 import keras
 import numpy as np
@@ -54,6 +57,7 @@ def run_fit(model, method, arguments, weigh):
         stack.enter_context(sharding.shared_out(arguments["x"], training=True))
         if validation is not None and validation is not arguments["x"]:
             stack.enter_context(sharding.shared_out(validation, training=False))
+        stack.enter_context(scalar_means.weighed(model, _weight_of(arguments["x"])))
         history = method(model, **arguments)
     if signals.agreed:
         raise KeyboardInterrupt("a rank was told to stop")
@@ -68,7 +72,8 @@ def run_evaluate(model, method, arguments):
         arguments["verbose"] = 0
     if arguments.get("kwargs", {}).get("_use_cached_eval_dataset"):  # called by `fit`
         arguments.update(arguments.pop("kwargs"))
-        return method(model, **arguments)
+        with scalar_means.weighed(model, _weight_of(arguments["x"])):
+            return agreed(method(model, **arguments))
     arguments["x"] = sharding.shard_arrays(
         arguments.get("x"),
         arguments.pop("y", None),
@@ -77,8 +82,17 @@ def run_evaluate(model, method, arguments):
         shuffle=False,
         training=False,
     )
-    with sharding.shared_out(arguments["x"], training=False):
-        return method(model, **arguments)
+    weight = _weight_of(arguments["x"])
+    with (
+        sharding.shared_out(arguments["x"], training=False),
+        scalar_means.weighed(model, weight),
+    ):
+        return agreed(method(model, **arguments))
+
+
+def _weight_of(data):
+    """What this rank's part of the batch weighs that the data has given last."""
+    return lambda: getattr(data, "rank_weight", 1.0)
 
 
 def metrics_of_all_ranks(model, compute):
@@ -126,8 +140,7 @@ class _First(keras.callbacks.Callback):
                 "All ranks must take as many steps, but (epochs, steps per epoch) are "
                 f"{', '.join(f'{p} on rank {r}' for r, p in enumerate(plans))}."
             )
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        broadcast([variable.value for variable in variables])
+        broadcast_state(self.model)
         _own_random_streams(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -135,10 +148,12 @@ class _First(keras.callbacks.Callback):
             self._sampler.set_epoch(epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._weigh(getattr(self._data, "rank_weight", 1.0))
+        self._weigh(_weight_of(self._data)())
 
     def on_epoch_end(self, epoch, logs=None):
         average_moving_statistics(self.model)  # before anything is saved
+        if logs:
+            logs.update(agreed(dict(logs)))  # all callbacks are handed this very dict
 
 
 class _Last(keras.callbacks.Callback):

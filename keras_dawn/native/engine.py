@@ -75,15 +75,17 @@ class Engine:
         graph = keras_internals.functional_graph(model) is not None
         if graph and not self._is_own("train_function"):
             return type(model).fit(model, **arguments)  # DistributedDataParallel averages
-        reduced = []
 
         def begin():  # the model is built by now
-            weight = (lambda: self._rank_weight) if self._is_own("train_function") else _one
-            reduction = GradientReduction(model.trainable_variables, weight)
-            reduced.append(stack.enter_context(reduction.active()))
+            session.check_metrics(model)
+            own = self._is_own("train_function")  # else the loss has been weighed
+            weight = (lambda: self._rank_weight) if own else lambda: 1.0
+            tensors = [variable._value for variable in model.variables]
+            stack.enter_context(GradientReduction(tensors, weight).active())
 
         with contextlib.ExitStack() as stack:
-            arguments["callbacks"] = [*arguments["callbacks"], EqualWeights(begin)]
+            first, *others = arguments["callbacks"]  # before anybody saves
+            arguments["callbacks"] = [first, EqualWeights(begin), *others]
             return type(model).fit(model, **arguments)
 
     def evaluate(self, *args, **kwargs):
@@ -246,10 +248,6 @@ class Engine:
         finally:
             if self.steps is not None:
                 self.steps.exact_logs = False
-
-
-def _one():
-    return 1.0
 
 
 class _OwnStep:

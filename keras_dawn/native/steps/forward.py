@@ -10,6 +10,7 @@ from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.reduction import GradientReduction
 
 import keras
 import torch
@@ -35,6 +36,7 @@ class GraphForward:
         self.training = None
         self._call_evaluating = self._callable(self.evaluating)
         self._call_training = None
+        self._reduction = None  # of gradients over the ranks, where torch's does not do
         self._layers = None
 
     @property
@@ -62,7 +64,13 @@ class GraphForward:
     def connect_training(self):
         """Puts what calls it around the training graph: ranks, or a CUDA graph."""
         forward = self._callable(self.training)
-        if current().several:
+        if current().several and self.training.calls_keras:
+            # DistributedDataParallel wants every backward pass to reach the same weights; the
+            # Python of a layer may decide that anew for each batch, and on each rank.
+            parameters = [leaf.tensor for leaf in self.leaves()]
+            self._reduction = GradientReduction(parameters)
+            self._call_training = forward
+        elif current().several:
             self._call_training = parallel.data_parallel(forward)
         elif self._compile or self.training.calls_keras:
             # Never a graph around Keras's or the user's Python: it would be frozen in it.
@@ -87,7 +95,11 @@ class GraphForward:
         if self._layers is None:
             inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
             self._layers = NativeLayers(self.model, inside=inside)
-        with self._layers.in_place(), keras_internals.inside_call(self.model, training):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._layers.in_place())
+            stack.enter_context(keras_internals.inside_call(self.model, training))
+            if training and self._reduction is not None:
+                stack.enter_context(self._reduction.active())
             yield
 
     def train(self, x):
