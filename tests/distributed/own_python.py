@@ -18,11 +18,11 @@ EPOCHS = 2
 
 
 def scenario(function):
-    OWN[function.__name__] = lambda: in_float64(lambda: _in_policy(function))
+    OWN[function.__name__] = lambda: in_float64(lambda: in_policy(function))
     return function
 
 
-def _in_policy(function):
+def in_policy(function):
     keras.config.set_dtype_policy("float64")
     keras.utils.set_random_seed(100 + rank())  # each rank with weights of its own
     try:

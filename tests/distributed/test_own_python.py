@@ -1,5 +1,6 @@
 """Models with Python of their own in two processes against one."""
 
+import every_layer
 import own_python
 import pytest
 from comparing import largest_difference, run
@@ -10,7 +11,7 @@ NAMES = [name for name in own_python.OWN if name != ERROR]
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return run(2, tmp_path_factory.mktemp("own"), list(own_python.OWN))
+    return run(2, tmp_path_factory.mktemp("own"), [*own_python.OWN, "sample_of_layers"])
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +44,45 @@ def test_it_is_evaluated_and_predicts_as_in_one_process(name, one, two):
 def test_weights_that_drift_apart_end_the_training(two):
     for result in two[ERROR]:
         assert "differs between the ranks" in result["message"]
+
+
+UNREACHED = pytest.mark.filterwarnings("ignore:Gradients do not exist")
+
+
+@UNREACHED
+@pytest.mark.parametrize("name", every_layer.SAMPLE)
+def test_a_layer_inside_a_graph_is_trained_as_in_one_process(name, two):
+    check_layer(name, [result[name] for result in two["sample_of_layers"]])
+
+
+def check_layer(name, ranks):
+    for result in ranks:
+        assert not isinstance(result, str), result
+    assert largest_difference(*ranks) == 0
+    expected = every_layer.in_true_float64(name)
+    assert ranks[0]["history"] == ranks[1]["history"]
+    if not name.endswith("*"):
+        assert largest_difference(ranks[0], expected) < 1e-11
+        assert ranks[0]["history"]["loss"] == pytest.approx(expected["history"]["loss"], rel=1e-11)
+    moved = largest_difference(
+        {"weights": expected["weights"][: len(expected["start"])]}, {"weights": expected["start"]}
+    )
+    assert moved > 1e-3
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    return run(2, tmp_path_factory.mktemp("layers"), ["layers"])["layers"]
+
+
+@pytest.mark.slow
+@UNREACHED
+@pytest.mark.parametrize("name", list(every_layer.CASES))
+def test_every_layer_inside_a_graph_is_trained_as_in_one_process(name, swept):
+    check_layer(name, [result[name] for result in swept])
+
+
+@pytest.mark.slow
+def test_the_sweep_has_every_layer_with_weights():
+    cells = {"LSTMCell", "GRUCell", "SimpleRNNCell"}  # inside RNN and StackedRNNCells
+    assert every_layer.with_weights() - cells - set(every_layer.CASES) == set()
