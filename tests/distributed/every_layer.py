@@ -68,7 +68,7 @@ CASES = {
     "SeparableConv2D": (IMAGE, lambda: layers.SeparableConv2D(2, 3)),
     "BatchNormalization": (IMAGE, layers.BatchNormalization),
     "LayerNormalization": (IMAGE, layers.LayerNormalization),
-    "LayerNormalization of other axes": (IMAGE, lambda: layers.LayerNormalization(axis=2)),
+    "LayerNormalization of more axes": (IMAGE, lambda: layers.LayerNormalization(axis=(2, 3))),
     "GroupNormalization": (IMAGE, lambda: layers.GroupNormalization(2)),
     "RMSNormalization": (IMAGE, layers.RMSNormalization),
     "SpectralNormalization": (
