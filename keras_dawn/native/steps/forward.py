@@ -2,6 +2,7 @@
 
 import contextlib
 
+from keras_dawn.distributed.collectives import broadcast
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.cuda_graph import GraphedForward
@@ -64,10 +65,9 @@ class GraphForward:
     def connect_training(self):
         """Puts what calls it around the training graph: ranks, or a CUDA graph."""
         forward = self._callable(self.training)
-        if current().several and self.training.calls_keras:
-            # DistributedDataParallel wants every backward pass to reach the same weights; the
-            # Python of a layer may decide that anew for each batch, and on each rank.
+        if current().several and self._decides_in_python():
             parameters = [leaf.tensor for leaf in self.leaves()]
+            broadcast([parameter.detach() for parameter in parameters])
             self._reduction = GradientReduction(parameters)
             self._call_training = forward
         elif current().several:
@@ -77,6 +77,14 @@ class GraphForward:
             self._call_training = forward
         else:
             self._call_training = GraphedForward(forward)
+
+    def _decides_in_python(self):
+        """Whether another batch, or that of another rank, may reach other weights.
+
+        DistributedDataParallel wants every backward pass to be like the first.
+        """
+        own_loss = keras_internals.is_overridden(self.model, "compute_loss")
+        return own_loss or self.training.calls_keras
 
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
@@ -89,17 +97,22 @@ class GraphForward:
     def calls(self, training):
         """What has to hold while it runs: the call context of layers called as they are."""
         lowered = self.training if training else self.evaluating
-        if not lowered.calls_keras:
+        if not lowered.calls_keras and self._reduction is None:
             yield
             return
+        with contextlib.ExitStack() as stack:
+            if training and self._reduction is not None:
+                stack.enter_context(self._reduction.active())
+            if lowered.calls_keras:
+                stack.enter_context(self._inside_keras(training))
+            yield
+
+    @contextlib.contextmanager
+    def _inside_keras(self, training):
         if self._layers is None:
             inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
             self._layers = NativeLayers(self.model, inside=inside)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._layers.in_place())
-            stack.enter_context(keras_internals.inside_call(self.model, training))
-            if training and self._reduction is not None:
-                stack.enter_context(self._reduction.active())
+        with self._layers.in_place(), keras_internals.inside_call(self.model, training):
             yield
 
     def train(self, x):
