@@ -70,8 +70,7 @@ def run_evaluate(model, method, arguments):
     arguments = dict(arguments)
     if not current().is_main:
         arguments["verbose"] = 0
-    if arguments.get("kwargs", {}).get("_use_cached_eval_dataset"):  # called by `fit`
-        arguments.update(arguments.pop("kwargs"))
+    if arguments.get("_use_cached_eval_dataset"):  # called by `fit`
         with scalar_means.weighed(model, _weight_of(arguments["x"])):
             return agreed(method(model, **arguments))
     arguments["x"] = sharding.shard_arrays(

@@ -284,12 +284,12 @@ def is_plain_call(layer):
         return False
     if layer._backward_pre_hooks or layer._remat_mode is not None:
         return False
-    return "call" not in layer.__dict__
+    return "call" not in layer.__dict__ and "forward" not in layer.__dict__
 
 
 def note_call_settings(layer, reads):
     """Notes what `is_plain_call` looks at, and the layer's regularizer of activities."""
-    for name in (*_HOOKS, "_remat_mode", "call", "activity_regularizer"):
+    for name in (*_HOOKS, "_remat_mode", "call", "forward", "activity_regularizer"):
         reads.note(layer, name, getattr(layer, name))
 
 
@@ -329,8 +329,3 @@ def own_metrics(model, inputs, targets, outputs, sample_weight):
 def autocasts(variable):
     """Whether a variable is read in an autocast scope's dtype."""
     return variable._autocast
-
-
-def remat_mode(operation):
-    """What an operation made in a `keras.RematScope` recomputes in the backward pass, or `None`."""
-    return getattr(operation, "_remat_mode", None)

@@ -4,6 +4,7 @@ from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.graph import Value, _safe
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.masks import may_mask
+from keras_dawn.native.lowering.reads import Recorded
 
 import keras
 import torch
@@ -25,7 +26,8 @@ def why_as_it_is(operation, reads):
         return "a torch hook, a `call` of its own, or rematerialisation"
     if operation.activity_regularizer is not None:
         return "an activity regularizer"
-    if getattr(operation, "lora_enabled", False) or getattr(operation, "quantization_mode", None):
+    recorded = Recorded(operation, reads)
+    if getattr(recorded, "lora_enabled", False) or recorded.quantization_mode is not None:
         return "LoRA or quantisation"
     return None
 

@@ -3,11 +3,14 @@
 import copy
 
 from keras_dawn.native.lowering.keras_calls import KerasCall
+from keras_dawn.native.lowering.masks import MaskCall
 
 import keras
 import torch
 
 STATE = ("_parameters", "_buffers", "_non_persistent_buffers_set", "training")
+
+HOLD = {KerasCall: "operation", MaskCall: "layer"}  # where these keep what is Keras's
 
 
 class LoweredModule(torch.fx.GraphModule):
@@ -82,17 +85,18 @@ def _written(graph):
     """A graph as a list of tuples that can be pickled."""
     operations = {}
 
-    def target(node):
-        if not isinstance(node.target, KerasCall):
-            return node.target
-        call = node.target
-        held = operations.setdefault(id(call.operation), _Operation(call.operation))
-        return held, call.attributes, call.arguments
+    def target(function):
+        if type(function) not in HOLD:
+            return function
+        function, attribute = copy.copy(function), HOLD[type(function)]
+        held = getattr(function, attribute)
+        setattr(function, attribute, operations.setdefault(id(held), _Operation(held)))
+        return function
 
     def arguments(node):
         return torch.fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: _Name(n.name))
 
-    return [(node.op, node.name, target(node), *arguments(node)) for node in graph.nodes]
+    return [(node.op, node.name, target(node.target), *arguments(node)) for node in graph.nodes]
 
 
 def _restored(state, nodes):
@@ -111,8 +115,10 @@ def _restored(state, nodes):
         return part
 
     for operation, name, target, args, kwargs in nodes:
-        if isinstance(target, tuple):
-            target = KerasCall(target[0].operation, *target[1:])
+        if type(target) in HOLD:
+            attribute = HOLD[type(target)]
+            setattr(target, attribute, getattr(target, attribute).operation)
+        if isinstance(target, KerasCall):
             calls.append(target)
         made[name] = graph.create_node(operation, target, read(args), read(kwargs), name=name)
     module = lowered_module(root, graph)

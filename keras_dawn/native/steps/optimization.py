@@ -6,7 +6,9 @@ import warnings
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
 from keras_dawn.native.steps.loss_scaling import LossScaling
-from keras_dawn.native.steps.updates import KerasApply, make_update, why_not_fused
+from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
+
+import keras
 
 
 class Optimization:
@@ -23,13 +25,13 @@ class Optimization:
     def __init__(self, model, leaves):
         self._outer = model.optimizer
         self._optimizer = unwrap(model.optimizer)
-        self._leaves = leaves
-        self._parameters = [leaf.tensor for leaf in leaves]
-        self._variables = model.trainable_variables
-        if self._variables:
-            keras_internals.check_known(self._optimizer, self._variables)
+        self._variables = model.trainable_weights  # a model may say which they are
+        trained = set(map(id, self._variables))
+        self._leaves = [leaf for leaf in leaves if id(leaf.variable) in trained]
+        self._parameters = [leaf.tensor for leaf in self._leaves]
+        self._all = [leaf.tensor for leaf in leaves]
         self._chosen = {}
-        self.update, self._scaling = self._make(leaves)
+        self.update, self._scaling = self._make(self._leaves)
 
     def is_current(self):
         """Whether the update still fits the optimizer's settings and the layout of the memory."""
@@ -42,7 +44,7 @@ class Optimization:
 
     def clear(self):
         """Forgets gradients: of plain training before, of an interrupted step, of anybody."""
-        for parameter in self._parameters:
+        for parameter in self._all:
             parameter.grad = None
 
     def step(self, loss):
@@ -72,10 +74,10 @@ class Optimization:
     def _choose(self, gradients):
         """The update of those weights that got a gradient; Keras's words about the others."""
         key = tuple(gradient is not None for gradient in gradients)
+        found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
+        used = [True if found.get(id(v)) else None for v in self._variables]
+        keras_internals.check_gradients(self._optimizer, used, self._variables)
         if key not in self._chosen:
-            found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
-            used = [True if found.get(id(v)) else None for v in self._variables]
-            keras_internals.check_gradients(self._optimizer, used, self._variables)
             self._chosen[key] = self._make(
                 [leaf for leaf, used in zip(self._leaves, key, strict=True) if used]
             )
@@ -86,10 +88,24 @@ class Optimization:
         update = make_update(self._optimizer, leaves, self._variables)
         if self._outer is self._optimizer or not leaves:
             return update, None
-        if update.handles_found_inf:
-            return update, LossScaling(self._outer, update)
-        reason = update.reason or f"{type(self._optimizer).__name__} under loss scaling"
+        scaled = type(self._outer) is keras.optimizers.LossScaleOptimizer
+        if (
+            scaled
+            and self._outer.inner_optimizer is self._optimizer
+            and not is_patched(self._outer)
+        ):
+            if update.handles_found_inf:
+                return update, LossScaling(self._outer, update)
+            reason = update.reason or f"{type(self._optimizer).__name__} under loss scaling"
+        else:
+            reason = f"{type(self._outer).__name__} steps by its own code"
         return KerasApply(self._optimizer, leaves, reason, self._variables, self._outer), None
+
+
+def _only_scales(outer, inner):
+    """Whether an optimizer around another one is Keras's own loss scaling, and nothing more."""
+    scales = type(outer) is keras.optimizers.LossScaleOptimizer and not is_patched(outer)
+    return scales and outer.inner_optimizer is inner
 
 
 class Trainability:

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError, Value, reason_of
+from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value, reason_of
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
+from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import find_rule, rule
 
 import keras
@@ -54,10 +56,16 @@ def activate(builder, value, layer, call, name=None):
         if isinstance(activation, keras.Layer):
             return _layer_as_activation(builder, value, activation, call)
         return _function(builder, value, activation, name)
+    except TwoLayoutsError:
+        raise
     except Exception as error:
         builder.undo(before)
-        reason = reason_of(error)
-    return _call_as_it_is(builder, value, layer, call, reason)
+        builder.fallbacks.append((unrecorded(layer), reason_of(error)))
+    kwargs = {}
+    if isinstance(activation, keras.Layer) and keras_internals.takes(activation, "training"):
+        kwargs["training"] = call.training
+    node = call_keras(builder, activation, (value,), kwargs)
+    return Value(node, value.rank, value.dtype, guessed=True)
 
 
 def _function(builder, value, activation, name):
@@ -76,19 +84,13 @@ def _function(builder, value, activation, name):
 
 def _layer_as_activation(builder, value, activation, call):
     """A layer given as another layer's activation, by its own rule."""
-    apply, reason = find_rule(activation), why_as_it_is(activation)
+    apply, reason = find_rule(activation), why_as_it_is(activation, builder.reads)
     if apply is None or reason is not None:
-        raise LoweringError(f"the activation {title(activation)}")
-    if getattr(activation, "autocast", True):
+        raise LoweringError(f"the activation {title(activation)}: {reason or 'no rule'}")
+    if activation.autocast:
         value = builder.cast(value, activation.compute_dtype)
     inner = dataclasses.replace(call, name=f"{call.name}_{activation.name}", args=(value,))
-    return apply(builder, activation, [value], inner)
-
-
-def _call_as_it_is(builder, value, layer, call, reason):
-    builder.fallbacks.append((layer, reason))
-    node = call_keras(builder, layer.activation, (value,))
-    return Value(node, value.rank, value.dtype, guessed=True)
+    return apply(builder, Recorded(activation, builder.reads), [value], inner)
 
 
 def _floats(value):

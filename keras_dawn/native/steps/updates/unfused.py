@@ -1,8 +1,8 @@
 """Updates by an optimizer's own code."""
 
-from keras_dawn.native import keras_internals
 from keras_dawn.native.steps.updates.base import Update
 
+import keras
 import torch
 
 
@@ -13,9 +13,7 @@ class OwnForm(Update):
 
     @torch.no_grad()
     def step(self, gradients, found_inf=None):
-        gradients = self.in_keras_shapes(self.clipped(gradients))
-        variables = [leaf.variable for leaf in self.leaves]
-        keras_internals.update_variables(self.optimizer, gradients, variables)
+        self.step_by_its_own_code(self.clipped(gradients))
         self.count(None)
 
 
@@ -48,7 +46,7 @@ class KerasApply(Update):
         found = dict(zip(keys, self.in_keras_shapes(gradients), strict=True))
         gradients = [found.get(id(variable)) for variable in self._variables]
         skip = None
-        if self._applier is not self.optimizer:  # loss scaling: was the step skipped?
+        if isinstance(self._applier, keras.optimizers.LossScaleOptimizer):  # was it skipped?
             finite = [g.isfinite().all() for g in gradients if g is not None]
             skip = ~torch.stack(finite).all() if finite else None
         self._applier.apply(gradients, self._variables)
