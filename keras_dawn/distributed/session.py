@@ -4,11 +4,10 @@ import contextlib
 import signal
 import threading
 
-from keras_dawn.distributed import scalar_means, sharding
+from keras_dawn.distributed import metrics, sharding
 from keras_dawn.distributed.collectives import (
     Agreement,
     gather,
-    sum_over_ranks,
 )
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import (
@@ -57,7 +56,7 @@ def run_fit(model, method, arguments, weigh):
         stack.enter_context(sharding.shared_out(arguments["x"], training=True))
         if validation is not None and validation is not arguments["x"]:
             stack.enter_context(sharding.shared_out(validation, training=False))
-        stack.enter_context(scalar_means.weighed(model, _weight_of(arguments["x"])))
+        stack.enter_context(metrics.weighed(model, _weight_of(arguments["x"])))
         history = method(model, **arguments)
     if signals.agreed:
         raise KeyboardInterrupt("a rank was told to stop")
@@ -71,7 +70,7 @@ def run_evaluate(model, method, arguments):
     if not current().is_main:
         arguments["verbose"] = 0
     if arguments.get("_use_cached_eval_dataset"):  # called by `fit`
-        with scalar_means.weighed(model, _weight_of(arguments["x"])):
+        with metrics.weighed(model, _weight_of(arguments["x"])):
             return agreed(method(model, **arguments))
     arguments["x"] = sharding.shard_arrays(
         arguments.get("x"),
@@ -84,7 +83,7 @@ def run_evaluate(model, method, arguments):
     weight = _weight_of(arguments["x"])
     with (
         sharding.shared_out(arguments["x"], training=False),
-        scalar_means.weighed(model, weight),
+        metrics.weighed(model, weight),
     ):
         return agreed(method(model, **arguments))
 
@@ -92,35 +91,6 @@ def run_evaluate(model, method, arguments):
 def _weight_of(data):
     """What this rank's part of the batch weighs that the data has given last."""
     return lambda: getattr(data, "rank_weight", 1.0)
-
-
-def metrics_of_all_ranks(model, compute):
-    """Calls `compute()` with the model's metrics summed over the ranks, for the call only."""
-    tensors = [variable.value for metric in model.metrics for variable in metric.variables]
-    own = [tensor.detach().clone() for tensor in tensors]
-    sum_over_ranks(tensors)
-    try:
-        return compute()
-    finally:
-        for tensor, value in zip(tensors, own, strict=True):
-            tensor.data.copy_(value)
-
-
-def check_metrics(model):
-    """Refuses metrics whose state may not be summed over ranks.
-
-    Raises:
-        ValueError: a metric class of one's own that does not say `sums_over_ranks = True`.
-    """
-    for metric in model.metrics:
-        for part in getattr(metric, "metrics", [metric]):
-            own = not type(part).__module__.startswith("keras.")
-            if own and not getattr(part, "sums_over_ranks", False):
-                raise ValueError(
-                    f"The metric {part.name!r} ({type(part).__name__}) is not one of Keras's. On "
-                    "several ranks its variables are summed; if that is right, set "
-                    "`sums_over_ranks = True` on the class."
-                )
 
 
 class _First(keras.callbacks.Callback):

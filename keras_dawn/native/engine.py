@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 
-from keras_dawn.distributed import session
+from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.fit_callbacks import (
@@ -66,6 +66,11 @@ class Engine:
             self.steps.reset_logs()
 
     def train_on_batch(self, *args, **kwargs):
+        if current().several and (self._is_own("train_function") or not self._is_graph()):
+            raise ValueError(
+                f"{self.model.name} keeps its Python, and train_on_batch would train it on each "
+                "rank alone. Call fit, which averages the gradients over the ranks."
+            )
         with self._exact_logs():
             return type(self.model).train_on_batch(self.model, *args, **kwargs)
 
@@ -86,12 +91,11 @@ class Engine:
 
     def _fit_of_a_rank(self, model, **arguments):
         """`fit` of the model's class; gradients of a model with Python of its own are averaged."""
-        graph = keras_internals.functional_graph(model) is not None
-        if graph and not self._is_own("train_function"):
-            return type(model).fit(model, **arguments)  # DistributedDataParallel averages
+        if self._is_graph() and not self._is_own("train_function"):
+            return type(model).fit(model, **arguments)  # its steps average
 
         def begin():  # the model is built by now
-            session.check_metrics(model)
+            metrics.check_metrics(model)
             own = self._is_own("train_function")  # else the loss has been weighed
             weight = (lambda: self._rank_weight) if own else lambda: 1.0
             tensors = [variable._value for variable in model.variables]
@@ -120,7 +124,7 @@ class Engine:
         def compute():
             return type(self.model).get_metrics_result(self.model)
 
-        return session.metrics_of_all_ranks(self.model, compute) if self._together else compute()
+        return metrics.metrics_of_all_ranks(self.model, compute) if self._together else compute()
 
     def save(self, *args, **kwargs):
         if current().is_main:
@@ -215,6 +219,9 @@ class Engine:
                 self.layers.refresh()
         elif self.steps is not None and not self.steps.is_current():
             self.make_train_function()
+
+    def _is_graph(self):
+        return keras_internals.functional_graph(self.model) is not None
 
     def _is_own(self, attribute):
         """Whether the model's class brings its own step, or its own function around it."""

@@ -3,8 +3,8 @@
 import contextlib
 import warnings
 
+from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
-from keras_dawn.distributed.session import check_metrics
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.layouts import moves

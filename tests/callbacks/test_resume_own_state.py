@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 import torch
-from own_python import Gan, numbers
+from own_models import Gan
+from own_python import numbers
 
 from tests.callbacks.test_resume import Cut
 

@@ -1,8 +1,39 @@
-"""Means that a step of the user's own feeds with one number a batch, on several ranks."""
+"""Metrics on several ranks: summed, and means that are fed with one number a batch."""
 
 import contextlib
 
+from keras_dawn.distributed.collectives import sum_over_ranks
+
 import keras
+
+
+def metrics_of_all_ranks(model, compute):
+    """Calls `compute()` with the model's metrics summed over the ranks, for the call only."""
+    tensors = [variable.value for metric in model.metrics for variable in metric.variables]
+    own = [tensor.detach().clone() for tensor in tensors]
+    sum_over_ranks(tensors)
+    try:
+        return compute()
+    finally:
+        for tensor, value in zip(tensors, own, strict=True):
+            tensor.data.copy_(value)
+
+
+def check_metrics(model):
+    """Refuses metrics whose state may not be summed over ranks.
+
+    Raises:
+        ValueError: a metric class of one's own that does not say `sums_over_ranks = True`.
+    """
+    for metric in model.metrics:
+        for part in getattr(metric, "metrics", [metric]):
+            own = not type(part).__module__.startswith("keras.")
+            if own and not getattr(part, "sums_over_ranks", False):
+                raise ValueError(
+                    f"The metric {part.name!r} ({type(part).__name__}) is not one of Keras's. On "
+                    "several ranks its variables are summed; if that is right, set "
+                    "`sums_over_ranks = True` on the class."
+                )
 
 
 @contextlib.contextmanager
