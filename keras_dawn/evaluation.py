@@ -1,8 +1,8 @@
 """Top-1 and top-5 of a classifier on photos, always said together with the image size."""
 
-from keras_dawn.distributed.batch_norm import average_moving_statistics
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.distributed.sharding import shared_out
 from keras_dawn.native.accelerate import native_forward
 from keras_dawn.tta import gives_logits

@@ -5,6 +5,7 @@ import math
 from keras_dawn import hyperparameters
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
+from keras_dawn.model_state import optimizer_variables, torch_buffers
 from keras_dawn.native import keras_internals
 from keras_dawn.random_state import random_state, set_random_state
 from keras_dawn.range_test import RangeTest, sweep
@@ -110,10 +111,11 @@ class _Sweep(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         model = self.model
         optimizer = hyperparameters.unwrap(model.optimizer)
-        variables = [*model.variables, *model.optimizer.variables]
+        variables = [*model.variables, *optimizer_variables(model)]
         variables += [v for metric in model.metrics for v in metric.variables]
+        tensors = [*[variable.value for variable in variables], *torch_buffers(model)]
         self._before = (
-            [(variable, variable.value.detach().clone()) for variable in variables],
+            [(tensor, tensor.detach().clone()) for tensor in tensors],
             (optimizer, getattr(optimizer, self._attribute)),
         )
 
@@ -163,8 +165,8 @@ class _Sweep(keras.callbacks.Callback):
         """Undoes the training; nothing was done if it did not begin."""
         if self._before is None:
             return
-        variables, (optimizer, value) = self._before
-        for variable, content in variables:
-            variable.value.data.copy_(content)
+        contents, (optimizer, value) = self._before
+        for tensor, content in contents:
+            tensor.data.copy_(content)
         if not isinstance(value, keras.Variable):
             setattr(optimizer, self._attribute, value)

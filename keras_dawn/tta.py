@@ -1,8 +1,8 @@
 """Test-time augmentation: the mean of a model's answers to several views of each image."""
 
 from keras_dawn.data.batches import Batches
-from keras_dawn.distributed.batch_norm import average_moving_statistics
 from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.native import keras_internals
 from keras_dawn.native.accelerate import native_forward
 

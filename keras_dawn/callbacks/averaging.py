@@ -3,8 +3,8 @@
 from keras_dawn.batch_statistics import estimate_statistics
 from keras_dawn.callbacks.pass_over import passing_over
 from keras_dawn.callbacks.weight_copies import WeightCopies
-from keras_dawn.distributed.batch_norm import average_moving_statistics
 from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.schedules import constant
 
 import torch

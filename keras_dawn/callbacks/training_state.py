@@ -1,12 +1,13 @@
 """What a training is between two steps, for checkpoints: taken down and put back."""
 
-from keras_dawn.distributed.batch_norm import normalization_layers
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.hyperparameters import available, unwrap
+from keras_dawn.model_state import optimizers_of, state_tensors
+from keras_dawn.native import keras_internals
 from keras_dawn.random_state import random_state
 
-FORMAT = 2
+FORMAT = 3
 
 
 def collect(model, epoch, step, parts, random_at_start):
@@ -18,11 +19,10 @@ def collect(model, epoch, step, parts, random_at_start):
         parts: dict of objects with `state_dict`, and `rank_state_dict` for what differs by rank.
         random_at_start: `random_state()` of the beginning of that epoch.
     """
-    optimizer = unwrap(model.optimizer)
     own = {
         "random": random_state(),
         "random_at_start": random_at_start if step else random_state(),
-        "statistics": [copied(v) for v in statistics_of(model)],
+        "statistics": [on_cpu(tensor) for tensor in state_tensors(model)],
         "metrics": [copied(v) for v in metric_variables(model)],
         "parts": {
             name: part.rank_state_dict()
@@ -39,8 +39,7 @@ def collect(model, epoch, step, parts, random_at_start):
         "step": step,
         "variables": [copied(v) for v in model.variables],
         "statistics": [own["statistics"] for own in ranks],
-        "optimizer": [copied(v) for v in model.optimizer.variables],
-        "hyperparameters": {n: getattr(optimizer, n) for n in plain_numbers(optimizer)},
+        "optimizers": [optimizer_state(one, model) for one in optimizers_of(model)],
         "metrics": [own["metrics"] for own in ranks],
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "rank_parts": [own["parts"] for own in ranks],
@@ -70,28 +69,42 @@ def check_state(state, model, path):
 
 def copied(variable):
     """A variable's content on the CPU, in memory of its own."""
-    return variable.value.detach().to("cpu", copy=True)
+    return on_cpu(variable.value)
+
+
+def on_cpu(tensor):
+    """A tensor's content on the CPU, in memory of its own."""
+    return tensor.detach().to("cpu", copy=True)
 
 
 def restore_variables(model, state):
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    pairs = [
-        *zip(model.variables, state["variables"], strict=True),
-        *zip(statistics_of(model), state["statistics"][current().rank], strict=True),
-        *zip(model.optimizer.variables, state["optimizer"], strict=True),
-    ]
-    for variable, value in pairs:
-        variable.value.data.copy_(value)  # in place: others look at the same memory
-    optimizer = unwrap(model.optimizer)
-    for name, value in state["hyperparameters"].items():
-        setattr(optimizer, name, value)
+    """Puts weights, the state of layers and that of all optimizers back."""
+    optimizers = optimizers_of(model)
+    pairs = list(zip(model.variables, state["variables"], strict=True))
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        if saved["built_for"] is not None and not optimizer.built:
+            optimizer.build([model.variables[number] for number in saved["built_for"]])
+        if optimizer.built:
+            pairs += zip(optimizer.variables, saved["variables"], strict=True)
+        for name, value in saved["hyperparameters"].items():
+            setattr(unwrap(optimizer), name, value)
+    contents = [(variable.value, value) for variable, value in pairs]
+    # Last, and each rank's own: within an epoch they differ, and seeds always do.
+    contents += zip(state_tensors(model), state["statistics"][current().rank], strict=True)
+    for tensor, value in contents:
+        tensor.data.copy_(value)  # in place: others look at the same memory
 
 
-def statistics_of(model):
-    """Moving averages, which differ between ranks within an epoch."""
-    layers = normalization_layers(model)
-    return [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
+def optimizer_state(optimizer, model):
+    """An optimizer's variables and numbers, and which of the model's variables it is for."""
+    inner = unwrap(optimizer)
+    numbers = {variable_id: n for n, variable_id in enumerate(map(id, model.variables))}
+    trained = keras_internals.trainable_variables(inner) if inner.built else []
+    return {
+        "built_for": [numbers[id(v)] for v in trained] if inner.built else None,
+        "variables": [copied(v) for v in optimizer.variables],
+        "hyperparameters": {name: getattr(inner, name) for name in plain_numbers(inner)},
+    }
 
 
 def metric_variables(model):

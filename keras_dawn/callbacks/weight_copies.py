@@ -3,8 +3,8 @@
 import contextlib
 
 from keras_dawn.callbacks import saved_state
-from keras_dawn.distributed.batch_norm import average_moving_statistics
 from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.same_everywhere import average_moving_statistics
 
 import keras
 import torch

@@ -1,7 +1,5 @@
 """Batch normalisation on several ranks: statistics of one rank, averaged, or of all."""
 
-from keras_dawn.distributed.collectives import average_over_ranks
-
 import keras
 
 
@@ -35,14 +33,3 @@ def normalization_layers(model):
         for layer in model._flatten_layers()
         if isinstance(layer, keras.layers.BatchNormalization) and layer.built
     ]
-
-
-def average_moving_statistics(model):
-    """Averages the moving mean and variance of batch normalisation over the ranks."""
-    average_over_ranks(
-        [
-            variable.value.data
-            for layer in normalization_layers(model)
-            for variable in (layer.moving_mean, layer.moving_variance)
-        ]
-    )

@@ -4,15 +4,17 @@ import contextlib
 import signal
 import threading
 
-from keras_dawn.distributed import sharding
-from keras_dawn.distributed.batch_norm import average_moving_statistics
+from keras_dawn.distributed import metrics, sharding
 from keras_dawn.distributed.collectives import (
     Agreement,
-    broadcast,
     gather,
-    sum_over_ranks,
 )
 from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.same_everywhere import (
+    agreed,
+    average_moving_statistics,
+    broadcast_state,
+)
 
 import keras
 import numpy as np
@@ -54,6 +56,7 @@ def run_fit(model, method, arguments, weigh):
         stack.enter_context(sharding.shared_out(arguments["x"], training=True))
         if validation is not None and validation is not arguments["x"]:
             stack.enter_context(sharding.shared_out(validation, training=False))
+        stack.enter_context(metrics.weighed(model, _weight_of(arguments["x"])))
         history = method(model, **arguments)
     if signals.agreed:
         raise KeyboardInterrupt("a rank was told to stop")
@@ -67,7 +70,8 @@ def run_evaluate(model, method, arguments):
     if not current().is_main:
         arguments["verbose"] = 0
     if arguments.get("_use_cached_eval_dataset"):  # called by `fit`
-        return method(model, **arguments)
+        with metrics.weighed(model, _weight_of(arguments["x"])):
+            return agreed(method(model, **arguments))
     arguments["x"] = sharding.shard_arrays(
         arguments.get("x"),
         arguments.pop("y", None),
@@ -76,37 +80,17 @@ def run_evaluate(model, method, arguments):
         shuffle=False,
         training=False,
     )
-    with sharding.shared_out(arguments["x"], training=False):
-        return method(model, **arguments)
+    weight = _weight_of(arguments["x"])
+    with (
+        sharding.shared_out(arguments["x"], training=False),
+        metrics.weighed(model, weight),
+    ):
+        return agreed(method(model, **arguments))
 
 
-def metrics_of_all_ranks(model, compute):
-    """Calls `compute()` with the model's metrics summed over the ranks, for the call only."""
-    tensors = [variable.value for metric in model.metrics for variable in metric.variables]
-    own = [tensor.detach().clone() for tensor in tensors]
-    sum_over_ranks(tensors)
-    try:
-        return compute()
-    finally:
-        for tensor, value in zip(tensors, own, strict=True):
-            tensor.data.copy_(value)
-
-
-def check_metrics(model):
-    """Refuses metrics whose state may not be summed over ranks.
-
-    Raises:
-        ValueError: a metric class of one's own that does not say `sums_over_ranks = True`.
-    """
-    for metric in model.metrics:
-        for part in getattr(metric, "metrics", [metric]):
-            own = not type(part).__module__.startswith("keras.")
-            if own and not getattr(part, "sums_over_ranks", False):
-                raise ValueError(
-                    f"The metric {part.name!r} ({type(part).__name__}) is not one of Keras's. On "
-                    "several ranks its variables are summed; if that is right, set "
-                    "`sums_over_ranks = True` on the class."
-                )
+def _weight_of(data):
+    """What this rank's part of the batch weighs that the data has given last."""
+    return lambda: getattr(data, "rank_weight", 1.0)
 
 
 class _First(keras.callbacks.Callback):
@@ -125,8 +109,7 @@ class _First(keras.callbacks.Callback):
                 "All ranks must take as many steps, but (epochs, steps per epoch) are "
                 f"{', '.join(f'{p} on rank {r}' for r, p in enumerate(plans))}."
             )
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        broadcast([variable.value for variable in variables])
+        broadcast_state(self.model)
         _own_random_streams(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -134,10 +117,12 @@ class _First(keras.callbacks.Callback):
             self._sampler.set_epoch(epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._weigh(getattr(self._data, "rank_weight", 1.0))
+        self._weigh(_weight_of(self._data)())
 
     def on_epoch_end(self, epoch, logs=None):
         average_moving_statistics(self.model)  # before anything is saved
+        if logs:
+            logs.update(agreed(dict(logs)))  # all callbacks are handed this very dict
 
 
 class _Last(keras.callbacks.Callback):

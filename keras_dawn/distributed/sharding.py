@@ -56,7 +56,8 @@ class ShardedArrays(DataLoader):
     """Arrays as this rank's data for `fit` or `evaluate`: of every batch its share.
 
     Args:
-        arrays: `(x, y)` or `(x, y, sample_weight)`, structures of arrays or tensors.
+        arrays: `(x, y)`, `(x, y, sample_weight)` or what else a step takes, structures of
+            arrays or tensors.
         batch_size: int, images over all ranks.
         share: `Share`.
         shuffle: bool, a new order each epoch, the same on all ranks.
@@ -126,7 +127,8 @@ def shared_out(data, training):
 
 def shard_arrays(x, y, sample_weight, batch_size, shuffle, training):
     """`ShardedArrays` of what `fit` was given; anything but arrays is given back."""
-    arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
+    # As Keras hands arrays to a `train_step`: without targets there is no tuple around one array.
+    arrays = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     if not all(isinstance(leaf, (np.ndarray, torch.Tensor)) for leaf in keras.tree.flatten(arrays)):
         return x
     ranks = current()
@@ -140,10 +142,13 @@ def split_for_validation(arrays, fraction):
     split = math.floor(length * (1.0 - fraction))
     if not 0 < split < length:
         raise ValueError(f"validation_split={fraction} leaves a part of {length} images empty.")
-    return (
-        keras.tree.map_structure(lambda array: array[:split], arrays),
-        keras.tree.map_structure(lambda array: array[split:], arrays),
-    )
+
+    def part(places):
+        return keras.tree.map_structure(
+            lambda array: None if array is None else array[places], arrays
+        )
+
+    return part(slice(split)), part(slice(split, None))
 
 
 def sampler_of(data):

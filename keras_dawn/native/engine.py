@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 
-from keras_dawn.distributed import session
+from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.fit_callbacks import (
@@ -17,6 +17,7 @@ from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 from keras_dawn.native.steps.reduction import GradientReduction
 
 import keras
@@ -36,7 +37,7 @@ class Engine:
         self.log_every = log_every
         self.compile = compile
         self.steps = None
-        self.layers = None
+        self.layers = self.optimizers = None
         self.refusal = None
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # kept alive: their ids say whether `compile` was called again
@@ -65,6 +66,11 @@ class Engine:
             self.steps.reset_logs()
 
     def train_on_batch(self, *args, **kwargs):
+        if current().several and (self._is_own("train_function") or not self._is_graph()):
+            raise ValueError(
+                f"{self.model.name} keeps its Python, and train_on_batch would train it on each "
+                "rank alone. Call fit, which averages the gradients over the ranks."
+            )
         with self._exact_logs():
             return type(self.model).train_on_batch(self.model, *args, **kwargs)
 
@@ -85,18 +91,19 @@ class Engine:
 
     def _fit_of_a_rank(self, model, **arguments):
         """`fit` of the model's class; gradients of a model with Python of its own are averaged."""
-        graph = keras_internals.functional_graph(model) is not None and self._by_layer is None
-        if graph and not self._is_own("train_function"):
-            return type(model).fit(model, **arguments)  # DistributedDataParallel averages
-        reduced = []
+        if self._is_graph() and not self._is_own("train_function"):
+            return type(model).fit(model, **arguments)  # its steps average
 
         def begin():  # the model is built by now
-            weight = (lambda: self._rank_weight) if self._is_own("train_function") else _one
-            reduction = GradientReduction(model.trainable_variables, weight)
-            reduced.append(stack.enter_context(reduction.active()))
+            metrics.check_metrics(model)
+            own = self._is_own("train_function")  # else the loss has been weighed
+            weight = (lambda: self._rank_weight) if own else lambda: 1.0
+            tensors = [variable._value for variable in model.variables]
+            stack.enter_context(GradientReduction(tensors, weight).active())
 
         with contextlib.ExitStack() as stack:
-            arguments["callbacks"] = [*arguments["callbacks"], EqualWeights(begin)]
+            first, *others = arguments["callbacks"]  # before anybody saves
+            arguments["callbacks"] = [first, EqualWeights(begin), *others]
             return type(model).fit(model, **arguments)
 
     def evaluate(self, *args, **kwargs):
@@ -117,7 +124,7 @@ class Engine:
         def compute():
             return type(self.model).get_metrics_result(self.model)
 
-        return session.metrics_of_all_ranks(self.model, compute) if self._together else compute()
+        return metrics.metrics_of_all_ranks(self.model, compute) if self._together else compute()
 
     def save(self, *args, **kwargs):
         if current().is_main:
@@ -209,8 +216,13 @@ class Engine:
         if self._is_own("train_function"):
             if self.layers is not None:
                 self.layers.refresh()
+                self.optimizers.refresh()
         elif self.steps is not None and not self.steps.is_current():
             self.make_train_function()
+
+    def _is_graph(self):
+        graph = keras_internals.functional_graph(self.model) is not None
+        return graph and self._by_layer is None
 
     def _is_own(self, attribute):
         """Whether the model's class brings its own step, or its own function around it."""
@@ -224,7 +236,7 @@ class Engine:
         model = self.model
         names = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
         own = [name for name in names if keras_internals.is_overridden(model, name)]
-        if keras_internals.functional_graph(model) is None or self._by_layer is not None:
+        if not self._is_graph():
             own.insert(0, f"{type(model).__name__}.call")
         return own
 
@@ -237,10 +249,12 @@ class Engine:
             return
         if own and not getattr(model, "jit_compile", False):
             if self.layers is None:
-                self.layers = NativeLayers(model)
+                self.layers, self.optimizers = NativeLayers(model), NativeOptimizers(model)
             self.layers.refresh()
+            self.optimizers.refresh()
             make_plain(model, force=True)
-            setattr(model, attribute, _OwnStep(getattr(model, attribute), self.layers))
+            function = getattr(model, attribute)
+            setattr(model, attribute, _OwnStep(function, self.layers, self.optimizers))
             return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
@@ -276,19 +290,15 @@ class Engine:
                 self.steps.exact_logs = False
 
 
-def _one():
-    return 1.0
-
-
 class _OwnStep:
-    """Keras's function around a step of the model's own; layers inside it compute natively."""
+    """Keras's function around a step of the model's own; what is inside it computes natively."""
 
-    def __init__(self, function, layers):
+    def __init__(self, function, *native):
         self._function = function
-        self._layers = layers
+        self._layers, self._optimizers = native
 
     def __call__(self, batches):
-        with self._layers.in_place():
+        with self._layers.in_place(), self._optimizers.in_place():
             return self._function(batches)
 
 

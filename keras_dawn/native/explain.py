@@ -113,9 +113,11 @@ def explanation(engine):
 
 def _explanation(native, fallbacks, own, **details):
     if current().several:
-        details["ranks"] = f"{current().world_size} over {current().backend}"
-        if not own:
-            details["ranks"] += f", DistributedDataParallel; {NO_CUDA_GRAPH}"
+        details["ranks"] = f"{current().world_size} over {current().backend}, "
+        if fallbacks or set(own) - {"compute_metrics", "test_step", "predict_step"}:
+            details["ranks"] += "gradients averaged at the end of each backward pass"
+        else:
+            details["ranks"] += f"DistributedDataParallel; {NO_CUDA_GRAPH}"
     return Explanation(
         True,
         None,

@@ -4,6 +4,7 @@ import inspect
 import warnings
 
 from keras_dawn.distributed.ranks import current, note_parallel_model
+from keras_dawn.model_state import optimizers_of
 from keras_dawn.native import keras_internals
 
 import keras
@@ -64,7 +65,7 @@ def why_not(model):
                 f"the loss {getattr(part, 'name', part)} has reduction={reduction!r}; the mean "
                 "over ranks is right for 'sum_over_batch_size' only."
             )
-    if getattr(model.optimizer, "gradient_accumulation_steps", None):
+    if any(getattr(one, "gradient_accumulation_steps", None) for one in optimizers_of(model)):
         return "gradient_accumulation_steps is set; use a larger batch_size or more ranks."
     if not torch.distributed.is_initialized():
         return "the process group is gone."

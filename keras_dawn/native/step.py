@@ -1,9 +1,10 @@
 """The native train, test and predict steps of one compiled model."""
 
+import contextlib
 import warnings
 
+from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
-from keras_dawn.distributed.session import check_metrics
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.layouts import moves
@@ -136,7 +137,8 @@ class NativeSteps:
             y = _beside(y, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
         weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
-        skip = self.optimization.step(weighed)
+        with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
+            skip = self.optimization.step(weighed)
         self.averages.update(statistics, skip)
         return self._finish(loss, x, y, outputs, sample_weight, batch)
 
@@ -179,6 +181,9 @@ class NativeSteps:
             self._since_refresh = 0
             self._logs = self.metrics.results()
         return dict(self._logs)
+
+
+_NOTHING = contextlib.nullcontext()
 
 
 def make_forward(model, compile, by_layer):

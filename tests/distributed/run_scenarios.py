@@ -5,13 +5,18 @@ from pathlib import Path
 import keras_dawn
 
 import behaviours  # noqa: F401  (registers its scenarios)
+import every_layer
 import torch
+from own_python import OWN
 from scenarios import SCENARIOS, rank
+
+LAYERS = {"layers": every_layer.all_layers, "sample_of_layers": every_layer.sample}
+ALL = {**SCENARIOS, **OWN, **LAYERS}
 
 
 def main(folder, names):
     """Writes what each scenario returns to `folder / NAME-RANK.pt`."""
     keras_dawn.distribute()
     for name in names:
-        result = SCENARIOS[name]()
+        result = ALL[name]()
         torch.save(result, Path(folder) / f"{name}-{rank()}.pt")

@@ -3,25 +3,11 @@
 import os
 
 import pytest
-import run_scenarios
 import scenarios
 import torch
-
-from tests.processes import run_ranks
+from comparing import largest_difference, run
 
 IN_FOUR = ["no_batch_norm", "no_batch_norm_float64", "wide_resnet_float64", "arrays", "top5"]
-
-
-def run(processes, folder, names):
-    done = run_ranks(processes, run_scenarios.main, folder, names, SAVE_TO=str(folder), seconds=300)
-    assert done.returncodes == [0] * processes, done.printed[-6000:]
-    return {
-        name: [
-            torch.load(folder / f"{name}-{rank}.pt", weights_only=False)
-            for rank in range(processes)
-        ]
-        for name in names
-    }
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +34,6 @@ def one():
         return found[name]
 
     return result
-
-
-def largest_difference(ours, theirs, what="weights"):
-    return max(
-        float((a.double() - b.double()).abs().max())
-        for a, b in zip(ours[what], theirs[what], strict=True)
-        if a.numel()
-    )
 
 
 TOLERANCE = {
@@ -190,7 +168,6 @@ def test_rank_0_alone_saves_and_the_file_predicts_what_the_model_does(two):
 @pytest.mark.parametrize(
     "attempt, words",
     [
-        ("own_step", "train_step"),
         ("generator", "DistributedSampler"),
         ("own_metric", "sums_over_ranks"),
         ("summed_loss", "reduction"),

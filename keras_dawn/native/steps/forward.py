@@ -2,6 +2,7 @@
 
 import contextlib
 
+from keras_dawn.distributed.collectives import broadcast
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.cuda_graph import GraphedForward
@@ -10,6 +11,7 @@ from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.reduction import GradientReduction
 
 import keras
 import torch
@@ -35,6 +37,7 @@ class GraphForward:
         self.training = None
         self._call_evaluating = self._callable(self.evaluating)
         self._call_training = None
+        self.reduction = None  # of gradients over the ranks, where torch's does not do
         self._layers = None
 
     @property
@@ -62,7 +65,12 @@ class GraphForward:
     def connect_training(self):
         """Puts what calls it around the training graph: ranks, or a CUDA graph."""
         forward = self._callable(self.training)
-        if current().several:
+        if current().several and self._decides_in_python():
+            parameters = [leaf.tensor for leaf in self.leaves()]
+            broadcast([parameter.detach() for parameter in parameters])
+            self.reduction = GradientReduction(parameters)
+            self._call_training = forward
+        elif current().several:
             self._call_training = parallel.data_parallel(forward)
         elif self._compile or self.training.calls_keras:
             # Never a graph around Keras's or the user's Python: it would be frozen in it.
@@ -73,6 +81,14 @@ class GraphForward:
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""
         return keras_internals.with_added_losses(self.model, loss)
+
+    def _decides_in_python(self):
+        """Whether another batch, or that of another rank, may reach other weights.
+
+        DistributedDataParallel wants every backward pass to be like the first.
+        """
+        own_loss = keras_internals.is_overridden(self.model, "compute_loss")
+        return own_loss or self.training.calls_keras
 
     def is_complete(self):
         """Whether all layers were built before the step."""
@@ -169,6 +185,7 @@ class LayerForward:
 
     by_layer = True
     runs_python = True
+    reduction = None  # `fit` does that, whose step may be the model's own
     training = evaluating = None
 
     def __init__(self, model):

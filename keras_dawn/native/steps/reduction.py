@@ -18,13 +18,14 @@ class GradientReduction:
     ranks already, and its mean is itself.
 
     Args:
-        variables: list of `keras.Variable`, the trainable ones, the same on all ranks.
+        parameters: list of tensors, alike on all ranks; those that do not require a gradient
+            may come to require one, as a layer is thawed.
         weight: callable without arguments: what this rank's part of the batch weighs, 1 where
             all ranks have as many images.
     """
 
-    def __init__(self, variables, weight):
-        self._parameters = [variable._value for variable in variables]
+    def __init__(self, parameters, weight=lambda: 1.0):
+        self._parameters = [p for p in parameters if p.is_floating_point()]
         self._weight = weight
         self._reached = set()
         self._queued = False
@@ -35,9 +36,12 @@ class GradientReduction:
         """Every `backward` inside this context averages its gradients."""
         note_parallel_model()
         for number, parameter in enumerate(self._parameters):
-            if parameter.requires_grad:
-                hook = self._hook_of(number)
-                self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
+            frozen = not parameter.requires_grad
+            parameter.requires_grad_(True)  # torch takes no hook for a frozen one
+            hook = parameter.register_post_accumulate_grad_hook(self._hook_of(number))
+            self._handles.append(hook)
+            if frozen:
+                parameter.requires_grad_(False)
         try:
             yield
         finally:
@@ -69,7 +73,13 @@ class GradientReduction:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
         torch._foreach_mul_(gradients, factor)
-        sum_over_ranks(gradients)
+        if current().gradient_compression is None:
+            sum_over_ranks(gradients)
+            return
+        dtype = getattr(torch, current().gradient_compression)
+        travelling = [gradient.to(dtype) for gradient in gradients]
+        sum_over_ranks(travelling)
+        torch._foreach_copy_(gradients, travelling)
 
 
 def check_equal_weights(variables):

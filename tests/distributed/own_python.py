@@ -1,0 +1,202 @@
+"""Scenarios of models with Python of their own: a `call`, a `train_step`, several optimizers.
+
+All in float64, with parts of unequal size: 21 images in batches of 8 are 4 + 4 and at last 3 + 2,
+13 evaluated in batches of 4 are 2 + 2 and at last 1 + 0.
+"""
+
+import keras_dawn
+from keras_dawn.distributed import synchronize_batch_normalization
+
+import keras
+import numpy as np
+import torch
+from keras import layers
+from own_models import (
+    Branches,
+    Gan,
+    OwnLoss,
+    Penalty,
+    SmallResNet,
+    Subclassed,
+    TwoHeads,
+    TwoPasses,
+    Vae,
+    WithoutBackward,
+)
+from scenarios import in_float64, rank
+
+OWN = {}
+EPOCHS = 2
+
+
+def scenario(function):
+    OWN[function.__name__] = lambda: in_float64(lambda: in_policy(function))
+    return function
+
+
+def in_policy(function):
+    keras.config.set_dtype_policy("float64")
+    keras.utils.set_random_seed(100 + rank())  # each rank with weights of its own
+    try:
+        return function()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def trained(model, x, y=None, few=13, callbacks=()):
+    """What a training, an evaluation and a prediction leave behind."""
+    keras_dawn.accelerate(model)
+    start = [torch.as_tensor(w) for w in model.get_weights()]
+    history = model.fit(
+        x, y, batch_size=8, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=list(callbacks)
+    )
+
+    def first(data):
+        return keras.tree.map_structure(lambda array: array[:few], data)
+
+    result = {
+        "start": start,
+        "weights": [torch.as_tensor(w) for w in model.get_weights()],
+        "history": history.history,
+        "optimizers": [
+            v.value.detach().double() for v in keras_dawn.model_state.optimizer_variables(model)
+        ],
+    }
+    if type(model).call is not keras.Model.call:
+        predicted = model.predict(first(x), batch_size=4, verbose=0)
+        result["predicted"] = [torch.as_tensor(p) for p in keras.tree.flatten(predicted)]
+        validated = (first(x), first(y)) if y is not None else (first(x),)
+        result["evaluated"] = model.evaluate(*validated, batch_size=4, verbose=0, return_dict=True)
+    return result
+
+
+@scenario
+def subclassed_resnet():
+    model = SmallResNet()
+    model(numbers(1, 6, 6, 2))
+    synchronize_batch_normalization(model)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"])
+    return trained(model, numbers(21, 6, 6, 2), np.arange(21) % 3)
+
+
+def gan(**compiled):
+    model = Gan()
+    rate = 0.01 + 0.01 * rank()  # of rank 0 everywhere, once the training has begun
+    optimizers = [keras.optimizers.Adam(rate), keras.optimizers.SGD(rate, momentum=0.5)]
+    model.compile(*optimizers, **compiled)
+    return trained(model, (numbers(21, 3), numbers(21, 2, seed=1)))
+
+
+@scenario
+def gan_with_two_optimizers():
+    return gan()
+
+
+@scenario
+def gan_without_an_optimizer_of_the_models():
+    return gan(optimizer=None)
+
+
+@scenario
+def vae_with_means():
+    model = Vae()
+    model(numbers(1, 5))
+    model.compile(keras.optimizers.Adam(0.01))
+    return trained(model, numbers(21, 5))
+
+
+@scenario
+def branches_that_ranks_take_differently():
+    model = Branches()
+    model.build((None, 3))
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    x = numbers(21, 3)
+    x[:, 0] = np.abs(x[:, 0]) * np.where(np.arange(21) % 2, -1, 1)
+    return trained(model, x, numbers(21, 1))
+
+
+@scenario
+def gradients_of_two_passes():
+    model = TwoPasses([keras.Input((3,)), layers.Dense(4, "tanh"), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.05), "mse", metrics=["mae"])
+    result = trained(model, numbers(21, 3), numbers(21, 1))
+    del result["history"]["loss"]  # nobody feeds it
+    return result
+
+
+@scenario
+def a_loss_that_ranks_take_from_different_outputs():
+    inputs = keras.Input((3,))
+    x = layers.Dense(4, "tanh")(inputs)
+    model = TwoHeads(inputs, [layers.Dense(1)(x), layers.Dense(1)(x)])
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+    x = numbers(21, 3)
+    x[:, 0] = np.abs(x[:, 0]) * np.where(np.arange(21) % 2, -1, 1)
+    return trained(model, x, [numbers(21, 1)] * 2)
+
+
+class Thawing(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.inside[0].trainable = epoch > 0
+
+
+@scenario
+def a_layer_that_is_thawed_in_between():
+    model = Subclassed()
+    model(numbers(1, 3))
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    return trained(model, numbers(24, 3), numbers(24, 1), callbacks=[Thawing()])
+
+
+@scenario
+def refused():
+    """What would train each rank alone."""
+    model = Subclassed()
+    model(numbers(1, 3))
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    try:
+        keras_dawn.accelerate(model).train_on_batch(numbers(4, 3), numbers(4, 1))
+    except ValueError as error:
+        return {"message": str(error)}
+    return {"message": None}
+
+
+@scenario
+def own_compute_loss():
+    inputs = keras.Input((3,))
+    model = OwnLoss(inputs, layers.Dense(1)(layers.Dense(4, "tanh")(inputs)))
+    model.compile(keras.optimizers.SGD(0.05), metrics=["mae"])
+    return trained(model, numbers(21, 3), numbers(21, 1))
+
+
+@scenario
+def added_loss_in_a_subclass():
+    model = Subclassed()
+    model(numbers(1, 3))
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    return trained(model, numbers(24, 3), numbers(24, 1))
+
+
+@scenario
+def added_loss_in_a_graph():
+    inputs = keras.Input((3,))
+    x = Penalty()(layers.Dense(4, "tanh")(inputs))
+    model = keras.Model(inputs, layers.Dense(1, kernel_regularizer="l2")(x))
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    return trained(model, numbers(24, 3), numbers(24, 1))
+
+
+@scenario
+def gradients_that_no_backward_computes():
+    model = WithoutBackward([keras.Input((3,)), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    try:
+        trained(model, numbers(21, 3), numbers(21, 1))
+    except ValueError as error:
+        return {"message": str(error)}
+    return {"message": None}
