@@ -1,4 +1,4 @@
-"""The optimizers of an own `train_step`, which calls `apply` itself: fused where that is the same."""
+"""The optimizers of an own `train_step`, which calls `apply` itself: fused where it is the same."""
 
 import contextlib
 
