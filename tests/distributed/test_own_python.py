@@ -5,6 +5,8 @@ import own_python
 import pytest
 from comparing import largest_difference, run
 
+from tests.processes import run_ranks
+
 MESSAGES = {
     "gradients_that_no_backward_computes": "differs between the ranks",
     "refused": "on each rank alone",
@@ -72,6 +74,11 @@ def check_layer(name, ranks):
         {"weights": expected["weights"][: len(expected["start"])]}, {"weights": expected["start"]}
     )
     assert moved > 1e-3
+
+
+def test_a_backward_pass_that_one_rank_alone_makes_ends_the_job():
+    ended = run_ranks(2, own_python.more_passes_on_one_rank)
+    assert ended.printed.count("more backward passes on one rank") == 2, ended.printed
 
 
 @pytest.fixture(scope="module")
