@@ -5,6 +5,7 @@ All in float64, with parts of unequal size: 21 images in batches of 8 are 4 + 4 
 """
 
 import os
+from pathlib import Path
 
 import keras_dawn
 from keras_dawn.distributed import synchronize_batch_normalization
@@ -12,6 +13,7 @@ from keras_dawn.distributed import synchronize_batch_normalization
 import keras
 import numpy as np
 import torch
+from behaviours import CountSteps
 from keras import layers
 from own_models import (
     Branches,
@@ -162,11 +164,8 @@ def refused():
     model = Subclassed()
     model(numbers(1, 3))
     model.compile(keras.optimizers.SGD(0.05), "mse")
-    try:
-        keras_dawn.accelerate(model).train_on_batch(numbers(4, 3), numbers(4, 1))
-    except ValueError as error:
-        return {"message": str(error)}
-    return {"message": None}
+    keras_dawn.accelerate(model)
+    return message_of(lambda: model.train_on_batch(numbers(4, 3), numbers(4, 1)))
 
 
 @scenario
@@ -194,23 +193,64 @@ def added_loss_in_a_graph():
     return trained(model, numbers(24, 3), numbers(24, 1))
 
 
+@scenario
+def resumed():
+    """Batch norm and dropout of a torch module, whose states differ between the ranks."""
+
+    def once(name, cut=None):
+        keras.utils.set_random_seed(100 + rank())
+        module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+        model = keras.Sequential(
+            [
+                keras.Input((3,)),
+                layers.TorchModuleWrapper(module.double(), output_shape=(None, 4)),
+                layers.Dropout(0.3),
+                layers.GaussianNoise(0.1),
+                layers.Dense(1),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+
+        def stop(model):
+            raise RuntimeError("cut off")
+
+        folder = Path(os.environ["SAVE_TO"]) / f"own-{name}"
+        resume = keras_dawn.ResumeTraining(folder, every_steps=2)
+        try:
+            result = trained(
+                model, numbers(24, 3), numbers(24, 1), callbacks=[CountSteps(cut, stop), resume]
+            )
+        except RuntimeError:
+            return None
+        buffers = keras_dawn.model_state.torch_buffers(model)
+        return {**result, "weights": [*result["weights"], *[b.clone() for b in buffers]]}
+
+    whole = once("whole")
+    once("cut", cut=5)
+    return {"whole": whole, "again": once("cut")}
+
+
 def more_passes_on_one_rank():
     """Prints the message; the ranks are out of step then and cannot say goodbye."""
     keras_dawn.distribute()
-    print(message_of(PassesByBatch), flush=True)
+    print(message_of(lambda: one_dense_layer(PassesByBatch)), flush=True)
     os._exit(0)
 
 
 @scenario
 def gradients_that_no_backward_computes():
-    return message_of(WithoutBackward)
+    return message_of(lambda: one_dense_layer(WithoutBackward))
 
 
-def message_of(kind):
+def one_dense_layer(kind):
     model = kind([keras.Input((3,)), layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.05), "mse")
+    trained(model, numbers(21, 3), numbers(21, 1))
+
+
+def message_of(call):
     try:
-        trained(model, numbers(21, 3), numbers(21, 1))
+        call()
     except ValueError as error:
         return {"message": str(error)}
     return {"message": None}

@@ -11,7 +11,7 @@ MESSAGES = {
     "gradients_that_no_backward_computes": "differs between the ranks",
     "refused": "on each rank alone",
 }
-NAMES = [name for name in own_python.OWN if name not in MESSAGES]
+NAMES = [name for name in own_python.OWN if name not in {*MESSAGES, "resumed"}]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,14 @@ def test_it_is_evaluated_and_predicts_as_in_one_process(name, one, two):
     for result in two[name]:
         assert result["evaluated"] == pytest.approx(one[name]["evaluated"], rel=1e-12)
         assert largest_difference(result, one[name], "predicted") < 1e-12
+
+
+def test_a_torch_modules_state_is_resumed_on_each_rank(two):
+    first, second = two["resumed"]
+    assert largest_difference(first["whole"], second["whole"]) == 0
+    for result in (first, second):
+        assert largest_difference(result["whole"], result["again"]) == 0
+        assert result["whole"]["history"] == result["again"]["history"]
 
 
 @pytest.mark.parametrize("name", list(MESSAGES))
