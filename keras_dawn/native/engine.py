@@ -17,6 +17,7 @@ from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 from keras_dawn.native.steps.reduction import GradientReduction
 
 import keras
@@ -36,9 +37,9 @@ class Engine:
         self.log_every = log_every
         self.compile = compile
         self.steps = None
-        self.layers = None
+        self.layers = self.optimizers = None
         self.refusal = None
-        self._refused_in_step = None  # found out by running a batch
+        self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # kept alive: their ids say whether `compile` was called again
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
         self._rank_weight = 1.0
@@ -47,8 +48,7 @@ class Engine:
     def is_native(self):
         """Whether the last steps computed natively, wholly or with the model's own Python."""
         if self.steps is not None:
-            forward = self.steps.forward
-            return not forward.by_layer or bool(forward.native())
+            return True
         return self.layers is not None and bool(self.layers.native())
 
     def make_train_function(self, force=False):
@@ -188,10 +188,7 @@ class Engine:
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         model = self.model
-        self.refusal = self._refused_in_step
-        if self.refusal is not None:
-            self.steps = None
-            return None
+        self.refusal = None
         compiled = _compiled_parts(model)
         same = self._compiled is not None and list(map(id, compiled)) == list(
             map(id, self._compiled)
@@ -200,7 +197,9 @@ class Engine:
             self.steps = None
         try:
             if self.steps is None:
-                self.steps = NativeSteps(model, self.log_every, self.compile)
+                self.steps = NativeSteps(
+                    model, self.log_every, self.compile, by_layer=self._by_layer is not None
+                )
                 self.steps.rank_weight = self._rank_weight
                 self._compiled = compiled
             if purpose == "train_function":
@@ -217,11 +216,13 @@ class Engine:
         if self._is_own("train_function"):
             if self.layers is not None:
                 self.layers.refresh()
+                self.optimizers.refresh()
         elif self.steps is not None and not self.steps.is_current():
             self.make_train_function()
 
     def _is_graph(self):
-        return keras_internals.functional_graph(self.model) is not None
+        graph = keras_internals.functional_graph(self.model) is not None
+        return graph and self._by_layer is None
 
     def _is_own(self, attribute):
         """Whether the model's class brings its own step, or its own function around it."""
@@ -235,7 +236,7 @@ class Engine:
         model = self.model
         names = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
         own = [name for name in names if keras_internals.is_overridden(model, name)]
-        if keras_internals.functional_graph(model) is None:
+        if not self._is_graph():
             own.insert(0, f"{type(model).__name__}.call")
         return own
 
@@ -248,10 +249,12 @@ class Engine:
             return
         if own and not getattr(model, "jit_compile", False):
             if self.layers is None:
-                self.layers = NativeLayers(model)
+                self.layers, self.optimizers = NativeLayers(model), NativeOptimizers(model)
             self.layers.refresh()
+            self.optimizers.refresh()
             make_plain(model, force=True)
-            setattr(model, attribute, _OwnStep(getattr(model, attribute), self.layers))
+            function = getattr(model, attribute)
+            setattr(model, attribute, _OwnStep(function, self.layers, self.optimizers))
             return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
@@ -266,11 +269,10 @@ class Engine:
         step = getattr(steps, attribute.replace("function", "step"))
 
         def fall_back(reason):
-            if current().several and attribute == "train_function":
-                raise ValueError(f"{model.name} cannot be trained on several ranks: {reason}")
-            self._refused_in_step = reason
-            make_plain(model, force=True)
-            return getattr(model, attribute)
+            """What the graph cannot do with a batch, the model's own call can, or says why."""
+            self.steps, self._by_layer = None, reason
+            steps = self.prepare(attribute)
+            return getattr(steps, attribute.replace("function", "step"))
 
         setattr(model, attribute, _NativeFunction(step, fall_back))
 
@@ -289,14 +291,14 @@ class Engine:
 
 
 class _OwnStep:
-    """Keras's function around a step of the model's own; layers inside it compute natively."""
+    """Keras's function around a step of the model's own; what is inside it computes natively."""
 
-    def __init__(self, function, layers):
+    def __init__(self, function, *native):
         self._function = function
-        self._layers = layers
+        self._layers, self._optimizers = native
 
     def __call__(self, batches):
-        with self._layers.in_place():
+        with self._layers.in_place(), self._optimizers.in_place():
             return self._function(batches)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import inspect
 
 import keras
+import torch
 from keras.src.backend.common import global_state, masking
 from keras.src.backend.common import variables as variables_module
 from keras.src.layers import layer as layer_module
@@ -239,6 +240,8 @@ def set_mode(training):
 
 def mask_of(tensor):
     """The mask that Keras has attached to a tensor (symbolic or not), or `None`."""
+    if isinstance(tensor, torch.Tensor):
+        return getattr(tensor, "_keras_mask", None)  # where Keras keeps it, and quicker
     return masking.get_keras_mask(tensor)
 
 
@@ -287,6 +290,11 @@ def is_plain_call(layer):
     return "call" not in layer.__dict__ and "forward" not in layer.__dict__
 
 
+def memory_of(variable):
+    """A variable's own tensor, past the casts of an autocast scope."""
+    return variable._value
+
+
 def note_call_settings(layer, reads):
     """Notes what `is_plain_call` looks at, and the layer's regularizer of activities."""
     for name in (*_HOOKS, "_remat_mode", "call", "forward", "activity_regularizer"):
@@ -319,6 +327,11 @@ def with_added_losses(model, loss):
     """A loss with what layers have added (`add_loss`) and regularizers, as Keras sums them."""
     added = [model._aggregate_additional_loss(one) for one in model.losses]
     return loss if not added else keras.ops.sum([loss, *added])
+
+
+def has_added_losses(layers):
+    """Whether a layer of these has added a loss since the last call of the model."""
+    return any(layer._losses for layer in layers)
 
 
 def own_metrics(model, inputs, targets, outputs, sample_weight):

@@ -29,14 +29,15 @@ class NativeSteps:
         model: built `keras.Model`.
         log_every: int, in how many steps the logs within an epoch are refreshed.
         compile: bool, whether to `torch.compile` the lowered graphs.
+        by_layer: bool, whether to call a graph of layers layer by layer too.
     """
 
-    def __init__(self, model, log_every, compile=False):
+    def __init__(self, model, log_every, compile=False, by_layer=False):
         self.model = model
         self.log_every = log_every
         self.exact_logs = False
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
-        self.forward = make_forward(model, compile)
+        self.forward = make_forward(model, compile, by_layer)
         self.metrics = None
         self.optimization = None
         self._own_loss = keras_internals.is_overridden(model, "compute_loss")
@@ -161,11 +162,12 @@ class NativeSteps:
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
-        if self._loss is not None and sample_weight is None and isinstance(y, torch.Tensor):
+        simple = sample_weight is None and isinstance(y, torch.Tensor)
+        if self._loss is not None and simple and isinstance(outputs, torch.Tensor):
             loss = self._loss(y, outputs)
             if loss is not None:
                 if self.forward.runs_python:
-                    loss = keras_internals.with_added_losses(self.model, loss)
+                    loss = self.forward.with_added_losses(loss)
                 return loss
         return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
 
@@ -184,9 +186,9 @@ class NativeSteps:
 _NOTHING = contextlib.nullcontext()
 
 
-def make_forward(model, compile=False):
+def make_forward(model, compile, by_layer):
     """`GraphForward` of a model that is a graph of layers, else `LayerForward`."""
-    if keras_internals.functional_graph(model) is not None:
+    if not by_layer and keras_internals.functional_graph(model) is not None:
         return GraphForward(model, compile)
     return LayerForward(model)
 

@@ -17,16 +17,17 @@ def why_as_it_is(operation, reads):
 
     Args:
         operation: Keras layer or operation.
-        reads: `Reads`, which notes what this depends on.
+        reads: `Reads`, which notes what this depends on; `None` if it is asked at every call.
     """
     if not isinstance(operation, keras.Layer):
         return None
-    keras_internals.note_call_settings(operation, reads)
+    if reads is not None:
+        keras_internals.note_call_settings(operation, reads)
     if not keras_internals.is_plain_call(operation):
         return "a torch hook, a `call` of its own, or rematerialisation"
     if operation.activity_regularizer is not None:
         return "an activity regularizer"
-    recorded = Recorded(operation, reads)
+    recorded = operation if reads is None else Recorded(operation, reads)
     if getattr(recorded, "lora_enabled", False) or recorded.quantization_mode is not None:
         return "LoRA or quantisation"
     return None

@@ -135,6 +135,7 @@ def lower_layer(layer, shape, dtype, training):
     symbolic = keras.KerasTensor(shape, dtype)
 
     def walk(builder):
+        builder.for_one_layer = True
         value = Value(builder.graph.placeholder("x"), len(shape), dtype)
         node = _Node(layer, (symbolic,), (layer.compute_output_spec(symbolic),))
         (output,) = _lower_call(builder, node, (value,), {}, training)
@@ -264,7 +265,7 @@ def _lower_call(builder, node, args, kwargs, training):
         output=node.outputs[0],
         shapes=[tensor.shape for tensor in node.input_tensors],
     )
-    reason = why_as_it_is(operation, builder.reads)
+    reason = why_as_it_is(operation, None if builder.for_one_layer else builder.reads)
     if reason is None and any(value is not None for value in kwargs.values()):
         reason = f"called with {', '.join(kwargs)}"
     tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))

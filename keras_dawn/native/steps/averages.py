@@ -1,9 +1,10 @@
 """Moving averages of batch normalisation that are called one by one."""
 
+from keras_dawn.native import keras_internals
+
 import torch
 
 
-@torch.no_grad()
 def average_now(layers, statistics):
     """Averages a call's batch statistics in at once, as Keras's layer does when it is called.
 
@@ -13,8 +14,8 @@ def average_now(layers, statistics):
     """
     for layer, (mean, deviation) in zip(layers, statistics, strict=True):
         average(
-            layer.moving_mean.value,
-            layer.moving_variance.value,
+            keras_internals.memory_of(layer.moving_mean),
+            keras_internals.memory_of(layer.moving_variance),
             mean,
             deviation,
             layer.momentum,

@@ -22,7 +22,7 @@ class NativeLayers:
         self.model = model
         self._include_self = include_self
         self._inside = inside
-        self.parts, self._layers = [], None
+        self.parts = []
         self.refresh()
 
     def refresh(self):
@@ -38,8 +38,10 @@ class NativeLayers:
         self.parts = [known.get(key, part) for key, part in found.items()]
         for part in self.parts:
             part.reasons.clear()  # what a layer's settings refused may be possible now
-        self.complete = all(
-            getattr(layer, "built", True) for layer in keras_internals.all_layers(self.model)
+        self.all = [x for x in keras_internals.all_layers(self.model) if hasattr(x, "call")]
+        self.complete = all(layer.built for layer in self.all)
+        self.regularized = any(
+            getattr(v, "regularizer", None) is not None for v in self.model.trainable_variables
         )
 
     @contextlib.contextmanager

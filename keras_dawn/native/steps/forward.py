@@ -78,6 +78,10 @@ class GraphForward:
         else:
             self._call_training = GraphedForward(forward)
 
+    def with_added_losses(self, loss):
+        """The loss and what layers and regularizers add to it."""
+        return keras_internals.with_added_losses(self.model, loss)
+
     def _decides_in_python(self):
         """Whether another batch, or that of another rank, may reach other weights.
 
@@ -147,9 +151,9 @@ class GraphForward:
                 if tensor is None:
                     raise LoweringError("an optional input is None")
                 if not _fits(tensor.shape, [expected]):
-                    raise ValueError(
-                        f"{self.model.name} expects input of shape {tuple(expected.shape)}, got "
-                        f"{tuple(tensor.shape)}."
+                    raise LoweringError(
+                        f"its graph is for inputs of shape {tuple(expected.shape)}, and it was "
+                        f"given {tuple(tensor.shape)}"
                     )
         device = self._device()
         return [
@@ -198,6 +202,13 @@ class LayerForward:
 
     def leaves(self):
         return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
+
+    def with_added_losses(self, loss):
+        layers = self.layers
+        sure = layers.complete and not layers.regularized
+        if sure and not keras_internals.has_added_losses(layers.all):
+            return loss
+        return keras_internals.with_added_losses(self.model, loss)
 
     def is_complete(self):
         return self.layers.complete

@@ -18,6 +18,7 @@ class Update:
     reason = None  # why it is not fused
     handles_found_inf = True
     takes_none = False  # as a gradient
+    rescales = False  # the gradients, in place
 
     def __init__(self, optimizer, leaves):
         self.optimizer = optimizer
@@ -29,6 +30,11 @@ class Update:
     def is_laid_out(self):
         """Whether the state still lies in memory as the parameters do."""
         return True
+
+    def changes_gradients(self):
+        """Whether a step writes into the gradients that it is given."""
+        names = ("clipnorm", "global_clipnorm", "clipvalue")
+        return self.rescales or any(getattr(self.optimizer, name) for name in names)
 
     def scale(self, loss):
         """The loss as it is to be differentiated."""

@@ -66,6 +66,8 @@ class KerasFormSGD(Fused):
     float32 only, so float64 weights step by the formula itself.
     """
 
+    rescales = True
+
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
         self._velocities = self.state("momentums") if optimizer.momentums else []

@@ -1,0 +1,107 @@
+"""The optimizers of an own `train_step`, which calls `apply` itself: fused where that is the same."""
+
+import contextlib
+
+from keras_dawn.native.lowering.layouts import AS_IS, Leaf, moves
+from keras_dawn.native.steps.updates import make_update, why_not_fused
+
+import keras
+import torch
+
+
+class NativeOptimizers:
+    """Lets `optimizer.apply` of a model's optimizers be one fused call, for a step at a time.
+
+    Args:
+        model: `keras.Model`.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self._applies = []
+        self.refresh()
+
+    def refresh(self):
+        """Looks for optimizers anew: what a layout or a setting decided may be another now."""
+        found = {
+            id(value): value
+            for value in vars(self.model).values()
+            if isinstance(value, keras.optimizers.Optimizer)
+        }
+        self._applies = [NativeApply(optimizer) for optimizer in found.values()]
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """`apply` is fused inside this context."""
+        placed = []
+        try:
+            for apply in self._applies:
+                if "apply" not in vars(apply.optimizer):  # else it is patched, or an outer step's
+                    placed.append(apply.optimizer)
+                    object.__setattr__(apply.optimizer, "apply", apply)
+            yield
+        finally:
+            for optimizer in placed:
+                object.__delattr__(optimizer, "apply")
+
+
+class NativeApply:
+    """`optimizer.apply(gradients, variables)`, fused for what the fused updates know.
+
+    Args:
+        optimizer: Keras optimizer.
+    """
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+        self._updates = {}  # ids of variables → update, or `None` where Keras has to step
+        self._moves = None
+
+    def __call__(self, grads, trainable_variables=None):
+        optimizer = self.optimizer
+        update = None
+        if trainable_variables is not None and optimizer.built:
+            grads, variables = list(grads), list(trainable_variables)
+            if all(type(g) is torch.Tensor for g in grads) and len(grads) == len(variables):
+                update = self._update_of(variables)
+        if update is None or not _alike(grads, update.parameters):
+            return type(optimizer).apply(optimizer, grads, trainable_variables)
+        if update.changes_gradients():
+            grads = [gradient.clone() for gradient in grads]  # they are still the user's
+        with torch.no_grad():
+            update.step(grads)
+        return None
+
+    def _update_of(self, variables):
+        if self._moves != moves.count:  # weights were laid out anew: so has to be the state
+            self._updates.clear()
+            self._moves = moves.count
+        key = tuple(map(id, variables))
+        if key not in self._updates:
+            self._updates[key] = self._make(variables)
+        return self._updates[key]
+
+    def _make(self, variables):
+        if not all(isinstance(variable, keras.Variable) for variable in variables):
+            return None
+        leaves = [Leaf(variable, AS_IS) for variable in variables]
+        object.__delattr__(self.optimizer, "apply")  # whoever looks sees an unpatched optimizer
+        try:
+            if not leaves or why_not_fused(self.optimizer, leaves) is not None:
+                return None
+            update = make_update(self.optimizer, leaves, variables)
+            return None if update.reason is not None else update
+        except ValueError:
+            return None  # Keras says what is wrong with the variables
+        finally:
+            object.__setattr__(self.optimizer, "apply", self)
+
+
+def _alike(gradients, parameters):
+    """Whether gradients lie in memory as their parameters do, as fused kernels take it."""
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        if gradient.dtype != parameter.dtype or gradient.stride() != parameter.stride():
+            return False
+        if gradient.shape != parameter.shape or gradient.device != parameter.device:
+            return False
+    return True
