@@ -34,9 +34,10 @@ def find_learning_rate(
     """Trains for some steps while the learning rate sweeps a range, and puts everything back.
 
     Reads the loss of each batch by itself, not Keras's running mean. Ends early when the
-    smoothed loss diverges or is not finite. Afterwards weights, optimizer, moving averages, random
-    numbers and the data's epoch are bit for bit what they were. Works with all that `fit` takes,
-    accelerated or not, and on all ranks together.
+    smoothed loss diverges or is not finite. Afterwards weights, optimizers, moving averages,
+    those of torch modules inside the model too, random numbers and the data's epoch are bit for
+    bit what they were. Works with all that `fit` takes, accelerated or not, and on all ranks
+    together.
 
     Args:
         model: compiled `keras.Model`.

@@ -29,12 +29,12 @@ class ResumeTraining(keras.callbacks.Callback):
     """Saves everything that a training is, and goes on from the newest whole checkpoint.
 
     A run that was killed and started again with the same script ends with the same weights as
-    one that was not. Saved are the weights, the optimizer with its hyper-parameters, epoch and
-    step, the metrics of a half-finished epoch, the history, the state of Python's, NumPy's and
-    torch's random numbers of every rank, the state of this package's other callbacks (the
-    averages of the weights, the epochs and the time of `TimeToAccuracy`), and whatever is
-    tracked (`track`). On resumption, the batches of the epoch that were trained on already are
-    passed over.
+    one that was not. Saved are the weights, the buffers of torch modules in the model, all its
+    optimizers with their hyper-parameters, epoch and step, the metrics of a half-finished
+    epoch, the history, the state of Python's, NumPy's and torch's random numbers of every rank,
+    the state of this package's other callbacks (the averages of the weights, the epochs and the
+    time of `TimeToAccuracy`), and whatever is tracked (`track`). On resumption, the batches of
+    the epoch that were trained on already are passed over.
 
     A checkpoint is written beside its place, with its SHA-256, and moved there; a damaged one
     is passed over with a warning, and the one before it is used. Where the disk is full, a

@@ -29,6 +29,8 @@ class Ranks:
         backend: `"nccl"`, `"gloo"` or `None` for a single process.
         gradient_compression: dtype name that gradients travel in, or `None`.
         control: process group for messages between the hosts, or `None`.
+        passes: one more, for what backward passes have reached; a pass that one rank alone
+            makes is noticed, as its message meets none of another kind.
     """
 
     rank: int = 0
@@ -37,6 +39,7 @@ class Ranks:
     backend: str | None = None
     gradient_compression: str | None = None
     control: object = None
+    passes: object = None
 
     @property
     def is_main(self):
@@ -119,8 +122,8 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
         dist.init_process_group(
             backend, store=store, rank=rank, world_size=world_size, timeout=timeout
         )
-        control = dist.new_group(backend="gloo", timeout=timeout)
-    _current = Ranks(rank, world_size, local_rank, backend, gradient_compression, control)
+        control, passes = (dist.new_group(backend="gloo", timeout=timeout) for _ in range(2))
+    _current = Ranks(rank, world_size, local_rank, backend, gradient_compression, control, passes)
     atexit.register(_part)
     _say_who_failed()
     return _current

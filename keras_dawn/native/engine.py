@@ -99,7 +99,7 @@ class Engine:
             own = self._is_own("train_function")  # else the loss has been weighed
             weight = (lambda: self._rank_weight) if own else lambda: 1.0
             tensors = [variable._value for variable in model.variables]
-            stack.enter_context(GradientReduction(tensors, weight).active())
+            return stack.enter_context(GradientReduction(tensors, weight).active())
 
         with contextlib.ExitStack() as stack:
             first, *others = arguments["callbacks"]  # before anybody saves

@@ -90,15 +90,24 @@ class EqualWeights(keras.callbacks.Callback):
     """Begins the averaging of gradients of one `fit`, and holds ranks against each other.
 
     Args:
-        begin: callable without arguments, called when the training begins.
+        begin: callable without arguments, called when the training begins; returns the
+            `GradientReduction`.
     """
 
     def __init__(self, begin):
         super().__init__()
         self._begin = begin
+        self._reduction = None
 
     def on_train_begin(self, logs=None):
-        self._begin()
+        self._reduction = self._begin()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._reduction.next_step()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.params.get("steps"):
+            self._reduction.meet()
 
     def on_epoch_end(self, epoch, logs=None):
         check_equal_weights(self.model.trainable_variables)

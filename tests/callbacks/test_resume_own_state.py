@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from own_models import Gan
-from own_python import numbers
+from trainings import numbers
 
 from tests.callbacks.test_resume import Cut
 

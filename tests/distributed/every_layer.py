@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import torch
 from keras import layers, ops
-from own_python import in_policy, numbers
 from scenarios import in_float64, rank
+from trainings import in_policy, numbers
 
 LINE, SERIES, IMAGE, VOLUME, FILM = (5,), (6, 3), (6, 6, 4), (4, 4, 4, 2), (3, 4, 4, 2)
 

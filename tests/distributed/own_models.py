@@ -196,6 +196,20 @@ class Subclassed(keras.Model):
         return x
 
 
+class PassesByBatch(keras.Sequential):
+    """Makes a second backward pass for batches that begin with a larger number."""
+
+    def train_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self.zero_grad()
+        for _ in range(2 if x[0, 0] > 0.115 else 1):
+            ops.mean(ops.square(self(x) - y)).backward()
+        with torch.no_grad():
+            weights = self.trainable_variables
+            self.optimizer.apply([w.value.grad for w in weights], weights)
+        return {}
+
+
 class WithoutBackward(keras.Sequential):
     def train_step(self, data):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)

@@ -7,7 +7,7 @@ import keras_dawn
 import behaviours  # noqa: F401  (registers its scenarios)
 import every_layer
 import torch
-from own_python import OWN
+from python_scenarios import OWN
 from scenarios import SCENARIOS, rank
 
 LAYERS = {"layers": every_layer.all_layers, "sample_of_layers": every_layer.sample}

@@ -6,6 +6,7 @@ from keras_dawn.distributed.collectives import gather, sum_over_ranks
 from keras_dawn.distributed.ranks import current, note_parallel_model
 
 import torch
+import torch.distributed as dist
 
 
 class GradientReduction:
@@ -22,11 +23,15 @@ class GradientReduction:
             may come to require one, as a layer is thawed.
         weight: callable without arguments: what this rank's part of the batch weighs, 1 where
             all ranks have as many images.
+
+    Attributes:
+        step: int, the step under way; ranks must make as many backward passes in each.
     """
 
     def __init__(self, parameters, weight=lambda: 1.0):
         self._parameters = [p for p in parameters if p.is_floating_point()]
         self._weight = weight
+        self.step = 0
         self._reached = set()
         self._queued = False
         self._handles = []
@@ -43,7 +48,7 @@ class GradientReduction:
             if frozen:
                 parameter.requires_grad_(False)
         try:
-            yield
+            yield self
         finally:
             for handle in self._handles:
                 handle.remove()
@@ -62,9 +67,7 @@ class GradientReduction:
     def _reduce(self):
         """Runs once, when the backward pass ends."""
         reached, self._reached, self._queued = self._reached, set(), False
-        flags = torch.zeros(len(self._parameters), dtype=torch.int32)
-        flags[list(reached)] = 1
-        sum_over_ranks([flags])
+        flags = self._exchange(reached)
         factor = self._weight() / current().world_size
         gradients = []
         for number in flags.nonzero().flatten().tolist():
@@ -80,6 +83,33 @@ class GradientReduction:
         travelling = [gradient.to(dtype) for gradient in gradients]
         sum_over_ranks(travelling)
         torch._foreach_copy_(gradients, travelling)
+
+    def next_step(self):
+        """Tells that a step of `fit` begins."""
+        self.step += 1
+
+    def meet(self):
+        """Shows that no rank has a backward pass of the step left, at the end of an epoch."""
+        self.next_step()
+        self._exchange(())
+
+    def _exchange(self, reached):
+        """How many ranks have reached each parameter.
+
+        Raises:
+            ValueError: the ranks are not in the same step.
+        """
+        flags = torch.zeros(len(self._parameters) + 1, dtype=torch.int64)
+        flags[list(reached)] = 1
+        flags[-1] = self.step
+        dist.all_reduce(flags, group=current().passes)
+        if int(flags[-1]) != self.step * current().world_size:
+            raise ValueError(
+                "A train_step makes more backward passes on one rank than on another, so their "
+                "gradients cannot be averaged. Make as many for every batch; a pass may reach "
+                "other weights on each rank."
+            )
+        return flags[:-1]
 
 
 def check_equal_weights(variables):

@@ -1,25 +1,27 @@
 """Models with Python of their own in two processes against one."""
 
 import every_layer
-import own_python
 import pytest
+import python_scenarios
 from comparing import largest_difference, run
+
+from tests.processes import run_ranks
 
 MESSAGES = {
     "gradients_that_no_backward_computes": "differs between the ranks",
     "refused": "on each rank alone",
 }
-NAMES = [name for name in own_python.OWN if name not in MESSAGES]
+NAMES = [name for name in python_scenarios.OWN if name not in {*MESSAGES, "resumed_own_state"}]
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return run(2, tmp_path_factory.mktemp("own"), [*own_python.OWN, "sample_of_layers"])
+    return run(2, tmp_path_factory.mktemp("own"), [*python_scenarios.OWN, "sample_of_layers"])
 
 
 @pytest.fixture(scope="module")
 def one():
-    return {name: own_python.OWN[name]() for name in NAMES}
+    return {name: python_scenarios.OWN[name]() for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,6 +44,14 @@ def test_it_is_evaluated_and_predicts_as_in_one_process(name, one, two):
     for result in two[name]:
         assert result["evaluated"] == pytest.approx(one[name]["evaluated"], rel=1e-12)
         assert largest_difference(result, one[name], "predicted") < 1e-12
+
+
+def test_a_torch_modules_state_is_resumed_on_each_rank(two):
+    first, second = two["resumed_own_state"]
+    assert largest_difference(first["whole"], second["whole"]) == 0
+    for result in (first, second):
+        assert largest_difference(result["whole"], result["again"]) == 0
+        assert result["whole"]["history"] == result["again"]["history"]
 
 
 @pytest.mark.parametrize("name", list(MESSAGES))
@@ -72,6 +82,11 @@ def check_layer(name, ranks):
         {"weights": expected["weights"][: len(expected["start"])]}, {"weights": expected["start"]}
     )
     assert moved > 1e-3
+
+
+def test_a_backward_pass_that_one_rank_alone_makes_ends_the_job():
+    ended = run_ranks(2, python_scenarios.more_passes_on_one_rank)
+    assert ended.printed.count("more backward passes on one rank") == 2, ended.printed
 
 
 @pytest.fixture(scope="module")

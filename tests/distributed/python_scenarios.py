@@ -4,17 +4,22 @@ All in float64, with parts of unequal size: 21 images in batches of 8 are 4 + 4 
 13 evaluated in batches of 4 are 2 + 2 and at last 1 + 0.
 """
 
+import os
+from pathlib import Path
+
 import keras_dawn
 from keras_dawn.distributed import synchronize_batch_normalization
 
 import keras
 import numpy as np
 import torch
+from behaviours import CountSteps
 from keras import layers
 from own_models import (
     Branches,
     Gan,
     OwnLoss,
+    PassesByBatch,
     Penalty,
     SmallResNet,
     Subclassed,
@@ -24,54 +29,14 @@ from own_models import (
     WithoutBackward,
 )
 from scenarios import in_float64, rank
+from trainings import in_policy, message_of, numbers, trained
 
 OWN = {}
-EPOCHS = 2
 
 
 def scenario(function):
     OWN[function.__name__] = lambda: in_float64(lambda: in_policy(function))
     return function
-
-
-def in_policy(function):
-    keras.config.set_dtype_policy("float64")
-    keras.utils.set_random_seed(100 + rank())  # each rank with weights of its own
-    try:
-        return function()
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def trained(model, x, y=None, few=13, callbacks=()):
-    """What a training, an evaluation and a prediction leave behind."""
-    keras_dawn.accelerate(model)
-    start = [torch.as_tensor(w) for w in model.get_weights()]
-    history = model.fit(
-        x, y, batch_size=8, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=list(callbacks)
-    )
-
-    def first(data):
-        return keras.tree.map_structure(lambda array: array[:few], data)
-
-    result = {
-        "start": start,
-        "weights": [torch.as_tensor(w) for w in model.get_weights()],
-        "history": history.history,
-        "optimizers": [
-            v.value.detach().double() for v in keras_dawn.model_state.optimizer_variables(model)
-        ],
-    }
-    if type(model).call is not keras.Model.call:
-        predicted = model.predict(first(x), batch_size=4, verbose=0)
-        result["predicted"] = [torch.as_tensor(p) for p in keras.tree.flatten(predicted)]
-        validated = (first(x), first(y)) if y is not None else (first(x),)
-        result["evaluated"] = model.evaluate(*validated, batch_size=4, verbose=0, return_dict=True)
-    return result
 
 
 @scenario
@@ -159,11 +124,8 @@ def refused():
     model = Subclassed()
     model(numbers(1, 3))
     model.compile(keras.optimizers.SGD(0.05), "mse")
-    try:
-        keras_dawn.accelerate(model).train_on_batch(numbers(4, 3), numbers(4, 1))
-    except ValueError as error:
-        return {"message": str(error)}
-    return {"message": None}
+    keras_dawn.accelerate(model)
+    return message_of(lambda: model.train_on_batch(numbers(4, 3), numbers(4, 1)))
 
 
 @scenario
@@ -192,11 +154,55 @@ def added_loss_in_a_graph():
 
 
 @scenario
+def resumed_own_state():
+    """Batch norm and dropout of a torch module, whose states differ between the ranks."""
+
+    def once(name, cut=None):
+        keras.utils.set_random_seed(100 + rank())
+        module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+        model = keras.Sequential(
+            [
+                keras.Input((3,)),
+                layers.TorchModuleWrapper(module.double(), output_shape=(None, 4)),
+                layers.Dropout(0.3),
+                layers.GaussianNoise(0.1),
+                layers.Dense(1),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+
+        def stop(model):
+            raise RuntimeError("cut off")
+
+        folder = Path(os.environ["SAVE_TO"]) / f"own-{name}"
+        resume = keras_dawn.ResumeTraining(folder, every_steps=2)
+        try:
+            result = trained(
+                model, numbers(24, 3), numbers(24, 1), callbacks=[CountSteps(cut, stop), resume]
+            )
+        except RuntimeError:
+            return None
+        buffers = keras_dawn.model_state.torch_buffers(model)
+        return {**result, "weights": [*result["weights"], *[b.clone() for b in buffers]]}
+
+    whole = once("whole")
+    once("cut", cut=5)
+    return {"whole": whole, "again": once("cut")}
+
+
+def more_passes_on_one_rank():
+    """Prints the message; the ranks are out of step then and cannot say goodbye."""
+    keras_dawn.distribute()
+    print(message_of(lambda: one_dense_layer(PassesByBatch)), flush=True)
+    os._exit(0)
+
+
+@scenario
 def gradients_that_no_backward_computes():
-    model = WithoutBackward([keras.Input((3,)), layers.Dense(1)])
+    return message_of(lambda: one_dense_layer(WithoutBackward))
+
+
+def one_dense_layer(kind):
+    model = kind([keras.Input((3,)), layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.05), "mse")
-    try:
-        trained(model, numbers(21, 3), numbers(21, 1))
-    except ValueError as error:
-        return {"message": str(error)}
-    return {"message": None}
+    trained(model, numbers(21, 3), numbers(21, 1))
