@@ -39,7 +39,7 @@ ACTIVATIONS = {
 }
 
 
-@pytest.mark.parametrize("kind", [layers.Conv2D, layers.SeparableConv2D, layers.Dense])
+@pytest.mark.parametrize("kind", [layers.Conv2D, layers.Dense])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_a_layer_with_any_activation_stays_native(kind, name, true_float64, gradients_of):
     activation, as_it_is = ACTIVATIONS[name]

@@ -93,7 +93,7 @@ def test_one_layer(name, dtype):
 
 
 @pytest.mark.parametrize(
-    "dtypes", ["uint8 float32", "int32 int32", "float32 float64", "bool int64"]
+    "dtypes", ["uint8 float32", "int64 int64", "float16 float64", "bool int32"]
 )
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_two_tensors(name, dtypes):

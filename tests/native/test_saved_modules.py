@@ -1,10 +1,10 @@
 """Lowered modules are saved, loaded and copied whole."""
 
-from keras_dawn.native import to_torch
-
 import copy
 import io
 import pickle
+
+from keras_dawn.native import to_torch
 
 import keras
 import numpy as np

@@ -80,18 +80,16 @@ def names_of_fallbacks(model):
 
 
 @pytest.mark.parametrize("name", IMAGE)
-@pytest.mark.parametrize("batch", [1, 3])
-def test_unusual_settings_and_odd_sizes(name, batch, true_float64, gradients_of):
+def test_unusual_settings_and_odd_sizes(name, true_float64, gradients_of):
     layer = again(IMAGE[name])
     model = keras.Sequential([keras.Input((9, 8, 3)), layers.Conv2D(4, 1), layer])
-    x = images(batch, 9, 8, 3)
+    x = images(1 if len(name) % 2 else 3, 9, 8, 3)
     assert_as_keras(model, x, gradients_of=gradients_of, fallbacks=names_of_fallbacks(model))
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("padded", [False, True])
-def test_channels_first_amid_images_with_channels_last(name, padded, true_float64, gradients_of):
-    between = [layers.ZeroPadding2D((1, 2))] if padded else []
+def test_channels_first_amid_images_with_channels_last(name, true_float64, gradients_of):
+    between = [layers.ZeroPadding2D((1, 2))] if len(name) % 2 else []
     after = [] if name in ("flat", "global average") else [layers.Conv2D(2, 1)]
     stack = [layers.Conv2D(4, 3), *between, again(FORMATS[name]), *after]
     model = keras.Sequential([keras.Input((8, 9, 3)), *stack])
