@@ -51,7 +51,6 @@ IMAGE = {
 FORMATS = {
     "conv": layers.Conv2D(5, 3, padding="same", strides=2, **FIRST),
     "depthwise": layers.DepthwiseConv2D(3, padding="same", **FIRST),
-    "separable": layers.SeparableConv2D(3, 2, **FIRST),
     "max": layers.MaxPooling2D(2, padding="same", **FIRST),
     "average": layers.AveragePooling2D(2, **FIRST),
     "global average": layers.GlobalAveragePooling2D(**FIRST),
