@@ -66,8 +66,7 @@ def run_evaluate(model, method, arguments):
     arguments = dict(arguments)
     if not current().is_main:
         arguments["verbose"] = 0
-    if arguments.get("kwargs", {}).get("_use_cached_eval_dataset"):  # called by `fit`
-        arguments.update(arguments.pop("kwargs"))
+    if arguments.get("_use_cached_eval_dataset"):  # called by `fit`
         return method(model, **arguments)
     arguments["x"] = sharding.shard_arrays(
         arguments.get("x"),

@@ -6,7 +6,13 @@ import inspect
 from keras_dawn.distributed import session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native import keras_internals, parallel
-from keras_dawn.native.fit_callbacks import EqualWeights, LastCallback, SetEpoch, watches_batches
+from keras_dawn.native.fit_callbacks import (
+    Announcement,
+    EqualWeights,
+    LastCallback,
+    SetEpoch,
+    watches_batches,
+)
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.steps.batch_logs import FreshLogs
@@ -36,6 +42,14 @@ class Engine:
         self._compiled = None  # kept alive: their ids say whether `compile` was called again
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
         self._rank_weight = 1.0
+        self.announced = False  # whether a `fit` has said how it steps
+
+    def is_native(self):
+        """Whether the last steps computed natively, wholly or with the model's own Python."""
+        if self.steps is not None:
+            forward = self.steps.forward
+            return not forward.by_layer or bool(forward.native())
+        return self.layers is not None and bool(self.layers.native())
 
     def make_train_function(self, force=False):
         self._install("train_function", "make_train_function", force)
@@ -89,10 +103,10 @@ class Engine:
     def evaluate(self, *args, **kwargs):
         arguments = self._arguments("evaluate", args, kwargs)
         if not current().several:
-            arguments.update(arguments.pop("kwargs", {}))
             return type(self.model).evaluate(self.model, **arguments)
+        method = type(self.model).evaluate
         with self._all_ranks():
-            return session.run_evaluate(self.model, type(self.model).evaluate, arguments)
+            return session.run_evaluate(self.model, method, arguments)
 
     def predict(self, *args, **kwargs):
         arguments = self._arguments("predict", args, kwargs)
@@ -115,17 +129,34 @@ class Engine:
             type(self.model).save_weights(self.model, *args, **kwargs)
 
     def _arguments(self, name, args, kwargs):
-        """The call's arguments by name, with a callback that needs no thread of its own."""
-        method = getattr(type(self.model), name)
-        arguments = dict(inspect.signature(method).bind(self.model, *args, **kwargs).arguments)
-        del arguments["self"]
+        """The call's arguments by name, with the callbacks that a native step needs.
+
+        A class may bring its own `fit` with other arguments: what it passes on as `**kwargs` is
+        passed on here too.
+        """
+        signature = inspect.signature(getattr(type(self.model), name))
+        bound = signature.bind(self.model, *args, **kwargs)
+        arguments = {}
+        for key, value in bound.arguments.items():
+            kind = signature.parameters[key].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                arguments.update(value)
+            elif kind is inspect.Parameter.VAR_POSITIONAL:
+                plain = inspect.signature(getattr(keras.Model, name)).parameters
+                unnamed = [each for each in plain if each not in ("self", *arguments)]
+                arguments.update(zip(unnamed, value, strict=False))
+            else:
+                arguments[key] = value
+        del arguments[next(iter(signature.parameters))]  # the model itself
         callbacks = arguments.get("callbacks")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
-            watch = watches_batches(callbacks)
-            last = LastCallback(self.follow_changes, watch)
-            callbacks = [*callbacks, FreshLogs(self, callbacks), last]
-            arguments["callbacks"] = callbacks
+            last = LastCallback(self.follow_changes, watches_batches(callbacks))
+            fresh = FreshLogs(self, callbacks)
+            more = [Announcement(self)] if name == "fit" and not self.announced else []
+            arguments["callbacks"] = [*callbacks, fresh, *more, last]
+        else:
+            FreshLogs.join(callbacks, self)
         return arguments
 
     def _check_parallel(self):

@@ -1,5 +1,8 @@
 """Callbacks that an accelerated model's `fit` adds to those it is given."""
 
+import sys
+
+from keras_dawn.distributed.ranks import current
 from keras_dawn.native.steps.reduction import check_equal_weights
 
 import keras
@@ -56,6 +59,31 @@ class LastCallback(keras.callbacks.Callback):
 
     def on_predict_batch_end(self, batch, logs=None):
         """Overridden, as above."""
+
+
+class Announcement(keras.callbacks.Callback):
+    """Says in one line how the model steps, after the first step of its first `fit`.
+
+    Silent for a model that is native throughout where `verbose=0` was asked for.
+
+    Args:
+        engine: `Engine`.
+    """
+
+    def __init__(self, engine):
+        super().__init__()
+        self._engine = engine
+
+    def on_train_batch_end(self, batch, logs=None):
+        from keras_dawn.native.explain import explanation  # it reads the engine
+
+        if self._engine.announced:
+            return
+        self._engine.announced = True
+        how = explanation(self._engine)
+        whole = how.native and not how.fallbacks and not how.python
+        if current().is_main and (self.params.get("verbose") or not whole):
+            print(how.line(self.model.name), file=sys.stderr)
 
 
 class EqualWeights(keras.callbacks.Callback):

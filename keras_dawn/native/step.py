@@ -6,6 +6,7 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.session import check_metrics
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.steps.forward import GraphForward, LayerForward
 from keras_dawn.native.steps.losses import native_loss
@@ -91,8 +92,19 @@ class NativeSteps:
                 stacklevel=2,
             )
 
+    def _follow_the_call(self):
+        """Takes up what a call with Python in it has changed: layers are lowered in it.
+
+        Weights laid out for torch want their optimizer state laid out alike. Layers that were
+        built just now have weights that the optimizer may not know, which is Keras's error.
+        """
+        if moves.count != self._moves or not self.forward.is_complete():
+            self._moves = moves.count
+            self._optimize()
+
     def _optimize(self):
         self.optimization = Optimization(self.model, self.forward.leaves())
+        self._moves = moves.count
 
     @property
     def update(self):
@@ -114,14 +126,16 @@ class NativeSteps:
             self.prepare_training()
         self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with self.forward.calls(training=True):
+        with self.forward.calls():
             outputs, statistics, batch = self.forward.train(x)
             if self.forward.by_layer:
                 self._look_at(outputs)
+            if self.forward.runs_python:
+                self._follow_the_call()
             y = _beside(y, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
-            weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
-            skip = self.optimization.step(weighed)
+        weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
+        skip = self.optimization.step(weighed)
         self.averages.update(statistics, skip)
         return self._finish(loss, x, y, outputs, sample_weight, batch)
 
@@ -129,7 +143,7 @@ class NativeSteps:
     def test_step(self, batches):
         """One evaluation step; returns logs as floats."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with self.forward.calls(training=False):
+        with self.forward.calls():
             outputs, batch = self.forward.evaluate(x)
             if self.forward.by_layer:
                 self._look_at(outputs)
@@ -141,7 +155,7 @@ class NativeSteps:
     def predict_step(self, batches):
         """The outputs for one batch, in the structure that the model returns."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with self.forward.calls(training=False):
+        with self.forward.calls():
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):

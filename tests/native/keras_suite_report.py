@@ -105,8 +105,8 @@ class Comparison:
 
 
 def _nameless(reason):
-    """A reason without the name of the layer or model that it begins with, to be counted."""
-    return re.sub(r"^\S+ (?=(is|has|makes|brings) )", "… ", reason)
+    """A reason's first line without the name that it begins with, to be counted."""
+    return re.sub(r"^\S+ (?=(is|has|makes|brings) )", "… ", reason.partition("\n")[0])
 
 
 def _close(before, after, tolerance):

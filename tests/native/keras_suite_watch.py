@@ -17,10 +17,9 @@ def how_it_stepped(model):
     engine = engine_of(model)
     if engine is None:
         return None, "not accelerated"
-    reason = engine.refusal or getattr(engine, "_refused_in_step", None)
-    if reason is None and engine.steps is None:
-        reason = "no steps, and no reason given"
-    return reason is None, reason
+    if engine.is_native():
+        return True, None
+    return False, engine.refusal or "no layer with a rule, or no steps"
 
 
 class Watch:

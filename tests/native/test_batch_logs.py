@@ -72,6 +72,19 @@ def test_a_callback_that_reads_batch_logs_gets_each_batch_s(make):
     assert len(theirs) == 12 and ours == pytest.approx(theirs, rel=1e-5)
 
 
+def test_a_callback_in_a_list_made_by_hand_gets_each_batch_s():
+    found = []
+    for model in (keras_dawn.accelerate(network()), network()):
+        notes = []
+        callbacks = keras.callbacks.CallbackList(
+            [OnTrainBatchEnd(notes)], add_history=True, model=model, epochs=1, steps=6, verbose=0
+        )
+        for _ in range(2):
+            fit(model, epochs=1, callbacks=callbacks)
+        found.append(notes)
+    assert found[0] == pytest.approx(found[1], rel=1e-5) and len(found[1]) == 12
+
+
 @pytest.mark.parametrize("use_generator", [False, True])
 def test_terminate_on_nan_stops_a_short_epoch(use_generator):
     epochs = []

@@ -5,6 +5,7 @@ from keras_dawn.native import keras_internals
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 
@@ -56,6 +57,36 @@ def test_what_compile_keeps():
     assert tracker.name == "loss" and float(tracker.count.value) == 4
     assert keras_internals.compiled_loss(keras.Sequential()) == (None, None)
     assert keras_internals.compiled_metrics(keras.Sequential()) == ([], [])
+
+
+def test_what_a_loss_and_a_metric_call_their_functions_with():
+    model, loss = compiled()
+    assert keras_internals.resolved_losses(model) == [(loss, None)]
+    assert keras_internals.resolved_losses(keras.Sequential()) is None
+    assert keras_internals.dtype_of_total_loss(model) == "float32"
+    assert keras_internals.settings_of_loss(loss)["from_logits"] is True
+    function = keras.losses.sparse_categorical_crossentropy
+    assert keras_internals.function_of_loss(loss) is function
+
+    class Own(keras.losses.MeanSquaredError):
+        def call(self, targets, outputs):
+            return super().call(targets, outputs) * 2
+
+    assert keras_internals.function_of_loss(Own()) is None
+    metric = keras.metrics.SparseTopKCategoricalAccuracy(3)
+    assert keras_internals.settings_of_metric(metric)["k"] == 3
+
+
+def test_what_keras_says_of_variables_and_gradients():
+    model, _ = compiled()
+    variables = model.trainable_variables
+    with pytest.raises(ValueError, match="Unknown variable"):
+        keras_internals.check_known(keras.optimizers.SGD(), variables)
+    keras_internals.check_known(model.optimizer, variables)
+    with pytest.warns(UserWarning, match=r"Gradients do not exist.*bias"):
+        keras_internals.check_gradients(model.optimizer, [True, None], variables)
+    with pytest.raises(ValueError, match="No gradients provided"):
+        keras_internals.check_gradients(model.optimizer, [None, None], variables)
 
 
 def test_optimizer_state_in_the_order_of_the_variables():

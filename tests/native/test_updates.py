@@ -336,9 +336,23 @@ def test_half_precision_weights_step_as_in_plain_keras():
     assert_equal(*both(optimizer, build=build), tolerance=5e-3)
 
 
-def test_an_optimizer_whose_apply_was_replaced_is_asked():
-    model = network(optimizers.SGD(0.1), native=True)
+@pytest.mark.parametrize("around", [lambda o: o, optimizers.LossScaleOptimizer])
+def test_an_optimizer_whose_apply_was_replaced_is_asked(around):
+    model = network(around(optimizers.SGD(0.1)), native=True)
     applied, apply = [], model.optimizer.apply
     model.optimizer.apply = lambda grads, variables: applied.append(1) or apply(grads, variables)
     fit(model, epochs=1)
     assert len(applied) == 10
+
+
+class Twice(optimizers.LossScaleOptimizer):
+    """An optimizer around another one that is more than loss scaling."""
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply([2 * gradient for gradient in grads], trainable_variables)
+
+
+@pytest.mark.parametrize("around", [optimizers.LossScaleOptimizer, Twice])
+@pytest.mark.parametrize("inner", [optimizers.Adam, lambda: optimizers.SGD(0.1, momentum=0.9)])
+def test_optimizers_around_others_equal_plain_keras(around, inner):
+    assert_equal(*both(lambda: around(inner(), dynamic_growth_steps=3)), tolerance=1e-5)

@@ -25,6 +25,15 @@ class Leaf:
         return self.variable.value.data_ptr() == self.tensor.data_ptr()
 
 
+class _Moves:
+    """How often the memory of some weight was laid out anew: state beside it has to follow."""
+
+    count = 0
+
+
+moves = _Moves()
+
+
 class Transform:
     """How a Keras tensor is laid out for torch: a permutation of axes, then a shape.
 
@@ -54,6 +63,7 @@ class Transform:
         if view.stride() != dense.stride():
             inverse = [self.permutation.index(axis) for axis in range(data.ndim)]
             parameter.data = dense.copy_(view).permute(inverse)
+            moves.count += 1
         return self.view(parameter.data)
 
     def view(self, tensor):

@@ -70,6 +70,10 @@ class GraphForward:
         else:
             self._call_training = GraphedForward(forward)
 
+    def is_complete(self):
+        """Whether all layers were built before the step."""
+        return True
+
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
         return all(
@@ -77,33 +81,35 @@ class GraphForward:
             for low in self.lowered
         )
 
-    @contextlib.contextmanager
-    def calls(self, training):
-        """What has to hold while it runs: the call context of layers called as they are."""
-        lowered = self.training if training else self.evaluating
-        if not lowered.calls_keras:
-            yield
-            return
+    def calls(self):
+        """Layers inside those that are called as they are compute natively in this context."""
+        if not self.runs_python:
+            return contextlib.nullcontext()
         if self._layers is None:
             inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
             self._layers = NativeLayers(self.model, inside=inside)
-        with self._layers.in_place(), keras_internals.inside_call(self.model, training):
-            yield
+        return self._layers.in_place()
 
     def train(self, x):
         """`(outputs, statistics, images in the batch)` of a batch to train on."""
         flat = self._inputs(self.training, x)
-        outputs, statistics, *masks = self._call_training(*flat)
+        outputs, statistics, *masks = self._run(self.training, self._call_training, flat)
         return self._structured(self.training, outputs, masks), statistics, flat[0].shape[0]
 
     def evaluate(self, x):
         """`(outputs, images in the batch)`."""
         flat = self._inputs(self.evaluating, x)
-        outputs = self._call_evaluating(*flat)
+        outputs = self._run(self.evaluating, self._call_evaluating, flat)
         masks = ()
         if self.evaluating.masked:
             outputs, _, *masks = outputs
         return self._structured(self.evaluating, outputs, masks), flat[0].shape[0]
+
+    def _run(self, lowered, forward, flat):
+        if not lowered.calls_keras:
+            return forward(*flat)
+        with keras_internals.inside_call(self.model, lowered is self.training):
+            return forward(*flat)
 
     def native(self):
         inside = [] if self._layers is None else self._layers.native()
@@ -176,11 +182,14 @@ class LayerForward:
     def leaves(self):
         return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
 
+    def is_complete(self):
+        return self.layers.complete
+
     def is_current(self):
         self.layers.refresh()
         return True  # each part looks at its settings when it is called
 
-    def calls(self, training):
+    def calls(self):
         return self.layers.in_place()
 
     def train(self, x):

@@ -6,7 +6,9 @@ import warnings
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
 from keras_dawn.native.steps.loss_scaling import LossScaling
-from keras_dawn.native.steps.updates import KerasApply, make_update, why_not_fused
+from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
+
+import keras
 
 
 class Optimization:
@@ -26,8 +28,6 @@ class Optimization:
         self._leaves = leaves
         self._parameters = [leaf.tensor for leaf in leaves]
         self._variables = model.trainable_variables
-        if self._variables:
-            keras_internals.check_known(self._optimizer, self._variables)
         self._chosen = {}
         self.update, self._scaling = self._make(leaves)
 
@@ -86,10 +86,24 @@ class Optimization:
         update = make_update(self._optimizer, leaves, self._variables)
         if self._outer is self._optimizer or not leaves:
             return update, None
-        if update.handles_found_inf:
-            return update, LossScaling(self._outer, update)
-        reason = update.reason or f"{type(self._optimizer).__name__} under loss scaling"
+        scaled = type(self._outer) is keras.optimizers.LossScaleOptimizer
+        if (
+            scaled
+            and self._outer.inner_optimizer is self._optimizer
+            and not is_patched(self._outer)
+        ):
+            if update.handles_found_inf:
+                return update, LossScaling(self._outer, update)
+            reason = update.reason or f"{type(self._optimizer).__name__} under loss scaling"
+        else:
+            reason = f"{type(self._outer).__name__} steps by its own code"
         return KerasApply(self._optimizer, leaves, reason, self._variables, self._outer), None
+
+
+def _only_scales(outer, inner):
+    """Whether an optimizer around another one is Keras's own loss scaling, and nothing more."""
+    scales = type(outer) is keras.optimizers.LossScaleOptimizer and not is_patched(outer)
+    return scales and outer.inner_optimizer is inner
 
 
 class Trainability:

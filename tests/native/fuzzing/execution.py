@@ -100,7 +100,7 @@ def run(program, native, noise=0.0, noise_seed=0):
 def steps_natively(model):
     """Whether an accelerated model's last steps were the package's own."""
     engine = engine_of(model)
-    return engine is not None and engine.steps is not None
+    return engine is not None and engine.is_native()
 
 
 def _execute(statement, names):

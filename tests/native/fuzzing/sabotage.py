@@ -8,7 +8,7 @@ import inspect
 from unittest import mock
 
 from keras_dawn.native import losses, lowering, statistics, step, updates
-from keras_dawn.native.rules import RULES
+from keras_dawn.native.lowering.rules import RULES
 
 import keras
 from keras import layers

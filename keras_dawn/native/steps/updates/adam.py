@@ -1,12 +1,12 @@
 """Fused Adam in Keras's form."""
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.steps.updates.base import Update
+from keras_dawn.native.steps.updates.base import Fused
 
 import torch
 
 
-class KerasFormAdam(Update):
+class KerasFormAdam(Fused):
     """`keras.optimizers.Adam` and `AdamW` in one fused call.
 
     Keras adds epsilon to the uncorrected second moment, and corrects both moments with one

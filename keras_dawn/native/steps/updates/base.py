@@ -1,4 +1,4 @@
-"""What the fused updates share."""
+"""What the updates share."""
 
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.layouts import AS_IS
@@ -8,7 +8,7 @@ import torch
 
 
 class Update:
-    """Parameters, clipping, hyper-parameters, laid-out state and the step counter.
+    """Parameters, clipping, hyper-parameters and the step counter.
 
     Args:
         optimizer: built Keras optimizer, without `LossScaleOptimizer` around it.
@@ -25,11 +25,65 @@ class Update:
         self.parameters = [leaf.tensor for leaf in leaves]
         self.dtype = self.parameters[0].dtype if leaves else torch.float32
         self.device = self.parameters[0].device if leaves else torch.device("cpu")
+
+    def is_laid_out(self):
+        """Whether the state still lies in memory as the parameters do."""
+        return True
+
+    def scale(self, loss):
+        """The loss as it is to be differentiated."""
+        return loss
+
+    def number(self, name):
+        """A hyper-parameter as a Python number, whatever kind of scalar was assigned."""
+        value = getattr(self.optimizer, name)
+        if value is None or isinstance(value, (float, int)):
+            return value
+        return float(value.value if isinstance(value, keras.Variable) else value)
+
+    def clipped(self, gradients):
+        """The gradients, clipped in place as the optimizer says, by Keras's formulas."""
+        each, together, value = map(self.number, ("clipnorm", "global_clipnorm", "clipvalue"))
+        if each and each > 0:
+            norms = torch._foreach_norm(gradients)
+            torch._foreach_clamp_min_(norms, each)
+            torch._foreach_mul_(gradients, each)
+            torch._foreach_div_(gradients, norms)
+        elif together and together > 0:
+            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            scale = together * norm.reciprocal().clamp_max(1.0 / together)
+            torch._foreach_mul_(gradients, scale + (norm - norm))  # NaN if the norm is none
+        elif value and value > 0:
+            torch._foreach_clamp_min_(gradients, -value)
+            torch._foreach_clamp_max_(gradients, value)
+        return gradients
+
+    def count(self, found_inf):
+        """Advances the optimizer's own counter, unless the step was skipped."""
+        counter = keras_internals.iterations(self.optimizer).value
+        if found_inf is None:
+            counter.add_(1)
+        else:
+            counter.add_((1 - found_inf).to(counter.dtype).view(()))
+
+    def in_keras_shapes(self, gradients):
+        """The parameters' gradients in the shapes of their Keras variables."""
+        return [
+            None if gradient is None else leaf.transform.undo(gradient, tuple(leaf.variable.shape))
+            for leaf, gradient in zip(self.leaves, gradients, strict=True)
+        ]
+
+
+class Fused(Update):
+    """An update in fused kernels: state laid out like the weights, rate and decay on the device."""
+
+    def __init__(self, optimizer, leaves):
+        super().__init__(optimizer, leaves)
         order = {id(v): n for n, v in enumerate(keras_internals.trainable_variables(optimizer))}
         self._places = [order[id(leaf.variable)] for leaf in leaves]
         self._states = []  # lists of views, parallel to the parameters
         self._decayed = [
-            leaf.tensor.data
+            leaf.tensor
             for leaf in leaves
             if keras_internals.uses_weight_decay(optimizer, leaf.variable)
         ]
@@ -52,17 +106,6 @@ class Update:
             for view, parameter in zip(views, self.parameters, strict=True)
         )
 
-    def scale(self, loss):
-        """The loss as it is to be differentiated."""
-        return loss
-
-    def number(self, name):
-        """A hyper-parameter as a Python number, whatever kind of scalar was assigned."""
-        value = getattr(self.optimizer, name)
-        if value is None or isinstance(value, (float, int)):
-            return value
-        return float(value.value if isinstance(value, keras.Variable) else value)
-
     def rate(self):
         """The learning rate, a 0-d tensor: a variable's, a schedule's or a function's."""
         rate = self.optimizer.learning_rate
@@ -72,43 +115,11 @@ class Update:
             return rate.detach()
         return torch.full((), float(rate), dtype=self.dtype, device=self.device)
 
-    def clipped(self, gradients):
-        """The gradients, clipped in place as the optimizer says, by Keras's formulas."""
-        each, together, value = map(self.number, ("clipnorm", "global_clipnorm", "clipvalue"))
-        if each and each > 0:
-            norms = torch._foreach_norm(gradients)
-            torch._foreach_clamp_min_(norms, each)
-            torch._foreach_mul_(gradients, each)
-            torch._foreach_div_(gradients, norms)
-        elif together and together > 0:
-            norm = torch.stack(torch._foreach_norm(gradients)).norm()
-            scale = together * norm.reciprocal().clamp_max(1.0 / together)
-            torch._foreach_mul_(gradients, scale + (norm - norm))  # NaN if the norm is none
-        elif value and value > 0:
-            torch._foreach_clamp_min_(gradients, -value)
-            torch._foreach_clamp_max_(gradients, value)
-        return gradients
-
     def decay(self, rate, found_inf):
         """Shrinks the weights that Keras's decoupled weight decay is for."""
         decay = self.number("weight_decay")
         if decay is not None and self._decayed:
             shrink(self._decayed, 1 - decay * rate, found_inf)
-
-    def count(self, found_inf):
-        """Advances the optimizer's own counter, unless the step was skipped."""
-        counter = keras_internals.iterations(self.optimizer).value
-        if found_inf is None:
-            counter.add_(1)
-        else:
-            counter.add_((1 - found_inf).to(counter.dtype).view(()))
-
-    def in_keras_shapes(self, gradients):
-        """The parameters' gradients in the shapes of their Keras variables."""
-        return [
-            None if gradient is None else leaf.transform.undo(gradient, tuple(leaf.variable.shape))
-            for leaf, gradient in zip(self.leaves, gradients, strict=True)
-        ]
 
 
 def shrink(weights, factor, found_inf):

@@ -1,12 +1,12 @@
 """Fused stochastic gradient descent, in torch's form and in Keras's."""
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.steps.updates.base import Update, shrink
+from keras_dawn.native.steps.updates.base import Fused, shrink
 
 import torch
 
 
-class TorchFormSGD(Update):
+class TorchFormSGD(Fused):
     """`keras_dawn.SGD`, one fused call for each group of decay and rate multiplier."""
 
     def __init__(self, optimizer, leaves):
@@ -29,7 +29,7 @@ class TorchFormSGD(Update):
             group_rate = rate if traits.multiplier == 1.0 else rate * traits.multiplier
             decay = optimizer.weight_decay * traits.decay
             if decay and optimizer.decoupled:
-                shrink([w.data for w in weights], 1 - group_rate * decay, found_inf)
+                shrink(weights, 1 - group_rate * decay, found_inf)
                 decay = 0.0
             if velocities and not optimizer.momentum:
                 _keep(velocities, own, weights, decay, found_inf)
@@ -59,7 +59,7 @@ def _keep(velocities, gradients, weights, decay, found_inf):
     torch._foreach_copy_(velocities, new)
 
 
-class KerasFormSGD(Update):
+class KerasFormSGD(Fused):
     """`keras.optimizers.SGD`: v ← m·v − rate·g, w ← w + v, in one fused call.
 
     In the fused kernel's terms: the gradient is divided by 1 / rate and negated

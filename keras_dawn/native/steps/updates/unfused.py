@@ -3,6 +3,7 @@
 from keras_dawn.native import keras_internals
 from keras_dawn.native.steps.updates.base import Update
 
+import keras
 import torch
 
 
@@ -48,7 +49,7 @@ class KerasApply(Update):
         found = dict(zip(keys, self.in_keras_shapes(gradients), strict=True))
         gradients = [found.get(id(variable)) for variable in self._variables]
         skip = None
-        if self._applier is not self.optimizer:  # loss scaling: was the step skipped?
+        if isinstance(self._applier, keras.optimizers.LossScaleOptimizer):  # was it skipped?
             finite = [g.isfinite().all() for g in gradients if g is not None]
             skip = ~torch.stack(finite).all() if finite else None
         self._applier.apply(gradients, self._variables)
