@@ -29,8 +29,9 @@ def accelerate(model, *, log_every=10, compile=False):
     after. What cannot be reproduced stays on the plain Keras path, and `explain` says
     why. `restore` undoes it. Nothing outside this one model is changed.
 
-    Within an epoch the logs that callbacks see are refreshed every few steps, so that no
-    step waits for the device; an epoch's logs are exact.
+    Within an epoch the logs that Keras's callbacks see are refreshed every few steps and for
+    the last one, so that no other step waits for the device; a callback of your own that uses
+    the logs of every batch gets exact ones. An epoch's logs are exact.
 
     After `keras_dawn.distribute()`, `fit` and `evaluate` work on all processes together, and
     `save` and `save_weights` save on rank 0.

@@ -11,14 +11,14 @@ import torch
 from keras import layers, optimizers
 
 RANDOM = np.random.default_rng(0)
-X, Y = RANDOM.normal(size=(40, 5, 4)), RANDOM.normal(size=(40, 3))
+X, Y = RANDOM.normal(size=(40, 2, 4)), RANDOM.normal(size=(40, 3))
 
 
 def network(optimizer, native, build=None):
     keras.utils.set_random_seed(3)
     # The recurrent kernel is square and orthogonal, its memory that of a transposed matrix.
     layers_ = build() if build else [layers.SimpleRNN(3), layers.Dense(3)]
-    model = keras.Sequential([keras.Input((5, 4)), *layers_])
+    model = keras.Sequential([keras.Input((2, 4)), *layers_])
     model.compile(optimizer() if callable(optimizer) else optimizer, "mse", metrics=["mae"])
     return keras_dawn.accelerate(model) if native else model
 
@@ -74,6 +74,7 @@ class ConstrainedDense(layers.Dense):
         lambda: not_all_decayed(momentum=0.9),
         lambda: optimizers.Adam(scheduled(0.01), clipnorm=0.1),
         lambda: optimizers.Adam(0.01, epsilon=0.1, beta_2=0.9, weight_decay=0.0),
+        lambda: optimizers.Adam(0.01, beta_2=1.0, weight_decay=0.1),
         lambda: optimizers.Adam(0.01, amsgrad=True, gradient_accumulation_steps=3),
         lambda: not_all_decayed(optimizers.AdamW, global_clipnorm=0.2),
         lambda: optimizers.AdamW(
@@ -97,10 +98,13 @@ def test_constrained_weights_equal_plain_keras(true_float64):
 @pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.Adam, keras_dawn.SGD])
 @pytest.mark.parametrize(
     "scalar",
-    [np.float32, np.float64, torch.tensor, lambda v: keras.Variable(v, trainable=False),
-     lambda v: torch.tensor(v, dtype=torch.float64)],
-    ids=["float32", "float64", "tensor", "variable", "float64 tensor"],
-)  # fmt: skip
+    [
+        np.float32,
+        lambda value: keras.Variable(value, trainable=False),
+        lambda value: torch.tensor(value, dtype=torch.float64),
+    ],
+    ids=["NumPy's", "variable", "tensor"],
+)
 def test_hyper_parameters_may_be_any_kind_of_scalar(kind, scalar):
     found = []
     for number in (scalar, float):
@@ -287,6 +291,32 @@ def test_weights_without_a_gradient_are_warned_about_and_left_alone(make, true_f
         return [layers.Flatten(), Unused(), layers.Dense(3)]
 
     assert_equal(*both(make, train, build))
+
+
+class OnlyBiases(keras.Sequential):
+    """Says for itself which weights are trained."""
+
+    @property
+    def trainable_weights(self):
+        return [v for v in super().trainable_weights if v.path.endswith("bias")]
+
+    trainable_variables = trainable_weights
+
+
+@pytest.mark.parametrize("make", [lambda: optimizers.SGD(0.1, weight_decay=0.1), optimizers.Nadam])
+def test_a_model_may_choose_its_trainable_weights(make, true_float64):
+    found = []
+    for native in (True, False):
+        keras.utils.set_random_seed(0)
+        model = OnlyBiases(
+            [keras.Input((2, 4)), layers.Flatten(), layers.Dense(4), layers.Dense(3)]
+        )
+        model.compile(make(), "mse")
+        kernel = model.weights[0].numpy()
+        fit(keras_dawn.accelerate(model) if native else model)
+        np.testing.assert_array_equal(model.weights[0].numpy(), kernel)
+        found.append(everything(model))
+    assert_equal(*found)
 
 
 def test_a_loss_that_no_weight_has_a_part_in_is_keras_s_error():

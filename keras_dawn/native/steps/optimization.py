@@ -25,11 +25,13 @@ class Optimization:
     def __init__(self, model, leaves):
         self._outer = model.optimizer
         self._optimizer = unwrap(model.optimizer)
-        self._leaves = leaves
-        self._parameters = [leaf.tensor for leaf in leaves]
-        self._variables = model.trainable_variables
+        self._variables = model.trainable_weights  # a model may say which they are
+        trained = set(map(id, self._variables))
+        self._leaves = [leaf for leaf in leaves if id(leaf.variable) in trained]
+        self._parameters = [leaf.tensor for leaf in self._leaves]
+        self._all = [leaf.tensor for leaf in leaves]
         self._chosen = {}
-        self.update, self._scaling = self._make(leaves)
+        self.update, self._scaling = self._make(self._leaves)
 
     def is_current(self):
         """Whether the update still fits the optimizer's settings and the layout of the memory."""
@@ -42,7 +44,7 @@ class Optimization:
 
     def clear(self):
         """Forgets gradients: of plain training before, of an interrupted step, of anybody."""
-        for parameter in self._parameters:
+        for parameter in self._all:
             parameter.grad = None
 
     def step(self, loss):
@@ -72,10 +74,10 @@ class Optimization:
     def _choose(self, gradients):
         """The update of those weights that got a gradient; Keras's words about the others."""
         key = tuple(gradient is not None for gradient in gradients)
+        found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
+        used = [True if found.get(id(v)) else None for v in self._variables]
+        keras_internals.check_gradients(self._optimizer, used, self._variables)
         if key not in self._chosen:
-            found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
-            used = [True if found.get(id(v)) else None for v in self._variables]
-            keras_internals.check_gradients(self._optimizer, used, self._variables)
             self._chosen[key] = self._make(
                 [leaf for leaf, used in zip(self._leaves, key, strict=True) if used]
             )

@@ -27,6 +27,13 @@ class KerasFormAdam(Fused):
         gradients, rate = self.clipped(gradients), self.rate()
         self.decay(rate, found_inf)
         betas = self.number("beta_1"), self.number("beta_2")
+        if max(betas) < 1:
+            self._step_fused(gradients, rate, betas, found_inf)
+        else:  # after infinitely many steps there would be all to correct, still
+            self.step_by_its_own_code(gradients)
+        self.count(found_inf)
+
+    def _step_fused(self, gradients, rate, betas, found_inf):
         torch._fused_adam_(
             self.parameters,
             gradients,
@@ -43,7 +50,6 @@ class KerasFormAdam(Fused):
             maximize=False,
             found_inf=found_inf,
         )
-        self.count(found_inf)
 
     def _corrected(self, rate, betas):
         """rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ), in the weights' dtype as in Keras."""

@@ -66,6 +66,12 @@ class Update:
         else:
             counter.add_((1 - found_inf).to(counter.dtype).view(()))
 
+    def step_by_its_own_code(self, gradients):
+        """The optimizer's own update, past what `apply` does before and after it."""
+        variables = [leaf.variable for leaf in self.leaves]
+        gradients = self.in_keras_shapes(gradients)
+        keras_internals.update_variables(self.optimizer, gradients, variables)
+
     def in_keras_shapes(self, gradients):
         """The parameters' gradients in the shapes of their Keras variables."""
         return [

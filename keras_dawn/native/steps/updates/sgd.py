@@ -1,6 +1,5 @@
 """Fused stochastic gradient descent, in torch's form and in Keras's."""
 
-from keras_dawn.native import keras_internals
 from keras_dawn.native.steps.updates.base import Fused, shrink
 
 import torch
@@ -80,9 +79,7 @@ class KerasFormSGD(Fused):
         rate, momentum = rate.to(self.dtype), self.number("momentum")
         if momentum and not self._velocities:
             # Built without momentum: Keras has an error of its own for that.
-            variables = [leaf.variable for leaf in self.leaves]
-            gradients = self.in_keras_shapes(gradients)
-            keras_internals.update_variables(self.optimizer, gradients, variables)
+            self.step_by_its_own_code(gradients)
         elif momentum and self.dtype == torch.float64:
             self._step_in_full(gradients, rate, momentum)
         else:

@@ -1,6 +1,5 @@
 """Updates by an optimizer's own code."""
 
-from keras_dawn.native import keras_internals
 from keras_dawn.native.steps.updates.base import Update
 
 import keras
@@ -14,9 +13,7 @@ class OwnForm(Update):
 
     @torch.no_grad()
     def step(self, gradients, found_inf=None):
-        gradients = self.in_keras_shapes(self.clipped(gradients))
-        variables = [leaf.variable for leaf in self.leaves]
-        keras_internals.update_variables(self.optimizer, gradients, variables)
+        self.step_by_its_own_code(self.clipped(gradients))
         self.count(None)
 
 
