@@ -24,12 +24,20 @@ def keras_dtype(tensor):
     return keras.backend.standardize_dtype(tensor.dtype)
 
 
+def floats_in(tensor, dtype):
+    """A floating-point tensor in a dtype of torch's; any other one as it is."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
 def result_type(*dtypes):
     """What Keras casts the operands of some operations to.
 
-    On torch Keras's own rule turns float64 into float32; here float64 stays what it is.
+    On torch Keras's own rule turns float64 into float32; where that is what one computes in
+    (`keras.config.floatx()`), it stays what it is here.
     """
-    return "float64" if "float64" in dtypes else keras.backend.result_type(*dtypes)
+    if "float64" in dtypes and keras.config.floatx() == "float64":
+        return "float64"
+    return keras.backend.result_type(*dtypes)
 
 
 def promoted(*values):

@@ -10,7 +10,7 @@ import keyword
 import re
 
 from keras_dawn.native import keras_internals
-from keras_dawn.native.lowering.dtypes import HALF, is_float, torch_dtype
+from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.reads import Reads
 
@@ -219,6 +219,10 @@ class GraphBuilder:
 
     def cast(self, value, dtype):
         """The value as a layer's autocast leaves it: floats in `dtype`, others what they are."""
+        if value.guessed:
+            node = self.call(floats_in, value.node, torch_dtype(dtype))
+            dtype = dtype if is_float(value.dtype) else value.dtype
+            return Value(node, value.rank, dtype, value.torch_order, value.padding, guessed=True)
         return self.to(value, dtype) if is_float(value.dtype) else value
 
     def to(self, value, dtype):

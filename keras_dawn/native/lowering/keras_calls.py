@@ -1,6 +1,7 @@
 """Keras's own layers, operations and functions as nodes of the lowered graph."""
 
 from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import Value, _safe
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.masks import may_mask
@@ -52,14 +53,30 @@ def call_as_it_is(builder, node, args, kwargs, training):
         nodes = [call]
     else:
         nodes = [builder.call(getitem, call, index) for index in range(len(node.outputs))]
+    whole = _whole_numbers(node, args, kwargs)
     values = [
-        Value(item, len(tensor.shape), tensor.dtype, guessed=True)
+        Value(item, len(tensor.shape), whole or tensor.dtype, guessed=True)
         for item, tensor in zip(nodes, node.outputs, strict=True)
     ]
     if may_mask(operation, (args, kwargs)):
         for value in values:
             value.mask = builder.call(keras_internals.mask_of, value.node)
     return values
+
+
+def _whole_numbers(node, args, kwargs):
+    """The dtype of the inputs, if there are only whole numbers where Keras expects floats.
+
+    A layer's `KerasTensor` is of floats, but many layers return whole numbers as they got them;
+    so do operations that come after. `None` otherwise.
+    """
+    dtypes = [v.dtype for v in keras.tree.flatten((args, kwargs)) if isinstance(v, Value)]
+    weights = [v.dtype for v in getattr(node.operation, "variables", ())]
+    if any(map(is_float, dtypes + weights)):
+        return None
+    expected = [tensor.dtype for tensor in node.input_tensors]
+    unsure = isinstance(node.operation, keras.Layer) or any(map(is_float, expected))
+    return dtypes[0] if dtypes and unsure else None
 
 
 def call_keras(builder, operation, args, kwargs=None, restated=False):

@@ -31,6 +31,8 @@ def mask_after(builder, node, args, kwargs):
     if not layer.supports_masking:
         return None
     if not masked:
+        if len(keras.tree.flatten(first)) != len(node.input_tensors):
+            return None  # called with constants besides: nothing that would make a mask of none
         # Most layers with a `compute_mask` of their own make no mask out of none: ask once.
         symbolic = keras.tree.pack_sequence_as(first, list(node.input_tensors))
         if layer.compute_mask(symbolic, previous) is None:

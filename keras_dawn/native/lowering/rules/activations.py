@@ -121,9 +121,10 @@ def relu(builder, layer, inputs, call):
     elif most is None:
         node = builder.call(torch.relu, value.node, name=call.name)
     else:
-        # Not `hardtanh`, whose gradient at the upper bound is 0.
+        # Not `hardtanh`, whose gradient at the upper bound is another.
+        bound = builder.constant(keras.ops.cast(most, value.dtype), call.name)
         node = builder.call(torch.relu, value.node)
-        node = builder.call(torch.clamp, node, 0.0, float(most), name=call.name)
+        node = builder.call(torch.minimum, node, bound, name=call.name)
     return value.with_node(node)
 
 

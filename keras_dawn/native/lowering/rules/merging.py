@@ -48,6 +48,8 @@ def _of_one_rank(builder, values):
 
 def _fold(builder, inputs, call, function, cast=None):
     """The inputs joined two by two; `cast` says what each pair is cast to before."""
+    if cast is not None and any(value.guessed for value in inputs):
+        raise LoweringError("a dtype that is only known at run time")
     values = _of_one_rank(builder, inputs)
     nodes, torch_order = same_order(builder, values)
     values = [

@@ -2,7 +2,7 @@
 
 import operator
 
-from keras_dawn.native.lowering.dtypes import is_float, promoted
+from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
 from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.merging import same_order
@@ -21,7 +21,7 @@ BETWEEN = {
     "Minimum": torch.minimum,
     "Power": torch.pow,
 }
-CASTING = (torch.maximum, torch.minimum, torch.pow)  # Keras casts to dtypes of its own
+CASTING = (torch.maximum, torch.minimum)  # Keras casts to a dtype of its own
 OF_ONE = {
     "numpy.Negative": torch.neg,
     "numpy.Absolute": torch.abs,
@@ -48,19 +48,21 @@ def operator_between(builder, operation, inputs, call):
         raise LoweringError("keyword arguments")
     numbers = [_number(part) for part in call.args if not isinstance(part, Value)]
     dtypes = {value.dtype for value in inputs}
-    if (numbers or function in CASTING) and not all(is_float(dtype) for dtype in dtypes):
+    of_floats = numbers or function in (*CASTING, torch.pow)
+    if of_floats and not all(is_float(dtype) for dtype in dtypes):
         raise LoweringError("integers")
+    casting = function in CASTING and result_type(*dtypes)
+    if casting and any(value.guessed or value.dtype != casting for value in inputs):
+        raise LoweringError("operands of different dtypes")
     if function is torch.sub and "bool" in dtypes:
         raise LoweringError("of bool")
     nodes, torch_order = same_order(builder, inputs)
     rank = max(value.rank for value in inputs)
     if numbers and rank == 0:
         raise LoweringError("two numbers")
-    if numbers and function is not torch.pow and function in CASTING:
-        number = keras.ops.convert_to_tensor(numbers[0], dtype=inputs[0].dtype)
+    if numbers and casting:
+        number = keras.ops.convert_to_tensor(numbers[0], dtype=casting)
         numbers = [builder.constant(number, call.name)]
-    if len(dtypes) > 1 and function in CASTING:
-        raise LoweringError("operands of different dtypes")
     nodes, numbers = iter(nodes), iter(numbers)
     arguments = [next(nodes if isinstance(part, Value) else numbers) for part in call.args]
     result = Value(builder.call(function, *arguments, name=call.name), rank, None, torch_order)

@@ -1,6 +1,6 @@
 """Pooling and resizing of images."""
 
-from keras_dawn.native.lowering.dtypes import is_float
+from keras_dawn.native.lowering.dtypes import is_float, result_type
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.convolutions import resolve_padding, spatial_sizes
@@ -33,8 +33,8 @@ def average_pooling(builder, layer, inputs, call):
 
 def _global_pool(builder, layer, inputs, call, function):
     value = inputs[0]
-    if not is_float(value.dtype):
-        raise LoweringError(f"of {value.dtype}")
+    if function is torch.mean and not is_float(value.dtype):
+        value = builder.to(value, result_type(value.dtype, "float32"))
     node = builder.image(value, layer.data_format)
     node = builder.call(function, node, (2, 3), bool(layer.keepdims), name=call.name)
     rank = 4 if layer.keepdims else 2

@@ -1,0 +1,137 @@
+"""Operators and operations with arrays, tensors, variables and objects as operands."""
+
+import keras_dawn
+from keras_dawn.native import to_torch
+from keras_dawn.native.lowering import lower
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers, ops
+
+from tests.native.conftest import relative
+from tests.native.test_rules import assert_as_keras
+
+ROW = np.array([1.0, -2.0, 3.0])
+IMAGES = (6, 5, 3)
+
+NATIVE = {
+    "array": lambda x: x * ROW,
+    "array first": lambda x: ops.subtract(ROW, x),
+    "array of an image": lambda x: x + np.arange(90.0).reshape(IMAGES),
+    "array of rows": lambda x: x * np.arange(6.0).reshape(6, 1, 1),
+    "integers": lambda x: x + np.array([1, 2, 3]) * 1.0,
+    "tensor": lambda x: x / torch.tensor(ROW),
+    "variable": lambda x: x * keras.Variable(ROW),
+    "NumPy scalars": lambda x: ops.multiply(np.float32(2.5), x) - np.int64(3),
+    "number first": lambda x: 1.5 - 2.0 / (x * x + 1.0),
+    "power": lambda x: x**2 + 2.0**x,
+    "negative and absolute": lambda x: -abs(x),
+    "elementwise": lambda x: ops.exp(ops.sin(x)) + ops.sqrt(ops.square(x) + 1.0),
+    "activations": lambda x: ops.sigmoid(x) + ops.relu(x),
+    "slices": lambda x: x[:, 1:, ::2] + x[:, 1:, ::2],
+    "indices": lambda x: x[:, -1][:, None] * x[..., 0][..., None],
+    "numbers at most": lambda x: ops.maximum(ops.minimum(x, 0.5), -0.5),
+    "largest of two": lambda x: ops.maximum(x, x * ROW),
+    "infinity": lambda x: ops.maximum(x, float("-inf")),
+    "range": lambda x: x + ops.arange(3, dtype="float64"),
+    "gate of fewer axes": lambda x: x * layers.GlobalAveragePooling2D()(x)[:, None, None],
+    "cast": lambda x: ops.cast(ops.cast(x, "float32"), "float64"),
+}
+AS_THEY_ARE = {
+    "where": lambda x: ops.where(x > 0, x, ops.convert_to_tensor(ROW)),
+    "take": lambda x: ops.take(x, np.array([0, 2]), axis=-1),
+    "matmul": lambda x: ops.matmul(x, np.ones((3, 2))),
+    "bool": lambda x: x * ops.cast((x > 0) & (x < 1), "float64"),
+    "several outputs": lambda x: ops.split(x, 3, axis=-1)[1] + x,
+    "not a number": lambda x: ops.nan_to_num(x, nan=float("nan"), posinf=float("inf")),
+    "slice of arrays": lambda x: ops.slice_update(x, [0, 0, 0, 0], np.zeros((1, 1, 1, 1))),
+    "shape": lambda x: ops.reshape(x, (-1, 30, 3)),
+    "pad": lambda x: ops.pad(x, [[0, 0], [1, 1], [0, 0], [2, 0]], constant_values=0),
+}
+
+
+def model_of(function, channels=3):
+    x = keras.Input(IMAGES)
+    y = layers.Conv2D(channels, 1, name="before")(x)
+    return keras.Model(x, layers.Dense(2, name="after")(function(y)))
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_everyday_operands_are_said_in_torch(name, true_float64, gradients_of):
+    x = torch.randn(2, *IMAGES, dtype=torch.float64)
+    assert_as_keras(model_of(NATIVE[name]), x, gradients_of=gradients_of)
+
+
+@pytest.mark.parametrize("name", AS_THEY_ARE)
+def test_other_operations_are_called_as_they_are(name, true_float64, gradients_of):
+    model = model_of(AS_THEY_ARE[name])
+    x = torch.randn(2, *IMAGES, dtype=torch.float64)
+    (outputs, ours), (expected, theirs), lowered = gradients_of(model, x)
+    assert relative(outputs[0], expected[0]) < 1e-11
+    assert ours.keys() == theirs.keys()
+    assert lowered.fallbacks
+
+
+def test_a_constant_image_keeps_the_order_of_axes():
+    model = model_of(lambda x: layers.Conv2D(3, 1)(x * ROW.astype("float32")))
+    nodes = [node for node in to_torch(model).graph.nodes if node.target == "permute"]
+    assert len(nodes) == 3  # the input and the constant into torch's order, and back once
+
+
+def test_arrays_and_tensors_are_buffers_and_move_with_the_module():
+    module = to_torch(model_of(lambda x: x * ROW + torch.tensor(ROW)))
+    assert len(list(module.buffers())) == 2
+    assert not module.state_dict().keys() & dict(module.named_buffers()).keys()
+
+
+@pytest.mark.parametrize("name", ["lambda", "forward", "graph", "2 é/x", "名前"])
+def test_any_name_of_a_variable_or_layer_can_be_an_attribute(name):
+    x = keras.Input((3,))
+    variable = keras.Variable(ROW.astype("float32"), name=name.replace("/", "_"))
+    y = layers.Dense(3, name=name.replace("/", "_"))(x) * variable
+    model = keras.Model(x, layers.PReLU(name=f"p {name}".replace("/", "_"))(y))
+    inputs = torch.randn(2, 3)
+    torch.testing.assert_close(to_torch(model)(inputs), model(inputs))
+
+
+def test_a_variable_of_the_model_gets_its_gradient_and_another_one_does_not():
+    own, foreign = (keras.Variable(ROW.astype("float32"), name=name) for name in ("own", "foreign"))
+    x = keras.Input((3,))
+    model = keras.Model(x, (x * own + 1.0) * foreign)
+    model.own = own
+    assert model.trainable_variables == [own]
+    lowered = lower(model, training=True)
+    lowered.module(torch.ones(2, 3)).sum().backward()
+    (leaf,) = lowered.leaves.values()
+    torch.testing.assert_close(leaf.tensor.grad, torch.tensor(2 * ROW, dtype=torch.float32))
+    foreign.assign([0.0, 0.0, 0.0])
+    assert not lowered.module(torch.ones(2, 3)).any()
+
+
+def test_a_variable_is_read_in_the_models_compute_dtype():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    scale = keras.Variable([1.001, 1.0, 1.0], dtype="float32")
+    x = keras.Input((3,))
+    y = layers.Dense(3)(x) * scale
+    model = keras.Model(x, ops.matmul(y, keras.Variable(np.eye(3), dtype="float32")))
+    inputs = torch.randn(4, 3)
+    ours, theirs = to_torch(model)(inputs), model(inputs)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    assert torch.equal(ours, theirs)
+
+
+def test_an_accelerated_model_with_constants_trains_as_plain_keras_does():
+    data = np.random.default_rng(0).normal(size=(8, *IMAGES)).astype("float32")
+    losses = []
+    for native in (False, True):
+        keras.utils.set_random_seed(0)
+        model = model_of(lambda x: ops.take(x * ROW.astype("float32"), np.array([0, 2]), axis=-1))
+        model.compile("sgd", "mse")
+        if native:
+            keras_dawn.accelerate(model)
+        targets = np.ones((8, 6, 5, 2), "float32")
+        history = model.fit(data, targets, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        losses.append(history.history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
