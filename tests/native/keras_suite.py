@@ -26,10 +26,6 @@ from tests.native.keras_suite_plugin import read_lines
 from tests.native.keras_suite_report import Comparison
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("keep", None, "folder for the outcomes; the plain run's are used again")
-flags.DEFINE_list("only", [], "parts of paths: run these files alone")
-flags.DEFINE_float("limit", 60.0, "seconds for one test")
-flags.DEFINE_bool("again", False, "with --keep, repeat the plain run too")
 
 REPOSITORY = Path(__file__).parents[2]
 _TRAINS = re.compile(r"(?<!\bre)\.compile\(|\.compile_from_config\(|run_layer_test\(")
@@ -189,4 +185,8 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("keep", None, "folder for the outcomes; the plain run's are used again")
+    flags.DEFINE_list("only", [], "parts of paths: run these files alone")
+    flags.DEFINE_float("limit", 60.0, "seconds for one test")
+    flags.DEFINE_bool("again", False, "with --keep, repeat the plain run too")
     app.run(main)
