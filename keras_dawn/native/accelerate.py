@@ -73,8 +73,17 @@ def restore(model):
 
     Returns:
         The model itself.
+
+    Raises:
+        ValueError: within a `fit`, `evaluate` or `predict` of the model.
     """
-    if engine_of(model) is not None:
+    engine = engine_of(model)
+    if engine is not None and engine.running:
+        raise ValueError(
+            f"{model.name} is in the middle of `fit`, `evaluate` or `predict`: call `restore` (or "
+            "`accelerate` again) when it has returned."
+        )
+    if engine is not None:
         for name in (*_OVERRIDDEN, _ENGINE):
             object.__delattr__(model, name)
         _forget_functions(model)

@@ -9,6 +9,7 @@ from keras_dawn.native import keras_internals, parallel
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,
+    FollowChanges,
     LastCallback,
     SetEpoch,
     watches_batches,
@@ -22,6 +23,8 @@ from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 from keras_dawn.native.steps.reduction import GradientReduction
 
 import keras
+
+_PURPOSES = {"fit": "train", "evaluate": "test", "predict": "predict"}
 
 
 class Engine:
@@ -45,6 +48,7 @@ class Engine:
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
         self._rank_weight = 1.0
         self.announced = False  # whether a `fit` has said how it steps
+        self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
 
     def is_native(self):
         """Whether the last steps computed natively, wholly or with the model's own Python."""
@@ -80,6 +84,10 @@ class Engine:
             return type(self.model).test_on_batch(self.model, *args, **kwargs)
 
     def fit(self, *args, **kwargs):
+        with self._running():
+            return self._fit(*args, **kwargs)
+
+    def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
@@ -109,17 +117,19 @@ class Engine:
 
     def evaluate(self, *args, **kwargs):
         arguments = self._arguments("evaluate", args, kwargs)
-        if not current().several:
-            return type(self.model).evaluate(self.model, **arguments)
         method = type(self.model).evaluate
-        with self._all_ranks():
+        if not current().several:
+            with self._running():
+                return method(self.model, **arguments)
+        with self._running(), self._all_ranks():
             return session.run_evaluate(self.model, method, arguments)
 
     def predict(self, *args, **kwargs):
         arguments = self._arguments("predict", args, kwargs)
         if not current().is_main:
             arguments["verbose"] = 0
-        return type(self.model).predict(self.model, **arguments)
+        with self._running():
+            return type(self.model).predict(self.model, **arguments)
 
     def get_metrics_result(self):
         def compute():
@@ -158,7 +168,11 @@ class Engine:
         callbacks = arguments.get("callbacks")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
-            last = LastCallback(self.follow_changes, watches_batches(callbacks))
+            own = self._is_own(f"{_PURPOSES[name]}_function") or keras_internals.is_overridden(
+                self.model, "compute_metrics"
+            )  # then the logs are the model's own tensors
+            kind = FollowChanges if own else LastCallback
+            last = kind(self.follow_changes, watches_batches(callbacks))
             fresh = FreshLogs(self, callbacks)
             more = [Announcement(self)] if name == "fit" and not self.announced else []
             arguments["callbacks"] = [*callbacks, fresh, *more, last]
@@ -179,6 +193,14 @@ class Engine:
             self.steps.rank_weight = rank_weight
 
     @contextlib.contextmanager
+    def _running(self):
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    @contextlib.contextmanager
     def _all_ranks(self):
         before, self._together = self._together, True
         try:
@@ -191,10 +213,7 @@ class Engine:
         model = self.model
         self.refusal = None
         compiled = _compiled_parts(model)
-        same = self._compiled is not None and list(map(id, compiled)) == list(
-            map(id, self._compiled)
-        )
-        if self.steps is None or not same or not self.steps.is_current():
+        if self.steps is not None and not self._is_current():
             self.steps = None
         try:
             return self._prepared(purpose, compiled)
@@ -205,6 +224,12 @@ class Engine:
                 return None
             self._by_layer = str(error)  # the layers that can still compute natively
             return self._prepared(purpose, compiled)
+
+    def _is_current(self):
+        """Whether the steps still fit what was compiled, and every setting that they read."""
+        now, then = _compiled_parts(self.model), self._compiled
+        same = len(now) == len(then) and all(a is b for a, b in zip(now, then, strict=True))
+        return same and self.steps.is_current()
 
     def _prepared(self, purpose, compiled):
         if self.steps is None:
@@ -224,7 +249,7 @@ class Engine:
             if self.layers is not None:
                 self.layers.refresh()
                 self.optimizers.refresh()
-        elif self.steps is not None and not self.steps.is_current():
+        elif self.steps is not None and not self._is_current():
             self.make_train_function()
 
     def _is_graph(self):
@@ -243,7 +268,7 @@ class Engine:
         model = self.model
         names = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
         own = [name for name in names if keras_internals.is_overridden(model, name)]
-        if not self._is_graph():
+        if not self._is_graph() and keras_internals.is_overridden(model, "call"):
             own.insert(0, f"{type(model).__name__}.call")
         return own
 
@@ -277,9 +302,13 @@ class Engine:
 
         def fall_back(reason):
             """What the graph cannot do with a batch, the model's own call can, or says why."""
-            self.steps, self._by_layer = None, reason
-            steps = self.prepare(attribute)
-            return getattr(steps, attribute.replace("function", "step"))
+            if current().several and attribute == "train_function":
+                raise ValueError(f"{model.name} cannot be trained on several ranks: {reason}")
+            if self._is_graph():
+                exact = self.steps is not None and self.steps.exact_logs
+                self.steps, self._by_layer = None, reason
+                self.prepare(attribute).exact_logs = exact
+            return getattr(self.steps, attribute.replace("function", "step"))
 
         setattr(model, attribute, NativeFunction(step, fall_back))
 

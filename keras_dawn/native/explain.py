@@ -1,7 +1,7 @@
 """What runs native in a model, what falls back, and why."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.accelerate import engine_of
@@ -21,6 +21,7 @@ class Explanation:
         loss, metrics, optimizer: `"native"`, or how and why otherwise; `None` if not compiled.
         ranks: how several processes train together, or `None` for one.
         python: what keeps its Python, such as an own `train_step`, or `None` for a graph.
+        accelerated: bool, whether the model is accelerated at all.
     """
 
     native: bool
@@ -32,11 +33,20 @@ class Explanation:
     optimizer: str | None = None
     ranks: str | None = None
     python: str | None = None
+    accelerated: bool = True
+
+    def is_whole(self):
+        """Whether everything in the model and its step is native."""
+        parts = (self.loss, self.metrics, self.optimizer)
+        whole = all(part in (None, "native") for part in parts)
+        return self.native and not self.fallbacks and not self.python and whole
 
     def __str__(self):
         if not self.native:
             return f"plain Keras: {self.refusal}"
         lines = [("part", "how")]
+        if not self.accelerated:
+            lines = [("not accelerated", "if it were:"), *lines]
         if self.python:
             lines.append((self.python, "as it is; the layers inside compute natively"))
         for kind, count in self.layers.most_common():
@@ -53,7 +63,8 @@ class Explanation:
         """One line for the first `fit` of the model `name`."""
         if not self.native:
             return f"keras_dawn: {name} steps in plain Keras: {self.refusal}"
-        parts = [f"{sum(self.layers.values())} layers native"]
+        count = sum(self.layers.values())
+        parts = [f"{count} layer{'' if count == 1 else 's'} native"]
         if self.python:
             parts.append(f"{self.python} as it is")
         if self.fallbacks:
@@ -78,7 +89,7 @@ def explain(model):
 
     Example:
         >>> model = keras_dawn.models.WideResNet(10, 1)
-        >>> print(keras_dawn.explain(model))
+        >>> print(keras_dawn.explain(keras_dawn.accelerate(model)))
         part                        how
         9 × Conv2D                  native
         7 × BatchNormalization      native
@@ -88,8 +99,10 @@ def explain(model):
         1 × GlobalAveragePooling2D  native
         1 × Dense                   native
     """
-    engine = engine_of(model) or Engine(model, 1, False)
-    return explanation(engine)
+    engine = engine_of(model)
+    if engine is not None:
+        return explanation(engine)
+    return replace(explanation(Engine(model, 1, False)), accelerated=False)
 
 
 def explanation(engine):

@@ -27,12 +27,8 @@ class SetEpoch(keras.callbacks.Callback):
         self._data.set_epoch(epoch + self._ahead)
 
 
-class LastCallback(keras.callbacks.Callback):
-    """Takes up what the other callbacks changed, and keeps Keras's thread pool out.
-
-    Keras hands the logs of every batch to a pool of threads, unless a callback looks at batches;
-    that spares its own steps a wait for the device. Ours has floats ready, and the thread pool
-    costs more than they do.
+class FollowChanges(keras.callbacks.Callback):
+    """Takes up what the other callbacks changed.
 
     Args:
         follow_changes: callable without arguments, called when an epoch begins.
@@ -51,6 +47,15 @@ class LastCallback(keras.callbacks.Callback):
         if self._every_batch:
             self._follow_changes()
 
+
+class LastCallback(FollowChanges):
+    """`FollowChanges` that keeps Keras's thread pool out.
+
+    Keras hands the logs of every batch to a pool of threads, unless a callback looks at batches;
+    that spares its own steps a wait for the device. Ours has floats ready, and the thread pool
+    costs more than they do.
+    """
+
     def on_train_batch_end(self, batch, logs=None):
         """Overridden, and that is all that Keras looks at."""
 
@@ -64,7 +69,8 @@ class LastCallback(keras.callbacks.Callback):
 class Announcement(keras.callbacks.Callback):
     """Says in one line how the model steps, after the first step of its first `fit`.
 
-    Silent for a model that is native throughout where `verbose=0` was asked for.
+    Silent for a model that is native throughout where `verbose=0` was asked for. It acts before a
+    batch, not after one, where it would make Keras wait for the logs of each.
 
     Args:
         engine: `Engine`.
@@ -74,16 +80,19 @@ class Announcement(keras.callbacks.Callback):
         super().__init__()
         self._engine = engine
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_begin(self, batch, logs=None):
         from keras_dawn.native.explain import explanation  # it reads the engine
 
-        if self._engine.announced:
+        if self._engine.announced or batch == 0:
             return
-        self._engine.announced = True
         how = explanation(self._engine)
-        whole = how.native and not how.fallbacks and not how.python
-        if current().is_main and (self.params.get("verbose") or not whole):
-            print(how.line(self.model.name), file=sys.stderr)
+        if self.params.get("verbose") or not how.is_whole():
+            self._engine.announced = True
+            if current().is_main:
+                print(how.line(self.model.name), file=sys.stderr)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.on_train_batch_begin(1)
 
 
 class EqualWeights(keras.callbacks.Callback):

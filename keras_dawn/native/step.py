@@ -105,7 +105,9 @@ class NativeSteps:
             self._optimize()
 
     def _optimize(self):
-        self.optimization = Optimization(self.model, self.forward.leaves())
+        self.optimization = Optimization(
+            self.model, self.forward.leaves(), self.forward.runs_python
+        )
         self._moves = moves.count
 
     @property
@@ -115,7 +117,8 @@ class NativeSteps:
 
     def is_current(self):
         """Whether what was read of the model still holds."""
-        return self.forward.is_current()
+        optimized = self.optimization is None or self.optimization.is_current()
+        return optimized and self.forward.is_current()
 
     def reset_logs(self):
         """Makes the next step's logs fresh ones: a new epoch begins."""
@@ -188,7 +191,8 @@ _NOTHING = contextlib.nullcontext()
 
 def make_forward(model, compile, by_layer):
     """`GraphForward` of a model that is a graph of layers, else `LayerForward`."""
-    if not by_layer and keras_internals.functional_graph(model) is not None:
+    graph = keras_internals.functional_graph(model) is not None
+    if graph and not by_layer and keras_internals.is_plain_call(model):
         return GraphForward(model, compile)
     return LayerForward(model)
 

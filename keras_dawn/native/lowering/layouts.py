@@ -20,6 +20,13 @@ class Leaf:
                 transform.share(variable.value), requires_grad=variable.value.requires_grad
             )
 
+    def add_gradient(self, gradient):
+        """Adds a gradient that arrived in the variable's own tensor, if there is one."""
+        if gradient is None:
+            return
+        own = self.transform.view(gradient)
+        self.tensor.grad = own if self.tensor.grad is None else self.tensor.grad + own
+
     def is_shared(self):
         """Whether the variable still has the memory that the parameter looks at."""
         return self.variable.value.data_ptr() == self.tensor.data_ptr()

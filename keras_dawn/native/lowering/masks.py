@@ -18,6 +18,17 @@ def may_mask(operation, arguments):
     )
 
 
+def why_mask_is_read(operation):
+    """Why a layer whose input has a mask has to be called as it is, or `None`."""
+    if not isinstance(operation, keras.Layer):
+        return None
+    if isinstance(operation, keras.layers.Multiply):
+        return "it leaves masked factors out"
+    if not operation.supports_masking:
+        return "a mask, which it drops with Keras's warning"
+    return None
+
+
 def mask_after(builder, node, args, kwargs):
     """The node of the mask that a layer's output has, as `Layer.__call__` finds it, or `None`."""
     layer = node.operation

@@ -14,7 +14,7 @@ from keras_dawn.native.lowering.graph import (
 )
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
-from keras_dawn.native.lowering.masks import mask_after
+from keras_dawn.native.lowering.masks import mask_after, why_mask_is_read
 from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.reads import Reads, Recorded, unrecorded
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
@@ -271,6 +271,8 @@ def _lower_call(builder, node, args, kwargs, training):
     tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
     if reason is None and isinstance(operation, keras.Layer) and not tensors:
         reason = "called with what is no tensor"
+    if reason is None and any(value.mask is not None for value in inputs):
+        reason = why_mask_is_read(operation)
     if reason is None:
         value, reason = _apply_rule(builder, operation, inputs, call)
     if reason is not None:

@@ -5,6 +5,8 @@ import contextlib
 from keras_dawn.native import keras_internals
 from keras_dawn.native.steps.parts import find_parts
 
+import keras
+
 
 class NativeLayers:
     """The parts of a model that compute natively, put in place for a step at a time.
@@ -39,16 +41,23 @@ class NativeLayers:
         for part in self.parts:
             part.reasons.clear()  # what a layer's settings refused may be possible now
         self.all = [x for x in keras_internals.all_layers(self.model) if hasattr(x, "call")]
-        self.complete = all(layer.built for layer in self.all)
+        self._unbuilt = [layer for layer in self.all if not layer.built]
+        self.complete = not self._unbuilt
         self.regularized = any(
             getattr(v, "regularizer", None) is not None for v in self.model.trainable_variables
         )
 
+    def found_more(self):
+        """Whether layers were built since the last look; they are looked for, then."""
+        if self.complete or [x for x in self.all if not x.built] == self._unbuilt:
+            return False
+        self.refresh()
+        return True
+
     @contextlib.contextmanager
     def in_place(self):
         """The layers compute natively inside this context."""
-        if not self.complete:
-            self.refresh()  # layers have been built since
+        self.found_more()
         swapped = []
         try:
             for part in self.parts:
@@ -79,6 +88,8 @@ class NativeLayers:
         for layer in keras_internals.all_layers(self.model):
             if id(layer) in native or layer is self.model or not hasattr(layer, "call"):
                 continue
+            if isinstance(layer, keras.layers.InputLayer):
+                continue
             part = parts.get(id(layer))
             if part is not None and part.lowered:
                 continue
@@ -88,5 +99,8 @@ class NativeLayers:
             elif part is None and not keras_internals.inner_layers(layer):
                 found.append((layer, "no rule"))
             elif part is None:
-                found.append((layer, "its own Python, its layers natively"))
+                inner = keras_internals.all_layers(layer)[1:]
+                some = any(id(each) in native for each in inner)
+                reason = "its own Python, layers inside it natively" if some else "no rule"
+                found.append((layer, reason))
         return found

@@ -30,9 +30,8 @@ class GraphForward:
     def __init__(self, model, compile):
         self.model = model
         self._compile = compile
-        self._views = [
-            v for v in model.trainable_variables if getattr(v, "regularizer", None) is not None
-        ]
+        self._regularizers = _regularizers(model)
+        self._views = [variable for variable, _ in self._regularizers]
         self.evaluating = _lowered(model, training=False, views=self._views)
         self.training = None
         self._call_evaluating = self._callable(self.evaluating)
@@ -98,6 +97,8 @@ class GraphForward:
 
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
+        if _regularizers(self.model) != self._regularizers:
+            return False
         return all(
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())
             for low in self.lowered
@@ -213,7 +214,7 @@ class LayerForward:
         return keras_internals.with_added_losses(self.model, loss)
 
     def is_complete(self):
-        return self.layers.complete
+        return not self.layers.found_more()
 
     def is_current(self):
         self.layers.refresh()
@@ -244,6 +245,12 @@ class LayerForward:
 
 def _batch_size(x):
     return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]
+
+
+def _regularizers(model):
+    """`(variable, regularizer)` of the trained variables that have one."""
+    pairs = [(v, getattr(v, "regularizer", None)) for v in model.trainable_variables]
+    return [pair for pair in pairs if pair[1] is not None]
 
 
 def _lowered(model, **arguments):

@@ -26,4 +26,5 @@ class NativeFunction:
         try:
             return self._step(batches)
         except LoweringError as error:
-            return self._fall_back(str(error))(batches)
+            self._step = self._fall_back(str(error))  # from now on: it can do both
+            return self._step(batches)

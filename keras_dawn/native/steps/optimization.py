@@ -5,6 +5,7 @@ import warnings
 
 from keras_dawn.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.loss_scaling import LossScaling
 from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
 
@@ -17,12 +18,14 @@ class Optimization:
     Args:
         model: compiled `keras.Model`, its optimizer built.
         leaves: list of `Leaf`, the trainable parameters of the training graph.
+        python: bool, whether Python of somebody's runs in the step, which may also use the
+            variables of layers that are said in torch.
 
     Raises:
         ValueError: a weight that the optimizer was not built for, in Keras's words.
     """
 
-    def __init__(self, model, leaves):
+    def __init__(self, model, leaves, python=False):
         self._outer = model.optimizer
         self._optimizer = unwrap(model.optimizer)
         self._variables = model.trainable_weights  # a model may say which they are
@@ -31,6 +34,7 @@ class Optimization:
         self._parameters = [leaf.tensor for leaf in self._leaves]
         self._all = [leaf.tensor for leaf in leaves]
         self._chosen = {}
+        self._twice = [leaf for leaf in leaves if python and leaf.transform != AS_IS]
         self.update, self._scaling = self._make(self._leaves)
 
     def is_current(self):
@@ -57,6 +61,8 @@ class Optimization:
             warnings.warn("The model does not have any trainable weights.", stacklevel=2)
             return None
         (self._scaling or self.update).scale(loss).backward()
+        for leaf in self._twice:
+            leaf.add_gradient(keras_internals.memory_of(leaf.variable).grad)
         gradients = [parameter.grad for parameter in self._parameters]
         update, scaling = self.update, self._scaling
         if not update.takes_none and self._some_missing(gradients):

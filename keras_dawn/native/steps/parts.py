@@ -88,26 +88,26 @@ class Part:
         if entry is None:
             return _EMPTY
         forward, lowered = entry
-        try:
-            outputs = self._run(forward, lowered, flat, context, bool(mode))
-        except _REFUSED as error:
-            # Keras's call says what is wrong in its own words, or can do it.
-            self._refuse(bool(mode), flat, f"{type(error).__name__}: {error}")
-            return _EMPTY
+        flat = _cast(flat, lowered)
+        if lowered.calls_keras:  # an error is the user's, and happens once
+            with keras_internals.inside_part(layer, context, bool(mode)):
+                outputs = forward(*flat)
+        else:
+            try:
+                outputs = forward(*flat)
+            except _OUT_OF_MEMORY:
+                raise
+            except _REFUSED as error:
+                # Nothing has been changed yet. Keras's own call says what is wrong, or can do it.
+                self._refuse(bool(mode), flat, f"{type(error).__name__}: {error}")
+                return _EMPTY
+        outputs = self._finished(outputs, lowered, bool(mode))
         if context is not None:
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs
 
-    def _run(self, forward, lowered, flat, context, mode):
-        flat = [
-            x.to(dtype) if dtype is not None and x.dtype != dtype else x
-            for x, dtype in zip(flat, lowered.input_dtypes or [None] * len(flat), strict=True)
-        ]
-        if lowered.calls_keras:
-            with keras_internals.inside_part(self.layer, context, mode):
-                outputs = forward(*flat)
-        else:
-            outputs = forward(*flat)
+    def _finished(self, outputs, lowered, mode):
+        """What the call returns, after moving averages and masks have been seen to."""
         if lowered.masked or mode:
             outputs, statistics, *masks = outputs
             average_now(lowered.statistics, statistics)
@@ -130,7 +130,9 @@ class Part:
         return flat if all(type(x) in _TENSORS for x in flat) else None
 
     def _entry(self, mode, flat):
-        key = (mode, *[(x.shape[1:], x.dtype) for x in flat])
+        if self.is_graph and not _fit(flat, keras_internals.functional_graph(self.layer).inputs):
+            return None
+        key = self._key(mode, flat)
         entry = self._lowered.get(key)
         if entry is not None and entry[1].reads.are_current():
             return entry
@@ -142,14 +144,10 @@ class Part:
     def _lower(self, key, mode, flat):
         try:
             if self.is_graph:
-                functional = keras_internals.functional_graph(self.layer)
-                if not _fit(flat, functional.inputs):
-                    raise ValueError("inputs of another shape than the graph's")
                 lowered = lower(self.layer, mode, collect_statistics=mode, views=None)
             else:
-                known = len(self._lowered) < MOST_SHAPES
                 (x,) = flat
-                sizes = x.shape[1:] if known else (*[None] * (x.ndim - 2), x.shape[-1])
+                sizes = key[1]
                 dtype = keras.backend.standardize_dtype(x.dtype)
                 lowered = lower_layer(self.layer, (None, *sizes), dtype, mode)
         except Exception as error:  # a rule may be the user's: its layer works as it is
@@ -159,8 +157,18 @@ class Part:
         self._lowered[key] = entry
         return entry
 
+    def _key(self, mode, flat):
+        """What a lowering is for; sizes are left open for a graph, and where there are many."""
+        if self.is_graph:
+            return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
+        (x,) = flat
+        key = (mode, x.shape[1:], x.dtype, x.device)
+        if key in self._lowered or len(self._lowered) < MOST_SHAPES:
+            return key
+        return (mode, (*[None] * (x.ndim - 2), x.shape[-1]), x.dtype, x.device)
+
     def _refuse(self, mode, flat, reason):
-        key = (mode, *[(x.shape[1:], x.dtype) for x in flat])
+        key = self._key(mode, flat)
         self._lowered.pop(key, None)
         self.reasons[key] = reason
 
@@ -171,6 +179,19 @@ class Part:
 
 
 _REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
+_OUT_OF_MEMORY = tuple(
+    getattr(torch, name)
+    for name in ("OutOfMemoryError", "AcceleratorError")
+    if hasattr(torch, name)
+)
+
+
+def _cast(flat, lowered):
+    """The inputs in the dtypes that a graph casts them to."""
+    dtypes = lowered.input_dtypes
+    if not dtypes:
+        return flat
+    return [x if x.dtype == dtype else x.to(dtype) for x, dtype in zip(flat, dtypes, strict=True)]
 
 
 def find_parts(model, include_self=True):

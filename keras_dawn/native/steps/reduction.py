@@ -85,8 +85,9 @@ class GradientReduction:
         torch._foreach_copy_(gradients, travelling)
 
     def next_step(self):
-        """Tells that a step of `fit` begins."""
+        """Tells that a step of `fit` begins; a backward pass that failed leaves nothing behind."""
         self.step += 1
+        self._reached, self._queued = set(), False
 
     def meet(self):
         """Shows that no rank has a backward pass of the step left, at the end of an epoch."""

@@ -86,7 +86,7 @@ def _convolve(builder, layer, value, call, weight, bias, groups, name, geometry=
 
 def bias_of(builder, layer):
     """The layer's bias as a parameter, or `None`."""
-    if not layer.use_bias:
+    if layer.bias is None:  # what the layer's call looks at
         return None
     return builder.parameter(layer.bias, AS_IS, layer.compute_dtype)
 

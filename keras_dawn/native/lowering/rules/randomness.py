@@ -4,7 +4,6 @@ from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 
-import torch
 import torch.nn.functional as F
 from keras import layers
 
@@ -23,49 +22,28 @@ def dropout(builder, layer, inputs, call):
     if not call.training or layer.rate == 0:
         return inputs[0]
     value = _value_to_drop_from(builder, layer, inputs)
-    shape = layer.noise_shape
-    if shape is None:
-        node = builder.call(F.dropout, value.node, float(layer.rate), True, name=call.name)
-        return value.with_node(node)
-    if len(shape) != value.rank:
-        raise LoweringError("a noise_shape of another rank")
-    if value.torch_order:
-        shape = [shape[axis] for axis in (0, 3, 1, 2)]
-    node = builder.call(drop_together, value.node, float(layer.rate), tuple(shape), name=call.name)
+    if layer.noise_shape is not None:
+        raise LoweringError(_OWN_DRAWS)
+    node = builder.call(F.dropout, value.node, float(layer.rate), True, name=call.name)
     return value.with_node(node)
 
 
-def drop_together(x, rate, shape):
-    """Dropout with one draw for all elements along the axes where `shape` is 1."""
-    if rate == 1:
-        return torch.zeros_like(x)
-    shape = [
-        size if wanted is None else wanted for size, wanted in zip(x.shape, shape, strict=True)
-    ]
-    mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - rate)
-    return x * mask.div_(1 - rate)
+# Keras makes these draws from a generator of the layer's: other ones would be another result.
+_OWN_DRAWS = "draws from a generator of its own, in training"
 
 
 @rule(layers.SpatialDropout2D)
 def spatial_dropout(builder, layer, inputs, call):
-    if not call.training or layer.rate == 0:
-        return inputs[0]
-    value = _value_to_drop_from(builder, layer, inputs)
-    node = builder.image(value, layer.data_format)
-    node = builder.call(F.dropout2d, node, float(layer.rate), True, name=call.name)
-    return value.with_node(node, torch_order=layer.data_format == "channels_last")
+    if call.training and layer.rate > 0:
+        raise LoweringError(_OWN_DRAWS)
+    return inputs[0]
 
 
 @rule("keras.src.applications.convnext.StochasticDepth")
 def stochastic_depth(builder, layer, inputs, call):
-    if not call.training or layer.drop_path_rate == 0:
-        return inputs[0]
-    value = _value_to_drop_from(builder, layer, inputs)
-    shape = (None,) + (1,) * (value.rank - 1)
-    node = builder.call(
-        drop_together, value.node, float(layer.drop_path_rate), shape, name=call.name
-    )
-    return value.with_node(node)
+    if call.training and layer.drop_path_rate > 0:
+        raise LoweringError(_OWN_DRAWS)
+    return inputs[0]
 
 
 @rule(
