@@ -17,6 +17,7 @@ from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.functions import NativeFunction, OwnStep
 from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 from keras_dawn.native.steps.reduction import GradientReduction
 
@@ -196,19 +197,25 @@ class Engine:
         if self.steps is None or not same or not self.steps.is_current():
             self.steps = None
         try:
-            if self.steps is None:
-                self.steps = NativeSteps(
-                    model, self.log_every, self.compile, by_layer=self._by_layer is not None
-                )
-                self.steps.rank_weight = self._rank_weight
-                self._compiled = compiled
-            if purpose == "train_function":
-                self.steps.prepare_training()
-            elif purpose == "test_function":
-                self.steps.prepare_losses()
+            return self._prepared(purpose, compiled)
         except LoweringError as error:
-            self.steps, self.refusal = None, str(error)
-            return None
+            self.steps = None
+            if not self._is_graph():
+                self.refusal = str(error)
+                return None
+            self._by_layer = str(error)  # the layers that can still compute natively
+            return self._prepared(purpose, compiled)
+
+    def _prepared(self, purpose, compiled):
+        if self.steps is None:
+            by_layer = self._by_layer is not None
+            self.steps = NativeSteps(self.model, self.log_every, self.compile, by_layer)
+            self.steps.rank_weight = self._rank_weight
+            self._compiled = compiled
+        if purpose == "train_function":
+            self.steps.prepare_training()
+        elif purpose == "test_function":
+            self.steps.prepare_losses()
         return self.steps
 
     def follow_changes(self):
@@ -254,7 +261,7 @@ class Engine:
             self.optimizers.refresh()
             make_plain(model, force=True)
             function = getattr(model, attribute)
-            setattr(model, attribute, _OwnStep(function, self.layers, self.optimizers))
+            setattr(model, attribute, OwnStep(function, self.layers, self.optimizers))
             return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
@@ -262,7 +269,7 @@ class Engine:
                 f"{model.name} cannot be trained on {current().world_size} ranks: {self.refusal}"
             )
         if steps is None:
-            if isinstance(getattr(model, attribute), (_NativeFunction, _OwnStep)):
+            if isinstance(getattr(model, attribute), (NativeFunction, OwnStep)):
                 force = True
             make_plain(model, force=force)
             return
@@ -274,7 +281,7 @@ class Engine:
             steps = self.prepare(attribute)
             return getattr(steps, attribute.replace("function", "step"))
 
-        setattr(model, attribute, _NativeFunction(step, fall_back))
+        setattr(model, attribute, NativeFunction(step, fall_back))
 
     @contextlib.contextmanager
     def _exact_logs(self):
@@ -288,32 +295,6 @@ class Engine:
         finally:
             if self.steps is not None:
                 self.steps.exact_logs = False
-
-
-class _OwnStep:
-    """Keras's function around a step of the model's own; what is inside it computes natively."""
-
-    def __init__(self, function, *native):
-        self._function = function
-        self._layers, self._optimizers = native
-
-    def __call__(self, batches):
-        with self._layers.in_place(), self._optimizers.in_place():
-            return self._function(batches)
-
-
-class _NativeFunction:
-    """A native step as Keras calls it; the first batch may still show that it cannot be."""
-
-    def __init__(self, step, fall_back):
-        self._step = step
-        self._fall_back = fall_back
-
-    def __call__(self, batches):
-        try:
-            return self._step(batches)
-        except LoweringError as error:
-            return self._fall_back(str(error))(batches)
 
 
 def _compiled_parts(model):

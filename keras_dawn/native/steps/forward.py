@@ -33,7 +33,7 @@ class GraphForward:
         self._views = [
             v for v in model.trainable_variables if getattr(v, "regularizer", None) is not None
         ]
-        self.evaluating = lower(model, training=False, views=self._views)
+        self.evaluating = _lowered(model, training=False, views=self._views)
         self.training = None
         self._call_evaluating = self._callable(self.evaluating)
         self._call_training = None
@@ -56,7 +56,9 @@ class GraphForward:
 
     def lower_training(self):
         """Lowers the training graph."""
-        self.training = lower(self.model, training=True, collect_statistics=True, views=self._views)
+        self.training = _lowered(
+            self.model, training=True, collect_statistics=True, views=self._views
+        )
 
     def leaves(self):
         """The leaves that are trained."""
@@ -242,6 +244,16 @@ class LayerForward:
 
 def _batch_size(x):
     return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]
+
+
+def _lowered(model, **arguments):
+    """`lower`, whose every error is a reason to go layer by layer."""
+    try:
+        return lower(model, **arguments)
+    except LoweringError:
+        raise
+    except Exception as error:
+        raise LoweringError(f"lowering it failed: {type(error).__name__}: {error}") from error
 
 
 def _fits(shape, symbolic):

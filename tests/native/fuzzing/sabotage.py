@@ -4,11 +4,11 @@ Every function here is a context manager within which one small thing is wrong.
 """
 
 import contextlib
-import inspect
 from unittest import mock
 
-from keras_dawn.native import losses, lowering, statistics, step, updates
+from keras_dawn.native import keras_internals, statistics, step
 from keras_dawn.native.lowering.rules import RULES
+from keras_dawn.native.steps import averages, metrics, optimization, updates
 
 import keras
 from keras import layers
@@ -49,15 +49,15 @@ def epsilon_of_batch_normalization_doubled():
 
 def _other_optimizer(change):
     """The fused updates on an optimizer with changed attributes."""
-    make = step.make_update
+    make = optimization.make_update
 
-    def wrong(optimizer, leaves):
-        update = make(optimizer, leaves)
+    def wrong(optimizer, leaves, variables):
+        update = make(optimizer, leaves, variables)
         if not isinstance(update, updates.KerasApply):
             update.optimizer = _Instead(optimizer, **change(optimizer))
         return update
 
-    return mock.patch.object(step, "make_update", wrong)
+    return mock.patch.object(optimization, "make_update", wrong)
 
 
 @sabotage
@@ -87,23 +87,18 @@ def weight_decay_forgotten():
 
 @sabotage
 def training_branch_dropped():
-    def takes_training(layer):
-        return "training" in inspect.signature(layer.call).parameters and not hasattr(
-            layer, "factor"
-        )
-
-    with mock.patch.object(lowering, "_takes_training", takes_training):
+    with mock.patch.object(keras_internals, "has_training_argument", lambda model: False):
         yield
 
 
 @sabotage
 def momentum_of_moving_averages_a_tenth_smaller():
-    average = statistics._average
+    average = averages.average
 
-    def wrong(mean, variance, new, deviation, momentum, epsilon, skip):
+    def wrong(mean, variance, new, deviation, momentum, epsilon, skip=None):
         average(mean, variance, new, deviation, 0.9 * momentum, epsilon, skip)
 
-    with mock.patch.object(statistics, "_average", wrong):
+    with mock.patch.object(statistics, "average", wrong):
         yield
 
 
@@ -115,7 +110,12 @@ def mean_of_the_loss_by_one_example_more():
         function, reason = native_loss(model, outputs)
         if function is None:
             return function, reason
-        return (lambda y, out: function(y, out) * (len(out) / (len(out) + 1))), reason
+
+        def off(y, out):
+            loss = function(y, out)
+            return None if loss is None else loss * (len(out) / (len(out) + 1))
+
+        return off, reason
 
     with mock.patch.object(step, "native_loss", wrong):
         yield
@@ -123,12 +123,12 @@ def mean_of_the_loss_by_one_example_more():
 
 @sabotage
 def tracked_loss_not_weighted_by_the_batch():
-    update = losses.NativeMetrics.update
+    track = metrics.NativeMetrics.track
 
-    def wrong(self, loss, targets, outputs, sample_weight, batch):
-        update(self, loss, targets, outputs, sample_weight, 4)
+    def wrong(self, loss, batch):
+        track(self, loss, 4)
 
-    with mock.patch.object(losses.NativeMetrics, "update", wrong):
+    with mock.patch.object(metrics.NativeMetrics, "track", wrong):
         yield
 
 
