@@ -10,7 +10,6 @@ from keras_dawn.native.lowering.graph import (
     LoweringError,
     TwoLayoutsError,
     Value,
-    reason_of,
 )
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
@@ -30,6 +29,7 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     randomness,
     shapes,
 )
+from keras_dawn.native.lowering.values import reason_of
 
 import keras
 import torch
