@@ -145,7 +145,11 @@ def returns_a_tensor(builder, layer, inputs, call):
     return Value(torch.ones(2), 1, "float32")
 
 
-@pytest.mark.parametrize("rule", [raises, returns_nothing, returns_a_tensor])
+def returns_other_axes(builder, layer, inputs, call):
+    return inputs[0].with_node(inputs[0].node, rank=2)
+
+
+@pytest.mark.parametrize("rule", [raises, returns_nothing, returns_a_tensor, returns_other_axes])
 def test_a_rule_that_fails_costs_one_layer(rule, true_float64, gradients_of, monkeypatch):
     monkeypatch.setitem(RULES, Halve, rule)
     model = image_model(Halve(name="halve"))
@@ -212,3 +216,22 @@ def test_nested_models_are_called_by_name_and_with_their_inputs_dtypes(true_floa
     model = keras.Model(x, [y, numbers(10.0 * x)])
     inputs = torch.randn(4, 3, dtype=torch.float64)
     assert_as_keras(model, inputs, gradients_of=gradients_of, fallbacks=[])
+
+
+def test_a_layer_of_several_tensors_is_called_as_it_is(true_float64, gradients_of):
+    x, y = keras.Input((3,)), keras.Input((3,))
+    one, other = layers.Identity(name="both")([layers.Dense(3)(x), y])
+    model = keras.Model([x, y], one + 2.0 * other)
+    inputs = [torch.randn(4, 3, dtype=torch.float64) for _ in range(2)]
+    assert_as_keras(model, *inputs, gradients_of=gradients_of, fallbacks=["both"])
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+def test_a_mask_goes_into_a_nested_model_of_another_dtype():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    inner_input = keras.Input((5, 4))
+    inner = keras.Model(inner_input, layers.GlobalAveragePooling1D()(inner_input))
+    x = keras.Input((5,), dtype="int32")
+    model = keras.Model(x, inner(layers.Embedding(7, 4, mask_zero=True)(x)))
+    inputs = torch.tensor([[1, 2, 0, 0, 0], [3, 0, 0, 0, 0]], dtype=torch.int32)
+    torch.testing.assert_close(to_torch(model)(inputs), model(inputs))

@@ -10,7 +10,6 @@ from keras_dawn.native.lowering.graph import (
     LoweringError,
     TwoLayoutsError,
     Value,
-    reason_of,
 )
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
@@ -30,6 +29,7 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     randomness,
     shapes,
 )
+from keras_dawn.native.lowering.values import reason_of
 
 import keras
 import torch
@@ -273,6 +273,8 @@ def _lower_call(builder, node, args, kwargs, training):
         reason = "called with what is no tensor"
     if reason is None and any(value.mask is not None for value in inputs):
         reason = why_mask_is_read(operation)
+    if reason is None and len(node.outputs) != 1:
+        reason = "several outputs"
     if reason is None:
         value, reason = _apply_rule(builder, operation, inputs, call)
     if reason is not None:
@@ -300,6 +302,8 @@ def _apply_rule(builder, operation, inputs, call):
         value = rule(builder, recorded, _cast_inputs(builder, recorded, inputs), call)
         if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
             raise LoweringError(f"its rule returns {type(value).__name__}")
+        if value.rank != len(call.output.shape):
+            raise LoweringError(f"its rule returns {value.rank} axes")
     except TwoLayoutsError:
         raise
     except Exception as error:  # of a rule, which may be the user's: this layer's alone
@@ -315,16 +319,16 @@ def _inner_inputs(builder, inner, args, kwargs):
     ranks = [len(tensor.shape) for tensor in inner.inputs]
     if not all(isinstance(v, Value) for v in flat) or [v.rank for v in flat] != ranks:
         return None
+    masks = [value.mask for value in flat]
+    if mask is not None:
+        masks = [one.node if isinstance(one, Value) else one for one in keras.tree.flatten(mask)]
+    # As Keras converts them: whole numbers too, to what the nested model's input says.
     flat = [
-        # As Keras converts them: whole numbers too, to what the nested model's input says.
-        builder.to(value, tensor.dtype) if value.dtype != tensor.dtype else value
+        copy.copy(builder.to(value, tensor.dtype))
         for value, tensor in zip(flat, inner.inputs, strict=True)
     ]
-    if mask is not None:
-        masks = keras.tree.flatten(mask)
-        flat = [copy.copy(value) for value in flat]
-        for value, one in zip(flat, masks, strict=True):
-            value.mask = one.node if isinstance(one, Value) else one
+    for value, one in zip(flat, masks, strict=True):
+        value.mask = one
     return flat
 
 

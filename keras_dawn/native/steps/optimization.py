@@ -33,8 +33,10 @@ class Optimization:
         self._leaves = [leaf for leaf in leaves if id(leaf.variable) in trained]
         self._parameters = [leaf.tensor for leaf in self._leaves]
         self._all = [leaf.tensor for leaf in leaves]
+        if python:
+            self._all += [keras_internals.memory_of(leaf.variable) for leaf in leaves]
         self._chosen = {}
-        self._twice = [leaf for leaf in leaves if python and leaf.transform != AS_IS]
+        self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
         self.update, self._scaling = self._make(self._leaves)
 
     def is_current(self):

@@ -179,11 +179,8 @@ class Part:
 
 
 _REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
-_OUT_OF_MEMORY = tuple(
-    getattr(torch, name)
-    for name in ("OutOfMemoryError", "AcceleratorError")
-    if hasattr(torch, name)
-)
+_FATAL = ("OutOfMemoryError", "AcceleratorError")  # which another try would not help
+_OUT_OF_MEMORY = tuple(getattr(torch, name) for name in _FATAL if hasattr(torch, name))
 
 
 def _cast(flat, lowered):

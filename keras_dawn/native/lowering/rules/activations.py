@@ -4,10 +4,11 @@ import dataclasses
 
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value, reason_of
+from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import find_rule, rule
+from keras_dawn.native.lowering.values import reason_of
 
 import keras
 import torch

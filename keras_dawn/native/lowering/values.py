@@ -1,0 +1,55 @@
+"""The tensors of a graph under construction, and what may go wrong with them."""
+
+
+class LoweringError(ValueError):
+    """A layer or its use has no torch equivalent here; the message says which and why."""
+
+
+class TwoLayoutsError(LoweringError):
+    """A variable is laid out in one way and wanted in another."""
+
+    def __init__(self, variable):
+        super().__init__(f"{variable.path} is used in two layouts")
+        self.variable = variable
+
+
+def reason_of(error):
+    """What to say of an exception of a rule, which may be the user's."""
+    return str(error) if isinstance(error, LoweringError) else f"{type(error).__name__}: {error}"
+
+
+class Value:
+    """A tensor in the lowered graph.
+
+    Args:
+        node: `torch.fx.Node`.
+        rank: int.
+        dtype: str, Keras's name of the dtype.
+        torch_order: bool, whether a Keras `channels_last` image is held in torch's order.
+        padding: `(height, width)`, zeros still to be added on both sides of the image, the
+            last two axes of the node, by whoever reads it; a convolution adds them for nothing.
+        guessed: bool, whether `dtype` is only what Keras expected beforehand: an operation
+            that is called as it is may return another one.
+
+    Attributes:
+        mask: node of Keras's mask of the tensor, or `None`; at run time it may still be `None`.
+    """
+
+    def __init__(self, node, rank, dtype, torch_order=False, padding=None, guessed=False):
+        self.node = node
+        self.rank = rank
+        self.dtype = dtype
+        self.torch_order = torch_order
+        self.padding = padding
+        self.guessed = guessed
+        self.mask = None
+
+    def with_node(self, node, rank=None, dtype=None, torch_order=None):
+        """A value made of this one, alike but for what is given; nothing is left to pad."""
+        return Value(
+            node,
+            self.rank if rank is None else rank,
+            self.dtype if dtype is None else dtype,
+            self.torch_order if torch_order is None else torch_order,
+            guessed=self.guessed and dtype is None,
+        )
