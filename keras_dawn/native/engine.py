@@ -139,7 +139,7 @@ class Engine:
 
     def save(self, *args, **kwargs):
         if current().is_main:
-            type(self.model).save(self.model, *args, **kwargs)
+            return type(self.model).save(self.model, *args, **kwargs)
 
     def save_weights(self, *args, **kwargs):
         if current().is_main:
@@ -166,6 +166,9 @@ class Engine:
                 arguments[key] = value
         del arguments[next(iter(signature.parameters))]  # the model itself
         callbacks = arguments.get("callbacks")
+        kinds = {each.kind for each in signature.parameters.values()}
+        if "callbacks" not in signature.parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+            return arguments  # a method of the model's own, which takes none
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
             own = self._is_own(f"{_PURPOSES[name]}_function") or keras_internals.is_overridden(
@@ -250,7 +253,9 @@ class Engine:
                 self.layers.refresh()
                 self.optimizers.refresh()
         elif self.steps is not None and not self._is_current():
-            self.make_train_function()
+            exact = self.steps.exact_logs
+            if self.prepare("predict_function") is not None:
+                self.steps.exact_logs = exact  # the function that runs prepares what it needs
 
     def _is_graph(self):
         graph = keras_internals.functional_graph(self.model) is not None
@@ -298,19 +303,22 @@ class Engine:
                 force = True
             make_plain(model, force=force)
             return
-        step = getattr(steps, attribute.replace("function", "step"))
+        setattr(model, attribute, NativeFunction(self, attribute))
 
-        def fall_back(reason):
-            """What the graph cannot do with a batch, the model's own call can, or says why."""
-            if current().several and attribute == "train_function":
-                raise ValueError(f"{model.name} cannot be trained on several ranks: {reason}")
-            if self._is_graph():
-                exact = self.steps is not None and self.steps.exact_logs
-                self.steps, self._by_layer = None, reason
-                self.prepare(attribute).exact_logs = exact
-            return getattr(self.steps, attribute.replace("function", "step"))
+    def plain_function(self, attribute):
+        """Keras's own function, put in the place of a native one."""
+        getattr(type(self.model), f"make_{attribute}")(self.model, force=True)
+        return getattr(self.model, attribute)
 
-        setattr(model, attribute, NativeFunction(step, fall_back))
+    def fall_back(self, reason, attribute):
+        """Steps that go layer by layer: what a graph cannot do with a batch, or Keras's error."""
+        if current().several and attribute == "train_function":
+            raise ValueError(f"{self.model.name} cannot be trained on several ranks: {reason}")
+        if self._is_graph():
+            exact = self.steps is not None and self.steps.exact_logs
+            self.steps, self._by_layer = None, reason
+            self.prepare(attribute).exact_logs = exact
+        return self.steps
 
     @contextlib.contextmanager
     def _exact_logs(self):

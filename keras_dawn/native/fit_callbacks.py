@@ -47,6 +47,12 @@ class FollowChanges(keras.callbacks.Callback):
         if self._every_batch:
             self._follow_changes()
 
+    def on_test_begin(self, logs=None):
+        self._follow_changes()
+
+    def on_predict_begin(self, logs=None):
+        self._follow_changes()
+
 
 class LastCallback(FollowChanges):
     """`FollowChanges` that keeps Keras's thread pool out.
@@ -130,6 +136,8 @@ _BATCH_EVENTS = (
 def watches_batches(callbacks):
     """Whether some callback of the user's acts between batches, and may change layers there."""
     for callback in callbacks:
+        if any(name in vars(callback) for name in _BATCH_EVENTS):
+            return True  # put on this one callback, as LambdaCallback does
         kind = type(callback)
         known = kind.__module__.startswith(("keras.", "keras_dawn."))
         if known and kind is not keras.callbacks.LambdaCallback:

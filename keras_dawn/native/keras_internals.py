@@ -102,6 +102,7 @@ def function_of_loss(loss):
     wrapper = type(_LOSS).__mro__[1]
     kind = type(loss)
     plain = getattr(kind, "call", None) is wrapper.call and kind.__call__ is wrapper.__call__
+    plain = plain and "call" not in vars(loss)
     return loss.fn if plain else None
 
 
@@ -140,7 +141,9 @@ def compute_loss(model, inputs, targets, outputs, sample_weight, training):
 
 
 def is_overridden(model, name):
-    """Whether the model's class brings its own version of a `keras.Model` method."""
+    """Whether the model brings its own version of a `keras.Model` method, by class or by itself."""
+    if name in vars(model) and not name.startswith("make_"):  # `accelerate` puts those there
+        return True
     return getattr(type(model), name) is not getattr(type(_PROBE), name)
 
 
@@ -342,3 +345,20 @@ def own_metrics(model, inputs, targets, outputs, sample_weight):
 def autocasts(variable):
     """Whether a variable is read in an autocast scope's dtype."""
     return variable._autocast
+
+
+def check_input(layer, symbolic):
+    """Raises Keras's `ValueError` for an input that a layer's `input_spec` does not allow."""
+    layer._assert_input_compatibility(symbolic)
+
+
+def in_stateless_scope():
+    """Whether Keras computes with other values than its variables hold."""
+    return global_state.get_global_attribute("stateless_scope") is not None
+
+
+def is_only_its_call(layer):
+    """Whether calling a layer or model does no more than its `call`."""
+    kind = vars(type(layer)).get("native_base", type(layer))
+    plain = kind.__call__ is keras.Layer.__call__ and layer.activity_regularizer is None
+    return plain and is_plain_call(layer)

@@ -40,6 +40,16 @@ class MovingAverages:
             else:
                 self._flat[key] = tuple(flat)
 
+    def are_shared(self):
+        """Whether the variables still are slices of the flat tensors."""
+        return all(
+            getattr(members[0][1], name).value.data_ptr() == flat.data_ptr()
+            and getattr(members[-1][1], name).value.data_ptr()
+            == flat[-getattr(members[-1][1], name).value.numel() :].data_ptr()
+            for key, members in self._groups.items()
+            for name, flat in zip(("moving_mean", "moving_variance"), self._flat[key], strict=True)
+        )
+
     @torch.no_grad()
     def update(self, statistics, skip=None):
         """Averages one step in.

@@ -40,6 +40,7 @@ class NativeSteps:
         self.forward = make_forward(model, compile, by_layer)
         self.metrics = None
         self.optimization = None
+        self.averages = None
         self._own_loss = keras_internals.is_overridden(model, "compute_loss")
         self._own_metrics = keras_internals.is_overridden(model, "compute_metrics")
         self._loss, self.loss_reason = None, None
@@ -105,9 +106,8 @@ class NativeSteps:
             self._optimize()
 
     def _optimize(self):
-        self.optimization = Optimization(
-            self.model, self.forward.leaves(), self.forward.runs_python
-        )
+        python = self.forward.runs_python or self._loss is None  # such as a loss of the user's
+        self.optimization = Optimization(self.model, self.forward.leaves(), python)
         self._moves = moves.count
 
     @property
@@ -117,8 +117,11 @@ class NativeSteps:
 
     def is_current(self):
         """Whether what was read of the model still holds."""
-        optimized = self.optimization is None or self.optimization.is_current()
-        return optimized and self.forward.is_current()
+        if self.optimization is not None and not self.optimization.is_current():
+            return False
+        if self.averages is not None and not self.averages.are_shared():
+            return False
+        return self.forward.is_current()
 
     def reset_logs(self):
         """Makes the next step's logs fresh ones: a new epoch begins."""
@@ -139,9 +142,10 @@ class NativeSteps:
                 self._follow_the_call()
             y = _beside(y, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
-        weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
-        with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
-            skip = self.optimization.step(weighed)
+            weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
+            with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
+                # Layers are called here too, where a checkpointed part is computed again.
+                skip = self.optimization.step(weighed)
         self.averages.update(statistics, skip)
         return self._finish(loss, x, y, outputs, sample_weight, batch)
 
@@ -192,7 +196,7 @@ _NOTHING = contextlib.nullcontext()
 def make_forward(model, compile, by_layer):
     """`GraphForward` of a model that is a graph of layers, else `LayerForward`."""
     graph = keras_internals.functional_graph(model) is not None
-    if graph and not by_layer and keras_internals.is_plain_call(model):
+    if graph and not by_layer and keras_internals.is_only_its_call(model):
         return GraphForward(model, compile)
     return LayerForward(model)
 

@@ -133,6 +133,7 @@ def lower_layer(layer, shape, dtype, training):
         LoweringError: no rule, or none for these settings.
     """
     symbolic = keras.KerasTensor(shape, dtype)
+    keras_internals.check_input(layer, symbolic)
 
     def walk(builder):
         builder.for_one_layer = True
@@ -252,7 +253,7 @@ def _lower_call(builder, node, args, kwargs, training):
     inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
     if isinstance(operation, keras.Model):
         inner = keras_internals.functional_graph(operation)
-        if inner is not None and keras_internals.is_plain_call(operation):
+        if inner is not None and keras_internals.is_only_its_call(operation):
             builder.reads.note(operation, "_functional", getattr(operation, "_functional", None))
             values = _inner_inputs(builder, inner, args, kwargs)
             if values is not None:

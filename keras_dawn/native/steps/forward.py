@@ -30,6 +30,7 @@ class GraphForward:
     def __init__(self, model, compile):
         self.model = model
         self._compile = compile
+        self._functional = keras_internals.functional_graph(model)
         self._regularizers = _regularizers(model)
         self._views = [variable for variable, _ in self._regularizers]
         self.evaluating = _lowered(model, training=False, views=self._views)
@@ -97,7 +98,12 @@ class GraphForward:
 
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
-        if _regularizers(self.model) != self._regularizers:
+        model = self.model
+        if keras_internals.functional_graph(model) is not self._functional:
+            return False  # layers were added to a Sequential, or taken from it
+        if not keras_internals.is_only_its_call(model):
+            return False
+        if _regularizers(model) != self._regularizers:
             return False
         return all(
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())

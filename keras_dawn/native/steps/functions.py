@@ -16,15 +16,26 @@ class OwnStep:
 
 
 class NativeFunction:
-    """A native step as Keras calls it; the first batch may still show that it cannot be."""
+    """A native step as Keras calls it: always that of the engine's present steps.
 
-    def __init__(self, step, fall_back):
-        self._step = step
-        self._fall_back = fall_back
+    Args:
+        engine: `Engine`.
+        attribute: str, such as `"train_function"`.
+    """
+
+    def __init__(self, engine, attribute):
+        self._engine, self._attribute = engine, attribute
+        self._name = attribute.replace("function", "step")
+        self._steps = engine.steps
 
     def __call__(self, batches):
+        engine = self._engine
+        if engine.steps is not self._steps or engine.steps is None:
+            self._steps = engine.prepare(self._attribute)
+        if self._steps is None:
+            return engine.plain_function(self._attribute)(batches)
         try:
-            return self._step(batches)
-        except LoweringError as error:
-            self._step = self._fall_back(str(error))  # from now on: it can do both
-            return self._step(batches)
+            return getattr(self._steps, self._name)(batches)
+        except LoweringError as error:  # shown by a batch; from now on the steps can do both
+            self._steps = engine.fall_back(str(error), self._attribute)
+            return getattr(self._steps, self._name)(batches)

@@ -85,6 +85,8 @@ class Optimization:
         found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
         used = [True if found.get(id(v)) else None for v in self._variables]
         keras_internals.check_gradients(self._optimizer, used, self._variables)
+        if len(self._chosen) > 16:
+            self._chosen.clear()
         if key not in self._chosen:
             self._chosen[key] = self._make(
                 [leaf for leaf, used in zip(self._leaves, key, strict=True) if used]

@@ -77,6 +77,8 @@ class NativeApply:
             self._updates.clear()
             self._moves = moves.count
         key = tuple(map(id, variables))
+        if len(self._updates) > 16:
+            self._updates.clear()
         if key not in self._updates:
             self._updates[key] = self._make(variables)
         return self._updates[key]

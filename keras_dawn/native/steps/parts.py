@@ -56,7 +56,9 @@ class Part:
 
         def __call__(layer, *args, **kwargs):  # noqa: N807
             # Everything unusual goes to Keras's own call, which the swapped class inherits.
-            if len(args) == 1 and (not kwargs or (len(kwargs) == 1 and "training" in kwargs)):
+            # A copy made inside a step has this class too, and is another layer.
+            simple = len(args) == 1 and layer is self.layer
+            if simple and (not kwargs or (len(kwargs) == 1 and "training" in kwargs)):
                 outputs = compute(args[0], kwargs.get("training", _EMPTY))
                 if outputs is not _EMPTY:
                     return outputs
@@ -69,6 +71,8 @@ class Part:
         layer = self.layer
         if not layer.built or not keras_internals.is_plain_call(layer):
             return _EMPTY
+        if keras_internals.in_stateless_scope():
+            return _EMPTY  # other weights than the layer's own
         flat = [inputs] if type(inputs) in _TENSORS else self._flat(inputs)
         if flat is None:
             return _EMPTY
@@ -138,7 +142,9 @@ class Part:
             return entry
         if key in self.reasons:
             return None
-        with keras_internals.no_autocast():
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return None  # inside vmap and the like no weight can be laid out
+        with keras_internals.no_autocast(), torch.inference_mode(False):
             return self._lower(key, mode, flat)
 
     def _lower(self, key, mode, flat):
