@@ -48,6 +48,7 @@ class Engine:
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
         self._rank_weight = 1.0
         self.announced = False  # whether a `fit` has said how it steps
+        self._watched = False  # whether a callback of the user's acts between batches
         self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
 
     def is_native(self):
@@ -175,7 +176,8 @@ class Engine:
                 self.model, "compute_metrics"
             )  # then the logs are the model's own tensors
             kind = FollowChanges if own else LastCallback
-            last = kind(self.follow_changes, watches_batches(callbacks))
+            self._watched = name == "fit" and watches_batches(callbacks)
+            last = kind(self.follow_changes, self._watched)
             fresh = FreshLogs(self, callbacks)
             more = [Announcement(self)] if name == "fit" and not self.announced else []
             arguments["callbacks"] = [*callbacks, fresh, *more, last]
@@ -240,6 +242,7 @@ class Engine:
             self.steps = NativeSteps(self.model, self.log_every, self.compile, by_layer)
             self.steps.rank_weight = self._rank_weight
             self._compiled = compiled
+        self.steps.keep_gradients = self._watched
         if purpose == "train_function":
             self.steps.prepare_training()
         elif purpose == "test_function":

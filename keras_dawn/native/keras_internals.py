@@ -293,6 +293,12 @@ def is_plain_call(layer):
     return "call" not in layer.__dict__ and "forward" not in layer.__dict__
 
 
+def has_hooks(variable):
+    """Whether somebody's hook waits for the gradient of a variable's own tensor."""
+    tensor = variable._value
+    return bool(tensor._backward_hooks or tensor._post_accumulate_grad_hooks)
+
+
 def memory_of(variable):
     """A variable's own tensor, past the casts of an autocast scope."""
     return variable._value

@@ -36,6 +36,7 @@ class NativeSteps:
         self.model = model
         self.log_every = log_every
         self.exact_logs = False
+        self.keep_gradients = False  # in the variables, for callbacks that look between batches
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
         self.forward = make_forward(model, compile, by_layer)
         self.metrics = None
@@ -145,7 +146,7 @@ class NativeSteps:
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
                 # Layers are called here too, where a checkpointed part is computed again.
-                skip = self.optimization.step(weighed)
+                skip = self.optimization.step(weighed, self.keep_gradients)
         self.averages.update(statistics, skip)
         return self._finish(loss, x, y, outputs, sample_weight, batch)
 

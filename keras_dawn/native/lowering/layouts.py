@@ -29,7 +29,9 @@ class Leaf:
 
     def is_shared(self):
         """Whether the variable still has the memory that the parameter looks at."""
-        return self.variable.value.data_ptr() == self.tensor.data_ptr()
+        value = self.variable.value
+        same = value.data_ptr() == self.tensor.data_ptr()
+        return same and value.requires_grad == self.tensor.requires_grad
 
 
 class _Moves:

@@ -31,8 +31,8 @@ class GraphForward:
         self.model = model
         self._compile = compile
         self._functional = keras_internals.functional_graph(model)
-        self._regularizers = _regularizers(model)
-        self._views = [variable for variable, _ in self._regularizers]
+        self._special = _wanted_themselves(model)
+        self._views = [variable for variable, _, _ in self._special]
         self.evaluating = _lowered(model, training=False, views=self._views)
         self.training = None
         self._call_evaluating = self._callable(self.evaluating)
@@ -103,7 +103,7 @@ class GraphForward:
             return False  # layers were added to a Sequential, or taken from it
         if not keras_internals.is_only_its_call(model):
             return False
-        if _regularizers(model) != self._regularizers:
+        if not _same(_wanted_themselves(model), self._special):
             return False
         return all(
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())
@@ -253,10 +253,22 @@ def _batch_size(x):
     return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]
 
 
-def _regularizers(model):
-    """`(variable, regularizer)` of the trained variables that have one."""
-    pairs = [(v, getattr(v, "regularizer", None)) for v in model.trainable_variables]
-    return [pair for pair in pairs if pair[1] is not None]
+def _wanted_themselves(model):
+    """The trained variables whose own tensor has to get the gradient, with what asks for it."""
+    found = []
+    for variable in model.trainable_variables:
+        regularizer = getattr(variable, "regularizer", None)
+        hooked = keras_internals.has_hooks(variable)
+        if regularizer is not None or hooked:
+            found.append((variable, regularizer, hooked))
+    return found
+
+
+def _same(now, then):
+    if len(now) != len(then):
+        return False
+    pairs = zip(sum(now, ()), sum(then, ()), strict=True)
+    return all(one is other for one, other in pairs)
 
 
 def _lowered(model, **arguments):

@@ -53,8 +53,13 @@ class Optimization:
         for parameter in self._all:
             parameter.grad = None
 
-    def step(self, loss):
+    def step(self, loss, keep=False):
         """Differentiates the loss and updates the weights.
+
+        Args:
+            loss: scalar tensor.
+            keep: bool, whether the gradients are to be found in the variables afterwards, as
+                Keras leaves them.
 
         Returns:
             bool tensor, whether loss scaling skipped the step, or `None` without loss scaling.
@@ -66,12 +71,17 @@ class Optimization:
         for leaf in self._twice:
             leaf.add_gradient(keras_internals.memory_of(leaf.variable).grad)
         gradients = [parameter.grad for parameter in self._parameters]
+        kept = [None if g is None else g.clone() for g in gradients] if keep else []
         update, scaling = self.update, self._scaling
         if not update.takes_none and self._some_missing(gradients):
             update, scaling = self._choose(gradients)
             gradients = [gradient for gradient in gradients if gradient is not None]
         skip = update.step(gradients) if scaling is None else scaling.step(gradients)
         self.clear()
+        for leaf, gradient in zip(self._leaves, kept, strict=False):
+            if gradient is not None:
+                shape = tuple(leaf.variable.shape)
+                keras_internals.memory_of(leaf.variable).grad = leaf.transform.undo(gradient, shape)
         return skip
 
     def _some_missing(self, gradients):
