@@ -155,6 +155,8 @@ class GraphForward:
         if isinstance(x, torch.Tensor) and _fits(x.shape, lowered.functional.inputs):
             flat = [x]
         else:
+            if len(keras.tree.flatten(x)) != len(lowered.functional.inputs):
+                raise LoweringError("it was given another number of inputs")
             flat = keras_internals.standardize_inputs(lowered.functional, x)
             for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
                 if tensor is None:

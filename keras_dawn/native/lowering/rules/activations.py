@@ -100,10 +100,18 @@ def _floats(value):
     return value
 
 
+def _refuse_softmax_of_one(call, axis):
+    """Keras warns of a softmax that is always 1."""
+    if isinstance(axis, int) and call.output.shape[axis] == 1:
+        raise LoweringError("a softmax over one number, of which Keras warns")
+
+
 @rule(layers.Activation)
 def activation(builder, layer, inputs, call):
     if layer.activation is activations.linear:
         return inputs[0]
+    if layer.activation is activations.softmax:
+        _refuse_softmax_of_one(call, -1)
     return _function(builder, inputs[0], layer.activation, call.name)
 
 
@@ -146,6 +154,7 @@ def elu(builder, layer, inputs, call):
 def softmax(builder, layer, inputs, call):
     if len(inputs) != 1:
         raise LoweringError("with a mask")
+    _refuse_softmax_of_one(call, layer.axis)
     value = _floats(inputs[0])
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     node = builder.keras_order(value)
