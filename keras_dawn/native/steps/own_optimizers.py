@@ -2,6 +2,7 @@
 
 import contextlib
 
+from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf, moves
 from keras_dawn.native.steps.updates import make_update, why_not_fused
 
@@ -64,7 +65,11 @@ class NativeApply:
             grads, variables = list(grads), list(trainable_variables)
             if all(type(g) is torch.Tensor for g in grads) and len(grads) == len(variables):
                 update = self._update_of(variables)
-        if update is None or not _alike(grads, update.parameters):
+        if (
+            update is None
+            or not _as_before(variables, update)
+            or not _alike(grads, update.parameters)
+        ):
             return type(optimizer).apply(optimizer, grads, trainable_variables)
         if update.changes_gradients():
             grads = [gradient.clone() for gradient in grads]  # they are still the user's
@@ -97,6 +102,14 @@ class NativeApply:
             return None  # Keras says what is wrong with the variables
         finally:
             object.__setattr__(self.optimizer, "apply", self)
+
+
+def _as_before(variables, update):
+    """Whether no weight has got a constraint or another tensor since the update was made."""
+    return all(
+        variable.constraint is None and keras_internals.memory_of(variable) is parameter
+        for variable, parameter in zip(variables, update.parameters, strict=True)
+    )
 
 
 def _alike(gradients, parameters):

@@ -138,7 +138,7 @@ class Part:
             return None
         key = self._key(mode, flat)
         entry = self._lowered.get(key)
-        if entry is not None and entry[1].reads.are_current():
+        if entry is not None and entry[1].reads.are_current() and _holds(entry[1]):
             return entry
         if key in self.reasons:
             return None
@@ -187,6 +187,14 @@ class Part:
 _REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
 _FATAL = ("OutOfMemoryError", "AcceleratorError")  # which another try would not help
 _OUT_OF_MEMORY = tuple(getattr(torch, name) for name in _FATAL if hasattr(torch, name))
+
+
+def _holds(lowered):
+    """Whether the variables still have the tensors that were lowered."""
+    for leaf in lowered.leaves.values():
+        if keras_internals.memory_of(leaf.variable) is not leaf.tensor:
+            return False
+    return True
 
 
 def _cast(flat, lowered):
