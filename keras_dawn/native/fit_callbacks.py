@@ -85,12 +85,14 @@ class Announcement(keras.callbacks.Callback):
     def __init__(self, engine):
         super().__init__()
         self._engine = engine
+        self._looked = engine.announced
 
     def on_train_batch_begin(self, batch, logs=None):
         from keras_dawn.native.explain import explanation  # it reads the engine
 
-        if self._engine.announced or batch == 0:
+        if self._looked or batch == 0:
             return
+        self._looked = True
         how = explanation(self._engine)
         if self.params.get("verbose") or not how.is_whole():
             self._engine.announced = True
