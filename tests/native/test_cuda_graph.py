@@ -3,6 +3,7 @@
 import keras_dawn
 from keras_dawn.native.cuda_graph import GraphedForward, _Shell
 from keras_dawn.native.lowering import lower
+from keras_dawn.native.steps.forward import may_keep_outputs
 
 import keras
 import numpy as np
@@ -48,6 +49,30 @@ def test_a_failed_capture_goes_back_to_eager_and_says_so_once():
     with pytest.warns(UserWarning, match="not permitted.*same results"):
         assert forward(on_gpu(8, 3))[0] == "eager"
     assert forward(on_gpu(8, 3))[0] == "eager"  # no second warning: warnings are errors
+
+
+class Keeps(keras.metrics.MeanSquaredError):
+    """A metric of the user's."""
+
+
+class OwnLoss(keras.Model):
+    def compute_loss(self, *args, **kwargs):
+        return super().compute_loss(*args, **kwargs)
+
+
+def test_no_graph_where_the_users_code_may_keep_the_outputs():
+    def graphed(model, *metrics):
+        model.compile("sgd", "mse", metrics=["mae", *metrics])
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+        return not may_keep_outputs(model)
+
+    def plain(kind=keras.Model):
+        inputs = keras.Input((3,))
+        return kind(inputs, keras.layers.Dense(2)(inputs))
+
+    assert graphed(plain()) and graphed(plain(), keras.metrics.MeanSquaredError())
+    assert not graphed(plain(), Keeps())
+    assert not graphed(plain(OwnLoss))
 
 
 def test_on_a_cpu_everything_is_eager():

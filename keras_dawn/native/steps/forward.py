@@ -74,8 +74,9 @@ class GraphForward:
             self._call_training = forward
         elif current().several:
             self._call_training = parallel.data_parallel(forward)
-        elif self._compile or self.training.calls_keras:
-            # Never a graph around Keras's or the user's Python: it would be frozen in it.
+        elif self._compile or self.training.calls_keras or may_keep_outputs(self.model):
+            # Never a graph around Keras's or the user's Python: it would be frozen in it. And a
+            # graph's outputs are the same memory in every step, which nobody may keep.
             self._call_training = forward
         else:
             self._call_training = GraphedForward(forward)
@@ -253,6 +254,14 @@ class LayerForward:
 
 def _batch_size(x):
     return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]
+
+
+def may_keep_outputs(model):
+    """Whether code of the user's sees a step's outputs, and may look at them later."""
+    if any(keras_internals.is_overridden(model, f"compute_{n}") for n in ("loss", "metrics")):
+        return True
+    parts = [part for metric in model.metrics for part in getattr(metric, "metrics", [metric])]
+    return not all(type(part).__module__.startswith(("keras.", "keras_dawn.")) for part in parts)
 
 
 def _wanted_themselves(model):
