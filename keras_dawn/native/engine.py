@@ -44,7 +44,7 @@ class Engine:
         self.layers = self.optimizers = None
         self.refusal = None
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
-        self._compiled = None  # kept alive: their ids say whether `compile` was called again
+        self._compiled = None  # what `compile` had made, to know whether it was called again
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
         self._rank_weight = 1.0
         self.announced = False  # whether a `fit` has said how it steps
@@ -215,9 +215,8 @@ class Engine:
 
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
-        model = self.model
         self.refusal = None
-        compiled = _compiled_parts(model)
+        compiled = _compiled_parts(self.model)
         if self.steps is not None and not self._is_current():
             self.steps = None
         try:

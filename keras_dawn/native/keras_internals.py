@@ -315,11 +315,6 @@ def has_training_argument(model):
     return model._call_has_training_arg
 
 
-def call_signature(layer):
-    """The signature of a layer's `call`."""
-    return layer._call_signature
-
-
 @contextlib.contextmanager
 def inside_part(model, context, training):
     """`inside_call` for a model that may itself be called inside another one's call."""

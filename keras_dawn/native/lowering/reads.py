@@ -40,12 +40,6 @@ class Reads:
                 return False
         return True
 
-    def update(self, other):
-        """Takes over what another lowering read."""
-        for key, seen in other._seen.items():
-            self._seen.setdefault(key, seen)
-        self._values = None
-
 
 class Recorded:
     """Stands for a layer: gives its attributes and notes them in `Reads`."""

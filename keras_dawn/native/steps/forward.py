@@ -9,8 +9,8 @@ from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
-from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.parts import fits
 from keras_dawn.native.steps.reduction import GradientReduction
 
 import keras
@@ -153,7 +153,7 @@ class GraphForward:
 
     def _inputs(self, lowered, x):
         """The batch as the graph's inputs: flat, on the device, in the inputs' dtypes."""
-        if isinstance(x, torch.Tensor) and _fits(x.shape, lowered.functional.inputs):
+        if isinstance(x, torch.Tensor) and fits([x], lowered.functional.inputs):
             flat = [x]
         else:
             if len(keras.tree.flatten(x)) != len(lowered.functional.inputs):
@@ -162,7 +162,7 @@ class GraphForward:
             for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
                 if tensor is None:
                     raise LoweringError("an optional input is None")
-                if not _fits(tensor.shape, [expected]):
+                if not fits([tensor], [expected]):
                     raise LoweringError(
                         f"its graph is for inputs of shape {tuple(expected.shape)}, and it was "
                         f"given {tuple(tensor.shape)}"
@@ -203,7 +203,6 @@ class LayerForward:
     def __init__(self, model):
         self.model = model
         self.layers = NativeLayers(model)
-        self.reads = Reads()
 
     outputs = None  # symbolic outputs are not known
 
@@ -290,13 +289,3 @@ def _lowered(model, **arguments):
         raise
     except Exception as error:
         raise LoweringError(f"lowering it failed: {type(error).__name__}: {error}") from error
-
-
-def _fits(shape, symbolic):
-    """Whether one tensor's shape is that of the only symbolic input, where known."""
-    if len(symbolic) != 1 or len(shape) != len(symbolic[0].shape):
-        return False
-    return all(
-        expected is None or size == expected
-        for size, expected in zip(shape[1:], symbolic[0].shape[1:], strict=True)
-    )

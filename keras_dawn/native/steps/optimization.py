@@ -108,12 +108,7 @@ class Optimization:
         update = make_update(self._optimizer, leaves, self._variables)
         if self._outer is self._optimizer or not leaves:
             return update, None
-        scaled = type(self._outer) is keras.optimizers.LossScaleOptimizer
-        if (
-            scaled
-            and self._outer.inner_optimizer is self._optimizer
-            and not is_patched(self._outer)
-        ):
+        if _only_scales(self._outer, self._optimizer):
             if update.handles_found_inf:
                 return update, LossScaling(self._outer, update)
             reason = update.reason or f"{type(self._optimizer).__name__} under loss scaling"

@@ -38,7 +38,6 @@ class Part:
         self.default_training = keras_internals.default_training(layer)
         self._lowered = {}
         self.reasons = {}
-        self._first_argument = next(iter(keras_internals.call_signature(layer).parameters), None)
         self.swapped = type(
             self.base.__name__,
             (self.base,),
@@ -134,7 +133,7 @@ class Part:
         return flat if all(type(x) in _TENSORS for x in flat) else None
 
     def _entry(self, mode, flat):
-        if self.is_graph and not _fit(flat, keras_internals.functional_graph(self.layer).inputs):
+        if self.is_graph and not fits(flat, keras_internals.functional_graph(self.layer).inputs):
             return None
         key = self._key(mode, flat)
         entry = self._lowered.get(key)
@@ -223,10 +222,11 @@ def _is_simple(layer):
     return layer.activity_regularizer is None and type(layer).__call__ is keras.Layer.__call__
 
 
-def _fit(flat, symbolic):
-    if len(flat) != len(symbolic):
+def fits(tensors, symbolic):
+    """Whether tensors have the shapes of symbolic inputs, where those are known."""
+    if len(tensors) != len(symbolic):
         return False
-    for x, expected in zip(flat, symbolic, strict=True):
+    for x, expected in zip(tensors, symbolic, strict=True):
         if x.ndim != len(expected.shape):
             return False
         pairs = zip(x.shape[1:], expected.shape[1:], strict=True)
