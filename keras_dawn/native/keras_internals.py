@@ -358,8 +358,20 @@ def in_stateless_scope():
     return global_state.get_global_attribute("stateless_scope") is not None
 
 
+def class_of(layer):
+    """A layer's class, that behind the swapped one inside a step."""
+    return vars(type(layer)).get("native_base", type(layer))
+
+
+def class_with_call(base, call):
+    """A subclass that looks like its base and has another `__call__`."""
+    names = ("__module__", "__qualname__", "__doc__")
+    like_base = {name: getattr(base, name) for name in names}
+    return type(base.__name__, (base,), {"__call__": call, "native_base": base, **like_base})
+
+
 def is_only_its_call(layer):
     """Whether calling a layer or model does no more than its `call`."""
-    kind = vars(type(layer)).get("native_base", type(layer))
+    kind = class_of(layer)
     plain = kind.__call__ is keras.Layer.__call__ and layer.activity_regularizer is None
     return plain and is_plain_call(layer)
