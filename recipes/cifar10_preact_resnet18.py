@@ -14,7 +14,8 @@ of a shared Intel Xeon: 84.71 % after 933 s of training while other work ran (se
 from keras_dawn.models import PreActResNet18
 
 from absl import app
-from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
+
+from recipe_parts.cifar10 import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
 
 NOTEBOOK = Preset(
     model="preact_resnet18-64",

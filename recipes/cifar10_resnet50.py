@@ -15,7 +15,8 @@ n = 1).
 from keras_dawn.models import PreActResNet50
 
 from absl import app
-from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
+
+from recipe_parts.cifar10 import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
 
 NOTEBOOK = Preset(
     model="preact_resnet50-64",

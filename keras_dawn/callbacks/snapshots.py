@@ -1,7 +1,7 @@
 """Snapshots of the weights at the ends of cycles, and their ensemble."""
 
-from keras_dawn.callbacks import saved_state
 from keras_dawn.callbacks.pass_over import passing_over
+from keras_dawn.resume import saved_state
 
 import keras
 import numpy as np
@@ -74,7 +74,7 @@ class Snapshots(keras.callbacks.Callback):
         Raises:
             ValueError: no snapshots yet.
         """
-        from keras_dawn.tta import gives_logits
+        from keras_dawn.evaluation.tta import gives_logits
 
         if not self.weights:
             raise ValueError("There are no snapshots yet: train first.")

@@ -2,9 +2,9 @@
 
 import contextlib
 
-from keras_dawn.callbacks import saved_state
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
+from keras_dawn.resume import saved_state
 
 import keras
 import torch

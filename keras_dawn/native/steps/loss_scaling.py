@@ -1,6 +1,6 @@
 """Loss scaling for float16, on the device."""
 
-from keras_dawn.hyperparameters import unwrap
+from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
 
 import torch

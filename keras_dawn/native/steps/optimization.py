@@ -3,7 +3,7 @@
 import operator
 import warnings
 
-from keras_dawn.hyperparameters import unwrap
+from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.loss_scaling import LossScaling
