@@ -8,7 +8,12 @@ import pytest
 from tests import processes
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-NAMES = ("cifar10_resnet50", "cifar10_preact_resnet18", "cifar10_concat_pool", "cifar10_resnet9")
+NAMES = (
+    "cifar10_preact_resnet",
+    "cifar10_preact_resnet18",
+    "cifar10_concat_pool",
+    "cifar10_resnet9",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,7 +60,7 @@ def test_resnet9s_rate_is_pages_triangle():
 @pytest.mark.parametrize(
     "module, settings",
     [
-        ("cifar10_resnet50", (60, 512, 1.0, 20, 18, 2e-4, (0.95, 0.85))),
+        ("cifar10_preact_resnet", (60, 512, 1.0, 20, 18, 2e-4, (0.95, 0.85))),
         ("cifar10_preact_resnet18", (65, 512, 1.2, 30, 20, 2e-4, (0.95, 0.85))),
     ],
 )

@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from tests.callbacks import interrupted
 from tests.processes import run_ranks
+from tests.resume import interrupted
 
 
 def run(folder, out, hurt="nothing:0", *options, ranks=1, seconds=120):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.callbacks import interrupted
 from tests.processes import torchrun
+from tests.resume import interrupted
 from tests.resume.killing import run
 from tests.resume.test_interruptions import result, same
 

@@ -4,8 +4,8 @@ The claim of 2018 (1 × V100): 94.1 % after 60 epochs, "ResNet-50, 15 minutes"; 
 3.06 an hour. No DAWNBench entry exists for it. This implementation has not been timed on a
 GPU, and its accuracy after a whole training has not been measured yet.
 
-    python recipes/cifar10_resnet50.py                       # chooses by hardware and data
-    python recipes/cifar10_resnet50.py --preset=notebook --dataset=cifar10 --runs=5
+    python recipes/cifar10_preact_resnet.py                       # chooses by hardware and data
+    python recipes/cifar10_preact_resnet.py --preset=notebook --dataset=cifar10 --runs=5
 
 Measured: `--preset=cpu --dataset=cifar10`, 6 epochs with a quarter of the channels, bfloat16, two
 cores of a shared Intel Xeon: 80.36 % after 1,043 s of training while other work ran (seed 0,
@@ -51,4 +51,4 @@ def build_model(preset, classes):
 
 if __name__ == "__main__":
     define_flags(PRESETS)
-    app.run(lambda argv: main("cifar10_resnet50", PRESETS, "notebook", build_model))
+    app.run(lambda argv: main("cifar10_preact_resnet", PRESETS, "notebook", build_model))
