@@ -8,23 +8,24 @@ import pytest
 from tests import processes
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-NAMES = (
-    "cifar10_preact_resnet",
-    "cifar10_preact_resnet18",
-    "cifar10_concat_pool",
-    "cifar10_resnet9",
-)
+RUNS = {
+    "cifar10_preact_resnet18": ("cifar10_preact_resnet", "--depth=18"),
+    "cifar10_preact_resnet50": ("cifar10_preact_resnet", "--depth=50"),
+    "cifar10_concat_pool": ("cifar10_concat_pool",),
+    "cifar10_resnet9": ("cifar10_resnet9",),
+}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUNS)
 def test_the_smoke_preset_runs(name, tmp_path):
+    script, *flags = RUNS[name]
     done = processes.run(
-        RECIPES / f"{name}.py", "--preset=smoke", "--dataset=digits", "--output_dir=out",
+        RECIPES / f"{script}.py", *flags, "--preset=smoke", "--dataset=digits", "--output_dir=out",
         "--epochs=1", "--precision=float32", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.printed
     document = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert document["status"] == "finished"
+    assert document["status"] == "finished" and document["recipe"] == name
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"schedule.png", "history.csv"}
 
 
@@ -58,14 +59,16 @@ def test_resnet9s_rate_is_pages_triangle():
 
 
 @pytest.mark.parametrize(
-    "module, settings",
+    "depth, settings",
     [
-        ("cifar10_preact_resnet", (60, 512, 1.0, 20, 18, 2e-4, (0.95, 0.85))),
-        ("cifar10_preact_resnet18", (65, 512, 1.2, 30, 20, 2e-4, (0.95, 0.85))),
+        (50, (60, 512, 1.0, 20, 18, 2e-4, (0.95, 0.85))),
+        (18, (65, 512, 1.2, 30, 20, 2e-4, (0.95, 0.85))),
     ],
 )
-def test_the_notebooks_settings_are_theirs(module, settings):
-    preset = __import__(module).PRESETS["notebook"]
+def test_the_notebooks_settings_are_theirs(depth, settings):
+    import cifar10_preact_resnet
+
+    preset = cifar10_preact_resnet.presets(depth)["notebook"]
     assert settings == (
         preset.epochs, preset.batch_size, preset.max_lr, preset.div_factor, preset.tail_percent,
         preset.weight_decay, preset.momentum,
