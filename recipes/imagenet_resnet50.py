@@ -23,7 +23,7 @@ from keras_dawn import PLANS, one_cycle_by_size
 from absl import app
 
 from recipe_parts import photos
-from recipe_parts.photos import PhotoPreset
+from recipe_parts.photo_network import PhotoPreset
 
 
 def published(name, plan):

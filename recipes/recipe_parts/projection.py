@@ -12,7 +12,8 @@ from rich.table import Table
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from recipe_parts import photos, reporting
+from recipe_parts import reporting
+from recipe_parts.photo_network import build_model, one_hot
 
 FLAGS = flags.FLAGS
 STEPS = 3
@@ -22,13 +23,13 @@ def print_projection(preset, source, precision, prices):
     """Prints the plan and a projection of its time and cost on `--gpus` GPUs.
 
     Args:
-        preset: `photos.PhotoPreset`, its plan scaled to `--gpus`.
+        preset: `PhotoPreset`, its plan scaled to `--gpus`.
         source: the training photos.
         precision: dtype policy.
         prices: list of `dawnbench.Price`.
     """
     reporting.print_plan(preset.plan)
-    model = photos.build_model(preset, len(source.class_names), precision)
+    model = build_model(preset, len(source.class_names), precision)
     rates = {
         phase.image_size: measure(model, phase, preset)
         for phase in {phase.image_size: phase for phase in preset.plan.phases}.values()
@@ -65,7 +66,7 @@ def measure(model, phase, preset):
     images = torch.randn(batch * STEPS, size, size, 3, device=device)
     classes = model.output_shape[-1]
     labels = torch.randint(0, classes, (batch * STEPS,), device=device)
-    if photos.one_hot(preset):
+    if one_hot(preset):
         labels = torch.nn.functional.one_hot(labels, classes).float()
     data = DataLoader(TensorDataset(images, labels), batch_size=batch)
     model.fit(data, epochs=1, verbose=0, shuffle=False)  # warms up

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from keras_dawn.data import cifar10
+from keras_dawn.data import cifar10_batches
 from keras_dawn.dawnbench import records, validate_entry
 
 import pytest
@@ -180,9 +180,8 @@ def fill_the_disk():
 def test_two_processes_show_one_bar_and_write_one_folder(dataset, tiny_cifar10, tmp_path):
     where = [f"--data_dir={tiny_cifar10.parent}"] if dataset == "cifar10" else []
     flags = ("--preset=smoke", f"--dataset={dataset}", *where, "--epochs=1", "--batch_size=50")
-    done = processes.run_ranks(
-        2, processes.script, RECIPE, flags, partial(accept, dict(cifar10.BATCH_MD5)), cwd=tmp_path
-    )
+    prepare = partial(accept, dict(cifar10_batches.BATCH_MD5))
+    done = processes.run_ranks(2, processes.script, RECIPE, flags, prepare, cwd=tmp_path)
     assert done.returncodes == [0, 0], done.printed
     assert done.printed.count("val_accuracy:") == 1
     assert done.printed.count("test accuracy") == 1
@@ -194,7 +193,7 @@ def test_two_processes_show_one_bar_and_write_one_folder(dataset, tiny_cifar10, 
 
 def accept(md5):
     """Has files of these md5s stand in for the official ones."""
-    cifar10.BATCH_MD5.update(md5)
+    cifar10_batches.BATCH_MD5.update(md5)
 
 
 def test_presets_are_the_entries_settings():
@@ -212,7 +211,7 @@ def test_a_whole_cifar10_run_writes_a_valid_entry_below_the_threshold(tiny_cifar
     flags = ["--preset=cpu", "--epochs=2", "--batch_size=50", "--dataset=cifar10",
              f"--data_dir={tiny_cifar10}", "--author=Ada", "--output_dir=out"]  # fmt: skip
     done = processes.run(
-        RECIPE, *flags, cwd=tmp_path, prepare=partial(accept, dict(cifar10.BATCH_MD5))
+        RECIPE, *flags, cwd=tmp_path, prepare=partial(accept, dict(cifar10_batches.BATCH_MD5))
     )
     assert done.returncode == 0, done.printed
     assert "threshold not reached" in done.printed
