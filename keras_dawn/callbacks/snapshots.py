@@ -1,7 +1,6 @@
 """Snapshots of the weights at the ends of cycles, and their ensemble."""
 
 from keras_dawn.callbacks.pass_over import passing_over
-from keras_dawn.resume import saved_state
 
 import keras
 import numpy as np
@@ -41,7 +40,6 @@ class Snapshots(keras.callbacks.Callback):
         self.weights = []
 
     def on_train_begin(self, logs=None):
-        saved_state.register(self.model, self)
         self._begins = True
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.resume import saved_state
 
 import keras
 import torch
@@ -100,9 +99,6 @@ class HistoryWriter(keras.callbacks.Callback):
     def load_state_dict(self, state):
         """Goes on with the rows of `state_dict`."""
         self.rows[:] = state["rows"]
-
-    def on_train_begin(self, logs=None):
-        saved_state.register(self.model, self)
 
     def on_epoch_end(self, epoch, logs=None):
         values = {name: float(value) for name, value in (logs or {}).items()}

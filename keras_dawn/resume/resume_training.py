@@ -9,9 +9,9 @@ from keras_dawn.distributed.collectives import Agreement
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.native import keras_internals
-from keras_dawn.resume import saved_state
 from keras_dawn.resume.checkpoints import CheckpointFolder
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted, Notices
+from keras_dawn.resume.saved_state import callbacks_of_fit, with_states
 from keras_dawn.resume.training_state import (
     check_state,
     collect,
@@ -32,9 +32,10 @@ class ResumeTraining(keras.callbacks.Callback):
     one that was not. Saved are the weights, the buffers of torch modules in the model, all its
     optimizers with their hyper-parameters, epoch and step, the metrics of a half-finished
     epoch, the history, the state of Python's, NumPy's and torch's random numbers of every rank,
-    the state of this package's other callbacks (the averages of the weights, the epochs and the
-    time of `TimeToAccuracy`), and whatever is tracked (`track`). On resumption, the batches of
-    the epoch that were trained on already are passed over.
+    the state of every callback with `state_dict` and `load_state_dict`, yours or this package's
+    (the averages of the weights, the epochs and the time of `TimeToAccuracy`), and whatever is
+    tracked (`track`). On resumption, the batches of the epoch that were trained on already are
+    passed over.
 
     A checkpoint is written beside its place, with its SHA-256, and moved there; a damaged one
     is passed over with a warning, and the one before it is used. Where the disk is full, a
@@ -61,7 +62,8 @@ class ResumeTraining(keras.callbacks.Callback):
         paid: `PaidTime` of all processes that trained from this folder, on rank 0.
 
     Raises:
-        ValueError: bad numbers, or a checkpoint of another model, format or number of ranks.
+        ValueError: bad numbers, a callback with a state that comes after this one, or a
+            checkpoint of another model, format or number of ranks.
         OSError: when the training begins: the folder cannot be written, or another process
             trains from it.
         FloatingPointError: weights that are not finite.
@@ -95,6 +97,7 @@ class ResumeTraining(keras.callbacks.Callback):
         self._agreement = Agreement()
         self._data = data
         self._tracked = {}
+        self._with_states = {}
         self._loaded = self._state = None
         self._saved_at = time.monotonic()
 
@@ -102,16 +105,13 @@ class ResumeTraining(keras.callbacks.Callback):
         """Saves and restores something else, with `state_dict()` and `load_state_dict(state)`."""
         self._tracked[name] = part
 
-    def set_model(self, model):
-        super().set_model(model)
-        saved_state.forget(model)  # the other callbacks register when the training begins
-
     def next_epoch(self):
         """The epoch (0-based) that the training will go on in; 0 without a checkpoint."""
         state = self._load()
         return state["epoch"] if state else 0
 
     def on_train_begin(self, logs=None):
+        self._find_callbacks()
         if current().is_main:
             self._folder.open()
             self.paid.begin()
@@ -200,9 +200,23 @@ class ResumeTraining(keras.callbacks.Callback):
             self._restore_history(self._state)
         self._let_go()
 
+    def _find_callbacks(self):
+        """Notes the callbacks of this `fit` whose states are saved and restored."""
+        callbacks = callbacks_of_fit(self)
+        tracked = {id(part) for part in self._tracked.values()}
+        parts = with_states([one for one in callbacks if id(one) not in tracked])
+        place = callbacks.index(self) if callbacks else 0
+        later = [name for name, one in parts.items() if callbacks.index(one) > place]
+        if later:
+            raise ValueError(
+                f"ResumeTraining must come after {', '.join(later)} in the list of callbacks: what "
+                "it restores has to have begun. Put it last."
+            )
+        self._with_states = parts
+
     def _parts(self):
         """The callbacks and what else has a state of its own, by name."""
-        return {**saved_state.registered(self.model), **self._tracked}
+        return {**self._with_states, **self._tracked}
 
     def _restore_parts(self, state):
         parts = self._parts()
