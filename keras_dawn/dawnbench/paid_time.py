@@ -1,9 +1,11 @@
 """How long the machines of a training were paid for, interruptions included."""
 
+import contextlib
 import json
-import os
 import time
 from pathlib import Path
+
+from keras_dawn.foundation.files import written_whole
 
 _IMPORTED = time.monotonic()  # about when the process began
 
@@ -35,12 +37,9 @@ class PaidTime:
     def note(self):
         """Writes down that this process is alive; on a full disk the last time stands."""
         self._noted = time.monotonic()
-        partial = self._path.with_suffix(".partial")
-        try:
-            partial.write_text(json.dumps({"seconds": round(self._noted - _IMPORTED, 3)}))
-            os.replace(partial, self._path)
-        except OSError:
-            partial.unlink(missing_ok=True)
+        seconds = {"seconds": round(self._noted - _IMPORTED, 3)}
+        with contextlib.suppress(OSError), written_whole(self._path) as file:
+            file.write(json.dumps(seconds).encode())
 
     def note_now_and_then(self):
         """`note`, if the last one is `every_seconds` ago."""

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation.files import written_whole
 
 import keras
 import torch
@@ -49,13 +50,8 @@ class RunFolder:
         path = self.path / name
         if not current().is_main:
             return path
-        temporary = path.with_name(f".{name}.partial")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        with written_whole(path) as file:
+            file.write(text.encode())
         return path
 
     def write_json(self, name, content):

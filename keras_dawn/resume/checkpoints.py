@@ -3,11 +3,12 @@
 import fcntl
 import hashlib
 import io
-import os
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from keras_dawn.foundation.files import written_whole
 
 import torch
 
@@ -112,18 +113,9 @@ class CheckpointFolder:
         torch.save(state, buffer)
         content = buffer.getbuffer()
         place = self.path / f"checkpoint-{epoch:05}-{step:07}.pt"
-        partial = place.with_name(f".{place.name}.partial")
-        try:
-            with open(partial, "wb") as file:
-                file.write(content)
-                file.write(hashlib.sha256(content).digest())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, place)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        _sync_folder(self.path)
+        with written_whole(place, durable=True) as file:
+            file.write(content)
+            file.write(hashlib.sha256(content).digest())
         for path in self.files()[: -self.keep]:
             path.unlink()
 
@@ -146,11 +138,3 @@ class CheckpointFolder:
             return []
         pattern = re.compile(r"checkpoint-\d{5}-\d{7}\.pt")
         return sorted(path for path in self.path.iterdir() if pattern.fullmatch(path.name))
-
-
-def _sync_folder(directory):
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
