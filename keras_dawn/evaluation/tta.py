@@ -3,7 +3,7 @@
 from keras_dawn.data.batches import Batches
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.accelerate import native_forward
 
 import keras

@@ -5,7 +5,8 @@ import inspect
 
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native import keras_internals, parallel
+from keras_dawn.foundation import keras_internals
+from keras_dawn.native import parallel
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,

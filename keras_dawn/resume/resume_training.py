@@ -7,8 +7,8 @@ from keras_dawn.callbacks.pass_over import PassOver, passing_over
 from keras_dawn.dawnbench.paid_time import PaidTime
 from keras_dawn.distributed.collectives import Agreement
 from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation import keras_internals
 from keras_dawn.foundation.random_state import random_state, set_random_state
-from keras_dawn.native import keras_internals
 from keras_dawn.resume.checkpoints import CheckpointFolder
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted, Notices
 from keras_dawn.resume.saved_state import callbacks_of_fit, with_states

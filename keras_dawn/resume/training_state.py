@@ -2,10 +2,10 @@
 
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation import keras_internals
 from keras_dawn.foundation.hyperparameters import available, unwrap
 from keras_dawn.foundation.model_state import optimizers_of, state_tensors
 from keras_dawn.foundation.random_state import random_state
-from keras_dawn.native import keras_internals
 
 FORMAT = 3
 

@@ -4,10 +4,9 @@ import math
 
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import hyperparameters
+from keras_dawn.foundation import hyperparameters, keras_internals
 from keras_dawn.foundation.model_state import optimizer_variables, torch_buffers
 from keras_dawn.foundation.random_state import random_state, set_random_state
-from keras_dawn.native import keras_internals
 from keras_dawn.schedules.range_test import RangeTest, sweep
 
 import keras

@@ -1,7 +1,7 @@
-"""Every private Keras attribute that the native engine reads, in one place.
+"""Every private Keras attribute that is read, in one place.
 
-Keras moves these between versions; `tests/native/test_keras_internals.py` says what each
-is expected to be. Nothing else in the package touches an underscore of Keras's, but for
+Keras moves these between versions; `tests/foundation/test_keras_internals.py` says what
+each is expected to be. Nothing else in the package touches an underscore of Keras's, but for
 what an optimizer has to override (`keras_dawn/optimizers/`).
 """
 

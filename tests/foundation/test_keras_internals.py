@@ -1,7 +1,7 @@
 """What the engine expects of Keras's private attributes. A failure here names what moved."""
 
 import keras_dawn  # noqa: F401
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 
 import keras
 import numpy as np
