@@ -54,6 +54,11 @@ def inner_layers(layer):
     return layer._layers
 
 
+def weights_to_train(layer):
+    """The variables that a layer was made to train, whether it is frozen or not."""
+    return layer._trainable_variables
+
+
 def match_inputs(functional, inputs):
     """What a `Functional` is called with, flat, in the order of its inputs.
 

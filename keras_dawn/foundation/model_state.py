@@ -1,8 +1,6 @@
-"""All that a training changes in a model besides what its optimizer trains.
+"""All that a training changes in a model besides what its optimizer trains."""
 
-Here and not in `native.keras_internals`, which is imported with all of the native engine, are
-the underscores of Keras's that this takes: the engine itself needs it.
-"""
+from keras_dawn.foundation.keras_internals import all_layers, weights_to_train
 
 import keras
 
@@ -20,7 +18,7 @@ def optimizers_of(model):
         list of `keras.optimizers.Optimizer`, the model's `optimizer` first.
     """
     found = {}
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         # The compiled one first: callbacks and checkpoints have always begun with it.
         for value in [getattr(layer, "optimizer", None), *vars(layer).values()]:
             for one in _flat(value):
@@ -47,7 +45,7 @@ def state_tensors(model):
     Returns:
         list of `torch.Tensor`, the memory itself, in the same order each time.
     """
-    trained = {id(v) for layer in model._flatten_layers() for v in layer._trainable_variables}
+    trained = {id(v) for layer in all_layers(model) for v in weights_to_train(layer)}
     own = [variable.value for variable in model.variables if id(variable) not in trained]
     return [*own, *torch_buffers(model)]
 
@@ -55,7 +53,7 @@ def state_tensors(model):
 def torch_buffers(model):
     """The buffers of the torch modules inside a model, each once."""
     found = {}
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.TorchModuleWrapper):
             found |= {id(buffer): buffer for buffer in layer.module.buffers()}
     return list(found.values())

@@ -100,6 +100,14 @@ def test_optimizer_state_in_the_order_of_the_variables():
     assert keras_internals.uses_weight_decay(optimizer, variables[0])
 
 
+def test_a_frozen_layer_still_says_what_it_was_made_to_train():
+    layer = layers.BatchNormalization()
+    layer.build((None, 3))
+    layer.trainable = False
+    named = [variable.name for variable in keras_internals.weights_to_train(layer)]
+    assert named == ["gamma", "beta"]
+
+
 def test_overridden_methods_are_told_from_keras_own():
     class Own(keras.Model):
         def train_step(self, data):
