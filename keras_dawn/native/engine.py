@@ -5,7 +5,8 @@ import inspect
 
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native import keras_internals, parallel
+from keras_dawn.foundation import keras_internals
+from keras_dawn.native import parallel
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,
@@ -109,7 +110,7 @@ class Engine:
             metrics.check_metrics(model)
             own = self._is_own("train_function")  # else the loss has been weighed
             weight = (lambda: self._rank_weight) if own else lambda: 1.0
-            tensors = [variable._value for variable in model.variables]
+            tensors = [keras_internals.memory_of(variable) for variable in model.variables]
             return stack.enter_context(GradientReduction(tensors, weight).active())
 
         with contextlib.ExitStack() as stack:

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.steps.own_metrics import NativeMeans
 
 import keras

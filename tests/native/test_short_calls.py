@@ -3,8 +3,8 @@
 import warnings
 
 import keras_dawn
-from keras_dawn.native import keras_internals
-from keras_dawn.native.keras_layer_call import ShortCall, is_ordinary
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.keras_layer_call import ShortCall, is_ordinary
 from keras_dawn.native.steps.by_layer import NativeLayers
 
 import keras

@@ -2,8 +2,8 @@
 
 import contextlib
 
-from keras_dawn.native import keras_internals
-from keras_dawn.native.keras_layer_call import is_ordinary
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.keras_layer_call import is_ordinary
 from keras_dawn.native.steps.own_layers import OwnLayer
 from keras_dawn.native.steps.parts import find_parts
 

@@ -5,8 +5,8 @@ which nothing is left to do where tensors of the layer's dtype come without a ma
 layer's `call` runs right away, in the same context. Every other call goes to Keras's own.
 """
 
-from keras_dawn.native import keras_internals
-from keras_dawn.native.keras_layer_call import ShortCall
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.keras_layer_call import ShortCall
 
 import torch
 

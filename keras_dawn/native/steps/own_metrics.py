@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 
 import keras
 import torch

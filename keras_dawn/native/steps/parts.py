@@ -8,7 +8,7 @@ layer's own `__call__`.
 import inspect
 import types
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering import lower, lower_layer
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.averages import average_now

@@ -13,7 +13,7 @@ configuration that it does not cover; the layer is then called as it is. A rule 
 
 from dataclasses import dataclass
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 
 RULES = {}
 _CALLS = {}  # what a class's `call` was when its rule was registered
