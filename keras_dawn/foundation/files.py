@@ -54,7 +54,7 @@ def utf8(text):
         bytes.
 
     Example:
-        >>> utf8("Pr\udcc3\udcbcfung").decode("utf-8")
+        >>> utf8("Pr\\udcc3\\udcbcfung").decode("utf-8")
         'Prüfung'
     """
     text = re.sub("[\udc80-\udcff]+", lambda found: _read_as_utf8(found[0]), text)
