@@ -50,6 +50,7 @@ def test_public_names_say_what_they_do(item):
 
 PAGES = [
     "README.md",
+    ".github/CONTRIBUTING.md",
     "keras_dawn/native/README.md",
     "keras_dawn/distributed/README.md",
     "recipes/cloud/README.md",
