@@ -2,6 +2,7 @@
 
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.graph import Value, _safe
+from keras_dawn.native.lowering.rules import class_of
 
 import keras
 
@@ -29,29 +30,67 @@ def why_mask_is_read(operation):
     return None
 
 
-def mask_after(builder, node, args, kwargs):
-    """The node of the mask that a layer's output has, as `Layer.__call__` finds it, or `None`."""
+MASKS = {}  # class → function `(builder, layer, input, mask) -> list of masks of its outputs`
+
+
+def mask_rule(*classes):
+    """Registers how classes of layers (not their subclasses) hand masks on, said in torch.
+
+    The function is called with the first input's `Value` and the node of its mask, or `None`.
+    """
+
+    def register(function):
+        for layer_class in classes:
+            MASKS[layer_class] = function
+        return function
+
+    return register
+
+
+def masks_after(builder, node, args, kwargs):
+    """The nodes of the masks that a layer's outputs have, as `Layer.__call__` finds them.
+
+    Returns:
+        list of nodes, `None` for an output without a mask.
+    """
     layer = node.operation
     first = args[0] if args else next(iter(kwargs.values()), None)
-    previous = keras.tree.map_structure(
-        lambda value: value.mask if isinstance(value, Value) else None, first
-    )
+    count, nothing = len(node.outputs), [None] * len(node.outputs)
+    given = kwargs.get("mask")
+    if isinstance(given, Value):
+        previous = given.node
+    else:
+        previous = keras.tree.map_structure(
+            lambda value: value.mask if isinstance(value, Value) else None, first
+        )
     masked = any(mask is not None for mask in keras.tree.flatten(previous))
+    known = MASKS.get(class_of(layer))
+    if known is not None:
+        found = known(builder, layer, first, previous)
+        return [*found, *nothing][:count]
     if keras_internals.only_passes_mask_on(layer):
-        return previous if masked and layer.supports_masking and isinstance(first, Value) else None
+        passes = masked and layer.supports_masking and isinstance(first, Value)
+        return [previous, *nothing][:count] if passes else nothing
     if not layer.supports_masking:
-        return None
+        return nothing
     if not masked:
         if len(keras.tree.flatten(first)) != len(node.input_tensors):
-            return None  # called with constants besides: nothing that would make a mask of none
+            return nothing  # called with constants besides: nothing that would make a mask of none
         # Most layers with a `compute_mask` of their own make no mask out of none: ask once.
         symbolic = keras.tree.pack_sequence_as(first, list(node.input_tensors))
         if layer.compute_mask(symbolic, previous) is None:
-            return None
+            return nothing
     nodes = keras.tree.map_structure(
         lambda value: builder.keras_order(value) if isinstance(value, Value) else value, first
     )
-    return builder.call(MaskCall(layer), nodes, previous)
+    call = builder.call(MaskCall(layer), nodes, previous)
+    return [call] if count == 1 else [builder.call(mask_at, call, index) for index in range(count)]
+
+
+def mask_at(masks, index):
+    """The `index`-th of what `compute_mask` returned, `None` where it says nothing of it."""
+    flat = [] if masks is None else keras.tree.flatten(masks)
+    return flat[index] if index < len(flat) else None
 
 
 class MaskCall:

@@ -13,7 +13,7 @@ from keras_dawn.native.lowering.graph import (
 )
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
-from keras_dawn.native.lowering.masks import mask_after, why_mask_is_read
+from keras_dawn.native.lowering.masks import masks_after, why_mask_is_read
 from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.reads import Reads, Recorded, unrecorded
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
@@ -21,12 +21,15 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     activations,
     convolutions,
     find_rule,
+    known_arguments,
+    masking,
     merging,
     normalizations,
     operators,
     own_layers,
     pooling,
     randomness,
+    recurrent,
     shapes,
 )
 from keras_dawn.native.lowering.values import reason_of
@@ -52,6 +55,7 @@ class Lowered:
         functional: the `Functional` whose graph was walked.
         masked: bool, whether the module also returns the outputs' masks.
         calls_keras: bool, whether Python of Keras's or the user's runs inside it.
+        keeps_state: bool, whether a call leaves something behind for the next.
         reads: `Reads`, what the lowering depends on.
     """
 
@@ -65,6 +69,7 @@ class Lowered:
     functional: object
     masked: bool = False
     calls_keras: bool = False
+    keeps_state: bool = False
     reads: Reads = field(default_factory=Reads)
 
 
@@ -138,11 +143,16 @@ def lower_layer(layer, shape, dtype, training):
     def walk(builder):
         builder.for_one_layer = True
         value = Value(builder.graph.placeholder("x"), len(shape), dtype)
-        node = _Node(layer, (symbolic,), (layer.compute_output_spec(symbolic),))
-        (output,) = _lower_call(builder, node, (value,), {}, training)
+        outputs = layer.compute_output_spec(symbolic)
+        if not isinstance(outputs, tuple):
+            outputs = (outputs,)
+        if any(keras.tree.is_nested(output) for output in outputs):
+            raise LoweringError("nested outputs")
+        node = _Node(layer, (symbolic,), outputs)
+        values = _lower_call(builder, node, (value,), {}, training)
         if builder.fallbacks:
             raise LoweringError(builder.fallbacks[0][1])
-        return [output]
+        return values
 
     lowered = _lowered(walk, _builder_of(layer, training, training), None, masks=True)
     if lowered.masked:
@@ -205,6 +215,7 @@ def _lowered(walk, make_builder, views, masks):
         functional=None,
         masked=masked,
         calls_keras=bool(builder.fallbacks) or masked,
+        keeps_state=builder.keeps_state,
         reads=builder.reads,
     )
 
@@ -267,50 +278,59 @@ def _lower_call(builder, node, args, kwargs, training):
         shapes=[tensor.shape for tensor in node.input_tensors],
     )
     reason = why_as_it_is(operation, None if builder.for_one_layer else builder.reads)
-    if reason is None and any(value is not None for value in kwargs.values()):
+    unknown = kwargs.keys() - known_arguments(operation)
+    if reason is None and any(kwargs[name] is not None for name in unknown):
         reason = f"called with {', '.join(kwargs)}"
     tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
     if reason is None and isinstance(operation, keras.Layer) and not tensors:
         reason = "called with what is no tensor"
     if reason is None and any(value.mask is not None for value in inputs):
         reason = why_mask_is_read(operation)
-    if reason is None and len(node.outputs) != 1:
-        reason = "several outputs"
     if reason is None:
-        value, reason = _apply_rule(builder, operation, inputs, call)
+        values, reason = _apply_rule(builder, node, inputs, call)
     if reason is not None:
         builder.fallbacks.append((operation, reason))
         return call_as_it_is(builder, node, args, kwargs, training)
     builder.native.append(operation)
-    mask = None
+    masks = [None] * len(values)
     if isinstance(operation, keras.Layer):
-        mask = mask_after(builder, node, args, kwargs)
+        masks = masks_after(builder, node, args, kwargs)
         builder.mode_restated |= keras_internals.takes(operation, "training")
-    if mask is not value.mask:
-        value = copy.copy(value)  # a rule may hand on the input's own value
-        value.mask = mask
-    return [value]
+    return [_with_mask(value, mask) for value, mask in zip(values, masks, strict=True)]
 
 
-def _apply_rule(builder, operation, inputs, call):
-    """What the operation's rule returns, and why that is nothing: `(Value, reason)`."""
+def _with_mask(value, mask):
+    if mask is value.mask:
+        return value
+    value = copy.copy(value)  # a rule may hand on the input's own value
+    value.mask = mask
+    return value
+
+
+def _apply_rule(builder, node, inputs, call):
+    """What the operation's rule returns, and why that is nothing: `(list of Value, reason)`."""
+    operation = node.operation
     rule = find_rule(operation)
     if rule is None:
         return None, "no rule"
     before = builder.mark()
     recorded = Recorded(operation, builder.reads)
     try:
-        value = rule(builder, recorded, _cast_inputs(builder, recorded, inputs), call)
-        if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
-            raise LoweringError(f"its rule returns {type(value).__name__}")
-        if value.rank != len(call.output.shape):
-            raise LoweringError(f"its rule returns {value.rank} axes")
+        found = rule(builder, recorded, _cast_inputs(builder, recorded, inputs), call)
+        values = found if isinstance(found, list) else [found]
+        if len(values) != len(node.outputs):
+            raise LoweringError(f"its rule returns {len(values)} of {len(node.outputs)} outputs")
+        for value, output in zip(values, node.outputs, strict=True):
+            if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
+                raise LoweringError(f"its rule returns {type(value).__name__}")
+            if value.rank != len(output.shape):
+                raise LoweringError(f"its rule returns {value.rank} axes")
     except TwoLayoutsError:
         raise
     except Exception as error:  # of a rule, which may be the user's: this layer's alone
         builder.undo(before)
         return None, reason_of(error)
-    return value, None
+    return values, None
 
 
 def _inner_inputs(builder, inner, args, kwargs):

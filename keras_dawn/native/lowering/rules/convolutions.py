@@ -149,8 +149,6 @@ def lookup(table, indices):
 
 @rule(layers.Embedding)
 def embedding(builder, layer, inputs, call):
-    if layer.mask_zero:
-        raise LoweringError("mask_zero=True")
     (value,) = inputs
     table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)
     indices = builder.graph.call_method("int", (builder.keras_order(value),))
