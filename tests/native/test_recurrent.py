@@ -144,6 +144,38 @@ def test_dropout_in_a_stack_makes_the_draws_of_keras(true_float64):
     assert_as_keras(of_one_layer(layers.RNN(cells)), batch())
 
 
+BIDIRECTIONAL = {
+    "LSTM": lambda: layers.LSTM(4, return_sequences=True),
+    "last": lambda: layers.LSTM(4),
+    "states": lambda: layers.LSTM(4, return_state=True),
+    "GRU": lambda: layers.GRU(4, return_sequences=True, return_state=True),
+    "SimpleRNN": lambda: layers.SimpleRNN(4),
+    "relu": lambda: layers.GRU(4, activation="relu"),
+    "dropout": lambda: layers.LSTM(4, dropout=0.3, recurrent_dropout=0.2),
+    "cells": lambda: layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)], return_sequences=True),
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", BIDIRECTIONAL)
+@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave", None])
+def test_both_directions(name, merge, masked, true_float64):
+    if merge != "concat" and name not in ("LSTM", "states", "cells"):
+        pytest.skip("merged as the others are")
+    layer = layers.Bidirectional(BIDIRECTIONAL[name](), merge_mode=merge)
+    assert_as_keras(of_one_layer(layer, masked), batch(masked))
+
+
+def test_directions_of_different_layers_and_initial_states(true_float64):
+    x, h, c = keras.Input((STEPS, FEATURES)), keras.Input((4,)), keras.Input((4,))
+    backward = layers.LSTM(4, activation="relu", go_backwards=True, return_sequences=True)
+    forward = layers.GRU(4, return_sequences=True)
+    y = layers.Bidirectional(forward, backward_layer=backward)(x)
+    z = layers.Bidirectional(layers.LSTM(4))(x, initial_state=[h, c, c, h])
+    states = [torch.randn(4, 4, dtype=torch.float64) for _ in range(2)]
+    assert_as_keras(keras.Model([x, h, c], [y, z]), batch(), *states)
+
+
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("sequences", [False, True])
 @pytest.mark.parametrize("name", ["LSTM", "SimpleRNN"])
@@ -341,3 +373,85 @@ def test_twenty_steps_of_a_masked_text_classifier_equal_plain_keras(dtype, reque
     tolerance = 1e-10 if dtype == "float64" else 1e-5
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def small_network():
+    return keras.Sequential(
+        [keras.Input((6, 6, 2)), layers.Conv2D(3, 3), layers.BatchNormalization(trainable=False),
+         layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    )  # fmt: skip
+
+
+EVERY_STEP = {
+    "Dense": (lambda: layers.Dense(4, "relu"), (5,), False),
+    "Conv2D": (lambda: layers.Conv2D(3, 3, padding="same"), (6, 5, 2), False),
+    "LSTM": (lambda: layers.LSTM(3), (4, 2), False),
+    "network": (small_network, (6, 6, 2), True),
+}
+
+
+@pytest.mark.parametrize("name", EVERY_STEP)
+def test_a_layer_in_every_step(name, true_float64):
+    make, shape, as_it_is = EVERY_STEP[name]
+    inputs = keras.Input((None, *shape))
+    x = layers.Rescaling(0.5)(inputs)
+    model = keras.Model(inputs, layers.TimeDistributed(make(), name="each")(x))
+    x = torch.randn(2, 3, *shape, dtype=torch.float64)
+    if not as_it_is:
+        assert_as_keras(model, x)
+        return
+    lowered = lower(model, False)
+    assert not lowered.fallbacks
+    assert relative(lowered.module(x), model(x, training=False)) < 1e-12
+    assert [layer.name for layer, _ in lower(model, True).fallbacks] == ["each"]
+
+
+def test_a_layer_in_every_step_of_masked_sequences(true_float64):
+    layer = layers.TimeDistributed(layers.Dense(4))
+    x = inputs = keras.Input((STEPS, FEATURES))
+    x = layer(layers.Masking()(x))
+    assert_as_keras(keras.Model(inputs, layers.LSTM(3)(x)), batch(True))
+
+
+@pytest.mark.parametrize(
+    "inner", [lambda: layers.Dropout(0.5), lambda: layers.BatchNormalization()]
+)
+def test_steps_that_depend_on_each_other_are_left_to_keras(inner, true_float64):
+    inputs = keras.Input((STEPS, FEATURES))
+    model = keras.Model(inputs, layers.TimeDistributed(inner(), name="each")(inputs))
+    assert [layer.name for layer, _ in lower(model, True).fallbacks] == ["each"]
+    assert not lower(model, False).fallbacks
+
+
+class Tagger(keras.Model):
+    """A model whose Python is its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.both = layers.Bidirectional(layers.LSTM(4, return_sequences=True))
+        self.states = layers.GRU(4, return_sequences=True, return_state=True)
+        self.head = layers.TimeDistributed(layers.Dense(2))
+
+    def call(self, x):
+        sequence, state = self.states(self.both(x))
+        return self.head(sequence + state[:, None])
+
+
+def test_recurrent_layers_in_python_of_ones_own_compute_natively():
+    x = np.random.default_rng(0).normal(size=(12, STEPS, FEATURES)).astype("float32")
+    results = []
+    for native in (True, False):
+        keras.utils.set_random_seed(1)
+        model = Tagger()
+        model(x[:4])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        if native:
+            keras_dawn.accelerate(model)
+        model.fit(x, x[..., :2], batch_size=4, epochs=2, shuffle=False, verbose=0)
+        if native:
+            explanation = keras_dawn.explain(model)
+            assert not explanation.fallbacks
+            assert {"Bidirectional", "GRU", "TimeDistributed"} <= set(explanation.layers)
+        results.append(model.get_weights())
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

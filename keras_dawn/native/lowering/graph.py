@@ -46,6 +46,7 @@ class GraphBuilder:
         self.training = training
         self.views = views
         self.reads = Reads()  # what the lowering depends on
+        self.lower_inside = None  # for rules: `(layer, shape, value, training) -> list of Value`
         self.keeps_state = False  # whether the graph changes tensors that outlive it
         self.for_one_layer = False  # which is looked at in every call
         self.mode_restated = False  # by a layer with a `training` argument, since the last call

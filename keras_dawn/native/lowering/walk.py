@@ -19,6 +19,7 @@ from keras_dawn.native.lowering.reads import Reads, Recorded, unrecorded
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
     activations,
+    bidirectional,
     convolutions,
     find_rule,
     known_arguments,
@@ -31,6 +32,7 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     randomness,
     recurrent,
     shapes,
+    time_distributed,
 )
 from keras_dawn.native.lowering.values import reason_of
 
@@ -160,6 +162,14 @@ def lower_layer(layer, shape, dtype, training):
     return lowered
 
 
+def _lower_inside(builder, layer, shape, value, training):
+    """The outputs of a layer that another one calls, for the other's rule: list of `Value`."""
+    symbolic = keras.KerasTensor(shape, value.dtype)
+    outputs = keras.tree.flatten(layer.compute_output_spec(symbolic))
+    node = _Node(layer, (symbolic,), tuple(outputs))
+    return _lower_call(builder, node, (value,), {}, training)
+
+
 @dataclass(frozen=True)
 class _Node:
     """One call of an operation, as Keras's graph has it."""
@@ -187,6 +197,7 @@ def _lowered(walk, make_builder, views, masks):
     wanted = None if views is None else {id(variable) for variable in views}
     while True:
         builder = make_builder(views=wanted)
+        builder.lower_inside = functools.partial(_lower_inside, builder)
         try:
             outputs = walk(builder)
             break

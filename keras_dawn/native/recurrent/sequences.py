@@ -84,3 +84,8 @@ def draw(like, rate, masks):
     if not masks:
         return torch.nn.functional.dropout(ones, rate)
     return torch.stack([torch.nn.functional.dropout(ones, rate) for _ in range(masks)])
+
+
+def item(outputs, index):
+    """The `index`-th of several outputs."""
+    return outputs[index]

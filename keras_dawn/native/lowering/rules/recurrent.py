@@ -40,14 +40,9 @@ def sequences_states_mask(call, inputs):
     if states is not None:
         states = keras.tree.flatten(states)
     if isinstance(given.get("mask"), Value):
-        return x, states, builder_node(given["mask"])
+        return x, states, given["mask"].node
     # Keras (3.15) looks at the mask of the sequences only where they are the one tensor given.
     return x, states, x.mask if states is None else None
-
-
-def builder_node(value):
-    """The node of a mask that was given as an argument."""
-    return value.node
 
 
 def run_layer(builder, layer, x, states, mask, call):
@@ -85,15 +80,12 @@ def run_layer(builder, layer, x, states, mask, call):
             mask = builder.call(backwards, mask)
         node, kept = result, [None] * count
         if layer.return_state:
-            node, *kept = [builder.call(_item, result, index) for index in range(count + 1)]
+            node, *kept = [
+                builder.call(recurrent.item, result, index) for index in range(count + 1)
+            ]
         last += kept
     output = Value(node, 3 if layer.return_sequences else 2, dtype)
     return [output, *[Value(state, 2, dtype) for state in last if state is not None]]
-
-
-def _item(outputs, index):
-    """One of several outputs."""
-    return outputs[index]
 
 
 def backwards(mask):
@@ -182,9 +174,6 @@ def states_that_are_kept(builder, layer):
 
 def run_cell(builder, cell, x, options, name):
     """The node of one cell's recurrence over sequences."""
-    dtype = cell.compute_dtype
-    weights = [builder.parameter(w, DENSE, dtype) for w in (cell.kernel, cell.recurrent_kernel)]
-    bias = None if cell.bias is None else builder.parameter(cell.bias, AS_IS, dtype)
     options["activation"] = name_of(cell.activation)
     kind = type(unrecorded(cell))
     if kind is not layers.SimpleRNNCell:
@@ -192,7 +181,14 @@ def run_cell(builder, cell, x, options, name):
     if kind is layers.GRUCell:
         options["reset_after"] = cell.reset_after
     said = {key: value for key, value in options.items() if value != _DEFAULTS.get(key)}
-    return builder.call(CELLS[kind][0], x, *weights, bias, name=name, **said)
+    return builder.call(CELLS[kind][0], x, *weights_of(builder, cell), name=name, **said)
+
+
+def weights_of(builder, cell):
+    """The nodes of a cell's kernel, recurrent kernel and bias (or `None`), as torch wants them."""
+    dtype = cell.compute_dtype
+    kernels = [builder.parameter(w, DENSE, dtype) for w in (cell.kernel, cell.recurrent_kernel)]
+    return *kernels, None if cell.bias is None else builder.parameter(cell.bias, AS_IS, dtype)
 
 
 _DEFAULTS = {
