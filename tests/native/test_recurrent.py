@@ -176,6 +176,44 @@ def test_directions_of_different_layers_and_initial_states(true_float64):
     assert_as_keras(keras.Model([x, h, c], [y, z]), batch(), *states)
 
 
+IMAGES = {
+    "1D": (1, {}),
+    "2D": (2, {"padding": "same", "return_sequences": True, "return_state": True}),
+    "3D": (3, {"padding": "same", "activation": "relu"}),
+    "strides": (2, {"padding": "same", "strides": 2, "use_bias": False, "go_backwards": True}),
+    "dilation": (2, {"dilation_rate": 2, "return_state": True}),
+    "dropout": (2, {"dropout": 0.3, "recurrent_dropout": 0.2}),
+    "channels first": (2, {"data_format": "channels_first", "dropout": 0.2, "padding": "same"}),
+    "stateful": (1, {"stateful": True}),
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", IMAGES)
+def test_convolutions_over_time(name, masked, true_float64):
+    rank, settings = IMAGES[name]
+    sizes = (6, 5, 4)[:rank]
+    shape = (2, *sizes) if name == "channels first" else (*sizes, 2)
+    inputs, mask = keras.Input(batch_shape=(3, 4, *shape)), keras.Input((4,), dtype="bool")
+    layer = getattr(layers, f"ConvLSTM{rank}D")(3, 2 if rank == 3 else 3, **settings)
+    x = layers.Rescaling(0.5)(inputs)
+    outputs = keras.tree.flatten(layer(x, mask=mask) if masked else layer(x))
+    model = keras.Model([inputs, mask] if masked else inputs, outputs)
+    x = [torch.randn(3, 4, *shape, dtype=torch.float64)]
+    if masked:
+        x.append(torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0]]).bool())
+    if name != "stateful":
+        assert_as_keras(model, *x)
+        return
+    calls = [lower(model, False).module, lambda *x: model(list(x) if masked else x[0])]
+    for call in calls:
+        for state in layer.states:
+            state.assign(keras.ops.zeros_like(state))
+        calls[calls.index(call)] = [call(*x), call(*x), layer.states[1].value.clone()]
+    for one, other in zip(*calls, strict=True):
+        assert relative(one, other) < 1e-12
+
+
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("sequences", [False, True])
 @pytest.mark.parametrize("name", ["LSTM", "SimpleRNN"])

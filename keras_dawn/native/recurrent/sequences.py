@@ -10,7 +10,7 @@ class Sequences:
 
     Args:
         x: `(batch, time, …)`.
-        units: int; states are of zeros `(batch, units)` where none are given.
+        units: int; states are of zeros `(batch, units)` where none are given. Or a shape.
         count: int, how many states there are.
         initial: list of initial states, or `None`.
         mask: `(batch, time)`, which steps count, or `None`.
@@ -62,11 +62,20 @@ class Sequences:
             return self.x, of_inputs, of_states
         return self.x * of_inputs.unsqueeze(1), None, of_states
 
-    def loop(self, step, inputs):
-        """Runs a recurrence step by step; `inputs` has one tensor a step."""
+    def loop(self, step, inputs, channel_axis=None):
+        """Runs a recurrence step by step.
+
+        Args:
+            step: see `loops.loop`; its states have their channels in axis 1.
+            inputs: iterable of one tensor a step.
+            channel_axis: where the results have their channels, or `None` for as they are.
+        """
         outputs, states = loop(
             step, inputs, self.initial, self.mask, self.sequences, self.zero_masked
         )
+        if channel_axis is not None:
+            outputs = outputs.movedim(2 if self.sequences else 1, channel_axis)
+            states = [state.movedim(1, channel_axis) for state in states]
         return self.finished(outputs, states)
 
     def finished(self, outputs, states):

@@ -8,6 +8,7 @@ from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.masks import mask_rule
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import class_of, rule
+from keras_dawn.native.lowering.rules.conv_lstm import CONVOLUTIONAL, run_images
 from keras_dawn.native.lowering.rules.recurrent import (
     ARGUMENTS,
     cells_of,
@@ -41,7 +42,8 @@ def bidirectional(builder, layer, inputs, call):
     for direction, half in zip(directions, halves, strict=True):
         inner = dataclasses.replace(call, name=f"{call.name}_{direction.name}")
         value = builder.cast(x, direction.compute_dtype)
-        results.append(run_layer(builder, direction, value, half, mask, inner))
+        run = run_images if class_of(unrecorded(direction)) in CONVOLUTIONAL else run_layer
+        results.append(run(builder, direction, value, half, mask, inner))
     (forward, *kept), (backward, *kept_backward) = results
     if layer.return_sequences:
         backward = backward.with_node(builder.call(torch.flip, backward.node, (1,)))
@@ -52,7 +54,7 @@ def bidirectional(builder, layer, inputs, call):
 def _inside(builder, layer, name):
     """One direction's layer, as a `Recorded` one."""
     direction = unrecorded(getattr(layer, name))
-    if class_of(direction) not in (*KINDS, layers.RNN):
+    if class_of(direction) not in (*KINDS, layers.RNN, *CONVOLUTIONAL):
         raise LoweringError(f"{direction.name} ({type(direction).__name__}) in a direction")
     reason = why_as_it_is(direction, builder.reads)
     if reason is not None:

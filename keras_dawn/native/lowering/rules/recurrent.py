@@ -180,8 +180,8 @@ def run_cell(builder, cell, x, options, name):
         options["recurrent_activation"] = name_of(cell.recurrent_activation)
     if kind is layers.GRUCell:
         options["reset_after"] = cell.reset_after
-    said = {key: value for key, value in options.items() if value != _DEFAULTS.get(key)}
-    return builder.call(CELLS[kind][0], x, *weights_of(builder, cell), name=name, **said)
+    weights = weights_of(builder, cell)
+    return builder.call(CELLS[kind][0], x, *weights, name=name, **without_defaults(options))
 
 
 def weights_of(builder, cell):
@@ -191,9 +191,15 @@ def weights_of(builder, cell):
     return *kernels, None if cell.bias is None else builder.parameter(cell.bias, AS_IS, dtype)
 
 
+def without_defaults(options):
+    """The options of a call that have to be said."""
+    return {key: value for key, value in options.items() if value != _DEFAULTS.get(key)}
+
+
 _DEFAULTS = {
     "sequences": False, "states": False, "backwards": False, "zero_masked": False,
     "activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True,
+    "channels_last": True, "padding": "valid",
 }  # fmt: skip
 
 
