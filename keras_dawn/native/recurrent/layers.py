@@ -127,7 +127,7 @@ def simple_rnn(
 def _by_kernel(run, kernel, x):
     """Runs a kernel over sequences, around their masked steps."""
     mask = run.mask
-    if mask is None or (not mask.is_cuda and bool(mask.all())):
+    if mask is None or (not mask.is_cuda and bool(mask.all())):  # a look is free on a CPU
         outputs, states = kernel.run(x, run.initial)
         return run.finished(outputs if run.sequences else states[0], states)
     steps = Steps(mask)

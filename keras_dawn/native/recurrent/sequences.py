@@ -30,6 +30,11 @@ class Sequences:
                 "Expected a batch of the size that the states of a stateful layer have, "
                 f"{memory[0].shape[0]}, got {x.shape[0]}."
             )
+        if mask is not None and mask.shape != x.shape[:2]:
+            raise ValueError(
+                f"Expected a mask of shape {tuple(x.shape[:2])} (batch, time), got "
+                f"{tuple(mask.shape)}."
+            )
         self.x, self.mask = x, mask if mask is None else mask.bool()
         if backwards:
             self.x, self.mask = x.flip(1), None if mask is None else self.mask.flip(1)

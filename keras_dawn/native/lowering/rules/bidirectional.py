@@ -12,6 +12,7 @@ from keras_dawn.native.lowering.rules.conv_lstm import CONVOLUTIONAL, run_images
 from keras_dawn.native.lowering.rules.recurrent import (
     ARGUMENTS,
     cells_of,
+    floats_for,
     refuse_what_keras_refuses,
     run_layer,
     sequences_states_mask,
@@ -105,9 +106,9 @@ def _both_at_once(builder, layer, directions, x, states, call):
     (kind,) = {KINDS[class_of(unrecorded(direction))] for direction in directions}
     cells = [cells_of(builder, direction)[0] for direction in directions]
     dtype = cells[0].compute_dtype
-    x = builder.cast(x, dtype)
-    if x.dtype != dtype or x.rank != 3:
-        raise LoweringError(f"of {x.dtype} and {x.rank} axes")
+    x = floats_for(builder, builder.cast(x, dtype), dtype)
+    if x.rank != 3:
+        raise LoweringError(f"of {x.rank} axes")
     said = {"sequences": layer.return_sequences, "states": layer.return_state}
     said = {name: True for name, value in said.items() if value}
     if states is not None:

@@ -10,6 +10,7 @@ from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.recurrent import (
     ARGUMENTS,
     dropout_of,
+    floats_for,
     mask_of_recurrence,
     name_of,
     refuse_what_keras_refuses,
@@ -34,8 +35,7 @@ def conv_lstm(builder, layer, inputs, call):
 def run_images(builder, layer, x, states, mask, call):
     """The outputs of a ConvLSTM as a list of `Value`; see `run_layer`."""
     dtype = layer.compute_dtype
-    if x.dtype != dtype:
-        raise LoweringError(f"of {x.dtype}")
+    x = floats_for(builder, x, dtype)
     reason = why_as_it_is(layer.cell, builder.reads)
     cell = Recorded(unrecorded(layer.cell), builder.reads)
     if reason is not None or cell.compute_dtype != dtype:

@@ -40,6 +40,8 @@ def sequences_states_mask(call, inputs):
     if states is not None:
         states = keras.tree.flatten(states)
     if isinstance(given.get("mask"), Value):
+        if given["mask"].rank != 2:
+            raise LoweringError(f"a mask of {given['mask'].rank} axes")
         return x, states, given["mask"].node
     # Keras (3.15) looks at the mask of the sequences only where they are the one tensor given.
     return x, states, x.mask if states is None else None
@@ -54,8 +56,9 @@ def run_layer(builder, layer, x, states, mask, call):
         mask: node of the mask, or `None`.
     """
     dtype = layer.compute_dtype
-    if x.dtype != dtype or x.rank != 3:
-        raise LoweringError(f"of {x.dtype} and {x.rank} axes")
+    x = floats_for(builder, x, dtype)
+    if x.rank != 3:
+        raise LoweringError(f"of {x.rank} axes")
     cells = cells_of(builder, layer)
     refuse_what_keras_refuses(layer, cells, mask, call)
     states = None if states is None else [_like(builder, state, dtype).node for state in states]
@@ -91,6 +94,13 @@ def run_layer(builder, layer, x, states, mask, call):
 def backwards(mask):
     """A mask `(batch, time)`, or `None`, with its last step first."""
     return None if mask is None else mask.flip(1)
+
+
+def floats_for(builder, x, dtype):
+    """The sequences `x`, which have to be in the layer's dtype."""
+    if x.dtype != dtype:
+        raise LoweringError(f"of {x.dtype}")
+    return builder.to(x, dtype)  # if it is only known when it runs
 
 
 def _like(builder, value, dtype):
