@@ -4,7 +4,12 @@ Weights come as torch lays them out, `(gates · units, features)`, in Keras's or
 is torch's, GRU's update and reset gate change places. Keras's second bias is zero but in a GRU.
 """
 
+import warnings
+
 import torch
+
+# Each weight is a Keras variable with memory of its own; cuDNN's kernels compact them in the call.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
 
 
 class Kernel:
@@ -33,7 +38,7 @@ class Kernel:
         if hold is not None:
             x, kernel = _holding(x, kernel, hold)
         weights = self._weights(kernel)
-        states = [state.unsqueeze(0) for state in states]
+        states = [state.unsqueeze(0).contiguous() for state in states]  # cuDNN insists
         outputs, last = call(self.kind, x, states, weights, self.bias is not None)
         return outputs, [state.squeeze(0) for state in last]
 

@@ -82,8 +82,10 @@ class NativeLayers:
 
     def fallbacks(self):
         """`(layer, reason)` of the layers whose own call was used, wholly or at times."""
-        inside = keras_internals.all_layers  # a cell of an RNN is part of what the RNN computes
-        native = {id(each) for layer in self.native() for each in inside(layer)}
+        native = {id(layer) for layer in self.native()}
+        for layer in self.native():
+            if isinstance(layer, keras.Layer):  # a cell is part of what its RNN computes
+                native |= {id(each) for each in keras_internals.all_layers(layer)}
         parts = {id(part.layer): part for part in self.parts}
         found = []
         for layer in keras_internals.all_layers(self.model):
