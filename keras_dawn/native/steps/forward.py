@@ -74,12 +74,16 @@ class GraphForward:
             self._call_training = forward
         elif current().several:
             self._call_training = parallel.data_parallel(forward)
-        elif self._compile or self.training.calls_keras or may_keep_outputs(self.model):
-            # Never a graph around Keras's or the user's Python: it would be frozen in it. And a
-            # graph's outputs are the same memory in every step, which nobody may keep.
+        elif self._compile or self._calls_python() or may_keep_outputs(self.model):
+            # Never a graph around Keras's or the user's Python: it would be frozen in it, or
+            # takes numbers from the host. And a graph's outputs are the same memory in every
+            # step, which nobody may keep.
             self._call_training = forward
         else:
             self._call_training = GraphedForward(forward)
+
+    def _calls_python(self):
+        return self.training.calls_keras or self.training.calls_operations
 
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""
