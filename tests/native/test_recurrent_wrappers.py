@@ -169,3 +169,40 @@ def test_recurrent_layers_in_python_of_ones_own_compute_natively():
         results.append(model.get_weights())
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+class Translator(keras.Model):
+    """Words to words in Python of one's own: masks, and states from layer to layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = layers.Embedding(11, 4, mask_zero=True)
+        self.encoder = layers.LSTM(5, return_state=True)
+        self.decoder = layers.LSTM(5, return_sequences=True)
+        self.head = layers.TimeDistributed(layers.Dense(11))
+
+    def call(self, inputs):
+        given, before = inputs
+        _, h, c = self.encoder(self.embedding(given))
+        return self.head(self.decoder(self.embedding(before), initial_state=[h, c]))
+
+
+def test_states_and_masks_in_python_of_ones_own():
+    random = np.random.default_rng(0)
+    given, before, after = (random.integers(0, 11, (12, length)) for length in (6, 5, 5))
+    results = []
+    for native in (True, False):
+        keras.utils.set_random_seed(1)
+        model = Translator()
+        model([given[:4], before[:4]])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), loss)
+        if native:
+            keras_dawn.accelerate(model)
+        data = ([given, before], after)
+        history = model.fit(*data, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+        if native:
+            assert not keras_dawn.explain(model).fallbacks
+        results.append([*model.get_weights(), np.array(history["loss"])])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

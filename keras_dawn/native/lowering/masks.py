@@ -1,8 +1,11 @@
 """Keras's masks in a lowered graph: who makes them, who passes them on."""
 
+import copy
+import warnings
+
 from keras_dawn.native import keras_internals
+from keras_dawn.native.lowering.arguments import masks_of
 from keras_dawn.native.lowering.graph import Value, _safe
-from keras_dawn.native.lowering.rules import class_of
 
 import keras
 
@@ -25,72 +28,69 @@ def why_mask_is_read(operation):
         return None
     if isinstance(operation, keras.layers.Multiply):
         return "it leaves masked factors out"
-    if not operation.supports_masking:
-        return "a mask, which it drops with Keras's warning"
     return None
 
 
-MASKS = {}  # class → function `(builder, layer, input, mask) -> list of masks of its outputs`
+def dropping_masks(builder, layer, inputs):
+    """The inputs of a layer that does not support masks: at run time it warns, as Keras does."""
+    if not isinstance(layer, keras.Layer) or layer.supports_masking:
+        return inputs
+    warned = []
+    for value in inputs:
+        if value.mask is not None:
+            masked, value = value, copy.copy(value)
+            value.node, value.mask = (
+                builder.call(MaskDropped(layer), masked.node, masked.mask),
+                None,
+            )
+        warned.append(value)
+    return warned
 
 
-def mask_rule(*classes):
-    """Registers how classes of layers (not their subclasses) hand masks on, said in torch.
+def mask_after(builder, node, args, kwargs):
+    """The node of the mask that a layer's output has, as `Layer.__call__` finds it, or `None`.
 
-    The function is called with the first input's `Value` and the node of its mask, or `None`.
-    """
-
-    def register(function):
-        for layer_class in classes:
-            MASKS[layer_class] = function
-        return function
-
-    return register
-
-
-def masks_after(builder, node, args, kwargs):
-    """The nodes of the masks that a layer's outputs have, as `Layer.__call__` finds them.
-
-    Returns:
-        list of nodes, `None` for an output without a mask.
+    A mask that is given explicitly counts in place of the input's.
     """
     layer = node.operation
     first = args[0] if args else next(iter(kwargs.values()), None)
-    count, nothing = len(node.outputs), [None] * len(node.outputs)
-    given = kwargs.get("mask")
-    if isinstance(given, Value):
-        previous = given.node
-    else:
-        previous = keras.tree.map_structure(
-            lambda value: value.mask if isinstance(value, Value) else None, first
-        )
+    previous = keras.tree.map_structure(builder.tensor, kwargs.get("mask"))
+    if previous is None:
+        previous = masks_of(first)
     masked = any(mask is not None for mask in keras.tree.flatten(previous))
-    known = MASKS.get(class_of(layer))
-    if known is not None:
-        found = known(builder, layer, first, previous)
-        return [*found, *nothing][:count]
     if keras_internals.only_passes_mask_on(layer):
-        passes = masked and layer.supports_masking and isinstance(first, Value)
-        return [previous, *nothing][:count] if passes else nothing
+        return previous if masked and layer.supports_masking and isinstance(first, Value) else None
     if not layer.supports_masking:
-        return nothing
+        return None
     if not masked:
         if len(keras.tree.flatten(first)) != len(node.input_tensors):
-            return nothing  # called with constants besides: nothing that would make a mask of none
+            return None  # called with constants besides: nothing that would make a mask of none
         # Most layers with a `compute_mask` of their own make no mask out of none: ask once.
         symbolic = keras.tree.pack_sequence_as(first, list(node.input_tensors))
         if layer.compute_mask(symbolic, previous) is None:
-            return nothing
+            return None
     nodes = keras.tree.map_structure(
         lambda value: builder.keras_order(value) if isinstance(value, Value) else value, first
     )
-    call = builder.call(MaskCall(layer), nodes, previous)
-    return [call] if count == 1 else [builder.call(mask_at, call, index) for index in range(count)]
+    return builder.call(MaskCall(layer), nodes, previous)
 
 
-def mask_at(masks, index):
-    """The `index`-th of what `compute_mask` returned, `None` where it says nothing of it."""
-    flat = [] if masks is None else keras.tree.flatten(masks)
-    return flat[index] if index < len(flat) else None
+class MaskDropped:
+    """Hands a tensor on whose mask ends here; it has a name for the generated code."""
+
+    def __init__(self, layer):
+        self.title = f"'{layer.name}' (of type {type(layer).__name__})"
+        self.__name__ = self.__qualname__ = f"{_safe(layer.name)}_drops"
+        self.__module__ = __name__
+
+    def __call__(self, tensor, mask):
+        if mask is not None:
+            warnings.warn(  # it begins as Keras's own, for the filters that are set for that
+                f"Layer {self.title} was passed an input with a mask attached to it, and does "
+                "not support masks: layers after it will see none.",
+                stacklevel=2,
+            )
+        return tensor
 
 
 class MaskCall:

@@ -82,11 +82,13 @@ class GraphForward:
     def _is_no_cuda_graph(self):
         """Whether a CUDA graph would do something else than the module.
 
-        Keras's or the user's Python would be frozen in it; its trial runs would move states that
-        are kept; and its outputs are the same memory in every step, which nobody may keep.
+        Keras's or the user's Python would be frozen in it, or takes numbers from the host; its
+        trial runs would move states that are kept; and its outputs are the same memory in every
+        step, which nobody may keep.
         """
         training = self.training
-        return training.calls_keras or training.keeps_state or may_keep_outputs(self.model)
+        python = training.calls_keras or training.calls_operations
+        return python or training.keeps_state or may_keep_outputs(self.model)
 
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""

@@ -1,8 +1,7 @@
 """One small rule for each layer class: how the layer is said in torch.
 
 A rule is a function `(builder, layer, inputs, call) -> Value`, where `inputs` is the list
-of the layer's input `Value`s and `call` a `Call`; where the layer has several outputs it returns
-a list of them. It raises `LoweringError` for a
+of the layer's input `Value`s and `call` a `Call`. It raises `LoweringError` for a
 configuration that it does not cover; the layer is then called as it is. A rule of your own:
 
     @keras_dawn.native.rule(MyScale)
@@ -10,17 +9,18 @@ configuration that it does not cover; the layer is then called as it is. A rule 
         (x,) = inputs
         scale = builder.parameter(layer.scale, AS_IS)
         return Value(builder.call(torch.mul, builder.keras_order(x), scale), x.rank, x.dtype)
+
+Such a rule is for calls with tensors alone, and its layer hands an input's mask on. A rule that is
+registered with `arguments=True` takes every call: `call.arguments` has what `call` is told, by
+name, the masks that Keras fills in among it, and it may return a list of `Value`s. With
+`masks=True` it also says itself which masks its outputs have (`Value.mask`).
 """
 
-from dataclasses import dataclass
-
-from keras_dawn.native.lowering.values import Value
-
-import keras
+from dataclasses import dataclass, field
 
 RULES = {}
 _CALLS = {}  # what a class's `call` was when its rule was registered
-_ARGUMENTS = {}  # which arguments of `call` a rule knows besides the inputs
+_TRAITS = {}  # rule → whether it takes all arguments, whether it says what the masks are
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Call:
         args, kwargs: what the layer is called with, `Value`s in place of tensors.
         output: the `KerasTensor` that the call returns (the first, if several).
         shapes: shapes of the input `KerasTensor`s, `None` for unknown sizes.
+        arguments: dict by name of all arguments with their defaults, floats cast as the layer
+            does it; a mask that Keras fills in is a node. Only for rules that take them.
     """
 
     name: str
@@ -41,20 +43,23 @@ class Call:
     kwargs: dict
     output: object
     shapes: list
+    arguments: dict = field(default_factory=dict)
 
 
-def rule(*classes, arguments=()):
+def rule(*classes, arguments=False, masks=False):
     """Registers a function as the rule of layer classes (not of their subclasses).
 
-    A class that Keras does not export is given as a string, `"module.Class"`. `arguments` are
-    names of arguments of the layers' `call`, besides inputs and `training`, that the rule knows.
+    Args:
+        classes: layer classes; one that Keras does not export as a string, `"module.Class"`.
+        arguments: bool, whether the rule takes calls with any arguments, and reads them.
+        masks: bool, whether the rule says what masks the outputs have.
     """
 
     def register(function):
         for layer_class in classes:
             RULES[layer_class] = function
             _CALLS[layer_class] = getattr(layer_class, "call", None)
-            _ARGUMENTS[layer_class] = frozenset(arguments)
+        _TRAITS[function] = (arguments, masks)
         return function
 
     return register
@@ -74,22 +79,11 @@ def class_of(operation):
     return vars(kind).get("native_base", kind)
 
 
-def known_arguments(operation):
-    """The names of the arguments of `call` that a layer's rule knows besides the inputs."""
-    return _ARGUMENTS.get(class_of(operation), frozenset())
+def takes_arguments(function):
+    """Whether a rule takes calls with any arguments."""
+    return _TRAITS.get(function, (False, False))[0]
 
 
-def cast_arguments(call, inputs, names):
-    """What a layer is called with, by name, with the cast `Value`s in it.
-
-    Args:
-        call: `Call`.
-        inputs: list of the layer's `Value`s, as its rule gets them.
-        names: the layer's arguments in the order of its `call`.
-    """
-    cast = iter(inputs)
-    args, kwargs = keras.tree.map_structure(
-        lambda part: next(cast) if isinstance(part, Value) else part, (call.args, call.kwargs)
-    )
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
-    return {name: value for name, value in given.items() if value is not None}
+def says_masks(function):
+    """Whether a rule says what masks the outputs have."""
+    return _TRAITS.get(function, (False, False))[1]

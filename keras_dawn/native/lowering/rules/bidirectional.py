@@ -5,14 +5,13 @@ import dataclasses
 from keras_dawn.native import recurrent
 from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
-from keras_dawn.native.lowering.masks import mask_rule
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import class_of, rule
 from keras_dawn.native.lowering.rules.conv_lstm import CONVOLUTIONAL, run_images
 from keras_dawn.native.lowering.rules.recurrent import (
-    ARGUMENTS,
     cells_of,
     floats_for,
+    mask_to_hand_on,
     refuse_what_keras_refuses,
     run_layer,
     sequences_states_mask,
@@ -25,9 +24,17 @@ from keras import layers
 KINDS = {layers.LSTM: "lstm", layers.GRU: "gru", layers.SimpleRNN: "rnn_tanh"}
 
 
-@rule(layers.Bidirectional, arguments=ARGUMENTS[1:])
+@rule(layers.Bidirectional, arguments=True, masks=True)
 def bidirectional(builder, layer, inputs, call):
-    x, states, mask = sequences_states_mask(call, inputs)
+    x, states, mask = sequences_states_mask(call)
+    outputs = _outputs(builder, layer, x, states, mask, call)
+    if layer.return_sequences:
+        for output in outputs[: 1 if layer.merge_mode else 2]:
+            builder.set_mask(output, mask_to_hand_on(x, call))
+    return outputs
+
+
+def _outputs(builder, layer, x, states, mask, call):
     directions = [_inside(builder, layer, name) for name in ("forward_layer", "backward_layer")]
     if layer.return_state and layer.stateful:
         raise LoweringError("states that are kept and returned, of which Keras makes no mask")
@@ -130,9 +137,3 @@ def _both_at_once(builder, layer, directions, x, states, call):
     halves = builder.call(torch.chunk, result, 2, -1)
     pair = [Value(builder.call(recurrent.item, halves, n), rank, dtype) for n in range(2)]
     return [*_merged(builder, layer, *pair, call), *kept]
-
-
-@mask_rule(layers.Bidirectional)
-def mask_of_bidirectional(builder, layer, value, mask):
-    mask = mask if layer.return_sequences else None
-    return [mask] if layer.merge_mode else [mask, mask]

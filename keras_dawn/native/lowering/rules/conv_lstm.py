@@ -4,14 +4,12 @@ from keras_dawn.native import recurrent
 from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, Transform
-from keras_dawn.native.lowering.masks import mask_rule
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.recurrent import (
-    ARGUMENTS,
     dropout_of,
     floats_for,
-    mask_of_recurrence,
+    mask_to_hand_on,
     name_of,
     refuse_what_keras_refuses,
     sequences_states_mask,
@@ -23,13 +21,14 @@ from keras import layers
 
 CONVOLUTIONAL = (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D)
 
-mask_rule(*CONVOLUTIONAL)(mask_of_recurrence)
 
-
-@rule(*CONVOLUTIONAL, arguments=ARGUMENTS[1:])
+@rule(*CONVOLUTIONAL, arguments=True, masks=True)
 def conv_lstm(builder, layer, inputs, call):
-    x, states, mask = sequences_states_mask(call, inputs)
-    return run_images(builder, layer, x, states, mask, call)
+    x, states, mask = sequences_states_mask(call)
+    outputs = run_images(builder, layer, x, states, mask, call)
+    if layer.return_sequences:
+        builder.set_mask(outputs[0], mask_to_hand_on(x, call))
+    return outputs
 
 
 def run_images(builder, layer, x, states, mask, call):

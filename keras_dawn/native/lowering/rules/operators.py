@@ -46,7 +46,7 @@ def operator_between(builder, operation, inputs, call):
     function = BETWEEN[operation.__class__.__name__]
     if call.kwargs or len(call.args) != 2:
         raise LoweringError("keyword arguments")
-    numbers = [as_number(part) for part in call.args if not isinstance(part, Value)]
+    numbers = [_number(part) for part in call.args if not isinstance(part, Value)]
     dtypes = {value.dtype for value in inputs}
     of_floats = numbers or function in (*CASTING, torch.pow)
     if of_floats and not all(is_float(dtype) for dtype in dtypes):
@@ -71,7 +71,7 @@ def operator_between(builder, operation, inputs, call):
     return result
 
 
-def as_number(argument):
+def _number(argument):
     """A number as Keras reads it beside a float tensor: in the dtype that it converts it to."""
     if isinstance(argument, (bool, np.bool_)):
         raise LoweringError("a bool")

@@ -4,15 +4,13 @@ from keras_dawn.native import recurrent
 from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import title, why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, DENSE
-from keras_dawn.native.lowering.masks import mask_rule
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
-from keras_dawn.native.lowering.rules import cast_arguments, rule
+from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.recurrent.activations import FUNCTIONS
 
 import keras
 from keras import activations, layers
 
-ARGUMENTS = ("sequences", "initial_state", "mask")  # of `call`
 CELLS = {
     layers.LSTMCell: (recurrent.lstm, layers.LSTMCell.call),
     layers.GRUCell: (recurrent.gru, layers.GRUCell.call),
@@ -20,31 +18,35 @@ CELLS = {
 }
 
 
-@rule(layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN, arguments=ARGUMENTS[1:])
+@rule(layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN, arguments=True, masks=True)
 def recurrence(builder, layer, inputs, call):
-    x, states, mask = sequences_states_mask(call, inputs)
-    return run_layer(builder, layer, x, states, mask, call)
+    x, states, mask = sequences_states_mask(call)
+    outputs = run_layer(builder, layer, x, states, mask, call)
+    if layer.return_sequences:
+        builder.set_mask(outputs[0], mask_to_hand_on(x, call))
+    return outputs
 
 
-@mask_rule(layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN)
-def mask_of_recurrence(builder, layer, value, mask):
-    return [mask if layer.return_sequences else None]
-
-
-def sequences_states_mask(call, inputs):
+def sequences_states_mask(call):
     """What a recurrent layer is called with: `Value`, list of `Value` or `None`, mask's node."""
-    given = cast_arguments(call, inputs, ARGUMENTS)
-    x, states = given["sequences"], given.get("initial_state")
+    x, states, mask = (call.arguments[name] for name in ("sequences", "initial_state", "mask"))
     if not isinstance(x, Value):
         raise LoweringError("several tensors in place of one sequence")
     if states is not None:
         states = keras.tree.flatten(states)
-    if isinstance(given.get("mask"), Value):
-        if given["mask"].rank != 2:
-            raise LoweringError(f"a mask of {given['mask'].rank} axes")
-        return x, states, given["mask"].node
-    # Keras (3.15) looks at the mask of the sequences only where they are the one tensor given.
-    return x, states, x.mask if states is None else None
+        if not all(isinstance(state, Value) for state in states):
+            raise LoweringError("initial states that are no tensors")
+    if isinstance(mask, Value):
+        if mask.rank != 2:
+            raise LoweringError(f"a mask of {mask.rank} axes")
+        mask = mask.node
+    return x, states, mask
+
+
+def mask_to_hand_on(x, call):
+    """The mask of an output with an axis of time: the one given by name, or the input's."""
+    given = call.kwargs.get("mask")
+    return given.node if isinstance(given, Value) else x.mask
 
 
 def run_layer(builder, layer, x, states, mask, call):

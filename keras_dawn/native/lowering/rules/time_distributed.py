@@ -7,7 +7,7 @@ can be samples of a larger batch.
 from keras_dawn.native import keras_internals
 from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.reads import unrecorded
-from keras_dawn.native.lowering.rules import cast_arguments, class_of, rule
+from keras_dawn.native.lowering.rules import class_of, rule
 
 import torch
 from keras import layers
@@ -39,12 +39,11 @@ IN_EVALUATION = {
 RECURRENT = {layers.LSTM, layers.GRU, layers.SimpleRNN}
 
 
-@rule(layers.TimeDistributed, arguments=("mask",))
+@rule(layers.TimeDistributed, arguments=True)
 def time_distributed(builder, layer, inputs, call):
-    given = cast_arguments(call, inputs, ("inputs", "training", "mask"))
-    value, inner = given["inputs"], unrecorded(layer.layer)
+    value, inner = call.arguments["inputs"], unrecorded(layer.layer)
     shape = call.shapes[0]
-    if value.mask is not None or "mask" in given:
+    if call.arguments["mask"] is not None:
         builder.reads.note(inner, "call", inner.call)
         if keras_internals.takes(inner, "mask"):
             raise LoweringError(f"{inner.name} takes a mask of its own")
