@@ -71,7 +71,7 @@ def test_dropout_in_a_stack_makes_the_draws_of_keras(true_float64):
 
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("sequences", [False, True])
-@pytest.mark.parametrize("name", ["LSTM", "SimpleRNN"])
+@pytest.mark.parametrize("name", ["LSTM", "GRU-before"])
 def test_outputs_of_masked_steps(name, sequences, zero, true_float64):
     layer = RECURRENT[name](return_sequences=sequences, zero_output_for_mask=zero)
     assert_as_keras(of_one_layer(layer, True), batch(True))
