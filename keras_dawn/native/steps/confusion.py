@@ -41,7 +41,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         thresholds: list of float.
         places: callable `thresholds -> tensor` on the outputs' device.
     """
-    dtype = metric.variables[0].value.dtype
+    dtype = keras_internals.memory_of(metric.variables[0]).dtype
     outputs, targets = same_rank(outputs.to(dtype), targets.to(dtype))
     if outputs.shape != targets.shape or not outputs.numel():
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
@@ -61,34 +61,42 @@ def counts(metric, targets, outputs, weight, thresholds, places):
             raise NotAlikeError("class_id without classes")
         targets, outputs = targets[..., number, None], outputs[..., number, None]
     weight = torch.ones_like(outputs) if weight is None else weight.expand_as(outputs)
-    outputs, weight, labels = outputs.flatten(), weight.flatten(), targets.flatten() != 0
-    true, false = torch.where(labels, weight, 0.0), torch.where(labels, 0.0, weight)
+    outputs, labels = outputs.flatten(), targets.flatten() != 0
+    weight = None if weight is None else weight.expand(targets.shape).flatten()
     if keras_internals.even_thresholds(metric):
-        tp, fp = _by_buckets(outputs, true, false, thresholds)
-    else:
-        over = (outputs > places(thresholds).unsqueeze(1)).to(dtype)
-        tp, fp = over @ true, over @ false
-    return Counts(tp, fp, true.sum(), false.sum())
+        return _by_buckets(outputs, labels, weight, thresholds)
+    weight = torch.ones_like(outputs) if weight is None else weight
+    true, false = torch.where(labels, weight, 0.0), torch.where(labels, 0.0, weight)
+    over = (outputs > places(thresholds).unsqueeze(1)).to(dtype)
+    return Counts(over @ true, over @ false, true.sum(), false.sum())
 
 
-def _by_buckets(outputs, true, false, thresholds):
-    """True and false positives at evenly spaced thresholds from 0 to 1."""
+def _by_buckets(outputs, labels, weight, thresholds):
+    """The `Counts` at evenly spaced thresholds from 0 to 1."""
     number = len(thresholds)
-    bucket = torch.ceil(outputs.clip(0.0, 1.0) * (number - 1)) - 1
+    bucket = torch.ceil(outputs.clip(0.0, 1.0) * (number - 1))
     if thresholds[0] < 0.0 or thresholds[-1] > 1.0:
-        bucket = bucket.relu()
-    bucket = bucket.long()
-    bucket = torch.where(bucket < 0, number, bucket)  # below the first threshold
-    both = torch.zeros(2, number + 1, device=outputs.device)  # Keras adds up in float32 here
-    both.scatter_add_(1, bucket.expand(2, -1), torch.stack([true, false]).float())
-    return both[:, :number].to(outputs.dtype).flip(1).cumsum(1).flip(1)
+        bucket = bucket.clamp_min(1.0)
+    # Bucket 0 is below the first threshold; those of true labels come after those of false ones.
+    place = (bucket + labels * (number + 1)).long()
+    buckets = torch.zeros(2 * (number + 1), device=outputs.device)  # float32, as in Keras
+    single = buckets.new_ones(()).expand(place.shape) if weight is None else weight.float()
+    buckets.scatter_add_(0, place, single)
+    buckets = buckets.view(2, -1).to(outputs.dtype)
+    fp, tp = buckets[:, 1:].flip(1).cumsum(1).flip(1)
+    if weight is None:
+        negatives, positives = buckets.sum(1)
+    else:
+        positives, negatives = ((weight * which).sum() for which in (labels, ~labels))
+    return Counts(tp, fp, positives, negatives)
 
 
 def add_decisions(metric, targets, outputs, weight, places):
     """Adds a batch to `Precision`, `Recall` and those at a given sensitivity and the like."""
     found = counts(metric, targets, outputs, weight, metric.thresholds, places)
-    for name in _STATE[type(metric)]:
-        getattr(metric, name).value.add_(getattr(found, _COUNT_OF[name]))
+    names = _STATE[type(metric)]
+    states = [keras_internals.memory_of(getattr(metric, name)) for name in names]
+    torch._foreach_add_(states, [getattr(found, _COUNT_OF[name]) for name in names])
 
 
 def add_condition(metric, targets, outputs, weight, places):

@@ -8,6 +8,7 @@ from keras_dawn.native.steps.loss_values import VALUES as LOSSES
 from keras_dawn.native.steps.loss_values import NotAlikeError, class_numbers, paired, same_rank
 
 import keras
+import numpy as np
 import torch
 
 _OF_ANY_RANK = {  # losses that take targets of another rank than the outputs by themselves
@@ -50,7 +51,7 @@ def _binary_accuracy(targets, outputs, threshold=0.5):
     targets, outputs = same_rank(targets, outputs)
     if targets.shape != outputs.shape or type(threshold) not in (int, float):
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
-    threshold = float(keras.ops.convert_to_numpy(threshold).astype(keras.config.floatx()))
+    threshold = float(np.dtype(keras.config.floatx()).type(threshold))  # as Keras rounds it
     return _as_floats((outputs > threshold).to(targets.dtype) == targets)
 
 

@@ -39,9 +39,9 @@ class NativeMetrics:
         if loss.ndim:  # a loss that is not reduced: Keras knows what its mean is
             self.tracker.update_state(loss.detach(), sample_weight=batch)
             return
-        total = self.tracker.total.value
-        total.add_(loss.detach().to(total.dtype) * batch)
-        self.tracker.count.value.add_(batch)
+        total = keras_internals.memory_of(self.tracker.total)
+        total.add_(loss.detach().to(total.dtype), alpha=batch)
+        keras_internals.memory_of(self.tracker.count).add_(batch)
 
     @torch.no_grad()
     def update(self, loss, targets, outputs, sample_weight, batch):

@@ -68,7 +68,7 @@ def add_to_mean(metric, values, weight, mask):
         weight: tensor of sample weights, or `None`.
         mask: Keras's mask of the outputs, or `None`.
     """
-    total, count = metric.total.value, metric.count.value
+    total, count = map(keras_internals.memory_of, (metric.total, metric.count))
     own = keras_internals.mask_of(values)
     weight = masked_weight(weight, mask, total.dtype, "sum")
     values = values.to(total.dtype)
