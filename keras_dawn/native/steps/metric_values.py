@@ -1,4 +1,4 @@
-"""Keras's metric functions said in torch, one number for each item.
+"""Keras's metric functions said in torch: one number, or hit, for each item.
 
 As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """
@@ -38,13 +38,9 @@ def values_of(function, targets, outputs, settings):
     return None if form is None else form(targets, outputs, **settings)
 
 
-def _as_floats(hits):
-    return hits.to(getattr(torch, keras.config.floatx()))
-
-
 def _accuracy(targets, outputs):
     targets, outputs = paired(targets, outputs)
-    return _as_floats(targets == outputs)
+    return targets == outputs
 
 
 def _binary_accuracy(targets, outputs, threshold=0.5):
@@ -52,7 +48,7 @@ def _binary_accuracy(targets, outputs, threshold=0.5):
     if targets.shape != outputs.shape or type(threshold) not in (int, float):
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
     threshold = float(np.dtype(keras.config.floatx()).type(threshold))  # as Keras rounds it
-    return _as_floats((outputs > threshold).to(targets.dtype) == targets)
+    return (outputs > threshold).to(targets.dtype) == targets
 
 
 def _sparse_categorical_accuracy(targets, outputs):
@@ -63,7 +59,7 @@ def _sparse_categorical_accuracy(targets, outputs):
         classes = classes.masked_fill(classes != whole.view_as(classes), -1)
     else:
         classes = class_numbers(targets, outputs)
-    hits = _as_floats(outputs.argmax(-1) == classes)
+    hits = outputs.argmax(-1) == classes
     if targets.ndim == outputs.ndim and hits.ndim > 1:
         hits = hits.unsqueeze(-1)
     return hits.squeeze(-1) if hits.ndim > 1 and hits.shape[-1] == 1 else hits
@@ -71,7 +67,7 @@ def _sparse_categorical_accuracy(targets, outputs):
 
 def _categorical_accuracy(targets, outputs):
     _check_one_hot(targets, outputs)
-    return _as_floats(outputs.argmax(-1) == targets.argmax(-1))
+    return outputs.argmax(-1) == targets.argmax(-1)
 
 
 def _top_k(targets, outputs, k=5):
@@ -93,7 +89,7 @@ def _in_top_k(classes, outputs, k):
     if type(k) is not int or not 0 < k <= outputs.shape[-1]:
         raise NotAlikeError(f"k={k}")
     least = outputs.topk(k).values[..., -1]
-    return _as_floats(outputs.gather(-1, classes.unsqueeze(-1)).squeeze(-1) >= least)
+    return outputs.gather(-1, classes.unsqueeze(-1)).squeeze(-1) >= least
 
 
 def _check_one_hot(targets, outputs):

@@ -64,14 +64,15 @@ def add_to_mean(metric, values, weight, mask):
 
     Args:
         metric: `keras.metrics.Mean`.
-        values: float tensor `(batch, …)`, or of no axes.
+        values: float tensor `(batch, …)`, or of no axes; or bools, of hits.
         weight: tensor of sample weights, or `None`.
         mask: Keras's mask of the outputs, or `None`.
     """
     total, count = map(keras_internals.memory_of, (metric.total, metric.count))
     own = keras_internals.mask_of(values)
     weight = masked_weight(weight, mask, total.dtype, "sum")
-    values = values.to(total.dtype)
+    if weight is not None or values.ndim > 1 or values.is_floating_point():
+        values = values.to(total.dtype)
     if weight is None:
         if values.ndim > 1:
             values = values.flatten(1).mean(1)
