@@ -112,6 +112,11 @@ def function_of_loss(loss):
     return loss.fn if plain else None
 
 
+def reduces_as_keras(loss):
+    """Whether all that a loss object brings of its own is its `call`."""
+    return isinstance(loss, keras.Loss) and type(loss).__call__ is keras.Loss.__call__
+
+
 def settings_of_loss(loss):
     """What a loss object calls its function with."""
     return loss._fn_kwargs
@@ -123,14 +128,48 @@ def settings_of_metric(metric):
 
 
 def compiled_metrics(model):
-    """The metrics that `compute_metrics` feeds, flat: `(unweighted, weighted)`."""
+    """The metrics that `compute_metrics` feeds, `(unweighted, weighted)` for each output."""
     compile_metrics = getattr(model, "_compile_metrics", None)
     if compile_metrics is None or not compile_metrics.built:
-        return [], []
+        return []
+    groups = (compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics)
     return [
-        [metric for group in groups if group for metric in group.metrics]
-        for groups in (compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics)
+        tuple([] if group is None else list(group.metrics) for group in pair)
+        for pair in zip(*groups, strict=True)
     ]
+
+
+def flat_outputs(model, structure):
+    """Targets, outputs or weights as a list with one entry for each output's metrics."""
+    return model._compile_metrics._flatten_y(structure)
+
+
+def metric_function(metric):
+    """The function that a metric takes the mean of, or `None` if it does more than that."""
+    wrapper = keras.metrics.MeanMetricWrapper
+    kind = type(metric)
+    plain = isinstance(metric, wrapper) and kind.update_state is wrapper.update_state
+    return metric._fn if plain and "update_state" not in vars(metric) else None
+
+
+def even_thresholds(metric):
+    """Whether a metric's thresholds lie at equal distances, as it has found out itself."""
+    return metric._thresholds_distributed_evenly
+
+
+def takes_logits(metric):
+    """Whether an `AUC` is told logits."""
+    return metric._from_logits
+
+
+def is_built(metric):
+    """Whether a metric that waits for the outputs' shape has its variables."""
+    return metric._built
+
+
+def counted_condition(metric):
+    """What `TruePositives` and its like count: `"tp"`, `"fp"`, `"tn"` or `"fn"`."""
+    return metric._confusion_matrix_cond.value
 
 
 def update_compiled_metrics(model, targets, outputs, sample_weight):

@@ -176,6 +176,42 @@ def test_layers_of_layers_train_as_in_plain_keras(build, precision, request):
     assert {kind for _, kind, _ in explanation.fallbacks} <= own
 
 
+class Own(layers.Layer):
+    """Whether its output has a mask is known when it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x):
+        return x * 2.0
+
+    def compute_mask(self, inputs, previous):
+        return previous
+
+
+@pytest.mark.filterwarnings("ignore:Layer '.*' .of type")
+@pytest.mark.parametrize("source", ["embedding", "none"])
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_a_mask_that_may_not_be_there_is_asked_for_at_every_call(source, rate, true_float64):
+    def build():
+        if source == "embedding":
+            inputs = keras.Input((6,), dtype="int32")
+            x = layers.Embedding(9, 4, mask_zero=True)(inputs)
+        else:
+            inputs = x = keras.Input((6, 4))
+        x = Own()(x)
+        y = layers.MultiHeadAttention(2, 3, dropout=rate)(x, x, use_causal_mask=True)
+        y = layers.GroupQueryAttention(3, 4, 1)(y, y, use_causal_mask=True)
+        model = keras.Model(inputs, layers.Attention()([y, x], use_causal_mask=True))
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        return model
+
+    x = TOKENS if source == "embedding" else SERIES
+    explanation = assert_trains_alike(build, x, TARGETS, 1e-10)
+    assert [kind for _, kind, _ in explanation.fallbacks] == ["Own"]
+
+
 def test_a_mask_that_ends_is_warned_of_and_one_that_a_layer_took_off_is_not_seen(recwarn):
     tokens = keras.Input((6,), dtype="int32")
     x = layers.Embedding(9, 4, mask_zero=True)(tokens)
