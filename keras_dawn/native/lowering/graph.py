@@ -47,7 +47,6 @@ class GraphBuilder:
         self.views = views
         self.reads = Reads()  # what the lowering depends on
         self.for_one_layer = False  # which is looked at in every call
-        self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self.model_name = model_name
         self.collect_statistics = collect_statistics
         self.autocast = autocast

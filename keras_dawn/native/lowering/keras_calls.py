@@ -41,14 +41,9 @@ def call_as_it_is(builder, node, args, kwargs, training):
         list of `Value`, one for each output.
     """
     operation = node.operation
-    restated = False
-    if isinstance(operation, keras.Layer):
-        if keras_internals.takes(operation, "training"):
-            kwargs = {**kwargs, "training": training}
-        else:
-            restated = builder.mode_restated
-        builder.mode_restated = False
-    call = call_keras(builder, operation, args, kwargs, restated)
+    if isinstance(operation, keras.Layer) and keras_internals.takes(operation, "training"):
+        kwargs = {**kwargs, "training": training}
+    call = call_keras(builder, operation, args, kwargs)
     if len(node.outputs) == 1:
         nodes = [call]
     else:
@@ -79,14 +74,13 @@ def _whole_numbers(node, args, kwargs):
     return dtypes[0] if dtypes and unsure else None
 
 
-def call_keras(builder, operation, args, kwargs=None, restated=False):
+def call_keras(builder, operation, args, kwargs=None):
     """The node of a call of a Keras layer, operation or function, on tensors in Keras's order.
 
     Args:
         builder: `GraphBuilder`.
         operation: what is called.
         args, kwargs: what it is called with, `Value`s in place of tensors.
-        restated: see `KerasCall`.
     """
 
     def argument(value):
@@ -101,9 +95,8 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
     variables = operation.variables if isinstance(operation, keras.Layer) else ()
     attributes = [builder.share(variable, AS_IS) for variable in variables]
     name = title(operation)
-    mode = builder.training, restated
     if all(_writable(part) for part in (*args, kwargs)):
-        call = KerasCall(operation, attributes, None, *mode)
+        call = KerasCall(operation, attributes, None, builder.training)
         return builder.call(call, *args, name=name, **kwargs)
     nodes = []
 
@@ -114,7 +107,7 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
         return Slot(len(nodes) - 1)
 
     arguments = keras.tree.map_structure(slot, (args, kwargs))
-    call = KerasCall(operation, attributes, arguments, *mode)
+    call = KerasCall(operation, attributes, arguments, builder.training)
     return builder.call(call, *nodes, name=name)
 
 
@@ -132,17 +125,15 @@ class KerasCall:
         attributes: names of the module's parameters that a layer's variables are.
         arguments: `(args, kwargs)` with a `Slot` for each tensor, where the code cannot say
             them (an array, an object); then the tensors are what this is called with.
-        training: bool, the mode of the graph.
-        restated: bool, whether a layer before has restated the mode: Keras keeps in its call
-            context what the last layer with a `training` argument was told.
+        training: bool, the mode of the graph. Keras keeps in its call context what the last layer
+            was told, and tells every layer of a graph the graph's mode, `training` argument or not.
     """
 
-    def __init__(self, operation, attributes=(), arguments=None, training=False, restated=False):
+    def __init__(self, operation, attributes=(), arguments=None, training=False):
         self.operation = operation
         self.attributes = attributes
         self.arguments = arguments
         self.training = training
-        self.restated = restated
         self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
         self.__module__ = __name__
 
@@ -160,8 +151,7 @@ class KerasCall:
             # The module is used by itself: the layer still has to know the mode.
             with keras_internals.inside_call(self.operation, self.training):
                 return self.operation(*args, **kwargs)
-        if self.restated:
-            keras_internals.set_mode(self.training)
+        keras_internals.set_mode(self.training)
         return self.operation(*args, **kwargs)
 
 

@@ -253,7 +253,9 @@ def _lower_call(builder, node, args, kwargs, training):
     inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
     if isinstance(operation, keras.Model):
         inner = keras_internals.functional_graph(operation)
-        if inner is not None and keras_internals.is_only_its_call(operation):
+        masks = [value.mask for value in inputs] + keras.tree.flatten(kwargs.get("mask"))
+        warns = any(mask is not None for mask in masks) and not operation.supports_masking
+        if inner is not None and keras_internals.is_only_its_call(operation) and not warns:
             builder.reads.note(operation, "_functional", getattr(operation, "_functional", None))
             values = _inner_inputs(builder, inner, args, kwargs)
             if values is not None:
@@ -285,7 +287,6 @@ def _lower_call(builder, node, args, kwargs, training):
     mask = None
     if isinstance(operation, keras.Layer):
         mask = mask_after(builder, node, args, kwargs)
-        builder.mode_restated |= keras_internals.takes(operation, "training")
     if mask is not value.mask:
         value = copy.copy(value)  # a rule may hand on the input's own value
         value.mask = mask
