@@ -46,6 +46,7 @@ class GraphBuilder:
         self.training = training
         self.views = views
         self.reads = Reads()  # what the lowering depends on
+        self.last_call = None  # `KerasCall` of a layer
         self.for_one_layer = False  # which is looked at in every call
         self.model_name = model_name
         self.collect_statistics = collect_statistics

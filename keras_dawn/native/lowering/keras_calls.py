@@ -96,7 +96,7 @@ def call_keras(builder, operation, args, kwargs=None):
     attributes = [builder.share(variable, AS_IS) for variable in variables]
     name = title(operation)
     if all(_writable(part) for part in (*args, kwargs)):
-        call = KerasCall(operation, attributes, None, builder.training)
+        call = _keras_call(builder, operation, attributes, None)
         return builder.call(call, *args, name=name, **kwargs)
     nodes = []
 
@@ -107,8 +107,15 @@ def call_keras(builder, operation, args, kwargs=None):
         return Slot(len(nodes) - 1)
 
     arguments = keras.tree.map_structure(slot, (args, kwargs))
-    call = KerasCall(operation, attributes, arguments, builder.training)
+    call = _keras_call(builder, operation, attributes, arguments)
     return builder.call(call, *nodes, name=name)
+
+
+def _keras_call(builder, operation, attributes, arguments):
+    call = KerasCall(operation, attributes, arguments, builder.training)
+    if isinstance(operation, keras.Layer):
+        builder.last_call = call
+    return call
 
 
 def title(operation):
@@ -127,6 +134,9 @@ class KerasCall:
             them (an array, an object); then the tensors are what this is called with.
         training: bool, the mode of the graph. Keras keeps in its call context what the last layer
             was told, and tells every layer of a graph the graph's mode, `training` argument or not.
+
+    Attributes:
+        followed: bool, whether another layer of the graph is told the mode afterwards.
     """
 
     def __init__(self, operation, attributes=(), arguments=None, training=False):
@@ -134,6 +144,7 @@ class KerasCall:
         self.attributes = attributes
         self.arguments = arguments
         self.training = training
+        self.followed = False
         self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
         self.__module__ = __name__
 
@@ -152,7 +163,10 @@ class KerasCall:
             with keras_internals.inside_call(self.operation, self.training):
                 return self.operation(*args, **kwargs)
         keras_internals.set_mode(self.training)
-        return self.operation(*args, **kwargs)
+        outputs = self.operation(*args, **kwargs)
+        if self.followed:
+            keras_internals.set_mode(self.training)
+        return outputs
 
 
 class Slot:

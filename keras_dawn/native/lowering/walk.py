@@ -249,6 +249,8 @@ def _run(builder, functional, inputs, training):
 
 def _lower_call(builder, node, args, kwargs, training):
     operation = node.operation
+    if builder.last_call is not None and isinstance(operation, keras.Layer):
+        builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
     inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
     if isinstance(operation, keras.Model):

@@ -91,6 +91,8 @@ class Part:
         if entry is None:
             return _EMPTY
         forward, lowered = entry
+        if lowered.calls_keras and told is None:
+            return _EMPTY  # nobody is told the mode: what one layer inside is told holds for others
         flat = _cast(flat, lowered)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_internals.inside_part(layer, context, bool(mode)):
@@ -105,7 +107,7 @@ class Part:
                 self._refuse(bool(mode), flat, f"{type(error).__name__}: {error}")
                 return _EMPTY
         outputs = self._finished(outputs, lowered, bool(mode))
-        if context is not None:
+        if context is not None and not lowered.calls_keras:
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs
 
