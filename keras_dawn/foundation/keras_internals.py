@@ -73,7 +73,12 @@ def match_inputs(functional, inputs):
 
 
 def standardize_inputs(functional, inputs):
-    """The flat list of input tensors as `Functional.call` makes it."""
+    """The flat list of input tensors as a call of the `Functional` makes it.
+
+    Raises Keras's `ValueError` for inputs that it does not know, or too many.
+    """
+    if isinstance(inputs, dict) or len(keras.tree.flatten(inputs)) != len(functional.inputs):
+        functional._assert_input_compatibility(inputs)  # `call` itself would leave out the rest
     return functional._standardize_inputs(inputs)
 
 

@@ -48,8 +48,8 @@ class GraphBuilder:
         self.reads = Reads()  # what the lowering depends on
         self.lower_inside = None  # for rules: `(layer, shape, value, training) -> list of Value`
         self.keeps_state = False  # whether the graph changes tensors that outlive it
+        self.last_call = None  # `KerasCall` of a layer
         self.for_one_layer = False  # which is looked at in every call
-        self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self.model_name = model_name
         self.collect_statistics = collect_statistics
         self.autocast = autocast

@@ -41,14 +41,9 @@ def call_as_it_is(builder, node, args, kwargs, training):
         list of `Value`, one for each output.
     """
     operation = node.operation
-    restated = False
-    if isinstance(operation, keras.Layer):
-        if keras_internals.takes(operation, "training"):
-            kwargs = {**kwargs, "training": training}
-        else:
-            restated = builder.mode_restated
-        builder.mode_restated = False
-    call = call_keras(builder, operation, args, kwargs, restated)
+    if isinstance(operation, keras.Layer) and keras_internals.takes(operation, "training"):
+        kwargs = {**kwargs, "training": training}
+    call = call_keras(builder, operation, args, kwargs)
     if len(node.outputs) == 1:
         nodes = [call]
     else:
@@ -82,14 +77,13 @@ def _whole_numbers(node, args, kwargs):
     return dtypes[0] if dtypes and unsure else None
 
 
-def call_keras(builder, operation, args, kwargs=None, restated=False):
+def call_keras(builder, operation, args, kwargs=None):
     """The node of a call of a Keras layer, operation or function, on tensors in Keras's order.
 
     Args:
         builder: `GraphBuilder`.
         operation: what is called.
         args, kwargs: what it is called with, `Value`s in place of tensors.
-        restated: see `KerasCall`.
     """
 
     def argument(value):
@@ -104,10 +98,8 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
     variables = operation.variables if isinstance(operation, keras.Layer) else ()
     attributes = [builder.share(variable, AS_IS) for variable in variables]
     name = title(operation)
-    mode = builder.training, restated
-    kind = OperationCall if keras_internals.computes_in_torch(operation) else KerasCall
     if all(_writable(part) for part in (*args, kwargs)):
-        call = kind(operation, attributes, None, *mode)
+        call = _keras_call(builder, operation, attributes, None)
         return builder.call(call, *args, name=name, **kwargs)
     nodes = []
 
@@ -118,8 +110,16 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
         return Slot(len(nodes) - 1)
 
     arguments = keras.tree.map_structure(slot, (args, kwargs))
-    call = kind(operation, attributes, arguments, *mode)
+    call = _keras_call(builder, operation, attributes, arguments)
     return builder.call(call, *nodes, name=name)
+
+
+def _keras_call(builder, operation, attributes, arguments):
+    kind = OperationCall if keras_internals.computes_in_torch(operation) else KerasCall
+    call = kind(operation, attributes, arguments, builder.training)
+    if isinstance(operation, keras.Layer):
+        builder.last_call = call
+    return call
 
 
 def title(operation):
@@ -136,17 +136,19 @@ class KerasCall:
         attributes: names of the module's parameters that a layer's variables are.
         arguments: `(args, kwargs)` with a `Slot` for each tensor, where the code cannot say
             them (an array, an object); then the tensors are what this is called with.
-        training: bool, the mode of the graph.
-        restated: bool, whether a layer before has restated the mode: Keras keeps in its call
-            context what the last layer with a `training` argument was told.
+        training: bool, the mode of the graph. Keras keeps in its call context what the last layer
+            was told, and tells every layer of a graph the graph's mode, `training` argument or not.
+
+    Attributes:
+        followed: bool, whether another layer of the graph is told the mode afterwards.
     """
 
-    def __init__(self, operation, attributes=(), arguments=None, training=False, restated=False):
+    def __init__(self, operation, attributes=(), arguments=None, training=False):
         self.operation = operation
         self.attributes = attributes
         self.arguments = arguments
         self.training = training
-        self.restated = restated
+        self.followed = False
         self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
         self.__module__ = __name__
 
@@ -168,9 +170,11 @@ class KerasCall:
             # The module is used by itself: the layer still has to know the mode.
             with keras_internals.inside_call(self.operation, self.training):
                 return self.operation(*args, **kwargs)
-        if self.restated:
+        keras_internals.set_mode(self.training)
+        outputs = self.operation(*args, **kwargs)
+        if self.followed:
             keras_internals.set_mode(self.training)
-        return self.operation(*args, **kwargs)
+        return outputs
 
 
 class OperationCall(KerasCall):

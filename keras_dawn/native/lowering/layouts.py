@@ -72,6 +72,9 @@ class Transform:
         if view.stride() != dense.stride():
             inverse = [self.permutation.index(axis) for axis in range(data.ndim)]
             parameter.data = dense.copy_(view).permute(inverse)
+            if parameter.grad is not None:  # torch warns of one in another layout
+                grad = parameter.grad.permute(self.permutation)
+                parameter.grad = torch.empty_like(dense).copy_(grad).permute(inverse)
             moves.count += 1
         return self.view(parameter.data)
 

@@ -318,10 +318,15 @@ def _run(builder, functional, inputs, training):
 
 def _lower_call(builder, node, args, kwargs, training):
     operation = node.operation
+    if builder.last_call is not None and isinstance(operation, keras.Layer):
+        builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
     if isinstance(operation, keras.Model):
         inner = keras_internals.functional_graph(operation)
-        if inner is not None and keras_internals.is_only_its_call(operation):
+        inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
+        masks = [value.mask for value in inputs] + keras.tree.flatten(kwargs.get("mask"))
+        warns = any(mask is not None for mask in masks) and not operation.supports_masking
+        if inner is not None and keras_internals.is_only_its_call(operation) and not warns:
             builder.reads.note(operation, "_functional", getattr(operation, "_functional", None))
             values = _inner_inputs(builder, inner, args, kwargs)
             if values is not None:
@@ -349,10 +354,8 @@ def _lower_call(builder, node, args, kwargs, training):
             builder.fallbacks.append((operation, reason))
         return call_as_it_is(builder, node, args, kwargs, training)
     builder.native.append(operation)
-    if isinstance(operation, keras.Layer):
-        builder.mode_restated |= keras_internals.takes(operation, "training")
-        if not says_masks(apply):
-            return _with_masks(builder, values, mask_after(builder, node, args, kwargs))
+    if isinstance(operation, keras.Layer) and not says_masks(apply):
+        return _with_masks(builder, values, mask_after(builder, node, args, kwargs))
     return values
 
 

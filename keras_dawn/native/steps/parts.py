@@ -81,6 +81,8 @@ class Part:
         if entry is None:
             return _EMPTY
         forward, lowered = entry
+        if lowered.calls_keras and told is None:
+            return _EMPTY  # nobody is told the mode: what one layer inside is told holds for others
         tensors = _cast(flat, lowered)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_internals.inside_part(layer, context, bool(mode)):
@@ -97,7 +99,7 @@ class Part:
         if lowered.unmasked:
             unmask(lowered.unmasked, flat)
         outputs = self._finished(outputs, lowered, bool(mode))
-        if context is not None:
+        if context is not None and not lowered.calls_keras:
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs
 

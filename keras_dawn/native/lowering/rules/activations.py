@@ -53,11 +53,15 @@ def activate(builder, value, layer, call, name=None):
     activation = layer.activation
     if activation is None or activation is activations.linear:
         return value
+    if isinstance(activation, keras.Layer):
+        builder.reads.note(activation, "built", activation.built)
+        if not activation.built:
+            raise LoweringError("its activation is built, by its name, in its first call")
     before = builder.mark()
     try:
         if isinstance(activation, keras.Layer):
             return _layer_as_activation(builder, value, activation, call)
-        return _function(builder, value, activation, name)
+        return _function(builder, value, activation, call, name)
     except TwoLayoutsError:
         raise
     except Exception as error:
@@ -70,7 +74,9 @@ def activate(builder, value, layer, call, name=None):
     return Value(node, value.rank, value.dtype, guessed=True)
 
 
-def _function(builder, value, activation, name):
+def _function(builder, value, activation, call, name):
+    if activation is activations.softmax:
+        _refuse_softmax_of_one(call, -1)
     value = _floats(builder.padded(value))
     if activation in ALONG_THE_CHANNELS:
         axis = 1 if value.torch_order else value.rank - 1
@@ -102,7 +108,7 @@ def _floats(value):
 
 
 def _refuse_softmax_of_one(call, axis):
-    """Keras warns of a softmax that is always 1."""
+    """Keras warns of a softmax that is always 1, in every call."""
     if isinstance(axis, int) and call.output.shape[axis] == 1:
         raise LoweringError("a softmax over one number, of which Keras warns")
 
@@ -111,9 +117,7 @@ def _refuse_softmax_of_one(call, axis):
 def activation(builder, layer, inputs, call):
     if layer.activation is activations.linear:
         return inputs[0]
-    if layer.activation is activations.softmax:
-        _refuse_softmax_of_one(call, -1)
-    return _function(builder, inputs[0], layer.activation, call.name)
+    return _function(builder, inputs[0], layer.activation, call, call.name)
 
 
 @rule(layers.ReLU)

@@ -38,8 +38,7 @@ def batch_normalization(builder, layer, inputs, call):
         if synchronized:
             function, args = synchronized_batch_norm, (value.node, gamma, beta, layer.epsilon)
         else:
-            function = torch.native_batch_norm
-            args = (value.node, gamma, beta, None, None, True, 0.0, layer.epsilon)
+            function, args = batch_norm_in_training, (value.node, gamma, beta, layer.epsilon)
         outputs = builder.call(function, *args)
         node = builder.call(operator.getitem, outputs, 0, name=call.name)
         mean = builder.call(operator.getitem, outputs, 1)
@@ -59,6 +58,18 @@ def batch_normalization(builder, layer, inputs, call):
             name=call.name,
         )
     return builder.to(value.with_node(node), layer.compute_dtype)
+
+
+def batch_norm_in_training(x, gamma, beta, epsilon):
+    """`(outputs, mean, inverse deviation)` of a batch in torch's order of axes."""
+    outputs, *statistics = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, epsilon)
+    if x.numel() == x.shape[1]:
+        # One value a channel: exactly beta in Keras, where torch leaves what rounding does, on
+        # either side of a ReLU's kink if beta is 0.
+        outputs = outputs * 0
+        if beta is not None:
+            outputs = outputs + beta.view(-1, *[1] * (x.ndim - 2))
+    return outputs, *statistics
 
 
 def _gamma_and_beta(builder, layer, name):
