@@ -1,116 +1,15 @@
-"""Everyday models with attention, and plain ones by strings, twice: in Keras and by hand.
+"""Everyday transformers twice: in Keras as keras.io builds them, and as PyTorch by hand.
 
-Transformers for text, series and images as keras.io builds them, with layers of their own; a
-binary classifier compiled with strings and a regression under a schedule. Each twin is PyTorch
-written by hand, on torch's fused attention, begins with the Keras model's weights, and is trained
-in an ordinary loop with a fused optimizer and the same metrics. `difference` says how far the two
-are apart, in outputs, losses and metrics.
+A classifier of texts and a vision transformer with layers of their own, and a classifier of series.
+Each twin is on torch's fused attention and begins with the Keras model's weights.
 """
-
-import dataclasses
-from collections.abc import Callable
 
 import keras
 import torch
 import torch.nn.functional as F
+from everyday_twins import Accuracy, Case, TopFive, adam, embedding_of, linear_of, norm_of
 from keras import layers, ops
 from torch import nn
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One model twice.
-
-    Args:
-        name: str.
-        keras_model: function that makes the Keras model, compiled.
-        twin: class of the network by hand; made from a Keras model, whose weights it copies.
-        loss: function `(outputs, targets) -> loss` of the loop by hand.
-        counters: classes of what the loop counts, in the order of the Keras model's metrics.
-        batch: function that makes `(inputs, targets)`.
-        optimizer: function `parameters -> (optimizer, schedule or None)` of the loop.
-    """
-
-    name: str
-    keras_model: Callable
-    twin: type
-    loss: Callable
-    counters: tuple
-    batch: Callable
-    optimizer: Callable
-
-
-class Loop:
-    """An ordinary training loop around a network; loss and metrics stay on the device."""
-
-    def __init__(self, case, model):
-        self.network, self.loss = case.twin(model), case.loss
-        self.optimizer, self.schedule = case.optimizer(self.network.parameters())
-        self.counters = [counter() for counter in case.counters]
-        self.total = torch.zeros(())
-
-    def train(self, batch, steps):
-        x, y = batch
-        self.network.train()
-        for _ in range(steps):
-            outputs = self.network(x)
-            loss = self.loss(outputs, y)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            if self.schedule is not None:
-                self.schedule.step()
-            with torch.no_grad():
-                self.total += loss.detach() * len(y)
-                for counter in self.counters:
-                    counter.add(outputs.detach(), y)
-
-
-class Accuracy:
-    def __init__(self):
-        self.hits, self.count = torch.zeros(()), 0
-
-    def add(self, outputs, y):
-        self.hits += (outputs.argmax(1) == y).sum()
-        self.count += len(y)
-
-    def result(self):
-        return self.hits / self.count
-
-
-class BinaryAccuracy(Accuracy):
-    def add(self, outputs, y):
-        self.hits += ((outputs > 0.5) == y).sum()
-        self.count += len(y)
-
-
-class TopFive(Accuracy):
-    def add(self, outputs, y):
-        self.hits += (outputs.topk(5).indices == y[:, None]).sum()
-        self.count += len(y)
-
-
-class AbsoluteError(Accuracy):
-    def add(self, outputs, y):
-        self.hits += (outputs - y).abs().sum()
-        self.count += len(y)
-
-
-class AUC:
-    """Area under the curve by 200 thresholds, as Keras has it."""
-
-    def __init__(self):
-        self.buckets = torch.zeros(2, 200)  # predictions of false and true labels
-
-    def add(self, outputs, y):
-        bucket = (torch.ceil(outputs.flatten() * 199) - 1).clamp(0, 198).long()
-        place = bucket + 200 * y.flatten().long()
-        self.buckets.view(-1).index_add_(0, place, torch.ones_like(outputs.flatten()))
-
-    def result(self):
-        fp, tp = self.buckets.flip(1).cumsum(1).flip(1)
-        x, y = fp / self.buckets[0].sum(), tp / self.buckets[1].sum()
-        return ((x[:-1] - x[1:]) * (y[:-1] + y[1:]) / 2).sum()
 
 
 class Attention(nn.Module):
@@ -135,29 +34,6 @@ class Attention(nn.Module):
         rate = self.rate if self.training else 0.0
         x = F.scaled_dot_product_attention(*parts, dropout_p=rate)
         return self.outputs(x.transpose(1, 2).flatten(2))
-
-
-@torch.no_grad()
-def linear_of(layer):
-    """The module of a `Dense`, or of a `Conv1D` that looks at one step."""
-    kernel = layer.kernel.value
-    kernel = kernel.squeeze(0) if kernel.ndim == 3 else kernel
-    module = nn.Linear(*kernel.shape)
-    module.weight.copy_(kernel.T)
-    module.bias.copy_(layer.bias.value)
-    return module
-
-
-@torch.no_grad()
-def norm_of(layer):
-    module = nn.LayerNorm(layer.gamma.shape[0], layer.epsilon)
-    module.weight.copy_(layer.gamma.value)
-    module.bias.copy_(layer.beta.value)
-    return module
-
-
-def embedding_of(layer):
-    return nn.Embedding.from_pretrained(layer.embeddings.value.detach().clone(), freeze=False)
 
 
 # A text classifier: keras.io, "Text classification with Transformer".
@@ -359,94 +235,22 @@ class ViT(nn.Module):
         return self.dense[-1](x)
 
 
-# Plain networks, compiled as most people do.
-
-
-def classifier_in_keras():
-    model = keras.Sequential(
-        [keras.Input((30,)), layers.Dense(64, "relu"), layers.Dense(64, "relu"),
-         layers.Dense(1, "sigmoid")]
-    )  # fmt: skip
-    model.compile("adam", "binary_crossentropy", metrics=["accuracy", "AUC"])
-    return model
-
-
-def regression_in_keras():
-    model = keras.Sequential(
-        [keras.Input((13,)), layers.Dense(64, "relu"), layers.Dense(64, "relu"), layers.Dense(1)]
-    )
-    schedule = keras.optimizers.schedules.ExponentialDecay(1e-2, 1000, 0.9)
-    model.compile(keras.optimizers.Adam(schedule), "mse", metrics=["mae"])
-    return model
-
-
-class Hidden(nn.Module):
-    """Three dense layers."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.first, self.second, self.head = map(linear_of, model.layers)
-
-    def forward(self, x):
-        return self.head(F.relu(self.second(F.relu(self.first(x)))))
-
-
-class Classifier(Hidden):
-    def forward(self, x):
-        return torch.sigmoid(super().forward(x))
-
-
-def adam(rate):
-    """Adam as Keras has it, fused, without a schedule."""
-    return lambda parameters: (torch.optim.Adam(parameters, rate, eps=1e-7, fused=True), None)
-
-
 def _adamw(parameters):
-    # Keras's decay is of the weights by rate × decay, like torch's, but its AdamW is for all.
     return torch.optim.AdamW(parameters, 1e-3, eps=1e-7, weight_decay=1e-4, fused=True), None
 
 
-def _adam_and_schedule(parameters):
-    optimizer = torch.optim.Adam(parameters, 1e-2, eps=1e-7, fused=True)
-    return optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9 ** (1 / 1000))
+def _labels(high, count):
+    return torch.randint(0, high, (count,))
 
 
 def cases():
     """The `Case`s, in the order of the table."""
     classes = F.cross_entropy
-
-    def labels(high, count):
-        return torch.randint(0, high, (count,))
-
     return [
         Case("transformer text", text_in_keras, Text, classes, (Accuracy,),
-             lambda: (torch.randint(0, WORDS, (32, LENGTH)), labels(2, 32)), adam(1e-3)),
+             lambda: (torch.randint(0, WORDS, (32, LENGTH)), _labels(2, 32)), adam(1e-3)),
         Case("transformer series", series_in_keras, Series, classes, (Accuracy,),
-             lambda: (torch.randn(16, STEPS, 8), labels(2, 16)), adam(1e-4)),
+             lambda: (torch.randn(16, STEPS, 8), _labels(2, 16)), adam(1e-4)),
         Case("ViT", vit_in_keras, ViT, classes, (Accuracy, TopFive),
-             lambda: (torch.rand(16, SIZE, SIZE, 3), labels(100, 16)), _adamw),
-        Case("binary classifier, strings and AUC", classifier_in_keras, Classifier,
-             F.binary_cross_entropy, (BinaryAccuracy, AUC),
-             lambda: (torch.randn(32, 30), labels(2, 32)[:, None].float()), adam(1e-3)),
-        Case("regression, mse, schedule, mae", regression_in_keras, Hidden, F.mse_loss,
-             (AbsoluteError,), lambda: (torch.randn(32, 13), torch.randn(32, 1)),
-             _adam_and_schedule),
+             lambda: (torch.rand(16, SIZE, SIZE, 3), _labels(100, 16)), _adamw),
     ]  # fmt: skip
-
-
-def difference(case):
-    """How far the two are apart, relatively: outputs, loss and metrics of one batch."""
-    keras.utils.set_random_seed(0)
-    model, (x, y) = case.keras_model(), case.batch()
-    loss, *found = model.evaluate(x, y, batch_size=len(y), verbose=0)
-    network = case.twin(model).eval()
-    with torch.no_grad():
-        theirs, ours = model(x, training=False), network(x)
-        gives_logits = (ours.ndim > 1 and ours.shape[1] > 1) and bool((theirs >= 0).all())
-        outputs = torch.softmax(ours, 1) if gives_logits else ours
-        pairs = [(outputs, theirs), (case.loss(ours, y), torch.tensor(loss))]
-        for counter, value in zip(case.counters, found, strict=True):
-            counter = counter()
-            counter.add(ours, y)
-            pairs.append((counter.result(), torch.tensor(value)))
-    return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-6)) for a, b in pairs)

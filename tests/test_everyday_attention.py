@@ -1,21 +1,23 @@
 """The models of the everyday benchmark and their twins by hand compute the same."""
 
 import everyday_attention
+import everyday_plain
 import pytest
+from everyday_twins import Loop, difference
 
-CASES = everyday_attention.cases()
+PLAIN = everyday_plain.cases()  # without dropout
+CASES = everyday_attention.cases() + PLAIN
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_model_and_its_twin_compute_the_same(case):
-    assert everyday_attention.difference(case) < 2e-5
+    assert difference(case) < 2e-5
 
 
-@pytest.mark.parametrize("number", [3, 4])
-def test_a_model_and_its_twin_train_the_same(number):
-    case = CASES[number]  # without dropout
+@pytest.mark.parametrize("case", PLAIN, ids=[case.name for case in PLAIN])
+def test_a_model_and_its_twin_train_the_same(case):
     model, batch = case.keras_model(), case.batch()
-    loop = everyday_attention.Loop(case, model)
+    loop = Loop(case, model)
     loop.train(batch, 5)
     x, y = (part.tile(5, 1) for part in batch)
     history = model.fit(x, y, batch_size=len(batch[1]), shuffle=False, verbose=0).history

@@ -146,7 +146,10 @@ def test_draws_with_a_seed_stay_with_keras(true_float64):
     "attention", [lambda x: HEADS(2, 3)(x, x, use_causal_mask=True), DROPPING["heads"],
                   lambda x: GROUPS(3, 4, 2)(x, x), DROPPING["dot"]],
 )  # fmt: skip
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16", "float32"])
+@pytest.mark.parametrize(
+    "precision",
+    ["mixed_bfloat16", "float32", pytest.param("mixed_float16", marks=pytest.mark.slow)],
+)
 def test_precision_is_that_of_keras_s_policy(attention, precision):
     keras.config.set_dtype_policy(precision)
     tolerance = {"float32": 1e-5, "mixed_float16": 1e-2, "mixed_bfloat16": 6e-2}[precision]

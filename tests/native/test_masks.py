@@ -163,7 +163,7 @@ def subclassed():
 @pytest.mark.filterwarnings("ignore:Layer '.*' .of type")
 @pytest.mark.parametrize("build", [composite(TransformerBlock), composite(KeepsMask),
                                    of_positions, subclassed])  # fmt: skip
-@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("precision", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_layers_of_layers_train_as_in_plain_keras(build, precision, request):
     if precision == "float64":
         request.getfixturevalue("true_float64")
