@@ -509,10 +509,23 @@ def class_of(layer):
 
 
 def class_with_call(base, call):
-    """A subclass that looks like its base and has another `__call__`."""
+    """A subclass that looks like its base and has another `__call__`.
+
+    Copies, by `copy` or `pickle`, are of the base: nobody would put their class back.
+    """
+
+    def __reduce_ex__(layer, protocol):  # noqa: N807
+        object.__setattr__(layer, "__class__", base)
+        try:
+            return layer.__reduce_ex__(protocol)
+        finally:
+            object.__setattr__(layer, "__class__", kind)
+
     names = ("__module__", "__qualname__", "__doc__")
     like_base = {name: getattr(base, name) for name in names}
-    return type(base.__name__, (base,), {"__call__": call, "native_base": base, **like_base})
+    own = {"__call__": call, "__reduce_ex__": __reduce_ex__, "native_base": base}
+    kind = type(base.__name__, (base,), own | like_base)
+    return kind
 
 
 def is_only_its_call(layer):

@@ -62,7 +62,7 @@ class NativeSteps:
 
     def _look_at(self, outputs):
         """Takes note of the outputs of a model whose Python decides what they are."""
-        flat = keras.tree.flatten(outputs)
+        flat = _tensors(outputs)
         ranks = [tensor.ndim for tensor in flat]
         if ranks != self._output_ranks:
             self._output_ranks = ranks
@@ -208,10 +208,17 @@ def _beside(y, outputs):
     if isinstance(y, np.ndarray):
         y = torch.as_tensor(y)
     if isinstance(y, torch.Tensor):
-        first = outputs if isinstance(outputs, torch.Tensor) else keras.tree.flatten(outputs)[0]
+        first = _tensors(outputs)[0]
         if y.device != first.device:
             y = y.to(first.device)
     return y
+
+
+def _tensors(outputs):
+    """The outputs, flat; a model's Python may also say `None`."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    return [tensor for tensor in keras.tree.flatten(outputs) if tensor is not None]
 
 
 def _in_float16(layer):

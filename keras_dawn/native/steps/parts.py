@@ -83,6 +83,8 @@ class Part:
         forward, lowered = entry
         if lowered.calls_keras and told is None:
             return _EMPTY  # nobody is told the mode: what one layer inside is told holds for others
+        if lowered.statistics and torch._C._autograd._top_saved_tensors_default_hooks(True):
+            return _EMPTY  # checkpointed: torch may leave the second pass before they are averaged
         tensors = _cast(flat, lowered)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_internals.inside_part(layer, context, bool(mode)):
