@@ -235,3 +235,46 @@ def test_a_mask_goes_into_a_nested_model_of_another_dtype():
     model = keras.Model(x, inner(layers.Embedding(7, 4, mask_zero=True)(x)))
     inputs = torch.tensor([[1, 2, 0, 0, 0], [3, 0, 0, 0, 0]], dtype=torch.int32)
     torch.testing.assert_close(to_torch(model)(inputs), model(inputs))
+
+
+class OtherMode(layers.Layer):
+    """Hands another mode than its own on to a layer inside."""
+
+    def build(self, shape):
+        self.norm = layers.BatchNormalization()
+        self.norm.build(shape)
+
+    def call(self, x, training=None):
+        return self.norm(x, training=True)
+
+
+class OwnNorm(layers.Layer):
+    """Has a layer that cares for the mode, and no `training` argument."""
+
+    def build(self, shape):
+        self.norm = layers.BatchNormalization(momentum=0.5)
+        self.norm.build(shape)
+
+    def call(self, x):
+        return self.norm(x)
+
+
+def test_every_layer_of_a_graph_is_told_the_graphs_mode():
+    model = keras.Sequential([keras.Input((3,)), OtherMode(), OwnNorm(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    keras_dawn.accelerate(model)
+    assert relative(torch.tensor(model.predict(x, verbose=0)), torch.tensor(expected)) < 1e-6
+    assert (model.layers[1].norm.moving_mean.numpy() == 0).all()
+
+
+@pytest.mark.parametrize("native_first", [False, True])
+def test_an_activation_is_built_under_its_layers_name(native_first):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, layers.PReLU(name="slope"))])
+    model.compile("sgd", "mse")
+    if native_first:
+        keras_dawn.accelerate(model)
+    model.predict(np.ones((4, 3)), verbose=0)
+    (dense,) = model.layers
+    assert dense.activation.alpha.path.endswith(f"{dense.name}/slope/alpha")

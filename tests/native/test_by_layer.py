@@ -113,7 +113,50 @@ class Silent(keras.Model):
         return self.head(self.flatten(self.block(self.norm(x))))
 
 
-@pytest.mark.parametrize("kind", [Modes, Silent])
+class Trains(layers.Layer):
+    """Hands the training mode on to a layer inside, and so to those that nobody tells the mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = layers.BatchNormalization()
+
+    def build(self, shape):
+        self.norm.build(shape)
+
+    def call(self, x):
+        return self.norm(x, training=True)
+
+
+class Hears(Trains):
+    """Has a layer inside that hears the mode by Keras's call context."""
+
+    def call(self, x):
+        return self.norm(x)
+
+
+class AfterGraphs(keras.Model):
+    """Models inside, each with a layer that changes the mode, and a layer after each."""
+
+    def __init__(self, told):
+        super().__init__()
+        self.told = told
+        self.ends = keras.Sequential([keras.Input((8, 8, 3)), layers.ReLU(), Trains()])
+        self.goes_on = keras.Sequential([keras.Input((8, 8, 3)), Trains(), layers.ReLU()])
+        self.afterwards = [Hears(), Hears()]
+        self.flatten, self.head = layers.Flatten(), layers.Dense(5)
+
+    def call(self, x):
+        how = {"training": False} if self.told else {}
+        x = self.afterwards[0](self.ends(x, **how))
+        x = self.afterwards[1](self.goes_on(x, **how))
+        return self.head(self.flatten(x))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Modes, Silent, lambda: AfterGraphs(told=True), lambda: AfterGraphs(told=False)],
+    ids=["modes", "silent", "after graphs that are told", "after graphs that are not"],
+)
 def test_each_layer_computes_in_the_mode_that_keras_gives_it(kind, true_float64):
     def make():
         model = kind()

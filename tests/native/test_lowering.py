@@ -36,7 +36,7 @@ def test_the_code_reads_as_straight_pytorch():
 def test_the_training_code_too_reuses_what_a_normalisation_returns():
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.BatchNormalization(), layers.ReLU()])
     code = lower(model, training=True, collect_statistics=True).module.code
-    assert "native_batch_norm" in code and "torch.relu_(" in code
+    assert "batch_norm_in_training" in code and "torch.relu_(" in code
 
 
 def test_weights_are_shared_both_ways():

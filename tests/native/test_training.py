@@ -180,6 +180,29 @@ def test_moving_variance_is_the_biased_one(epsilon):
     )
 
 
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("shape", [(6,), (1, 1, 6)])
+def test_a_single_value_a_channel_is_normalised_to_beta_exactly(shape, center):
+    """What rounding leaves of 0 would pass a ReLU, with its gradient, at random."""
+    model = keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.BatchNormalization(center=center),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(1, "linear"),
+        ]
+    )
+    model.compile(keras_dawn.SGD(0.5), "mse")
+    x = np.random.default_rng(0).normal(size=(1, *shape))
+    trained = model.trainable_variables[:-1]
+    before = [np.array(variable.numpy()) for variable in trained]
+    keras_dawn.accelerate(model)
+    model.train_on_batch(x, np.ones((1, 1)))
+    for variable, old in zip(trained, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), old)  # no gradient passes ReLU's kink
+
+
 def tiny_steps(native, optimizer, steps=4, **last):
     """A few steps of a network of vectors; returns it."""
     keras.utils.set_random_seed(3)

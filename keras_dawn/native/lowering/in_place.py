@@ -2,6 +2,8 @@
 
 import operator
 
+from keras_dawn.native.lowering.rules.normalizations import batch_norm_in_training
+
 import torch
 
 
@@ -27,5 +29,5 @@ def _is_batch_norm_output(node):
     return (
         node.target is operator.getitem
         and node.args[1] == 0
-        and node.args[0].target is torch.native_batch_norm
+        and node.args[0].target is batch_norm_in_training
     )

@@ -41,14 +41,9 @@ def call_as_it_is(builder, node, args, kwargs, training):
         list of `Value`, one for each output.
     """
     operation = node.operation
-    restated = False
-    if isinstance(operation, keras.Layer):
-        if keras_internals.takes(operation, "training"):
-            kwargs = {**kwargs, "training": training}
-        else:
-            restated = builder.mode_restated
-        builder.mode_restated = False
-    call = call_keras(builder, operation, args, kwargs, restated)
+    if isinstance(operation, keras.Layer) and keras_internals.takes(operation, "training"):
+        kwargs = {**kwargs, "training": training}
+    call = call_keras(builder, operation, args, kwargs)
     if len(node.outputs) == 1:
         nodes = [call]
     else:
@@ -59,8 +54,11 @@ def call_as_it_is(builder, node, args, kwargs, training):
         for item, tensor in zip(nodes, node.outputs, strict=True)
     ]
     if may_mask(operation, (args, kwargs)):
+        for part in keras.tree.flatten((args, kwargs)):
+            if isinstance(part, Value) and part.mask is not None:
+                builder.read_mask_anew(part.node)  # attention takes it off, inside other layers too
         for value in values:
-            value.mask = builder.call(keras_internals.mask_of, value.node)
+            builder.set_mask(value, builder.call(keras_internals.mask_of, value.node))
     return values
 
 
@@ -79,21 +77,20 @@ def _whole_numbers(node, args, kwargs):
     return dtypes[0] if dtypes and unsure else None
 
 
-def call_keras(builder, operation, args, kwargs=None, restated=False):
+def call_keras(builder, operation, args, kwargs=None):
     """The node of a call of a Keras layer, operation or function, on tensors in Keras's order.
 
     Args:
         builder: `GraphBuilder`.
         operation: what is called.
         args, kwargs: what it is called with, `Value`s in place of tensors.
-        restated: see `KerasCall`.
     """
 
     def argument(value):
         if not isinstance(value, Value):
             return value
         node = builder.keras_order(value)
-        if value.mask is not None:
+        if value.mask is not None or value.unmasked:
             node = builder.call(keras_internals.with_mask, node, value.mask)
         return node
 
@@ -101,9 +98,8 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
     variables = operation.variables if isinstance(operation, keras.Layer) else ()
     attributes = [builder.share(variable, AS_IS) for variable in variables]
     name = title(operation)
-    mode = builder.training, restated
     if all(_writable(part) for part in (*args, kwargs)):
-        call = KerasCall(operation, attributes, None, *mode)
+        call = _keras_call(builder, operation, attributes, None)
         return builder.call(call, *args, name=name, **kwargs)
     nodes = []
 
@@ -114,8 +110,16 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
         return Slot(len(nodes) - 1)
 
     arguments = keras.tree.map_structure(slot, (args, kwargs))
-    call = KerasCall(operation, attributes, arguments, *mode)
+    call = _keras_call(builder, operation, attributes, arguments)
     return builder.call(call, *nodes, name=name)
+
+
+def _keras_call(builder, operation, attributes, arguments):
+    kind = OperationCall if keras_internals.computes_in_torch(operation) else KerasCall
+    call = kind(operation, attributes, arguments, builder.training)
+    if isinstance(operation, keras.Layer):
+        builder.last_call = call
+    return call
 
 
 def title(operation):
@@ -132,37 +136,53 @@ class KerasCall:
         attributes: names of the module's parameters that a layer's variables are.
         arguments: `(args, kwargs)` with a `Slot` for each tensor, where the code cannot say
             them (an array, an object); then the tensors are what this is called with.
-        training: bool, the mode of the graph.
-        restated: bool, whether a layer before has restated the mode: Keras keeps in its call
-            context what the last layer with a `training` argument was told.
+        training: bool, the mode of the graph. Keras keeps in its call context what the last layer
+            was told, and tells every layer of a graph the graph's mode, `training` argument or not.
+
+    Attributes:
+        followed: bool, whether another layer of the graph is told the mode afterwards.
     """
 
-    def __init__(self, operation, attributes=(), arguments=None, training=False, restated=False):
+    def __init__(self, operation, attributes=(), arguments=None, training=False):
         self.operation = operation
         self.attributes = attributes
         self.arguments = arguments
         self.training = training
-        self.restated = restated
+        self.followed = False
         self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
         self.__module__ = __name__
 
+    def filled_in(self, args, kwargs):
+        """The arguments of a call, with the tensors in their places."""
+        if self.arguments is None:
+            return args, kwargs
+
+        def fill(part):
+            return args[part.number] if isinstance(part, Slot) else part
+
+        return keras.tree.map_structure(fill, self.arguments)
+
     def __call__(self, *args, **kwargs):
-        if self.arguments is not None:
-            tensors = args
-
-            def fill(part):
-                return tensors[part.number] if isinstance(part, Slot) else part
-
-            args, kwargs = keras.tree.map_structure(fill, self.arguments)
+        args, kwargs = self.filled_in(args, kwargs)
         if not isinstance(self.operation, keras.Layer):
             return self.operation(*args, **kwargs)
         if keras_internals.current_call_context() is None:
             # The module is used by itself: the layer still has to know the mode.
             with keras_internals.inside_call(self.operation, self.training):
                 return self.operation(*args, **kwargs)
-        if self.restated:
+        keras_internals.set_mode(self.training)
+        outputs = self.operation(*args, **kwargs)
+        if self.followed:
             keras_internals.set_mode(self.training)
-        return self.operation(*args, **kwargs)
+        return outputs
+
+
+class OperationCall(KerasCall):
+    """Calls what an operation of `keras.ops` computes in torch."""
+
+    def __call__(self, *args, **kwargs):
+        args, kwargs = self.filled_in(args, kwargs)
+        return self.operation.call(*args, **kwargs)
 
 
 class Slot:

@@ -72,6 +72,9 @@ class Transform:
         if view.stride() != dense.stride():
             inverse = [self.permutation.index(axis) for axis in range(data.ndim)]
             parameter.data = dense.copy_(view).permute(inverse)
+            if parameter.grad is not None:  # torch warns of one in another layout
+                grad = parameter.grad.permute(self.permutation)
+                parameter.grad = torch.empty_like(dense).copy_(grad).permute(inverse)
             moves.count += 1
         return self.view(parameter.data)
 
@@ -99,6 +102,37 @@ class Transform:
         if self.merge:
             first, second = shape[self.permutation[0]], shape[self.permutation[1]]
             tensor = tensor.squeeze(1).unflatten(0, (first, second))
+        return tensor.permute([self.permutation.index(axis) for axis in range(tensor.ndim)])
+
+
+class Projection(Transform):
+    """A kernel of several axes as the matrix `(outputs, inputs)` of a linear map.
+
+    Args:
+        permutation: tuple of axes, those of the outputs first.
+        outputs: int, how many these are; without axes of inputs the result is a vector.
+    """
+
+    def __init__(self, permutation, outputs):
+        super().__init__(permutation, merge=True)
+        self.outputs = outputs
+
+    def __eq__(self, other):
+        return super().__eq__(other) and self.outputs == getattr(other, "outputs", None)
+
+    def view(self, tensor):
+        view = tensor.permute(self.permutation).flatten(0, self.outputs - 1)
+        return view.flatten(1) if self.outputs < len(self.permutation) else view
+
+    def nodes(self, graph, node):
+        node = graph.call_method("permute", (node, *self.permutation))
+        node = graph.call_method("flatten", (node, 0, self.outputs - 1))
+        if self.outputs == len(self.permutation):
+            return node
+        return graph.call_method("flatten", (node, 1))
+
+    def undo(self, tensor, shape):
+        tensor = tensor.reshape([shape[axis] for axis in self.permutation])
         return tensor.permute([self.permutation.index(axis) for axis in range(tensor.ndim)])
 
 

@@ -25,6 +25,10 @@ class Difference:
     message: str
     size: float | None = None
 
+    def is_counted(self):
+        """Whether it is about a number of examples, which jumps."""
+        return _COUNTED.search(self.what) is not None
+
     def kind(self):
         """A short name, the same for failures that look the same."""
         if self.what == "error":

@@ -16,6 +16,7 @@ import torch
 from keras.src.backend.common import dtypes
 
 from tests.native.fuzzing import own_layers, parts
+from tests.native.fuzzing.noise import pushed
 
 
 @dataclass
@@ -65,7 +66,7 @@ def run(program, native, noise=0.0, noise_seed=0):
     Args:
         program: `Program`.
         native: bool, whether `accelerate` is the real one.
-        noise: float, relative noise on weights and data.
+        noise: float, relative noise, see `noise.pushed`.
         noise_seed: int.
 
     Returns:
@@ -76,24 +77,21 @@ def run(program, native, noise=0.0, noise_seed=0):
     keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(program.seed % 2**31)
     names = namespace(native)
-    parts.Noise.size, parts.Noise.seed = noise, noise_seed
     outcomes = []
-    with precision(program.precision), tempfile.TemporaryDirectory() as folder:
+    noisy = pushed(noise, noise_seed)
+    with noisy, precision(program.precision), tempfile.TemporaryDirectory() as folder:
         names["folder"] = Path(folder)
-        try:
-            for statement in program.making():
-                outcome = _execute(statement, names)
-                if outcome.error:
-                    return [outcome], False
-            for number, statement in enumerate(program.doing()):
-                keras.utils.set_random_seed(number)  # the order of shuffled data
-                outcome = _execute(statement, names)
-                outcome.state = _state(names["model"])
-                outcomes.append(outcome)
-                if outcome.error:
-                    break
-        finally:
-            parts.Noise.size = 0.0
+        for statement in program.making():
+            outcome = _execute(statement, names)
+            if outcome.error:
+                return [outcome], False
+        for number, statement in enumerate(program.doing()):
+            keras.utils.set_random_seed(number)  # the order of shuffled data
+            outcome = _execute(statement, names)
+            outcome.state = _state(names["model"])
+            outcomes.append(outcome)
+            if outcome.error:
+                break
         return outcomes, native and steps_natively(names["model"])
 
 

@@ -5,25 +5,13 @@ import numpy as np
 import torch
 from keras import ops
 
-
-class Noise:
-    """How far the programs' numbers are pushed, relatively, to see how stable they are."""
-
-    size = 0.0
-    seed = 0
-
-
-def _pushed(array, seed):
-    if not Noise.size or array.dtype.kind != "f":
-        return array
-    random = np.random.default_rng((Noise.seed, seed))
-    return (array * (1 + Noise.size * random.normal(size=array.shape))).astype(array.dtype)
+from tests.native.fuzzing.noise import pushed_array
 
 
 def numbers(seed, *shape, dtype=None):
     """Normally distributed numbers."""
     values = np.random.default_rng(seed).normal(size=shape).astype(dtype or keras.config.floatx())
-    return _pushed(values, seed)
+    return pushed_array(values, seed)
 
 
 def whole(seed, high, *shape, dtype="int64"):
@@ -48,7 +36,7 @@ def randomize(model, seed):
         else:
             value = keras.ops.convert_to_numpy(variable.value).astype("float64")
             value = value + 0.2 * random.normal(size=shape)
-        variable.assign(_pushed(np.asarray(value), seed + number))
+        variable.assign(pushed_array(np.asarray(value), seed + number))
 
 
 def adapted(layer, data):

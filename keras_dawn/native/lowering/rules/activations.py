@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_dawn.foundation import keras_internals
+from keras_dawn.native.lowering.attention import masked_softmax
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
@@ -52,11 +53,15 @@ def activate(builder, value, layer, call, name=None):
     activation = layer.activation
     if activation is None or activation is activations.linear:
         return value
+    if isinstance(activation, keras.Layer):
+        builder.reads.note(activation, "built", activation.built)
+        if not activation.built:
+            raise LoweringError("its activation is built, by its name, in its first call")
     before = builder.mark()
     try:
         if isinstance(activation, keras.Layer):
             return _layer_as_activation(builder, value, activation, call)
-        return _function(builder, value, activation, name)
+        return _function(builder, value, activation, call, name)
     except TwoLayoutsError:
         raise
     except Exception as error:
@@ -69,7 +74,9 @@ def activate(builder, value, layer, call, name=None):
     return Value(node, value.rank, value.dtype, guessed=True)
 
 
-def _function(builder, value, activation, name):
+def _function(builder, value, activation, call, name):
+    if activation is activations.softmax:
+        _refuse_softmax_of_one(call, -1)
     value = _floats(builder.padded(value))
     if activation in ALONG_THE_CHANNELS:
         axis = 1 if value.torch_order else value.rank - 1
@@ -101,7 +108,7 @@ def _floats(value):
 
 
 def _refuse_softmax_of_one(call, axis):
-    """Keras warns of a softmax that is always 1."""
+    """Keras warns of a softmax that is always 1, in every call."""
     if isinstance(axis, int) and call.output.shape[axis] == 1:
         raise LoweringError("a softmax over one number, of which Keras warns")
 
@@ -110,9 +117,7 @@ def _refuse_softmax_of_one(call, axis):
 def activation(builder, layer, inputs, call):
     if layer.activation is activations.linear:
         return inputs[0]
-    if layer.activation is activations.softmax:
-        _refuse_softmax_of_one(call, -1)
-    return _function(builder, inputs[0], layer.activation, call.name)
+    return _function(builder, inputs[0], layer.activation, call, call.name)
 
 
 @rule(layers.ReLU)
@@ -150,15 +155,18 @@ def elu(builder, layer, inputs, call):
     return value.with_node(builder.call(F.elu, value.node, float(layer.alpha), name=call.name))
 
 
-@rule(layers.Softmax)
+@rule(layers.Softmax, arguments=True)
 def softmax(builder, layer, inputs, call):
-    if len(inputs) != 1:
-        raise LoweringError("with a mask")
+    value, mask = call.arguments["inputs"], call.arguments["mask"]
     _refuse_softmax_of_one(call, layer.axis)
-    value = _floats(inputs[0])
+    value = _floats(value)
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     node = builder.keras_order(value)
-    if len(axes) == 1:
+    if mask is not None:
+        axes = tuple(int(axis) for axis in axes)
+        mask = builder.tensor(mask)
+        node = builder.call(masked_softmax, node, mask, axes, name=call.name)
+    elif len(axes) == 1:
         node = builder.call(torch.softmax, node, int(axes[0]), name=call.name)
     else:
         total = builder.call(torch.logsumexp, node, tuple(axes), True)

@@ -1,0 +1,28 @@
+"""The models of the everyday benchmark and their twins by hand compute the same."""
+
+import everyday_attention
+import everyday_plain
+import pytest
+from everyday_twins import Loop, difference
+
+PLAIN = everyday_plain.cases()  # without dropout
+CASES = everyday_attention.cases() + PLAIN
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_model_and_its_twin_compute_the_same(case):
+    assert difference(case) < 2e-5
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=[case.name for case in PLAIN])
+def test_a_model_and_its_twin_train_the_same(case):
+    model, batch = case.keras_model(), case.batch()
+    loop = Loop(case, model)
+    loop.train(batch, 5)
+    x, y = (part.tile(5, 1) for part in batch)
+    history = model.fit(x, y, batch_size=len(batch[1]), shuffle=False, verbose=0).history
+    assert float(loop.total) / len(y) == pytest.approx(history.pop("loss")[0], rel=1e-4)
+    names = {"BinaryAccuracy": "accuracy", "AUC": "AUC", "AbsoluteError": "mae"}
+    for counter in loop.counters:
+        (value,) = history[names[type(counter).__name__]]
+        assert float(counter.result()) == pytest.approx(value, rel=1e-4)
