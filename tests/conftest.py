@@ -2,6 +2,7 @@ import hashlib
 import pickle
 
 import keras_dawn  # noqa: F401  (chooses the backend before the tests import Keras)
+from keras_dawn.foundation.keras_internals import VERSION
 
 import keras
 import numpy as np
@@ -13,6 +14,11 @@ def pytest_configure(config):
     # Two workers on two cores: more threads would only wait for each other. The same for a single
     # file, so that sums come in the same order.
     torch.set_num_threads(1)
+    if VERSION >= (
+        3,
+        16,
+    ):  # it warns of its own recurrent layers, whose masks it takes all the same
+        config.addinivalue_line("filterwarnings", "ignore:.*does not support masking:UserWarning")
 
 
 def pytest_xdist_auto_num_workers(config):

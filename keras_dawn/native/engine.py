@@ -219,6 +219,8 @@ class Engine:
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         self.refusal = why_not_native(_device_of(self.model))
+        if getattr(self.model, "steps_per_execution", 1) > 1:
+            self.refusal = "steps_per_execution"  # an error of Keras's before 3.16
         if self.refusal is not None:
             self.steps = None
             return None
