@@ -59,7 +59,11 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_python_on_a_page_runs(page):
+def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    digit_photos = importlib.import_module("recipe_parts.digit_photos")
+    digit_photos.write_digit_photos("photos", 160, 60)  # the folder of photos that a page speaks of
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL
     )

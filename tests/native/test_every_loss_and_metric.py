@@ -5,7 +5,8 @@ import inspect
 from pathlib import Path
 
 import keras_dawn
-from keras_dawn.native import explain, keras_internals
+from keras_dawn.foundation import keras_internals
+from keras_dawn.native import explain
 from keras_dawn.native.steps.loss_values import VALUES
 from keras_dawn.native.steps.losses import NativeLoss
 from keras_dawn.native.steps.metrics import add_batch
