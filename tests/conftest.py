@@ -14,10 +14,7 @@ def pytest_configure(config):
     # Two workers on two cores: more threads would only wait for each other. The same for a single
     # file, so that sums come in the same order.
     torch.set_num_threads(1)
-    if VERSION >= (
-        3,
-        16,
-    ):  # it warns of its own recurrent layers, whose masks it takes all the same
+    if VERSION >= (3, 16):  # it warns of its recurrent layers, which drop masks from there on
         config.addinivalue_line("filterwarnings", "ignore:.*does not support masking:UserWarning")
 
 

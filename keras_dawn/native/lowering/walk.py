@@ -359,6 +359,9 @@ def _lower_call(builder, node, args, kwargs, training):
     builder.native.append(operation)
     if isinstance(operation, keras.Layer) and not says_masks(apply):
         return _with_masks(builder, values, mask_after(builder, node, args, kwargs))
+    if keras_internals.VERSION >= (3, 16) and not getattr(operation, "supports_masking", True):
+        for value in values:  # recurrent layers of that version drop masks
+            value.mask = None
     return values
 
 

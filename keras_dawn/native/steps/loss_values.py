@@ -252,6 +252,8 @@ def tversky(targets, outputs, alpha=0.5, beta=0.5, axis=None):
     targets, outputs, total = _of_overlap(targets, outputs, axis)
     common = total(targets * outputs)
     missed, added = total((1 - outputs) * targets), total(outputs * (1 - targets))
+    if keras_internals.VERSION >= (3, 16):  # before, Keras had the two the other way round
+        alpha, beta = beta, alpha
     return 1 - common / (common + missed * alpha + added * beta + keras.config.epsilon())
 
 
