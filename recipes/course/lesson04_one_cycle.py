@@ -27,8 +27,8 @@ from checks import one_cycle as checks
 #
 # Smith & Topin (2017): up in a straight line from `max_rate / div` to `max_rate`, as long down
 # again, and a tail down to a hundredth of where it began. Momentum goes the other way round: when
-# steps are long, the past counts less. fast.ai's DAWNBench entries used this shape, with 12.5 to 20
-# percent for the tail.
+# steps are long, the past counts less. fast.ai's DAWNBench entries used this shape, with an eighth to
+# a fifth of the training for the tail.
 #
 # ### Exercise 1
 # Write the rate as a function of progress in [0, 1].
@@ -36,7 +36,7 @@ from checks import one_cycle as checks
 
 # %%
 def one_cycle(progress, max_rate, div, tail):
-    """`tail`: the share of the training in the last phase; up and down take half of the rest each."""
+    """`tail`: the fraction of the training in the last part; up and down take half of the rest."""
     return ...
 
 
@@ -56,7 +56,7 @@ def momentum(progress, high, low, tail):
 checks.check_momentum(momentum)
 
 # %%
-policy = OneCycle(0.5, "dawnbench", div_factor=20, tail_percent=20)
+policy = OneCycle(0.5, "dawnbench", div_factor=20, tail_fraction=0.2)
 values = policy.values(epochs=6, steps_per_epoch=50)
 print("rate:", [round(rate, 3) for rate in values["learning_rate"][::60]])
 

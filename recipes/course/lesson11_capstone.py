@@ -43,7 +43,7 @@ RUNGS = {
 }
 runs = {}
 for name, (batch, rate, cycle, sizes, epochs) in RUNGS.items():
-    training, test = classroom.pixels(images, batch, augment=[data.Resize(sizes)])
+    training, test = classroom.pixels(images, batch, augmentation=[data.Resize(sizes)])
     optimizer = keras_dawn.SGD(rate, momentum=0.9, weight_decay=5e-4)
     runs[name] = classroom.train(name, classroom.network(optimizer, size=None), training, test,
                                  epochs, *([OneCycle(rate)] if cycle else []))  # fmt: skip

@@ -133,7 +133,7 @@ def resumed():
 
         resume = keras_dawn.ResumeTraining(folder / name, every_steps=3, every_seconds=1e-6)
         callbacks = [CountSteps(cut, stop), resume]
-        data = images(64, 16, batch_size=16, shuffle=True)
+        data = images(64, 16, batch_size=16, sampler=keras_dawn.data.Shuffled())
         try:
             model.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
         except RuntimeError:
