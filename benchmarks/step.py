@@ -41,10 +41,11 @@ BASE = "hand, channels_last, fused"
 
 
 class Repeated(DataLoader):
-    """The same batch `steps` times, as data for `fit`."""
+    """The same batch `steps` times, as data for `fit`; it may have a tuple of inputs."""
 
     def __init__(self, batch, steps):
-        super().__init__(TensorDataset(*batch), batch_size=len(batch[0]))
+        tensors = keras.tree.flatten(batch)
+        super().__init__(TensorDataset(*tensors), batch_size=len(tensors[0]))
         self.batch, self.steps = batch, steps
 
     def __len__(self):

@@ -6,6 +6,7 @@ what an optimizer has to override (`keras_dawn/optimizers/`).
 """
 
 import contextlib
+import dataclasses
 import inspect
 
 import keras
@@ -111,6 +112,11 @@ def function_of_loss(loss):
     return loss.fn if plain else None
 
 
+def reduces_as_keras(loss):
+    """Whether all that a loss object brings of its own is its `call`."""
+    return isinstance(loss, keras.Loss) and type(loss).__call__ is keras.Loss.__call__
+
+
 def settings_of_loss(loss):
     """What a loss object calls its function with."""
     return loss._fn_kwargs
@@ -122,14 +128,48 @@ def settings_of_metric(metric):
 
 
 def compiled_metrics(model):
-    """The metrics that `compute_metrics` feeds, flat: `(unweighted, weighted)`."""
+    """The metrics that `compute_metrics` feeds, `(unweighted, weighted)` for each output."""
     compile_metrics = getattr(model, "_compile_metrics", None)
     if compile_metrics is None or not compile_metrics.built:
-        return [], []
+        return []
+    groups = (compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics)
     return [
-        [metric for group in groups if group for metric in group.metrics]
-        for groups in (compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics)
+        tuple([] if group is None else list(group.metrics) for group in pair)
+        for pair in zip(*groups, strict=True)
     ]
+
+
+def flat_outputs(model, structure):
+    """Targets, outputs or weights as a list with one entry for each output's metrics."""
+    return model._compile_metrics._flatten_y(structure)
+
+
+def metric_function(metric):
+    """The function that a metric takes the mean of, or `None` if it does more than that."""
+    wrapper = keras.metrics.MeanMetricWrapper
+    kind = type(metric)
+    plain = isinstance(metric, wrapper) and kind.update_state is wrapper.update_state
+    return metric._fn if plain and "update_state" not in vars(metric) else None
+
+
+def even_thresholds(metric):
+    """Whether a metric's thresholds lie at equal distances, as it has found out itself."""
+    return metric._thresholds_distributed_evenly
+
+
+def takes_logits(metric):
+    """Whether an `AUC` is told logits."""
+    return metric._from_logits
+
+
+def is_built(metric):
+    """Whether a metric that waits for the outputs' shape has its variables."""
+    return metric._built
+
+
+def counted_condition(metric):
+    """What `TruePositives` and its like count: `"tp"`, `"fp"`, `"tn"` or `"fn"`."""
+    return metric._confusion_matrix_cond.value
 
 
 def update_compiled_metrics(model, targets, outputs, sample_weight):
@@ -259,8 +299,8 @@ def attach_mask(tensor, mask):
 
 
 def with_mask(tensor, mask):
-    """The tensor, with a mask attached where there is one."""
-    if mask is not None:
+    """The tensor, with a mask attached where there is one, and without where there is none."""
+    if mask is not None or mask_of(tensor) is not None:
         attach_mask(tensor, mask)
     return tensor
 
@@ -268,6 +308,101 @@ def with_mask(tensor, mask):
 def takes(layer, argument):
     """Whether a layer's `call` has an argument of this name."""
     return argument in layer.call_signature_parameters
+
+
+def bound_arguments(operation, args, kwargs):
+    """What an operation's `call` is told, by name, with its defaults but for `training`."""
+    if isinstance(operation, keras.Layer):
+        signature = operation._call_signature
+    else:
+        signature = inspect.signature(operation.call)
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        raise ValueError("a `call` with any keyword arguments")
+    return {name: value for name, value in bound.arguments.items() if name != "training"}
+
+
+_OF_FUNCTIONS = {
+    "Map",
+    "Scan",
+    "AssociativeScan",
+    "Switch",
+    "WhileLoop",
+    "ForiLoop",
+    "Cond",
+    "VectorizedMap",
+    "JVP",
+    "ElasticTransform",
+}  # operations that call functions of the user's, or draw from a generator
+
+
+def computes_in_torch(operation):
+    """Whether an operation is one of `keras.ops` whose `call` only computes with tensors."""
+    if isinstance(operation, keras.Layer) or not isinstance(operation, keras.Operation):
+        return False
+    kind = type(operation)
+    ours = kind.__module__.startswith("keras.src.ops.") and kind.__name__ not in _OF_FUNCTIONS
+    return ours and "call" not in vars(operation) and operation._remat_mode is None
+
+
+def converts_inputs(layer):
+    """Whether a layer casts the floats that it is called with to its compute dtype."""
+    return layer._convert_input_args and layer.autocast
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSettings:
+    """What `MultiHeadAttention` and `GroupedQueryAttention` compute with, by one set of names.
+
+    Args:
+        query, key, value, output, gate: `EinsumDense` inside the layer; `gate` may be `None`.
+        softmax, dropout: `Softmax` and `Dropout` inside the layer.
+        rate: float, the layer's own dropout rate, which says which way it goes.
+        scale: float, what queries are multiplied by.
+        window: int or `None`, how far a position looks.
+        flash: whether the flash kernel is demanded.
+        repeats: int, how many heads of the query share one of key and value.
+        equations: `(scores, outputs)`, for inputs with more axes than one of positions.
+        axes: tuple, the axes of positions.
+    """
+
+    query: object
+    key: object
+    value: object
+    output: object
+    gate: object
+    softmax: object
+    dropout: object
+    rate: float
+    scale: float
+    window: int | None
+    flash: object
+    repeats: int
+    equations: tuple
+    axes: tuple
+
+
+def head_settings(layer):
+    """The `HeadSettings` of a built layer."""
+    grouped = isinstance(layer, keras.layers.GroupQueryAttention)
+    use_gate = layer.use_gate if grouped else layer._use_gate
+    return HeadSettings(
+        query=layer._query_dense,
+        key=layer._key_dense,
+        value=layer._value_dense,
+        output=layer._output_dense,
+        gate=layer._gate_dense if use_gate else None,
+        softmax=layer._softmax,
+        dropout=layer._dropout_layer,
+        rate=layer.dropout if grouped else layer._dropout,
+        scale=layer._inverse_sqrt_head_dim if grouped else layer._inverse_sqrt_key_dim,
+        window=layer.sliding_window if grouped else layer._sliding_window,
+        flash=layer._flash_attention,
+        repeats=layer.num_repeats if grouped else 1,
+        equations=(layer._dot_product_equation, layer._combine_equation),
+        axes=(1,) if grouped else tuple(layer._attention_axes),
+    )
 
 
 def default_training(layer):

@@ -107,7 +107,7 @@ class NativeSteps:
             self._optimize()
 
     def _optimize(self):
-        python = self.forward.runs_python or self._loss is None  # such as a loss of the user's
+        python = self.forward.runs_python or self.loss_reason is not None  # a loss of the user's
         self.optimization = Optimization(self.model, self.forward.leaves(), python)
         self._moves = moves.count
 
@@ -141,7 +141,7 @@ class NativeSteps:
                 self._look_at(outputs)
             if self.forward.runs_python:
                 self._follow_the_call()
-            y = _beside(y, outputs)
+            y, sample_weight = _beside(y, outputs), _beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
@@ -158,7 +158,7 @@ class NativeSteps:
             outputs, batch = self.forward.evaluate(x)
             if self.forward.by_layer:
                 self._look_at(outputs)
-            y = _beside(y, outputs)
+            y, sample_weight = _beside(y, outputs), _beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
         return self._finish(loss, x, y, outputs, sample_weight, batch)
 
@@ -170,9 +170,10 @@ class NativeSteps:
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
-        simple = sample_weight is None and isinstance(y, torch.Tensor)
-        if self._loss is not None and simple and isinstance(outputs, torch.Tensor):
-            loss = self._loss(y, outputs)
+        simple = sample_weight is None or isinstance(sample_weight, torch.Tensor)
+        simple = simple and isinstance(y, torch.Tensor) and isinstance(outputs, torch.Tensor)
+        if self._loss is not None and simple:
+            loss = self._loss(y, outputs, sample_weight)
             if loss is not None:
                 if self.forward.runs_python:
                     loss = self.forward.with_added_losses(loss)

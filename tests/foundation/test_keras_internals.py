@@ -47,12 +47,12 @@ def test_nodes_come_in_an_order_in_which_they_can_run():
 def test_what_compile_keeps():
     model, loss = compiled()
     assert keras_internals.compiled_loss(model) == (loss, None)
-    (accuracy,), weighted = keras_internals.compiled_metrics(model)
+    (((accuracy,), weighted),) = keras_internals.compiled_metrics(model)
     assert type(accuracy) is keras.metrics.SparseCategoricalAccuracy and weighted == []
     tracker = keras_internals.loss_tracker(model)
     assert tracker.name == "loss" and float(tracker.count.value) == 4
     assert keras_internals.compiled_loss(keras.Sequential()) == (None, None)
-    assert keras_internals.compiled_metrics(keras.Sequential()) == ([], [])
+    assert keras_internals.compiled_metrics(keras.Sequential()) == []
 
 
 def test_what_a_loss_and_a_metric_call_their_functions_with():

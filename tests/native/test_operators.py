@@ -39,16 +39,36 @@ NATIVE = {
     "gate of fewer axes": lambda x: x * layers.GlobalAveragePooling2D()(x)[:, None, None],
     "cast": lambda x: ops.cast(ops.cast(x, "float32"), "float64"),
 }
-AS_THEY_ARE = {
+IN_TORCH = {
     "where": lambda x: ops.where(x > 0, x, ops.convert_to_tensor(ROW)),
-    "take": lambda x: ops.take(x, np.array([0, 2]), axis=-1),
+    "where a number": lambda x: ops.where(ops.logical_not(x > 0), x, 0.0),
     "matmul": lambda x: ops.matmul(x, np.ones((3, 2))),
-    "bool": lambda x: x * ops.cast((x > 0) & (x < 1), "float64"),
+    "einsum": lambda x: ops.einsum("bhwc,bhvc->bwv", x, x),
+    "bool": lambda x: x * ops.cast((x > 0) & ops.logical_or(x < 1, ops.equal(x, 2)), "float64"),
     "several outputs": lambda x: ops.split(x, 3, axis=-1)[1] + x,
+    "parts of sizes": lambda x: ops.split(x, [1], axis=-1)[1],
+    "shape": lambda x: ops.reshape(x, (-1, 30, 3)),
+    "axes": lambda x: ops.transpose(x, (0, 2, 1, 3)) + ops.swapaxes(x, 1, 2),
+    "moved axis": lambda x: ops.moveaxis(x, 1, 2),
+    "axes of one": lambda x: ops.squeeze(ops.expand_dims(x, 1), 1),
+    "broadcast": lambda x: x * ops.broadcast_to(ops.convert_to_tensor(ROW), (5, 3)),
+    "reductions": lambda x: ops.sum(x, 1) + ops.max(x, 1) - ops.min(x, axis=1) + ops.mean(x),
+    "joined": lambda x: ops.concatenate([x, ops.stack([x, x], 1)[:, 0]], axis=-1),
+    "softmax": lambda x: ops.softmax(x) * ops.log_softmax(x, axis=1),
+    "activations": lambda x: ops.gelu(x) + ops.gelu(x, False) + ops.leaky_relu(x, 0.1),
+    "stopped": lambda x: x * ops.stop_gradient(x),
+}
+BY_KERAS = {
+    "take": lambda x: ops.take(x, np.array([0, 2]), axis=-1),
     "not a number": lambda x: ops.nan_to_num(x, nan=float("nan"), posinf=float("inf")),
     "slice of arrays": lambda x: ops.slice_update(x, [0, 0, 0, 0], np.zeros((1, 1, 1, 1))),
-    "shape": lambda x: ops.reshape(x, (-1, 30, 3)),
     "pad": lambda x: ops.pad(x, [[0, 0], [1, 1], [0, 0], [2, 0]], constant_values=0),
+    "sorted": lambda x: ops.sort(x, axis=1) + ops.cumsum(x, axis=1),
+    "norm": lambda x: ops.normalize(x) + ops.var(x, axis=-1, keepdims=True),
+    "clipped": lambda x: ops.clip(x, -0.5, 0.5),
+}
+AS_THEY_ARE = {
+    "mapped": lambda x: ops.vectorized_map(lambda row: row * 2.0, x),
 }
 
 
@@ -62,6 +82,15 @@ def model_of(function, channels=3):
 def test_everyday_operands_are_said_in_torch(name, true_float64, gradients_of):
     x = torch.randn(2, *IMAGES, dtype=torch.float64)
     assert_as_keras(model_of(NATIVE[name]), x, gradients_of=gradients_of)
+
+
+@pytest.mark.parametrize("name", IN_TORCH | BY_KERAS)
+def test_operations_are_native(name, true_float64, gradients_of):
+    x = torch.randn(2, *IMAGES, dtype=torch.float64)
+    model = model_of((IN_TORCH | BY_KERAS)[name])
+    assert_as_keras(model, x, gradients_of=gradients_of)
+    lowered = lower(model, training=True)
+    assert not lowered.calls_keras and lowered.calls_operations == (name in BY_KERAS)
 
 
 @pytest.mark.parametrize("name", AS_THEY_ARE)

@@ -24,6 +24,8 @@ IMAGE = [
     layers.BatchNormalization(scale=False, momentum=0.8, epsilon=1e-2),
     layers.LayerNormalization(epsilon=1e-6),
     layers.LayerNormalization(axis=(1, 2, 3)),
+    layers.LayerNormalization(axis=(1, 3)),
+    layers.LayerNormalization(axis=(-1, 1), center=False, scale=False),
     layers.MaxPooling2D(2),
     layers.MaxPooling2D(3, strides=2, padding="same"),
     layers.AveragePooling2D(2),

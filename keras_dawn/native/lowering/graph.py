@@ -46,6 +46,8 @@ class GraphBuilder:
         self.training = training
         self.views = views
         self.reads = Reads()  # what the lowering depends on
+        self.lower_inside = None  # for rules: `(layer, shape, value, training) -> list of Value`
+        self.keeps_state = False  # whether the graph changes tensors that outlive it
         self.for_one_layer = False  # which is looked at in every call
         self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self.model_name = model_name
@@ -62,6 +64,7 @@ class GraphBuilder:
         self._kept = []  # those, so that their ids stay theirs
         self._cast = {}
         self._narrow = {}  # a node made wider → the half-precision value that it holds
+        self._masked = []  # values that have, or had, a mask
 
     def call(self, function, *args, name=None, **kwargs):
         """A call of a torch function; returns its node."""
@@ -163,6 +166,28 @@ class GraphBuilder:
             dtype = keras.backend.standardize_dtype(tensor.dtype)
             return Value(self.constant(tensor), tensor.ndim, dtype)
         return argument
+
+    def set_mask(self, value, mask):
+        """Gives a value a mask's node, or `None`."""
+        value.mask = mask
+        if mask is not None:
+            self._masked.append(value)
+
+    def drop_mask(self, node):
+        """Takes the mask off the tensor of a node, as layers that answer for it do in Keras."""
+        for value in self._masked:
+            if value.node is node and value.mask is not None:
+                value.mask, value.unmasked = None, True
+
+    def read_mask_anew(self, node):
+        """Lets the mask of a node's tensor be what a call of Keras has left there."""
+        for value in self._masked:
+            if value.node is node and value.mask is not None:
+                value.mask = self.call(keras_internals.mask_of, node)
+
+    def tensor(self, part):
+        """The node of a `Value`, in Keras's order, or of a mask; `None` stays `None`."""
+        return self.keras_order(part) if isinstance(part, Value) else part
 
     def cast(self, value, dtype):
         """The value as a layer's autocast leaves it: floats in `dtype`, others what they are."""

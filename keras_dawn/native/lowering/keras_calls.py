@@ -59,8 +59,11 @@ def call_as_it_is(builder, node, args, kwargs, training):
         for item, tensor in zip(nodes, node.outputs, strict=True)
     ]
     if may_mask(operation, (args, kwargs)):
+        for part in keras.tree.flatten((args, kwargs)):
+            if isinstance(part, Value) and part.mask is not None:
+                builder.read_mask_anew(part.node)  # attention takes it off, inside other layers too
         for value in values:
-            value.mask = builder.call(keras_internals.mask_of, value.node)
+            builder.set_mask(value, builder.call(keras_internals.mask_of, value.node))
     return values
 
 
@@ -93,7 +96,7 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
         if not isinstance(value, Value):
             return value
         node = builder.keras_order(value)
-        if value.mask is not None:
+        if value.mask is not None or value.unmasked:
             node = builder.call(keras_internals.with_mask, node, value.mask)
         return node
 
@@ -102,8 +105,9 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
     attributes = [builder.share(variable, AS_IS) for variable in variables]
     name = title(operation)
     mode = builder.training, restated
+    kind = OperationCall if keras_internals.computes_in_torch(operation) else KerasCall
     if all(_writable(part) for part in (*args, kwargs)):
-        call = KerasCall(operation, attributes, None, *mode)
+        call = kind(operation, attributes, None, *mode)
         return builder.call(call, *args, name=name, **kwargs)
     nodes = []
 
@@ -114,7 +118,7 @@ def call_keras(builder, operation, args, kwargs=None, restated=False):
         return Slot(len(nodes) - 1)
 
     arguments = keras.tree.map_structure(slot, (args, kwargs))
-    call = KerasCall(operation, attributes, arguments, *mode)
+    call = kind(operation, attributes, arguments, *mode)
     return builder.call(call, *nodes, name=name)
 
 
@@ -146,14 +150,18 @@ class KerasCall:
         self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
         self.__module__ = __name__
 
+    def filled_in(self, args, kwargs):
+        """The arguments of a call, with the tensors in their places."""
+        if self.arguments is None:
+            return args, kwargs
+
+        def fill(part):
+            return args[part.number] if isinstance(part, Slot) else part
+
+        return keras.tree.map_structure(fill, self.arguments)
+
     def __call__(self, *args, **kwargs):
-        if self.arguments is not None:
-            tensors = args
-
-            def fill(part):
-                return tensors[part.number] if isinstance(part, Slot) else part
-
-            args, kwargs = keras.tree.map_structure(fill, self.arguments)
+        args, kwargs = self.filled_in(args, kwargs)
         if not isinstance(self.operation, keras.Layer):
             return self.operation(*args, **kwargs)
         if keras_internals.current_call_context() is None:
@@ -163,6 +171,14 @@ class KerasCall:
         if self.restated:
             keras_internals.set_mode(self.training)
         return self.operation(*args, **kwargs)
+
+
+class OperationCall(KerasCall):
+    """Calls what an operation of `keras.ops` computes in torch."""
+
+    def __call__(self, *args, **kwargs):
+        args, kwargs = self.filled_in(args, kwargs)
+        return self.operation.call(*args, **kwargs)
 
 
 class Slot:

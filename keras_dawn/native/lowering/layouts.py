@@ -102,6 +102,37 @@ class Transform:
         return tensor.permute([self.permutation.index(axis) for axis in range(tensor.ndim)])
 
 
+class Projection(Transform):
+    """A kernel of several axes as the matrix `(outputs, inputs)` of a linear map.
+
+    Args:
+        permutation: tuple of axes, those of the outputs first.
+        outputs: int, how many these are; without axes of inputs the result is a vector.
+    """
+
+    def __init__(self, permutation, outputs):
+        super().__init__(permutation, merge=True)
+        self.outputs = outputs
+
+    def __eq__(self, other):
+        return super().__eq__(other) and self.outputs == getattr(other, "outputs", None)
+
+    def view(self, tensor):
+        view = tensor.permute(self.permutation).flatten(0, self.outputs - 1)
+        return view.flatten(1) if self.outputs < len(self.permutation) else view
+
+    def nodes(self, graph, node):
+        node = graph.call_method("permute", (node, *self.permutation))
+        node = graph.call_method("flatten", (node, 0, self.outputs - 1))
+        if self.outputs == len(self.permutation):
+            return node
+        return graph.call_method("flatten", (node, 1))
+
+    def undo(self, tensor, shape):
+        tensor = tensor.reshape([shape[axis] for axis in self.permutation])
+        return tensor.permute([self.permutation.index(axis) for axis in range(tensor.ndim)])
+
+
 AS_IS = Transform()
 CONVOLUTION = Transform((3, 2, 0, 1))
 DEPTHWISE = Transform((2, 3, 0, 1), merge=True)

@@ -1,6 +1,10 @@
 """Keras's masks in a lowered graph: who makes them, who passes them on."""
 
+import copy
+import warnings
+
 from keras_dawn.foundation import keras_internals
+from keras_dawn.native.lowering.arguments import masks_of
 from keras_dawn.native.lowering.graph import Value, _safe
 
 import keras
@@ -24,18 +28,35 @@ def why_mask_is_read(operation):
         return None
     if isinstance(operation, keras.layers.Multiply):
         return "it leaves masked factors out"
-    if not operation.supports_masking:
-        return "a mask, which it drops with Keras's warning"
     return None
 
 
+def dropping_masks(builder, layer, inputs):
+    """The inputs of a layer that does not support masks: at run time it warns, as Keras does."""
+    if not isinstance(layer, keras.Layer) or layer.supports_masking:
+        return inputs
+    warned = []
+    for value in inputs:
+        if value.mask is not None:
+            masked, value = value, copy.copy(value)
+            value.node, value.mask = (
+                builder.call(MaskDropped(layer), masked.node, masked.mask),
+                None,
+            )
+        warned.append(value)
+    return warned
+
+
 def mask_after(builder, node, args, kwargs):
-    """The node of the mask that a layer's output has, as `Layer.__call__` finds it, or `None`."""
+    """The node of the mask that a layer's output has, as `Layer.__call__` finds it, or `None`.
+
+    A mask that is given explicitly counts in place of the input's.
+    """
     layer = node.operation
     first = args[0] if args else next(iter(kwargs.values()), None)
-    previous = keras.tree.map_structure(
-        lambda value: value.mask if isinstance(value, Value) else None, first
-    )
+    previous = keras.tree.map_structure(builder.tensor, kwargs.get("mask"))
+    if previous is None:
+        previous = masks_of(first)
     masked = any(mask is not None for mask in keras.tree.flatten(previous))
     if keras_internals.only_passes_mask_on(layer):
         return previous if masked and layer.supports_masking and isinstance(first, Value) else None
@@ -52,6 +73,24 @@ def mask_after(builder, node, args, kwargs):
         lambda value: builder.keras_order(value) if isinstance(value, Value) else value, first
     )
     return builder.call(MaskCall(layer), nodes, previous)
+
+
+class MaskDropped:
+    """Hands a tensor on whose mask ends here; it has a name for the generated code."""
+
+    def __init__(self, layer):
+        self.title = f"'{layer.name}' (of type {type(layer).__name__})"
+        self.__name__ = self.__qualname__ = f"{_safe(layer.name)}_drops"
+        self.__module__ = __name__
+
+    def __call__(self, tensor, mask):
+        if mask is not None:
+            warnings.warn(  # it begins as Keras's own, for the filters that are set for that
+                f"Layer {self.title} was passed an input with a mask attached to it, and does "
+                "not support masks: layers after it will see none.",
+                stacklevel=2,
+            )
+        return tensor
 
 
 class MaskCall:

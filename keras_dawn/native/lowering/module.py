@@ -2,7 +2,7 @@
 
 import copy
 
-from keras_dawn.native.lowering.keras_calls import KerasCall
+from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
 from keras_dawn.native.lowering.masks import MaskCall
 
 import keras
@@ -10,7 +10,11 @@ import torch
 
 STATE = ("_parameters", "_buffers", "_non_persistent_buffers_set", "training")
 
-HOLD = {KerasCall: "operation", MaskCall: "layer"}  # where these keep what is Keras's
+HOLD = {
+    KerasCall: "operation",
+    OperationCall: "operation",
+    MaskCall: "layer",
+}  # where these keep what is Keras's
 
 
 class LoweredModule(torch.fx.GraphModule):

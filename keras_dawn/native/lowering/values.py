@@ -33,6 +33,7 @@ class Value:
 
     Attributes:
         mask: node of Keras's mask of the tensor, or `None`; at run time it may still be `None`.
+        unmasked: bool, whether a layer has taken the mask off.
     """
 
     def __init__(self, node, rank, dtype, torch_order=False, padding=None, guessed=False):
@@ -43,6 +44,7 @@ class Value:
         self.padding = padding
         self.guessed = guessed
         self.mask = None
+        self.unmasked = False
 
     def with_node(self, node, rank=None, dtype=None, torch_order=None):
         """A value made of this one, alike but for what is given; nothing is left to pad."""

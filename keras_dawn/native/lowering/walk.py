@@ -1,10 +1,12 @@
 """From a Keras model's graph of layers to a `torch.fx.GraphModule`."""
 
 import copy
+import dataclasses
 import functools
 from dataclasses import dataclass, field
 
 from keras_dawn.foundation import keras_internals
+from keras_dawn.native.lowering.arguments import call_arguments, cast
 from keras_dawn.native.lowering.graph import (
     GraphBuilder,
     LoweringError,
@@ -12,22 +14,38 @@ from keras_dawn.native.lowering.graph import (
     Value,
 )
 from keras_dawn.native.lowering.in_place import relu_in_place
-from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
-from keras_dawn.native.lowering.masks import mask_after, why_mask_is_read
+from keras_dawn.native.lowering.keras_calls import (
+    KerasCall,
+    OperationCall,
+    call_as_it_is,
+    why_as_it_is,
+)
+from keras_dawn.native.lowering.masks import MaskCall, dropping_masks, mask_after, why_mask_is_read
 from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.reads import Reads, Recorded, unrecorded
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
     activations,
+    attention,
+    bidirectional,
+    conv_lstm,
     convolutions,
+    embeddings,
     find_rule,
     merging,
     normalizations,
+    operations,
     operators,
     own_layers,
     pooling,
+    projections,
     randomness,
+    rearranging,
+    recurrent,
+    says_masks,
     shapes,
+    takes_arguments,
+    time_distributed,
 )
 from keras_dawn.native.lowering.values import reason_of
 
@@ -51,7 +69,11 @@ class Lowered:
         input_dtypes: dtypes that the inputs are cast to.
         functional: the `Functional` whose graph was walked.
         masked: bool, whether the module also returns the outputs' masks.
+        unmasked: numbers of the tensors whose mask a lowered layer takes off.
         calls_keras: bool, whether Python of Keras's or the user's runs inside it.
+        calls_operations: bool, whether functions of `keras.ops` do, which compute in torch but
+            may take numbers from the host.
+        keeps_state: bool, whether a call leaves something behind for the next.
         reads: `Reads`, what the lowering depends on.
     """
 
@@ -64,7 +86,10 @@ class Lowered:
     input_dtypes: list
     functional: object
     masked: bool = False
+    unmasked: list = field(default_factory=list)
     calls_keras: bool = False
+    calls_operations: bool = False
+    keeps_state: bool = False
     reads: Reads = field(default_factory=Reads)
 
 
@@ -126,28 +151,64 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True):
     return lowered
 
 
-def lower_layer(layer, shape, dtype, training):
-    """Lowers one built layer for input of a shape and dtype; its variables are the parameters.
+def lower_layer(layer, args, kwargs, training):
+    """Lowers one built layer for one kind of call; its variables are the parameters.
+
+    The module takes the call's tensors in their order, each followed by its mask if it has one.
+
+    Args:
+        layer: built Keras layer.
+        args, kwargs: what it is called with, `KerasTensor`s in place of tensors, their masks
+            attached; without `training`.
+        training: bool.
 
     Raises:
         LoweringError: no rule, or none for these settings.
     """
-    symbolic = keras.KerasTensor(shape, dtype)
-    keras_internals.check_input(layer, symbolic)
+    first = keras.tree.flatten((args, kwargs))[0]
+    keras_internals.check_input(layer, args[0] if args else first)
+    outputs = layer.compute_output_spec(*args, **kwargs)
+    inputs = []
 
     def walk(builder):
         builder.for_one_layer = True
-        value = Value(builder.graph.placeholder("x"), len(shape), dtype)
-        node = _Node(layer, (symbolic,), (layer.compute_output_spec(symbolic),))
-        (output,) = _lower_call(builder, node, (value,), {}, training)
+        inputs.clear()
+
+        def placeholder(part):
+            if not isinstance(part, keras.KerasTensor):
+                return part
+            name = f"x{len(inputs)}" if len(inputs) else "x"
+            value = Value(builder.graph.placeholder(name), len(part.shape), part.dtype)
+            inputs.append(value)
+            if keras_internals.mask_of(part) is not None:
+                builder.set_mask(value, builder.graph.placeholder(f"{name}_mask"))
+            return value
+
+        values = keras.tree.map_structure(placeholder, (args, kwargs))
+        symbols = tuple(
+            part
+            for part in keras.tree.flatten((args, kwargs))
+            if isinstance(part, keras.KerasTensor)
+        )
+        node = _Node(layer, symbols, tuple(keras.tree.flatten(outputs)))
+        results = _lower_call(builder, node, *values, training)
         if builder.fallbacks:
             raise LoweringError(builder.fallbacks[0][1])
-        return [output]
+        return results
 
     lowered = _lowered(walk, _builder_of(layer, training, training), None, masks=True)
-    if lowered.masked:
-        raise LoweringError("it makes a mask")
+    flat = list(range(len(keras.tree.flatten(outputs))))
+    lowered.output_structure = keras.tree.pack_sequence_as(outputs, flat)
+    lowered.unmasked = [number for number, value in enumerate(inputs) if value.unmasked]
     return lowered
+
+
+def _lower_inside(builder, layer, shape, value, training):
+    """The outputs of a layer that another one calls, for the other's rule: list of `Value`."""
+    symbolic = keras.KerasTensor(shape, value.dtype)
+    outputs = keras.tree.flatten(layer.compute_output_spec(symbolic))
+    node = _Node(layer, (symbolic,), tuple(outputs))
+    return _lower_call(builder, node, (value,), {}, training)
 
 
 @dataclass(frozen=True)
@@ -177,6 +238,7 @@ def _lowered(walk, make_builder, views, masks):
     wanted = None if views is None else {id(variable) for variable in views}
     while True:
         builder = make_builder(views=wanted)
+        builder.lower_inside = functools.partial(_lower_inside, builder)
         try:
             outputs = walk(builder)
             break
@@ -204,9 +266,16 @@ def _lowered(walk, make_builder, views, masks):
         input_dtypes=[],
         functional=None,
         masked=masked,
-        calls_keras=bool(builder.fallbacks) or masked,
+        calls_keras=_calls(builder, KerasCall, MaskCall) or (masked and not builder.for_one_layer),
+        calls_operations=_calls(builder, OperationCall),
+        keeps_state=builder.keeps_state,
         reads=builder.reads,
     )
+
+
+def _calls(builder, *kinds):
+    """Whether the graph calls functions of these classes."""
+    return any(type(node.target) in kinds for node in builder.graph.nodes)
 
 
 def _output_structure(functional, count):
@@ -250,7 +319,6 @@ def _run(builder, functional, inputs, training):
 def _lower_call(builder, node, args, kwargs, training):
     operation = node.operation
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
-    inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
     if isinstance(operation, keras.Model):
         inner = keras_internals.functional_graph(operation)
         if inner is not None and keras_internals.is_only_its_call(operation):
@@ -267,50 +335,84 @@ def _lower_call(builder, node, args, kwargs, training):
         shapes=[tensor.shape for tensor in node.input_tensors],
     )
     reason = why_as_it_is(operation, None if builder.for_one_layer else builder.reads)
-    if reason is None and any(value is not None for value in kwargs.values()):
-        reason = f"called with {', '.join(kwargs)}"
-    tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
-    if reason is None and isinstance(operation, keras.Layer) and not tensors:
-        reason = "called with what is no tensor"
-    if reason is None and any(value.mask is not None for value in inputs):
-        reason = why_mask_is_read(operation)
-    if reason is None and len(node.outputs) != 1:
-        reason = "several outputs"
+    apply = find_rule(operation)
+    if reason is None and apply is None:
+        reason = "no rule"
+    if reason is None and not takes_arguments(apply):
+        reason = _why_not_simple(node, args, kwargs)
     if reason is None:
-        value, reason = _apply_rule(builder, operation, inputs, call)
+        values, reason = _apply_rule(builder, node, apply, call)
     if reason is not None:
-        builder.fallbacks.append((operation, reason))
+        if keras_internals.computes_in_torch(operation):
+            builder.native.append(operation)
+        else:
+            builder.fallbacks.append((operation, reason))
         return call_as_it_is(builder, node, args, kwargs, training)
     builder.native.append(operation)
-    mask = None
     if isinstance(operation, keras.Layer):
-        mask = mask_after(builder, node, args, kwargs)
         builder.mode_restated |= keras_internals.takes(operation, "training")
-    if mask is not value.mask:
-        value = copy.copy(value)  # a rule may hand on the input's own value
-        value.mask = mask
-    return [value]
+        if not says_masks(apply):
+            return _with_masks(builder, values, mask_after(builder, node, args, kwargs))
+    return values
 
 
-def _apply_rule(builder, operation, inputs, call):
-    """What the operation's rule returns, and why that is nothing: `(Value, reason)`."""
-    rule = find_rule(operation)
-    if rule is None:
-        return None, "no rule"
+def _why_not_simple(node, args, kwargs):
+    """Why a call is none of tensors alone, for a rule of such, or `None`."""
+    operation = node.operation
+    inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
+    if any(value is not None for value in kwargs.values()):
+        return f"called with {', '.join(kwargs)}"
+    tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
+    if isinstance(operation, keras.Layer) and not tensors:
+        return "called with what is no tensor"
+    if any(value.mask is not None for value in inputs):
+        reason = why_mask_is_read(operation)
+        if reason is not None:
+            return reason
+    return None if len(node.outputs) == 1 else "several outputs"
+
+
+def _with_masks(builder, values, masks):
+    """The outputs of a rule with the masks that its layer computes."""
+    masks = [None] * len(values) if masks is None else keras.tree.flatten(masks)
+    for number, (value, mask) in enumerate(zip(values, masks, strict=False)):
+        if mask is not value.mask:
+            values[number] = copy.copy(value)  # a rule may hand on the input's own value
+            builder.set_mask(values[number], mask)
+    return values
+
+
+def _apply_rule(builder, node, apply, call):
+    """What the operation's rule returns, and why that is nothing: `(list of Value, reason)`."""
+    operation = node.operation
     before = builder.mark()
     recorded = Recorded(operation, builder.reads)
     try:
-        value = rule(builder, recorded, _cast_inputs(builder, recorded, inputs), call)
-        if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
-            raise LoweringError(f"its rule returns {type(value).__name__}")
-        if value.rank != len(call.output.shape):
-            raise LoweringError(f"its rule returns {value.rank} axes")
+        if takes_arguments(apply):
+            arguments = call_arguments(builder, operation, call.args, call.kwargs)
+            call = dataclasses.replace(call, arguments=arguments)
+            inputs = [x for x in keras.tree.flatten(arguments) if isinstance(x, Value)]
+        else:
+            inputs = keras.tree.flatten((call.args, call.kwargs))
+            inputs = [x for x in inputs if isinstance(x, Value)]
+            if isinstance(operation, keras.Layer) and getattr(recorded, "autocast", True):
+                inputs = [cast(builder, recorded, value) for value in inputs]
+            inputs = dropping_masks(builder, operation, inputs)
+        values = apply(builder, recorded, inputs, call)
+        values = values if isinstance(values, list) else [values]
+        if len(values) != len(node.outputs):
+            raise LoweringError(f"its rule returns {len(values)} outputs")
+        for value, output in zip(values, node.outputs, strict=True):
+            if not isinstance(value, Value) or not isinstance(value.node, torch.fx.Node):
+                raise LoweringError(f"its rule returns {type(value).__name__}")
+            if value.rank != len(output.shape):
+                raise LoweringError(f"its rule returns {value.rank} axes")
     except TwoLayoutsError:
         raise
     except Exception as error:  # of a rule, which may be the user's: this layer's alone
         builder.undo(before)
         return None, reason_of(error)
-    return value, None
+    return values, None
 
 
 def _inner_inputs(builder, inner, args, kwargs):
@@ -329,17 +431,5 @@ def _inner_inputs(builder, inner, args, kwargs):
         for value, tensor in zip(flat, inner.inputs, strict=True)
     ]
     for value, one in zip(flat, masks, strict=True):
-        value.mask = one
+        builder.set_mask(value, one)
     return flat
-
-
-def _cast_inputs(builder, operation, inputs):
-    if not isinstance(operation, keras.Layer) or not getattr(operation, "autocast", True):
-        return inputs
-    cast = []
-    for value in inputs:
-        other = builder.cast(value, operation.compute_dtype)
-        if other is not value:
-            other.mask = value.mask
-        cast.append(other)
-    return cast

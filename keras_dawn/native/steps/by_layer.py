@@ -52,7 +52,9 @@ class NativeLayers:
         )
 
     def _find_own(self):
-        native = {id(part.layer) for part in self.parts}
+        # What lies inside a part, such as the cell of an LSTM, is called where that is not native.
+        inside = [keras_internals.all_layers(part.layer) for part in self.parts]
+        native = {id(layer) for layers in inside for layer in layers}
         known = {id(own.layer): own for own in self._own}
         self._own = [
             known.get(id(layer)) or OwnLayer(layer)
@@ -100,6 +102,9 @@ class NativeLayers:
     def fallbacks(self):
         """`(layer, reason)` of the layers whose own call was used, wholly or at times."""
         native = {id(layer) for layer in self.native()}
+        for layer in self.native():
+            if isinstance(layer, keras.Layer):  # a cell is part of what its RNN computes
+                native |= {id(each) for each in keras_internals.all_layers(layer)}
         parts = {id(part.layer): part for part in self.parts}
         found = []
         for layer in keras_internals.all_layers(self.model):

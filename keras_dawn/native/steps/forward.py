@@ -75,12 +75,21 @@ class GraphForward:
             self._call_training = forward
         elif current().several:
             self._call_training = parallel.data_parallel(forward)
-        elif self._compile or self.training.calls_keras or may_keep_outputs(self.model):
-            # Never a graph around Keras's or the user's Python: it would be frozen in it. And a
-            # graph's outputs are the same memory in every step, which nobody may keep.
+        elif self._compile or self._is_no_cuda_graph():
             self._call_training = forward
         else:
             self._call_training = GraphedForward(forward)
+
+    def _is_no_cuda_graph(self):
+        """Whether a CUDA graph would do something else than the module.
+
+        Keras's or the user's Python would be frozen in it, or takes numbers from the host; its
+        trial runs would move states that are kept; and its outputs are the same memory in every
+        step, which nobody may keep.
+        """
+        training = self.training
+        python = training.calls_keras or training.calls_operations
+        return python or training.keeps_state or may_keep_outputs(self.model)
 
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""

@@ -1,7 +1,10 @@
 """Metrics counted on the device, straight into the Keras metrics' variables."""
 
 from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.losses import class_numbers
+from keras_dawn.native.steps.confusion import COUNTERS
+from keras_dawn.native.steps.loss_values import NotAlikeError, same_rank
+from keras_dawn.native.steps.metric_values import knows, values_of
+from keras_dawn.native.steps.weighing import add_to_mean
 
 import keras
 import numpy as np
@@ -11,25 +14,22 @@ import torch
 class NativeMetrics:
     """Feeds the loss tracker and the compiled metrics.
 
-    Accuracies, top-k and the loss are counted in torch; other metrics, and targets that a
-    counter does not take, are left to Keras on the native outputs.
+    What has a form in torch is counted in torch; other metrics, and batches that a form does not
+    take, are left to the Keras metric, on the native outputs.
+
+    Attributes:
+        reason: str, which metrics Keras counts, or `None`.
     """
 
     def __init__(self, model, outputs):
         self.model = model
         self.tracker = keras_internals.loss_tracker(model)
-        unweighted, weighted = keras_internals.compiled_metrics(model)
-        flat = len(outputs) == 1 and len(outputs[0].shape) == 2
-        counted = [(metric, _COUNTERS.get(type(metric)) if flat else None) for metric in unweighted]
-        self.reason = None
-        if weighted or any(counter is None for _, counter in counted):
-            names = [m.name for m, counter in counted if counter is None] + [
-                m.name for m in weighted
-            ]
-            self.reason = f"Keras counts all metrics, because of {', '.join(names)}"
-            counted = []
-        self._counted = counted
-        self._any = bool(unweighted or weighted)
+        self._groups = keras_internals.compiled_metrics(model)
+        self._places = {}  # id of a metric → its thresholds, as a list and on the device
+        everyone = [metric for pair in self._groups for group in pair for metric in group]
+        unknown = [metric.name for metric in everyone if not is_known(metric)]
+        self.reason = f"Keras counts {', '.join(unknown)}" if unknown else None
+        self._any = bool(everyone)
 
     @torch.no_grad()
     def track(self, loss, batch):
@@ -39,9 +39,9 @@ class NativeMetrics:
         if loss.ndim:  # a loss that is not reduced: Keras knows what its mean is
             self.tracker.update_state(loss.detach(), sample_weight=batch)
             return
-        total = self.tracker.total.value
-        total.add_(loss.detach().to(total.dtype) * batch)
-        self.tracker.count.value.add_(batch)
+        total = keras_internals.memory_of(self.tracker.total)
+        total.add_(loss.detach().to(total.dtype), alpha=batch)
+        keras_internals.memory_of(self.tracker.count).add_(batch)
 
     @torch.no_grad()
     def update(self, loss, targets, outputs, sample_weight, batch):
@@ -49,27 +49,46 @@ class NativeMetrics:
         self.track(loss, batch)
         if not self._any:
             return
-        hits = None
-        if self.reason is None and sample_weight is None and isinstance(outputs, torch.Tensor):
-            hits = self._hits(targets, outputs)
-        if hits is None:
+        parts = self._by_output(targets, outputs, sample_weight)
+        if parts is None:
             keras_internals.update_compiled_metrics(self.model, targets, outputs, sample_weight)
             return
-        for (metric, _), count in zip(self._counted, hits, strict=True):
-            metric.total.value.add_(count)
-            metric.count.value.add_(len(outputs))
+        for (unweighted, weighted), y, found, weight in zip(self._groups, *parts, strict=True):
+            for metric in unweighted:
+                self._add(metric, y, found, None)
+            for metric in weighted:
+                self._add(metric, y, found, weight)
 
-    def _hits(self, targets, outputs):
-        """The hits of each metric, or `None` if a counter does not take these targets."""
-        if not isinstance(targets, torch.Tensor) or keras_internals.mask_of(outputs) is not None:
+    def _by_output(self, targets, outputs, sample_weight):
+        """Targets, outputs and weights of each output, or `None` where Keras pairs them."""
+        parts = [keras_internals.flat_outputs(self.model, part) for part in (targets, outputs)]
+        if any(len(part) != len(self._groups) for part in parts):
             return None
-        hits = []
-        for metric, counter in self._counted:
-            count = counter(metric, targets, outputs)
-            if count is None:
-                return None
-            hits.append(count)
-        return hits
+        weights = [None] * len(self._groups)
+        if sample_weight is not None:
+            given = keras_internals.flat_outputs(self.model, sample_weight)
+            weights = given if len(given) == len(weights) else [given[0] for _ in weights]
+        return *parts, weights
+
+    def _add(self, metric, targets, outputs, weight):
+        if add_batch(metric, targets, outputs, weight, self._thresholds_of(metric)):
+            return
+        if weight is None:
+            metric.update_state(targets, outputs)
+        else:
+            metric.update_state(targets, outputs, weight)
+
+    def _thresholds_of(self, metric):
+        """A function from a list of thresholds to a tensor that is made once."""
+
+        def on_the_device(thresholds):
+            known = self._places.get(id(metric))
+            if known is None or known[0] != thresholds:
+                state = metric.variables[0].value
+                known = self._places[id(metric)] = (list(thresholds), state.new_tensor(thresholds))
+            return known[1]
+
+        return on_the_device
 
     def results(self):
         """What `get_metrics_result` says now, as Python numbers: waits for the device.
@@ -77,6 +96,56 @@ class NativeMetrics:
         The class's own is asked: an accelerated model's adds up all ranks.
         """
         return as_numbers(type(self.model).get_metrics_result(self.model))
+
+
+def add_batch(metric, targets, outputs, weight, places):
+    """Adds a batch to a metric's variables; whether there was a form for it.
+
+    Args:
+        metric: `keras.Metric`.
+        targets, outputs: what `update_state` takes.
+        weight: sample weights, or `None`.
+        places: callable from a list of thresholds to a tensor on the device.
+    """
+    tensors = [targets, outputs] if weight is None else [targets, outputs, weight]
+    if not all(isinstance(part, torch.Tensor) for part in tensors):
+        return False
+    if not outputs.is_floating_point() or not outputs.numel():
+        return False
+    try:
+        return _counted(metric, targets, outputs, weight, places)
+    except NotAlikeError:
+        return False
+
+
+def _counted(metric, targets, outputs, weight, places):
+    counter = COUNTERS.get(type(metric))
+    if counter is not None:
+        counter(metric, targets, outputs, weight, places)
+        return True
+    if type(metric) is keras.metrics.RootMeanSquaredError:
+        dtype = metric.total.value.dtype
+        targets, outputs = same_rank(targets.to(dtype), outputs.to(dtype))
+        if targets.shape != outputs.shape:
+            raise NotAlikeError("targets that are broadcast")
+        add_to_mean(metric, (outputs - targets).square(), weight, None)
+        return True
+    function = keras_internals.metric_function(metric)
+    if function is None:
+        return False
+    values = values_of(function, targets, outputs, keras_internals.settings_of_metric(metric))
+    if values is None:
+        return False
+    add_to_mean(metric, values, weight, keras_internals.mask_of(outputs))
+    return True
+
+
+def is_known(metric):
+    """Whether a metric can be counted without Keras."""
+    kind = type(metric)
+    if kind in COUNTERS or kind is keras.metrics.RootMeanSquaredError:
+        return True
+    return knows(keras_internals.metric_function(metric))
 
 
 def as_numbers(results):
@@ -99,72 +168,3 @@ def as_numbers(results):
         for (name, _), value in zip(group, values, strict=True):
             numbers[name] = float(value)
     return numbers
-
-
-def _sparse_accuracy(_, targets, outputs):
-    if targets.is_floating_point():  # 1.5 is no class, not class 1
-        whole = targets.to(outputs.dtype).to(torch.float64)
-        classes = class_numbers(whole, outputs)
-        if classes is not None:
-            classes = classes.masked_fill(classes != whole.view_as(classes), -1)
-    else:
-        classes = _labels(targets, outputs)
-    if classes is None or _rounds_classes(outputs):
-        return None
-    return (outputs.argmax(-1) == classes).sum()
-
-
-def _accuracy(_, targets, outputs):
-    if not _one_hot(targets, outputs):
-        return None
-    return (outputs.argmax(-1) == targets.argmax(-1)).sum()
-
-
-def _sparse_top_k(metric, targets, outputs):
-    if getattr(metric, "from_sorted_ids", False):
-        return None
-    return _hits_of_top_k(metric, _labels(targets, outputs), outputs)
-
-
-def _top_k(metric, targets, outputs):
-    one_hot = _one_hot(targets, outputs)
-    classes = targets.to(outputs.dtype).argmax(-1) if one_hot else None
-    return _hits_of_top_k(metric, classes, outputs)
-
-
-def _hits_of_top_k(metric, classes, outputs):
-    """How many get at least the k-th highest output: with ties there are more than k such."""
-    k = keras_internals.settings_of_metric(metric).get("k")
-    if classes is None or not isinstance(k, int) or not 0 < k <= outputs.shape[-1]:
-        return None
-    least = outputs.topk(k).values[:, -1:]
-    return (outputs.gather(1, classes[:, None]) >= least).sum()
-
-
-def _labels(targets, outputs):
-    """Whole class numbers, or `None`: Keras compares as floats of the outputs' dtype."""
-    if targets.is_floating_point() or _rounds_classes(outputs):
-        return None
-    return class_numbers(targets, outputs)
-
-
-def _one_hot(targets, outputs):
-    return (
-        targets.shape == outputs.shape
-        and targets.dtype in (outputs.dtype, torch.float32, torch.int64, torch.uint8)
-        and not _rounds_classes(outputs)
-    )
-
-
-def _rounds_classes(outputs):
-    """Whether the outputs' dtype cannot hold every class number; 2 ** 8 in bfloat16."""
-    half = outputs.dtype in (torch.float16, torch.bfloat16)
-    return half and outputs.shape[-1] > 256
-
-
-_COUNTERS = {
-    keras.metrics.SparseCategoricalAccuracy: _sparse_accuracy,
-    keras.metrics.CategoricalAccuracy: _accuracy,
-    keras.metrics.SparseTopKCategoricalAccuracy: _sparse_top_k,
-    keras.metrics.TopKCategoricalAccuracy: _top_k,
-}

@@ -1,8 +1,8 @@
 """Layers that compute natively when they are called, inside Python that stays the user's.
 
 A part stands for one layer with a rule, or for a whole Functional or Sequential model. Whatever
-is unusual about a call (masks, symbolic tensors, several arguments, an error) is left to the
-layer's own `__call__`.
+is unusual about a call (symbolic tensors, arrays, a masked input of a model, an error) is left to
+the layer's own `__call__`.
 """
 
 import inspect
@@ -12,12 +12,12 @@ from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering import lower, lower_layer
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.averages import average_now
+from keras_dawn.native.steps.layer_calls import TENSORS, described, symbolic, tensors_of, unmask
 
 import keras
 import torch
 
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
-_TENSORS = (torch.Tensor, torch.nn.Parameter)
 _EMPTY = object()
 
 
@@ -46,28 +46,28 @@ class Part:
         def __call__(layer, *args, **kwargs):  # noqa: N807
             # Everything unusual goes to Keras's own call, which the swapped class inherits.
             # A copy made inside a step has this class too, and is another layer.
-            simple = len(args) == 1 and layer is self.layer
-            if simple and (not kwargs or (len(kwargs) == 1 and "training" in kwargs)):
-                outputs = compute(args[0], kwargs.get("training", _EMPTY))
+            if layer is self.layer:
+                outputs = compute(args, kwargs)
                 if outputs is not _EMPTY:
                     return outputs
             return base.__call__(layer, *args, **kwargs)
 
         return __call__
 
-    def compute(self, inputs, training):
+    def compute(self, args, kwargs):
         """The outputs, or `_EMPTY` where the layer's own call has to compute them."""
         layer = self.layer
         if not layer.built or not keras_internals.is_plain_call(layer):
             return _EMPTY
         if keras_internals.in_stateless_scope():
             return _EMPTY  # other weights than the layer's own
-        flat = [inputs] if type(inputs) in _TENSORS else self._flat(inputs)
-        if flat is None:
+        training = _EMPTY
+        if "training" in kwargs:
+            kwargs = dict(kwargs)
+            training = kwargs.pop("training")
+        flat = self._flat(args, kwargs)
+        if not flat:
             return _EMPTY
-        for tensor in flat:
-            if keras_internals.mask_of(tensor) is not None:
-                return _EMPTY
         context = keras_internals.current_call_context()
         if training is _EMPTY:
             told = context.get_value("training") if context is not None else None
@@ -77,23 +77,25 @@ class Part:
         mode = self.default_training if told is None else told
         if mode is not None and type(mode) is not bool:
             return _EMPTY  # a tensor or a number: Keras knows what it makes of it
-        entry = self._entry(bool(mode), flat)
+        key, entry = self._entry(bool(mode), args, kwargs, flat)
         if entry is None:
             return _EMPTY
         forward, lowered = entry
-        flat = _cast(flat, lowered)
+        tensors = _cast(flat, lowered)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_internals.inside_part(layer, context, bool(mode)):
-                outputs = forward(*flat)
+                outputs = forward(*tensors)
         else:
             try:
-                outputs = forward(*flat)
+                outputs = forward(*tensors)
             except _OUT_OF_MEMORY:
                 raise
             except _REFUSED as error:
                 # Nothing has been changed yet. Keras's own call says what is wrong, or can do it.
-                self._refuse(bool(mode), flat, f"{type(error).__name__}: {error}")
+                self._refuse(key, f"{type(error).__name__}: {error}")
                 return _EMPTY
+        if lowered.unmasked:
+            unmask(lowered.unmasked, flat)
         outputs = self._finished(outputs, lowered, bool(mode))
         if context is not None:
             context.set_value("training", told)  # as Keras does, for layers that are called next
@@ -107,63 +109,73 @@ class Part:
             for output, mask in zip(_tuple(outputs), masks[0] if masks else (), strict=False):
                 if mask is not None:
                     keras_internals.attach_mask(output, mask)
-        if not self.is_graph or lowered.output_structure == 0:
+        if lowered.output_structure == 0:
             return outputs
         return keras.tree.pack_sequence_as(lowered.output_structure, list(_tuple(outputs)))
 
-    def _flat(self, inputs):
-        """The input tensors of a graph in its order, or `None`."""
+    def _flat(self, args, kwargs):
+        """The tensors of a call, a graph's in its order; `None` where the call is unusual."""
         if not self.is_graph:
+            return tensors_of(args, kwargs)
+        if len(args) != 1 or kwargs:
             return None
-        functional = keras_internals.functional_graph(self.layer)
-        try:
-            flat = keras_internals.standardize_inputs(functional, inputs)
-        except ValueError:
-            return None
-        return flat if all(type(x) in _TENSORS for x in flat) else None
+        (inputs,) = args
+        if type(inputs) in TENSORS:
+            flat = [inputs]
+        else:
+            functional = keras_internals.functional_graph(self.layer)
+            try:
+                flat = keras_internals.standardize_inputs(functional, inputs)
+            except ValueError:
+                return None
+        usual = all(type(x) in TENSORS and keras_internals.mask_of(x) is None for x in flat)
+        return flat if usual else None
 
-    def _entry(self, mode, flat):
+    def _entry(self, mode, args, kwargs, flat):
+        """`(key, (function, Lowered))` for a call, or `(key, None)`."""
         if self.is_graph and not fits(flat, keras_internals.functional_graph(self.layer).inputs):
-            return None
-        key = self._key(mode, flat)
+            return None, None
+        key = self._key(mode, args, kwargs, flat)
         entry = self._lowered.get(key)
         if entry is not None and entry[1].reads.are_current() and _holds(entry[1]):
-            return entry
+            return key, entry
         if key in self.reasons:
-            return None
+            return key, None
         if torch._C._functorch.peek_interpreter_stack() is not None:
-            return None  # inside vmap and the like no weight can be laid out
+            return key, None  # inside vmap and the like no weight can be laid out
         with keras_internals.no_autocast(), torch.inference_mode(False):
-            return self._lower(key, mode, flat)
+            return key, self._lower(key, mode, args, kwargs)
 
-    def _lower(self, key, mode, flat):
+    def _lower(self, key, mode, args, kwargs):
         try:
             if self.is_graph:
                 lowered = lower(self.layer, mode, collect_statistics=mode, views=None)
             else:
-                (x,) = flat
-                sizes = key[1]
-                dtype = keras.backend.standardize_dtype(x.dtype)
-                lowered = lower_layer(self.layer, (None, *sizes), dtype, mode)
+                *_, open_sizes = key
+                args = tuple(symbolic(part, open_sizes) for part in args)
+                kwargs = {name: symbolic(part, open_sizes) for name, part in kwargs.items()}
+                lowered = lower_layer(self.layer, args, kwargs, mode)
         except Exception as error:  # a rule may be the user's: its layer works as it is
-            self._refuse(mode, flat, str(error))
+            self._refuse(key, str(error))
             return None
         entry = (_function_of(lowered.module), lowered)
         self._lowered[key] = entry
         return entry
 
-    def _key(self, mode, flat):
+    def _key(self, mode, args, kwargs, flat):
         """What a lowering is for; sizes are left open for a graph, and where there are many."""
         if self.is_graph:
             return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
-        (x,) = flat
-        key = (mode, x.shape[1:], x.dtype, x.device)
-        if key in self._lowered or len(self._lowered) < MOST_SHAPES:
-            return key
-        return (mode, (*[None] * (x.ndim - 2), x.shape[-1]), x.dtype, x.device)
+        for open_sizes in (False, True):
+            parts = [described(part, open_sizes) for part in args]
+            if kwargs:
+                parts += [(name, described(part, open_sizes)) for name, part in kwargs.items()]
+            key = (mode, *parts, open_sizes)
+            if key in self._lowered or len(self._lowered) < MOST_SHAPES:
+                break
+        return key
 
-    def _refuse(self, mode, flat, reason):
-        key = self._key(mode, flat)
+    def _refuse(self, key, reason):
         self._lowered.pop(key, None)
         self.reasons[key] = reason
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_dawn.foundation import keras_internals
+from keras_dawn.native.lowering.attention import masked_softmax
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
@@ -150,15 +151,18 @@ def elu(builder, layer, inputs, call):
     return value.with_node(builder.call(F.elu, value.node, float(layer.alpha), name=call.name))
 
 
-@rule(layers.Softmax)
+@rule(layers.Softmax, arguments=True)
 def softmax(builder, layer, inputs, call):
-    if len(inputs) != 1:
-        raise LoweringError("with a mask")
+    value, mask = call.arguments["inputs"], call.arguments["mask"]
     _refuse_softmax_of_one(call, layer.axis)
-    value = _floats(inputs[0])
+    value = _floats(value)
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     node = builder.keras_order(value)
-    if len(axes) == 1:
+    if mask is not None:
+        axes = tuple(int(axis) for axis in axes)
+        mask = builder.tensor(mask)
+        node = builder.call(masked_softmax, node, mask, axes, name=call.name)
+    elif len(axes) == 1:
         node = builder.call(torch.softmax, node, int(axes[0]), name=call.name)
     else:
         total = builder.call(torch.logsumexp, node, tuple(axes), True)

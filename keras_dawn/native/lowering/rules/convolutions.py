@@ -1,7 +1,7 @@
 """Convolutions and dense layers."""
 
 from keras_dawn.native.lowering.dtypes import result_type
-from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, CONVOLUTION, DENSE, DEPTHWISE
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
@@ -142,19 +142,3 @@ def dense(builder, layer, inputs, call):
     else:
         node = builder.call(torch.addmm, bias, x, weight, name=call.name)
     return activate(builder, value.with_node(node, torch_order=False), layer, call)
-
-
-def lookup(table, indices):
-    """Rows of a table; negative indices count from its end, as Keras has it."""
-    return torch.embedding(table, torch.where(indices < 0, indices + len(table), indices))
-
-
-@rule(layers.Embedding)
-def embedding(builder, layer, inputs, call):
-    if layer.mask_zero:
-        raise LoweringError("mask_zero=True")
-    (value,) = inputs
-    table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)
-    indices = builder.graph.call_method("int", (builder.keras_order(value),))
-    node = builder.call(lookup, table, indices, name=call.name)
-    return Value(node, value.rank + 1, layer.compute_dtype)

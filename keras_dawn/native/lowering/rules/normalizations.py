@@ -76,25 +76,47 @@ def layer_normalization(builder, layer, inputs, call):
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     axes = [axis if axis >= 0 else axis + value.rank for axis in axes]
     shape = [call.shapes[0][axis] for axis in axes]
-    if axes != list(range(value.rank - len(axes), value.rank)) or None in shape:
+    if None in shape:
         raise LoweringError(f"axes {layer.axis}")
-    if getattr(layer, "rms_scaling", False):
-        raise LoweringError("rms_scaling")
     if not is_float(value.dtype):
         raise LoweringError(f"of {value.dtype}")
     wide = result_type(value.dtype, "float32")  # as Keras computes it
     wider = builder.to(value, wide)
-    node = builder.call(
-        torch.layer_norm,
-        builder.keras_order(wider),
-        shape,
-        builder.parameter(layer.gamma, AS_IS, wide) if layer.scale else None,
-        builder.parameter(layer.beta, AS_IS, wide) if layer.center else None,
-        layer.epsilon,
-        name=call.name,
-    )
+    gamma = None if layer.gamma is None else builder.parameter(layer.gamma, AS_IS, wide)
+    beta = None if layer.beta is None else builder.parameter(layer.beta, AS_IS, wide)
+    node = builder.keras_order(wider)
+    if not layer.rms_scaling and axes == list(range(value.rank - len(axes), value.rank)):
+        function, args = torch.layer_norm, (node, shape, gamma, beta, layer.epsilon)
+    else:
+        if not layer.rms_scaling and axes == list(range(axes[0], axes[-1] + 1)):
+            # Keras calls torch's kernel, which takes the last axes whatever it is told.
+            raise LoweringError(f"axes {layer.axis}")
+        spread = [size if n in axes else 1 for n, size in enumerate(call.shapes[0])]
+        gamma, beta = (
+            part if part is None else builder.call(torch.reshape, part, spread)
+            for part in (gamma, beta)
+        )
+        function = scaled_by_deviation if layer.rms_scaling else normalized_over
+        args = node, tuple(axes), gamma, beta, layer.epsilon
+    node = builder.call(function, *args, name=call.name)
     result = builder.to(wider.with_node(node, torch_order=False), value.dtype)
     return builder.to(result, layer.compute_dtype)
+
+
+def normalized_over(x, axes, gamma, beta, epsilon):
+    """Layer normalisation over axes that are not the last ones, with Keras's variance."""
+    mean = x.mean(axes, keepdim=True)
+    variance = x.square().mean(axes, keepdim=True) - mean.square()
+    factor = torch.rsqrt(variance + epsilon)
+    factor = factor if gamma is None else factor * gamma
+    offset = -mean * factor
+    return x * factor + (offset if beta is None else offset + beta)
+
+
+def scaled_by_deviation(x, axes, gamma, beta, epsilon):
+    """What Keras's deprecated `rms_scaling` does: it leaves the mean where it is."""
+    scaled = x * torch.rsqrt(x.var(axes, correction=0, keepdim=True) + epsilon)
+    return scaled if gamma is None else scaled * gamma
 
 
 @rule(layers.Rescaling)

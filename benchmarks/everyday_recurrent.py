@@ -1,0 +1,257 @@
+"""Everyday recurrent models twice: in Keras, and as PyTorch written by hand that computes the same.
+
+Each twin is `torch.nn`'s LSTM, GRU or RNN, begins with the Keras model's weights, and is trained in
+an ordinary loop with a fused optimizer. `difference` says how far the two are apart.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import torch
+import torch.nn.functional as F
+from keras import layers
+from torch import nn
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One model twice.
+
+    Args:
+        name: str.
+        keras_model: function that makes the Keras model, compiled.
+        twin: class of the network by hand; made from a Keras model, whose weights it copies.
+        loss: function `(outputs, targets) -> loss` of the loop by hand.
+        batch: function that makes `(inputs, targets)`; several inputs are a tuple.
+    """
+
+    name: str
+    keras_model: Callable
+    twin: type
+    loss: Callable
+    batch: Callable
+
+
+class Loop:
+    """An ordinary training loop around a network, with the mean loss kept on the device."""
+
+    def __init__(self, network, loss):
+        self.network, self.loss = network, loss
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        self.total = torch.zeros(())
+
+    def train(self, batch, steps):
+        x, y = batch
+        inputs = x if isinstance(x, tuple) else (x,)
+        for _ in range(steps):
+            loss = self.loss(self.network(*inputs), y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.total += loss.detach()  # on the device, as `fit` has to
+
+
+@torch.no_grad()
+def copy_cell(module, cell, suffix="_l0"):
+    """Gives one layer and direction of an `nn.LSTM`, `nn.GRU` or `nn.RNN` a cell's weights."""
+    variables = cell.kernel, cell.recurrent_kernel, cell.bias
+    kernel, recurrent, bias = (variable.value.detach() for variable in variables)
+    biases = [bias, torch.zeros_like(bias)]
+    if isinstance(module, nn.GRU):  # torch's order of gates is reset, update, candidate
+        kernel, recurrent, *biases = [_reset_first(w) for w in (kernel, recurrent, *bias)]
+    for name, weight in (("ih", kernel), ("hh", recurrent)):
+        getattr(module, f"weight_{name}{suffix}").copy_(weight.T)
+    for name, weight in zip(("ih", "hh"), biases, strict=True):
+        getattr(module, f"bias_{name}{suffix}").copy_(weight)
+
+
+def _reset_first(weight):
+    update, reset, candidate = weight.chunk(3, -1)
+    return torch.cat((reset, update, candidate), -1)
+
+
+@torch.no_grad()
+def linear_of(layer):
+    kernel = layer.kernel.value
+    module = nn.Linear(*kernel.shape)
+    module.weight.copy_(kernel.T)
+    module.bias.copy_(layer.bias.value)
+    return module
+
+
+def embedding_of(layer):
+    return nn.Embedding.from_pretrained(layer.embeddings.value.detach().clone(), freeze=False)
+
+
+def recurrence_of(layer):
+    """The module of a Keras LSTM, GRU or SimpleRNN with one direction."""
+    kind = {layers.LSTM: nn.LSTM, layers.GRU: nn.GRU, layers.SimpleRNN: nn.RNN}[type(layer)]
+    module = kind(layer.cell.kernel.shape[0], layer.units, batch_first=True)
+    copy_cell(module, layer.cell)
+    return module
+
+
+WORDS, LENGTH, COUNT = 5000, 100, 32  # vocabulary, words in a text, texts in a batch
+
+
+def text_in_keras(*recurrent, classes=1, words=WORDS, width=64, mask_zero=False):
+    model = keras.Sequential(
+        [keras.Input((None,), dtype="int32"),
+         layers.Embedding(words, width, mask_zero=mask_zero), *recurrent, layers.Dense(classes)]
+    )  # fmt: skip
+    if classes == 1:
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    return model
+
+
+class Text(nn.Module):
+    """Embedding, recurrent layer, classifier of the last state."""
+
+    def __init__(self, model):
+        super().__init__()
+        embedding, recurrence, head = model.layers
+        self.embedding = embedding_of(embedding)
+        self.recurrence, self.head = recurrence_of(recurrence), linear_of(head)
+
+    def forward(self, words):
+        _, state = self.recurrence(self.embedding(words))
+        state = state[0] if isinstance(state, tuple) else state
+        return self.head(state[-1])
+
+
+class PaddedText(Text):
+    """Texts with zeros at the end: the output of the last word counts.
+
+    Quicker than `pack_padded_sequence`, which leaves oneDNN's kernel.
+    """
+
+    def forward(self, words):
+        outputs, _ = self.recurrence(self.embedding(words))
+        last = (words != 0).sum(1) - 1
+        return self.head(outputs[torch.arange(len(words)), last])
+
+
+class TextInBothDirections(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        embedding, *both, head = model.layers
+        self.embedding, self.head = embedding_of(embedding), linear_of(head)
+        units = both[0].forward_layer.units
+        width = self.embedding.embedding_dim
+        self.recurrence = nn.LSTM(width, units, 2, batch_first=True, bidirectional=True)
+        for number, layer in enumerate(both):
+            copy_cell(self.recurrence, layer.forward_layer.cell, f"_l{number}")
+            copy_cell(self.recurrence, layer.backward_layer.cell, f"_l{number}_reverse")
+
+    def forward(self, words):
+        _, (state, _) = self.recurrence(self.embedding(words))
+        return self.head(torch.cat((state[-2], state[-1]), 1))
+
+
+def series_in_keras(recurrent):
+    model = keras.Sequential([keras.Input((120, 7)), recurrent, layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.MeanSquaredError())
+    return model
+
+
+class Series(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        recurrence, head = model.layers
+        self.recurrence, self.head = recurrence_of(recurrence), linear_of(head)
+
+    def forward(self, x):
+        return self.head(self.recurrence(x)[1][-1])
+
+
+LETTERS = 70  # each a vector of one 1, as in keras.io's translation letter by letter
+
+
+def translator_in_keras():
+    given, before = keras.Input((None, LETTERS)), keras.Input((None, LETTERS))
+    _, h, c = layers.LSTM(128, return_state=True, name="encoder")(given)
+    decoder = layers.LSTM(128, return_sequences=True, return_state=True, name="decoder")
+    x, _, _ = decoder(before, initial_state=[h, c])
+    model = keras.Model([given, before], layers.Dense(LETTERS, name="head")(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    return model
+
+
+class Translator(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.encoder = recurrence_of(model.get_layer("encoder"))
+        self.decoder = recurrence_of(model.get_layer("decoder"))
+        self.head = linear_of(model.get_layer("head"))
+
+    def forward(self, given, before):
+        _, state = self.encoder(given)
+        return self.head(self.decoder(before, state)[0])
+
+
+def _texts(classes=1, words=WORDS, length=LENGTH, padded=False):
+    texts = torch.randint(1, words, (COUNT, length), dtype=torch.int32)
+    if padded:
+        lengths = torch.randint(length // 4, length + 1, (COUNT, 1))
+        texts = texts * (torch.arange(length) < lengths)
+    if classes == 1:
+        return texts, torch.randint(0, 2, (COUNT, 1)).float()
+    return texts, torch.randint(0, classes, (COUNT,))
+
+
+def _letters():
+    given, before = (
+        F.one_hot(torch.randint(0, LETTERS, (COUNT, length)), LETTERS).float()
+        for length in (16, 40)
+    )
+    return (given, before), torch.randint(0, LETTERS, (COUNT, 40))
+
+
+def _of_letters(outputs, targets):
+    return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+
+
+def _series():
+    return torch.randn(COUNT, 120, 7), torch.randn(COUNT, 1)
+
+
+def cases():
+    """The `Case`s, in the order of the table."""
+    binary, mse, classes = F.binary_cross_entropy_with_logits, F.mse_loss, F.cross_entropy
+
+    def both():
+        twice = [
+            layers.Bidirectional(layers.LSTM(64, return_sequences=more)) for more in (True, False)
+        ]
+        return text_in_keras(*twice)
+
+    return [
+        Case("LSTM text", lambda: text_in_keras(layers.LSTM(64)), Text, binary, _texts),
+        Case("LSTM text, mask_zero", lambda: text_in_keras(layers.LSTM(64), mask_zero=True),
+             PaddedText, binary, lambda: _texts(padded=True)),
+        Case("two Bidirectional LSTM", both, TextInBothDirections, binary, _texts),
+        Case("GRU series", lambda: series_in_keras(layers.GRU(32)), Series, mse, _series),
+        Case("SimpleRNN series", lambda: series_in_keras(layers.SimpleRNN(32)), Series, mse,
+             _series),
+        Case("LSTM encoder and decoder", translator_in_keras, Translator, _of_letters, _letters),
+        # keras-team/keras 20902: ten times slower on torch than on other backends
+        Case("small LSTM classifier", lambda: text_in_keras(
+            layers.LSTM(128), classes=10, words=1000, width=128), Text, classes,
+            lambda: _texts(10, 1000, 80)),
+    ]  # fmt: skip
+
+
+def difference(case):
+    """How far the outputs of the two are apart, over the largest output."""
+    keras.utils.set_random_seed(0)
+    model, (x, _) = case.keras_model(), case.batch()
+    with torch.no_grad():
+        inputs = x if isinstance(x, tuple) else (x,)
+        theirs = model(list(inputs) if len(inputs) > 1 else x, training=False)
+        ours = case.twin(model)(*inputs)
+    return float((ours - theirs).abs().max() / theirs.abs().max())

@@ -1,0 +1,136 @@
+"""What attention computes, as functions that lowered graphs call; all masks are Keras's."""
+
+import torch
+import torch.nn.functional as F
+
+
+def combined_mask(query, value, masks, given=None, causal=False, window=None):
+    """Which positions may look at which, as Keras combines its masks.
+
+    Args:
+        query, value: tensors `(batch, length, …)`, of which only the lengths count.
+        masks: masks `(batch, length)` of query, value and key; `None` for none.
+        given: mask `(…, query length, value length)` of the caller's, or `None`.
+        causal: bool, whether a position looks at itself and those before it only.
+        window: int or `None`, how far a position looks.
+
+    Returns:
+        bool tensor `(batch or 1, query length, value length)`, or of more axes if `given` has
+        more; `None` if every position looks at all, or `causal` is all there is.
+    """
+    of_query, of_value, of_key = masks
+    parts = []
+    if of_query is not None:
+        parts.append(of_query.bool().unsqueeze(-1))
+    parts += [mask.bool().unsqueeze(-2) for mask in (of_value, of_key) if mask is not None]
+    if window is not None:
+        rows, columns = _positions(query, value)
+        parts.append((rows - columns).abs() < window)
+    if given is not None:
+        parts.append(given.bool())
+    if not parts:
+        return None
+    if causal:
+        parts.append(causal_mask(query, value))
+    mask = parts[0]
+    for part in parts[1:]:
+        mask = mask & part
+    return mask
+
+
+def causal_mask(query, value):
+    """`(1, query length, value length)`: true for a position itself and those before it."""
+    rows, columns = _positions(query, value)
+    return rows >= columns
+
+
+def _positions(query, value):
+    rows = torch.arange(query.shape[1], device=query.device)
+    columns = torch.arange(value.shape[1], device=query.device)
+    return rows.view(1, -1, 1), columns.view(1, 1, -1)
+
+
+def attend(query, key, value, mask, scale, causal):
+    """Attention of heads `(batch, heads, length, channels)` under a mask that may be `None`.
+
+    The mask is added, so that a position that may look at nothing looks at all alike, as in
+    Keras.
+    """
+    if mask is not None:
+        while mask.ndim < 4:
+            mask = mask.unsqueeze(-3)
+        lowest = -45850.0 if query.dtype == torch.float16 else -0.7 * 3.38953e38
+        mask = torch.where(mask, query.new_zeros(()), query.new_full((), lowest))
+    causal = causal and mask is None
+    return F.scaled_dot_product_attention(query, key, value, mask, 0.0, causal, scale=scale)
+
+
+def attend_by_flash(query, key, value, mask, scale, causal):
+    """`attend` by torch's flash kernel or not at all."""
+    kernel = torch.nn.attention.SDPBackend.FLASH_ATTENTION
+    with torch.nn.attention.sdpa_kernel([kernel]):
+        return attend(query, key, value, mask, scale, causal)
+
+
+def softmax_of_scores(scores, mask, axes):
+    """`masked_softmax` of scores `(batch, …, heads, query axes, key axes)`.
+
+    Axes that the mask has not come before those of the query.
+    """
+    if mask is not None:
+        while mask.ndim < scores.ndim:
+            mask = mask.unsqueeze(-2 * len(axes) - 1)
+    return masked_softmax(scores, mask, axes)
+
+
+def masked_softmax(x, mask, axes):
+    """Softmax over some axes as `keras.layers.Softmax` has it; 0 where the mask is false.
+
+    Args:
+        x: float tensor.
+        mask: bool tensor, or numbers of which those above 0.5 count as true, that broadcasts to
+            `x`; or `None`.
+        axes: tuple of int.
+    """
+    if mask is not None:
+        sizes = zip(reversed(mask.shape), reversed(x.shape), strict=False)
+        if mask.ndim > x.ndim or any(one not in (1, size) for one, size in sizes):
+            raise ValueError(
+                "The mask of a softmax has to broadcast to its inputs. Got a mask of shape "
+                f"{tuple(mask.shape)} with inputs of shape {tuple(x.shape)}."
+            )
+        mask = mask if mask.dtype == torch.bool else mask > 0.5
+        x = torch.where(mask, x, -3e4 if x.dtype == torch.float16 else -1e9)
+    if len(axes) == 1:
+        weights = torch.softmax(x, axes[0])
+    else:
+        weights = torch.exp(x - torch.logsumexp(x, axes, keepdim=True))
+    return weights if mask is None else torch.where(mask, weights, 0.0)
+
+
+def mask_or_causal(mask, query, value, causal):
+    """A mask to be written out, where nothing fuses the causal one."""
+    return causal_mask(query, value) if causal and mask is None else mask
+
+
+def lower_where_masked(scores, mask, causal):
+    """Scores `(batch, query length, value length)` of `keras.layers.Attention` under its masks.
+
+    Args:
+        mask: `(batch, value length)`, or `None`.
+        causal: bool.
+    """
+    if causal:
+        triangle = causal_mask(scores[..., 0], scores.mT[..., 0])
+        mask = triangle if mask is None else mask.unsqueeze(-2) & triangle
+    elif mask is not None and mask.ndim == 2:
+        mask = mask.unsqueeze(-2)
+    if mask is None:
+        return scores
+    lowest = 65504.0 if scores.dtype == torch.float16 else 1.0e9
+    return torch.where(mask, scores, scores - lowest)
+
+
+def zero_where_masked(outputs, mask):
+    """Zeros in place of the outputs at masked positions of the query."""
+    return outputs if mask is None else torch.where(mask.unsqueeze(-1), outputs, 0.0)

@@ -1,0 +1,130 @@
+"""`keras.ops` that move, cut or look up: reshape, transpose, split, take and the like."""
+
+import itertools
+import operator
+
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.embeddings import lookup
+
+import torch
+
+NUMPY = "keras.src.ops.numpy."
+
+
+def _only(call):
+    """The one tensor that an operation takes."""
+    if call.kwargs or len(call.args) != 1 or not isinstance(call.args[0], Value):
+        raise LoweringError("operands that are no tensors")
+    return call.args[0]
+
+
+def _numbers(numbers):
+    """Whole numbers as a tuple."""
+    numbers = numbers if isinstance(numbers, (list, tuple)) else (numbers,)
+    return tuple(operator.index(number) for number in numbers)
+
+
+def _moved(value, node, call):
+    return value.with_node(node, rank=len(call.output.shape), torch_order=False)
+
+
+@rule(NUMPY + "Reshape")
+def reshape(builder, operation, inputs, call):
+    value = _only(call)
+    shape = _numbers(operation.newshape)
+    node = builder.call(torch.reshape, builder.keras_order(value), shape, name=call.name)
+    return _moved(value, node, call)
+
+
+@rule(NUMPY + "Ravel")
+def ravel(builder, operation, inputs, call):
+    value = _only(call)
+    node = builder.call(torch.flatten, builder.keras_order(value), name=call.name)
+    return _moved(value, node, call)
+
+
+@rule(NUMPY + "Transpose")
+def transpose(builder, operation, inputs, call):
+    value = _only(call)
+    axes = operation.axes
+    axes = _numbers(range(value.rank - 1, -1, -1) if axes is None else axes)
+    node = builder.graph.call_method("permute", (builder.keras_order(value), *axes))
+    return _moved(value, node, call)
+
+
+@rule(NUMPY + "Swapaxes")
+def swapaxes(builder, operation, inputs, call):
+    value = _only(call)
+    axes = _numbers((operation.axis1, operation.axis2))
+    node = builder.graph.call_method("transpose", (builder.keras_order(value), *axes))
+    return _moved(value, node, call)
+
+
+@rule(NUMPY + "Moveaxis")
+def moveaxis(builder, operation, inputs, call):
+    value = _only(call)
+    axes = _numbers(operation.source), _numbers(operation.destination)
+    node = builder.call(torch.movedim, builder.keras_order(value), *axes, name=call.name)
+    return _moved(value, node, call)
+
+
+@rule(NUMPY + "ExpandDims")
+def expand_dims(builder, operation, inputs, call):
+    value = _only(call)
+    axes = _numbers(operation.axis)
+    node = builder.keras_order(value)
+    for axis in sorted(axis % (value.rank + len(axes)) for axis in axes):
+        node = builder.call(torch.unsqueeze, node, axis)
+    return _moved(value, node, call)
+
+
+@rule(NUMPY + "Squeeze")
+def squeeze(builder, operation, inputs, call):
+    value = _only(call)
+    if operation.axis is None:
+        raise LoweringError("all axes of 1, the batch's perhaps")
+    axes = _numbers(operation.axis)
+    node = builder.call(torch.squeeze, builder.keras_order(value), axes, name=call.name)
+    return _moved(value, node, call)
+
+
+@rule(NUMPY + "BroadcastTo")
+def broadcast_to(builder, operation, inputs, call):
+    value = _only(call)
+    shape = _numbers(operation.shape)
+    node = builder.call(torch.broadcast_to, builder.keras_order(value), shape, name=call.name)
+    return _moved(value, node, call)
+
+
+@rule(NUMPY + "Split", arguments=True)
+def split(builder, operation, inputs, call):
+    value = _only(call)
+    axis, sections = operator.index(operation.axis), operation.indices_or_sections
+    size = call.shapes[0][axis]
+    if size is None or not size:
+        raise LoweringError("an axis of unknown size")
+    if isinstance(sections, int):
+        sizes, count = size // sections, sections
+    else:
+        ends = (0, *_numbers(list(sections)), size)
+        sizes = [end - start for start, end in itertools.pairwise(ends)]
+        count = len(sizes)
+    parts = builder.call(torch.split, builder.keras_order(value), sizes, axis, name=call.name)
+    return [
+        value.with_node(builder.call(operator.getitem, parts, number), torch_order=False)
+        for number in range(count)
+    ]
+
+
+@rule(NUMPY + "Take")
+def take(builder, operation, inputs, call):
+    """Rows of a table, or places along one axis, by numbers in a tensor."""
+    if call.kwargs or len(call.args) != 2 or not all(isinstance(x, Value) for x in call.args):
+        raise LoweringError("operands that are no tensors")
+    value, places = call.args
+    if value.rank != 2 or operation.axis != 0:
+        raise LoweringError("along another axis than a table's first")
+    places = builder.graph.call_method("long", (builder.keras_order(places),))
+    node = builder.call(lookup, builder.keras_order(value), places, name=call.name)
+    return _moved(value, node, call)

@@ -1,0 +1,81 @@
+"""ConvLSTM: an LSTM whose products are convolutions, in one to three dimensions."""
+
+from keras_dawn.native.recurrent.activations import FUNCTIONS
+from keras_dawn.native.recurrent.loops import lstm_step
+from keras_dawn.native.recurrent.sequences import Sequences
+
+import torch
+
+CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+
+
+def conv_lstm(
+    x, kernel, recurrent_kernel, bias=None, *, state_shape, channels_last=True, strides,
+    dilation, padding="valid", activation="tanh", recurrent_activation="sigmoid", dropout=None,
+    **options,
+):  # fmt: skip
+    """A Keras ConvLSTM.
+
+    Args:
+        x: `(batch, time, …, channels)` or, without `channels_last`, `(batch, time, channels, …)`.
+        kernel: `(4 · filters, channels, …)`; recurrent_kernel: `(4 · filters, filters, …)`.
+        bias: `(4 · filters,)` or `None`.
+        state_shape: shape of a state without the batch, in the order of axes of `x`.
+        strides, dilation, padding: of the inputs' convolution.
+        activation, recurrent_activation, dropout, options: see `lstm`.
+
+    Returns:
+        As `lstm`; images have the order of axes of `x`.
+    """
+    run = Sequences(x, units=tuple(state_shape), count=2, **options)
+    inputs, by_gate, of_states = run.drop(dropout)
+    steps = inputs.flatten(0, 1)
+    if by_gate is not None:
+        # Each gate has inputs of its own: four groups of channels.
+        gates = [(inputs * mask.unsqueeze(1)).flatten(0, 1) for mask in by_gate]
+        steps = torch.cat([_channels_first(gate, channels_last) for gate in gates], 1)
+    else:
+        steps = _channels_first(steps, channels_last)
+    groups = 1 if by_gate is None else 4
+    size = kernel.shape[2:]
+    outputs = _convolve(steps, kernel, bias, strides, dilation, groups, padding, size)
+    outputs = outputs.unflatten(0, inputs.shape[:2])
+    if of_states is not None:
+        of_states = [_channels_first(mask, channels_last) for mask in of_states]
+    ones = (1,) * len(size)
+
+    def recurrent(x, h):
+        groups = 1
+        if of_states is not None:
+            h, groups = torch.cat([h * mask for mask in of_states], 1), 4
+        product = _convolve(h, recurrent_kernel, None, ones, ones, groups, "same", size)
+        return (x + product).chunk(4, 1)
+
+    run.initial = [_channels_first(state, channels_last) for state in run.initial]
+    step = lstm_step(recurrent, FUNCTIONS[activation], FUNCTIONS[recurrent_activation])
+    last = -1 if channels_last else None
+    return run.loop(step, outputs.unbind(1), channel_axis=last)
+
+
+def _channels_first(images, channels_last):
+    return images.movedim(-1, 1) if channels_last else images
+
+
+def _same(size, kernel, stride, dilation):
+    """Zeros before and after one axis under Keras's "same", as `(before, after)`."""
+    reach = (kernel - 1) * dilation + 1
+    total = max(0, (-(-size // stride) - 1) * stride + reach - size)
+    return total // 2, total - total // 2
+
+
+def _convolve(images, kernel, bias, strides, dilation, groups, padding, size):
+    pads = [(0, 0)] * len(size)
+    if padding == "same":
+        pads = [
+            _same(*each) for each in zip(images.shape[2:], size, strides, dilation, strict=True)
+        ]
+    if any(before != after for before, after in pads):
+        flat = [length for pair in reversed(pads) for length in pair]
+        images, pads = torch.nn.functional.pad(images, flat), [(0, 0)] * len(size)
+    function = CONVOLUTIONS[len(size)]
+    return function(images, kernel, bias, strides, [pad for pad, _ in pads], dilation, groups)

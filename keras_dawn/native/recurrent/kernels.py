@@ -1,0 +1,92 @@
+"""torch's own recurrent kernels (oneDNN's on a CPU, cuDNN's on a GPU) on Keras's weights.
+
+Weights come as torch lays them out, `(gates · units, features)`, in Keras's order of gates: LSTM's
+is torch's, GRU's update and reset gate change places. Keras's second bias is zero but in a GRU.
+"""
+
+import warnings
+
+import torch
+
+# Each weight is a Keras variable with memory of its own; cuDNN's kernels compact them in the call.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
+
+
+class Kernel:
+    """One direction of an LSTM, a GRU or a simple recurrence over all steps at once.
+
+    Args:
+        kind: `"lstm"`, `"gru"`, `"rnn_tanh"` or `"rnn_relu"`.
+        kernel, recurrent_kernel: weights `(gates · units, features)` and `(gates · units, units)`.
+        bias: `(gates · units,)`, for a GRU `(2, gates · units)`, or `None`.
+    """
+
+    def __init__(self, kind, kernel, recurrent_kernel, bias):
+        self.kind = kind
+        self.kernel, self.recurrent_kernel, self.bias = kernel, recurrent_kernel, bias
+
+    def run(self, x, states, hold=None):
+        """Outputs `(batch, time, units)` and the states after the last step.
+
+        Args:
+            x: `(batch, time, features)`.
+            states: list of `(batch, units)`: hidden state and, of an LSTM, cell state.
+            hold: `(batch, time)` of bool, the steps that leave an LSTM's cell state as it is
+                (their outputs mean nothing), or `None`.
+        """
+        kernel = self.kernel
+        if hold is not None:
+            x, kernel = _holding(x, kernel, hold)
+        weights = self._weights(kernel)
+        states = [state.unsqueeze(0).contiguous() for state in states]  # cuDNN insists
+        outputs, last = call(self.kind, x, states, weights, self.bias is not None)
+        return outputs, [state.squeeze(0) for state in last]
+
+    def weights(self):
+        """The weights as torch's functions take them."""
+        return self._weights(self.kernel)
+
+    def _weights(self, kernel):
+        weights = [kernel, self.recurrent_kernel]
+        if self.kind == "gru":
+            weights = [_reset_first(weight) for weight in weights]
+        if self.bias is None:
+            return weights
+        if self.kind == "gru":
+            return [*weights, *_reset_first(self.bias, 1).unbind(0)]
+        return [*weights, self.bias, torch.zeros_like(self.bias)]
+
+
+def call(kind, x, states, weights, biased, bidirectional=False):
+    """torch's function of a kind: `(outputs, list of the last states)`."""
+    states = tuple(states) if kind == "lstm" else states[0]
+    training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs only then
+    outputs, *last = getattr(torch._VF, kind)(
+        x, states, weights, biased, 1, 0.0, training, bidirectional, True
+    )
+    return outputs, last
+
+
+def _reset_first(weight, axis=0):
+    """Keras's update, reset and candidate gate as torch's reset, update and candidate."""
+    update, reset, candidate = weight.chunk(3, axis)
+    return torch.cat((reset, update, candidate), axis)
+
+
+# Far enough that the sigmoid of it is exactly 1 and of its negative 0 in every dtype.
+_FAR = 1e4
+
+
+def _holding(x, kernel, hold):
+    """Input and weights with one feature more, which shuts the input gate and opens the forget one.
+
+    The kernels only return the cell state after the last step. Where a sequence ends before, its
+    other steps hold it: `c = 1 · c + 0 · …`, and no gradient leaves the cell state.
+    """
+    units = kernel.shape[0] // 4
+    flag = kernel.new_zeros(kernel.shape[0], 1)
+    flag[:units] = -_FAR
+    flag[units : 2 * units] = _FAR
+    # What stands in a masked step may be anything, and 0 · inf is no zero.
+    x = x.masked_fill(hold.unsqueeze(2), 0.0)
+    return torch.cat((x, hold.unsqueeze(2).to(x.dtype)), 2), torch.cat((kernel, flag), 1)

@@ -1,0 +1,226 @@
+"""Keras's masks through lowered graphs and native layers: who reads them, who takes them off."""
+
+import keras_dawn
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers, ops
+
+from tests.native.trained import assert_trains_alike
+
+RANDOM = np.random.default_rng(0)
+TOKENS = RANDOM.integers(1, 9, (8, 6)) * (np.arange(6) < RANDOM.integers(1, 6, (8, 1)))
+TOKENS[-1] = 0  # a sequence that is masked throughout
+SERIES = RANDOM.normal(size=(8, 6, 4)) * (TOKENS > 0)[..., None]
+TARGETS = RANDOM.normal(size=(8, 6, 4))
+
+
+def attended(x, **settings):
+    return layers.MultiHeadAttention(2, 3, **settings)(x, x)
+
+
+def residual(x):
+    # After the attention `x` has no mask any more: so it is in plain Keras.
+    return layers.Add()([x, attended(x)])
+
+
+def residual_before(x):
+    return layers.Add()([layers.Dense(4)(x), attended(x)])
+
+
+GRAPHS = {
+    "attention": attended,
+    "attention with a gate": lambda x: attended(x, use_gate=True),
+    "dropout": lambda x: attended(x, dropout=0.2),
+    "causal": lambda x: layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True),
+    "window": lambda x: layers.MultiHeadAttention(2, 3, sliding_window=2)(x, x),
+    "with a key": lambda x: layers.MultiHeadAttention(2, 3)(
+        layers.Dense(4)(x), x, layers.Dense(4)(x)
+    ),
+    "groups": lambda x: layers.GroupQueryAttention(3, 4, 2)(x, x, use_causal_mask=True),
+    "dot": lambda x: layers.Attention(dropout=0.1)([x, layers.Dense(4)(x)]),
+    "additive": lambda x: layers.AdditiveAttention()([x, x], use_causal_mask=True),
+    "residual": residual,
+    "residual before": residual_before,
+    "twice": lambda x: attended(layers.Dropout(0.0)(attended(x))),
+    "explicit": lambda x: layers.MultiHeadAttention(2, 3)(
+        x, x, attention_mask=ops.ones((1, 6, 6), "bool")
+    ),
+    "softmax": lambda x: layers.Softmax(axis=1)(x * 1.0),
+    "without masks": lambda x: layers.LayerNormalization()(
+        layers.EinsumDense("abc,cd->abd", (6, 4))(x)
+    ),
+}  # fmt: skip
+
+
+def model_of(function, source):
+    def build():
+        if source == "embedding":
+            tokens = keras.Input((6,), dtype="int32")
+            x = layers.Embedding(9, 4, mask_zero=True)(tokens)
+        else:
+            tokens = keras.Input((6, 4))
+            x = layers.Masking()(tokens)
+        model = keras.Model(tokens, layers.Dense(4)(function(x)))
+        model.compile(keras.optimizers.SGD(0.1), "mse", metrics=["mae"], weighted_metrics=["mse"])
+        return model
+
+    return build
+
+
+@pytest.mark.filterwarnings("ignore:Layer '.*' .of type")
+@pytest.mark.parametrize("name", GRAPHS)
+def test_masked_sequences_train_as_in_plain_keras(name, true_float64):
+    build = model_of(GRAPHS[name], "embedding")
+    explanation = assert_trains_alike(build, TOKENS, TARGETS, 1e-10)
+    assert not explanation.fallbacks
+
+
+@pytest.mark.parametrize("name", ["attention", "residual", "dot"])
+def test_series_with_a_masking_layer_train_as_in_plain_keras(name, true_float64):
+    build = model_of(GRAPHS[name], "masking")
+    assert not assert_trains_alike(build, SERIES, TARGETS, 1e-10).fallbacks
+
+
+class TransformerBlock(layers.Layer):
+    """As keras.io writes it; Keras hands the mask to the attention by itself."""
+
+    def __init__(self, rate=0.1):
+        super().__init__()
+        self.attention = layers.MultiHeadAttention(2, 3, dropout=rate)
+        self.feed_forward = keras.Sequential([layers.Dense(8, "relu"), layers.Dense(4)])
+        self.norms = [layers.LayerNormalization(epsilon=1e-6) for _ in range(2)]
+        self.dropouts = [layers.Dropout(rate) for _ in range(2)]
+
+    def call(self, inputs):
+        x = self.dropouts[0](self.attention(inputs, inputs))
+        x = self.norms[0](inputs + x)
+        return self.norms[1](x + self.dropouts[1](self.feed_forward(x)))
+
+
+class KeepsMask(TransformerBlock):
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, inputs, mask=None):
+        # The attention takes the mask off `inputs`: the second one sees none, as in plain Keras.
+        x = self.attention(inputs, inputs, use_causal_mask=True)
+        return super().call(layers.add([inputs, x])) + self.attention(inputs, inputs)
+
+
+class Positions(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.tokens = layers.Embedding(9, 4, mask_zero=True)
+        self.positions = layers.Embedding(6, 4)
+
+    def call(self, tokens):
+        return self.tokens(tokens) + self.positions(ops.arange(ops.shape(tokens)[-1]))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.embedding = layers.ReversibleEmbedding(9, 4, mask_zero=True)
+        self.block = KeepsMask()
+        self.heads = layers.GroupQueryAttention(2, 2, 1)
+        self.softmax = layers.Softmax(axis=1)
+
+    def call(self, tokens):
+        x = self.embedding(tokens)
+        x = self.block(x)
+        scores = self.softmax(x, mask=ops.expand_dims(tokens > 0, -1))
+        x = self.heads(x, x, attention_mask=ops.ones((6, 6), "bool")) * scores
+        return ops.matmul(self.embedding(x, reverse=True), ops.ones((9, 4)))
+
+
+def composite(block):
+    def build():
+        tokens = keras.Input((6,), dtype="int32")
+        x = layers.Embedding(9, 4, mask_zero=True)(tokens)
+        model = keras.Model(tokens, layers.Dense(4)(block()(x)))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    return build
+
+
+def of_positions():
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), Positions(), TransformerBlock()])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+def subclassed():
+    model = Subclassed()
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Layer '.*' .of type")
+@pytest.mark.parametrize("build", [composite(TransformerBlock), composite(KeepsMask),
+                                   of_positions, subclassed])  # fmt: skip
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_layers_of_layers_train_as_in_plain_keras(build, precision, request):
+    if precision == "float64":
+        request.getfixturevalue("true_float64")
+    explanation = assert_trains_alike(
+        build, TOKENS, TARGETS, {"float64": 1e-10, "float32": 1e-5}[precision]
+    )
+    inner = {"MultiHeadAttention", "LayerNormalization", "Dense", "Dropout"}
+    assert inner <= explanation.layers.keys()
+    own = {"TransformerBlock", "KeepsMask", "Positions"}
+    assert {kind for _, kind, _ in explanation.fallbacks} <= own
+
+
+class Own(layers.Layer):
+    """Whether its output has a mask is known when it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x):
+        return x * 2.0
+
+    def compute_mask(self, inputs, previous):
+        return previous
+
+
+@pytest.mark.filterwarnings("ignore:Layer '.*' .of type")
+@pytest.mark.parametrize("source", ["embedding", "none"])
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_a_mask_that_may_not_be_there_is_asked_for_at_every_call(source, rate, true_float64):
+    def build():
+        if source == "embedding":
+            inputs = keras.Input((6,), dtype="int32")
+            x = layers.Embedding(9, 4, mask_zero=True)(inputs)
+        else:
+            inputs = x = keras.Input((6, 4))
+        x = Own()(x)
+        y = layers.MultiHeadAttention(2, 3, dropout=rate)(x, x, use_causal_mask=True)
+        y = layers.GroupQueryAttention(3, 4, 1)(y, y, use_causal_mask=True)
+        model = keras.Model(inputs, layers.Attention()([y, x], use_causal_mask=True))
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        return model
+
+    x = TOKENS if source == "embedding" else SERIES
+    explanation = assert_trains_alike(build, x, TARGETS, 1e-10)
+    assert [kind for _, kind, _ in explanation.fallbacks] == ["Own"]
+
+
+def test_a_mask_that_ends_is_warned_of_and_one_that_a_layer_took_off_is_not_seen(recwarn):
+    tokens = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    model = keras.Model(tokens, layers.EinsumDense("abc,cd->abd", (6, 4))(x))
+    recwarn.clear()
+    keras_dawn.to_torch(model)(torch.as_tensor(TOKENS))
+    assert "was passed an input with a mask" in str(recwarn.pop(UserWarning).message)
+    y = layers.Add()([attended(x), x])
+    model = keras.Model(tokens, layers.EinsumDense("abc,cd->abd", (6, 4))(y))
+    recwarn.clear()
+    keras_dawn.to_torch(model)(torch.as_tensor(TOKENS))
+    assert not recwarn.list
