@@ -19,7 +19,7 @@ class OneCycle(ParameterSchedule):
 
     Args:
         max_lr: float above 0, the highest rate; the compiled learning rate by default.
-        shape: `"cosine"` (torch's and fastai's two phases), `"three_phase"` (torch's), or
+        shape: `"cosine"` (torch's and fastai's two parts), `"three_phase"` (torch's), or
             `"dawnbench"` (fast.ai's 2018 entries: straight lines with a tail).
         pct_start, tail_fraction, div_factor, final_div_factor: where the corners lie; see
             `keras_dawn.OneCycleShape`.

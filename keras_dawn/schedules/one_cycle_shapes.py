@@ -1,6 +1,6 @@
 """The one-cycle policy (Smith & Topin 2017, https://arxiv.org/abs/1708.07120) in three shapes.
 
-* `"cosine"`: up and down in two cosine phases, the default of
+* `"cosine"`: up and down in two cosine parts, the default of
   `torch.optim.lr_scheduler.OneCycleLR` and of fastai's `fit_one_cycle`.
 * `"three_phase"`: cosine up, as long down, then the rest down to the final rate
   (`OneCycleLR(three_phase=True)`).
@@ -128,7 +128,7 @@ class OneCycleShape:
             if total_steps:
                 top = int(total_steps * (1 - self.tail_fraction) / 2) / total_steps
             return [top, 2 * top, 1.0]
-        # torch counts a phase's last step as belonging to it, hence the -1 and -2.
+        # torch counts a part's last step as belonging to it, hence the -1 and -2.
         step = 1.0 / total_steps if total_steps else 0.0
         if self.shape == "cosine":
             return [self.pct_start - step, 1.0 - step]

@@ -129,8 +129,8 @@ few = images.subset(128 if classroom.SHORT else 1000, 200 if classroom.SHORT els
 few_training, few_test = classroom.pixels(few, batch_size=50)
 
 
-def sharpness(model, data, share=0.1, draws=5):
-    """Mean rise of the loss when each weight array moves by `share` of its norm at random."""
+def sharpness(model, data, fraction=0.1, draws=5):
+    """Mean rise of the loss when each weight array moves by `fraction` of its norm at random."""
     generator = torch.Generator().manual_seed(0)
     before = model.evaluate(data, verbose=0)[0]
     kernels = [w for w in model.trainable_weights if w.path.endswith("kernel")]
@@ -140,7 +140,7 @@ def sharpness(model, data, share=0.1, draws=5):
         for weight in kernels:
             noise = torch.randn(tuple(weight.shape), generator=generator).numpy()
             size = np.linalg.norm(weight.numpy()) / np.linalg.norm(noise)
-            weight.assign(weight.numpy() + share * size * noise)
+            weight.assign(weight.numpy() + fraction * size * noise)
         rises.append(model.evaluate(data, verbose=0)[0] - before)
         for weight, value in zip(kernels, saved, strict=True):
             weight.assign(value)
