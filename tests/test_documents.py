@@ -62,7 +62,9 @@ def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "recipes"))
     digit_photos = importlib.import_module("recipe_parts.digit_photos")
-    digit_photos.write_digit_photos("photos", 160, 60)  # the folder of photos that a page speaks of
+    digit_photos.write_digit_photos(
+        "photos", 160, 200
+    )  # the folder of photos that a page speaks of
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
