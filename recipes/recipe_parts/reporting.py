@@ -38,7 +38,7 @@ def photo_banner(recipe, photos, reason, plan, folder):
     )
     print_plan(plan)
     for phase in plan.phases:  # finds out which copies are missing
-        photos.train(phase.copies or "originals")
+        photos.train(phase.crops.copies or "originals")
     if photos.fell_back:
         console.print(
             f"No copies {', '.join(sorted(photos.fell_back))}: the originals are read, which takes "

@@ -11,6 +11,7 @@ from keras_dawn.data.choose import choose_dataset
 from keras_dawn.data.cifar10_download import download_batches
 from keras_dawn.data.digits import load_digits
 from keras_dawn.data.image_set import ImageSet
+from keras_dawn.data.transforms import Normalize
 
 import numpy as np
 import pytest
@@ -225,7 +226,7 @@ class TestImageSet:
     def make(self, labels, count=3):
         images = np.zeros((count, 2, 2, 3), np.uint8)
         return ImageSet("set", "here", images, np.array(labels), images, np.arange(count),
-                        ("a", "b", "c"), (0.5,), (0.5,))  # fmt: skip
+                        ("a", "b", "c"), Normalize(0.5, 0.5))  # fmt: skip
 
     @pytest.mark.parametrize("labels", [[0, 1, 3], [-1, 0, 1]])
     def test_labels_out_of_range_are_refused(self, labels):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import torch
 from keras import layers
-from scenarios import LOSS, images, rank, scenario, state, wide_resnet_10
+from scenarios import LOSS, NORMALIZE, images, rank, scenario, state, wide_resnet_10
 
 
 @scenario
@@ -28,9 +28,10 @@ def inf_on_one_rank():
     class Poison(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if rank() == keras_dawn.distributed.current().world_size - 1:
-                source._mean = torch.tensor([float("inf") if batch == 1 else 0.5])
+                factors[:] = [float("inf") if batch == 1 else 1.0]
 
-    source = images(128)
+    factors = [1.0]
+    source = images(128, transforms=[NORMALIZE, lambda images, random: images * factors[0]])
     # The batch is made before `on_train_batch_begin`, so the one after it is poisoned.
     model.fit(source, epochs=1, shuffle=False, verbose=0, callbacks=[Poison()])
     return {
@@ -133,7 +134,7 @@ def resumed():
 
         resume = keras_dawn.ResumeTraining(folder / name, every_steps=3, every_seconds=1e-6)
         callbacks = [CountSteps(cut, stop), resume]
-        data = images(64, 16, batch_size=16, shuffle=True)
+        data = images(64, 16, batch_size=16, sampler=keras_dawn.data.Shuffled())
         try:
             model.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
         except RuntimeError:

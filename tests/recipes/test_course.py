@@ -35,7 +35,7 @@ WRONG = {
     "momentum": {
         "torch_step": lambda w, v, g, rate, momentum: (w - rate * g, momentum * v + g),
         "keras_step": lambda w, v, g, rate, momentum: (w - rate * v, momentum * v + g),
-        "steps_that_linger": lambda momentum, share: int(np.log(share) / np.log(momentum)),
+        "steps_that_linger": lambda momentum, fraction: int(np.log(fraction) / np.log(momentum)),
     },
     "half_precision": {
         "largest_lost_update": lambda bits: 2.0**-bits,
@@ -63,7 +63,7 @@ WRONG = {
     },
     "batch_rate_decay": {
         "scaled_rate": lambda rate, batch, new: rate * (new / batch) ** 0.5,
-        "share_left": lambda rate, decay, steps, epochs: 1 - rate * decay * steps * epochs,
+        "fraction_left": lambda rate, decay, steps, epochs: 1 - rate * decay * steps * epochs,
         "scaled_decay": lambda decay, batch, new, rate, new_rate: decay * new / batch,
     },
     "growing_images": {

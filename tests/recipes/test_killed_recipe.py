@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from keras_dawn.data.image_set import ImageSet
+from keras_dawn.data.transforms import Normalize
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def colours(dataset, data_dir):
     pixels = np.stack([labels % 2, labels // 2 % 2, labels // 4], -1)[:, None, None] * 240
     pixels = (pixels + random.integers(0, 5, (160, 32, 32, 3))).astype("uint8")
     parts = (pixels, labels, pixels[:50], labels[:50], tuple(map(str, range(10))))
-    return ImageSet("cifar10", "made", *parts, (0.5,) * 3, (0.25,) * 3), "made here"
+    return ImageSet("cifar10", "made", *parts, Normalize(0.5, 0.25)), "made here"
 
 
 def show_colours():

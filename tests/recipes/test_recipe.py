@@ -201,9 +201,9 @@ def test_presets_are_the_entries_settings():
 
     one, eight = cifar10_wrn.PRESETS["dawnbench_1gpu"], cifar10_wrn.PRESETS["dawnbench_8gpu"]
     assert (one.epochs, one.batch_size, one.max_lr, one.weight_decay) == (30, 512, 1.5, 1e-4)
-    assert (one.div_factor, one.tail_percent, one.momentum) == (20, 20, (0.95, 0.85))
+    assert (one.div_factor, one.tail_fraction, one.momentum) == (20, 0.2, (0.95, 0.85))
     assert (eight.epochs, eight.batch_size, eight.max_lr, eight.weight_decay) == (40, 1024, 2, 2e-4)
-    assert (eight.div_factor, eight.tail_percent) == (50, 12.5)
+    assert (eight.div_factor, eight.tail_fraction) == (50, 0.125)
 
 
 def test_a_whole_cifar10_run_writes_a_valid_entry_below_the_threshold(tiny_cifar10, tmp_path):

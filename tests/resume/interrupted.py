@@ -55,7 +55,9 @@ def main(folder, out, *options):
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     labels = random.integers(0, 3, 40)
-    train = data.DeviceImages(pixels, labels, 8, shuffle=True, augment=[data.PadCrop(1)])
+    train = data.DeviceImages(
+        pixels, labels, 8, transforms=[data.PadCrop(1)], sampler=data.Shuffled()
+    )
     half = "--half" in options
     keras.config.set_dtype_policy("mixed_float16" if half else "float32")
     inputs = keras.Input((8, 8, 3))

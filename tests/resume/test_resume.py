@@ -52,7 +52,7 @@ def run(folder, cut=None, seed=1, accelerated=True, policy="float32", **when):
     """One process's life: 4 epochs of 5 steps, unless it is cut off."""
     keras.utils.set_random_seed(seed)
     model = build(policy, accelerated)
-    train = images(40, shuffle=True, augment=[data.PadCrop(1)])
+    train = images(40, transforms=[data.PadCrop(1)], sampler=data.Shuffled())
     resume = ResumeTraining(folder, data=train, **(when or {"every_steps": 3}))
     callbacks = [keras_dawn.OneCycle(0.2, momentum=(0.95, 0.85)), cut or Cut(), resume]
     history = model.fit(
@@ -193,8 +193,9 @@ def run_plan(folder, cut=None, seed=1):
     model = build()
 
     def train(phase):
-        made = images(40, size=phase.image_size, shuffle=True)
-        return data.DeviceImages(made.images, made.labels, phase.batch_size, shuffle=True)
+        made = images(40, size=phase.image_size)
+        sampler = data.Shuffled()
+        return data.DeviceImages(made.images, made.labels, phase.batch_size, sampler=sampler)
 
     def validation(phase):
         return images(16, 1, phase.evaluated_at)

@@ -49,7 +49,7 @@ def _numbers(tsv):
 
 
 def check_report(report):
-    """`report(accuracies, threshold)` returns mean, standard error and share."""
+    """`report(accuracies, threshold)` returns mean, standard error and fraction."""
     return judge(
         report,
         [
