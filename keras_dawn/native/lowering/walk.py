@@ -20,13 +20,16 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     Call,
     activations,
     convolutions,
+    dense,
     find_rule,
+    group_normalizations,
     merging,
     normalizations,
     operators,
     own_layers,
     pooling,
     randomness,
+    resizing,
     shapes,
 )
 from keras_dawn.native.lowering.values import reason_of
