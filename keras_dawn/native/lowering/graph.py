@@ -48,6 +48,7 @@ class GraphBuilder:
         self.views = views
         self.reads = Reads()  # what the lowering depends on
         self.for_one_layer = False  # which is looked at in every call
+        self.changes_state = False  # of a generator or a weight, whenever the module runs
         self.mode_restated = False  # by a layer with a `training` argument, since the last call
         self.model_name = model_name
         self.collect_statistics = collect_statistics

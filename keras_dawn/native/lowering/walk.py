@@ -56,6 +56,8 @@ class Lowered:
         masked: bool, whether the module also returns the outputs' masks.
         calls_keras: bool, whether Python of Keras's or the user's runs inside it.
         reads: `Reads`, what the lowering depends on.
+        changes_state: bool, whether the module changes more than it returns when it runs: how
+            often a generator was asked, or a weight.
     """
 
     module: torch.fx.GraphModule
@@ -69,6 +71,7 @@ class Lowered:
     masked: bool = False
     calls_keras: bool = False
     reads: Reads = field(default_factory=Reads)
+    changes_state: bool = False
 
 
 def to_torch(model, training=False):
@@ -209,6 +212,7 @@ def _lowered(walk, make_builder, views, masks):
         masked=masked,
         calls_keras=bool(builder.fallbacks) or masked,
         reads=builder.reads,
+        changes_state=builder.changes_state,
     )
 
 

@@ -74,9 +74,8 @@ class GraphForward:
             self._call_training = forward
         elif current().several:
             self._call_training = parallel.data_parallel(forward)
-        elif self._compile or self.training.calls_keras or may_keep_outputs(self.model):
-            # Never a graph around Keras's or the user's Python: it would be frozen in it. And a
-            # graph's outputs are the same memory in every step, which nobody may keep.
+        elif self._compile or self._is_frozen_by_a_graph() or may_keep_outputs(self.model):
+            # A graph's outputs are the same memory in every step, which nobody may keep.
             self._call_training = forward
         else:
             self._call_training = GraphedForward(forward)
@@ -84,6 +83,13 @@ class GraphForward:
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""
         return keras_internals.with_added_losses(self.model, loss)
+
+    def _is_frozen_by_a_graph(self):
+        """Whether a CUDA graph would repeat what is to happen anew in every step.
+
+        That is Keras's or the user's Python, and a draw from a layer's generator.
+        """
+        return self.training.calls_keras or self.training.changes_state
 
     def _decides_in_python(self):
         """Whether another batch, or that of another rank, may reach other weights.
