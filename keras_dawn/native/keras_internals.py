@@ -13,6 +13,7 @@ import torch
 from keras.src.backend.common import global_state, masking
 from keras.src.backend.common import variables as variables_module
 from keras.src.layers import layer as layer_module
+from keras.src.layers.preprocessing.data_layer import DataLayer
 
 
 def functional_graph(model):
@@ -343,6 +344,11 @@ def own_metrics(model, inputs, targets, outputs, sample_weight):
     return model.compute_metrics(inputs, targets, outputs, sample_weight=sample_weight)
 
 
+def casts_inputs(layer):
+    """Whether what a layer is called with is cast to its compute dtype before."""
+    return layer.autocast and layer._convert_input_args
+
+
 def autocasts(variable):
     """Whether a variable is read in an autocast scope's dtype."""
     return variable._autocast
@@ -356,6 +362,11 @@ def check_input(layer, symbolic):
 def in_stateless_scope():
     """Whether Keras computes with other values than its variables hold."""
     return global_state.get_global_attribute("stateless_scope") is not None
+
+
+def is_called_as_a_layer(layer):
+    """Whether calling a layer does what Keras does for its own layers, and no more."""
+    return type(layer).__call__ in (keras.Layer.__call__, DataLayer.__call__)
 
 
 def is_only_its_call(layer):

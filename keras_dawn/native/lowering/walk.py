@@ -19,8 +19,10 @@ from keras_dawn.native.lowering.reads import Reads, Recorded, unrecorded
 from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers its rules)
     Call,
     activations,
+    augmentation,
     convolutions,
     dense,
+    encoding,
     find_rule,
     group_normalizations,
     merging,
@@ -31,6 +33,7 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     randomness,
     resizing,
     shapes,
+    spectral,
 )
 from keras_dawn.native.lowering.values import reason_of
 
@@ -341,7 +344,7 @@ def _inner_inputs(builder, inner, args, kwargs):
 
 
 def _cast_inputs(builder, operation, inputs):
-    if not isinstance(operation, keras.Layer) or not getattr(operation, "autocast", True):
+    if not isinstance(operation, keras.Layer) or not keras_internals.casts_inputs(operation):
         return inputs
     cast = []
     for value in inputs:

@@ -219,7 +219,7 @@ def find_parts(model, include_self=True):
 
 def _is_simple(layer):
     """Whether a call is all that a layer does."""
-    return layer.activity_regularizer is None and type(layer).__call__ is keras.Layer.__call__
+    return layer.activity_regularizer is None and keras_internals.is_called_as_a_layer(layer)
 
 
 def fits(tensors, symbolic):

@@ -1,0 +1,180 @@
+"""Random changes of a batch of images: moved, turned, cropped, brighter."""
+
+from keras_dawn.native.lowering import draws, warps
+from keras_dawn.native.lowering.dtypes import is_float, torch_dtype
+from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.randomness import generator_of
+from keras_dawn.native.lowering.rules.resizing import cut_and_resize
+
+import keras
+import torch
+from keras import layers
+
+
+def _augment(builder, layer, inputs, call, function, *settings):
+    """A layer that does `function(images, state, *settings)` in training, and else nothing.
+
+    The images are `(batch, height, width, channels)` in the layer's dtype.
+    """
+    value = builder.to(_batch(inputs), layer.compute_dtype)
+    if not call.training:
+        return value
+    node = builder.keras_order(value)
+    if layer.data_format == "channels_first":
+        node = builder.graph.call_method("permute", (node, 0, 2, 3, 1))
+    state = generator_of(builder, layer.generator)
+    node = builder.call(function, node, state, *settings, name=call.name)
+    if layer.data_format == "channels_first":
+        node = builder.graph.call_method("permute", (node, 0, 3, 1, 2))
+    return value.with_node(node, torch_order=False)
+
+
+def _batch(inputs):
+    (value,) = inputs
+    if value.rank != 4:
+        raise LoweringError("a single image")
+    return value
+
+
+def _of_floats(inputs):
+    value = _batch(inputs)
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    return [value]
+
+
+def _drawing_dtype():
+    """The dtype of Keras's draws where none is said."""
+    return torch_dtype(keras.config.floatx())
+
+
+@rule(layers.RandomFlip)
+def random_flip(builder, layer, inputs, call):
+    axes = {"horizontal": (2,), "vertical": (1,)}.get(layer.mode, (1, 2))
+    return _augment(builder, layer, inputs, call, flip, axes, _drawing_dtype())
+
+
+def flip(images, state, axes, dtype):
+    """Flips half of the images, each along all of some axes."""
+    flips = draws.uniform(state, images, (None, 1, 1, 1), dtype=dtype) <= 0.5
+    return torch.where(flips, images.flip(axes), images)
+
+
+def _warp(builder, layer, inputs, call, function, *settings):
+    how = layer.interpolation, layer.fill_mode, layer.fill_value
+    if layer.fill_mode not in warps.BEYOND or layer.interpolation not in ("nearest", "bilinear"):
+        raise LoweringError(f"{how}")
+    return _augment(builder, layer, inputs, call, function, how, *settings, _drawing_dtype())
+
+
+@rule(layers.RandomRotation)
+def random_rotation(builder, layer, inputs, call):
+    low, high = (360.0 * part for part in layer.factor)
+    return _warp(builder, layer, inputs, call, rotate, low, high)
+
+
+def rotate(images, state, how, low, high, dtype):
+    """Turns images by degrees between two numbers; `how` is for `warps.warp`."""
+    angles = draws.uniform(state, images, (None,), low, high, dtype)
+    return warps.warp(images, warps.rotation(angles, *images.shape[1:3]), *how)
+
+
+@rule(layers.RandomZoom)
+def random_zoom(builder, layer, inputs, call):
+    height = 1.0 + layer.height_lower, 1.0 + layer.height_upper
+    width = None
+    if layer.width_factor is not None:
+        width = 1.0 + layer.width_lower, 1.0 + layer.width_upper
+    return _warp(builder, layer, inputs, call, zoom, height, width)
+
+
+def zoom(images, state, how, height, width, dtype):
+    """Zooms by factors from two ranges, or from one if `width` is `None`."""
+    down = draws.uniform(state, images, (None, 1), *height, dtype)
+    across = down if width is None else draws.uniform(state, images, (None, 1), *width, dtype)
+    factors = torch.cat([across, down], 1).float()
+    return warps.warp(images, warps.zoom(factors, *images.shape[1:3]).to(dtype), *how)
+
+
+@rule(layers.RandomTranslation)
+def random_translation(builder, layer, inputs, call):
+    height = layer.height_lower, layer.height_upper
+    width = layer.width_lower, layer.width_upper
+    return _warp(builder, layer, inputs, call, translate, height, width)
+
+
+def translate(images, state, how, height, width, dtype):
+    """Moves images by shares of their height and width."""
+    rows, columns = images.shape[1:3]
+    down = draws.uniform(state, images, (None, 1), *height, dtype) * rows
+    across = draws.uniform(state, images, (None, 1), *width, dtype) * columns
+    distances = torch.cat([across, down], 1).float()
+    return warps.warp(images, warps.translation(distances).to(dtype), *how)
+
+
+@rule(layers.RandomShear)
+def random_shear(builder, layer, inputs, call):
+    return _warp(builder, layer, inputs, call, shear, tuple(layer.x_factor), tuple(layer.y_factor))
+
+
+def shear(images, state, how, x_factor, y_factor, dtype):
+    """Shears images along both axes, each in either direction."""
+    own = images.dtype
+    signs = torch.where(draws.uniform(state, images, (None, 1), 0, 1, own) > 0.5, -1, 1)
+    y = draws.uniform(state, images, (None, 1), *y_factor, own)
+    x = draws.uniform(state, images, (None, 1), *x_factor, own)
+    factors = torch.cat([x, y], 1) * signs
+    return warps.warp(images, warps.shear(factors.to(dtype)), *how)
+
+
+@rule(layers.RandomContrast)
+def random_contrast(builder, layer, inputs, call):
+    low, high = 1.0 - layer.factor[0], 1.0 + layer.factor[1]
+    inputs = _of_floats(inputs)
+    return _augment(builder, layer, inputs, call, contrast, low, high, tuple(layer.value_range))
+
+
+def contrast(images, state, low, high, value_range):
+    """Moves all pixels of an image away from their average, or towards it."""
+    factors = draws.uniform(state, images, (None, 1, 1, 1), low, high, images.dtype)
+    average = images.mean(1, keepdim=True).mean(2, keepdim=True)
+    return ((images - average) * factors + average).clamp(*value_range)
+
+
+@rule(layers.RandomBrightness)
+def random_brightness(builder, layer, inputs, call):
+    settings = (*layer.factor, tuple(layer.value_range), _drawing_dtype())
+    return _augment(builder, layer, _of_floats(inputs), call, brighten, *settings)
+
+
+def brighten(images, state, low, high, value_range, dtype):
+    """Adds a number to all pixels of an image, a share of the range of values."""
+    shares = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype)
+    more = shares * (value_range[1] - value_range[0])
+    return (images + more.to(images.dtype)).clamp(*value_range)
+
+
+@rule(layers.RandomCrop)
+def random_crop(builder, layer, inputs, call):
+    inputs = _of_floats(inputs)
+    if not call.training:
+        return inputs[0]
+    size = int(layer.height), int(layer.width)
+    return _augment(builder, layer, inputs, call, crop, size, _drawing_dtype())
+
+
+def crop(images, state, size, dtype):
+    """Cuts one window at random out of all images, or their middles if they are too small."""
+    height, width = size
+    rows, columns = images.shape[1:3]
+    if rows > height and columns > width:
+        for axis, (kept, whole) in enumerate(((height, rows), (width, columns)), 1):
+            start = draws.uniform(state, images, (1,), 0, float(whole - kept + 1), dtype)
+            index = start.to(torch.int32) + torch.arange(kept, device=images.device)
+            images = images.index_select(axis, index)
+        return images
+    top = int((rows - max(min(rows, int(columns * height / width)), 1)) / 2)
+    left = int((columns - max(min(columns, int(rows * width / height)), 1)) / 2)
+    images = images[:, top : top + height, left : left + width]
+    return cut_and_resize(images.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
