@@ -39,8 +39,30 @@ LAYERS = [
     lambda f: layers.RandomCrop(5, 4, data_format=f),
     lambda f: layers.RandomCrop(7, 6, data_format=f),
     lambda f: layers.RandomCrop(5, 9, data_format=f),
+    lambda f: layers.RandomGrayscale(0.5, data_format=f),
+    lambda f: layers.RandomColorDegeneration(0.9, value_range=(0, 1), data_format=f),
+    lambda f: layers.RandomSaturation((0.2, 0.9), value_range=(0, 1), data_format=f),
+    lambda f: layers.RandomHue(0.7, value_range=(0, 1), data_format=f),
+    lambda f: layers.RandomHue((0.1, 0.4), value_range=(0, 2), seed=4, data_format=f),
+    lambda f: layers.RandomInvert((0.3, 0.7), value_range=(0, 1), data_format=f),
+    lambda f: layers.RandomPosterization((2, 6), value_range=(0, 1), data_format=f),
+    lambda f: layers.RandomSharpness(0.9, value_range=(0, 1), data_format=f),
+    lambda f: layers.RandomGaussianBlur(0.8, 3, value_range=(0, 1), data_format=f),
+    lambda f: layers.RandomGaussianBlur((0.4, 0.9), 5, (0.2, 0.9), (0, 1), data_format=f),
+    lambda f: layers.RandomErasing(0.9, (0.1, 0.5), value_range=(0, 1), data_format=f),
+    lambda f: layers.RandomErasing((0.4, 0.9), fill_value=0.3, data_format=f),
+    lambda f: layers.Solarization((0.1, 0.4), 0.6, value_range=(0, 1), data_format=f),
+]
+COLORED = [
+    lambda: layers.RandomBrightness(0.3, value_range=(0, 1)),
+    lambda: layers.RandomBrightness((-0.8, 0.1), value_range=(0, 1)),
+    lambda: layers.RandomErasing(1.0, (0.2, 0.6), [0.1, 0.5, 0.9], (0, 1)),
+    lambda: layers.RandomColorJitter((0, 1), 0.4, 0.3, (0.2, 0.9), 0.3, seed=3),
+    lambda: layers.RandomColorJitter((0, 1), contrast_factor=0.5, hue_factor=0.3),
 ]
 WITHOUT_CHANCE = [
+    lambda f: layers.AutoContrast((0, 2), data_format=f),
+    lambda f: layers.RandomPosterization((3, 3), value_range=(0, 1), data_format=f),
     lambda f: layers.CenterCrop(4, 3, data_format=f),
     lambda f: layers.CenterCrop(10, 3, data_format=f),
     lambda f: layers.Resizing(5, 9, data_format=f),
@@ -93,9 +115,9 @@ def test_a_layer_changes_images_in_half_precision(make):
     compare(make("channels_last"), images("channels_last"), 1e-2)
 
 
-@pytest.mark.parametrize("factor", [0.3, (-0.8, 0.1)])
-def test_brightness(factor):
-    compare(layers.RandomBrightness(factor, value_range=(0, 1)), images("channels_last"), 1e-6)
+@pytest.mark.parametrize("make", COLORED)
+def test_a_layer_changes_colours_as_keras_does(make):
+    compare(make(), images("channels_last"), 1e-5)
 
 
 def test_images_of_whole_numbers_are_moved_as_floats():

@@ -5,6 +5,7 @@ draw seeds a new generator of torch's with their sum, and adds one to the second
 """
 
 import torch
+from torch.fx.node import has_side_effect
 from torch.utils.weak import WeakIdKeyDictionary
 
 _KNOWN = WeakIdKeyDictionary()  # state on a device → (its version, seed, count)
@@ -27,6 +28,18 @@ def uniform(state, like, shape, low=0.0, high=1.0, dtype=None):
 def normal_like(state, like, mean, deviation):
     """Normally distributed numbers in the shape and dtype of a tensor; see `uniform`."""
     return _normal(state, like, mean, deviation)
+
+
+def whole(state, like, shape, low, high, dtype):
+    """Whole numbers from `low` to below `high`, as `keras.random.randint`; see `uniform`."""
+    return _whole(state, like.device, _sizes(shape, like), low, high, dtype)
+
+
+@has_side_effect
+def skip(state, draws):
+    """Counts draws that Keras makes and does not use."""
+    with torch.no_grad():
+        state[1].add_(draws)
 
 
 def drop(x, state, rate, shape):
@@ -53,6 +66,12 @@ def _sizes(shape, like):
 def _rand(state, device, shape, dtype):
     generator = _generator(state, device)
     return torch.rand(shape, generator=generator, dtype=dtype, device=device)
+
+
+@torch.compiler.disable
+def _whole(state, device, shape, low, high, dtype):
+    generator = _generator(state, device)
+    return torch.randint(low, high, shape, generator=generator, dtype=dtype, device=device)
 
 
 @torch.compiler.disable

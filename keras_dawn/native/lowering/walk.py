@@ -20,6 +20,7 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     Call,
     activations,
     augmentation,
+    colors,
     convolutions,
     dense,
     encoding,

@@ -12,7 +12,7 @@ import torch
 from keras import layers
 
 
-def _augment(builder, layer, inputs, call, function, *settings):
+def augment(builder, layer, inputs, call, function, *settings):
     """A layer that does `function(images, state, *settings)` in training, and else nothing.
 
     The images are `(batch, height, width, channels)` in the layer's dtype.
@@ -37,14 +37,15 @@ def _batch(inputs):
     return value
 
 
-def _of_floats(inputs):
+def of_floats(inputs):
+    """The inputs, if they are one batch of images in floats."""
     value = _batch(inputs)
     if not is_float(value.dtype):
         raise LoweringError(f"of {value.dtype}")
     return [value]
 
 
-def _drawing_dtype():
+def drawing_dtype():
     """The dtype of Keras's draws where none is said."""
     return torch_dtype(keras.config.floatx())
 
@@ -52,7 +53,7 @@ def _drawing_dtype():
 @rule(layers.RandomFlip)
 def random_flip(builder, layer, inputs, call):
     axes = {"horizontal": (2,), "vertical": (1,)}.get(layer.mode, (1, 2))
-    return _augment(builder, layer, inputs, call, flip, axes, _drawing_dtype())
+    return augment(builder, layer, inputs, call, flip, axes, drawing_dtype())
 
 
 def flip(images, state, axes, dtype):
@@ -65,7 +66,7 @@ def _warp(builder, layer, inputs, call, function, *settings):
     how = layer.interpolation, layer.fill_mode, layer.fill_value
     if layer.fill_mode not in warps.BEYOND or layer.interpolation not in ("nearest", "bilinear"):
         raise LoweringError(f"{how}")
-    return _augment(builder, layer, inputs, call, function, how, *settings, _drawing_dtype())
+    return augment(builder, layer, inputs, call, function, how, *settings, drawing_dtype())
 
 
 @rule(layers.RandomRotation)
@@ -131,8 +132,8 @@ def shear(images, state, how, x_factor, y_factor, dtype):
 @rule(layers.RandomContrast)
 def random_contrast(builder, layer, inputs, call):
     low, high = 1.0 - layer.factor[0], 1.0 + layer.factor[1]
-    inputs = _of_floats(inputs)
-    return _augment(builder, layer, inputs, call, contrast, low, high, tuple(layer.value_range))
+    inputs = of_floats(inputs)
+    return augment(builder, layer, inputs, call, contrast, low, high, tuple(layer.value_range))
 
 
 def contrast(images, state, low, high, value_range):
@@ -144,8 +145,8 @@ def contrast(images, state, low, high, value_range):
 
 @rule(layers.RandomBrightness)
 def random_brightness(builder, layer, inputs, call):
-    settings = (*layer.factor, tuple(layer.value_range), _drawing_dtype())
-    return _augment(builder, layer, _of_floats(inputs), call, brighten, *settings)
+    settings = (*layer.factor, tuple(layer.value_range), drawing_dtype())
+    return augment(builder, layer, of_floats(inputs), call, brighten, *settings)
 
 
 def brighten(images, state, low, high, value_range, dtype):
@@ -157,11 +158,11 @@ def brighten(images, state, low, high, value_range, dtype):
 
 @rule(layers.RandomCrop)
 def random_crop(builder, layer, inputs, call):
-    inputs = _of_floats(inputs)
+    inputs = of_floats(inputs)
     if not call.training:
         return inputs[0]
     size = int(layer.height), int(layer.width)
-    return _augment(builder, layer, inputs, call, crop, size, _drawing_dtype())
+    return augment(builder, layer, inputs, call, crop, size, drawing_dtype())
 
 
 def crop(images, state, size, dtype):
@@ -178,3 +179,50 @@ def crop(images, state, size, dtype):
     left = int((columns - max(min(columns, int(rows * width / height)), 1)) / 2)
     images = images[:, top : top + height, left : left + width]
     return cut_and_resize(images.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+
+
+@rule(layers.RandomErasing)
+def random_erasing(builder, layer, inputs, call):
+    fill = layer.fill_value
+    if isinstance(fill, (tuple, list)) and layer.data_format == "channels_first":
+        raise LoweringError("a colour to fill with, in channels_first")
+    settings = (
+        tuple(layer.factor),
+        tuple(layer.scale),
+        tuple(fill) if isinstance(fill, list) else fill,
+        tuple(layer.value_range),
+        layer.data_format == "channels_first",
+        drawing_dtype(),
+    )
+    return augment(builder, layer, of_floats(inputs), call, erase, *settings)
+
+
+def erase(images, state, chance, scale, fill, value_range, channels_first, dtype):
+    """Fills a rectangle in some of the images, with noise or with a number.
+
+    Noise is drawn in the order of axes that the layer has.
+    """
+    own = images.dtype
+    shares = torch.sqrt(draws.uniform(state, images, (None, 2), *scale, own))
+    inside = True
+    for axis, share in ((2, shares[:, 0]), (1, shares[:, 1])):
+        size = images.shape[axis]
+        length = share * size
+        first = draws.uniform(state, images, (None,), 0, 1, own) * (size - length)
+        places = torch.arange(size, dtype=own, device=images.device)
+        within = (places >= first[:, None]) & (places < (first + length)[:, None])
+        inside = inside & (within[:, None, :, None] if axis == 2 else within[:, :, None, None])
+    chosen = chosen_images(images, state, *chance, dtype)
+    if fill is None:
+        like = images.permute(0, 3, 1, 2) if channels_first else images
+        noise = draws.normal_like(state, like, 0.0, 1.0) * value_range[1]
+        fill = noise.permute(0, 2, 3, 1) if channels_first else noise
+    else:
+        fill = torch.tensor(fill, dtype=own, device=images.device)
+    return torch.where(chosen & inside, fill.clamp(*value_range), images)
+
+
+def chosen_images(images, state, low, high, dtype):
+    """Which images are changed: each with a chance between two numbers, drawn for it."""
+    chances = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype)
+    return draws.uniform(state, images, (None, 1, 1, 1), dtype=dtype) < chances
