@@ -35,6 +35,8 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     resizing,
     shapes,
     spectral,
+    spectrograms,
+    wrappers,
 )
 from keras_dawn.native.lowering.values import reason_of
 

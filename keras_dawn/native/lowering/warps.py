@@ -1,4 +1,4 @@
-"""Images seen through an affine map of their pixels, all of a batch at once, as Keras computes it.
+"""Images seen through a map of their pixels, all of a batch at once, as Keras computes it.
 
 Keras goes through the images one by one, and looks at every channel by itself.
 """
@@ -28,9 +28,40 @@ def warp(images, matrices, mode, fill_mode, fill_value):
     a0, a1, a2, b0, b1, b2 = matrices.unbind(1)
     turn = torch.stack([b1, a1, b0, a0], 1).unflatten(1, (2, 2))
     places = torch.matmul(grid, turn) + torch.stack([b2, a2], 1)[:, None]
+    places = [place.unflatten(1, sizes) for place in places.unbind(2)]
+    return _looked_up(images, places, mode, fill_mode, fill_value)
+
+
+def tilt(images, starts, ends, mode, fill_value):
+    """The images as a perspective shows them that moves four points of theirs.
+
+    Args:
+        images: `(batch, height, width, channels)`, floats.
+        starts, ends: `(batch, 4, 2)`, `x` and `y` of the points before and after.
+        mode, fill_value: see `warp`.
+    """
+    height, width = images.shape[1:3]
+    zero, one = torch.zeros_like(ends[..., 0]), torch.ones_like(ends[..., 0])
+    (x, y), (new_x, new_y) = starts.unbind(2), ends.unbind(2)
+    rows = [
+        torch.stack([new_x, new_y, one, zero, zero, zero, -x * new_x, -x * new_y], 2),
+        torch.stack([zero, zero, zero, new_x, new_y, one, -y * new_x, -y * new_y], 2),
+    ]
+    matrices = torch.stack(rows, 2).flatten(1, 2)  # two rows a point
+    solved = torch.linalg.solve(matrices, starts.flatten(1).unsqueeze(2)).squeeze(2)
+    a0, a1, a2, b0, b1, b2, c0, c1 = (each[:, None, None] for each in solved.unbind(1))
+    row = torch.arange(height, dtype=images.dtype, device=images.device)[:, None]
+    column = torch.arange(width, dtype=images.dtype, device=images.device)
+    depth = c0 * column + c1 * row + 1.0
+    places = (b0 * column + b1 * row + b2) / depth, (a0 * column + a1 * row + a2) / depth
+    return _looked_up(images, places, mode, "constant", fill_value)
+
+
+def _looked_up(images, places, mode, fill_mode, fill_value):
+    """Pixels at places `(rows, columns)`, each `(batch, height, width)`."""
     axes = [
-        _corners(place.unflatten(1, sizes), size, mode, fill_mode)
-        for place, size in zip(places.unbind(2), sizes, strict=True)
+        _corners(place, size, mode, fill_mode)
+        for place, size in zip(places, images.shape[1:3], strict=True)
     ]
     batch = torch.arange(len(images), device=images.device)[:, None, None]
     result = 0

@@ -1,7 +1,7 @@
 """Random changes of a batch of images: moved, turned, cropped, brighter."""
 
 from keras_dawn.native.lowering import draws, warps
-from keras_dawn.native.lowering.dtypes import is_float, torch_dtype
+from keras_dawn.native.lowering.dtypes import HALF, is_float, torch_dtype
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.randomness import generator_of
@@ -127,6 +127,26 @@ def shear(images, state, how, x_factor, y_factor, dtype):
     x = draws.uniform(state, images, (None, 1), *x_factor, own)
     factors = torch.cat([x, y], 1) * signs
     return warps.warp(images, warps.shear(factors.to(dtype)), *how)
+
+
+@rule(layers.RandomPerspective)
+def random_perspective(builder, layer, inputs, call):
+    if layer.compute_dtype in HALF:
+        raise LoweringError(f"in {layer.compute_dtype}")
+    settings = tuple(layer.factor), 0.5 * layer.scale, layer.interpolation, layer.fill_value
+    return augment(builder, layer, of_floats(inputs), call, tilt, *settings, drawing_dtype())
+
+
+def tilt(images, state, chance, most, mode, fill_value, dtype):
+    """Moves the corners of some of the images, each by a share of where it is."""
+    chosen = chosen_images(images, state, *chance, dtype)
+    shares = draws.uniform(state, images, (None, 4, 2), -most, most, images.dtype)
+    height, width = images.shape[1:3]
+    corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]
+    starts = torch.tensor(corners, dtype=images.dtype, device=images.device)
+    starts = starts.expand(len(images), 4, 2)
+    tilted = warps.tilt(images, starts, starts + starts * shares, mode, fill_value)
+    return torch.where(chosen, tilted, images)
 
 
 @rule(layers.RandomContrast)

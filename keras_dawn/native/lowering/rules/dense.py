@@ -42,3 +42,8 @@ def embedding(builder, layer, inputs, call):
     indices = builder.graph.call_method("int", (builder.keras_order(value),))
     node = builder.call(lookup, table, indices, name=call.name)
     return Value(node, value.rank + 1, layer.compute_dtype)
+
+
+@rule(layers.ReversibleEmbedding)
+def reversible_embedding(builder, layer, inputs, call):
+    return embedding(builder, layer, inputs, call)  # the other way it has an argument more

@@ -1,12 +1,9 @@
 """Layers whose kernel is divided by its largest singular value before each step."""
 
-import dataclasses
-
 from keras_dawn.native.lowering.graph import LoweringError
-from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
-from keras_dawn.native.lowering.reads import Recorded
-from keras_dawn.native.lowering.rules import find_rule, rule
+from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.wrappers import inside
 
 import keras
 import torch
@@ -17,20 +14,12 @@ from torch.fx.node import has_side_effect
 @rule(layers.SpectralNormalization)
 def spectral_normalization(builder, layer, inputs, call):
     inner, kernel = layer.layer, layer.kernel
-    apply = find_rule(inner)
-    reason = why_as_it_is(inner, None if builder.for_one_layer else builder.reads)
-    if apply is None or reason is not None:
-        raise LoweringError(f"around {inner.name}: {reason or 'no rule'}")
     if call.training and id(kernel) in builder.leaves:
         raise LoweringError("its kernel is used before it is divided")
     if layer.compute_dtype != kernel.dtype:
         raise LoweringError(f"a kernel of {kernel.dtype}, read in {layer.compute_dtype}")
     before = builder.mark()[0]
-    value = inputs[0]
-    if inner.autocast:
-        value = builder.cast(value, inner.compute_dtype)
-    call_of_inner = dataclasses.replace(call, name=f"{call.name}_{inner.name}")
-    result = apply(builder, Recorded(inner, builder.reads), [value], call_of_inner)
+    result = inside(builder, inner, inputs[0], call)
     if call.training:
         if id(kernel) not in builder.leaves:
             raise LoweringError("its kernel is not the model's")
