@@ -148,6 +148,14 @@ def test_a_transposed_convolution_of_images_and_volumes(
     check(axes, layer(data_format), data_format, gradients_of)
 
 
+def test_an_output_padding_as_long_as_a_step_is_left_to_keras(true_float64, gradients_of):
+    layer = layers.Conv1DTranspose(3, 1, 2, output_padding=1, name="layer")
+    model = keras.Sequential([keras.Input((9, 4)), layer])
+    layer.output_padding = (3,)
+    x = torch.randn(3, 9, 4, dtype=torch.float64)
+    assert_as_keras(model, x, gradients_of=gradients_of, fallbacks=["layer"])
+
+
 @pytest.mark.parametrize("layer", [layers.Cropping1D((1, 2)), layers.UpSampling1D(3)])
 def test_a_layer_of_series(layer, true_float64, gradients_of):
     layer = type(layer).from_config({**layer.get_config(), "dtype": "float64"})

@@ -1,9 +1,10 @@
 """Convolutions over one, two and three axes."""
 
+from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, convolution, depthwise
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
-from keras_dawn.native.lowering.rules.images import axis_sizes, pad_axes, resolve_padding
+from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
 from keras_dawn.native.lowering.rules.series import conv1d, conv_transpose1d
 
 import torch
@@ -86,20 +87,18 @@ def transposed_conv(builder, layer, inputs, call):
         ),
         strict=True,
     )
-    longer = any(end < 0 for end in ends)
+    if min(ends) < 0:  # set later on: Keras's constructor refuses it
+        raise LoweringError("output_padding as long as a step")
     node = builder.call(
         CONVOLVE_TRANSPOSED[layer.rank],
         builder.image(inputs[0], layer.data_format),
         weight,
-        None if longer else bias,
+        bias,
         *(stride, padding, extra, 1, dilation),
         name=call.name,
     )
     if any(ends):
         node = builder.call(cut_ends, node, ends)
-    if longer and bias is not None:
-        spread = builder.call(torch.reshape, bias, (-1, *(1,) * layer.rank))
-        node = builder.call(torch.add, node, spread)
     value = inputs[0].with_node(node, torch_order=layer.data_format == "channels_last")
     return activate(builder, value, layer, call)
 
@@ -114,7 +113,7 @@ def transposed_padding(kernel, stride, dilation, added, padding):
 
     Returns:
         `(padding, output_padding, end)`: the first two for torch, and what then has to be cut
-        off the end of the axis; zeros have to be added if that is negative.
+        off the end of the axis.
     """
     reach = (kernel - 1) * dilation + 1
     if padding == "valid":
@@ -128,6 +127,5 @@ def transposed_padding(kernel, stride, dilation, added, padding):
 
 
 def cut_ends(images, ends):
-    """Images `(batch, channels, *axes)`, cut at the end of each axis, or with zeros there."""
-    kept = [slice(None, -end if end > 0 else None) for end in ends]
-    return pad_axes(images[(..., *kept)], [(0, max(0, -end)) for end in ends])
+    """Images `(batch, channels, *axes)`, cut at the end of each axis."""
+    return images[(..., *(slice(None, -end or None) for end in ends))]
