@@ -14,7 +14,7 @@ from pathlib import Path
 
 import keras_dawn
 from keras_dawn import SGD, ResumeTraining, data
-from keras_dawn.records import environment
+from keras_dawn.dawnbench.records import environment
 
 import keras
 import numpy as np

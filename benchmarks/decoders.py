@@ -18,7 +18,7 @@ from pathlib import Path
 
 from keras_dawn.data.photos.crops import RandomResizedCrop
 from keras_dawn.data.photos.jpeg import decode_crop, read_header, snap, snap_scale
-from keras_dawn.records import environment
+from keras_dawn.dawnbench.records import environment
 
 import numpy as np
 import simplejpeg

@@ -28,7 +28,7 @@ import traceback
 from pathlib import Path
 
 import keras_dawn
-from keras_dawn.records import environment
+from keras_dawn.dawnbench.records import environment
 
 import gpu_checks
 import gpu_recipes

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import keras_dawn
-from keras_dawn.records import environment
+from keras_dawn.dawnbench.records import environment
 
 import keras
 import own_python_models as own

@@ -60,13 +60,16 @@ def resnet_in_keras(width):
 class TorchBlock(nn.Module):
     def __init__(self, channels, width, stride):
         super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.stride = stride
+        self.first = nn.Conv2d(channels, width, 3, stride, int(stride == 1), bias=False)
         self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
         self.shortcut = nn.Conv2d(channels, width, 1, stride, bias=False) if stride > 1 else None
 
     def forward(self, x):
-        y = self.norm2(self.second(F.relu(self.norm1(self.first(x)), inplace=True)))
+        # Keras's "same" at stride 2 pads below and on the right only.
+        padded = x if self.stride == 1 else F.pad(x, (0, 1, 0, 1))
+        y = self.norm2(self.second(F.relu(self.norm1(self.first(padded)), inplace=True)))
         return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, prepare
 from keras_dawn.data.photos.jpeg import decode_crop, read_header, snap, snap_scale
-from keras_dawn.records import environment
+from keras_dawn.dawnbench.records import environment
 
 import keras
 import numpy as np

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from keras_dawn import TrainingClock
 from keras_dawn.data.choose import choose_dataset
+from keras_dawn.dawnbench.records import RunFolder, environment
 from keras_dawn.native.allocator import keep_freed_memory
-from keras_dawn.records import RunFolder, environment
 
 import airbench
 import airbench_muon
@@ -33,8 +33,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
 import cifar10_record
-import reporting
-import run_flags
+
+from recipe_parts import reporting, run_flags
 
 PEERS = {"airbench94": airbench.train, "airbench94_muon": airbench_muon.train}
 SAME = ("settings", "versions", "hardware")  # in all sittings of a results file

@@ -16,8 +16,8 @@ from pathlib import Path
 import keras_dawn
 from keras_dawn import TimeToAccuracy, TrainingClock, fit_plan, one_cycle_by_size
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, ValidationImages
-from keras_dawn.precision import best_precision
-from keras_dawn.records import environment
+from keras_dawn.dawnbench.records import environment
+from keras_dawn.foundation.precision import best_precision
 
 import keras
 from absl import app, flags

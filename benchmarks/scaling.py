@@ -23,8 +23,8 @@ import time
 from pathlib import Path
 
 import keras_dawn
+from keras_dawn.dawnbench.records import environment
 from keras_dawn.native.accelerate import engine_of
-from keras_dawn.records import environment
 
 import keras
 import networks

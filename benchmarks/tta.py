@@ -13,8 +13,8 @@ from pathlib import Path
 import keras_dawn
 from keras_dawn import SGD, OneCycle, data, evaluate_tta
 from keras_dawn.data.choose import choose_dataset
-from keras_dawn.precision import best_precision
-from keras_dawn.records import environment
+from keras_dawn.dawnbench.records import environment
+from keras_dawn.foundation.precision import best_precision
 
 import keras
 from absl import app, flags

@@ -10,25 +10,35 @@ from keras_dawn._backend import select_torch_backend
 
 select_torch_backend()  # before anything imports Keras
 
-from keras_dawn import data, dawnbench, distributed, models, optimizers, precision, schedules
+from keras_dawn import (
+    callbacks,
+    data,
+    dawnbench,
+    distributed,
+    evaluation,
+    models,
+    optimizers,
+    plans,
+    plots,
+    schedules,
+)
 from keras_dawn._version import __version__
-from keras_dawn.callbacks import (
+from keras_dawn.dawnbench.clock import TrainingClock
+from keras_dawn.dawnbench.time_to_accuracy import TimeToAccuracy
+from keras_dawn.distributed import distribute
+from keras_dawn.evaluation import evaluate_tta, predict_tta
+from keras_dawn.foundation import precision
+from keras_dawn.native import LoweringError, accelerate, explain, restore, rule, to_torch
+from keras_dawn.optimizers import SGD
+from keras_dawn.plans import PLANS, Phase, TrainingPlan, fit_plan, one_cycle_by_size
+from keras_dawn.resume import ResumeTraining
+from keras_dawn.schedules import (
     OneCycle,
     OneCycleSchedule,
+    OneCycleShape,
     ParameterSchedule,
-    ResumeTraining,
-    TimeToAccuracy,
+    find_learning_rate,
 )
-from keras_dawn.clock import TrainingClock
-from keras_dawn.distributed import distribute
-from keras_dawn.finder import find_learning_rate
-from keras_dawn.native import LoweringError, accelerate, explain, restore, rule, to_torch
-from keras_dawn.one_cycle_curves import OneCycleShape
-from keras_dawn.optimizers import SGD
-from keras_dawn.plan import Phase, TrainingPlan
-from keras_dawn.plan_training import fit_plan
-from keras_dawn.plans import PLANS, one_cycle_by_size
-from keras_dawn.tta import evaluate_tta, predict_tta
 
 __all__ = [
     "PLANS",
@@ -45,17 +55,21 @@ __all__ = [
     "TrainingPlan",
     "__version__",
     "accelerate",
+    "callbacks",
     "data",
     "dawnbench",
     "distribute",
     "distributed",
     "evaluate_tta",
+    "evaluation",
     "explain",
     "find_learning_rate",
     "fit_plan",
     "models",
     "one_cycle_by_size",
     "optimizers",
+    "plans",
+    "plots",
     "precision",
     "predict_tta",
     "restore",

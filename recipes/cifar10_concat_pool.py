@@ -15,7 +15,8 @@ from keras_dawn.models import ResNet18ConcatPool
 from keras_dawn.schedules import Curve
 
 from absl import app
-from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
+
+from recipe_parts.cifar10 import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
 
 
 def linear_cycle(preset):

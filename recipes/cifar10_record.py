@@ -43,20 +43,19 @@ from keras_dawn import (
     data,
     dawnbench,
     evaluate_tta,
-    records,
 )
 from keras_dawn.data.choose import DATASETS, choose_dataset
+from keras_dawn.dawnbench import records
 from keras_dawn.models import WhitenedConvNet, whiten
 from keras_dawn.models.whitened import WHITENING
 from keras_dawn.native.allocator import keep_freed_memory
 from keras_dawn.optimizers import Muon
 
 import keras
-import record_phases
-import reporting
-import run_flags
 from absl import app, flags
 from rich.table import Table
+
+from recipe_parts import record_phases, reporting, run_flags
 
 FLAGS = flags.FLAGS
 PROCESS = time.perf_counter()

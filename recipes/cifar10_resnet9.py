@@ -16,7 +16,8 @@ from keras_dawn.models import ResNet9
 from keras_dawn.schedules import piecewise_linear
 
 from absl import app
-from cifar10_recipe import Preset, define_flags, main, smaller
+
+from recipe_parts.cifar10 import Preset, define_flags, main, smaller
 
 # In this order in 2018 too: crop, flip, cut out.
 AUGMENTATION = (data.PadCrop(4), data.RandomFlip(), data.Cutout(8))

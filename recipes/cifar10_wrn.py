@@ -20,7 +20,8 @@ and 729 s of training on a busy machine.
 from keras_dawn.models import WideResNet
 
 from absl import app
-from cifar10_recipe import CIFAR_AUGMENTATION, Preset, define_flags, main
+
+from recipe_parts.cifar10 import CIFAR_AUGMENTATION, Preset, define_flags, main
 
 PRESETS = {
     # One V100 in 2018: batches of 512, 30 epochs, 12 up, 12 down, a tail of 6.

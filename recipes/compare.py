@@ -13,16 +13,18 @@ import statistics
 import sys
 
 import keras_dawn
-from keras_dawn import OneCycle, ParameterSchedule, data, plots, records, schedules
+from keras_dawn import OneCycle, ParameterSchedule, data, plots, schedules
 from keras_dawn.data.choose import DATASETS, choose_dataset
+from keras_dawn.dawnbench import records
 
 import keras
-import run_flags
 from absl import app, flags
-from cifar10_recipe import CIFAR_AUGMENTATION, DIGITS_AUGMENTATION
 from cifar10_wrn import build_model
 from rich.console import Console
 from rich.table import Table
+
+from recipe_parts import run_flags
+from recipe_parts.cifar10 import CIFAR_AUGMENTATION, DIGITS_AUGMENTATION
 
 FLAGS = flags.FLAGS
 TUNING_SEED = 1000

@@ -20,9 +20,10 @@ epochs at 128 px throughout: 43.04 % ± 1.19 (n = 3) after 285 s.
 
 from keras_dawn import PLANS, one_cycle_by_size
 
-import photo_recipe
 from absl import app
-from photo_recipe import PhotoPreset
+
+from recipe_parts import photos
+from recipe_parts.photo_network import PhotoPreset
 
 
 def published(name, plan):
@@ -58,5 +59,5 @@ PRESETS = {
 ENTRY = "fastai_8gpu"  # for eight GPUs, scaled to those that there are
 
 if __name__ == "__main__":
-    photo_recipe.define_flags(PRESETS)
-    app.run(lambda argv: photo_recipe.main("imagenet_resnet50", PRESETS, ENTRY))
+    photos.define_flags(PRESETS)
+    app.run(lambda argv: photos.main("imagenet_resnet50", PRESETS, ENTRY))

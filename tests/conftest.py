@@ -34,12 +34,12 @@ def float64():
 @pytest.fixture
 def tiny_cifar10(tmp_path, monkeypatch):
     """A folder like the official one with 20 images a file, and the md5s to match."""
-    from keras_dawn.data import cifar10
+    from keras_dawn.data import cifar10_batches
 
-    folder = tmp_path / "data" / cifar10.FOLDER
+    folder = tmp_path / "data" / cifar10_batches.FOLDER
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    for name in cifar10.BATCH_MD5:
+    for name in cifar10_batches.BATCH_MD5:
         content = pickle.dumps(
             {
                 "data": random.integers(0, 256, (20, 3072), dtype=np.uint8),
@@ -47,7 +47,7 @@ def tiny_cifar10(tmp_path, monkeypatch):
             }
         )
         (folder / name).write_bytes(content)
-        monkeypatch.setitem(cifar10.BATCH_MD5, name, hashlib.md5(content).hexdigest())
+        monkeypatch.setitem(cifar10_batches.BATCH_MD5, name, hashlib.md5(content).hexdigest())
     return folder
 
 

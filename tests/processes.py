@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from keras_dawn import paid_time
+from keras_dawn.dawnbench import paid_time
 
 import torch
 from torch.distributed.run import main as run_as_torchrun

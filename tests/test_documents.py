@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import keras_dawn
-import keras_dawn.answers
 import keras_dawn.data.photos
 
 import keras

@@ -1,4 +1,4 @@
-"""Keras callbacks: schedules, averages of the weights, the clock, checkpoints to go on from."""
+"""Keras callbacks: averages of the weights, snapshots of them, what happens inside the layers."""
 
 from keras_dawn.callbacks.averaging import (
     ExponentialMovingAverage,
@@ -6,21 +6,12 @@ from keras_dawn.callbacks.averaging import (
     StochasticWeightAveraging,
 )
 from keras_dawn.callbacks.layer_statistics import LayerStatistics
-from keras_dawn.callbacks.one_cycle import OneCycle, OneCycleSchedule
-from keras_dawn.callbacks.parameter_schedule import ParameterSchedule
-from keras_dawn.callbacks.resume import ResumeTraining
 from keras_dawn.callbacks.snapshots import Snapshots
-from keras_dawn.callbacks.time_to_accuracy import TimeToAccuracy
 
 __all__ = [
     "ExponentialMovingAverage",
     "LayerStatistics",
     "Lookahead",
-    "OneCycle",
-    "OneCycleSchedule",
-    "ParameterSchedule",
-    "ResumeTraining",
     "Snapshots",
     "StochasticWeightAveraging",
-    "TimeToAccuracy",
 ]

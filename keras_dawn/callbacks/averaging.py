@@ -1,10 +1,10 @@
 """Averages of the weights along the training."""
 
-from keras_dawn.batch_statistics import estimate_statistics
 from keras_dawn.callbacks.pass_over import passing_over
 from keras_dawn.callbacks.weight_copies import WeightCopies
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
+from keras_dawn.evaluation.batch_statistics import estimate_statistics
 from keras_dawn.schedules import constant
 
 import torch

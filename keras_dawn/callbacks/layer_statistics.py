@@ -1,7 +1,7 @@
 """What goes on inside the layers while a model trains."""
 
 from keras_dawn.callbacks.pass_over import passing_over
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 
 import keras
 import torch

@@ -1,6 +1,5 @@
 """Snapshots of the weights at the ends of cycles, and their ensemble."""
 
-from keras_dawn.callbacks import saved_state
 from keras_dawn.callbacks.pass_over import passing_over
 
 import keras
@@ -41,7 +40,6 @@ class Snapshots(keras.callbacks.Callback):
         self.weights = []
 
     def on_train_begin(self, logs=None):
-        saved_state.register(self.model, self)
         self._begins = True
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -74,7 +72,7 @@ class Snapshots(keras.callbacks.Callback):
         Raises:
             ValueError: no snapshots yet.
         """
-        from keras_dawn.tta import gives_logits
+        from keras_dawn.evaluation.tta import gives_logits
 
         if not self.weights:
             raise ValueError("There are no snapshots yet: train first.")

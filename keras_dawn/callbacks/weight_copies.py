@@ -2,7 +2,6 @@
 
 import contextlib
 
-from keras_dawn.callbacks import saved_state
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
 
@@ -33,7 +32,6 @@ class WeightCopies(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self._swapped:  # an earlier `fit` was cut off while it validated
             self._swap()
-        saved_state.register(self.model, self)
         self._begins = True
 
     def on_epoch_begin(self, epoch, logs=None):

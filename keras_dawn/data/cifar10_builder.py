@@ -4,7 +4,7 @@ import tarfile
 import urllib.request
 from pathlib import Path
 
-from keras_dawn.data import cifar10
+from keras_dawn.data import cifar10_batches
 from keras_dawn.data.image_set import ImageSet
 
 import numpy as np
@@ -33,7 +33,12 @@ class Cifar10Batches(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"3.0.2": "The version number of the stock cifar10 builder."}
 
     def __init__(
-        self, *, batches_dir=None, url=cifar10.URL, archive_md5=cifar10.ARCHIVE_MD5, **kwargs
+        self,
+        *,
+        batches_dir=None,
+        url=cifar10_batches.URL,
+        archive_md5=cifar10_batches.ARCHIVE_MD5,
+        **kwargs,
     ):
         self._batches_dir = batches_dir
         self._url = url
@@ -48,7 +53,7 @@ class Cifar10Batches(tfds.core.GeneratorBasedBuilder):
                 {
                     "id": tfds.features.Text(),
                     "image": tfds.features.Image(shape=(32, 32, 3)),
-                    "label": tfds.features.ClassLabel(names=list(cifar10.CLASS_NAMES)),
+                    "label": tfds.features.ClassLabel(names=list(cifar10_batches.CLASS_NAMES)),
                 }
             ),
             supervised_keys=("image", "label"),
@@ -57,7 +62,7 @@ class Cifar10Batches(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         folder = self._batches_dir or self._download(dl_manager)
-        data = cifar10.read_batches(folder)
+        data = cifar10_batches.read_batches(folder)
         return {
             "train": self._generate_examples("train", data.train_images, data.train_labels),
             "test": self._generate_examples("test", data.test_images, data.test_labels),
@@ -67,13 +72,13 @@ class Cifar10Batches(tfds.core.GeneratorBasedBuilder):
         _check_reachable(self._url)
         archive = Path(dl_manager.download(self._url))
         try:
-            cifar10.check_md5(archive.read_bytes(), self._archive_md5, archive)
+            cifar10_batches.check_md5(archive.read_bytes(), self._archive_md5, archive)
         except ValueError:
             archive.unlink()  # or tfds would take the bad file from its cache for ever
             raise
         with tarfile.open(archive) as tar:
             tar.extractall(archive.parent, filter="data")
-        return archive.parent / cifar10.FOLDER
+        return archive.parent / cifar10_batches.FOLDER
 
     def _generate_examples(self, split, images, labels):
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -106,7 +111,7 @@ def read_prepared(**kwargs):
 
 def _builder(**kwargs):
     return Cifar10Batches(
-        **{"file_format": "array_record", "data_dir": cifar10.tfds_home(), **kwargs}
+        **{"file_format": "array_record", "data_dir": cifar10_batches.tfds_home(), **kwargs}
     )
 
 
@@ -120,8 +125,8 @@ def _read(builder):
     return ImageSet(
         name="cifar10",
         source=str(builder.data_dir),
-        class_names=cifar10.CLASS_NAMES,
-        mean=cifar10.MEAN,
-        std=cifar10.STD,
+        class_names=cifar10_batches.CLASS_NAMES,
+        mean=cifar10_batches.MEAN,
+        std=cifar10_batches.STD,
         **parts,
     )

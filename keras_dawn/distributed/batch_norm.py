@@ -1,5 +1,7 @@
 """Batch normalisation on several ranks: statistics of one rank, averaged, or of all."""
 
+from keras_dawn.foundation.keras_internals import all_layers
+
 import keras
 
 
@@ -30,6 +32,6 @@ def normalization_layers(model):
     """Every built `BatchNormalization` in a model, at any depth."""
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization) and layer.built
     ]

@@ -1,7 +1,7 @@
 """What is made the same on all ranks: a model's state, its averages, the logs of an epoch."""
 
 from keras_dawn.distributed.collectives import average_over_ranks, broadcast, gather
-from keras_dawn.model_state import optimizer_variables, state_tensors, torch_buffers
+from keras_dawn.foundation.model_state import optimizer_variables, state_tensors, torch_buffers
 
 import keras
 

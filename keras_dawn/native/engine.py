@@ -5,7 +5,8 @@ import inspect
 
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native import keras_internals, parallel
+from keras_dawn.foundation import keras_internals
+from keras_dawn.native import parallel
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,
@@ -19,6 +20,7 @@ from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.functions import NativeFunction, OwnStep
+from keras_dawn.native.steps.own_metrics import NativeMeans
 from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 from keras_dawn.native.steps.reduction import GradientReduction
 
@@ -41,7 +43,7 @@ class Engine:
         self.log_every = log_every
         self.compile = compile
         self.steps = None
-        self.layers = self.optimizers = None
+        self.layers = self.optimizers = self.means = None
         self.refusal = None
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # what `compile` had made, to know whether it was called again
@@ -108,7 +110,7 @@ class Engine:
             metrics.check_metrics(model)
             own = self._is_own("train_function")  # else the loss has been weighed
             weight = (lambda: self._rank_weight) if own else lambda: 1.0
-            tensors = [variable._value for variable in model.variables]
+            tensors = [keras_internals.memory_of(variable) for variable in model.variables]
             return stack.enter_context(GradientReduction(tensors, weight).active())
 
         with contextlib.ExitStack() as stack:
@@ -174,8 +176,8 @@ class Engine:
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
             own = self._is_own(f"{_PURPOSES[name]}_function") or keras_internals.is_overridden(
                 self.model, "compute_metrics"
-            )  # then the logs are the model's own tensors
-            kind = FollowChanges if own else LastCallback
+            )  # then the logs are the model's own tensors, which a GPU makes wait for
+            kind = FollowChanges if own and _device_of(self.model) != "cpu" else LastCallback
             self._watched = name == "fit" and watches_batches(callbacks)
             last = kind(self.follow_changes, self._watched)
             fresh = FreshLogs(self, callbacks)
@@ -251,13 +253,17 @@ class Engine:
     def follow_changes(self):
         """Takes up what callbacks changed, such as a layer's `trainable` or its rate."""
         if self._is_own("train_function"):
-            if self.layers is not None:
-                self.layers.refresh()
-                self.optimizers.refresh()
+            self._refresh()
         elif self.steps is not None and not self._is_current():
             exact = self.steps.exact_logs
             if self.prepare("predict_function") is not None:
                 self.steps.exact_logs = exact  # the function that runs prepares what it needs
+
+    def _refresh(self):
+        """Looks anew at what an own `train_step` and the like use."""
+        for each in (self.layers, self.optimizers, self.means):
+            if each is not None:
+                each.refresh()
 
     def _is_graph(self):
         graph = keras_internals.functional_graph(self.model) is not None
@@ -289,11 +295,12 @@ class Engine:
         if own and not getattr(model, "jit_compile", False):
             if self.layers is None:
                 self.layers, self.optimizers = NativeLayers(model), NativeOptimizers(model)
-            self.layers.refresh()
-            self.optimizers.refresh()
+                self.means = NativeMeans(model)
+            self._refresh()
             make_plain(model, force=True)
             function = getattr(model, attribute)
-            setattr(model, attribute, OwnStep(function, self.layers, self.optimizers))
+            native = self.layers, self.optimizers, self.means
+            setattr(model, attribute, OwnStep(function, *native))
             return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
@@ -334,6 +341,12 @@ class Engine:
         finally:
             if self.steps is not None:
                 self.steps.exact_logs = False
+
+
+def _device_of(model):
+    variables = model.variables
+    tensor = variables[0].value if variables else keras.ops.zeros(())
+    return tensor.device.type
 
 
 def _compiled_parts(model):

@@ -4,8 +4,8 @@ import inspect
 import warnings
 
 from keras_dawn.distributed.ranks import current, note_parallel_model
-from keras_dawn.model_state import optimizers_of
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.model_state import optimizers_of
 
 import keras
 import torch

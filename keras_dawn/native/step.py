@@ -5,8 +5,8 @@ import warnings
 
 from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
-from keras_dawn.hyperparameters import unwrap
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.steps.forward import GraphForward, LayerForward

@@ -10,7 +10,7 @@ def plot_confusion(answers, class_names=None, path=None):
     """How often each class was taken for each other one.
 
     Args:
-        answers: `keras_dawn.answers.Answers`.
+        answers: `keras_dawn.evaluation.answers.Answers`.
         class_names: list of str, or `None` for numbers.
         path: file to write, or `None`.
 
@@ -44,7 +44,7 @@ def plot_worst_losses(answers, class_names=None, count=16, *, mean=(0.0,), std=(
     """The images that the network was most wrong about.
 
     Args:
-        answers: `keras_dawn.answers.Answers` that kept its images.
+        answers: `keras_dawn.evaluation.answers.Answers` that kept its images.
         class_names: list of str, or `None` for numbers.
         count: int, how many.
         mean, std: floats per channel on the scale [0, 1], which the images were normalised by.

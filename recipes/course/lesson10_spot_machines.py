@@ -170,7 +170,7 @@ print(f"a thousand of them: USD {classroom.PRICE.cost(3600 * hours):.3f} in {hou
 # ## For real
 #
 # `recipes/cloud/README.md` walks through a spot training of any recipe with SkyPilot, and
-# `python -m keras_dawn.cost RUN_FOLDER` prints its bill.
+# `python -m keras_dawn.dawnbench.cost RUN_FOLDER` prints its bill.
 #
 # ## Questions
 # 1. DAWNBench takes on-demand prices only. Why, and what would you report?

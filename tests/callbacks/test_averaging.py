@@ -1,12 +1,11 @@
 import keras_dawn
-from keras_dawn import data
-from keras_dawn.batch_statistics import estimate_statistics
+from keras_dawn import ResumeTraining, data
 from keras_dawn.callbacks import (
     ExponentialMovingAverage,
     Lookahead,
-    ResumeTraining,
     StochasticWeightAveraging,
 )
+from keras_dawn.evaluation.batch_statistics import estimate_statistics
 from keras_dawn.schedules import linear
 
 import keras

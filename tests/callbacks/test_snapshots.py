@@ -1,6 +1,6 @@
 import keras_dawn
-from keras_dawn import ParameterSchedule, schedules
-from keras_dawn.callbacks import ResumeTraining, Snapshots
+from keras_dawn import ParameterSchedule, ResumeTraining, schedules
+from keras_dawn.callbacks import Snapshots
 
 import keras
 import numpy as np

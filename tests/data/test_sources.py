@@ -5,7 +5,7 @@ import pickle
 import tarfile
 import threading
 
-from keras_dawn.data import cifar10, cifar10_builder
+from keras_dawn.data import cifar10, cifar10_batches, cifar10_builder
 from keras_dawn.data.choose import choose_dataset
 from keras_dawn.data.digits import load_digits
 from keras_dawn.data.image_set import ImageSet
@@ -61,17 +61,17 @@ class TestOfficialBatches:
 class TestCaches:
     @pytest.mark.parametrize("place", range(6))
     def test_other_libraries_folders_are_found(self, tiny_cifar10, empty_home, place):
-        folder = cifar10.known_folders()[place]
+        folder = cifar10_batches.known_folders()[place]
         folder.parent.mkdir(parents=True, exist_ok=True)
         tiny_cifar10.rename(folder)
         images = cifar10.load_cifar10(download=False)
         assert images.source == str(folder) and len(images.train_images) == 100
 
     def test_a_damaged_cache_is_passed_over_with_a_warning(self, tiny_cifar10, empty_home):
-        folder = cifar10.known_folders()[0]
+        folder = cifar10_batches.known_folders()[0]
         folder.mkdir(parents=True)
         (folder / "data_batch_1").write_bytes(b"half a file")
-        good = cifar10.known_folders()[2]
+        good = cifar10_batches.known_folders()[2]
         good.parent.mkdir()
         tiny_cifar10.rename(good)
         with pytest.warns(UserWarning, match="is not used.*truncated"):
@@ -90,7 +90,7 @@ class TestBuilder:
         site.mkdir()
         archive = site / "cifar-10-python.tar.gz"
         with tarfile.open(archive, "w:gz") as tar:
-            tar.add(tiny_cifar10, arcname=cifar10.FOLDER)
+            tar.add(tiny_cifar10, arcname=cifar10_batches.FOLDER)
         handler = functools.partial(QuietHandler, directory=str(site))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -105,7 +105,7 @@ class TestBuilder:
         import sys
 
         images = cifar10_builder.download_and_read(**server)
-        assert_same_images(images, cifar10.read_batches(tiny_cifar10))
+        assert_same_images(images, cifar10_batches.read_batches(tiny_cifar10))
         # the second time: from array_record, and from the batches left by the download
         assert_same_images(cifar10_builder.read_prepared(), images)
         assert_same_images(cifar10.load_cifar10(download=False), images)
@@ -163,7 +163,7 @@ class TestDigits:
 class TestChoice:
     def test_auto_takes_cifar10_where_it_is(self, tiny_cifar10, empty_home):
         (empty_home / "data").mkdir()
-        tiny_cifar10.rename(empty_home / "data" / cifar10.FOLDER)
+        tiny_cifar10.rename(empty_home / "data" / cifar10_batches.FOLDER)
         images, reason = choose_dataset("auto")
         assert images.name == "cifar10" and "CIFAR-10 from data" in reason
 

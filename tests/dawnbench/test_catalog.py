@@ -6,8 +6,8 @@ import subprocess
 import sys
 from datetime import date
 
-from keras_dawn.cost import main
 from keras_dawn.dawnbench.catalog import catalog_prices
+from keras_dawn.dawnbench.cost import main
 
 import pytest
 
@@ -64,7 +64,8 @@ def test_a_number_of_gpus_that_no_machine_has(catalog):
 
 def test_the_cost_of_a_run_at_todays_prices(catalog, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"training_seconds": 7200.0}))
-    command = [sys.executable, "-m", "keras_dawn.cost", tmp_path, "--gpu=V100:1", "--clouds=aws"]
+    flags = [tmp_path, "--gpu=V100:1", "--clouds=aws"]
+    command = [sys.executable, "-m", "keras_dawn.dawnbench.cost", *flags]
     done = subprocess.run(command, env=catalog, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "6.1200" in done.stdout and "1.8000" in done.stdout and "us-east-1" in done.stdout

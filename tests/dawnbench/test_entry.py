@@ -1,8 +1,8 @@
 import json
 from datetime import date
 
-from keras_dawn.callbacks.time_to_accuracy import EpochRecord
 from keras_dawn.dawnbench import CIFAR10, IMAGENET, Entry, validate_entry, write_entry
+from keras_dawn.dawnbench.time_to_accuracy import EpochRecord
 
 import pytest
 

@@ -4,6 +4,7 @@ import inspect
 
 import keras_dawn
 from keras_dawn.distributed import synchronize_batch_normalization
+from keras_dawn.foundation import model_state
 
 import keras
 import numpy as np
@@ -130,7 +131,7 @@ def trained(name):
     history = model.fit(
         data, numbers(count, 2, seed=1), batch_size=4, epochs=2, shuffle=False, verbose=0
     )
-    buffers = [b.detach().clone() for b in keras_dawn.model_state.torch_buffers(model)]
+    buffers = [b.detach().clone() for b in model_state.torch_buffers(model)]
     return {
         "weights": [*[torch.as_tensor(w) for w in model.get_weights()], *buffers],
         "start": start,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras_dawn
 from keras_dawn.distributed import synchronize_batch_normalization
+from keras_dawn.foundation import model_state
 
 import keras
 import numpy as np
@@ -182,7 +183,7 @@ def resumed_own_state():
             )
         except RuntimeError:
             return None
-        buffers = keras_dawn.model_state.torch_buffers(model)
+        buffers = model_state.torch_buffers(model)
         return {**result, "weights": [*result["weights"], *[b.clone() for b in buffers]]}
 
     whole = once("whole")

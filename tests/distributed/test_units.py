@@ -4,7 +4,8 @@ from pathlib import Path
 import keras_dawn
 from keras_dawn.distributed import ranks as ranks_module
 from keras_dawn.distributed.sharding import ShardedArrays, Share, split_for_validation
-from keras_dawn.native import keras_internals, parallel
+from keras_dawn.foundation import keras_internals
+from keras_dawn.native import parallel
 
 import keras
 import numpy as np

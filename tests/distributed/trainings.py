@@ -1,6 +1,7 @@
 """How a scenario trains a model, evaluates it and predicts with it; what it then looks at."""
 
 import keras_dawn
+from keras_dawn.foundation import model_state
 
 import keras
 import numpy as np
@@ -38,9 +39,7 @@ def trained(model, x, y=None, few=13, callbacks=()):
         "start": start,
         "weights": [torch.as_tensor(w) for w in model.get_weights()],
         "history": history.history,
-        "optimizers": [
-            v.value.detach().double() for v in keras_dawn.model_state.optimizer_variables(model)
-        ],
+        "optimizers": [v.value.detach().double() for v in model_state.optimizer_variables(model)],
     }
     if type(model).call is not keras.Model.call:
         predicted = model.predict(first(x), batch_size=4, verbose=0)

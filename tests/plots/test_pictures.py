@@ -2,7 +2,7 @@
 
 import keras_dawn  # noqa: F401
 from keras_dawn import OneCycle, plots
-from keras_dawn.answers import Answers
+from keras_dawn.evaluation.answers import Answers
 
 import numpy as np
 import pytest

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from keras_dawn.data.photos.jpeg import UnreadablePhotoError, decode_crop, read_header
 from keras_dawn.data.photos.sources import photos_of
+from keras_dawn.foundation.files import written_whole
 
 import numpy as np
 import simplejpeg
@@ -233,9 +234,8 @@ def _report(path):
 
 
 def _write(path, text):
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with written_whole(path) as file:
+        file.write(text.encode())
 
 
 def _sha256(path):

@@ -10,7 +10,7 @@ two, are images here, too.
 import keyword
 import re
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.reads import Reads

@@ -1,6 +1,6 @@
 """Keras's own layers, operations and functions as nodes of the lowered graph."""
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import Value, _safe
 from keras_dawn.native.lowering.layouts import AS_IS

@@ -1,6 +1,6 @@
 """Keras's masks in a lowered graph: who makes them, who passes them on."""
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.graph import Value, _safe
 
 import keras

@@ -4,7 +4,7 @@ import copy
 import functools
 from dataclasses import dataclass, field
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.graph import (
     GraphBuilder,
     LoweringError,

@@ -1,6 +1,6 @@
 """Moving averages of batch normalisation that are called one by one."""
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 
 import torch
 

@@ -2,7 +2,9 @@
 
 import contextlib
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.keras_layer_call import is_ordinary
+from keras_dawn.native.steps.own_layers import OwnLayer
 from keras_dawn.native.steps.parts import find_parts
 
 import keras
@@ -25,6 +27,7 @@ class NativeLayers:
         self._include_self = include_self
         self._inside = inside
         self.parts = []
+        self._own = []  # layers that keep their Python, called by a shorter way
         self.refresh()
 
     def refresh(self):
@@ -40,12 +43,26 @@ class NativeLayers:
         self.parts = [known.get(key, part) for key, part in found.items()]
         for part in self.parts:
             part.reasons.clear()  # what a layer's settings refused may be possible now
+        self._find_own()
         self.all = [x for x in keras_internals.all_layers(self.model) if hasattr(x, "call")]
         self._unbuilt = [layer for layer in self.all if not layer.built]
         self.complete = not self._unbuilt
         self.regularized = any(
             getattr(v, "regularizer", None) is not None for v in self.model.trainable_variables
         )
+
+    def _find_own(self):
+        native = {id(part.layer) for part in self.parts}
+        known = {id(own.layer): own for own in self._own}
+        self._own = [
+            known.get(id(layer)) or OwnLayer(layer)
+            for layer in keras_internals.all_layers(self.model)
+            if id(layer) not in native
+            and (self._include_self or layer is not self.model)
+            and isinstance(layer, keras.Layer)
+            and layer.built
+            and is_ordinary(layer)
+        ]
 
     def found_more(self):
         """Whether layers were built since the last look; they are looked for, then."""
@@ -60,7 +77,7 @@ class NativeLayers:
         self.found_more()
         swapped = []
         try:
-            for part in self.parts:
+            for part in (*self.parts, *self._own):
                 if type(part.layer) is part.base:  # else an outer step has swapped it already
                     swapped.append(part)
                     object.__setattr__(part.layer, "__class__", part.swapped)

@@ -4,7 +4,8 @@ import contextlib
 
 from keras_dawn.distributed.collectives import broadcast
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native import keras_internals, parallel
+from keras_dawn.foundation import keras_internals
+from keras_dawn.native import parallel
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.graph import LoweringError

@@ -8,10 +8,10 @@ class OwnStep:
 
     def __init__(self, function, *native):
         self._function = function
-        self._layers, self._optimizers = native
+        self._layers, self._optimizers, self._means = native
 
     def __call__(self, batches):
-        with self._layers.in_place(), self._optimizers.in_place():
+        with self._layers.in_place(), self._optimizers.in_place(), self._means.in_place():
             return self._function(batches)
 
 

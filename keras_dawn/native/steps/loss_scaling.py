@@ -1,7 +1,7 @@
 """Loss scaling for float16, on the device."""
 
-from keras_dawn.hyperparameters import unwrap
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.hyperparameters import unwrap
 
 import torch
 

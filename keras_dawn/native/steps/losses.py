@@ -1,6 +1,6 @@
 """Losses said in torch, on logits, without leaving the device."""
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 
 import keras
 import torch

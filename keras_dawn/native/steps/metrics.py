@@ -1,6 +1,6 @@
 """Metrics counted on the device, straight into the Keras metrics' variables."""
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.steps.losses import class_numbers
 
 import keras

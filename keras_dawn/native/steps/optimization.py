@@ -3,8 +3,8 @@
 import operator
 import warnings
 
-from keras_dawn.hyperparameters import unwrap
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.loss_scaling import LossScaling
 from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf, moves
 from keras_dawn.native.steps.updates import make_update, why_not_fused
 

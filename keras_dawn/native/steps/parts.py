@@ -8,7 +8,7 @@ layer's own `__call__`.
 import inspect
 import types
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering import lower, lower_layer
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.averages import average_now
@@ -34,21 +34,11 @@ class Part:
     def __init__(self, layer):
         self.layer = layer
         self.is_graph = keras_internals.functional_graph(layer) is not None
-        self.base = type(layer)
+        self.base = keras_internals.class_of(layer)
         self.default_training = keras_internals.default_training(layer)
         self._lowered = {}
         self.reasons = {}
-        self.swapped = type(
-            self.base.__name__,
-            (self.base,),
-            {
-                "__call__": self._make_call(),
-                "native_base": self.base,
-                "__module__": self.base.__module__,
-                "__qualname__": self.base.__qualname__,
-                "__doc__": self.base.__doc__,
-            },
-        )
+        self.swapped = keras_internals.class_with_call(self.base, self._make_call())
 
     def _make_call(self):
         base, compute = self.base, self.compute
@@ -211,10 +201,15 @@ def find_parts(model, include_self=True):
     for layer in layers if include_self else layers[1:]:
         if not getattr(layer, "built", False) or id(layer) in parts:
             continue
-        graph = isinstance(layer, keras.Model) and keras_internals.functional_graph(layer)
-        if (graph or find_rule(layer) is not None) and _is_simple(layer):
+        if may_be_native(layer):
             parts[id(layer)] = Part(layer)
     return parts
+
+
+def may_be_native(layer):
+    """Whether a layer has a rule or is a graph of layers, and does nothing beside its call."""
+    graph = isinstance(layer, keras.Model) and keras_internals.functional_graph(layer)
+    return bool(graph or find_rule(layer) is not None) and _is_simple(layer)
 
 
 def _is_simple(layer):

@@ -4,6 +4,7 @@ import contextlib
 
 from keras_dawn.distributed.collectives import gather, sum_over_ranks
 from keras_dawn.distributed.ranks import current, note_parallel_model
+from keras_dawn.foundation import keras_internals
 
 import torch
 import torch.distributed as dist
@@ -119,7 +120,9 @@ def check_equal_weights(variables):
     Raises:
         ValueError: the weights differ between ranks.
     """
-    sums = torch.stack([v._value.detach().double().sum().cpu() for v in variables])
+    sums = torch.stack(
+        [keras_internals.memory_of(v).detach().double().sum().cpu() for v in variables]
+    )
     everywhere = gather(sums.tolist())
     for number, variable in enumerate(variables):
         if len({repr(one[number]) for one in everywhere}) > 1:

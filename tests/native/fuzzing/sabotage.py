@@ -6,7 +6,8 @@ Every function here is a context manager within which one small thing is wrong.
 import contextlib
 from unittest import mock
 
-from keras_dawn.native import keras_internals, statistics, step
+from keras_dawn.foundation import keras_internals
+from keras_dawn.native import statistics, step
 from keras_dawn.native.lowering.rules import RULES
 from keras_dawn.native.steps import averages, metrics, optimization, updates
 

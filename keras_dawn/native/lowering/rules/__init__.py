@@ -13,6 +13,8 @@ configuration that it does not cover; the layer is then called as it is. A rule 
 
 from dataclasses import dataclass
 
+from keras_dawn.foundation import keras_internals
+
 RULES = {}
 _CALLS = {}  # what a class's `call` was when its rule was registered
 
@@ -54,8 +56,7 @@ def rule(*classes):
 
 def find_rule(operation):
     """The rule of a layer or operation, or `None`."""
-    kind = type(operation)
-    kind = vars(kind).get("native_base", kind)  # the class of a layer that is swapped for a step
+    kind = keras_internals.class_of(operation)
     if kind in _CALLS and kind.call is not _CALLS[kind]:
         return None  # somebody gave the class another `call`
     return RULES.get(kind) or RULES.get(f"{kind.__module__}.{kind.__qualname__}")

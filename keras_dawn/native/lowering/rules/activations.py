@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is

@@ -1,6 +1,6 @@
 """Optimizer steps on torch's leaves: fused where the formula is known, else Keras's own."""
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.steps.updates.adam import KerasFormAdam
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.sgd import KerasFormSGD, TorchFormSGD

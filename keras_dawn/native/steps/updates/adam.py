@@ -1,6 +1,6 @@
 """Fused Adam in Keras's form."""
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.steps.updates.base import Fused
 
 import torch

@@ -1,6 +1,6 @@
 """What the updates share."""
 
-from keras_dawn.native import keras_internals
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.layouts import AS_IS
 
 import keras

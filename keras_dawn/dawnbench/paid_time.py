@@ -1,0 +1,59 @@
+"""How long the machines of a training were paid for, interruptions included."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+from keras_dawn.foundation.files import written_whole
+
+_IMPORTED = time.monotonic()  # about when the process began
+
+
+class PaidTime:
+    """Adds up the lives of all processes that trained from one folder of checkpoints.
+
+    Each process keeps a file with the seconds that it has been seen alive, so that one that was
+    killed counts up to shortly before. Only durations are kept, by a clock that is never set
+    back. What passes before Python runs (booting, installing) is not seen.
+
+    Args:
+        folder: folder for the files.
+        every_seconds: float, how often the file is refreshed.
+    """
+
+    def __init__(self, folder, every_seconds=10.0):
+        self.folder, self.every_seconds = Path(folder), every_seconds
+        self._path = None
+        self._noted = 0.0
+
+    def begin(self):
+        """Starts the count of this process, from when it imported this package."""
+        if self._path is None:
+            number = len(self._files()) + 1
+            self._path = self.folder / f"process-{number:04}.json"
+            self.note()
+
+    def note(self):
+        """Writes down that this process is alive; on a full disk the last time stands."""
+        self._noted = time.monotonic()
+        seconds = {"seconds": round(self._noted - _IMPORTED, 3)}
+        with contextlib.suppress(OSError), written_whole(self._path) as file:
+            file.write(json.dumps(seconds).encode())
+
+    def note_now_and_then(self):
+        """`note`, if the last one is `every_seconds` ago."""
+        if time.monotonic() - self._noted >= self.every_seconds:
+            self.note()
+
+    @property
+    def processes(self):
+        """How many processes there were."""
+        return len(self._files())
+
+    def seconds(self):
+        """What all of them together took."""
+        return sum(json.loads(path.read_text())["seconds"] for path in self._files())
+
+    def _files(self):
+        return sorted(self.folder.glob("process-*.json"))

@@ -1,0 +1,157 @@
+"""Run folders: what a training did, in files that outlive it."""
+
+import csv
+import io
+import json
+import os
+import platform
+import sys
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation.files import written_whole
+
+import keras
+import torch
+
+
+class RunFolder:
+    """A new folder for the files of one run. Nothing in an old one is overwritten.
+
+    Files are written whole or not at all: first beside their place, then moved there. On
+    several ranks, rank 0 alone looks at the folder and writes.
+
+    Args:
+        path: folder that does not exist yet, or is empty.
+
+    Raises:
+        FileExistsError: the folder holds something.
+
+    Example:
+        >>> folder = RunFolder("runs/first")                            # doctest: +SKIP
+        >>> folder.write_json("run.json", {"accuracy": 94.1})           # doctest: +SKIP
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not current().is_main:
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise FileExistsError(
+                f"{self.path} exists and is not an empty folder; nothing in it is overwritten. "
+                "Give another folder, or move this one away."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def write_text(self, name, text):
+        """Writes a text file and returns its `Path`."""
+        path = self.path / name
+        if not current().is_main:
+            return path
+        with written_whole(path) as file:
+            file.write(text.encode())
+        return path
+
+    def write_json(self, name, content):
+        """Writes a dict as JSON; what JSON does not know is written as its `str`."""
+        text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+        return self.write_text(name, text + "\n")
+
+    def write_history(self, rows, name="history.csv"):
+        """Writes a table, one row a dict; columns in the order they first appear."""
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return self.write_text(name, text.getvalue())
+
+
+class HistoryWriter(keras.callbacks.Callback):
+    """Keeps `history.csv` up to date after every epoch, so that a killed run leaves it.
+
+    Put it last in the list of callbacks: it then sees what the others add to the logs.
+    If the disk is full it warns once, and the training goes on.
+
+    Args:
+        folder: `RunFolder`.
+
+    Attributes:
+        rows: list of dicts, one an epoch: `epoch` (from 1) and the logs as floats.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        self.rows = []
+        self._warned = False
+
+    def state_dict(self):
+        """What `ResumeTraining` saves."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state):
+        """Goes on with the rows of `state_dict`."""
+        self.rows[:] = state["rows"]
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch + 1, **values})
+        try:
+            self.folder.write_history(self.rows)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(f"history.csv cannot be written: {error}", stacklevel=2)
+
+
+def environment():
+    """The command, versions and hardware of this process, as a dict for `run.json`."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": {"python": platform.python_version(), **_versions()},
+        "hardware": hardware(),
+        "processes": {"world_size": current().world_size, "backend": current().backend},
+    }
+
+
+def hardware():
+    """This process's machine: processor, cores, memory in GiB, GPUs."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "memory_gib": _memory_gib(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+    }
+
+
+def _versions():
+    versions = {}
+    for package in ("keras_dawn", "keras", "torch", "torchvision", "numpy", "tensorflow_datasets"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def _processor():
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib():
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None

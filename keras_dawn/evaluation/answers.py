@@ -1,0 +1,98 @@
+"""A classifier's answers to a labelled set: what it confuses, what it is most wrong about."""
+
+import dataclasses
+
+from keras_dawn.data.batches import Batches
+from keras_dawn.evaluation.tta import gives_logits
+from keras_dawn.native.accelerate import native_forward
+
+import numpy as np
+import torch
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What `collect_answers` found; draw it with `keras_dawn.plots`.
+
+    Args:
+        probabilities: float32 array `(count, classes)`.
+        labels: int64 array `(count,)`.
+        images: array `(count, height, width, channels)` as the network saw them, or `None`.
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    images: np.ndarray | None = None
+
+    @property
+    def predicted(self):
+        """int64 array `(count,)`: the most probable classes."""
+        return self.probabilities.argmax(-1)
+
+    @property
+    def losses(self):
+        """float32 array `(count,)`: the cross-entropy of each answer."""
+        right = np.take_along_axis(self.probabilities, self.labels[:, None], -1)[:, 0]
+        return -np.log(np.maximum(right, np.finfo("float32").tiny))
+
+    def confusion(self):
+        """int64 array `(classes, classes)`: how often the row's class got the column's."""
+        classes = self.probabilities.shape[-1]
+        cells = self.labels * classes + self.predicted
+        return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+    def most_confused(self, at_least=1):
+        """Pairs of classes, most often confused first, as `(true, predicted, count)`."""
+        counts = self.confusion() * (1 - np.eye(self.probabilities.shape[-1], dtype=int))
+        order = np.argsort(-counts, axis=None, kind="stable")
+        pairs = [(*divmod(int(cell), len(counts)), int(counts.flat[cell])) for cell in order]
+        return [pair for pair in pairs if pair[2] >= at_least]
+
+    def worst(self, count):
+        """int64 array: the places of the highest losses, the worst first."""
+        return np.argsort(-self.losses, kind="stable")[:count]
+
+
+@torch.no_grad()
+def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
+    """Asks a model about every image of a labelled set.
+
+    Args:
+        model: compiled `keras.Model` of class scores; accelerated or not.
+        x: images, or data that yields `(images, labels)`; labels may be class probabilities.
+        y: labels, where `x` is an array.
+        keep_images: bool, whether to keep the images too, for pictures.
+        batch_size: int, of the batches that arrays are cut into.
+
+    Returns:
+        `Answers`.
+
+    Raises:
+        ValueError: no images, no labels, or a model that was not compiled.
+
+    Example:
+        >>> answers = collect_answers(model, test_data)                 # doctest: +SKIP
+        >>> answers.most_confused()[0]                                  # doctest: +SKIP
+        (3, 5, 61)
+    """
+    logits = gives_logits(model)
+    if logits is None:
+        raise ValueError(
+            "The model must be compiled with a loss, which says whether its outputs are logits."
+        )
+    forward, scores, labels, images = native_forward(model), [], [], []
+    for batch, targets in Batches(x, y, batch_size):
+        if targets is None:
+            raise ValueError("Answers need labels: give `y`, or data that yields them.")
+        outputs = torch.as_tensor(forward(batch)).float()
+        scores.append((torch.softmax(outputs, -1) if logits else outputs).cpu())
+        labels.append((targets.argmax(-1) if targets.ndim == 2 else targets).long().cpu())
+        if keep_images:
+            images.append(batch.cpu())
+    if not scores:
+        raise ValueError("There are no images to ask about.")
+    return Answers(
+        torch.cat(scores).numpy(),
+        torch.cat(labels).numpy(),
+        torch.cat(images).numpy() if keep_images else None,
+    )

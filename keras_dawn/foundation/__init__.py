@@ -1,0 +1,1 @@
+"""What everything else stands on: hyper-parameters by name, random states, the precision."""

@@ -1,0 +1,393 @@
+"""Every private Keras attribute that is read, in one place.
+
+Keras moves these between versions; `tests/foundation/test_keras_internals.py` says what
+each is expected to be. Nothing else in the package touches an underscore of Keras's, but for
+what an optimizer has to override (`keras_dawn/optimizers/`).
+"""
+
+import contextlib
+import inspect
+
+import keras
+import torch
+from keras.src.backend.common import global_state, masking
+from keras.src.backend.common import variables as variables_module
+from keras.src.layers import layer as layer_module
+from keras.src.layers.preprocessing.data_layer import DataLayer
+
+
+def functional_graph(model):
+    """The `Functional` that computes a model, or `None` if it is no static graph.
+
+    A `Sequential` keeps one inside. A subclass with a `call` of its own has none.
+    """
+    if isinstance(model, keras.Sequential):
+        if type(model).call is not keras.Sequential.call:
+            return None
+        return model._functional if model.built else None
+    functional = type(_PROBE)
+    if isinstance(model, functional) and type(model).call is functional.call:
+        return model
+    return None
+
+
+def nodes(functional):
+    """The calls of a `Functional`'s operations, in an order in which they can run."""
+    by_depth = functional._nodes_by_depth
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            if node.operation and not node.is_input:
+                yield node
+
+
+def output_structure(functional):
+    """The structure of a `Functional`'s outputs."""
+    return functional._outputs_struct
+
+
+def all_layers(model):
+    """A model and every layer inside it, at any depth."""
+    return model._flatten_layers()
+
+
+def inner_layers(layer):
+    """The layers directly inside a layer."""
+    return layer._layers
+
+
+def weights_to_train(layer):
+    """The variables that a layer was made to train, whether it is frozen or not."""
+    return layer._trainable_variables
+
+
+def match_inputs(functional, inputs):
+    """What a `Functional` is called with, flat, in the order of its inputs.
+
+    A dict finds inputs of a list by their names, as in `Functional.call`.
+    """
+    wanted = functional._inputs_struct
+    if isinstance(inputs, dict) and not isinstance(wanted, dict):
+        inputs = [inputs.get(tensor.name) for tensor in keras.tree.flatten(wanted)]
+    flat = keras.tree.flatten(inputs)
+    return flat if len(flat) == len(functional.inputs) else [None] * len(functional.inputs)
+
+
+def standardize_inputs(functional, inputs):
+    """The flat list of input tensors as `Functional.call` makes it."""
+    return functional._standardize_inputs(inputs)
+
+
+def loss_tracker(model):
+    """The metric that keeps the mean loss, or `None`."""
+    return model._loss_tracker
+
+
+def compiled_loss(model):
+    """What `compile(loss=…)` was given, and its weights: `(loss, loss_weights)`."""
+    compile_loss = getattr(model, "_compile_loss", None)
+    if compile_loss is None:
+        return None, None
+    return compile_loss._user_loss, compile_loss._user_loss_weights
+
+
+def resolved_losses(model):
+    """`(loss, weight)` of each output as `compile` understood it, or `None` before it is built."""
+    compile_loss = getattr(model, "_compile_loss", None)
+    if compile_loss is None or compile_loss._flat_losses is None:
+        return None
+    return [(each.loss, each.loss_weights) for each in compile_loss._flat_losses]
+
+
+def dtype_of_total_loss(model):
+    """The dtype that `compile`'s loss casts every loss to."""
+    return model._compile_loss.dtype
+
+
+def function_of_loss(loss):
+    """The function that a loss object calls, or `None` if it does more than that."""
+    wrapper = type(_LOSS).__mro__[1]
+    kind = type(loss)
+    plain = getattr(kind, "call", None) is wrapper.call and kind.__call__ is wrapper.__call__
+    plain = plain and "call" not in vars(loss)
+    return loss.fn if plain else None
+
+
+def settings_of_loss(loss):
+    """What a loss object calls its function with."""
+    return loss._fn_kwargs
+
+
+def settings_of_metric(metric):
+    """What a metric that wraps a function calls it with."""
+    return metric._fn_kwargs
+
+
+def compiled_metrics(model):
+    """The metrics that `compute_metrics` feeds, flat: `(unweighted, weighted)`."""
+    compile_metrics = getattr(model, "_compile_metrics", None)
+    if compile_metrics is None or not compile_metrics.built:
+        return [], []
+    return [
+        [metric for group in groups if group for metric in group.metrics]
+        for groups in (compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics)
+    ]
+
+
+def update_compiled_metrics(model, targets, outputs, sample_weight):
+    """Feeds all compiled metrics the Keras way."""
+    if model._compile_metrics is not None:
+        model._compile_metrics.update_state(targets, outputs, sample_weight)
+
+
+def compute_loss(model, inputs, targets, outputs, sample_weight, training):
+    """The loss the Keras way, with everything that `compile` and the layers add."""
+    return model._compute_loss(
+        x=inputs, y=targets, y_pred=outputs, sample_weight=sample_weight, training=training
+    )
+
+
+def is_overridden(model, name):
+    """Whether the model brings its own version of a `keras.Model` method, by class or by itself."""
+    if name in vars(model) and not name.startswith("make_"):  # `accelerate` puts those there
+        return True
+    return getattr(type(model), name) is not getattr(type(_PROBE), name)
+
+
+_PROBE = keras.Model(*(keras.Input((1,)),) * 2)
+_LOSS = keras.losses.MeanSquaredError()
+
+
+def iterations(optimizer):
+    """The variable that counts an optimizer's steps."""
+    return optimizer._iterations
+
+
+def state_variables(optimizer, name):
+    """An optimizer's list of state variables, in the order of its trainable variables."""
+    return getattr(optimizer, name)
+
+
+def trainable_variables(optimizer):
+    """The variables an optimizer was built for, in its order."""
+    return optimizer._trainable_variables
+
+
+def update_variables(optimizer, gradients, variables):
+    """What an optimizer does to variables, without clipping, counting and averaging."""
+    optimizer._backend_update_step(gradients, variables, optimizer.learning_rate)
+
+
+def check_known(optimizer, variables):
+    """Raises Keras's `ValueError` for a variable that an optimizer was not built for."""
+    optimizer._check_variables_are_known(variables)
+
+
+def check_gradients(optimizer, gradients, variables):
+    """Keras's warning about variables without a gradient; its error if there is none at all."""
+    optimizer._filter_empty_gradients(gradients, variables)
+
+
+def uses_weight_decay(optimizer, variable):
+    """Whether an optimizer's own exclusions leave a variable to be decayed."""
+    return optimizer._use_weight_decay(variable)
+
+
+def wraps_models_itself():
+    """Whether this Keras's `fit` uses DistributedDataParallel by itself (from 3.16 on)."""
+    major, minor = (int(part) for part in keras.__version__.split(".")[:2])
+    return (major, minor) >= (3, 16)
+
+
+def set_first_epoch(model, epoch):
+    """Makes `fit`, once it has called `on_train_begin`, start at an epoch (0 for its own)."""
+    model._initial_epoch = epoch or None
+
+
+def current_call_context():
+    """The context of the Keras call under way (it knows the mode), or `None`."""
+    return global_state.get_global_attribute("current_call_ctx")
+
+
+@contextlib.contextmanager
+def inside_call(model, training):
+    """What a layer finds when a model calls it: the mode, and the dtype of its weights.
+
+    A layer without a `training` argument passes the mode on to the layers inside it by Keras's
+    call context. As at the beginning of a model's own call, losses that were added are dropped.
+    """
+    context = layer_module.CallContext(entry_layer=model)
+    context.set_value("training", training)
+    before = current_call_context()
+    global_state.set_global_attribute("current_call_ctx", context)
+    if before is None:
+        model._clear_losses()
+    try:
+        with autocast_scope(model):
+            yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", before)
+
+
+def autocast_scope(layer):
+    """The scope of dtypes in which a layer's `call` reads weights."""
+    if layer.compute_dtype == layer.variable_dtype or not layer.autocast:
+        return contextlib.nullcontext()
+    return variables_module.AutocastScope(layer.compute_dtype)
+
+
+def no_autocast():
+    """A scope in which a variable's value is the variable's own memory."""
+    return variables_module.AutocastScope(None)
+
+
+def set_mode(training):
+    """Restates the mode in the present call context, as a layer does that is told it."""
+    context = current_call_context()
+    if context is not None:
+        context.set_value("training", training)
+
+
+def mask_of(tensor):
+    """The mask that Keras has attached to a tensor (symbolic or not), or `None`."""
+    if isinstance(tensor, torch.Tensor):
+        return getattr(tensor, "_keras_mask", None)  # where Keras keeps it, and quicker
+    return masking.get_keras_mask(tensor)
+
+
+def attach_mask(tensor, mask):
+    """Attaches a mask to a tensor, as Keras's layers do."""
+    masking.set_keras_mask(tensor, mask)
+
+
+def with_mask(tensor, mask):
+    """The tensor, with a mask attached where there is one."""
+    if mask is not None:
+        attach_mask(tensor, mask)
+    return tensor
+
+
+def takes(layer, argument):
+    """Whether a layer's `call` has an argument of this name."""
+    return argument in layer.call_signature_parameters
+
+
+def default_training(layer):
+    """The default of `call`'s argument `training`, or `None`."""
+    parameter = layer._call_signature.parameters.get("training")
+    default = None if parameter is None else parameter.default
+    return None if default is inspect.Parameter.empty else default
+
+
+def only_passes_mask_on(layer):
+    """Whether a layer's output has the mask of its input, as `Layer.compute_mask` says."""
+    return type(layer).compute_mask is keras.Layer.compute_mask
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def is_plain_call(layer):
+    """Whether nothing of torch's or the user's is hung into a layer's call.
+
+    Keras layers are torch modules: hooks run when they are called. `call` may also have been
+    replaced on the instance.
+    """
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+        return False
+    if layer._backward_pre_hooks or layer._remat_mode is not None:
+        return False
+    return "call" not in layer.__dict__ and "forward" not in layer.__dict__
+
+
+def has_hooks(variable):
+    """Whether somebody's hook waits for the gradient of a variable's own tensor."""
+    tensor = variable._value
+    return bool(tensor._backward_hooks or tensor._post_accumulate_grad_hooks)
+
+
+def memory_of(variable):
+    """A variable's own tensor, past the casts of an autocast scope."""
+    return variable._value
+
+
+def note_call_settings(layer, reads):
+    """Notes what `is_plain_call` looks at, and the layer's regularizer of activities."""
+    for name in (*_HOOKS, "_remat_mode", "call", "forward", "activity_regularizer"):
+        reads.note(layer, name, getattr(layer, name))
+
+
+def has_training_argument(model):
+    """Whether `fit` tells a model the mode."""
+    return model._call_has_training_arg
+
+
+@contextlib.contextmanager
+def inside_part(model, context, training):
+    """`inside_call` for a model that may itself be called inside another one's call."""
+    if context is None:
+        with inside_call(model, training):
+            yield
+        return
+    context.set_value("training", training)
+    with autocast_scope(model):
+        yield
+
+
+def with_added_losses(model, loss):
+    """A loss with what layers have added (`add_loss`) and regularizers, as Keras sums them."""
+    added = [model._aggregate_additional_loss(one) for one in model.losses]
+    return loss if not added else keras.ops.sum([loss, *added])
+
+
+def has_added_losses(layers):
+    """Whether a layer of these has added a loss since the last call of the model."""
+    return any(layer._losses for layer in layers)
+
+
+def own_metrics(model, inputs, targets, outputs, sample_weight):
+    """The logs of a model that brings its own `compute_metrics`."""
+    return model.compute_metrics(inputs, targets, outputs, sample_weight=sample_weight)
+
+
+def casts_inputs(layer):
+    """Whether what a layer is called with is cast to its compute dtype before."""
+    return layer.autocast and layer._convert_input_args
+
+
+def autocasts(variable):
+    """Whether a variable is read in an autocast scope's dtype."""
+    return variable._autocast
+
+
+def check_input(layer, symbolic):
+    """Raises Keras's `ValueError` for an input that a layer's `input_spec` does not allow."""
+    layer._assert_input_compatibility(symbolic)
+
+
+def in_stateless_scope():
+    """Whether Keras computes with other values than its variables hold."""
+    return global_state.get_global_attribute("stateless_scope") is not None
+
+
+def is_called_as_a_layer(layer):
+    """Whether calling a layer does what Keras does for its own layers, and no more."""
+    return class_of(layer).__call__ in (keras.Layer.__call__, DataLayer.__call__)
+
+
+def class_of(layer):
+    """A layer's class, that behind the swapped one inside a step."""
+    return vars(type(layer)).get("native_base", type(layer))
+
+
+def class_with_call(base, call):
+    """A subclass that looks like its base and has another `__call__`."""
+    names = ("__module__", "__qualname__", "__doc__")
+    like_base = {name: getattr(base, name) for name in names}
+    return type(base.__name__, (base,), {"__call__": call, "native_base": base, **like_base})
+
+
+def is_only_its_call(layer):
+    """Whether calling a layer or model does no more than its `call`."""
+    kind = class_of(layer)
+    plain = kind.__call__ is keras.Layer.__call__ and layer.activity_regularizer is None
+    return plain and is_plain_call(layer)

@@ -1,0 +1,142 @@
+"""What `keras.Layer.__call__` does for tensors without masks, and nothing more.
+
+Like `keras_internals` this reads private Keras attributes (3.15); a test of short calls holds it
+against Keras's own call.
+"""
+
+import inspect
+
+from keras_dawn.foundation import keras_internals
+
+import keras
+import torch
+from keras.src.backend.common import global_state
+from keras.src.backend.common import variables as variables_module
+from keras.src.backend.common.name_scope import name_scope
+from keras.src.utils import traceback_utils
+
+_SAME_METHODS = ("__call__", "compute_mask", "_get_call_context", "_maybe_reset_call_context")
+_SAME_PROPERTIES = ("input_dtype", "compute_dtype", "variable_dtype")
+_ONE_POLICY = (keras.dtype_policies.DTypePolicy, keras.dtype_policies.FloatDTypePolicy)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def is_ordinary(layer):
+    """Whether a layer's class leaves Keras's `__call__` and what it asks as they are."""
+    kind = keras_internals.class_of(layer)
+    if any(getattr(kind, name) is not getattr(keras.Layer, name) for name in _SAME_METHODS):
+        return False
+    if any(getattr(kind, name) is not getattr(keras.Layer, name) for name in _SAME_PROPERTIES):
+        return False
+    parameters = layer._call_signature.parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return False
+    masks = [p for p in parameters if p.name == "mask" or p.name.endswith("_mask")]
+    return all(p.default is None for p in masks) and layer._call_context_args == {"training"}
+
+
+class ShortCall:
+    """Calls one layer with tensors, in the context in which Keras calls it.
+
+    Args:
+        layer: Keras layer that `is_ordinary`.
+    """
+
+    def __init__(self, layer):
+        self.layer = layer
+        self._kind = keras_internals.class_of(layer)
+        names = [p.name for p in layer._call_signature.parameters.values() if p.kind in _POSITIONAL]
+        self._takes_mode = "training" in layer._call_signature.parameters
+        self._default = keras_internals.default_training(layer)
+        # Where the mode would come as a tensor is left to Keras.
+        self._most = names.index("training") if "training" in names else len(names)
+        self._policy = self._call = self._wrapped = self._scope = None
+
+    def suits(self, tensors):
+        """Whether a call with these tensors needs no more than this."""
+        layer = self.layer
+        if not layer.built or not keras_internals.is_plain_call(layer):
+            return False
+        if layer.activity_regularizer is not None or len(tensors) > self._most:
+            return False
+        own = layer.__dict__
+        if own["_dtype_policy"] is not self._policy and not self._read_policy(layer):
+            return False
+        if "compute_mask" in own or not own["_convert_input_args"] or own["_parent_path"] is None:
+            return False
+        attribute = global_state.get_global_attribute
+        if attribute("stateless_scope") is not None or attribute("distribution") is not None:
+            return False
+        for x in tensors:
+            if x.dtype is not self._dtype and x.is_floating_point():
+                return False
+            if getattr(x, "_keras_mask", None) is not None:
+                return False
+        return True
+
+    def _read_policy(self, layer):
+        policy = layer._dtype_policy
+        if type(policy) not in _ONE_POLICY or policy.quantization_mode is not None:
+            return False
+        dtype = getattr(torch, policy.compute_dtype)
+        if not dtype.is_floating_point:
+            return False
+        self._policy, self._dtype = policy, dtype
+        self._mixed = policy.compute_dtype != policy.variable_dtype
+        return True
+
+    def __call__(self, tensors, training):
+        layer = self.layer
+        if layer.input_spec:
+            layer._assert_input_compatibility(tensors[0])
+        context = layer._get_call_context()
+        if training is None:
+            training = context.get_value("training")
+            if training is None:
+                training = self._default
+        context.training = training
+        arguments = {}
+        if training is not None and self._takes_mode:
+            arguments["training"] = training
+        try:
+            return self._in_scopes(layer, tensors, arguments)
+        finally:
+            if context.entry_layer is layer:
+                global_state.set_global_attribute("current_call_ctx", None)
+
+    def _in_scopes(self, layer, tensors, arguments):
+        """The layer's own `call`; names of variables that it makes begin with the layer's."""
+        call = self._kind.call
+        if call is not self._call:  # Keras's message of an error names the arguments
+            self._call = call
+            self._wrapped = traceback_utils.inject_argument_info_in_traceback(
+                layer.call, object_name=f"{self._kind.__name__}.call()"
+            )
+        scope = self._scope
+        if scope is None or (scope.name, scope.override_parent) != (layer.name, layer._parent_path):
+            scope = self._scope = name_scope(layer.name, caller=layer)
+        stack = global_state.get_global_attribute("name_scope_stack", [], set_to_default=True)
+        again = bool(stack) and stack[-1].caller is layer and stack[-1].name == scope.name
+        if not again:
+            stack.append(scope)
+        try:
+            around = self._autocast_scope(layer)
+            if around is None:
+                return self._wrapped(*tensors, **arguments)
+            with around:
+                return self._wrapped(*tensors, **arguments)
+        finally:
+            if not again:
+                stack.pop()
+
+    def _autocast_scope(self, layer):
+        """The scope that `Layer.__call__` opens around `call`, or `None`."""
+        current = global_state.get_global_attribute("autocast_scope")
+        if current is None:
+            if not self._mixed:
+                return None
+        elif not layer.autocast:
+            return variables_module.AutocastScope(None)
+        elif current.dtype == self._policy.compute_dtype:
+            return None
+        return variables_module.AutocastScope(self._policy.compute_dtype)

@@ -1,0 +1,81 @@
+"""The running means that an own `train_step` keeps: a few additions in place of Keras's casts."""
+
+import contextlib
+
+from keras_dawn.foundation import keras_internals
+
+import keras
+import torch
+
+
+class NativeMeans:
+    """Lets `keras.metrics.Mean` of a model be updated natively, for a step at a time.
+
+    Args:
+        model: `keras.Model`.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self._means = []
+        self.refresh()
+
+    def refresh(self):
+        """Looks for metrics anew."""
+        metrics = {id(m): m for m in self.model.metrics if type(m) is keras.metrics.Mean}
+        self._means = [NativeMean(metric) for metric in metrics.values()]
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """The metrics' methods are native inside this context."""
+        placed = []
+        try:
+            for mean in self._means:
+                own = vars(mean.metric)
+                if "update_state" not in own and "result" not in own:
+                    placed.append(mean.metric)
+                    object.__setattr__(mean.metric, "update_state", mean.update_state)
+                    object.__setattr__(mean.metric, "result", mean.result)
+            yield
+        finally:
+            for metric in placed:
+                object.__delattr__(metric, "update_state")
+                object.__delattr__(metric, "result")
+
+
+class NativeMean:
+    """`update_state` and `result` of one mean.
+
+    Args:
+        metric: `keras.metrics.Mean`.
+    """
+
+    def __init__(self, metric):
+        self.metric = metric
+
+    def update_state(self, values, sample_weight=None):
+        metric = self.metric
+        total = keras_internals.memory_of(metric.total)
+        weight = 1 if sample_weight is None else sample_weight
+        if (
+            type(values) is not torch.Tensor
+            or values.ndim
+            or type(weight) not in (int, float)
+            or values.dtype != total.dtype
+            or keras_internals.mask_of(values) is not None
+            or keras_internals.in_stateless_scope()
+        ):
+            return keras.metrics.Mean.update_state(metric, values, sample_weight)
+        with torch.no_grad():
+            total.add_(values if sample_weight is None else values * weight)
+            keras_internals.memory_of(metric.count).add_(weight)
+        return None
+
+    def result(self):
+        metric = self.metric
+        if keras_internals.in_stateless_scope():
+            return keras.metrics.Mean.result(metric)
+        total, count = map(keras_internals.memory_of, (metric.total, metric.count))
+        with torch.no_grad():
+            # As Keras divides: nothing by nothing is nothing.
+            return torch.where(count == 0, 0, total / count)

@@ -1,0 +1,117 @@
+"""What a training is between two steps, for checkpoints: taken down and put back."""
+
+from keras_dawn.distributed.collectives import gather
+from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.hyperparameters import available, unwrap
+from keras_dawn.foundation.model_state import optimizers_of, state_tensors
+from keras_dawn.foundation.random_state import random_state
+
+FORMAT = 3
+
+
+def collect(model, epoch, step, parts, random_at_start):
+    """The state of a training as a dict of plain values; `None` on all ranks but 0.
+
+    Args:
+        model: `keras.Model` in a `fit`.
+        epoch, step: ints, where the training goes on: the epoch, and its steps that are done.
+        parts: dict of objects with `state_dict`, and `rank_state_dict` for what differs by rank.
+        random_at_start: `random_state()` of the beginning of that epoch.
+    """
+    own = {
+        "random": random_state(),
+        "random_at_start": random_at_start if step else random_state(),
+        "statistics": [on_cpu(tensor) for tensor in state_tensors(model)],
+        "metrics": [copied(v) for v in metric_variables(model)],
+        "parts": {
+            name: part.rank_state_dict()
+            for name, part in parts.items()
+            if hasattr(part, "rank_state_dict")
+        },
+    }
+    ranks = gather(own) if current().several else [own]
+    if not current().is_main:
+        return None
+    return {
+        "format": FORMAT,
+        "epoch": epoch,
+        "step": step,
+        "variables": [copied(v) for v in model.variables],
+        "statistics": [own["statistics"] for own in ranks],
+        "optimizers": [optimizer_state(one, model) for one in optimizers_of(model)],
+        "metrics": [own["metrics"] for own in ranks],
+        "parts": {name: part.state_dict() for name, part in parts.items()},
+        "rank_parts": [own["parts"] for own in ranks],
+        "random": [own["random"] for own in ranks],
+        "random_at_start": [own["random_at_start"] for own in ranks],
+    }
+
+
+def check_state(state, model, path):
+    """Raises `ValueError` unless a checkpoint in the folder `path` fits this model and job."""
+    if state["format"] != FORMAT:
+        raise ValueError(
+            f"The checkpoint in {path} is of format {state['format']}, this version of keras_dawn "
+            f"reads {FORMAT}. Give another folder, or delete it."
+        )
+    shapes = [tuple(v.shape) for v in model.variables]
+    if shapes != [tuple(value.shape) for value in state["variables"]]:
+        raise ValueError(
+            f"The checkpoint in {path} is of another model. Give another folder, or delete it."
+        )
+    if len(state["random"]) != current().world_size:
+        raise ValueError(
+            f"The checkpoint in {path} is of {len(state['random'])} ranks, this is a job of "
+            f"{current().world_size}. Start as many processes, or give another folder."
+        )
+
+
+def copied(variable):
+    """A variable's content on the CPU, in memory of its own."""
+    return on_cpu(variable.value)
+
+
+def on_cpu(tensor):
+    """A tensor's content on the CPU, in memory of its own."""
+    return tensor.detach().to("cpu", copy=True)
+
+
+def restore_variables(model, state):
+    """Puts weights, the state of layers and that of all optimizers back."""
+    optimizers = optimizers_of(model)
+    pairs = list(zip(model.variables, state["variables"], strict=True))
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        if saved["built_for"] is not None and not optimizer.built:
+            optimizer.build([model.variables[number] for number in saved["built_for"]])
+        if optimizer.built:
+            pairs += zip(optimizer.variables, saved["variables"], strict=True)
+        for name, value in saved["hyperparameters"].items():
+            setattr(unwrap(optimizer), name, value)
+    contents = [(variable.value, value) for variable, value in pairs]
+    # Last, and each rank's own: within an epoch they differ, and seeds always do.
+    contents += zip(state_tensors(model), state["statistics"][current().rank], strict=True)
+    for tensor, value in contents:
+        tensor.data.copy_(value)  # in place: others look at the same memory
+
+
+def optimizer_state(optimizer, model):
+    """An optimizer's variables and numbers, and which of the model's variables it is for."""
+    inner = unwrap(optimizer)
+    numbers = {variable_id: n for n, variable_id in enumerate(map(id, model.variables))}
+    trained = keras_internals.trainable_variables(inner) if inner.built else []
+    return {
+        "built_for": [numbers[id(v)] for v in trained] if inner.built else None,
+        "variables": [copied(v) for v in optimizer.variables],
+        "hyperparameters": {name: getattr(inner, name) for name in plain_numbers(inner)},
+    }
+
+
+def metric_variables(model):
+    return [variable for metric in model.metrics for variable in metric.variables]
+
+
+def plain_numbers(optimizer):
+    """Hyper-parameters that are Python numbers, not variables."""
+    names = available(optimizer)
+    return [n for n in names if isinstance(getattr(optimizer, n), (int, float))]

@@ -1,0 +1,53 @@
+"""How hyper-parameters change: curves of progress, callbacks that place them, the range test."""
+
+from keras_dawn.schedules.curves import (
+    Curve,
+    combine,
+    constant,
+    cosine,
+    cosine_restarts,
+    exp_range,
+    exponential,
+    flat_cosine,
+    in_turn,
+    linear,
+    piecewise_linear,
+    polynomial,
+    restart_ends,
+    steps,
+    triangular,
+    triangular2,
+    warm_up,
+)
+from keras_dawn.schedules.finder import find_learning_rate
+from keras_dawn.schedules.one_cycle import OneCycle, OneCycleSchedule
+from keras_dawn.schedules.one_cycle_shapes import OneCycleShape, one_cycle
+from keras_dawn.schedules.parameter_schedule import ParameterSchedule
+from keras_dawn.schedules.range_test import RangeTest
+
+__all__ = [
+    "Curve",
+    "OneCycle",
+    "OneCycleSchedule",
+    "OneCycleShape",
+    "ParameterSchedule",
+    "RangeTest",
+    "combine",
+    "constant",
+    "cosine",
+    "cosine_restarts",
+    "exp_range",
+    "exponential",
+    "find_learning_rate",
+    "flat_cosine",
+    "in_turn",
+    "linear",
+    "one_cycle",
+    "piecewise_linear",
+    "polynomial",
+    "restart_ends",
+    "steps",
+    "triangular",
+    "triangular2",
+    "warm_up",
+]

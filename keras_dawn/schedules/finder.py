@@ -1,0 +1,172 @@
+"""The learning-rate range test (Smith 2015, https://arxiv.org/abs/1506.01186) on any model."""
+
+import math
+
+from keras_dawn.distributed.collectives import sum_over_ranks
+from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation import hyperparameters, keras_internals
+from keras_dawn.foundation.model_state import optimizer_variables, torch_buffers
+from keras_dawn.foundation.random_state import random_state, set_random_state
+from keras_dawn.schedules.range_test import RangeTest, sweep
+
+import keras
+import torch
+
+_FIRST_STEPS = 10  # too few losses to call anything a divergence
+
+
+def find_learning_rate(
+    model,
+    x,
+    y=None,
+    *,
+    start=1e-7,
+    end=10.0,
+    steps=100,
+    parameter="learning_rate",
+    kind="exponential",
+    smoothing=0.98,
+    stop_factor=4.0,
+    validation_data=None,
+    **fit_arguments,
+):
+    """Trains for some steps while the learning rate sweeps a range, and puts everything back.
+
+    Reads the loss of each batch by itself, not Keras's running mean. Ends early when the
+    smoothed loss diverges or is not finite. Afterwards weights, optimizers, moving averages,
+    those of torch modules inside the model too, random numbers and the data's epoch are bit for
+    bit what they were. Works with all that `fit` takes, accelerated or not, and on all ranks
+    together.
+
+    Args:
+        model: compiled `keras.Model`.
+        x, y: data, as for `fit`; seen as often as the steps need.
+        start, end: floats, the range.
+        steps: int from 2 up, how many batches.
+        parameter: name of the hyper-parameter to sweep: also `"momentum"`, `"weight_decay"`.
+        kind: `"exponential"` or `"linear"`, how the value goes from `start` to `end`.
+        smoothing: float in [0, 1), the weight of the past in the smoothed loss.
+        stop_factor: float above 1, how many times its lowest the smoothed loss may reach, or
+            `None` to sweep to the end.
+        validation_data: `(inputs, targets)` of a batch to measure after every step, or `None`.
+        **fit_arguments: such as `batch_size` and `shuffle`.
+
+    Returns:
+        `RangeTest`, with the suggestions `valley`, `minimum`, `steep` and `slide`.
+
+    Raises:
+        ValueError: a range that makes no sense, or a parameter that the optimizer lacks.
+
+    Example:
+        >>> found = find_learning_rate(model, images, labels)           # doctest: +SKIP
+        >>> callback = keras_dawn.OneCycle(max_lr=found.valley)         # doctest: +SKIP
+    """
+    _check(model, stop_factor, smoothing)
+    values = sweep(start, end, steps, kind)
+    attribute = hyperparameters.resolve(model.optimizer, parameter)
+    run = _Sweep(attribute, values, smoothing, stop_factor, validation_data)
+    random, epoch = random_state(), getattr(x, "epoch", None)
+    try:
+        model.fit(x, y, epochs=steps, callbacks=[run], verbose=0, **fit_arguments)
+    finally:
+        run.put_back()
+        set_random_state(random)
+        if epoch is not None:
+            x.set_epoch(epoch)
+        model.stop_training = False
+    return RangeTest.from_losses(
+        parameter,
+        values[: len(run.losses)],
+        run.losses,
+        smoothing,
+        stopped=run.stopped,
+        validation_values=tuple(values[: len(run.validation_losses)]),
+        validation_losses=tuple(run.validation_losses),
+    )
+
+
+def _check(model, stop_factor, smoothing):
+    if getattr(model, "optimizer", None) is None:
+        raise ValueError("The range test needs a compiled model.")
+    if stop_factor is not None and not stop_factor > 1:
+        raise ValueError(f"`stop_factor` must be above 1, or None, got {stop_factor}.")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"`smoothing` must be in [0, 1), got {smoothing}.")
+
+
+class _Sweep(keras.callbacks.Callback):
+    """Sets the swept value before each batch and reads the batch's loss after it."""
+
+    def __init__(self, attribute, values, smoothing, stop_factor, validation_data):
+        super().__init__()
+        self._attribute, self._values = attribute, values
+        self._smoothing, self._stop_factor = smoothing, stop_factor
+        self._validation = validation_data
+        self._mean, self._lowest = 0.0, math.inf
+        self._before = None  # what is put back
+        self._done = False
+        self.losses, self.validation_losses = [], []
+        self.stopped = "the end of the range"
+
+    def on_train_begin(self, logs=None):
+        model = self.model
+        optimizer = hyperparameters.unwrap(model.optimizer)
+        variables = [*model.variables, *optimizer_variables(model)]
+        variables += [v for metric in model.metrics for v in metric.variables]
+        tensors = [*[variable.value for variable in variables], *torch_buffers(model)]
+        self._before = (
+            [(tensor, tensor.detach().clone()) for tensor in tensors],
+            (optimizer, getattr(optimizer, self._attribute)),
+        )
+
+    def on_train_batch_begin(self, batch, logs=None):
+        value = self._values[min(len(self.losses), len(self._values) - 1)]
+        hyperparameters.write(self.model.optimizer, self._attribute, value)
+        tracker = keras_internals.loss_tracker(self.model)
+        for variable in (tracker.total, tracker.count):
+            variable.value.data.zero_()  # so that it holds this batch alone
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._done:  # several ranks stop one step after one of them asked for it
+            return
+        tracker = keras_internals.loss_tracker(self.model)
+        sums = torch.stack([tracker.total.value, tracker.count.value]).detach()
+        if current().several:
+            sum_over_ranks([sums])
+        total, count = sums.tolist()
+        self._note(total / count)
+        if self._validation is not None:
+            self.validation_losses.append(self._validate())
+
+    def _note(self, loss):
+        self.losses.append(loss)
+        self._mean = self._smoothing * self._mean + (1 - self._smoothing) * loss
+        smoothed = self._mean / (1 - self._smoothing ** len(self.losses))
+        if not math.isfinite(loss):
+            self.stopped = f"the loss is {loss}"
+        elif self._diverges(smoothed):
+            self.stopped = f"the smoothed loss is above {self._stop_factor:g} times its lowest"
+        elif len(self.losses) < len(self._values):
+            self._lowest = min(self._lowest, smoothed)
+            return
+        self._done = self.model.stop_training = True
+
+    def _diverges(self, smoothed):
+        if self._stop_factor is None or len(self.losses) <= _FIRST_STEPS:
+            return False
+        return smoothed > self._stop_factor * self._lowest
+
+    def _validate(self):
+        inputs, targets = self._validation
+        logs = self.model.test_on_batch(inputs, targets, return_dict=True)
+        return float(logs["loss"])
+
+    def put_back(self):
+        """Undoes the training; nothing was done if it did not begin."""
+        if self._before is None:
+            return
+        contents, (optimizer, value) = self._before
+        for tensor, content in contents:
+            tensor.data.copy_(content)
+        if not isinstance(value, keras.Variable):
+            setattr(optimizer, self._attribute, value)

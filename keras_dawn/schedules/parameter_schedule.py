@@ -1,0 +1,133 @@
+"""Schedules any hyper-parameter of the optimizer, batch by batch."""
+
+from keras_dawn.foundation import hyperparameters
+
+import keras
+
+
+class ParameterSchedule(keras.callbacks.Callback):
+    """Sets hyper-parameters before every batch from curves of training progress.
+
+    Progress is `(epoch + batch / steps) / epochs`, with epochs and steps as `fit` knows
+    them, so `initial_epoch` enters the curve where an unbroken run would be. The values
+    of the last batch go into the epoch's logs. When training ends, the hyper-parameters
+    are set back to what they were when it began.
+
+    Args:
+        curves: dict from the name of a hyper-parameter (`"learning_rate"`, `"momentum"`,
+            `"weight_decay"`, …) to a curve: a callable from progress in [0, 1] to a
+            float (see `keras_dawn.schedules`). `"momentum"` is `beta_1` in Adam-likes.
+
+    Raises:
+        ValueError: at construction for what is not a curve; when training begins for a
+            hyper-parameter that the optimizer does not have or cannot change, and for
+            a training of unknown length.
+
+    Example:
+        >>> from keras_dawn.schedules import cosine, linear
+        >>> schedule = ParameterSchedule(
+        ...     {"learning_rate": cosine(0.1, 0.0), "weight_decay": linear(0.0, 5e-4)}
+        ... )
+        >>> schedule.values(epochs=2, steps_per_epoch=2)["learning_rate"][2]
+        0.05
+    """
+
+    def __init__(self, curves):
+        super().__init__()
+        if not isinstance(curves, dict) or not curves:
+            raise ValueError(
+                "`curves` must be a dict from hyper-parameter names to curves, for instance "
+                f"{{'learning_rate': schedules.cosine(0.1, 0.0)}}, got {curves!r}."
+            )
+        for name, curve in curves.items():
+            if isinstance(curve, keras.optimizers.schedules.LearningRateSchedule):
+                raise ValueError(
+                    f"The curve of {name!r} is a Keras LearningRateSchedule, a function of the "
+                    "step. Give a function of progress in [0, 1] (`keras_dawn.schedules`)."
+                )
+            if not callable(curve):
+                raise ValueError(
+                    f"The curve of {name!r} must be callable, got {curve!r}. "
+                    f"For a fixed value use `schedules.constant({curve!r})`."
+                )
+        self._given_curves = dict(curves)
+        self._found = None
+
+    def curves(self, total_steps, optimizer=None):
+        """The curves for a training of `total_steps` steps, by hyper-parameter."""
+        return self._given_curves
+
+    def values(self, epochs, steps_per_epoch, initial_epoch=0):
+        """What each hyper-parameter will be in every step, before any training.
+
+        Returns:
+            dict from name to a list of `(epochs - initial_epoch) * steps_per_epoch` floats.
+        """
+        total = epochs * steps_per_epoch
+        first = initial_epoch * steps_per_epoch
+        return {
+            name: [float(curve(step / total)) for step in range(first, total)]
+            for name, curve in self.curves(total).items()
+        }
+
+    def plot(self, epochs, steps_per_epoch=100, path=None):
+        """Draws what the hyper-parameters will do; see `keras_dawn.plots.plot_schedule`."""
+        from keras_dawn import plots
+
+        return plots.plot_schedule(self.values(epochs, steps_per_epoch), epochs, path=path)
+
+    def on_train_begin(self, logs=None):
+        self._restore()  # an interrupted `fit` did not reach its end
+        optimizer = self._optimizer()
+        epochs, steps = self.params.get("epochs"), self.params.get("steps")
+        if not epochs:
+            raise ValueError(f"{self._title()} needs a training of at least one epoch.")
+        if not steps:
+            raise ValueError(
+                f"{self._title()} needs to know how many steps an epoch has, and this data does "
+                "not tell: pass `steps_per_epoch=` to `fit`."
+            )
+        self._total_steps = epochs * steps
+        self._active = []
+        found = {}
+        for name, curve in self.curves(self._total_steps, optimizer).items():
+            attribute = hyperparameters.resolve(optimizer, name)
+            found[attribute] = hyperparameters.read(optimizer, name)
+            self._active.append((name, attribute, curve))
+        self._found = (optimizer, found)
+        self._latest = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        optimizer, _ = self._found
+        step = self._epoch * self.params["steps"] + batch
+        progress = min(1.0, step / self._total_steps)
+        for name, attribute, curve in self._active:
+            value = float(curve(progress))
+            hyperparameters.write(optimizer, attribute, value)
+            self._latest[name] = value
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs.update(self._latest)
+
+    def on_train_end(self, logs=None):
+        self._restore()
+
+    def _restore(self):
+        if self._found is not None:
+            optimizer, found = self._found
+            for attribute, value in found.items():
+                hyperparameters.write(optimizer, attribute, value)
+            self._found = None
+
+    def _optimizer(self):
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            raise ValueError(f"{self._title()} needs a compiled model with an optimizer.")
+        return hyperparameters.unwrap(optimizer)
+
+    def _title(self):
+        return type(self).__name__

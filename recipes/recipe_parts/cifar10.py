@@ -1,0 +1,301 @@
+"""What the CIFAR-10 recipes share: presets, flags, one training, several seeds."""
+
+import dataclasses
+import sys
+
+import keras_dawn
+from keras_dawn import (
+    OneCycle,
+    ParameterSchedule,
+    TimeToAccuracy,
+    TrainingClock,
+    data,
+    dawnbench,
+    evaluate_tta,
+)
+from keras_dawn.data.choose import DATASETS, choose_dataset
+from keras_dawn.dawnbench import records
+from keras_dawn.dawnbench.time_to_accuracy import check_target
+
+import keras
+from absl import app, flags
+
+from recipe_parts import reporting, run_flags
+
+FLAGS = flags.FLAGS
+
+CIFAR_AUGMENTATION = (data.PadCrop(4), data.RandomFlip())
+ENTRY_AUGMENTATION = (
+    data.PadCrop(4),
+    data.ColorJitter(0.25, 0.25, 0.25),
+    data.RandomRotation(2),
+    data.RandomFlip(),
+)
+DIGITS_AUGMENTATION = (data.PadCrop(2), data.RandomRotation(8))
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Everything that decides a run besides the data and the seed.
+
+    Args:
+        model: str, what `build_model` makes of it.
+        epochs, batch_size: int; the batch is that of all processes.
+        max_lr: float, the highest learning rate.
+        weight_decay: float, coupled.
+        div_factor, tail_percent, momentum: of the one-cycle policy as DAWNBench's entries had
+            it; the first momentum is the one that the optimizer starts with.
+        curve: callable from the preset to a curve of the learning rate, in place of one cycle;
+            momentum then stays constant.
+        nesterov: bool.
+        augmentation: transforms (`keras_dawn.data`).
+        precision: dtype policy on a GPU.
+        train_images, test_images: int, how many to use, or `None` for all.
+    """
+
+    model: str
+    epochs: int
+    batch_size: int
+    max_lr: float
+    weight_decay: float
+    div_factor: float = 25.0
+    tail_percent: float = 10.0
+    momentum: tuple = (0.95, 0.85)
+    curve: object = None
+    nesterov: bool = False
+    augmentation: tuple = ENTRY_AUGMENTATION
+    precision: str = "mixed_float16"
+    train_images: int | None = None
+    test_images: int | None = None
+
+    def settings(self):
+        """The preset as a dict of plain values, for tables and records."""
+        values = dataclasses.asdict(self)
+        values["augmentation"] = [repr(transform) for transform in self.augmentation]
+        if self.curve is not None:
+            values["curve"] = repr(self.curve(self))
+            del values["div_factor"], values["tail_percent"]
+        return values
+
+    def schedule(self):
+        """The callback that sets the learning rate, and momentum under one cycle."""
+        if self.curve is not None:
+            return ParameterSchedule({"learning_rate": self.curve(self)})
+        return OneCycle(
+            self.max_lr,
+            "dawnbench",
+            div_factor=self.div_factor,
+            tail_percent=self.tail_percent,
+            momentum=self.momentum,
+        )
+
+
+def smaller(entry, *, max_lr=0.05, **changes):
+    """An entry's preset made for two CPU cores: batches of 128, or of 32 for a few images."""
+    batch_size = 32 if "train_images" in changes else 128
+    settings = {"epochs": 2, "batch_size": batch_size, "max_lr": max_lr, **changes}
+    return dataclasses.replace(entry, **settings)
+
+
+def define_flags(presets, target=94.0):
+    """The flags of a CIFAR-10 recipe."""
+    flags.DEFINE_string("preset", "auto", f"auto, or one of: {', '.join(presets)}")
+    flags.DEFINE_string("dataset", "auto", f"one of: {', '.join(DATASETS)}")
+    flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
+    flags.DEFINE_integer("epochs", None, "instead of the preset's", lower_bound=1)
+    flags.DEFINE_integer("batch_size", None, "instead of the preset's", lower_bound=1)
+    flags.DEFINE_float("max_lr", None, "highest learning rate instead of the preset's")
+    flags.DEFINE_bool("tta", False, "also report the accuracy with test-time augmentation")
+    run_flags.define(target)
+
+
+def main(recipe, presets, entry_preset, build_model):
+    """Runs a recipe from its flags to its run folder.
+
+    Args:
+        recipe: str, its name.
+        presets: dict from name to `Preset`.
+        entry_preset: name of the preset that reproduces the historical entry.
+        build_model: callable `(preset, classes) -> keras.Model` that returns logits.
+    """
+    try:
+        ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
+        name, preset = choose_preset(presets, entry_preset)
+        prices = run_flags.read_prices()
+        check_target(FLAGS.target)
+        started = TrainingClock()
+        with keras_dawn.distributed.main_first():  # one of them downloads
+            images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
+        folder = records.RunFolder(
+            FLAGS.output_dir or run_flags.new_folder(recipe, images.name, name)
+        )
+    except (ValueError, OSError) as error:
+        raise app.UsageError(str(error)) from None
+    reporting.console.quiet = not ranks.is_main
+    preset = _for_dataset(preset, images)
+    if preset.train_images:
+        images = images.subset(preset.train_images, preset.test_images)
+    reporting.banner(recipe, images, reason, folder.path)
+    reporting.differences(presets[entry_preset], preset, entry_preset, name)
+    load_seconds = started.training_seconds()
+    results = []
+    for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
+        run_folder = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
+        results.append(
+            train(
+                preset, images, build_model, seed, run_folder, TrainingClock(load_seconds), prices
+            )
+        )
+        result = results[-1]
+        result.description.update(recipe=recipe, preset=name, reason=reason)
+        reporting.summary(result, prices)
+        saved = reporting.save(result, run_folder, prices, FLAGS.author, FLAGS.author_email)
+        if result.interrupted or not saved:
+            sys.exit(130 if result.interrupted else 1)
+    if len(results) > 1:
+        reporting.spread(results, folder)
+
+
+def train(preset, images, build_model, seed, folder, clock, prices):
+    """Trains once and returns a `Result`; Ctrl-C ends it early and keeps what there is."""
+    keras.utils.set_random_seed(seed)
+    train_data, test_data = load_on_device(preset, images, seed)
+    model = compile_model(preset, build_model, len(images.class_names))
+    keras_dawn.accelerate(model)  # the same fit, as straight PyTorch
+    timer = TimeToAccuracy(
+        FLAGS.target,
+        stop_at_target=FLAGS.stop_at_target,
+        price_per_hour=prices[0].usd_per_hour if prices else None,
+        clock=clock,
+    )
+    cycle = preset.schedule()
+    history = records.HistoryWriter(folder)
+    callbacks = [timer, cycle, history]
+    resume = run_flags.resume_training(f"seed{seed}")
+    callbacks += [resume] if resume else []
+    interrupted = False
+    try:
+        model.fit(
+            train_data,
+            validation_data=test_data,
+            epochs=preset.epochs,
+            callbacks=callbacks,
+            verbose=1 if sys.stdout.isatty() else 2,
+            shuffle=False,  # the data shuffles itself
+        )
+    except KeyboardInterrupt:
+        clock.pause()
+        interrupted = True
+    tta = None
+    if FLAGS.tta and not interrupted:
+        clock.pause()
+        tta = evaluate_tta(model, test_data, flip=images.name != "digits", shift=1)
+    whole = images.name == "cifar10" and preset.train_images is None
+    return run_flags.Result(
+        timer=timer,
+        rows=history.rows,
+        schedule=cycle.values(preset.epochs, len(train_data)),
+        epochs=preset.epochs,
+        interrupted=interrupted,
+        benchmark=dawnbench.CIFAR10 if whole else None,
+        entry={"model": preset.model, "misc": entry_settings(preset)},
+        description={
+            **records.environment(),
+            **describe(model, images, preset, seed),
+            "test_time_augmentation": tta,
+            "paid": run_flags.paid_time(resume),
+        },
+    )
+
+
+def load_on_device(preset, images, seed):
+    """The training and the test images as data for `fit`."""
+    common = {"mean": images.mean, "std": images.std, "seed": seed}
+    train_data = data.DeviceImages(
+        images.train_images,
+        images.train_labels,
+        preset.batch_size,
+        augment=preset.augmentation,
+        shuffle=True,
+        **common,
+    )
+    test_data = data.DeviceImages(
+        images.test_images, images.test_labels, min(2 * preset.batch_size, 1000), **common
+    )
+    return train_data, test_data
+
+
+def compile_model(preset, build_model, classes):
+    """The preset's network with its optimizer, in its precision."""
+    keras.config.set_dtype_policy(preset.precision)
+    model = build_model(preset, classes)
+    if FLAGS.synchronize_batch_norm:
+        keras_dawn.distributed.synchronize_batch_normalization(model)
+    optimizer = keras_dawn.SGD(
+        preset.max_lr,
+        momentum=preset.momentum[0],
+        nesterov=preset.nesterov,
+        weight_decay=preset.weight_decay,
+    )
+    if preset.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
+    model.compile(
+        optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def entry_settings(preset):
+    """The settings that a DAWNBench entry states."""
+    return {
+        "optimizer": "SGD (torch form, coupled L2)",
+        "momentum": list(preset.momentum),
+        "weightDecay": preset.weight_decay,
+        "batchSize": preset.batch_size,
+        "epochs": preset.epochs,
+        "precision": preset.precision,
+        "nesterov": preset.nesterov,
+        "learningRate": repr(preset.curve(preset))
+        if preset.curve is not None
+        else f"one cycle to {preset.max_lr}, div {preset.div_factor}, tail {preset.tail_percent} %",
+    }
+
+
+def describe(model, images, preset, seed):
+    """What was trained on what, for `run.json`."""
+    return {
+        "model": model.name,
+        "parameters": model.count_params(),
+        "seed": seed,
+        "data": images.describe(),
+        "settings": preset.settings(),  # the batch size is that of all processes together
+        "synchronize_batch_norm": FLAGS.synchronize_batch_norm,
+        "gradient_compression": FLAGS.gradient_compression,
+    }
+
+
+def choose_preset(presets, entry_preset):
+    """The preset that the flags ask for, as `(name, Preset)`."""
+    gpu = keras_dawn.precision.has_gpu()
+    name = FLAGS.preset
+    if name == "auto":
+        name = entry_preset if gpu else "cpu"
+    if name not in presets:
+        raise ValueError(f"--preset must be auto or one of {', '.join(presets)}; got {name!r}.")
+    changes = {
+        key: FLAGS[key].value
+        for key in ("epochs", "batch_size", "max_lr")
+        if FLAGS[key].value is not None
+    }
+    if changes.get("max_lr", 1.0) <= 0:
+        raise ValueError(f"--max_lr must be above 0; got {changes['max_lr']}.")
+    precision = run_flags.read_precision(presets[name].precision)
+    return name, dataclasses.replace(presets[name], precision=precision, **changes)
+
+
+def _for_dataset(preset, images):
+    if images.name == "digits":  # a mirrored digit is another sign
+        return dataclasses.replace(preset, augmentation=DIGITS_AUGMENTATION)
+    return preset

@@ -1,0 +1,74 @@
+"""Presets of recipes on photos, and the compiled network that one asks for."""
+
+import dataclasses
+
+import keras_dawn
+from keras_dawn.plans import TrainingPlan
+
+import keras
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoPreset:
+    """Everything that decides a run besides the data and the seed.
+
+    Args:
+        model: `resnet` and its depth.
+        plan: `TrainingPlan`, its batch sizes and rates for `gpus`.
+        gpus: int, how many GPUs the plan is for; 1 means that it is not scaled.
+        label_smoothing: float.
+        no_decay: patterns of variables that are not decayed.
+        zero_init_gamma, blur_pool: options of the network.
+        train_images, val_images: int, how many to use, or `None` for all.
+    """
+
+    model: str
+    plan: TrainingPlan
+    gpus: int = 1
+    label_smoothing: float = 0.0
+    no_decay: tuple = ()
+    zero_init_gamma: bool = False
+    blur_pool: bool = False
+    train_images: int | None = None
+    val_images: int | None = None
+
+    def settings(self):
+        """The preset as a dict of plain values, for records."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**values, "plan": self.plan.table(), "plan_name": self.plan.name}
+
+
+def build_model(preset, classes, precision):
+    """The preset's network with its optimizer, compiled and accelerated."""
+    keras.config.set_dtype_policy(precision)
+    model = keras_dawn.models.ResNet(
+        int(preset.model.removeprefix("resnet")),
+        classes=classes,
+        zero_init_gamma=preset.zero_init_gamma,
+        blur_pool=preset.blur_pool,
+    )
+    if FLAGS.synchronize_batch_norm:
+        keras_dawn.distributed.synchronize_batch_normalization(model)
+    average = {"use_ema": True, "ema_momentum": FLAGS.ema} if FLAGS.ema else {}
+    optimizer = keras_dawn.SGD(0.1, momentum=0.9, no_decay=preset.no_decay, **average)
+    if precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
+    top5 = min(5, classes)
+    if one_hot(preset):
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=preset.label_smoothing
+        )
+        top5 = keras.metrics.TopKCategoricalAccuracy(top5, name="top5")
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        top5 = keras.metrics.SparseTopKCategoricalAccuracy(top5, name="top5")
+    model.compile(optimizer, loss=loss, metrics=["accuracy", top5])
+    return keras_dawn.accelerate(model)
+
+
+def one_hot(preset):
+    """Whether labels must be one-hot: for smoothing and mixing."""
+    return bool(preset.label_smoothing or FLAGS.mixup or FLAGS.cutmix)

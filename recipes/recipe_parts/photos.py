@@ -1,0 +1,182 @@
+"""What recipes on photos share: flags, data, one training by a plan."""
+
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+
+import keras_dawn
+from keras_dawn import TimeToAccuracy, TrainingClock, data, dawnbench
+from keras_dawn.dawnbench import records
+from keras_dawn.evaluation import evaluate_images
+
+import keras
+from absl import app, flags
+
+from recipe_parts import projection, reporting, run_flags
+from recipe_parts.digit_photos import write_digit_photos
+from recipe_parts.photo_folder import Photos
+from recipe_parts.photo_network import build_model, one_hot
+
+FLAGS = flags.FLAGS
+IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1000
+
+
+def define_flags(presets):
+    """The flags of a recipe on photos."""
+    flags.DEFINE_string("preset", "auto", f"auto, or one of: {', '.join(presets)}")
+    flags.DEFINE_string("plan", None, f"the same as --preset, for: {', '.join(keras_dawn.PLANS)}")
+    flags.DEFINE_string("data_dir", None, "folder with train/ and val/")
+    flags.DEFINE_integer("threads", None, "decoding threads a process", lower_bound=1)
+    flags.DEFINE_float("label_smoothing", None, "instead of the preset's", 0.0, 0.9)
+    flags.DEFINE_float("ema", None, "momentum of averaged weights, such as 0.999", 0.0, 1.0)
+    flags.DEFINE_float("mixup", None, "alpha of MixUp", lower_bound=0.0)
+    flags.DEFINE_float("cutmix", None, "alpha of CutMix", lower_bound=0.0)
+    flags.DEFINE_bool("dry_run", False, "only print the plan and what it would take")
+    flags.DEFINE_integer("gpus", 8, "number of GPUs that --dry_run projects to", lower_bound=1)
+    run_flags.define(93.0)
+
+
+def main(recipe, presets, entry):
+    """Runs a recipe from its flags to its run folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
+            clock = TrainingClock()
+            name, preset = choose_preset(presets, entry, ranks)
+            prices = run_flags.read_prices()
+            precision = run_flags.read_precision("mixed_float16")
+            with keras_dawn.distributed.main_first():
+                photos, reason = find_photos(preset, scratch)
+            if FLAGS.dry_run:
+                reporting.console.quiet = not ranks.is_main
+                projection.print_projection(preset, photos.train("originals"), precision, prices)
+                return
+            folder = records.RunFolder(
+                FLAGS.output_dir or run_flags.new_folder(recipe, photos.name, name)
+            )
+        except (ValueError, OSError) as error:
+            raise app.UsageError(str(error)) from None
+        reporting.console.quiet = not ranks.is_main
+        reporting.photo_banner(recipe, photos, reason, preset.plan, folder.path)
+        results = []
+        for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
+            own = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
+            result = train(preset, photos, precision, seed, own, clock, prices)
+            result.description.update(recipe=recipe, preset=name, reason=reason)
+            reporting.summary(result, prices)
+            reporting.problems(photos.problems())
+            saved = reporting.save(result, own, prices, FLAGS.author, FLAGS.author_email)
+            if result.interrupted or not saved:
+                sys.exit(130 if result.interrupted else 1)
+            results.append(result)
+            clock = TrainingClock()
+        if len(results) > 1:
+            reporting.spread(results, folder)
+
+
+def find_photos(preset, scratch):
+    """The photos that the flags ask for, and why these, as `(Photos, str)`."""
+    if FLAGS.data_dir:
+        return Photos(FLAGS.data_dir, preset), f"Photos in {FLAGS.data_dir}, as asked."
+    folder = write_digit_photos(
+        Path(scratch) / "digits", preset.train_images or 2000, preset.val_images or 500
+    )
+    return Photos(folder, preset), (
+        "No --data_dir: real digits that come with a package, written as JPEG photos of many sizes."
+    )
+
+
+def choose_preset(presets, entry, ranks):
+    """The preset that the flags ask for, scaled to the GPUs that there are."""
+    gpu = keras_dawn.precision.has_gpu()
+    name = FLAGS.plan or FLAGS.preset
+    if name == "auto":
+        name = entry if gpu and FLAGS.data_dir else "small"
+    if name not in presets:
+        raise ValueError(f"--preset must be auto or one of {', '.join(presets)}; got {name!r}.")
+    preset = presets[name]
+    processes = FLAGS.gpus if FLAGS.dry_run else ranks.world_size
+    if preset.gpus > 1 and processes != preset.gpus:
+        preset = dataclasses.replace(preset, plan=preset.plan.scaled(processes / preset.gpus))
+    if FLAGS.label_smoothing is not None:
+        preset = dataclasses.replace(preset, label_smoothing=FLAGS.label_smoothing)
+    return name, preset
+
+
+def train(preset, photos, precision, seed, folder, clock, prices):
+    """Trains once by the plan and returns a `run_flags.Result`."""
+    keras.utils.set_random_seed(seed)
+    photos.seed = seed
+    classes = len(photos.class_names)
+    model = build_model(preset, classes, precision)
+    mix = data.MixUp(FLAGS.mixup) if FLAGS.mixup else None
+    mix = data.CutMix(FLAGS.cutmix) if FLAGS.cutmix else mix
+    hot = classes if one_hot(preset) else None
+    timer = TimeToAccuracy(
+        FLAGS.target,
+        top5="val_top5",
+        target_on="top5",
+        stop_at_target=FLAGS.stop_at_target,
+        price_per_hour=prices[0].usd_per_hour if prices else None,
+        clock=clock,
+    )
+    history = records.HistoryWriter(folder)
+    callbacks = [timer, history]
+    if FLAGS.ema:
+        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    resume = run_flags.resume_training()
+    callbacks += [resume] if resume else []
+    interrupted, last, flipped = False, preset.plan.phases[-1], None
+    try:
+        keras_dawn.fit_plan(
+            model,
+            preset.plan,
+            lambda phase: photos.training_data(phase, hot, mix),
+            validation_data=lambda phase: photos.validation_data(phase, hot),
+            callbacks=callbacks,
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        clock.pause()
+        flipped = evaluate_images(model, photos.validation_data(last, hot), flip=True)
+    except KeyboardInterrupt:
+        clock.pause()
+        interrupted = True
+    whole = classes == IMAGENET_CLASSES and len(photos.train("originals")) == IMAGENET_IMAGES
+    return run_flags.Result(
+        timer=timer,
+        rows=history.rows,
+        schedule=preset.plan.values_by_epoch(),
+        epochs=preset.plan.epochs,
+        interrupted=interrupted,
+        benchmark=dawnbench.IMAGENET if whole else None,
+        entry={"model": preset.model, "misc": {"plan": preset.plan.table()}},
+        description={
+            **records.environment(),
+            **describe(model, photos, preset, precision, seed),
+            "with_flips": flipped,
+            "paid": run_flags.paid_time(resume),
+        },
+    )
+
+
+def describe(model, photos, preset, precision, seed):
+    """What was trained on what, for `run.json`."""
+    return {
+        "model": model.name,
+        "parameters": model.count_params(),
+        "seed": seed,
+        "precision": precision,
+        "data": {
+            "name": photos.name,
+            "train_images": len(photos.train("originals")),
+            "val_images": len(photos.val("originals")),
+            "classes": len(photos.class_names),
+            "originals_in_place_of_copies": sorted(photos.fell_back),
+            "problems": photos.problems(),
+        },
+        "settings": preset.settings(),  # batch sizes and rates are those of all processes
+        "ema": FLAGS.ema,
+        "mixup": FLAGS.mixup,
+        "cutmix": FLAGS.cutmix,
+    }

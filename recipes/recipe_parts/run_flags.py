@@ -1,0 +1,119 @@
+"""What all recipes share: flags of a run, prices, the result."""
+
+import dataclasses
+import datetime
+from pathlib import Path
+
+import keras_dawn
+from keras_dawn import ResumeTraining, TimeToAccuracy, dawnbench
+from keras_dawn.foundation.precision import PRECISIONS, best_precision
+from keras_dawn.resume.eviction import CLOUDS, EvictionNotice
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass
+class Result:
+    """What one run came to.
+
+    Args:
+        timer: `TimeToAccuracy` with the validated epochs and both clocks.
+        rows: list of dicts, the history.
+        schedule: dict from hyper-parameters to a number for each point of the training.
+        epochs: int, those planned.
+        interrupted: bool.
+        benchmark: `dawnbench.Benchmark` that the run is an entry for, or `None`.
+        entry: dict with `model` and `misc` for that entry.
+        description: dict for `run.json`.
+    """
+
+    timer: TimeToAccuracy
+    rows: list
+    schedule: dict
+    epochs: int
+    interrupted: bool
+    benchmark: dawnbench.Benchmark | None
+    entry: dict
+    description: dict
+
+
+def define_common(target):
+    """The flags that every recipe has; `target` is the accuracy to reach by default."""
+    flags.DEFINE_string("precision", "auto", f"one of: {', '.join(PRECISIONS)}")
+    flags.DEFINE_float("target", target, "test accuracy to reach, in percent")
+    flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of this machine")
+    flags.DEFINE_float("spot_price_per_hour", None, "spot USD per hour of this machine")
+    flags.DEFINE_string("price_source", None, "where the prices are from")
+    flags.DEFINE_integer("seed", 0, "seed of the first run")
+    flags.DEFINE_integer("runs", 1, "number of runs, each with the next seed", lower_bound=1)
+    flags.DEFINE_string("output_dir", None, "run folder; by default a new one in runs/")
+    flags.DEFINE_string("checkpoints", None, "folder to save to and to go on from")
+    flags.DEFINE_float("checkpoint_seconds", 60.0, "between checkpoints", lower_bound=0.01)
+    flags.DEFINE_integer("checkpoint_steps", None, "save in so many steps too", lower_bound=1)
+    flags.DEFINE_enum("notice", None, CLOUDS, "cloud to ask whether it will take this machine away")
+    flags.DEFINE_string("author", "anonymous", "for the DAWNBench entry")
+    flags.DEFINE_string("author_email", "", "for the DAWNBench entry")
+
+
+def define(target):
+    """`define_common`, and the flags of recipes that validate and train on several ranks."""
+    define_common(target)
+    flags.DEFINE_bool("stop_at_target", False, "end the training when it is reached")
+    flags.DEFINE_bool("synchronize_batch_norm", False, "use the statistics of all processes")
+    flags.DEFINE_enum(
+        "gradient_compression", None, ["float16", "bfloat16"], "what gradients travel in"
+    )
+
+
+def read_precision(for_gpu):
+    """The dtype policy that `--precision` asks for; `auto` is `for_gpu` where there is a GPU."""
+    precision = FLAGS.precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"--precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+    if precision == "auto":
+        precision = for_gpu if keras_dawn.precision.has_gpu() else best_precision()
+    return precision
+
+
+def read_prices():
+    """On-demand and spot `Price`s from the flags; the first is the one that costs are in."""
+    source = FLAGS.price_source
+    today = datetime.date.today()
+    prices = []
+    for kind, value in (
+        ("on-demand", FLAGS.price_per_hour),
+        ("spot", FLAGS.spot_price_per_hour),
+    ):
+        if value is not None:
+            if not source:
+                raise ValueError("A price needs --price_source, such as a provider's price page.")
+            prices.append(dawnbench.Price(value, kind, source, today))
+    return prices
+
+
+def resume_training(subfolder=""):
+    """`ResumeTraining` from the flags, or `None` without `--checkpoints`."""
+    if not FLAGS.checkpoints:
+        return None
+    return ResumeTraining(
+        Path(FLAGS.checkpoints) / subfolder,
+        every_steps=FLAGS.checkpoint_steps,
+        every_seconds=FLAGS.checkpoint_seconds,
+        notice=EvictionNotice(FLAGS.notice) if FLAGS.notice else None,
+    )
+
+
+def paid_time(resume):
+    """What all processes of a resumed training took, on rank 0; `None` without checkpoints."""
+    if resume is None or not keras_dawn.distributed.current().is_main or not resume.paid.processes:
+        return None
+    resume.paid.note()
+    return {"processes": resume.paid.processes, "seconds": resume.paid.seconds()}
+
+
+def new_folder(recipe, dataset, preset):
+    """A new folder's path in `runs/`, named after the run and the moment."""
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{recipe}-{dataset}-{preset}-{moment}"

@@ -1,0 +1,99 @@
+import csv
+import json
+
+from keras_dawn import SGD, OneCycle, TimeToAccuracy, plots
+from keras_dawn.dawnbench import CIFAR10_BOARD
+from keras_dawn.dawnbench.records import HistoryWriter, RunFolder, environment
+from keras_dawn.dawnbench.time_to_accuracy import EpochRecord
+
+import keras
+import pytest
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    RunFolder(tmp_path / "run")  # empty: fine
+    (tmp_path / "run" / "run.json").write_text("old")
+    with pytest.raises(FileExistsError, match="nothing in it is overwritten"):
+        RunFolder(tmp_path / "run")
+    with pytest.raises(FileExistsError):
+        RunFolder(tmp_path / "run" / "run.json")
+    assert (tmp_path / "run" / "run.json").read_text() == "old"
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    folder.write_text("a.txt", "first")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        folder.write_text("a.txt", "second")
+    assert [p.name for p in folder.path.iterdir()] == ["a.txt"]
+    assert (folder.path / "a.txt").read_text() == "first"
+
+
+def test_history_has_every_column_and_is_there_after_each_epoch(dense_model, points, tmp_path):
+    folder = RunFolder(tmp_path)
+    lengths = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            path = folder.path / "history.csv"
+            lengths.append(len(path.read_text().splitlines()) if path.exists() else 0)
+
+    writer = HistoryWriter(folder)
+    history = dense_model(SGD(0.1)).fit(
+        *points, epochs=3, validation_data=points, validation_freq=2,
+        callbacks=[TimeToAccuracy(99.0), OneCycle(), writer, Watch()], verbose=0,
+    ).history  # fmt: skip
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert lengths == [0, 2, 3] and [row["epoch"] for row in rows] == ["1", "2", "3"]
+    for name in ("loss", "learning_rate", "momentum", "training_seconds"):
+        assert [float(row[name]) for row in rows] == history[name]
+    assert rows[0]["val_loss"] == "" and float(rows[1]["val_loss"]) == history["val_loss"][0]
+
+
+def test_a_full_disk_does_not_stop_the_training(dense_model, points, tmp_path, monkeypatch):
+    writer = HistoryWriter(RunFolder(tmp_path))
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        dense_model(SGD(0.1)).fit(*points, epochs=3, callbacks=[writer], verbose=0)
+    assert len(writer.rows) == 3
+
+
+def test_environment_names_versions_and_hardware():
+    facts = json.loads(json.dumps(environment()))
+    assert facts["versions"]["keras"] == keras.version()
+    assert facts["hardware"]["cores"] >= 1 and facts["hardware"]["memory_gib"] > 0
+
+
+class TestPictures:
+    def test_schedule_has_a_panel_for_each_hyper_parameter(self, tmp_path):
+        figure = OneCycle(1.5, "dawnbench").plot(epochs=30, path=tmp_path / "s.png")
+        rate, momentum = figure.axes
+        assert max(rate.lines[0].get_ydata()) == pytest.approx(1.5)
+        assert min(momentum.lines[0].get_ydata()) == pytest.approx(0.85, abs=1e-3)
+        assert rate.lines[0].get_xdata()[-1] == pytest.approx(30, abs=0.02)
+        assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_loss_skips_epochs_without_validation(self):
+        rows = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "val_loss": 1.5}]
+        (axis,) = plots.plot_loss(rows).axes
+        assert [list(line.get_xdata()) for line in axis.lines] == [[1, 2], [2]]
+
+    def test_time_to_accuracy_shows_runs_target_and_board(self):
+        records = [EpochRecord(0, 100.0, 120.0, 80.0), EpochRecord(1, 200.0, 240.0, 94.5)]
+        figure = plots.plot_time_to_accuracy({"ours": records}, 94.0, CIFAR10_BOARD)
+        (axis,) = figure.axes
+        ours = next(line for line in axis.lines if line.get_label() == "ours")
+        assert list(ours.get_xdata()) == [100.0, 200.0]
+        text = " ".join(label.get_text() for label in axis.texts)
+        assert "target 94 %" in text and "David Page" in text

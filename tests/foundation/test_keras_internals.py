@@ -1,0 +1,118 @@
+"""What the engine expects of Keras's private attributes. A failure here names what moved."""
+
+import keras_dawn  # noqa: F401
+from keras_dawn.foundation import keras_internals
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+
+def compiled():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+    model.fit(np.ones((4, 4)), np.zeros(4), verbose=0)
+    return model, loss
+
+
+def test_graphs_of_sequential_functional_and_subclassed_models():
+    model, _ = compiled()
+    functional = keras_internals.functional_graph(model)
+    assert [n.operation.name for n in keras_internals.nodes(functional)] == [model.layers[0].name]
+    assert keras_internals.functional_graph(functional) is functional
+    assert keras_internals.output_structure(functional) is functional.outputs[0]
+
+    class Own(keras.Model):
+        def call(self, x):
+            return x + 1
+
+    own = Own()
+    assert keras_internals.functional_graph(own) is None
+
+
+def test_nodes_come_in_an_order_in_which_they_can_run():
+    x = keras.Input((4,))
+    first = layers.Dense(4)
+    y = layers.Add()([first(x), x])
+    model = keras.Model(x, layers.Dense(1)(y))
+    seen = {id(x)}
+    for node in keras_internals.nodes(model):
+        assert all(id(tensor) in seen for tensor in node.input_tensors)
+        seen.update(id(tensor) for tensor in node.outputs)
+    assert id(model.outputs[0]) in seen
+
+
+def test_what_compile_keeps():
+    model, loss = compiled()
+    assert keras_internals.compiled_loss(model) == (loss, None)
+    (accuracy,), weighted = keras_internals.compiled_metrics(model)
+    assert type(accuracy) is keras.metrics.SparseCategoricalAccuracy and weighted == []
+    tracker = keras_internals.loss_tracker(model)
+    assert tracker.name == "loss" and float(tracker.count.value) == 4
+    assert keras_internals.compiled_loss(keras.Sequential()) == (None, None)
+    assert keras_internals.compiled_metrics(keras.Sequential()) == ([], [])
+
+
+def test_what_a_loss_and_a_metric_call_their_functions_with():
+    model, loss = compiled()
+    assert keras_internals.resolved_losses(model) == [(loss, None)]
+    assert keras_internals.resolved_losses(keras.Sequential()) is None
+    assert keras_internals.dtype_of_total_loss(model) == "float32"
+    assert keras_internals.settings_of_loss(loss)["from_logits"] is True
+    function = keras.losses.sparse_categorical_crossentropy
+    assert keras_internals.function_of_loss(loss) is function
+
+    class Own(keras.losses.MeanSquaredError):
+        def call(self, targets, outputs):
+            return super().call(targets, outputs) * 2
+
+    assert keras_internals.function_of_loss(Own()) is None
+    metric = keras.metrics.SparseTopKCategoricalAccuracy(3)
+    assert keras_internals.settings_of_metric(metric)["k"] == 3
+
+
+def test_what_keras_says_of_variables_and_gradients():
+    model, _ = compiled()
+    variables = model.trainable_variables
+    with pytest.raises(ValueError, match="Unknown variable"):
+        keras_internals.check_known(keras.optimizers.SGD(), variables)
+    keras_internals.check_known(model.optimizer, variables)
+    with pytest.warns(UserWarning, match=r"Gradients do not exist.*bias"):
+        keras_internals.check_gradients(model.optimizer, [True, None], variables)
+    with pytest.raises(ValueError, match="No gradients provided"):
+        keras_internals.check_gradients(model.optimizer, [None, None], variables)
+
+
+def test_optimizer_state_in_the_order_of_the_variables():
+    model, _ = compiled()
+    optimizer = model.optimizer
+    variables = keras_internals.trainable_variables(optimizer)
+    assert [v.path for v in variables] == [v.path for v in model.trainable_variables]
+    state = keras_internals.state_variables(optimizer, "momentums")
+    assert [v.shape for v in state] == [v.shape for v in variables]
+    assert int(keras_internals.iterations(optimizer).value) == 1
+    adam = keras.optimizers.Adam()
+    adam.build(variables)
+    for name in ("_momentums", "_velocities"):
+        assert len(keras_internals.state_variables(adam, name)) == len(variables)
+    assert keras_internals.uses_weight_decay(optimizer, variables[0])
+
+
+def test_a_frozen_layer_still_says_what_it_was_made_to_train():
+    layer = layers.BatchNormalization()
+    layer.build((None, 3))
+    layer.trainable = False
+    named = [variable.name for variable in keras_internals.weights_to_train(layer)]
+    assert named == ["gamma", "beta"]
+
+
+def test_overridden_methods_are_told_from_keras_own():
+    class Own(keras.Model):
+        def train_step(self, data):
+            return {}
+
+    assert keras_internals.is_overridden(Own(), "train_step")
+    assert not keras_internals.is_overridden(Own(), "test_step")
+    assert not keras_internals.is_overridden(compiled()[0], "compute_loss")

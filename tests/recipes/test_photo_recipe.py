@@ -1,0 +1,122 @@
+"""The recipe on photos, as a user starts it but for what is imported already."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from tests import processes
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "imagenet_resnet50.py"
+
+
+def run(*flags, cwd):
+    done = processes.run(RECIPE, *flags, cwd=cwd)
+    return done.returncode, done.printed
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Photos of five classes, one of them with an odd file."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for part, count in (("train", 60), ("val", 12)):
+        for label in range(5):
+            (folder / part / f"n{label}").mkdir(parents=True)
+            for number in range(count):
+                shape = (*random.integers(40, 70, 2), 3)
+                pixels = random.integers(40 * label, 40 * label + 60, shape, dtype=np.uint8)
+                path = folder / part / f"n{label}" / f"{number}.JPEG"
+                path.write_bytes(simplejpeg.encode_jpeg(pixels, 90))
+    (folder / "train" / "n3" / "0.JPEG").write_bytes(b"no photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def smoke(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke")
+    code, output = run(
+        "--preset=smoke", f"--data_dir={photos}", "--output_dir=out", "--label_smoothing=0.1",
+        "--mixup=0.2", "--ema=0.9", "--price_per_hour=24.48", "--price_source=a test", cwd=folder,
+    )  # fmt: skip
+    assert code == 0, output
+    return output, folder / "out"
+
+
+def test_a_run_leaves_one_folder_with_the_plan_in_it(smoke):
+    output, out = smoke
+    document = json.loads((out / "run.json").read_text())
+    assert document["status"] == "finished"
+    assert document["settings"]["plan_name"] == "one_cycle_24-32"
+    assert document["data"]["train_images"] == 256 and document["data"]["classes"] == 5
+    assert document["with_flips"]["image_size"] == 32 and document["with_flips"]["flip"]
+    assert {p.name for p in out.iterdir()} >= {
+        "run.json",
+        "history.csv",
+        "schedule.png",
+        "loss.png",
+    }
+    history = (out / "history.csv").read_text()
+    assert "val_size" in history and "val_top5" in history and "image_size" in history
+    assert "one_cycle_24-32: 2 epochs" in output
+
+
+def test_odd_files_are_named_on_the_screen_and_in_the_record(smoke):
+    output, out = smoke
+    assert "1 odd files did not stop the run" in output and "n3/0.JPEG" in output
+    document = json.loads((out / "run.json").read_text())
+    assert "shown as grey" in document["data"]["problems"]["n3/0.JPEG"]
+
+
+def test_a_dry_run_prints_plan_and_projection_and_trains_nothing(photos, tmp_path):
+    code, output = run(
+        "--preset=smoke", f"--data_dir={photos}", "--dry_run", "--gpus=2", "--price_per_hour=5",
+        "--price_source=a test", cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, output
+    assert "PROJECTION, not a measurement" in output and "USD" in output
+    assert "from epoch 1, 32 px" in output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--preset=huge"], "modern_18"),
+        (["--data_dir=nowhere"], "no folder nowhere"),
+        (["--price_per_hour=3"], "price_source"),
+    ],
+)
+def test_bad_flags_end_before_training(flags, words, tmp_path):
+    code, output = run(*flags, cwd=tmp_path)
+    assert code != 0 and words in output and "Traceback" not in output
+
+
+def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(photos, tmp_path):
+    import torch
+
+    flags = ["--preset=smoke", f"--data_dir={photos}", "--checkpoint_steps=3"]
+
+    def final(folder):
+        state = torch.load(
+            sorted((tmp_path / folder).glob("*.pt"))[-1], weights_only=False, map_location="cpu"
+        )
+        return state["epoch"], state["variables"], state["history"]
+
+    code, output = run(*flags, "--checkpoints=whole", "--output_dir=a", cwd=tmp_path)
+    assert code == 0, output
+    cut_off = processes.start(RECIPE, *flags, "--checkpoints=cut", "--output_dir=b", cwd=tmp_path)
+    second_phase = "checkpoint-00001-0000003.pt"  # the second epoch is the second phase
+    done = cut_off.kill_once_there(tmp_path / "cut" / second_phase)
+    assert done.returncode == -signal.SIGKILL, done.printed
+    code, output = run(*flags, "--checkpoints=cut", "--output_dir=c", cwd=tmp_path)
+    assert code == 0, output
+    whole, cut = final("whole"), final("cut")
+    assert whole[0] == cut[0] == 2
+    assert all(torch.equal(a, b) for a, b in zip(whole[1], cut[1], strict=True))
+    assert whole[2]["loss"] == cut[2]["loss"]
+    rows = (tmp_path / "c" / "history.csv").read_text().splitlines()
+    assert len(rows) == 3

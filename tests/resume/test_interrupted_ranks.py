@@ -1,0 +1,43 @@
+"""Two processes of which one is killed or told to end."""
+
+import pytest
+import torch
+
+from tests.processes import torchrun
+from tests.resume import interrupted
+from tests.resume.killing import run
+from tests.resume.test_interruptions import result, same
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    out = folder / "out.pt"
+    return result(run(folder / "saved", out, ranks=2), out)
+
+
+def test_one_rank_is_told_to_end_and_both_save_at_the_same_step(tmp_path, whole):
+    saved, out = tmp_path / "saved", tmp_path / "out.pt"
+    done = run(saved, out, "SIGTERM:7", ranks=2)
+    assert done.returncodes == [75, 75]
+    assert done.printed.count("The same command goes on from there") == 1
+    state = torch.load(sorted(saved.glob("*.pt"))[-1], weights_only=False)
+    assert (state["epoch"], state["step"]) == (1, 3)  # the answer comes a step later
+    same(result(run(saved, out, ranks=2), out), whole)
+
+
+def test_a_killed_rank_is_started_again_by_torchrun(tmp_path, whole):
+    saved, out = tmp_path / "saved", tmp_path / "out.pt"
+    done = torchrun(2, "--max-restarts=1", interrupted.__file__, saved, out, HURT="SIGKILL:8")
+    ours = result(done, out)
+    same(ours, whole)
+    assert ours["processes"] == 2
+
+
+def test_told_to_end_around_an_epochs_last_step_loses_nothing(tmp_path, whole):
+    for number, step in enumerate((4, 5)):  # agreed on in the last step; after the validation
+        saved, out = tmp_path / f"saved{number}", tmp_path / f"out{number}.pt"
+        assert run(saved, out, f"SIGTERM:{step}", ranks=2).returncodes == [75, 75]
+        last = ("checkpoint-00000-0000005.pt", "checkpoint-00001-0000000.pt")[number]
+        assert sorted(saved.glob("*.pt"))[-1].name == last
+        same(result(run(saved, out, ranks=2), out), whole)

@@ -1,0 +1,163 @@
+import keras_dawn
+from keras_dawn import data, find_learning_rate
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+
+def build(optimizer=None, policy="float32"):
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, use_bias=False)(inputs)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, keras.layers.Dense(3, dtype="float32")(x))
+    keras.config.set_dtype_policy("float32")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer or keras_dawn.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"])
+    return model
+
+
+def images(**arguments):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (48, 8, 8, 3), dtype=np.uint8)
+    return data.DeviceImages(pixels, random.integers(0, 3, 48), 8, shuffle=True, **arguments)
+
+
+def state(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [v.value.detach().clone() for v in variables], model.optimizer.get_config()
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+def test_the_losses_are_those_of_each_batch(accelerated):
+    weight, x = np.array([[0.5]], "float32"), np.arange(1, 13, dtype="float32")[:, None] / 10
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False)(inputs))
+    model.compile(keras_dawn.SGD(0.1, momentum=0.0), "mse")
+    model.set_weights([weight])
+    if accelerated:
+        keras_dawn.accelerate(model)
+    found = find_learning_rate(
+        model, x, 2 * x, start=0.01, end=1.0, steps=7, batch_size=4, shuffle=False, smoothing=0.0
+    )
+    w, expected = 0.5, []
+    for step, rate in enumerate(0.01 * 100 ** (n / 6) for n in range(7)):
+        batch = x[4 * (step % 3) : 4 * (step % 3) + 4, 0]
+        expected.append(float(np.mean((w * batch - 2 * batch) ** 2)))
+        w -= rate * float(np.mean(2 * (w * batch - 2 * batch) * batch))
+    assert found.losses == pytest.approx(expected, rel=1e-4)
+    assert found.smoothed == found.losses
+    assert model.get_weights()[0] == weight
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_everything_is_bit_for_bit_as_before(accelerated, policy):
+    def trained(search):
+        optimizer = keras_dawn.SGD(0.05, momentum=0.9)
+        if policy == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model = build(optimizer, policy)
+        if accelerated:
+            keras_dawn.accelerate(model)
+        source = images()
+        model.fit(source, epochs=1, shuffle=False, verbose=0)
+        if search:
+            before = state(model)
+            curves = [
+                find_learning_rate(model, source, end=1.0, steps=15, shuffle=False).losses
+                for _ in range(2)
+            ]
+            after = state(model)
+            assert curves[0] == curves[1]
+            assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
+            assert before[1] == after[1]
+            assert source.epoch == 1
+        history = model.fit(source, epochs=1, shuffle=False, verbose=0).history
+        return state(model)[0], history, torch.rand(3)
+
+    with_search, without = trained(True), trained(False)
+    assert all(torch.equal(a, b) for a, b in zip(with_search[0], without[0], strict=True))
+    assert with_search[1] == without[1]
+    assert torch.equal(with_search[2], without[2])
+
+
+def test_it_stops_when_the_loss_diverges_or_is_not_finite():
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.compile(keras_dawn.SGD(0.1), "mse")
+    found = find_learning_rate(model, x, x[:, :1], start=1e-3, end=1e3, steps=60, batch_size=16)
+    assert len(found.losses) < 60 and "4 times its lowest" in found.stopped
+    found = find_learning_rate(
+        model, x, x[:, :1], start=1e-3, end=1e6, steps=60, batch_size=16, stop_factor=None
+    )
+    assert "the loss is" in found.stopped and not np.isfinite(found.losses[-1])
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    found = find_learning_rate(model, x, x[:, :1], start=1e-6, end=1e-5, steps=20, batch_size=16)
+    assert len(found.losses) == 20 and found.stopped == "the end of the range"
+
+
+@pytest.mark.parametrize("parameter, start, end", [("momentum", 0.5, 0.95),
+                                                   ("weight_decay", 0.0, 0.01)])  # fmt: skip
+def test_other_hyper_parameters_are_swept(parameter, start, end):
+    model = keras_dawn.accelerate(build())
+    seen = []
+    write = keras_dawn.foundation.hyperparameters.write
+
+    def noted(optimizer, name, value):
+        seen.append((name, value))
+        write(optimizer, name, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_dawn.schedules.finder.hyperparameters.write", noted)
+        found = find_learning_rate(
+            model, images(), parameter=parameter, start=start, end=end, kind="linear", steps=8,
+            shuffle=False,
+        )  # fmt: skip
+    assert [value for _, value in seen] == pytest.approx(np.linspace(start, end, 8).tolist())
+    assert found.parameter == parameter and len(found.losses) == 8
+    assert model.optimizer.momentum == pytest.approx(0.9) and model.optimizer.weight_decay == 0.0
+
+
+def test_a_sample_is_validated_after_every_step():
+    x, y = next(iter(images()))
+    model = keras_dawn.accelerate(build())
+    plain = find_learning_rate(model, images(), end=0.5, steps=8, shuffle=False)
+    found = find_learning_rate(
+        model, images(), end=0.5, steps=8, shuffle=False, validation_data=(x, y)
+    )
+    assert found.losses == plain.losses
+    assert len(found.validation_losses) == 8
+    assert len(set(found.validation_losses)) == 8
+
+
+def test_its_valley_goes_into_one_cycle():
+    model = keras_dawn.accelerate(build())
+    found = find_learning_rate(model, images(), end=1.0, steps=40, shuffle=False)
+    cycle = keras_dawn.OneCycle(max_lr=found.valley)
+    history = model.fit(images(), epochs=2, shuffle=False, verbose=0, callbacks=[cycle]).history
+    steps = len(images())
+    assert max(cycle.values(2, steps)["learning_rate"]) == pytest.approx(found.valley, rel=0.02)
+    assert history["learning_rate"][-1] < found.valley / 100
+
+
+def test_bad_arguments_are_refused_before_training(dense_model, points):
+    model = dense_model("sgd")
+    before = model.get_weights()
+    for arguments, words in (
+        ({"stop_factor": 0.5}, "above 1"),
+        ({"smoothing": 1.0}, "smoothing"),
+        ({"start": 2.0, "end": 1.0}, "start < end"),
+        ({"parameter": "speed"}, "no hyper-parameter"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            find_learning_rate(model, *points, **arguments)
+    with pytest.raises(ValueError, match="compiled"):
+        find_learning_rate(keras.Sequential([keras.layers.Dense(1)]), *points)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        assert (a == b).all()

@@ -1,0 +1,148 @@
+from keras_dawn import SGD, ParameterSchedule, schedules
+from keras_dawn.foundation.hyperparameters import read
+
+import keras
+import numpy as np
+import pytest
+
+
+class Spy(keras.callbacks.Callback):
+    """Notes hyper-parameters as the step will see them. Comes after the schedule."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+        self.seen = {name: [] for name in names}
+
+    def on_train_batch_begin(self, batch, logs=None):
+        for name in self.names:
+            self.seen[name].append(read(self.model.optimizer, name))
+
+
+def test_every_batch_gets_the_value_of_its_progress(dense_model, points):
+    model = dense_model(SGD(0.1, momentum=0.9))
+    schedule = ParameterSchedule(
+        {
+            "learning_rate": schedules.linear(1.0, 0.0),
+            "momentum": schedules.linear(0.5, 0.9),
+            "weight_decay": lambda progress: progress / 10,
+        }
+    )
+    spy = Spy("learning_rate", "momentum", "weight_decay")
+    model.fit(*points, epochs=3, batch_size=10, callbacks=[schedule, spy], verbose=0)
+    planned = schedule.values(epochs=3, steps_per_epoch=4)
+    for name, seen in spy.seen.items():
+        assert seen == pytest.approx(planned[name], abs=1e-7)
+    assert len(spy.seen["learning_rate"]) == 12
+
+
+def test_values_go_into_the_history_and_are_restored(dense_model, points):
+    model = dense_model(keras.optimizers.SGD(0.25, momentum=0.75))
+    schedule = ParameterSchedule(
+        {"learning_rate": schedules.constant(0.5), "momentum": schedules.constant(0.5)}
+    )
+    history = model.fit(*points, epochs=2, callbacks=[schedule], verbose=0).history
+    assert history["learning_rate"] == [0.5, 0.5]
+    assert history["momentum"] == [0.5, 0.5]
+    assert float(model.optimizer.learning_rate) == 0.25
+    assert model.optimizer.momentum == 0.75
+
+
+def test_initial_epoch_enters_the_curve_where_an_unbroken_run_would_be(dense_model, points):
+    model = dense_model(SGD(0.1))
+    schedule, spy = (
+        ParameterSchedule({"learning_rate": schedules.linear(1, 0)}),
+        Spy("learning_rate"),
+    )
+    model.fit(
+        *points, initial_epoch=2, epochs=4, batch_size=20, callbacks=[schedule, spy], verbose=0
+    )
+    assert spy.seen["learning_rate"] == pytest.approx([0.5, 0.375, 0.25, 0.125])
+
+
+def test_length_may_change_between_fits(dense_model, points):
+    model = dense_model(SGD(0.1))
+    schedule = ParameterSchedule({"learning_rate": schedules.linear(1, 0)})
+    for count, batches in ((40, 4), (20, 2)):
+        spy = Spy("learning_rate")
+        x, y = points[0][:count], points[1][:count]
+        model.fit(x, y, batch_size=10, callbacks=[schedule, spy], verbose=0)
+        assert spy.seen["learning_rate"] == pytest.approx([1 - i / batches for i in range(batches)])
+
+
+def test_interrupted_training_is_restored_by_the_next(dense_model, points):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = dense_model(keras.optimizers.SGD(0.25))
+    schedule = ParameterSchedule({"learning_rate": schedules.constant(0.5)})
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*points, callbacks=[schedule, Interrupt()], verbose=0)
+    model.fit(*points, callbacks=[schedule], verbose=0)
+    assert float(model.optimizer.learning_rate) == 0.25
+
+
+def test_beta_1_is_adams_momentum_also_under_loss_scaling(dense_model, points):
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1))
+    model = dense_model(optimizer)
+    schedule, spy = ParameterSchedule({"momentum": schedules.constant(0.5)}), Spy("momentum")
+    model.fit(*points, callbacks=[schedule, spy], verbose=0)
+    assert set(spy.seen["momentum"]) == {0.5}
+    assert optimizer.inner_optimizer.beta_1 == 0.9  # restored
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "curves", "message"),
+    [
+        (lambda: keras.optimizers.SGD(0.1), {"momentum": 0.9}, "momentum=0"),
+        (lambda: keras.optimizers.Adam(0.1), {"beta_7": 0.9}, "It has: .*beta_1.*learning_rate"),
+        (
+            lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)),
+            {"learning_rate": 0.1},
+            "schedule object",
+        ),
+    ],
+)
+def test_what_cannot_be_scheduled_is_refused_before_training(
+    dense_model, points, optimizer, curves, message
+):
+    model = dense_model(optimizer())
+    before = [np.array(w) for w in model.get_weights()]
+    schedule = ParameterSchedule({name: schedules.constant(v) for name, v in curves.items()})
+    with pytest.raises(ValueError, match=message):
+        model.fit(*points, callbacks=[schedule], verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("curves", "message"),
+    [
+        ({}, "dict"),
+        ([("learning_rate", schedules.constant(1))], "dict"),
+        ({"learning_rate": 0.1}, "constant"),
+        ({"learning_rate": keras.optimizers.schedules.CosineDecay(0.1, 10)}, "progress"),
+    ],
+)
+def test_what_is_no_curve_is_refused_at_construction(curves, message):
+    with pytest.raises(ValueError, match=message):
+        ParameterSchedule(curves)
+
+
+def test_unknown_number_of_steps_is_refused(dense_model, points):
+    def endless():
+        while True:
+            yield points
+
+    model = dense_model(SGD(0.1))
+    schedule = ParameterSchedule({"learning_rate": schedules.constant(0.1)})
+    with pytest.raises(ValueError, match="steps_per_epoch"):
+        model.fit(endless(), shuffle=False, callbacks=[schedule], verbose=0)
+    model.fit(endless(), shuffle=False, steps_per_epoch=2, callbacks=[schedule], verbose=0)
+
+
+def test_no_epochs_are_refused(dense_model, points):
+    schedule = ParameterSchedule({"learning_rate": schedules.constant(0.1)})
+    with pytest.raises(ValueError, match="at least one epoch"):
+        dense_model(SGD(0.1)).fit(*points, epochs=0, callbacks=[schedule], verbose=0)
