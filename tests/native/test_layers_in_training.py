@@ -66,6 +66,13 @@ MODELS = {
 }
 
 
+# In float64 all of them are trained at once; in float32 some.
+AT_ONCE = [
+    pytest.param(name, marks=() if name in ("series", "vectors") else pytest.mark.slow)
+    for name in MODELS
+]
+
+
 def trained(make, native):
     keras.utils.set_random_seed(0)
     model = make()
@@ -88,7 +95,7 @@ def assert_same(make, tolerance):
 
 
 @pytest.mark.filterwarnings("ignore:You passed `rms_scaling")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", AT_ONCE)
 def test_twenty_steps_in_float32_equal_plain_keras(name):
     assert_same(MODELS[name], 1e-5)
 
@@ -100,7 +107,9 @@ def test_twenty_steps_in_float64_equal_plain_keras(name, true_float64):
 
 
 @pytest.mark.filterwarnings("ignore:You passed `rms_scaling")
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "volumes"])
 def test_half_precision_is_as_near_to_float32_as_plain_keras_is(name, policy):
     def outputs(policy, native):

@@ -37,9 +37,9 @@ def spectral(name, rounds, native):
     return model, model.predict(x, verbose=0)
 
 
-@pytest.mark.parametrize("rounds", [1, 3])
 @pytest.mark.parametrize("name", WRAPPED)
-def test_twenty_steps_with_spectral_normalization_equal_plain_keras(name, rounds, true_float64):
+def test_twenty_steps_with_spectral_normalization_equal_plain_keras(name, true_float64):
+    rounds = 2 if name == "Dense" else 1
     (ours, predicted), (plain, expected) = (spectral(name, rounds, n) for n in (True, False))
     np.testing.assert_allclose(predicted, expected, rtol=1e-10, atol=1e-12)
     for one, other in zip(ours.variables, plain.variables, strict=True):
