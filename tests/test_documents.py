@@ -86,7 +86,7 @@ def test_every_file_says_first_what_it_holds():
     for folder in ("keras_dawn", "recipes", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
-            lesson = text.startswith("# ---")  # its first cell is a page of its own
+            lesson = text.startswith("# %%")  # its first cell is a page of its own
             assert lesson or not text or ast.get_docstring(ast.parse(text)), path
 
 
