@@ -83,7 +83,9 @@ def main(arguments):
         )
     Console().print(table)
     if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps({**environment(), "results": results}) + "\n")
+        Path(FLAGS.json).write_text(
+            json.dumps({**environment(), "results": results}) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

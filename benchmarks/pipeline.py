@@ -199,7 +199,7 @@ def main(argv):
     if FLAGS.json:
         versions = {"simplejpeg": _version("simplejpeg"), "pillow": _version("pillow")}
         document = {**environment(), **versions, "rounds": FLAGS.rounds, "results": results}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _version(package):

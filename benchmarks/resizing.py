@@ -122,7 +122,7 @@ def main(argv):
     print(f"Progressive takes {ratio:.2f} of the constant size's training time.")
     if FLAGS.json:
         document = {**environment(), "ratio": ratio, "results": summary}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

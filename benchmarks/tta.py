@@ -86,7 +86,7 @@ def main(arguments):
     if FLAGS.json:
         settings = {name: FLAGS[name].value for name in ("train_images", "epochs", "max_lr")}
         document = {**environment(), "data": reason, "settings": settings, "runs": runs}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

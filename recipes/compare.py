@@ -63,6 +63,7 @@ CONTESTANTS = {
 
 def define_flags():
     """The flags of this comparison."""
+    run_flags.print_anything()
     flags.DEFINE_string("dataset", "auto", f"one of: {', '.join(DATASETS)}")
     flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
     flags.DEFINE_list("schedules", list(CONTESTANTS), "which of them to compare")

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE, RECIPES = ROOT / "keras_dawn", ROOT / "recipes"
-PAGE = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+PAGE = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 # Circles that an import within a function makes, and why it has to be there.
 LAZY = {

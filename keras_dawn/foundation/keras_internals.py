@@ -16,6 +16,9 @@ from keras.src.backend.common import variables as variables_module
 from keras.src.layers import layer as layer_module
 from keras.src.layers.preprocessing.data_layer import DataLayer
 
+# The version that these attributes are read of, and the next one, which is told from it.
+VERSION = tuple(int(number) for number in keras.__version__.split(".")[:2])
+
 
 def functional_graph(model):
     """The `Functional` that computes a model, or `None` if it is no static graph.

@@ -160,7 +160,7 @@ def test_rank_0_alone_saves_and_the_file_predicts_what_the_model_does(two):
     first, second = two["saving"]
     folder = two["folder"]
     assert {"1.weights.h5", "2.weights.h5", "log.csv", "model.keras"} <= set(os.listdir(folder))
-    assert len((folder / "log.csv").read_text().splitlines()) == 3
+    assert len((folder / "log.csv").read_text(encoding="utf-8").splitlines()) == 3
     loaded = keras.models.load_model(folder / "model.keras")
     predicted = torch.as_tensor(loaded.predict(torch.ones(5, 16, 16, 3), verbose=0))
     for result in (first, second):

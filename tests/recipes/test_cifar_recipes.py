@@ -24,7 +24,7 @@ def test_the_smoke_preset_runs(name, tmp_path):
         "--epochs=1", "--precision=float32", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.printed
-    document = json.loads((tmp_path / "out" / "run.json").read_text())
+    document = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "finished" and document["recipe"] == name
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"schedule.png", "history.csv"}
 

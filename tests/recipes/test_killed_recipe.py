@@ -56,14 +56,14 @@ def ended(tmp_path_factory):
 
 def test_clock_and_history_are_those_of_all_processes(ended):
     out, printed = ended
-    document = json.loads((out / "run.json").read_text())
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert [record["epoch"] for record in document["epochs"]] == [0, 1, 2, 3, 4]
     seconds = [record["training_seconds"] for record in document["epochs"]]
     assert seconds == sorted(seconds) and seconds[0] > 0
     assert document["training_seconds"] >= seconds[-1]
     assert document["paid"]["processes"] == 4
     assert document["paid"]["seconds"] > document["wall_seconds"]
-    with (out / "history.csv").open() as file:
+    with (out / "history.csv").open(encoding="utf-8") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
     assert "in 4 processes" in printed
 
@@ -73,9 +73,9 @@ def test_one_valid_entry_has_the_summed_hours(ended):
     (table,) = out.glob("*.tsv")
     (entry,) = out.glob("someone_*.json")
     assert entry.stem == table.stem
-    with table.open() as file:
+    with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    document = json.loads((out / "run.json").read_text())
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     hours = [record["training_seconds"] / 3600 for record in document["epochs"]]
     assert [float(row["hours"]) for row in rows] == pytest.approx(hours, rel=1e-6)
     assert float(rows[-1]["top1Accuracy"]) >= 94

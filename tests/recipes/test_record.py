@@ -37,16 +37,16 @@ def smoke(tmp_path_factory):
 def test_two_runs_are_told_by_three_clocks(smoke):
     printed, out = smoke
     for seed in (0, 1):
-        document = json.loads((out / f"seed{seed}" / "run.json").read_text())
+        document = json.loads((out / f"seed{seed}" / "run.json").read_text(encoding="utf-8"))
         clocks = document["clocks"]
         assert 0 < clocks["training"] <= clocks["dawnbench"] < clocks["process"]
         (record,) = document["epochs"]  # evaluated once, after the last epoch
         assert record["epoch"] == 1 and record["accuracy"] == document["test_accuracy"]
         assert record["training_seconds"] == clocks["dawnbench"]
-        with (out / f"seed{seed}" / "history.csv").open() as file:
+        with (out / f"seed{seed}" / "history.csv").open(encoding="utf-8") as file:
             rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
         assert rates == pytest.approx([0.24 * 7 / 14, 0.24 / 14])  # 8 steps, then 6 of the hardest
-    assert json.loads((out / "summary.json").read_text())["runs"] == 2
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["runs"] == 2
     assert "without views" in printed
 
 
@@ -194,11 +194,11 @@ def test_a_results_file_of_the_benchmark_is_continued_unless_it_is_of_another_ma
     }
     assert record.earlier_runs(file, document) == {}
     runs = {"keras_dawn": [{"seed": 0}]}
-    file.write_text(json.dumps({**document, "runs": runs}))
+    file.write_text(json.dumps({**document, "runs": runs}), encoding="utf-8")
     assert record.earlier_runs(file, document) == runs
     with pytest.raises(ValueError, match=r"other hardware \(processor: A, here B\).*another"):
         record.earlier_runs(file, {**document, "hardware": {"processor": "B", "cores": 2}})
     for content in ("[]", "{}", "{", '{"settings": []}'):
-        file.write_text(content)
+        file.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match="not a results file of this benchmark"):
             record.earlier_runs(file, document)

@@ -1,7 +1,6 @@
 """A training in a process of its own, for tests that hurt it: FOLDER OUT [--slow] [--plain]."""
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -39,6 +38,8 @@ class Hurt(keras.callbacks.Callback):
             os.kill(os.getpid(), getattr(signal, self.how))
             time.sleep(0.01)
         elif self.how == "full":  # files can grow no more
+            import resource  # which Windows has not
+
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         elif self.how == "nan":
             self.model.trainable_variables[0].assign(

@@ -1,5 +1,6 @@
 import keras_dawn
 from keras_dawn import Phase, ResumeTraining, TrainingPlan, data, fit_plan
+from keras_dawn.foundation.keras_internals import VERSION
 
 import keras
 import numpy as np
@@ -121,6 +122,9 @@ def test_loss_scaling_is_resumed(tmp_path):
     same(run(tmp_path / "cut", seed=5, policy="mixed_float16"), expected)
 
 
+@pytest.mark.xfail(
+    VERSION >= (3, 16), reason="the order is that of an epoch that every fit counts from 0"
+)
 def test_arrays_that_keras_shuffles_are_resumed(tmp_path):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(40, 8, 8, 3)).astype("float32"), random.integers(0, 3, 40)

@@ -319,7 +319,10 @@ def _run(builder, functional, inputs, training):
             continue
         args, kwargs = node.arguments.fill_in(values)
         # Keras (3.15) lets the mode of the outermost call win over the one that a layer
-        # was called with when the graph was made, so that is what happens here.
+        # was called with when the graph was made, so that is what happens here. From 3.16 on
+        # that one wins, and is what the layers after it are told: they are left to Keras.
+        if kwargs.get("training") is not None and keras_internals.VERSION >= (3, 16):
+            raise LoweringError(f"{node.operation.name} was called with a mode of its own")
         kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         results = _lower_call(builder, node, args, kwargs, training)
         values.update(zip(map(id, node.outputs), results, strict=True))
@@ -366,6 +369,9 @@ def _lower_call(builder, node, args, kwargs, training):
     builder.native.append(operation)
     if isinstance(operation, keras.Layer) and not says_masks(apply):
         return _with_masks(builder, values, mask_after(builder, node, args, kwargs))
+    if keras_internals.VERSION >= (3, 16) and not getattr(operation, "supports_masking", True):
+        for value in values:  # recurrent layers of that version drop masks
+            value.mask = None
     return values
 
 

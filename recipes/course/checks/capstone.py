@@ -35,7 +35,7 @@ def _numbers(tsv):
     """The rows of a `.tsv`, after DAWNBench's own checks of it; prints those not passed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a_b_c_d.tsv"
-        path.write_text(tsv)
+        path.write_text(tsv, encoding="utf-8")
         broken = [
             check.message
             for check in dawnbench.validate_entry(path)

@@ -1,9 +1,15 @@
 """Pooling of series, images and volumes."""
 
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.dtypes import is_float, result_type
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
-from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
+from keras_dawn.native.lowering.rules.images import (
+    axis_sizes,
+    pad_same,
+    resolve_padding,
+    same_padding,
+)
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +50,27 @@ def max_pooling(builder, layer, inputs, call):
     return _pool(builder, layer, inputs, call, HIGHEST)
 
 
+def average_of_pixels(images, kernel, stride):
+    """Averages over the pixels under "same", not over the padding: Keras from 3.16 on."""
+    average = AVERAGE[images.ndim]
+    sizes = zip(images.shape[2:], kernel, stride, strict=True)
+    pairs = [same_padding(*each) for each in sizes]
+    if all(before == after for before, after in pairs):
+        padding = [before for before, _ in pairs]
+        return average(images, kernel, stride, padding, False, False)
+    counted = (pad_same(each, kernel, stride) for each in (images, torch.ones_like(images)))
+    sums, counts = (average(each, kernel, stride) for each in counted)
+    return sums / counts
+
+
 @rule(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 def average_pooling(builder, layer, inputs, call):
+    if layer.padding == "same" and keras_internals.VERSION >= (3, 16):
+        value = builder.padded(inputs[0])
+        node = builder.image(value, layer.data_format)
+        geometry = tuple(layer.pool_size), tuple(layer.strides)
+        node = builder.call(average_of_pixels, node, *geometry, name=call.name)
+        return value.with_node(node, torch_order=layer.data_format == "channels_last")
     return _pool(builder, layer, inputs, call, AVERAGE, False, False)
 
 
