@@ -9,7 +9,7 @@ from tests.native.fuzzing.drawing import draw_program
 from tests.native.fuzzing.execution import run
 from tests.native.fuzzing.programs import Program
 
-NOISE = {1e-9: 1e-13, 2e-4: 3e-7, 5e-2: 4e-3}  # by tolerance: what rounding amounts to
+NOISE = {1e-9: 1e-13, 2e-4: 3e-7, 1e-2: 5e-4, 5e-2: 4e-3}  # by tolerance: what rounding amounts to
 ATTEMPTS = 30
 
 
