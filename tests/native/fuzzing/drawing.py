@@ -183,4 +183,6 @@ def _compile(d, learned, structure):
             ]
             settings[name] = Source(structured(names, structure, chosen))
     settings["run_eagerly"] = d.maybe(0.01, True)
-    return call("model.compile", optimizer=Source(optimizers.optimizer(d)), loss=loss, **settings)
+    half = keras.config.dtype_policy().name == "mixed_float16"
+    optimizer = Source((optimizers.scaled_optimizer if half else optimizers.optimizer)(d))
+    return call("model.compile", optimizer=optimizer, loss=loss, **settings)

@@ -106,8 +106,8 @@ def own(d, shape):
         {
             call("OwnWeight"): 3,
             call("InTraining", d.pick(1.5, 0.5)): 3,
-            call("NoTraining", d.pick(2, 3)): 3,
-            call("PassesTraining", d.pick(True, False)): 2,
+            call("NoTraining", d.pick(2, 3)): 4,
+            call("PassesTraining", d.pick(True, False)): 4,
             call("Counts"): 1,
             call("AddsLoss"): 1,
             call("Scaled", 0.5): 2,
@@ -168,7 +168,7 @@ def masking(d, shape):
 
 ANY = {
     dense: 5, batch_norm: 5, layer_norm: 3, group_norm: 1.5, other_norm: 0.7, dropout: 1.5,
-    activation_layer: 5, rescaling: 1, normalization: 1, reshaping: 1, own: 3, einsum_dense: 0.4,
+    activation_layer: 5, rescaling: 1, normalization: 1, reshaping: 1, own: 5, einsum_dense: 0.4,
 }  # fmt: skip
 BY_RANK = {
     2: {**ANY, to_time: 0.3, wrapped: 0.2},

@@ -12,6 +12,19 @@ SCHEDULES = (
 )
 
 
+LOSS_SCALE = 64.0  # at first; Keras's own, 32768, overflows in the first steps
+
+
+def scaled_optimizer(d):
+    """The source of an optimizer with loss scaling, as `mixed_float16` needs it."""
+    made = optimizer(d)
+    if made.startswith("'"):
+        made = call("keras.optimizers.get", Source(made))
+    elif "LossScaleOptimizer" in made:
+        return made
+    return call("keras.optimizers.LossScaleOptimizer", Source(made), initial_scale=LOSS_SCALE)
+
+
 def optimizer(d):
     """The source of an optimizer."""
     if d.chance(0.12):
