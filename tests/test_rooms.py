@@ -20,6 +20,9 @@ LAZY = {
 PRIVATE = {
     # A subclass overrides what Keras's optimizers leave to be overridden, and calls the rest.
     "optimizers/sgd.py": {"_use_weight_decay", "_get_variable_index"},
+    # torch's: how often a tensor was written to, and what DistributedDataParallel leaves alone.
+    "native/lowering/draws.py": {"_version"},
+    "native/parallel.py": {"_set_params_and_buffers_to_ignore_for_model"},
 }
 
 

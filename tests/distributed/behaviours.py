@@ -52,10 +52,9 @@ class CountSteps(keras.callbacks.Callback):
             self.action(self.model)
 
 
-def small_model():
-    model = keras.Sequential(
-        [keras.Input((16, 16, 3)), layers.Flatten(), layers.Dropout(0.5), layers.Dense(10)]
-    )
+def small_model(seed=None):
+    drop = layers.Dropout(0.5, seed=seed)
+    model = keras.Sequential([keras.Input((16, 16, 3)), layers.Flatten(), drop, layers.Dense(10)])
     model.compile(keras_dawn.SGD(0.01), LOSS)
     return keras_dawn.accelerate(model)
 
@@ -102,7 +101,14 @@ def random_streams():
     keras.utils.set_random_seed(11)
     model = small_model()
     model.fit(images(64), epochs=1, shuffle=False, verbose=0)
-    return {"drawn": torch.rand(4), "explained": str(keras_dawn.explain(model))}
+    drawn = torch.rand(4)
+    seeded = small_model(seed=5)
+    drop = seeded.layers[1]
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: setattr(drop, "rate", 0.4))
+    seeded.fit(images(64), epochs=2, shuffle=False, verbose=0, callbacks=[callback])
+    generator = drop.seed_generator.state.numpy().tolist()
+    explained = str(keras_dawn.explain(model))
+    return {"drawn": drawn, "generator": generator, "explained": explained}
 
 
 @scenario

@@ -69,7 +69,7 @@ def describe(layer):
 
 
 def assert_as_keras(model, *inputs, gradients_of, fallbacks=()):
-    lowered = lower(model, training=False)
+    lowered = lower(model, training=False, masks=False)
     call = inputs[0] if len(inputs) == 1 else list(inputs)
     expected = keras.tree.flatten(model(call, training=False))
     outputs = lowered.module(*inputs)

@@ -236,8 +236,7 @@ def may_be_native(layer):
 
 def _is_simple(layer):
     """Whether a call is all that a layer does."""
-    kind = keras_internals.class_of(layer)
-    return layer.activity_regularizer is None and kind.__call__ is keras.Layer.__call__
+    return layer.activity_regularizer is None and keras_internals.is_called_as_a_layer(layer)
 
 
 def fits(tensors, symbolic):

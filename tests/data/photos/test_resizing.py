@@ -1,5 +1,14 @@
 import keras_dawn
-from keras_dawn.data import BatchTransform, InOrder, Normalize, OneHot, RandomFlip, Shuffled
+from keras_dawn.data import (
+    BatchTransform,
+    Hardest,
+    InOrder,
+    LossMemory,
+    Normalize,
+    OneHot,
+    RandomFlip,
+    Shuffled,
+)
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, ValidationImages
 from keras_dawn.data.photos.jpeg import decode_crop, read_header
 from keras_dawn.distributed.sharding import Share
@@ -234,6 +243,18 @@ def test_batches_epochs_seeds_and_ranks_are_mixed_by_draws_of_their_own():
             for epoch in (0, 1):
                 batches(data, epoch)
     assert len(seen) == len(set(seen)) == 2 * 2 * 2 * 2 * 2  # two in each list
+
+
+def test_photos_can_be_the_hardest_and_each_batch_is_remembered(train):
+    memory = LossMemory(24)
+    memory.losses = torch.arange(24.0)
+    data = ResizingImages(train, 4, image_size=16, sampler=Hardest(memory, 0.5, at_random=0.0))
+    seen = []
+    for _, labels in data:
+        indices = memory._indices  # those whose losses the step will give
+        assert labels.tolist() == train.labels[indices].tolist()
+        seen += indices.tolist()
+    assert len(data) == 3 and sorted(seen) == list(range(12, 24))
 
 
 def test_odd_files_are_counted_and_named_and_do_not_stop_a_run(photo_folder):
