@@ -211,6 +211,31 @@ def state_variables(optimizer, name):
     return getattr(optimizer, name)
 
 
+def has_state(optimizer, name):
+    """Whether an optimizer was built with a list of state variables."""
+    return bool(getattr(optimizer, name, None))
+
+
+def product_of_momenta(optimizer):
+    """The memory of the one number that `Nadam` keeps besides its lists."""
+    return memory_of(optimizer._u_product).detach()
+
+
+def optimizer_of(optimizer, variable):
+    """The optimizer in a `MultiOptimizer` that a variable belongs to."""
+    return optimizer.optimizers[optimizer._var_to_optimizer_idx[id(variable)]]
+
+
+def rate_is_called(optimizer):
+    """Whether an optimizer's learning rate is a schedule object or a function."""
+    return callable(optimizer._learning_rate)
+
+
+def muon_steps_as_adam(optimizer, variable):
+    """Whether `keras.optimizers.Muon` updates a variable by Adam's formula."""
+    return optimizer._should_use_adamw(variable)
+
+
 def trainable_variables(optimizer):
     """The variables an optimizer was built for, in its order."""
     return optimizer._trainable_variables
