@@ -240,7 +240,7 @@ def test_plain_training_goes_on_from_the_state_of_fused_steps(true_float64):
 def test_the_host_s_count_follows_what_others_count(true_float64):
     def train(model):
         fit(model, epochs=1)
-        model.optimizer.variables[0].assign(4)  # `iterations` are those of whole updates
+        model.optimizer.variables[0].assign(5)  # `iterations` are those of whole updates
         fit(model, epochs=1)
 
     assert_equal(*both(lambda: optimizers.Adam(0.01, gradient_accumulation_steps=3), train), 1e-10)
