@@ -231,6 +231,11 @@ def rate_is_called(optimizer):
     return callable(optimizer._learning_rate)
 
 
+def schedule_of(optimizer):
+    """What an optimizer keeps its learning rate in: a variable, a schedule object, a function."""
+    return optimizer._learning_rate
+
+
 def muon_steps_as_adam(optimizer, variable):
     """Whether `keras.optimizers.Muon` updates a variable by Adam's formula."""
     return optimizer._should_use_adamw(variable)

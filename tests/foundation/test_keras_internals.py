@@ -111,6 +111,7 @@ def test_what_single_optimizers_keep_for_themselves():
     decay = keras.optimizers.schedules.CosineDecay(0.1, 3)
     rates = [keras.optimizers.SGD(rate) for rate in (0.1, decay, lambda: 0.1)]
     assert [keras_internals.rate_is_called(each) for each in rates] == [False, True, True]
+    assert keras_internals.schedule_of(rates[1]) is decay
     of_bias, others = keras.optimizers.SGD(), keras.optimizers.Adam()
     several = keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(others, {".*bias": of_bias})

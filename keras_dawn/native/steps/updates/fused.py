@@ -4,6 +4,7 @@ from keras_dawn.foundation import keras_internals
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.counting import CountedSteps
 from keras_dawn.native.steps.updates.layout import laid_out
+from keras_dawn.native.steps.updates.schedules import ScheduledRate
 from keras_dawn.native.steps.updates.skipping import copy_where, unless
 
 import keras
@@ -46,6 +47,7 @@ class Fused(Update):
             memory = keras_internals.memory_of
             self._averaged = self.parameters + [memory(trained[place]) for place in others]
         self._steps = CountedSteps(optimizer)
+        self._scheduled = ScheduledRate(optimizer)
 
     def state(self, name, numbers=None):
         """torch's views of an optimizer's state, laid out like the parameters.
@@ -176,7 +178,9 @@ class Fused(Update):
 
     def rate(self):
         """The learning rate, a 0-d tensor: a variable's, a schedule's or a function's."""
-        rate = self.optimizer.learning_rate
+        rate = self._scheduled()
+        if rate is None:
+            rate = self.optimizer.learning_rate
         if isinstance(rate, keras.Variable):
             return rate.value.detach()
         if isinstance(rate, torch.Tensor):
