@@ -95,12 +95,40 @@ def compiled_loss(model):
     return compile_loss._user_loss, compile_loss._user_loss_weights
 
 
-def resolved_losses(model):
-    """`(loss, weight)` of each output as `compile` understood it, or `None` before it is built."""
+@dataclasses.dataclass(frozen=True)
+class LossPlan:
+    """The losses as `compile` understood them.
+
+    Args:
+        losses: list of `(loss, weight)`, the weight a number or `None`.
+        keys: list of each one's index or name among the outputs; `None` for one further inside.
+        means: list of the metrics that keep each loss's mean, empty for one loss.
+        outputs, targets: what these were like, with `None` for each tensor.
+        names: list of the outputs' names, or `None`.
+    """
+
+    losses: list
+    keys: list
+    means: list
+    outputs: object
+    targets: object
+    names: list | None
+
+
+def loss_plan(model):
+    """The `LossPlan` of a compiled model, or `None` before its loss is built."""
     compile_loss = getattr(model, "_compile_loss", None)
     if compile_loss is None or compile_loss._flat_losses is None:
         return None
-    return [(each.loss, each.loss_weights) for each in compile_loss._flat_losses]
+    flat = compile_loss._flat_losses
+    return LossPlan(
+        losses=[(each.loss, each.loss_weights) for each in flat],
+        keys=[each.path[0] if len(each.path) == 1 else None for each in flat],
+        means=list(compile_loss.metrics),
+        outputs=compile_loss._y_pred_build_structure,
+        targets=compile_loss._y_true_build_structure,
+        names=compile_loss.output_names,
+    )
 
 
 def dtype_of_total_loss(model):

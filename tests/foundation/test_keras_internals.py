@@ -57,8 +57,9 @@ def test_what_compile_keeps():
 
 def test_what_a_loss_and_a_metric_call_their_functions_with():
     model, loss = compiled()
-    assert keras_internals.resolved_losses(model) == [(loss, None)]
-    assert keras_internals.resolved_losses(keras.Sequential()) is None
+    plan = keras_internals.loss_plan(model)
+    assert (plan.losses, plan.keys, plan.means) == ([(loss, None)], [None], [])
+    assert keras_internals.loss_plan(keras.Sequential()) is None
     assert keras_internals.dtype_of_total_loss(model) == "float32"
     assert keras_internals.settings_of_loss(loss)["from_logits"] is True
     function = keras.losses.sparse_categorical_crossentropy
