@@ -170,9 +170,7 @@ class NativeSteps:
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
-        simple = sample_weight is None or isinstance(sample_weight, torch.Tensor)
-        simple = simple and isinstance(y, torch.Tensor) and isinstance(outputs, torch.Tensor)
-        if self._loss is not None and simple:
+        if self._loss is not None:
             loss = self._loss(y, outputs, sample_weight)
             if loss is not None:
                 if self.forward.runs_python:
@@ -204,7 +202,9 @@ def make_forward(model, compile, by_layer):
 
 
 def _beside(y, outputs):
-    """Targets on the device of the outputs."""
+    """Targets or weights on the device of the outputs; in a structure, each for itself."""
+    if isinstance(y, (list, tuple, dict)):
+        return keras.tree.map_structure(lambda part: _beside(part, outputs), y)
     if isinstance(y, np.ndarray):
         y = torch.as_tensor(y)
     if isinstance(y, torch.Tensor):
