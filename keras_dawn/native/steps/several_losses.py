@@ -37,7 +37,7 @@ class SeveralLosses:
             return None
         total = 0
         parts = zip(self._plan.losses, self._losses, self._places, weights, strict=True)
-        for number, ((loss, share), native, place, own_weight) in enumerate(parts):
+        for number, ((loss, factor), native, place, own_weight) in enumerate(parts):
             y, found = targets[place], outputs[place]
             value = native(y, found, own_weight)
             if value is None:
@@ -45,7 +45,7 @@ class SeveralLosses:
             value = value.to(self._dtype)
             if self._plan.means:
                 _add(self._plan.means[number], value.detach(), len(found))
-            total = total + (value if share is None else value * share)
+            total = total + (value if factor is None else value * factor)
         return total
 
     def _weights(self, weight):
