@@ -63,7 +63,7 @@ class PaidTime:
 def _seconds_in(path):
     """The seconds in a process's file; 0 with a warning where it is damaged."""
     try:
-        return max(0.0, float(json.loads(path.read_text())["seconds"]))
+        return max(0.0, float(json.loads(path.read_text(encoding="utf-8"))["seconds"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         warnings.warn(
             f"{path} is damaged ({error}): the time of that process is not counted.", stacklevel=3

@@ -18,7 +18,7 @@ def text_of(logger):
     """All that a `CSVLogger`'s file holds."""
     if logger.csv_file is not None and not logger.csv_file.closed:
         logger.csv_file.flush()
-    with open(logger.filename, newline="") as file:
+    with open(logger.filename, newline="", encoding="utf-8") as file:
         return file.read()
 
 

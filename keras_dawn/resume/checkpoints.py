@@ -7,6 +7,7 @@ from pathlib import Path
 
 from keras_dawn.resume import checkpoint_file, folder_lock
 
+import filelock
 import torch
 
 _NAME = re.compile(r"checkpoint-(?:f(\d{3})-)?(\d{5})-(\d{7})\.pt")
@@ -34,7 +35,7 @@ class CheckpointFolder:
         self._broken = set()  # names of files that are not whole
         self._written = []  # paths of this process's, the oldest first
 
-    def open(self):
+    def take(self):
         """Makes the folder and takes it for this process.
 
         Raises:
@@ -45,7 +46,7 @@ class CheckpointFolder:
             folder_lock.take(self.path)
             for left in self.path.glob(".*.partial"):  # of a process that was killed
                 left.unlink()
-        except BlockingIOError:
+        except filelock.Timeout:
             raise OSError(
                 f"Another process trains with the checkpoints in {self.path}. Wait until it has "
                 "ended, or give this one another folder."

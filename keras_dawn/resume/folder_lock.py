@@ -1,49 +1,57 @@
 """A folder of checkpoints is one process's at a time."""
 
-import contextlib
-import fcntl
+import errno
 import os
 from pathlib import Path
 
-_HELD = {}  # folders that this process holds, with the open lock file
+import filelock
+
+_HELD = {}  # folders that this process holds, with their locks
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
 
 def take(folder):
     """Takes a folder for this process; taking it twice is as taking it once.
 
     Raises:
-        BlockingIOError: another process has it.
+        filelock.Timeout: another process has it.
     """
     name = str(Path(folder).resolve())
     if name in _HELD:
         return
-    file = open(Path(folder) / ".lock", "w")  # noqa: SIM115  (open as long as the process lives)
+    # No soft lock in place of the system's: a machine that is taken away would leave it behind,
+    # and its successor could not go on.
+    lock = filelock.FileLock(Path(folder) / ".lock", thread_local=False, fallback_to_soft=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise
-    except OSError:  # a file system without locks
-        file.close()
+        lock.acquire(blocking=False)
+    except NotImplementedError:  # a file system without locks
         return
-    _HELD[name] = file
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return
+        raise
+    _HELD[name] = lock
 
 
 def leave(folder):
     """Leaves a folder to others."""
-    if file := _HELD.pop(str(Path(folder).resolve()), None):
-        file.close()
+    if lock := _HELD.pop(str(Path(folder).resolve()), None):
+        lock.release()
 
 
 def _forget():
     """A forked process, such as a data loader's worker, holds no lock of its parent's.
 
-    Otherwise workers that outlive a killed process would keep the folder from the next one.
+    Otherwise workers that outlive a killed process would keep the folder from the next one. The
+    file is closed and not released: that would release it for the parent too.
     """
-    for file in _HELD.values():
-        with contextlib.suppress(OSError):
-            file.close()
+    for lock in _HELD.values():
+        held = lock._context
+        if held.lock_file_fd is not None:
+            os.close(held.lock_file_fd)
+            held.lock_file_fd = None
     _HELD.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -45,7 +45,7 @@ class LastWord(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if current().is_main:
-            self._folder.open()
+            self._folder.take()
             self._paid.begin()
         try:
             self._begin()

@@ -180,7 +180,7 @@ def test_a_forked_worker_does_not_hold_the_folder(tmp_path):
         os.close(each)
     folder_lock.leave(tmp_path)
     try:
-        folder_lock.take(tmp_path)  # BlockingIOError, if the child had it
+        folder_lock.take(tmp_path)  # filelock.Timeout, if the child had it
     finally:
         os.close(writing)
         os.waitpid(child, 0)
@@ -201,8 +201,8 @@ def test_a_folder_that_cannot_be_synced_takes_checkpoints(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"seconds": "x"}', "\0"])
 def test_a_damaged_record_of_paid_time_is_named_and_not_counted(content, tmp_path):
-    (tmp_path / "process-0001.json").write_text(content)
-    (tmp_path / "process-0002.json").write_text('{"seconds": 2.5}')
+    (tmp_path / "process-0001.json").write_text(content, encoding="utf-8")
+    (tmp_path / "process-0002.json").write_text('{"seconds": 2.5}', encoding="utf-8")
     with pytest.warns(UserWarning, match="process-0001.json is damaged"):
         assert PaidTime(tmp_path).seconds() == 2.5
 

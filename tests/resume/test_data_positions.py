@@ -175,7 +175,7 @@ def test_data_that_goes_on_over_epochs(kind, steps, tmp_path):
 def test_device_images_under_steps_per_epoch(tmp_path):
     def images():
         pixels = PIXELS.reshape(40, 1, 2, 3).repeat(2, 1)
-        return data.DeviceImages(pixels, Y, 8, shuffle=True), None
+        return data.DeviceImages(pixels, Y, 8, sampler=data.Shuffled()), None
 
     def once(folder, cut=None):
         from tests.resume.test_resume import Cut

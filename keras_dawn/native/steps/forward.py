@@ -89,7 +89,7 @@ class GraphForward:
         """
         training = self.training
         python = training.calls_keras or training.calls_operations
-        return python or training.keeps_state or may_keep_outputs(self.model)
+        return python or training.changes_state or may_keep_outputs(self.model)
 
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""
