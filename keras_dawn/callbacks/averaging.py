@@ -1,6 +1,5 @@
 """Averages of the weights along the training."""
 
-from keras_dawn.callbacks.pass_over import passing_over
 from keras_dawn.callbacks.weight_copies import WeightCopies
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
@@ -42,7 +41,7 @@ class ExponentialMovingAverage(WeightCopies):
 
     @torch.no_grad()
     def on_train_batch_end(self, batch, logs=None):
-        if (batch + 1) % self.every or passing_over(self.model):
+        if (batch + 1) % self.every:
             return
         tensors, copies = self._tensors()
         if self.updates:
@@ -140,7 +139,7 @@ class Lookahead(WeightCopies):
         if not self.params.get("steps"):
             raise ValueError("Lookahead needs to know the steps: pass `steps_per_epoch=` to `fit`.")
         done = self._epoch * self.params["steps"] + batch + 1
-        if done % self.every or passing_over(self.model):
+        if done % self.every:
             return
         fast, slow = self._tensors()
         alpha = float(self.alpha(done / (self.params["epochs"] * self.params["steps"])))

@@ -1,6 +1,5 @@
 """What goes on inside the layers while a model trains."""
 
-from keras_dawn.callbacks.pass_over import passing_over
 from keras_dawn.foundation import keras_internals
 
 import keras
@@ -64,7 +63,7 @@ class LayerStatistics(keras.callbacks.Callback):
         self.rows, self._steps = [], 0
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self._steps % self.every_steps == 0 and not passing_over(self.model):
+        if self._steps % self.every_steps == 0:
             self._look()
         self._steps += 1
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+import warnings
 from pathlib import Path
 
 from keras_dawn.foundation.files import written_whole
@@ -53,9 +54,18 @@ class PaidTime:
 
     def seconds(self):
         """What all of them together took."""
-        return sum(
-            json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in self._files()
-        )
+        return sum(_seconds_in(path) for path in self._files())
 
     def _files(self):
         return sorted(self.folder.glob("process-*.json"))
+
+
+def _seconds_in(path):
+    """The seconds in a process's file; 0 with a warning where it is damaged."""
+    try:
+        return max(0.0, float(json.loads(path.read_text(encoding="utf-8"))["seconds"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        warnings.warn(
+            f"{path} is damaged ({error}): the time of that process is not counted.", stacklevel=3
+        )
+        return 0.0

@@ -68,8 +68,9 @@ def _read_as_utf8(surrogates):
 def _sync_folder(folder):
     if os.name == "nt":  # there a folder cannot be opened, and a rename is in the journal
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):  # a bucket's mount knows files alone
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -15,6 +15,7 @@ from keras.src.backend.common import global_state, masking
 from keras.src.backend.common import variables as variables_module
 from keras.src.layers import layer as layer_module
 from keras.src.layers.preprocessing.data_layer import DataLayer
+from keras.src.random import seed_generator
 
 # The version that these attributes are read of, and the next one, which is told from it.
 VERSION = tuple(int(number) for number in keras.__version__.split(".")[:2])
@@ -307,6 +308,17 @@ def wraps_models_itself():
 def set_first_epoch(model, epoch):
     """Makes `fit`, once it has called `on_train_begin`, start at an epoch (0 for its own)."""
     model._initial_epoch = epoch or None
+
+
+def global_seed():
+    """What `keras.random` draws from without a seed, as a tensor; `None` before its first use."""
+    generator = global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
+    return None if generator is None else generator.state.value.detach().to("cpu", copy=True)
+
+
+def set_global_seed(state):
+    """Puts back what `global_seed` returned."""
+    seed_generator.global_seed_generator().state.value.data.copy_(state)
 
 
 def current_call_context():

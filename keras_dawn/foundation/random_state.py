@@ -2,24 +2,31 @@
 
 import random
 
+from keras_dawn.foundation import keras_internals
+
 import numpy as np
 import torch
 
 
 def random_state():
-    """The states of Python's, NumPy's and torch's random numbers, as a dict."""
+    """The states of Python's, NumPy's, torch's and Keras's random numbers, as plain data."""
+    name, words, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
-        "numpy": np.random.get_state(),
+        "numpy": (name, torch.from_numpy(words.astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "keras": keras_internals.global_seed(),
     }
 
 
 def set_random_state(state):
     """Puts back what `random_state` returned."""
+    if state["keras"] is not None:  # first: making one draws from Python's
+        keras_internals.set_global_seed(state["keras"])
     random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
+    name, words, *rest = state["numpy"]
+    np.random.set_state((name, words.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

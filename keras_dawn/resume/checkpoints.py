@@ -1,29 +1,28 @@
 """Checkpoint files: written whole or not at all, read if whole, by one job at a time."""
 
-import errno
-import hashlib
-import io
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from keras_dawn.foundation.files import written_whole
+from keras_dawn.resume import checkpoint_file, folder_lock
 
 import filelock
 import torch
 
-_DIGEST_BYTES = 32
-_LOCKED = {}  # folders that this process holds, with their locks
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+_NAME = re.compile(r"checkpoint-(?:f(\d{3})-)?(\d{5})-(\d{7})\.pt")
 
 
 class CheckpointFolder:
     """The checkpoints of one training, the newest few.
 
     A checkpoint is written beside its place with its SHA-256, flushed to the disk and moved
-    there. Reading passes over files that are damaged. Nothing whole is deleted before another
-    one is whole.
+    there. Reading passes over files that are damaged or planted, and names them; they are left
+    where they are, and none of them counts for what is kept. Nothing whole is deleted before
+    another one is whole.
+
+    A training of several `fit`s has checkpoints of each; of those before the present one the
+    last is kept.
 
     Args:
         path: folder.
@@ -33,6 +32,8 @@ class CheckpointFolder:
     def __init__(self, path, keep):
         self.path, self.keep = Path(path), keep
         self._writer = self._writing = None
+        self._broken = set()  # names of files that are not whole
+        self._written = []  # paths of this process's, the oldest first
 
     def take(self):
         """Makes the folder and takes it for this process.
@@ -42,7 +43,7 @@ class CheckpointFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock()
+            folder_lock.take(self.path)
             for left in self.path.glob(".*.partial"):  # of a process that was killed
                 left.unlink()
         except filelock.Timeout:
@@ -56,37 +57,19 @@ class CheckpointFolder:
                 "that this user may write to, on a disk with space left."
             ) from None
 
-    def _lock(self):
-        name = str(self.path.resolve())
-        if name in _LOCKED:
-            return
-        # No soft lock in place of the system's: a machine that is taken away would leave it behind,
-        # and its successor could not go on.
-        lock = filelock.FileLock(self.path / ".lock", thread_local=False, fallback_to_soft=False)
-        try:
-            lock.acquire(blocking=False)
-        except NotImplementedError:  # a file system without locks
-            return
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return
-            raise
-        _LOCKED[name] = lock
-
     def close(self):
         """Leaves the folder to others."""
-        if lock := _LOCKED.pop(str(self.path.resolve()), None):
-            lock.release()
+        folder_lock.leave(self.path)
 
-    def save(self, epoch, step, state):
+    def save(self, place, state):
         """`write`, on a GPU in a thread of its own; a full disk is warned about."""
         self.finish()
         if torch.cuda.is_available():
             self._writer = self._writer or ThreadPoolExecutor(1)
-            self._writing = self._writer.submit(self.write, epoch, step, state)
+            self._writing = self._writer.submit(self.write, place, state)
             return
         try:
-            self.write(epoch, step, state)
+            self.write(place, state)
         except OSError as error:
             self._warn_of(error)
 
@@ -99,7 +82,7 @@ class CheckpointFolder:
             self._warn_of(error)
 
     def _warn_of(self, error):
-        files = self.files()
+        files = self.whole_files()
         kept = f"the last one is {files[-1].name}" if files else "there is none yet"
         warnings.warn(
             f"No checkpoint was written to {self.path}: {error}. The training goes on; {kept}. "
@@ -107,38 +90,68 @@ class CheckpointFolder:
             stacklevel=2,
         )
 
-    def write(self, epoch, step, state):
+    def write(self, place, state):
         """Writes a checkpoint and removes those that are too many.
+
+        Args:
+            place: `(fit, epoch, step)`, ints: which `fit` of the training, and where in it.
+            state: structure of plain values and tensors.
 
         Raises:
             OSError: it could not be written; older ones are untouched.
         """
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        content = buffer.getbuffer()
-        place = self.path / f"checkpoint-{epoch:05}-{step:07}.pt"
-        with written_whole(place, durable=True) as file:
-            file.write(content)
-            file.write(hashlib.sha256(content).digest())
-        for path in self.files()[: -self.keep]:
-            path.unlink()
+        fit, epoch, step = place
+        number = f"f{fit:03}-" if fit else ""
+        path = self.path / f"checkpoint-{number}{epoch:05}-{step:07}.pt"
+        checkpoint_file.write(path, state)
+        self._broken.discard(path.name)
+        self._written = [*(each for each in self._written if each != path), path]
+        for extra in self._too_many(fit):
+            extra.unlink(missing_ok=True)
 
-    def newest(self):
-        """The newest whole checkpoint's state, or `None`."""
-        for path in reversed(self.files()):
-            content = path.read_bytes()
-            content, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-            if hashlib.sha256(content).digest() == digest:
-                # Written by this package: it holds random states, which are no tensors.
-                return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
-            warnings.warn(
-                f"{path} is damaged and passed over; an older checkpoint is used.", stacklevel=2
-            )
+    def _too_many(self, fit):
+        """Whole files that newer ones stand in for; those of this process are the newest."""
+        found = self.whole_files()
+        ordered = [path for path in found if path not in self._written]
+        ordered += [path for path in self._written if path in found]
+        present = [path for path in ordered if _place(path)[0] >= fit]
+        earlier = [path for path in ordered if _place(path)[0] < fit]
+        lasts = {_place(path)[0]: path for path in earlier}.values()
+        return [*present[: -self.keep], *(path for path in earlier if path not in lasts)]
+
+    def newest(self, fit=None):
+        """The newest whole checkpoint's state, or `None`.
+
+        Args:
+            fit: int, to look among those of this `fit` alone.
+        """
+        for path in reversed(self.whole_files()):
+            if fit is not None and _place(path)[0] != fit:
+                continue
+            try:
+                return checkpoint_file.read(path)
+            except checkpoint_file.NotWholeError as error:
+                self._broken.add(path.name)
+                older = [each for each in self.whole_files() if _place(each) < _place(path)]
+                warnings.warn(
+                    f"{path} {error} and passed over; "
+                    + ("an older checkpoint is used." if older else "there is no older one."),
+                    stacklevel=2,
+                )
         return None
 
+    def whole_files(self):
+        """Paths of the checkpoints that were not found to be broken, the oldest first."""
+        return [path for path in self.files() if path.name not in self._broken]
+
     def files(self):
-        """Paths of the checkpoints, the oldest first; their names say epoch and step."""
+        """Paths of all checkpoints, the oldest first; their names say `fit`, epoch and step."""
         if not self.path.is_dir():
             return []
-        pattern = re.compile(r"checkpoint-\d{5}-\d{7}\.pt")
-        return sorted(path for path in self.path.iterdir() if pattern.fullmatch(path.name))
+        found = [path for path in self.path.iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(found, key=_place)
+
+
+def _place(path):
+    """`(fit, epoch, step)` of a checkpoint by its name."""
+    return tuple(int(part or 0) for part in _NAME.fullmatch(path.name).groups())

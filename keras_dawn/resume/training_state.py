@@ -4,28 +4,27 @@ from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_internals
 from keras_dawn.foundation.hyperparameters import available, unwrap
+from keras_dawn.foundation.keras_internals import all_layers
 from keras_dawn.foundation.model_state import optimizers_of, state_tensors
-from keras_dawn.foundation.random_state import random_state
+from keras_dawn.resume.plain_state import to_plain
 
-FORMAT = 3
+FORMAT = 4
 
 
-def collect(model, epoch, step, parts, random_at_start):
+def collect(model, parts, position):
     """The state of a training as a dict of plain values; `None` on all ranks but 0.
 
     Args:
         model: `keras.Model` in a `fit`.
-        epoch, step: ints, where the training goes on: the epoch, and its steps that are done.
         parts: dict of objects with `state_dict`, and `rank_state_dict` for what differs by rank.
-        random_at_start: `random_state()` of the beginning of that epoch.
+        position: what `DataPosition.now` returned.
     """
     own = {
-        "random": random_state(),
-        "random_at_start": random_at_start if step else random_state(),
+        "data": position,
         "statistics": [on_cpu(tensor) for tensor in state_tensors(model)],
         "metrics": [copied(v) for v in metric_variables(model)],
         "parts": {
-            name: part.rank_state_dict()
+            name: to_plain(part.rank_state_dict(), name)
             for name, part in parts.items()
             if hasattr(part, "rank_state_dict")
         },
@@ -35,16 +34,14 @@ def collect(model, epoch, step, parts, random_at_start):
         return None
     return {
         "format": FORMAT,
-        "epoch": epoch,
-        "step": step,
         "variables": [copied(v) for v in model.variables],
+        "frozen": [not layer.trainable for layer in all_layers(model)],
         "statistics": [own["statistics"] for own in ranks],
         "optimizers": [optimizer_state(one, model) for one in optimizers_of(model)],
         "metrics": [own["metrics"] for own in ranks],
-        "parts": {name: part.state_dict() for name, part in parts.items()},
+        "parts": {name: to_plain(part.state_dict(), name) for name, part in parts.items()},
         "rank_parts": [own["parts"] for own in ranks],
-        "random": [own["random"] for own in ranks],
-        "random_at_start": [own["random_at_start"] for own in ranks],
+        "data": [own["data"] for own in ranks],
     }
 
 
@@ -60,9 +57,9 @@ def check_state(state, model, path):
         raise ValueError(
             f"The checkpoint in {path} is of another model. Give another folder, or delete it."
         )
-    if len(state["random"]) != current().world_size:
+    if len(state["data"]) != current().world_size:
         raise ValueError(
-            f"The checkpoint in {path} is of {len(state['random'])} ranks, this is a job of "
+            f"The checkpoint in {path} is of {len(state['data'])} ranks, this is a job of "
             f"{current().world_size}. Start as many processes, or give another folder."
         )
 
@@ -75,6 +72,13 @@ def copied(variable):
 def on_cpu(tensor):
     """A tensor's content on the CPU, in memory of its own."""
     return tensor.detach().to("cpu", copy=True)
+
+
+def restore_frozen(model, state):
+    """Freezes the layers that were frozen, and no others."""
+    for layer, frozen in zip(all_layers(model), state["frozen"], strict=True):
+        if layer.trainable is frozen:
+            layer.trainable = not frozen  # a model says it to the layers inside, which come later
 
 
 def restore_variables(model, state):

@@ -62,6 +62,7 @@ class ParameterSchedule(keras.callbacks.Callback):
                 )
         self._given_curves = dict(curves)
         self._found = None
+        self._latest = {}
 
     def curves(self, total_steps, optimizer=None):
         """The curves for `total_steps` steps, those of all its epochs, by hyper-parameter."""
@@ -138,6 +139,14 @@ class ParameterSchedule(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._restore()
+
+    def state_dict(self):
+        """What `ResumeTraining` saves: the values of the last batch, for the epoch's logs."""
+        return {"latest": dict(self._latest)}
+
+    def load_state_dict(self, state):
+        """Takes up what `state_dict` returned."""
+        self._latest = dict(state["latest"])
 
     def _restore(self):
         if self._found is not None:

@@ -1,0 +1,33 @@
+"""Where Keras's own callbacks keep what they have found out."""
+
+import keras
+
+_KINDS = keras.callbacks
+# Attributes that change during a training; settings are not among them.
+KEPT = {
+    _KINDS.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
+    _KINDS.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),
+    _KINDS.ModelCheckpoint: ("best", "_batches_seen_since_last_saving", "_last_batch_seen"),
+    _KINDS.SwapEMAWeights: ("_ema_weights_in_model",),
+    _KINDS.CSVLogger: ("keys", "append_header"),
+    _KINDS.TensorBoard: ("_global_train_batch", "_global_test_batch"),
+}
+
+
+def text_of(logger):
+    """All that a `CSVLogger`'s file holds."""
+    if logger.csv_file is not None and not logger.csv_file.closed:
+        logger.csv_file.flush()
+    with open(logger.filename, newline="", encoding="utf-8") as file:
+        return file.read()
+
+
+def put_text(logger, text):
+    """Gives a `CSVLogger`'s file this content; its next row follows."""
+    file = logger.csv_file
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
+    logger.append_header = not text
+    logger.writer = None

@@ -1,0 +1,56 @@
+"""One checkpoint as a file: data with its SHA-256, and never a program."""
+
+import hashlib
+import io
+
+from keras_dawn.foundation.files import written_whole
+
+import torch
+
+_DIGEST_BYTES = 32
+
+
+class NotWholeError(Exception):
+    """What is wrong with a file, such as "is damaged"."""
+
+
+def write(path, state):
+    """Writes a structure of plain values and tensors, whole or not at all.
+
+    Raises:
+        OSError: it could not be written; what was there before is untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    with written_whole(path, durable=True) as file:
+        file.write(content)
+        file.write(hashlib.sha256(content).digest())
+
+
+def read(path):
+    """What `write` was given.
+
+    Raises:
+        NotWholeError: bytes are missing or others than were written, or the file is not of this
+            package: nothing in it is run to find that out.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotWholeError(f"cannot be read ({error})") from None
+    content, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise NotWholeError("is damaged")
+    try:
+        # The hash is no signature: whoever may write into the folder can put a file there.
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a file that was made up brings about
+        first = str(error).strip().splitlines()[:1]
+        raise NotWholeError(
+            "is refused: it holds more than data, as no checkpoint of this package does "
+            f"({type(error).__name__}: {first[0][:100] if first else ''})"
+        ) from None
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+        raise NotWholeError("is refused: it is no checkpoint of this package")
+    return state

@@ -1,0 +1,112 @@
+"""Where a `fit` is in its data, for checkpoints: of the batch that will be trained on next."""
+
+import hashlib
+from types import SimpleNamespace
+
+from keras_dawn.foundation import keras_fit
+from keras_dawn.foundation.random_state import random_state, set_random_state
+from keras_dawn.resume.source_state import SourceState
+
+import keras
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+
+class DataPosition:
+    """Follows a `fit` through its data, from its first epoch on.
+
+    A pass over the data is described by what its random generators, and all random numbers of
+    the process, were when it began, and by how many batches were fetched since: another process
+    goes through these again. Data that only reads on, such as a Python generator, is gone
+    through from its beginning, and has to give the same batches again.
+
+    Args:
+        iterator: the `EpochIterator` of the `fit`.
+
+    Raises:
+        ValueError: data whose position cannot be known.
+    """
+
+    def __init__(self, iterator):
+        kind, source = keras_fit.data_of(iterator)
+        self._source = SourceState(source)
+        self._digest = None
+        iterable = isinstance(getattr(source, "dataset", None), IterableDataset)
+        self._replays = kind == "stream" or self._source.reads_on
+        if self._replays or iterable:
+            self._digest = b""
+        if keras_fit.has_queue(iterator) and iterator.steps_per_epoch:
+            raise ValueError(
+                "ResumeTraining cannot know where a PyDataset with workers is when "
+                "`steps_per_epoch` is given: its queue goes on over the ends of epochs. Leave "
+                "`steps_per_epoch` out, or make the PyDataset with workers=1."
+            )
+        self.passes = keras_fit.Passes(
+            iterator, self._note, self._put_back, self._see, self._begins
+        )
+
+    def now(self, step):
+        """The position as plain data; `step` is how many steps of the epoch are done."""
+        passes = self.passes
+        present = passes.present
+        taken = passes.goes_on() or step > 0
+        earlier = [*passes.earlier]
+        if not taken and present is not None and present.fetched:
+            earlier.append(present.fetched)
+        return {
+            "open": taken,
+            "made": present.made if taken else None,
+            "begun": present.begun if taken else None,
+            "at_start": present.at_start if taken else None,
+            "fetched": present.fetched if taken else 0,
+            "earlier": earlier if self._replays else [],
+            "first": passes.first if self._replays else None,
+            "digest": self._digest,
+            "now": self._note(),
+        }
+
+    def put_back_now(self, position):
+        """Puts the state of the data and the random numbers back, for between two epochs."""
+        self._put_back(position["now"])
+
+    def take_up(self, position, step):
+        """Goes on from a position when the next epoch begins."""
+
+        def then():
+            if position["digest"] != self._digest:
+                raise ValueError(
+                    "The data does not give the batches again that were trained on before the "
+                    "training was cut off, and does not say where it is. Give the data "
+                    "`state_dict` and `load_state_dict`, or use a torch DataLoader over a dataset "
+                    "with a length, a PyDataset or arrays."
+                )
+            self._put_back(position["now"])
+
+        again = SimpleNamespace(**position, step=step, then=then, replays=self._replays)
+        self.passes.take_up(again)
+
+    def _note(self):
+        return {"random": random_state(), "data": self._source.now()}
+
+    def _put_back(self, noted):
+        set_random_state(noted["random"])
+        self._source.put_back(noted["data"])
+
+    def _begins(self, loader):
+        if self._digest is not None and not self._replays:
+            self._digest = b""  # of one pass alone
+        if isinstance(loader, DataLoader) and getattr(loader, "persistent_workers", False):
+            # Workers that live on have random numbers of their own, which nobody can save.
+            loader._iterator = None
+
+    def _see(self, batch):
+        if self._digest is None:
+            return
+        digest = hashlib.sha256(self._digest)
+        for leaf in keras.tree.flatten(batch):
+            if isinstance(leaf, torch.Tensor):
+                flat = leaf.detach().reshape(-1)
+                leaf = flat[:: max(1, len(flat) // 1024)].cpu().numpy()
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        self._digest = digest.digest()

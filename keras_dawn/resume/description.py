@@ -1,0 +1,134 @@
+"""What a training is made of, in words, to tell whether the next process trains the same."""
+
+import json
+import re
+
+from keras_dawn.foundation import hyperparameters, keras_fit
+from keras_dawn.foundation.keras_internals import all_layers
+from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.resume.training_state import metric_variables
+
+_PLAIN = (bool, int, float, str, type(None))
+_NUMBERED = re.compile(r"_\d+(?=/|$)")  # Keras counts the layers of a process through
+
+
+def describe(model, iterator):
+    """A dict of plain values: model, optimizers with their numbers, metrics, data.
+
+    Args:
+        model: compiled `keras.Model`, as the training begins.
+        iterator: the `EpochIterator` of its `fit`.
+    """
+    return {
+        "variables": [_NUMBERED.sub("", v.path) for v in model.variables],
+        "layers": [_layer(layer) for layer in list(all_layers(model))[1:]],
+        "optimizers": [type(hyperparameters.unwrap(one)).__name__ for one in optimizers_of(model)],
+        "numbers": [_numbers(one) for one in optimizers_of(model)],
+        "metrics": [_NUMBERED.sub("", v.path) for v in metric_variables(model)],
+        "data": keras_fit.size_of_data(iterator),
+        "steps": iterator.num_batches,
+    }
+
+
+def check_same(then, now, folder, step):
+    """Raises `ValueError` where what is trained is no longer what the checkpoint is of.
+
+    Args:
+        then, now: what `describe` returned, in the first process and in this one.
+        folder: path of the checkpoints.
+        step: int, how many steps of the epoch to go on in are done.
+
+    Returns:
+        list of `(optimizer's number, name, old, new)` of hyper-parameters that were compiled
+        otherwise than then, and list of str about what else is taken up.
+    """
+    for what in ("optimizers", "variables", "layers", "metrics"):
+        old, new = then[what], now[what]
+        if old != new:
+            raise ValueError(
+                f"The checkpoint in {folder} is of another model: {_difference(what, old, new)}. "
+                "Train what it is of, or give another folder."
+            )
+    changed = [
+        f"{name} {old} → {new}"
+        for name, old, new in [
+            ("steps an epoch", then["steps"], now["steps"]),
+            *((name, then["data"][name], now["data"][name]) for name in then["data"]),
+        ]
+        if old != new
+    ]
+    if changed and step:
+        raise ValueError(
+            f"The checkpoint in {folder} is of an epoch's middle, after {step} of {then['steps']} "
+            f"steps, and the data has changed since: {', '.join(changed)}. Finish that epoch with "
+            "the data that it began with, or give another folder."
+        )
+    rates = [
+        (number, name, old[name], new[name])
+        for number, (old, new) in enumerate(zip(then["numbers"], now["numbers"], strict=True))
+        for name in old
+        if name in new and old[name] != new[name]
+    ]
+    return rates, changed
+
+
+def _difference(what, old, new):
+    if len(old) != len(new):
+        return f"{what} {_listed(old)} → {_listed(new)}"
+    place = next(
+        place for place, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]
+    )
+    before, after = old[place], new[place]
+    if what != "layers" or before[:2] != after[:2]:
+        before, after = (each if isinstance(each, str) else " ".join(each[:2])
+                         for each in (before, after))  # fmt: skip
+        return f"{what} {before} → {after}"
+    settings = json.loads(before[2]), json.loads(after[2])
+    name = next(
+        key for key in settings[0] if settings[0][key] != settings[1].get(key, "left out")
+    )  # fmt: skip
+    return f"{name} of layer {before[1]} {settings[0][name]} → {settings[1].get(name, 'left out')}"
+
+
+def _listed(names):
+    if names and not isinstance(names[0], str):
+        names = [" ".join(each[:2]) for each in names]
+    return f"{len(names)} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
+
+
+def _layer(layer):
+    """`[class, name, settings]`, settings as far as they are plain."""
+    try:
+        config = layer.get_config()
+    except Exception:  # a layer of the user's own need not have one
+        config = {}
+    plain = {
+        key: _plain(value) for key, value in config.items() if key not in ("name", "trainable")
+    }
+    name = _NUMBERED.sub("", layer.name)
+    return [type(layer).__name__, name, json.dumps(plain, sort_keys=True)]
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        kept = {str(key): _plain(part) for key, part in value.items() if key != "trainable"}
+        return kept
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, str) and len(value) <= 200:  # longer ones hold weights
+        return _NUMBERED.sub("", value)
+    if isinstance(value, str):
+        return "…"
+    return value if isinstance(value, _PLAIN) else type(value).__name__
+
+
+def _numbers(optimizer):
+    """The hyper-parameters as compiled, by name; none where training may have moved them."""
+    inner = hyperparameters.unwrap(optimizer)
+    found = {}
+    if int(inner.iterations):
+        return found
+    for name in hyperparameters.available(inner):
+        value = getattr(inner, name)
+        found[name] = None if value is None else float(value)
+    return found

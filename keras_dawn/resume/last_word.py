@@ -1,0 +1,189 @@
+"""What `ResumeTraining` does in one `fit`, after all other callbacks."""
+
+import sys
+import time
+
+from keras_dawn.distributed.collectives import Agreement
+from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation import keras_internals
+from keras_dawn.resume.data_position import DataPosition
+from keras_dawn.resume.description import describe
+from keras_dawn.resume.eviction import INTERRUPTED, Evicted
+from keras_dawn.resume.restoration import Restoration, find_state
+from keras_dawn.resume.saved_state import with_states
+from keras_dawn.resume.training_state import collect
+
+import keras
+import torch
+
+_TIME = 1  # why a step is saved, below EVICTED and INTERRUPTED: the most pressing wins
+
+
+class LastWord(keras.callbacks.Callback):
+    """Restores when all others have begun, and saves when all have had their say.
+
+    Args:
+        resume: `ResumeTraining`.
+        fit: int, which `fit` of the training this is.
+        callbacks: the `CallbackList` that calls.
+        iterator: the `EpochIterator` of the `fit`.
+        asked: bool, whether the script leaves out `fit`s that are done by itself.
+    """
+
+    def __init__(self, resume, fit, callbacks, iterator, asked):
+        super().__init__()
+        self._resume, self._fit, self._asked = resume, fit, asked
+        self._iterator = iterator
+        self._folder, self._notices, self._paid = resume.folder, resume.notices, resume.paid
+        others = [one for one in callbacks.callbacks if one is not resume]
+        tracked = {id(part) for part in resume.tracked.values()}
+        parts = with_states([one for one in others if id(one) not in tracked])
+        self._parts = {**parts, **resume.tracked}
+        self._agreement = Agreement()
+        self._restoration = None
+        self._saved_at = time.monotonic()
+
+    def on_train_begin(self, logs=None):
+        if current().is_main:
+            self._folder.take()
+            self._paid.begin()
+        try:
+            self._begin()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _begin(self):
+        description = describe(self.model, self._iterator)
+        self._position = DataPosition(self._iterator)
+        state, followed = find_state(self._folder, self._fit, self._asked)
+        self._notices.start()
+        if state is not None:
+            self._restoration = Restoration(
+                self.model, state, self._parts, self._position, self._folder.path, followed
+            )
+            description = self._restoration.begin(description, self._fit, self.params)
+        self._description = description
+
+    def on_epoch_begin(self, epoch, logs=None):
+        keras_internals.set_first_epoch(self.model, 0)
+        restoration, self._restoration = self._restoration, None
+        if restoration is not None:
+            restoration.enter()
+        self._epoch = epoch
+        self._agreement = Agreement()
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = batch + 1
+        last = step == self.params.get("steps")
+        if current().is_main:
+            self._paid.note_now_and_then()
+        why = self._why_now()
+        every = self._resume.every_steps
+        due = bool(every) and step % every == 0
+        if why or (due and not last):  # the end of the epoch saves soon after
+            self._save(self._epoch, step)
+            if why == _TIME:
+                self._agreement = Agreement()  # that wish is granted
+            if why > _TIME:
+                self._leave(why)
+
+    def _why_now(self):
+        """Why this step is to be saved, 0 if it is not; on several ranks, the same everywhere."""
+        seconds = self._resume.every_seconds
+        late = seconds is not None and time.monotonic() - self._saved_at >= seconds
+        if not current().several:
+            return self._notices.told() or int(late)
+        if seconds is None and not self._notices.any:
+            return 0
+        return self._agreement.exchange(self._notices.told() or int(late and current().is_main))
+
+    def on_epoch_end(self, epoch, logs=None):
+        told = self._notices.told()
+        if current().several:
+            told = self._agreement.settle(told)
+        self._save(epoch + 1, 0)
+        if told > _TIME:
+            self._leave(told)
+
+    def on_train_end(self, logs=None):
+        keras_internals.set_first_epoch(self.model, 0)
+        if self._restoration is not None:  # nothing was left to do
+            self._restoration.end()
+        told = self._notices.told()
+        self._let_go()
+        if told:  # it came while the others ended: all is saved
+            self._say_that_it_is_saved()
+            raise KeyboardInterrupt("told to end") if told == INTERRUPTED else Evicted()
+
+    def _leave(self, why):
+        self._let_go()
+        self._say_that_it_is_saved()
+        if why == INTERRUPTED:
+            raise KeyboardInterrupt("told to end; the training was saved")
+        raise Evicted()
+
+    def _say_that_it_is_saved(self):
+        if current().is_main:
+            print(
+                f"Told to end: saved to {self._folder.path}. The same command goes on from there.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _let_go(self):
+        """Ends what runs beside the training."""
+        self._folder.finish()
+        self._notices.stop()
+        if current().is_main:
+            self._paid.note()
+            self._folder.close()
+
+    def _save(self, epoch, step):
+        stops = bool(self.model.stop_training) and step == 0
+        if not self._is_finite(epoch, step, stops):
+            return
+        self._saved_at = time.monotonic()
+        state = collect(self.model, self._parts, self._position.now(step))
+        if state is None:
+            return
+        history = self.model.history
+        self._paid.note()
+        self._folder.save(
+            (self._fit, epoch, step),
+            {
+                **state,
+                "fit": self._fit,
+                "epoch": epoch,
+                "step": step,
+                "stopped": stops,
+                "complete": stops or (step == 0 and epoch >= self.params["epochs"]),
+                "description": self._description,
+                "history_epochs": list(history.epoch),
+                "history": {k: [_number(v) for v in vs] for k, vs in history.history.items()},
+            },
+        )
+
+    def _is_finite(self, epoch, step, stops):
+        """Refuses to replace good checkpoints by one that cannot be gone on from."""
+        weights = [v.value.detach() for v in self.model.trainable_variables]
+        if not weights or bool(torch.stack(torch._foreach_norm(weights)).isfinite().all()):
+            return True
+        files = self._folder.whole_files()
+        kept = f"{files[-1]} is the last good one" if files else "there is no good one yet"
+        message = (
+            f"The weights are not finite in epoch {epoch + 1} after step {step}, so no checkpoint "
+            f"is written; {kept}. Lower the learning rate, or clip the gradients, and start again "
+            "from there."
+        )
+        if stops:  # `TerminateOnNaN` or another has ended it already
+            if current().is_main:
+                print(message, file=sys.stderr)
+            return False
+        self._let_go()
+        raise FloatingPointError(message)
+
+
+def _number(value):
+    """A value of the history as a Python number where it is one."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value

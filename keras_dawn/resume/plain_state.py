@@ -1,0 +1,63 @@
+"""States as data: what a file of tensors, numbers and strings can hold, and nothing that runs."""
+
+import numpy as np
+import torch
+
+_PLAIN = (bool, int, float, str, bytes, type(None))
+_ARRAY, _DICT = "__array__", "__pairs__"
+
+
+def to_plain(value, whose):
+    """A value made of numbers, strings, tensors, lists, tuples and dicts alone.
+
+    Args:
+        value: such a structure, which may hold NumPy's arrays and numbers too.
+        whose: str, whose state it is, for the message.
+
+    Raises:
+        TypeError: anything else.
+
+    Example:
+        >>> from_plain(to_plain({"best": np.float32(0.5)}, "my callback"))
+        {'best': 0.5}
+    """
+    if isinstance(value, torch.Tensor):
+        return torch.Tensor.detach(value).to("cpu", copy=True)
+    if isinstance(value, np.generic):
+        return to_plain(value.item(), whose)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return {_ARRAY: torch.from_numpy(np.ascontiguousarray(value).copy())}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "US":
+        return {_ARRAY: value.tolist()}
+    if isinstance(value, (list, tuple)):
+        parts = [to_plain(part, whose) for part in value]
+        return parts if isinstance(value, list) else tuple(parts)
+    if isinstance(value, dict):
+        keys = [to_plain(key, whose) for key in value]
+        parts = [to_plain(part, whose) for part in value.values()]
+        strings = all(isinstance(key, str) and not key.startswith("__") for key in keys)
+        return dict(zip(keys, parts, strict=True)) if strings else {_DICT: [keys, parts]}
+    if isinstance(value, _PLAIN):
+        for kind in _PLAIN:  # also of subclasses, such as an enumeration of strings
+            if isinstance(value, kind):
+                return None if value is None else kind(value)
+    raise TypeError(
+        f"The state of {whose} holds a {type(value).__name__}. A checkpoint can hold numbers, "
+        "strings, arrays, tensors, and lists, tuples and dicts of those: give it something of that "
+        "kind from `state_dict`."
+    )
+
+
+def from_plain(value):
+    """What `to_plain` was given, arrays as arrays."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(from_plain(part) for part in value)
+    if not isinstance(value, dict):
+        return value
+    if _ARRAY in value:
+        held = value[_ARRAY]
+        return held.numpy() if isinstance(held, torch.Tensor) else np.array(held)
+    if _DICT in value:
+        keys, parts = from_plain(value[_DICT][0]), from_plain(value[_DICT][1])
+        return dict(zip(keys, parts, strict=True))
+    return {key: from_plain(part) for key, part in value.items()}

@@ -1,0 +1,151 @@
+"""Takes a `fit` to where a checkpoint says that its training was."""
+
+import sys
+
+from keras_dawn.distributed.collectives import gather
+from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation import hyperparameters, keras_fit, keras_internals
+from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.resume.description import check_same
+from keras_dawn.resume.plain_state import from_plain
+from keras_dawn.resume.training_state import (
+    check_state,
+    metric_variables,
+    restore_frozen,
+    restore_variables,
+)
+
+
+def find_state(folder, fit, asked):
+    """The checkpoint that a `fit` goes on from, or `None`; the same on all ranks.
+
+    Args:
+        folder: `CheckpointFolder`.
+        fit: int, which `fit` of the training begins.
+        asked: bool, whether the script itself has left out those that are done.
+
+    Returns:
+        The state, and whether another `fit` of the training has followed that one.
+
+    Raises:
+        ValueError: the ranks find different ones.
+    """
+    state, followed = folder.newest(), False
+    if state is not None and state["fit"] != fit and not asked:
+        followed = state["fit"] > fit
+        state = folder.newest(fit)
+    if current().several:
+        places = gather(state and (state["fit"], state["epoch"], state["step"]))
+        if len(set(places)) > 1:
+            found = ", ".join(f"rank {rank}: {place}" for rank, place in enumerate(places))
+            raise ValueError(
+                f"The ranks do not see the same checkpoints in {folder.path} (fit, epoch, step by "
+                f"{found}). Give a folder that all of them share."
+            )
+    return state, followed
+
+
+class Restoration:
+    """Puts a state back into a `fit`: when it begins, and again within a half-finished epoch.
+
+    Args:
+        model: `keras.Model` in the `fit`.
+        state: dict, what the checkpoint holds.
+        parts: dict of objects with states, by name.
+        position: `DataPosition` of the `fit`.
+        path: folder of the checkpoints.
+        followed: bool, whether another `fit` of the training has followed.
+    """
+
+    def __init__(self, model, state, parts, position, path, followed):
+        self._model, self._state, self._parts = model, state, parts
+        self._followed, self._rates = followed, []
+        self._position, self._path = position, path
+        self._rank = current().rank
+
+    def begin(self, description, fit, params):
+        """Restores what `on_train_begin` of the others may have set, and says so.
+
+        Args:
+            description: what `describe` says of this `fit`.
+            fit: int, which `fit` of the training this is.
+            params: the parameters of the `fit`, with its epochs.
+
+        Returns:
+            The description that further checkpoints hold.
+        """
+        state, model = self._state, self._model
+        check_state(state, model, self._path)
+        before = state["description"]
+        same_fit = state["fit"] == fit
+        rates, taken_up = (
+            check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
+        )
+        restore_frozen(model, state)
+        self._restore()
+        self._position.put_back_now(state["data"][self._rank])
+        ended = state["stopped"] or state["epoch"] >= params["epochs"]
+        if self._followed or (same_fit and ended):
+            keras_internals.set_first_epoch(model, max(params["epochs"], 1))
+            _say("already complete: nothing trained", self._path)
+            return before
+        if same_fit or not state["complete"]:
+            self._position.take_up(state["data"][self._rank], state["step"])
+        keras_internals.set_first_epoch(model, state["epoch"])
+        steps = f" of {params['steps']}" if params.get("steps") else ""
+        _say(f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}{steps}", self._path)
+        for number, name, old, new in rates:
+            optimizer = optimizers_of(model)[number]
+            if hyperparameters.read(optimizer, name) != new:
+                taken_up.append(f"{name} {old} → {new}")
+                self._rates.append((optimizer, name, new))
+        self._take_up_rates()
+        if taken_up:
+            _say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
+        return description
+
+    def enter(self):
+        """Restores what `on_epoch_begin` of the others may have done, within an epoch."""
+        state = self._state
+        self._restore_history()
+        if not state["step"]:
+            return
+        self._restore()
+        self._take_up_rates()
+        metrics = zip(metric_variables(self._model), state["metrics"][self._rank], strict=True)
+        for variable, value in metrics:
+            variable.value.data.copy_(value)
+        keras_fit.end_without_steps(self._model)
+
+    def end(self):
+        """Restores what a `fit` in which nothing was left to do returns."""
+        self._restore_history()
+        self._model.stop_training = bool(self._state["stopped"])
+
+    def _restore(self):
+        state, parts = self._state, self._parts
+        restore_variables(self._model, state)
+        if missing := set(parts) - set(state["parts"]):
+            raise ValueError(
+                f"The checkpoint in {self._path} has no state of "
+                f"{', '.join(sorted(missing))}: it is of a training without. Train with the same "
+                "callbacks, or give another folder."
+            )
+        of_rank = state["rank_parts"][self._rank]
+        for name, part in parts.items():
+            saved = from_plain(state["parts"][name])
+            part.load_state_dict({**saved, **from_plain(of_rank.get(name, {}))})
+
+    def _restore_history(self):
+        history = self._model.history
+        history.epoch = list(self._state["history_epochs"])
+        history.history = {n: list(values) for n, values in self._state["history"].items()}
+
+    def _take_up_rates(self):
+        for optimizer, name, new in self._rates:
+            hyperparameters.write(optimizer, name, new)
+
+
+def _say(what, path):
+    if current().is_main:
+        print(f"ResumeTraining ({path}): {what}.", file=sys.stderr, flush=True)

@@ -1,0 +1,213 @@
+"""Checkpoints are data, and what is no whole checkpoint neither wins nor takes others away."""
+
+import hashlib
+import io
+import os
+import random
+import warnings
+
+import keras_dawn
+from keras_dawn.dawnbench.paid_time import PaidTime
+from keras_dawn.resume import checkpoint_file, folder_lock
+from keras_dawn.resume.checkpoints import CheckpointFolder
+from keras_dawn.resume.plain_state import from_plain, to_plain
+
+import numpy as np
+import pytest
+import torch
+
+STATE = {"format": 4, "values": torch.arange(50.0), "more": {"a": [1, (2.5, None)]}}
+
+
+PLACES = {f"checkpoint-0000{epoch}-0000000.pt": (0, epoch, 0) for epoch in (1, 2, 3)}
+
+
+class Runs:
+    """Code that a pickle brings along."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+def planted(path, content, state=torch.save):
+    buffer = io.BytesIO()
+    state(content, buffer)
+    data = buffer.getvalue()
+    path.write_bytes(data + hashlib.sha256(data).digest())
+    return path
+
+
+def folder(path, *places, keep=2):
+    made = CheckpointFolder(path, keep)
+    for place in places:
+        made.write(place, {**STATE, "place": place})
+    return CheckpointFolder(path, keep)
+
+
+@pytest.mark.parametrize("where", ["alone", "within", "as a key", "as the format"])
+def test_a_planted_pickle_is_refused_by_name_and_runs_nothing(where, tmp_path):
+    whole = folder(tmp_path, (0, 1, 0))
+    code = Runs(tmp_path / "ran")
+    content = {
+        "alone": code,
+        "within": {**STATE, "values": [code]},
+        "as a key": {**STATE, "more": [(1, code)]},
+        "as the format": {"format": code},
+    }[where]
+    planted(tmp_path / "checkpoint-99999-0000000.pt", content)
+    with pytest.warns(UserWarning, match="checkpoint-99999-0000000.pt is refused"):
+        assert whole.newest()["place"] == (0, 1, 0)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_data_that_is_no_checkpoint_is_refused_by_name(tmp_path):
+    whole = folder(tmp_path, (0, 1, 0))
+    planted(tmp_path / "checkpoint-00002-0000000.pt", [1, 2])
+    with pytest.warns(UserWarning, match="is no checkpoint of this package"):
+        assert whole.newest()["place"] == (0, 1, 0)
+
+
+def damage(path, draw):
+    content = bytearray(path.read_bytes())
+    place = draw.randrange(len(content))
+    kind = draw.choice(["flipped", "cut off", "longer", "empty", "zeros", "others"])
+    if kind == "flipped":
+        content[place] ^= 1 << draw.randrange(8)
+    elif kind == "cut off":
+        del content[place:]
+    elif kind == "longer":
+        content += bytes(draw.randrange(1, 99))
+    elif kind == "empty":
+        content.clear()
+    elif kind == "zeros":
+        content[place : place + 999] = bytes(len(content[place : place + 999]))
+    else:
+        content[place : place + 99] = draw.randbytes(len(content[place : place + 99]))
+    changed = bytes(content) != path.read_bytes()
+    path.write_bytes(content)
+    return changed
+
+
+def survive_damages(times, tmp_path, seed):
+    draw = random.Random(seed)
+    made = folder(tmp_path, (0, 1, 0), (0, 2, 0), (0, 3, 0), keep=3)
+    contents = {path: path.read_bytes() for path in made.files()}
+    named = 0
+    for _ in range(times):
+        for path, content in contents.items():
+            path.write_bytes(content)
+        hurt = [
+            path for path in draw.sample(list(contents), draw.randint(1, 3)) if damage(path, draw)
+        ]
+        whole = [path for path in contents if path not in hurt]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            state = CheckpointFolder(tmp_path, 3).newest()
+        assert (state and state["place"]) == (PLACES[whole[-1].name] if whole else None)
+        looked_at = [path for path in hurt if not whole or path > whole[-1]]
+        assert len(said) == len(looked_at)
+        assert all(any(path.name in str(each.message) for each in said) for path in looked_at)
+        assert made.files() == list(contents)
+        named += len(looked_at)
+    return named
+
+
+def test_damages_of_any_kind_leave_the_newest_whole_one(tmp_path):
+    assert survive_damages(60, tmp_path, seed=1)
+
+
+@pytest.mark.slow
+def test_two_thousand_damages_leave_the_newest_whole_one(tmp_path):
+    assert survive_damages(2000, tmp_path, seed=2) > 1000
+
+
+def test_new_checkpoints_stay_where_damaged_ones_have_higher_numbers(tmp_path):
+    made = folder(tmp_path, (0, 8, 0), (0, 9, 0))
+    for path in made.files():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="damaged") as said:
+        assert made.newest() is None
+    assert "there is no older one" in str(said[-1].message)
+    for epoch in (1, 2, 3):
+        made.write((0, epoch, 0), STATE)
+    names = [path.name[11:16] for path in made.files()]
+    assert names == ["00002", "00003", "00008", "00009"]  # damaged ones are not deleted either
+
+
+def test_the_last_checkpoint_of_every_fit_is_kept(tmp_path):
+    made = folder(tmp_path, (0, 1, 0), (0, 2, 0), (1, 1, 3), (1, 2, 0), (2, 1, 0), keep=1)
+    assert [path.name for path in made.files()] == [
+        "checkpoint-00002-0000000.pt",
+        "checkpoint-f001-00002-0000000.pt",
+        "checkpoint-f002-00001-0000000.pt",
+    ]
+    assert made.newest(1)["place"] == (1, 2, 0) and made.newest(3) is None
+
+
+def test_states_are_plain_data_and_come_back_as_they_were():
+    state = {
+        "array": np.arange(6, dtype="uint16").reshape(2, 3),
+        "words": np.array(["a", "bc"]),
+        "number": np.float64(0.1),
+        3: (True, None, [torch.ones(2)]),
+    }
+    buffer = io.BytesIO()
+    torch.save(to_plain(state, "it"), buffer)
+    buffer.seek(0)
+    back = from_plain(torch.load(buffer, weights_only=True))
+    assert back["array"].dtype == np.uint16 and np.array_equal(back["array"], state["array"])
+    assert list(back["words"]) == ["a", "bc"] and back["number"] == 0.1
+    assert back[3][:2] == (True, None) and torch.equal(back[3][2][0], torch.ones(2))
+    with pytest.raises(TypeError, match="The state of my callback holds a set"):
+        to_plain({"seen": {1, 2}}, "my callback")
+
+
+def test_a_forked_worker_does_not_hold_the_folder(tmp_path):
+    folder_lock.take(tmp_path)
+    reading, writing = os.pipe()
+    born, bears = os.pipe()
+    child = os.fork()
+    if child == 0:  # lives on after its parent has left the folder
+        os.close(writing)
+        os.write(bears, b"!")
+        os.read(reading, 1)
+        os._exit(0)
+    os.read(born, 1)
+    for each in (reading, born, bears):
+        os.close(each)
+    folder_lock.leave(tmp_path)
+    try:
+        folder_lock.take(tmp_path)  # filelock.Timeout, if the child had it
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+        folder_lock.leave(tmp_path)
+
+
+def test_a_folder_that_cannot_be_synced_takes_checkpoints(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(22, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert folder(tmp_path, (0, 1, 0)).newest()["place"] == (0, 1, 0)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"seconds": "x"}', "\0"])
+def test_a_damaged_record_of_paid_time_is_named_and_not_counted(content, tmp_path):
+    (tmp_path / "process-0001.json").write_text(content, encoding="utf-8")
+    (tmp_path / "process-0002.json").write_text('{"seconds": 2.5}', encoding="utf-8")
+    with pytest.warns(UserWarning, match="process-0001.json is damaged"):
+        assert PaidTime(tmp_path).seconds() == 2.5
+
+
+def test_a_file_that_is_written_is_read_again(tmp_path):
+    checkpoint_file.write(tmp_path / "one", STATE)
+    assert torch.equal(checkpoint_file.read(tmp_path / "one")["values"], STATE["values"])
+    assert keras_dawn.ResumeTraining(tmp_path).next_epoch() == 0
