@@ -28,13 +28,8 @@ def why_mask_is_read(operation):
         return None
     if isinstance(operation, keras.layers.Multiply):
         return "it leaves masked factors out"
-<<<<<<< HEAD
-=======
     if keras_internals.takes(operation, "mask"):
         return "it reads the mask, which its input only has at run time"
-    if not operation.supports_masking:
-        return "a mask, which it drops with Keras's warning"
->>>>>>> fuzz
     return None
 
 
