@@ -1,4 +1,4 @@
-"""What saving costs a training: the time of a checkpoint, as a share of a minute.
+"""What saving costs a training: the time of a checkpoint, as a fraction of a minute.
 
     python benchmarks/checkpoints.py --json=FILE
 
@@ -25,7 +25,7 @@ from rich.table import Table
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 7, "rounds of both kinds", lower_bound=1)
 flags.DEFINE_integer("saves", 6, "checkpoints a round", lower_bound=1)
-flags.DEFINE_float("every_seconds", 60.0, "what the share is of")
+flags.DEFINE_float("every_seconds", 60.0, "what the fraction is of")
 flags.DEFINE_string("json", None, "file to write the results to")
 
 NETWORKS = {
@@ -68,8 +68,8 @@ def save_seconds(build):
 def main(arguments):
     results = {}
     table = Table(title="What a checkpoint costs a training")
-    share = f"of {FLAGS.every_seconds:g} s"
-    for column in ("network", "MiB", "ms: median", "least", "most", share):
+    fraction = f"of {FLAGS.every_seconds:g} s"
+    for column in ("network", "MiB", "ms: median", "least", "most", fraction):
         table.add_column(column)
     for name, build in NETWORKS.items():
         costs, size = save_seconds(build)
@@ -83,7 +83,9 @@ def main(arguments):
         )
     Console().print(table)
     if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps({**environment(), "results": results}) + "\n")
+        Path(FLAGS.json).write_text(
+            json.dumps({**environment(), "results": results}) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def run_parts(out, deadline):
     document = {**environment(), "tiny": FLAGS.tiny, "parts": {}}
     path = out / "gpu.json"
     if path.exists():
-        document["parts"] = json.loads(path.read_text())["parts"]
+        document["parts"] = json.loads(path.read_text(encoding="utf-8"))["parts"]
     for name in PARTS:
         if (document["parts"].get(name) or {}).get("results"):
             continue  # whole or cut off: the parts that have none come first
@@ -124,10 +124,10 @@ def run_parts(out, deadline):
         document["parts"][name] = {
             "state": state,
             "seconds": round(time.perf_counter() - began, 1),
-            "results": json.loads(file.read_text()) if file.exists() else None,
+            "results": json.loads(file.read_text(encoding="utf-8")) if file.exists() else None,
         }
-        path.write_text(json.dumps(document, indent=1) + "\n")
-    path.write_text(json.dumps(document, indent=1) + "\n")
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return document
 
 
@@ -163,11 +163,13 @@ def main(argv):
     out.mkdir(parents=True, exist_ok=True)
     if FLAGS.part:
         path = out / f"{FLAGS.part}.json"
-        PARTS[FLAGS.part](lambda found: path.write_text(json.dumps(found, indent=1) + "\n"))
+        PARTS[FLAGS.part](
+            lambda found: path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        )
         return
     document = run_parts(out, time.perf_counter() + 60 * FLAGS.max_minutes)
     document["projected_hours_of_fastai_8gpu_on_8"] = projected(document)
-    (out / "gpu.json").write_text(json.dumps(document, indent=1) + "\n")
+    (out / "gpu.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print_tables(document)
     failed = [name for name, part in document["parts"].items() if "failed" in part["state"]]
     found = document["parts"]["checks"].get("results") or {}

@@ -20,7 +20,7 @@ def wrn(data_dir, out, tiny):
         data_dir=data_dir,
         output_dir=folder,
     )
-    document = json.loads((folder / "run.json").read_text())
+    document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     names = ("test_accuracy", "training_seconds", "wall_seconds", "reached")
     return {name: document[name] for name in names}
 
@@ -51,7 +51,7 @@ def record(data_dir, out, tiny, runs, peer_runs):
             "accuracies": [one["accuracy_tta"] for one in results],
             "seconds": [one["seconds"] for one in results],
         }
-        for name, results in json.loads(path.read_text())["runs"].items()
+        for name, results in json.loads(path.read_text(encoding="utf-8"))["runs"].items()
         if results
     }
 

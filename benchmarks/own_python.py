@@ -116,7 +116,7 @@ def main(argv):
     Console(width=120).print(table)
     if FLAGS.json:
         document = {**environment(), "rounds": FLAGS.rounds, "results": results}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -42,13 +42,11 @@ BATCH = 64
 
 
 class Ours:
-    """`ResizingImages` with one decoding thread, without the normalisation."""
+    """`ResizingImages` with one decoding thread, as the crops are decoded."""
 
     def __init__(self, source, size):
-        self.data = ResizingImages(
-            source, BATCH, image_size=size, threads=1, drop_last=False, flip=False
-        )
-        self.data._normalized = lambda images: images
+        self.data = ResizingImages(source, BATCH, image_size=size, threads=1, drop_last=False)
+        self.data._transformed = lambda images, labels, *batch: (images, labels)
 
     def run(self):
         return sum(len(labels) for _, labels in self.data)
@@ -201,7 +199,7 @@ def main(argv):
     if FLAGS.json:
         versions = {"simplejpeg": _version("simplejpeg"), "pillow": _version("pillow")}
         document = {**environment(), **versions, "rounds": FLAGS.rounds, "results": results}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _version(package):

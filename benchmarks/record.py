@@ -77,7 +77,7 @@ def earlier_runs(path, document):
     if not Path(path).exists():
         return {}
     try:
-        earlier = json.loads(Path(path).read_text())
+        earlier = json.loads(Path(path).read_text(encoding="utf-8"))
         # as a file holds them: keys are strings, tuples are lists
         for part, mine in json.loads(json.dumps({part: document[part] for part in SAME})).items():
             theirs = earlier[part]
@@ -98,7 +98,7 @@ def main(arguments):
 
     def write():
         if FLAGS.json:
-            Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n")
+            Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
     def note(name, seed, result):
         ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import keras_dawn
 from keras_dawn import TimeToAccuracy, TrainingClock, fit_plan, one_cycle_by_size
+from keras_dawn.data import RandomFlip, Shuffled
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, ValidationImages
 from keras_dawn.dawnbench.records import environment
 from keras_dawn.foundation.precision import best_precision
+from keras_dawn.plans import Crops
 
 import keras
 from absl import app, flags
@@ -30,7 +32,7 @@ flags.DEFINE_string("val", None, "the same for validation", required=True)
 flags.DEFINE_integer("epochs", 8, "epochs at constant size", lower_bound=2)
 flags.DEFINE_integer("progressive_epochs", 11, "epochs at growing size", lower_bound=2)
 flags.DEFINE_integer("seeds", 3, "seeds", lower_bound=1)
-flags.DEFINE_list("sizes", ["0.0:64", "0.5:96", "0.85:128"], "share of the training : pixels")
+flags.DEFINE_list("sizes", ["0.0:64", "0.5:96", "0.85:128"], "fraction of the training : pixels")
 flags.DEFINE_integer("batch_size", 64, "images a step", lower_bound=1)
 flags.DEFINE_float("max_lr", 0.1, "highest learning rate")
 flags.DEFINE_string("json", None, "file to write the results to")
@@ -44,8 +46,8 @@ def plans():
         "batch_size": FLAGS.batch_size,
         "max_lr": FLAGS.max_lr,
         "weight_decay": 1e-3,
-        "crop_scale": (0.35, 1.0),
-        "validation_size": last,
+        "crops": Crops((0.35, 1.0)),
+        "validation": last,
     }
     return {
         "constant": one_cycle_by_size({0.0: last}, FLAGS.epochs, **common),
@@ -70,8 +72,8 @@ def train(plan, seed, train_source, val_source):
             train_source,
             phase.batch_size,
             image_size=phase.image_size,
-            crop=RandomResizedCrop(phase.crop_scale),
-            seed=seed,
+            transforms=[RandomResizedCrop(phase.crops.scale), RandomFlip()],
+            sampler=Shuffled(seed),
         )
 
     def validation(phase):
@@ -120,7 +122,7 @@ def main(argv):
     print(f"Progressive takes {ratio:.2f} of the constant size's training time.")
     if FLAGS.json:
         document = {**environment(), "ratio": ratio, "results": summary}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

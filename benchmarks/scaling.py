@@ -125,7 +125,7 @@ def work():
     weak = Contestant(FLAGS.batch_size).measure()
     if ranks.is_main:
         document = {"strong": strong, "weak": weak, "backend": ranks.backend}
-        Path(FLAGS.worker).write_text(json.dumps(document))
+        Path(FLAGS.worker).write_text(json.dumps(document), encoding="utf-8")
 
 
 def run(processes):
@@ -138,7 +138,7 @@ def run(processes):
              f"--worker={path}"],
             check=True,
         )  # fmt: skip
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def main(argv):
@@ -171,7 +171,7 @@ def main(argv):
             )  # fmt: skip
     if FLAGS.json:
         document = {**environment(), "results": results}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     Console(width=100).print(table)
 
 

@@ -237,7 +237,7 @@ def main(argv):
     Console(width=160).print(table)
     if FLAGS.json:
         document = {**environment(), "rounds": FLAGS.rounds, "results": results}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

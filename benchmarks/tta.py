@@ -14,6 +14,7 @@ import keras_dawn
 from keras_dawn import SGD, OneCycle, data, evaluate_tta
 from keras_dawn.data.choose import choose_dataset
 from keras_dawn.dawnbench.records import environment
+from keras_dawn.evaluation import Augmented, Views
 from keras_dawn.foundation.precision import best_precision
 
 import keras
@@ -29,19 +30,22 @@ flags.DEFINE_float("max_lr", 0.5, "highest learning rate")
 flags.DEFINE_integer("seeds", 4, "networks", lower_bound=1)
 flags.DEFINE_string("json", None, "file to write the results to")
 
-AUGMENT = (data.PadCrop(4), data.RandomFlip())
+AUGMENTATION = (data.PadCrop(4), data.RandomFlip())
 
 
 def accuracies(images, seed):
     """Trains a network; its accuracy in percent for each kind of views."""
     keras.utils.set_random_seed(seed)
-    numbers = {"mean": images.mean, "std": images.std}
     train = data.DeviceImages(
-        images.train_images, images.train_labels, 128, augment=AUGMENT, shuffle=True, **numbers
+        images.train_images,
+        images.train_labels,
+        128,
+        transforms=[*AUGMENTATION, images.normalize],
+        sampler=data.Shuffled(),
     )
     test_arrays = images.test_images, images.test_labels
-    test = data.DeviceImages(*test_arrays, 500, **numbers)
-    augmented = data.DeviceImages(*test_arrays, 500, augment=AUGMENT, **numbers)
+    test = data.DeviceImages(*test_arrays, 500, transforms=[images.normalize])
+    augmented = data.DeviceImages(*test_arrays, 500, transforms=[*AUGMENTATION, images.normalize])
     model = keras_dawn.models.WideResNet(10, 1)
     model.compile(
         SGD(FLAGS.max_lr, momentum=0.9, weight_decay=5e-4, nesterov=True),
@@ -54,9 +58,11 @@ def accuracies(images, seed):
     results = {
         "as they are": model.evaluate(test, return_dict=True, verbose=0),
         "flips": evaluate_tta(model, test),
-        "shifts": evaluate_tta(model, test, flip=False, shift=1),
-        "flips and shifts": evaluate_tta(model, test, shift=1),
-        "fastai's blend of four": evaluate_tta(model, test, flip=False, augmented=augmented),
+        "shifts": evaluate_tta(model, test, views=Views(flip=False, shift=1)),
+        "flips and shifts": evaluate_tta(model, test, views=Views(shift=1)),
+        "fastai's blend of four": evaluate_tta(
+            model, test, views=Views(flip=False), augmented=Augmented(augmented)
+        ),
     }
     return {name: 100 * float(result["accuracy"]) for name, result in results.items()}
 
@@ -80,7 +86,7 @@ def main(arguments):
     if FLAGS.json:
         settings = {name: FLAGS[name].value for name in ("train_images", "epochs", "max_lr")}
         document = {**environment(), "data": reason, "settings": settings, "runs": runs}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n")
+        Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

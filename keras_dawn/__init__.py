@@ -7,8 +7,10 @@ model.fit(x, y, epochs=3, callbacks=[OneCycle()])
 """
 
 from keras_dawn._backend import select_torch_backend
+from keras_dawn.foundation.device import choose_device
 
 select_torch_backend()  # before anything imports Keras
+choose_device()
 
 from keras_dawn import (
     callbacks,

@@ -30,7 +30,7 @@ NOTEBOOKS = {
         batch_size=512,
         max_lr=1.2,
         div_factor=30,
-        tail_percent=20,
+        tail_fraction=0.2,
         weight_decay=2e-4,
     ),
     50: Preset(
@@ -39,7 +39,7 @@ NOTEBOOKS = {
         batch_size=512,
         max_lr=1.0,
         div_factor=20,
-        tail_percent=18,
+        tail_fraction=0.18,
         weight_decay=2e-4,
     ),
 }

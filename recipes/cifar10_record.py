@@ -36,16 +36,10 @@ import sys
 import time
 
 import keras_dawn
-from keras_dawn import (
-    ParameterSchedule,
-    TimeToAccuracy,
-    TrainingClock,
-    data,
-    dawnbench,
-    evaluate_tta,
-)
+from keras_dawn import TimeToAccuracy, TrainingClock, data, dawnbench, evaluate_tta
 from keras_dawn.data.choose import DATASETS, choose_dataset
 from keras_dawn.dawnbench import records
+from keras_dawn.evaluation import Views
 from keras_dawn.models import WhitenedConvNet, whiten
 from keras_dawn.models.whitened import WHITENING
 from keras_dawn.native.allocator import keep_freed_memory
@@ -55,22 +49,22 @@ import keras
 from absl import app, flags
 from rich.table import Table
 
-from recipe_parts import record_phases, reporting, run_flags
+from recipe_parts import record_fits, reporting, run_flags
 
 FLAGS = flags.FLAGS
 PROCESS = time.perf_counter()
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
+class RecordPreset:
     """The settings of a run.
 
     Args:
         epochs, batch_size: ints.
         sizes: dict from the first epoch of each image size to pixels.
         hard_from: int, the epoch from which only the hardest images are trained on, or `None`.
-        hard_share: float in (0, 1], of the images, in those epochs.
-        hard_random: float in [0, 1], of that share, drawn from the other images.
+        hard_fraction: float in (0, 1], of the images, in those epochs.
+        hard_random: float in [0, 1], of these, drawn from the other images.
         widths, shortcuts, gates, winograd: of `WhitenedConvNet`.
         bias_epochs: int, how many epochs the stem's bias is trained for; 0 for no such bias.
         max_lr: float, Muon's rate for filters at the beginning; it falls by each step to 0.
@@ -86,7 +80,7 @@ class Preset:
     batch_size: int = 2000
     sizes: dict = dataclasses.field(default_factory=lambda: {0: 32})
     hard_from: int | None = None
-    hard_share: float = 0.75
+    hard_fraction: float = 0.75
     hard_random: float = 0.2
     widths: tuple = (64, 256, 256)
     shortcuts: bool = False
@@ -105,14 +99,14 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(),
-    "cpu_hardest": Preset(
+    "cpu": RecordPreset(),
+    "cpu_hardest": RecordPreset(
         epochs=12, batch_size=1000, sizes={0: 24, 2: 32}, hard_from=7,
         widths=(64, (128, 256), (256, 256, 256)), shortcuts=True, gates=(2, 3), winograd=True,
         bias_epochs=2, max_lr=0.17, bias_lr=53.0, head_lr=0.83, shrink=0.002,
     ),
-    "gpu": Preset(precision="mixed_float16"),
-    "smoke": Preset(
+    "gpu": RecordPreset(precision="mixed_float16"),
+    "smoke": RecordPreset(
         epochs=2, batch_size=128, sizes={0: 16, 1: 20}, hard_from=1, widths=(16, 32, 32),
         shortcuts=True, gates=(2, 3), winograd=True, bias_epochs=1,
         train_images=1024, test_images=500,
@@ -126,7 +120,7 @@ def train(preset, images, seed, folder, clock):
     keras.config.set_dtype_policy(preset.precision)
     memory = data.LossMemory(len(images.train_images))
     model = compiled_model(preset, images, memory)
-    phases = record_phases.load(preset, images, seed, memory)
+    fits = record_fits.load(preset, images, seed, memory)
     timer = TimeToAccuracy(FLAGS.target, clock=clock)
     history = records.HistoryWriter(folder)
     callbacks = [timer, history, train_bias(model, preset.bias_epochs)]
@@ -136,17 +130,17 @@ def train(preset, images, seed, folder, clock):
         done = resume.next_epoch()
         callbacks.append(resume)
     begin = time.perf_counter()
-    everything = phases[0].data.data
+    everything = fits[0].data
     whiten(model, everything.normalized(everything.images[:5000]))
-    for phase in phases:
-        if phase.last <= done:
+    for one in fits:
+        if one.epochs.stop <= done:
             continue
-        clock.resume()  # what a further phase prepares counts too
+        clock.resume()  # what a further fit prepares counts too
         model.fit(
-            phase.data,
-            initial_epoch=phase.first,
-            epochs=phase.last,
-            callbacks=[ParameterSchedule({"learning_rate": phase.rate}), *callbacks],
+            one.data,
+            initial_epoch=one.epochs.start,
+            epochs=one.epochs.stop,
+            callbacks=[one.schedule, *callbacks],
             verbose=1 if sys.stdout.isatty() else 2,
             shuffle=False,  # the data shuffles itself
         )
@@ -158,7 +152,7 @@ def train(preset, images, seed, folder, clock):
     return run_flags.Result(
         timer=timer,
         rows=history.rows,
-        schedule=record_phases.values(phases),
+        schedule=record_fits.values(fits),
         epochs=preset.epochs,
         interrupted=False,
         benchmark=dawnbench.CIFAR10 if whole else None,
@@ -229,19 +223,20 @@ def train_bias(model, epochs):
 
 def evaluate(model, images):
     """Test accuracy in percent, of each image as it is and of its six views."""
-    test_data = data.SoftLabels(
-        data.DeviceImages(
-            images.test_images, images.test_labels, 1000, mean=images.mean, std=images.std
-        ),
-        len(images.class_names),
+    test_data = data.DeviceImages(
+        images.test_images,
+        images.test_labels,
+        1000,
+        transforms=[images.normalize, data.OneHot(len(images.class_names))],
     )
     plain = model.evaluate(test_data, verbose=0, return_dict=True)
-    views = evaluate_tta(model, test_data, flip=images.name != "digits", shift=1, average="logits")
+    six = Views(flip=images.name != "digits", shift=1)
+    views = evaluate_tta(model, test_data, views=six, average="logits")
     return [round(100 * float(result["accuracy"]), 4) for result in (plain, views)]
 
 
 def summary(results, folder):
-    """Mean, spread and share of hits over the runs, and the three clocks of each."""
+    """Mean, spread and number of hits over the runs, and the three clocks of each."""
     table = Table(title=f"{len(results)} runs")
     for column in ("seed", "accuracy", "without views", "training", "DAWNBench", "process"):
         table.add_column(column)

@@ -63,6 +63,7 @@ CONTESTANTS = {
 
 def define_flags():
     """The flags of this comparison."""
+    run_flags.print_anything()
     flags.DEFINE_string("dataset", "auto", f"one of: {', '.join(DATASETS)}")
     flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
     flags.DEFINE_list("schedules", list(CONTESTANTS), "which of them to compare")
@@ -189,17 +190,17 @@ def train(contestant, rate, images, seed):
 
 def load(images, seed):
     """The images on the device, for training and for validation."""
-    common = {"mean": images.mean, "std": images.std, "seed": seed}
-    augment = DIGITS_AUGMENTATION if images.name == "digits" else CIFAR_AUGMENTATION
+    augmentation = DIGITS_AUGMENTATION if images.name == "digits" else CIFAR_AUGMENTATION
     train_data = data.DeviceImages(
         images.train_images,
         images.train_labels,
         FLAGS.batch_size,
-        augment=augment,
-        shuffle=True,
-        **common,
+        transforms=[*augmentation, images.normalize],
+        sampler=data.Shuffled(seed),
     )
-    return train_data, data.DeviceImages(images.test_images, images.test_labels, 500, **common)
+    return train_data, data.DeviceImages(
+        images.test_images, images.test_labels, 500, transforms=[images.normalize]
+    )
 
 
 def learning_rates(contestant, images):

@@ -19,6 +19,7 @@ epochs at 128 px throughout: 43.04 % ± 1.19 (n = 3) after 285 s.
 """
 
 from keras_dawn import PLANS, one_cycle_by_size
+from keras_dawn.plans import Crops
 
 from absl import app
 
@@ -48,7 +49,7 @@ PRESETS = {
     "smoke": PhotoPreset(
         model="resnet18",
         plan=one_cycle_by_size(
-            {0.0: 24, 0.5: 32}, 2, 32, 0.05, crop_scale=(0.6, 1.0), validation_size=32
+            {0.0: 24, 0.5: 32}, 2, 32, 0.05, crops=Crops((0.6, 1.0)), validation=32
         ),
         zero_init_gamma=True,
         train_images=256,

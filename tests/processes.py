@@ -19,8 +19,11 @@ from keras_dawn.dawnbench import paid_time
 import torch
 from torch.distributed.run import main as run_as_torchrun
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.processes", "torchvision", "matplotlib.pyplot", "rich"])
+_forks = "forkserver" in multiprocessing.get_all_start_methods()  # not so on Windows
+_processes = multiprocessing.get_context("forkserver" if _forks else "spawn")
+if _forks:
+    _preloaded = ["tests.processes", "torchvision", "matplotlib.pyplot", "rich"]
+    _processes.set_forkserver_preload(_preloaded)
 
 
 class Program:

@@ -11,7 +11,7 @@ def run(code, **environment):
     if not environment.get("KERAS_BACKEND"):
         env.pop("KERAS_BACKEND", None)
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=env, timeout=120
     )
 
 

@@ -15,11 +15,11 @@ def test_the_gpu_script_runs_small_on_a_processor(tmp_path):
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "gpu.py"), "--tiny", f"--out={tmp_path}"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=500,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    parts = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
     assert all(check["passed"] for check in parts["checks"]["results"].values())
     assert len(parts["steps"]["results"]) == 2
     assert parts["recipe"]["state"] == "needs --data_dir"
@@ -41,7 +41,7 @@ gpu._run_part = run
 gpu.run_parts(out, time.perf_counter() + 100)
 """
     subprocess.run([sys.executable, "-c", program], cwd=BENCHMARKS, check=True, timeout=100)
-    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    parts = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
     assert parts["steps"]["state"] == "failed with exit code 1"
     assert parts["steps"]["results"] == {"seen": 1}
     assert parts["kernels"]["results"] == {"seen": 1}

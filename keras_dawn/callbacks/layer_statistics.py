@@ -24,7 +24,7 @@ class LayerStatistics(keras.callbacks.Callback):
             from first to last.
 
     Attributes:
-        rows: list of dicts with `step`, `layer`, `mean`, `std` and `near_zero` (the share of
+        rows: list of dicts with `step`, `layer`, `mean`, `std` and `near_zero` (the fraction of
             activations within 0.05 of 0) of its output, and `gradient_norm` of its weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Image sets for training: sources, augmentation, and data on the training device."""
+"""Image sets for training: sources, samplers, transforms, and data on the training device."""
 
 from keras_dawn.data.augment import (
     AlternatingFlip,
@@ -10,22 +10,37 @@ from keras_dawn.data.augment import (
     Resize,
 )
 from keras_dawn.data.device_images import DeviceImages
-from keras_dawn.data.hardest import HardestImages, LossMemory
+from keras_dawn.data.hardest import Hardest, LossMemory
+from keras_dawn.data.labels import OneHot
 from keras_dawn.data.mixing import CutMix, MixUp
-from keras_dawn.data.soft_labels import SoftLabels
+from keras_dawn.data.samplers import InOrder, Shuffled
+from keras_dawn.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    BatchTransform,
+    Normalize,
+    Transform,
+)
 
 __all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "AlternatingFlip",
+    "BatchTransform",
     "ColorJitter",
     "CutMix",
     "Cutout",
     "DeviceImages",
-    "HardestImages",
+    "Hardest",
+    "InOrder",
     "LossMemory",
     "MixUp",
+    "Normalize",
+    "OneHot",
     "PadCrop",
     "RandomFlip",
     "RandomRotation",
     "Resize",
-    "SoftLabels",
+    "Shuffled",
+    "Transform",
 ]

@@ -3,23 +3,17 @@
 A transform is called with `(images, random)`, where `images` has the shape
 `(batch, height, width, channels)` on any device and `random` is a `PerImageRandom`.
 Geometry keeps the dtype; colour and rotation work on, and return, float32 in [0, 1].
-A function with this signature is a transform too.
+A function with this signature is a transform too. They stand in the list `transforms=` of arrays
+(`DeviceImages`) and of photos (`photos.ResizingImages`) alike.
 """
 
 import math
 
 from keras_dawn.data.by_epoch import at_epoch
+from keras_dawn.data.transforms import Transform, to_unit_range
 
 import torch
 import torch.nn.functional as F
-
-
-class Transform:
-    """Base class of the transforms: a `repr` that shows the settings."""
-
-    def __repr__(self):
-        settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())
-        return f"{type(self).__name__}({settings})"
 
 
 class PadCrop(Transform):
@@ -43,7 +37,7 @@ class PadCrop(Transform):
             )
         rows = self._coordinates(random, height)
         columns = self._coordinates(random, width)
-        return gather(images, rows, columns)
+        return take_pixels(images, rows, columns)
 
     def _coordinates(self, random, size):
         start = random.integers(-self.padding, self.padding + 1)
@@ -141,6 +135,8 @@ class ColorJitter(Transform):
     `[max(0, 1 - x), 1 + x]`.
     """
 
+    before_normalize = True  # it keeps colours in [0, 1]
+
     def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0):
         for value in (brightness, contrast, saturation):
             if value < 0:
@@ -173,7 +169,7 @@ class RandomRotation(Transform):
         return rotate(images, random.uniform(-self.degrees, self.degrees))
 
 
-def gather(images, rows, columns):
+def take_pixels(images, rows, columns):
     """Picks pixels by row and column, each image its own.
 
     Args:
@@ -205,11 +201,6 @@ def rotate(images, degrees):
         images.permute(0, 3, 1, 2), grid, padding_mode="reflection", align_corners=False
     )
     return rotated.permute(0, 2, 3, 1)
-
-
-def to_unit_range(images):
-    """uint8 images as float32 in [0, 1]; float images as they are."""
-    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
 
 
 def _blend(images, which, factor):

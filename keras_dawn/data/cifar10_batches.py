@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 from keras_dawn.data.image_set import ImageSet
+from keras_dawn.data.transforms import Normalize
 
 import numpy as np
 
@@ -83,8 +84,7 @@ def read_batches(folder):
         test_images=parts[5][0],
         test_labels=parts[5][1],
         class_names=CLASS_NAMES,
-        mean=MEAN,
-        std=STD,
+        normalize=Normalize(MEAN, STD),
     )
 
 

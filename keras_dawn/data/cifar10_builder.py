@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_dawn.data import cifar10_batches
 from keras_dawn.data.image_set import ImageSet
+from keras_dawn.data.transforms import Normalize
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -126,7 +127,6 @@ def _read(builder):
         name="cifar10",
         source=str(builder.data_dir),
         class_names=cifar10_batches.CLASS_NAMES,
-        mean=cifar10_batches.MEAN,
-        std=cifar10_batches.STD,
+        normalize=Normalize(cifar10_batches.MEAN, cifar10_batches.STD),
         **parts,
     )

@@ -1,8 +1,10 @@
 """Labelled images that live on the training device, as data for `fit`."""
 
-from keras_dawn.data.augment import to_unit_range
-from keras_dawn.data.order import epoch_order
+from keras_dawn.data.labels import OneHot
 from keras_dawn.data.per_image_random import PerImageRandom
+from keras_dawn.data.pipeline import Pipeline
+from keras_dawn.data.samplers import InOrder
+from keras_dawn.data.transforms import Normalize
 from keras_dawn.distributed.sharding import Share
 
 import torch
@@ -12,13 +14,13 @@ from torch.utils.data import DataLoader, TensorDataset
 class DeviceImages(DataLoader):
     """Serves batches from a uint8 image set kept whole on the training device.
 
-    Nothing passes through NumPy or another process: a batch is one gather, augmented and
-    normalised by a handful of batched operations on the device. Being a
+    Nothing passes through NumPy or another process: a batch is picked by one operation,
+    augmented and normalised by a handful of batched ones on the device. Being a
     `torch.utils.data.DataLoader`, it goes into `fit`, `evaluate`, `predict` and
     hand-written loops alike. It shuffles itself: pass `shuffle=False` to `fit`, which
     otherwise warns that it will not.
 
-    Order and augmentation depend on `(seed, epoch)` alone. The epoch starts at 0 and
+    Order and transforms depend on the sampler's seed and the epoch alone. The epoch starts at 0 and
     advances with each whole pass; `set_epoch` sets it, for instance to go on with an
     interrupted training.
 
@@ -29,22 +31,26 @@ class DeviceImages(DataLoader):
         images: uint8 array or tensor `(count, height, width, channels)`.
         labels: integer array or tensor `(count,)`.
         batch_size: int.
-        augment: list of transforms (`keras_dawn.data.augment`), applied in order.
-        mean, std: floats per channel on the scale [0, 1]; batches are
-            `(images / 255 - mean) / std`.
-        shuffle: bool, a new order each epoch.
+        transforms: list, applied in its order (`PadCrop`, `RandomFlip`, `Cutout`, `Normalize`,
+            `OneHot`, `MixUp`, … of `keras_dawn.data`), or dict from the first epoch (0-based) of
+            each list to it. Pixels become floats in [0, 1] if the list has no `Normalize`.
+        sampler: `InOrder` by default; `Shuffled(seed)`, `Hardest`.
         drop_last: bool, whether to leave out a last batch that is not full.
-        seed: int.
         device: torch device; by default the one Keras uses (the first GPU, else the CPU).
 
     Yields:
-        `(images, labels)`: float32 `(batch, height, width, channels)` and int64 `(batch,)`.
+        `(images, labels)`: float32 `(batch, height, width, channels)` and int64 `(batch,)`, or
+        with `OneHot` float32 `(batch, classes)`.
 
     Raises:
-        ValueError: shapes, dtypes or sizes that do not fit.
+        ValueError: shapes, dtypes, sizes or transforms that do not fit.
 
     Example:
-        >>> data = DeviceImages(np.zeros((10, 32, 32, 3), "uint8"), np.arange(10), batch_size=4)
+        >>> from keras_dawn.data import PadCrop, Shuffled
+        >>> data = DeviceImages(
+        ...     np.zeros((10, 32, 32, 3), "uint8"), np.arange(10), batch_size=4,
+        ...     transforms=[PadCrop(4), Normalize(0.5, 0.25)], sampler=Shuffled(seed=1),
+        ... )
         >>> [len(labels) for images, labels in data]
         [4, 4, 2]
     """
@@ -55,40 +61,34 @@ class DeviceImages(DataLoader):
         labels,
         batch_size,
         *,
-        augment=(),
-        mean=(0.0,),
-        std=(1.0,),
-        shuffle=False,
+        transforms=(),
+        sampler=None,
         drop_last=False,
-        seed=0,
         device=None,
     ):
         images, labels = torch.as_tensor(images), torch.as_tensor(labels)
-        _check(images, labels, batch_size, drop_last, mean, std)
+        self.transforms = Pipeline(transforms, Normalize())
+        _check(images, labels, batch_size, drop_last, self.transforms)
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.images = images.to(device)
         self.labels = labels.to(device, torch.int64)
-        self.augment = list(augment)
-        self.shuffle = shuffle
-        self.seed = seed
         self.epoch = 0
-        self._mean = torch.tensor(mean, device=device)
-        self._scale = 1.0 / torch.tensor(std, device=device)
         self.rank_weight = 1.0
         super().__init__(
-            TensorDataset(self.images, self.labels), batch_size=batch_size, drop_last=drop_last
+            TensorDataset(self.images, self.labels),
+            batch_size=batch_size,
+            drop_last=drop_last,
+            sampler=sampler or InOrder(),
         )
         self.set_share(Share(), training=False)
 
-    @property
-    def served(self):
-        """How many images an epoch has."""
-        return len(self.images)
-
     def set_share(self, share, training):
         """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
+        count = len(self.images)
+        self.sampler.check(count, share.world_size)
         self.share = share
-        self._bounds = share.batches(self.served, self.batch_size, self.drop_last, training)
+        served = self.sampler.served(count)
+        self._bounds = share.batches(served, self.batch_size, self.drop_last, training)
 
     def set_epoch(self, epoch):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""
@@ -99,20 +99,22 @@ class DeviceImages(DataLoader):
 
     def order(self, epoch):
         """Indices in the order of `epoch`, int64 `(count,)`, on the device."""
-        order = epoch_order(len(self.images), self.seed, epoch, self.shuffle)
-        return order.to(self.images.device)
+        return self.sampler.order(len(self.images), epoch).to(self.images.device)
 
-    def batch(self, indices, epoch):
-        """Augmented and normalised images and their labels; `indices` is int64 `(batch,)`."""
-        images = self.images.index_select(0, indices)
-        random = PerImageRandom(self.seed, epoch, indices)
-        for transform in self.augment:
-            images = transform(images, random)
-        return self.normalized(images), self.labels.index_select(0, indices)
+    def batch(self, indices, epoch, number=0):
+        """A batch as the network gets it; `indices` is int64 `(batch,)`, `number` its place."""
+        self.sampler.expect(indices)
+        seed = self.sampler.seed
+        return self.transforms(
+            self.images.index_select(0, indices),
+            self.labels.index_select(0, indices),
+            PerImageRandom(seed, epoch, indices),
+            [seed, epoch, number, self.share.rank],
+        )
 
     def normalized(self, images):
         """Images of any count and size as batches have them; uint8, or floats in [0, 1]."""
-        return (to_unit_range(images.to(self.images.device)) - self._mean) * self._scale
+        return self.transforms.normalized(images.to(self.images.device))
 
     def __iter__(self):
         # A generator: Keras makes several iterators per epoch and uses one of them.
@@ -122,10 +124,10 @@ class DeviceImages(DataLoader):
             if number == len(self._bounds) - 1:
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
             self.rank_weight = self.share.weight(stop - start)
-            yield self.batch(self.share.of(order[start:stop]), epoch)
+            yield self.batch(self.share.of(order[start:stop]), epoch, number)
 
 
-def _check(images, labels, batch_size, drop_last, mean, std):
+def _check(images, labels, batch_size, drop_last, transforms):
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(
             "`images` must be uint8 of shape (count, height, width, channels), "
@@ -143,10 +145,7 @@ def _check(images, labels, batch_size, drop_last, mean, std):
             f"No batch can be made of {len(images)} images with batch_size={batch_size} "
             f"and drop_last={drop_last}."
         )
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) not in (1, images.shape[-1]):
-            raise ValueError(
-                f"`{name}` must have 1 or {images.shape[-1]} values, got {len(values)}."
-            )
-    if min(std) <= 0:
-        raise ValueError(f"`std` must be above 0, got {std}.")
+    for normalize in transforms.of(Normalize):
+        normalize.check_channels(images.shape[-1])
+    for one_hot in transforms.of(OneHot):
+        one_hot.check_highest(int(labels.max()))

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from keras_dawn.data.image_set import ImageSet
+from keras_dawn.data.transforms import Normalize
 
 import numpy as np
 
@@ -46,6 +47,5 @@ def load_digits():
         test_images=images[test],
         test_labels=labels[test],
         class_names=tuple(str(digit) for digit in range(10)),
-        mean=(float(grey[0]),) * 3,
-        std=(float(grey[1]),) * 3,
+        normalize=Normalize((float(grey[0]),) * 3, (float(grey[1]),) * 3),
     )

@@ -1,6 +1,6 @@
 """Training on the images that were hardest when last seen."""
 
-from keras_dawn.data.device_images import DeviceImages
+from keras_dawn.data.samplers import Shuffled
 
 import keras
 import torch
@@ -11,7 +11,7 @@ class LossMemory(keras.metrics.Mean):
     """The cross-entropy of the logits, and what it was for each training image when last seen.
 
     Compiled as a metric, it reports the mean (without label smoothing), and keeps each image's
-    value for `HardestImages`, on the device; an image that has not been seen has infinity.
+    value for `Hardest`, on the device; an image that has not been seen has infinity.
 
     Args:
         count: int, how many training images there are.
@@ -63,8 +63,8 @@ class LossMemory(keras.metrics.Mean):
         self.losses, self._begun, self._resumed = state["losses"], state["begun"], True
 
 
-class HardestImages(DeviceImages):
-    """`DeviceImages` of which each epoch serves a share: the hardest, and some of the others.
+class Hardest(Shuffled):
+    """Serves a fraction of the images each epoch: the hardest, and some of the others.
 
     The hardest are those with the largest loss in a `LossMemory` when the epoch begins: easy
     images teach little late in a training, and cost as much as others (Jiang et al. 2019,
@@ -73,61 +73,61 @@ class HardestImages(DeviceImages):
 
     An epoch of fewer images has fewer batches, which Keras asks for once a `fit`: train on all
     images in a first `fit`, and on the hardest in another that goes on with `initial_epoch`.
-    Order and choice depend on (seed, epoch) and the memory.
+    Order and choice depend on (seed, epoch) and the memory. One process only.
 
     Args:
-        images, labels, batch_size: as for `DeviceImages`.
         memory: `LossMemory` that the model was compiled with.
-        share: float in (0, 1], of the images, in each epoch; 1 serves all of them.
+        fraction: float in (0, 1], of the images, in each epoch; 1 serves all of them.
         at_random: float in [0, 1], of those served, drawn from the easier images.
-        **settings: the others of `DeviceImages`, which shuffles here. One process only.
+        seed: int, which transforms draw from too.
 
     Raises:
-        ValueError: shares out of range, or a memory of another number of images.
+        ValueError: fractions out of range; where the data is made, a memory of another number of
+            images; on several ranks.
 
     Example:
         >>> memory = LossMemory(4)
         >>> memory.losses = torch.tensor([0.1, 3.0, 0.2, 2.0])
         >>> pixels = np.zeros((4, 8, 8, 3), "uint8")
-        >>> hard = HardestImages(pixels, np.arange(4), 2, memory=memory, share=0.5, at_random=0.0)
-        >>> [sorted(labels.tolist()) for _, labels in hard]
+        >>> hard = Hardest(memory, fraction=0.5, at_random=0.0)
+        >>> images = keras_dawn.data.DeviceImages(pixels, np.arange(4), 2, sampler=hard)
+        >>> [sorted(labels.tolist()) for _, labels in images]
         [[1, 3]]
     """
 
-    def __init__(self, images, labels, batch_size, *, memory, share, at_random=0.25, **settings):
-        if not 0 < share <= 1 or not 0 <= at_random <= 1:
+    def __init__(self, memory, fraction, at_random=0.25, seed=0):
+        if not 0 < fraction <= 1 or not 0 <= at_random <= 1:
             raise ValueError(
-                f"`share` must be in (0, 1] and `at_random` in [0, 1], got {share} and {at_random}."
+                f"`fraction` must be in (0, 1] and `at_random` in [0, 1], got {fraction} and "
+                f"{at_random}."
             )
-        if len(memory.losses) != len(images):
+        super().__init__(seed)
+        self.memory, self.fraction, self.at_random = memory, fraction, at_random
+
+    def check(self, count, world_size):
+        if len(self.memory.losses) != count:
             raise ValueError(
-                f"`memory` has {len(memory.losses)} images, the data {len(images)}: make it with "
+                f"`memory` has {len(self.memory.losses)} images, the data {count}: make it with "
                 "LossMemory(len(images))."
             )
-        self.memory, self._served_share, self.at_random = memory, share, at_random
-        super().__init__(images, labels, batch_size, shuffle=True, **settings)
+        if world_size > 1:
+            raise ValueError("Hardest is for one process: losses are not exchanged.")
 
-    @property
-    def served(self):
-        return max(1, round(len(self.images) * self._served_share))
+    def served(self, count):
+        return max(1, round(count * self.fraction))
 
-    def set_share(self, share, training):
-        if share.world_size > 1:
-            raise ValueError("HardestImages are for one process: losses are not exchanged.")
-        super().set_share(share, training)
-
-    def order(self, epoch):
-        """Indices of the images of `epoch`, chosen by their losses now, int64 `(count,)`."""
-        order = super().order(epoch)  # of all images
-        losses = self.memory.when_begun(epoch).to(order.device)
-        if self.served == len(order):
+    def order(self, count, epoch):
+        """Indices of the images of `epoch`, chosen by their losses now."""
+        losses = self.memory.when_begun(epoch)
+        order = super().order(count, epoch).to(losses.device)  # of all images
+        served = self.served(count)
+        if served == count:
             return order
         places = losses.index_select(0, order).argsort(descending=True, stable=True)
-        count = self.served - int(self.served * self.at_random)
-        easier = places[count:].sort().values  # in the mixed order again
-        chosen = torch.cat([places[:count], easier[: self.served - count]])
+        hardest = served - int(served * self.at_random)
+        easier = places[hardest:].sort().values  # in the mixed order again
+        chosen = torch.cat([places[:hardest], easier[: served - hardest]])
         return order.index_select(0, chosen.sort().values)
 
-    def batch(self, indices, epoch):
+    def expect(self, indices):
         self.memory.expect(indices)
-        return super().batch(indices, epoch)

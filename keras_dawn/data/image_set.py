@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import dataclass
 
+from keras_dawn.data.transforms import Normalize
+
 import numpy as np
 
 
@@ -16,7 +18,7 @@ class ImageSet:
         train_images, test_images: uint8 `(count, height, width, channels)`.
         train_labels, test_labels: int64 `(count,)` in 0, …, classes - 1.
         class_names: tuple of str.
-        mean, std: floats per channel on the scale [0, 1], for normalisation.
+        normalize: `Normalize`, by the mean and the standard deviation of the training images.
 
     Raises:
         ValueError: a label outside the classes, or shapes that do not fit.
@@ -29,8 +31,7 @@ class ImageSet:
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple
-    mean: tuple
-    std: tuple
+    normalize: Normalize
 
     def __post_init__(self):
         for part in ("train", "test"):
@@ -78,6 +79,5 @@ class ImageSet:
             self.test_images[:test_count],
             self.test_labels[:test_count],
             self.class_names,
-            self.mean,
-            self.std,
+            self.normalize,
         )

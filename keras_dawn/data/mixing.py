@@ -1,11 +1,15 @@
 """Mixing the images of a batch with one another, labels included."""
 
+from keras_dawn.data.transforms import BatchTransform, to_unit_range
+
 import numpy as np
 import torch
 
 
-class MixUp:
+class MixUp(BatchTransform):
     """Blends each image with its neighbour in the batch (Zhang et al. 2017, arXiv:1710.09412).
+
+    Needs labels as class probabilities: `transforms=[..., OneHot(10), MixUp(0.2)]`.
 
     Args:
         alpha: float above 0; the blend's weight is drawn from Beta(alpha, alpha), once a batch.
@@ -14,40 +18,47 @@ class MixUp:
         ValueError: `alpha` of 0 or less.
     """
 
+    needs_probabilities = True
+
     def __init__(self, alpha=0.2):
         _check_alpha(alpha)
         self.alpha = alpha
 
-    def __call__(self, images, targets, entropy):
-        """`(images, targets)` mixed.
+    def __call__(self, images, labels, entropy):
+        """`(images, labels)` mixed.
 
         Args:
             images: float `(batch, height, width, channels)`.
-            targets: float `(batch, classes)`.
+            labels: float `(batch, classes)`.
             entropy: list of ints that the draws depend on.
         """
         weight = float(np.random.default_rng(entropy).beta(self.alpha, self.alpha))
+        images = to_unit_range(images)
         other = images.roll(1, 0)
-        return torch.lerp(other, images, weight), torch.lerp(targets.roll(1, 0), targets, weight)
+        return torch.lerp(other, images, weight), torch.lerp(labels.roll(1, 0), labels, weight)
 
 
-class CutMix:
+class CutMix(BatchTransform):
     """Pastes a rectangle of the neighbour in the batch (Yun et al. 2019, arXiv:1905.04899).
 
+    Needs labels as class probabilities, as `MixUp` does.
+
     Args:
-        alpha: float above 0; the share of the image that stays is drawn from Beta(alpha, alpha),
-            once a batch.
+        alpha: float above 0; the fraction of the image that stays is drawn from
+            Beta(alpha, alpha), once a batch.
 
     Raises:
         ValueError: `alpha` of 0 or less.
     """
 
+    needs_probabilities = True
+
     def __init__(self, alpha=1.0):
         _check_alpha(alpha)
         self.alpha = alpha
 
-    def __call__(self, images, targets, entropy):
-        """`(images, targets)` mixed; see `MixUp`."""
+    def __call__(self, images, labels, entropy):
+        """`(images, labels)` mixed; see `MixUp`."""
         random = np.random.default_rng(entropy)
         height, width = images.shape[1:3]
         side = np.sqrt(1 - random.beta(self.alpha, self.alpha))
@@ -60,7 +71,7 @@ class CutMix:
         images = images.clone()
         images[:, top:bottom, left:right] = patch
         stays = 1 - (bottom - top) * (right - left) / (height * width)  # what was really cut
-        return images, torch.lerp(targets.roll(1, 0), targets, stays)
+        return images, torch.lerp(labels.roll(1, 0), labels, stays)
 
 
 def _check_alpha(alpha):

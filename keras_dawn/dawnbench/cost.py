@@ -83,7 +83,7 @@ def main(arguments=None):
     )
     given = parser.parse_args(arguments)
     try:
-        document = json.loads((given.run_folder / "run.json").read_text())
+        document = json.loads((given.run_folder / "run.json").read_text(encoding="utf-8"))
         costs(document, ())
     except (OSError, ValueError, KeyError) as error:
         print(f"No costs: {error!s}. Give a folder with a whole run.json.", file=sys.stderr)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from keras_dawn.foundation.files import utf8
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -114,8 +116,8 @@ def write_entry(directory, entry, records, benchmark=CIFAR10):
         if "top5Accuracy" in benchmark.columns:
             values["top5Accuracy"] = f"{record.top5_accuracy:.4f}"
         lines.append("\t".join(values[column] for column in benchmark.columns))
-    tsv_path.write_text("\n".join(lines) + "\n")
-    json_path.write_text(json.dumps(entry.as_json(), indent=2, ensure_ascii=False) + "\n")
+    tsv_path.write_bytes(utf8("\n".join(lines) + "\n"))
+    json_path.write_bytes(utf8(json.dumps(entry.as_json(), indent=2, ensure_ascii=False) + "\n"))
     return json_path
 
 

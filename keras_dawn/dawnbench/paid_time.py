@@ -53,7 +53,9 @@ class PaidTime:
 
     def seconds(self):
         """What all of them together took."""
-        return sum(json.loads(path.read_text())["seconds"] for path in self._files())
+        return sum(
+            json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in self._files()
+        )
 
     def _files(self):
         return sorted(self.folder.glob("process-*.json"))

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation.files import written_whole
+from keras_dawn.foundation.files import utf8, written_whole
 
 import keras
 import torch
@@ -51,7 +51,7 @@ class RunFolder:
         if not current().is_main:
             return path
         with written_whole(path) as file:
-            file.write(text.encode())
+            file.write(utf8(text))
         return path
 
     def write_json(self, name, content):
@@ -142,7 +142,9 @@ def _versions():
 
 def _processor():
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:

@@ -78,7 +78,7 @@ def validate_entry(path, benchmark=CIFAR10):
 
 def _check_json(path, check):
     try:
-        description = json.loads(path.read_text())
+        description = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
         check("json", False, f"{path.name} is not JSON: {error}")
         return
@@ -97,7 +97,7 @@ def _check_json(path, check):
 
 
 def _check_tsv(path, benchmark, check):
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file, delimiter="\t")) or [[]]
     check(
         "columns",

@@ -46,19 +46,19 @@ def run_fit(model, method, arguments, weigh):
     ranks = current()
     if not ranks.is_main:
         arguments["verbose"] = 0
-    signals = _Signals()
+    requests = _StopRequests()
     first = _First(arguments["x"], weigh)
     callbacks = _this_rank(arguments.get("callbacks") or [])
-    arguments["callbacks"] = [first, *callbacks, _Last(signals)]
+    arguments["callbacks"] = [first, *callbacks, _Last(requests)]
     validation = arguments.get("validation_data")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(signals)
+        stack.enter_context(requests)
         stack.enter_context(sharding.shared_out(arguments["x"], training=True))
         if validation is not None and validation is not arguments["x"]:
             stack.enter_context(sharding.shared_out(validation, training=False))
         stack.enter_context(metrics.weighed(model, _weight_of(arguments["x"])))
         history = method(model, **arguments)
-    if signals.agreed:
+    if requests.agreed:
         raise KeyboardInterrupt("a rank was told to stop")
     return history
 
@@ -128,13 +128,13 @@ class _First(keras.callbacks.Callback):
 class _Last(keras.callbacks.Callback):
     """Lets all ranks stop in the same step, after all other callbacks have had their say."""
 
-    def __init__(self, signals):
+    def __init__(self, requests):
         super().__init__()
-        self._signals = signals
+        self._requests = requests
         self._agreement = Agreement()
 
     def _wish(self):
-        if self._signals.received:
+        if self._requests.received:
             return _SIGNAL
         return _STOP if self.model.stop_training else 0
 
@@ -145,11 +145,11 @@ class _Last(keras.callbacks.Callback):
         self._act(self._agreement.settle(self._wish()))
 
     def _act(self, answer):
-        self._signals.agreed = self._signals.agreed or answer == _SIGNAL
+        self._requests.agreed = self._requests.agreed or answer == _SIGNAL
         self.model.stop_training = answer > 0
 
 
-class _Signals(contextlib.AbstractContextManager):
+class _StopRequests(contextlib.AbstractContextManager):
     """Takes note of SIGINT and SIGTERM instead of ending one rank alone."""
 
     def __init__(self):

@@ -22,7 +22,7 @@ def evaluate_images(model, data, *, flip=False):
             (test-time augmentation).
 
     Returns:
-        dict with `top1` and `top5` in percent, `images` (how many), `image_size` in pixels and
+        dict with `top1` and `top5` as fractions, `images` (how many), `image_size` in pixels and
         `rectangular` where the data tells, and `flip`. On several ranks, over all of them.
 
     Raises:
@@ -45,8 +45,8 @@ def evaluate_images(model, data, *, flip=False):
     if not images:
         raise ValueError("There are no images to evaluate on.")
     return {
-        "top1": 100 * first / images,
-        "top5": 100 * five / images,
+        "top1": first / images,
+        "top5": five / images,
         "images": images,
         "image_size": getattr(data, "image_size", None),
         "rectangular": getattr(data, "rectangular", None),

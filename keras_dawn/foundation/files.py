@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 
@@ -40,7 +41,33 @@ def written_whole(path, *, durable=False):
         _sync_folder(path.parent)
 
 
+def utf8(text):
+    """Text as UTF-8 bytes, whatever names of files it has in it.
+
+    Where the locale cannot read a file's name, Python keeps the name's bytes as lone surrogates,
+    which no encoding writes. They are taken for UTF-8, which nearly every name is in.
+
+    Args:
+        text: str.
+
+    Returns:
+        bytes.
+
+    Example:
+        >>> utf8("Pr\\udcc3\\udcbcfung").decode("utf-8")
+        'Prüfung'
+    """
+    text = re.sub("[\udc80-\udcff]+", lambda found: _read_as_utf8(found[0]), text)
+    return text.encode("utf-8", "replace")
+
+
+def _read_as_utf8(surrogates):
+    return surrogates.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _sync_folder(folder):
+    if os.name == "nt":  # there a folder cannot be opened, and a rename is in the journal
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,6 +14,10 @@ import torch
 from keras.src.backend.common import global_state, masking
 from keras.src.backend.common import variables as variables_module
 from keras.src.layers import layer as layer_module
+from keras.src.layers.preprocessing.data_layer import DataLayer
+
+# The version that these attributes are read of, and the next one, which is told from it.
+VERSION = tuple(int(number) for number in keras.__version__.split(".")[:2])
 
 
 def functional_graph(model):
@@ -580,6 +584,11 @@ def check_input(layer, symbolic):
 def in_stateless_scope():
     """Whether Keras computes with other values than its variables hold."""
     return global_state.get_global_attribute("stateless_scope") is not None
+
+
+def is_called_as_a_layer(layer):
+    """Whether calling a layer does what Keras does for its own layers, and no more."""
+    return class_of(layer).__call__ in (keras.Layer.__call__, DataLayer.__call__)
 
 
 def class_of(layer):

@@ -22,7 +22,7 @@ def best_precision():
     if has_gpu():
         return "mixed_float16"
     try:
-        instructions = Path("/proc/cpuinfo").read_text()
+        instructions = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "float32"
     return "mixed_bfloat16" if "avx512_bf16" in instructions else "float32"

@@ -6,6 +6,7 @@ import inspect
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation.device import why_not_native
 from keras_dawn.native import parallel
 from keras_dawn.native.fit_callbacks import (
     Announcement,
@@ -217,7 +218,12 @@ class Engine:
 
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
-        self.refusal = None
+        self.refusal = why_not_native(_device_of(self.model))
+        if getattr(self.model, "steps_per_execution", 1) > 1:
+            self.refusal = "steps_per_execution"  # an error of Keras's before 3.16
+        if self.refusal is not None:
+            self.steps = None
+            return None
         compiled = _compiled_parts(self.model)
         if self.steps is not None and not self._is_current():
             self.steps = None
@@ -292,7 +298,8 @@ class Engine:
         if getattr(model, "steps_per_execution", 1) > 1:
             make_plain(model, force=True)  # raises Keras's own error
             return
-        if own and not getattr(model, "jit_compile", False):
+        proved = why_not_native(_device_of(model)) is None
+        if own and proved and not getattr(model, "jit_compile", False):
             if self.layers is None:
                 self.layers, self.optimizers = NativeLayers(model), NativeOptimizers(model)
                 self.means = NativeMeans(model)

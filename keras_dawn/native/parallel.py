@@ -39,6 +39,9 @@ def data_parallel(module):
         `DistributedDataParallel`.
     """
     ranks = current()
+    # Every rank draws from generators of its own; their states are whole numbers.
+    states = [name for name, each in module.named_parameters() if not each.is_floating_point()]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, states)
     # A depthwise kernel's gradient has other strides on its axis of size 1: a copy more, no fault.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     parallel = DistributedDataParallel(

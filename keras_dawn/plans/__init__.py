@@ -1,7 +1,17 @@
 """Trainings planned as a whole, in phases, and how they are run."""
 
-from keras_dawn.plans.plan import Phase, PhaseCost, TrainingPlan
+from keras_dawn.plans.phase import Crops, Phase, PhaseCost, Validation
+from keras_dawn.plans.plan import TrainingPlan
 from keras_dawn.plans.published import PLANS, one_cycle_by_size
 from keras_dawn.plans.training import fit_plan
 
-__all__ = ["PLANS", "Phase", "PhaseCost", "TrainingPlan", "fit_plan", "one_cycle_by_size"]
+__all__ = [
+    "PLANS",
+    "Crops",
+    "Phase",
+    "PhaseCost",
+    "TrainingPlan",
+    "Validation",
+    "fit_plan",
+    "one_cycle_by_size",
+]

@@ -1,92 +1,8 @@
 """A training planned as a whole: image size, batch size, rate, momentum, decay, crop, by phase."""
 
-import math
-import numbers
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from keras_dawn import schedules
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of a training in which image size and batch size stay the same.
-
-    Args:
-        epochs: int, how many.
-        image_size: int, pixels of the training crops.
-        batch_size: int, images a step over all ranks.
-        learning_rate: float, or `(start, end)`: changes linearly, step by step.
-        momentum, weight_decay: float, or `(start, end)`; `None` leaves them as compiled.
-        crop_scale: `(low, high)`, a random crop's share of the photo's area.
-        validation_size: int, pixels to validate at; by default `image_size`.
-        rectangular: bool, whether to validate on rectangles near each photo's shape.
-        copies: int, short side in pixels of the copies to read, or `None` for the originals.
-    """
-
-    epochs: int
-    image_size: int
-    batch_size: int
-    learning_rate: float | tuple
-    momentum: float | tuple | None = 0.9
-    weight_decay: float | tuple | None = 1e-4
-    crop_scale: tuple = (0.08, 1.0)
-    validation_size: int | None = None
-    rectangular: bool = False
-    copies: int | None = None
-
-    def __post_init__(self):
-        for name in ("epochs", "image_size", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number from 1 up, got {value!r}.")
-        for name in ("learning_rate", "momentum", "weight_decay"):
-            for value in _ends(getattr(self, name)):
-                if not isinstance(value, numbers.Real) or value < 0 or not math.isfinite(value):
-                    raise ValueError(
-                        f"`{name}` must be a number from 0 up, or (start, end), got "
-                        f"{getattr(self, name)!r}."
-                    )
-        if max(_ends(self.momentum), default=0) >= 1:
-            raise ValueError(f"`momentum` must be below 1, got {self.momentum!r}.")
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"`crop_scale` must be (low, high) in (0, 1], got {self.crop_scale}.")
-        if self.copies is not None and self.copies < self.image_size:
-            raise ValueError(
-                f"Crops of {self.image_size} px cannot come from copies with a short side of "
-                f"{self.copies} px."
-            )
-
-    @property
-    def evaluated_at(self):
-        """Pixels that the phase is validated at."""
-        return self.validation_size or self.image_size
-
-    def curves(self):
-        """Curves of progress in the phase, by hyper-parameter (`keras_dawn.schedules`)."""
-        found = {}
-        for name in ("learning_rate", "momentum", "weight_decay"):
-            ends = _ends(getattr(self, name))
-            if ends:
-                found[name] = schedules.linear(ends[0], ends[-1])
-        return found
-
-
-@dataclass(frozen=True)
-class PhaseCost:
-    """What a phase takes.
-
-    Args:
-        images: int, images trained on.
-        pixels: float, their pixels.
-        flops: float, multiply-adds times 2, forward and backward (three times the forward).
-        seconds: float, predicted training time, or `None` without measurements.
-    """
-
-    images: int
-    pixels: float
-    flops: float
-    seconds: float | None
+from keras_dawn.plans.phase import Phase, PhaseCost, ends
 
 
 class TrainingPlan:
@@ -102,7 +18,7 @@ class TrainingPlan:
 
     Example:
         >>> plan = TrainingPlan(
-        ...     [Phase(2, 128, 512, (0.1, 1.0), copies=160), Phase(1, 224, 224, (0.4, 0.0))]
+        ...     [Phase(2, 128, 512, (0.1, 1.0), validation=160), Phase(1, 224, 224, (0.4, 0.0))]
         ... )
         >>> plan.epochs, plan.values(images=1024)["image_size"]
         (3, [128, 128, 128, 128, 224, 224, 224, 224])
@@ -175,7 +91,7 @@ class TrainingPlan:
             batch_size = phase.batch_size * factor
             if batch_size < 1 or batch_size != int(batch_size):
                 raise ValueError(f"A batch of {phase.batch_size} times {factor} is not whole.")
-            rate = tuple(value * factor for value in _ends(phase.learning_rate))
+            rate = tuple(value * factor for value in ends(phase.learning_rate))
             rate = rate if isinstance(phase.learning_rate, tuple) else rate[0]
             phases.append(replace(phase, batch_size=int(batch_size), learning_rate=rate))
         return TrainingPlan(phases, f"{self.name} × {factor:g}", self.source)
@@ -213,7 +129,8 @@ class TrainingPlan:
              "read from")
         ]  # fmt: skip
         for first, phase in self.starts():
-            shape = "rectangles of " if phase.rectangular else ""
+            shape = "rectangles of " if phase.validation.rectangular else ""
+            scale, copies = phase.crops.scale, phase.crops.copies
             rows.append(
                 (
                     f"{first}–{first + phase.epochs - 1}" if phase.epochs > 1 else f"{first}",
@@ -222,9 +139,9 @@ class TrainingPlan:
                     _text(phase.learning_rate),
                     _text(phase.momentum),
                     _text(phase.weight_decay),
-                    f"{phase.crop_scale[0]:g}–{phase.crop_scale[1]:g}",
+                    f"{scale[0]:g}–{scale[1]:g}",
                     f"{shape}{phase.evaluated_at}",
-                    f"{phase.copies} px copies" if phase.copies else "originals",
+                    f"{copies} px copies" if copies else "originals",
                 )
             )
         return rows
@@ -268,11 +185,5 @@ def steps_per_epoch(phase, images):
     return steps
 
 
-def _ends(value):
-    if value is None:
-        return ()
-    return value if isinstance(value, tuple) else (value,)
-
-
 def _text(value):
-    return " → ".join(f"{end:.4g}" for end in _ends(value)) or "as compiled"
+    return " → ".join(f"{end:.4g}" for end in ends(value)) or "as compiled"

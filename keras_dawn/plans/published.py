@@ -5,7 +5,8 @@ Batch sizes and rates are those of all GPUs; `plan.scaled(1 / 8)` fits one of ei
 
 import itertools
 
-from keras_dawn.plans.plan import Phase, TrainingPlan
+from keras_dawn.plans.phase import Crops, Phase, Validation
+from keras_dawn.plans.plan import TrainingPlan
 
 
 def _fastai():
@@ -13,9 +14,9 @@ def _fastai():
 
     The rate warms up epoch by epoch (0.4 over 4, 3, 2, 1) and falls by 10 at 21, 35 and 43.
     """
-    small = {"image_size": 128, "batch_size": 8 * 192, "copies": 160}
+    small = {"image_size": 128, "batch_size": 8 * 192, "crops": Crops(copies=160)}
     middle = {"image_size": 224, "batch_size": 8 * 192}
-    large = {"image_size": 288, "batch_size": 8 * 128, "crop_scale": (0.5, 1.0)}
+    large = {"image_size": 288, "batch_size": 8 * 128, "crops": Crops((0.5, 1.0))}
     return TrainingPlan(
         [
             Phase(1, learning_rate=0.4 / 4, **small),
@@ -37,10 +38,13 @@ def _imagenet18(machines, phases):
     """The 18-minute follow-up (fast.ai and DIUx, September 2018); 8 V100s a machine."""
     made = []
     for epochs, size, per_gpu, rate in phases:
-        options = {"copies": 160} if size == 128 else {"copies": 352, "crop_scale": (0.087, 1.0)}
-        if size == 288:
-            options = {"crop_scale": (0.5, 1.0), "rectangular": True}
-        made.append(Phase(epochs, size, 8 * machines * per_gpu, rate, **options))
+        crops, validation = Crops(copies=160), Validation()
+        if size == 224:
+            crops = Crops((0.087, 1.0), copies=352)
+        elif size == 288:
+            crops, validation = Crops((0.5, 1.0)), Validation(rectangular=True)
+        batch_size = 8 * machines * per_gpu
+        made.append(Phase(epochs, size, batch_size, rate, crops=crops, validation=validation))
     return TrainingPlan(
         made,
         f"imagenet18_{machines}",
@@ -52,7 +56,7 @@ def _modern(epochs, warm_up, change):
     """After FFCV's ResNet-50: one triangle to 1.7 at batch 4096, 160 then 192 px, seen at 256."""
     highest, rest = 1.7, epochs - warm_up
     at_change = highest * (epochs - change) / rest
-    common = {"batch_size": 4096, "validation_size": 256}
+    common = {"batch_size": 4096, "validation": 256}
     return TrainingPlan(
         [
             Phase(warm_up, 160, learning_rate=(1e-4 * highest, highest), **common),
@@ -68,8 +72,8 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
     """One triangle of the learning rate over a whole training, at growing sizes.
 
     Args:
-        sizes: dict from the share of the training in [0, 1) at which a size begins to pixels,
-            such as `{0.0: 64, 0.4: 96, 0.8: 128}`.
+        sizes: dict from the fraction of the training in [0, 1) at which a size begins to
+            pixels, such as `{0.0: 64, 0.4: 96, 0.8: 128}`.
         epochs: int.
         batch_size: int.
         max_lr: float, reached after `warm_up` of the training; 0 at the end.
@@ -90,7 +94,7 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
     if not sizes or min(sizes) != 0 or max(sizes) >= 1:
         raise ValueError(f"`sizes` must begin at 0.0 and stay below 1, got {sizes}.")
     top = max(1, round(warm_up * epochs))
-    changes = {round(share * epochs): size for share, size in sorted(sizes.items())}
+    changes = {round(start * epochs): size for start, size in sorted(sizes.items())}
     cuts = sorted({*changes, top, epochs})
 
     def rate(epoch):
@@ -114,8 +118,8 @@ def _small():
         batch_size=64,
         max_lr=0.1,
         weight_decay=1e-3,
-        crop_scale=(0.35, 1.0),
-        validation_size=128,
+        crops=Crops((0.35, 1.0)),
+        validation=128,
     )
     return TrainingPlan(plan.phases, "small_128", "keras_dawn; measured by benchmarks/resizing.py")
 

@@ -52,33 +52,25 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
         last = first + phase.epochs
         if last <= start:
             continue
-        kind = (phase.evaluated_at, phase.rectangular, phase.copies)
+        kind = (phase.evaluated_at, phase.validation.rectangular, phase.crops.copies)
         if validation_data is not None and kind != validation_kind:
             validation, validation_kind = validation_data(phase), kind
         for callback in callbacks:
             if isinstance(callback, WeightCopies):
                 callback.goes_on = last < plan.epochs
+        schedule = ParameterSchedule(phase.curves(), epochs=range(first, last))
         model.fit(
             train_data(phase),
             validation_data=validation,
             initial_epoch=first,
             epochs=last,
-            callbacks=[_schedule(phase, first, last), _ValidationSize(phase), rows, *callbacks],
+            callbacks=[schedule, _ValidationSize(phase), rows, *callbacks],
             verbose=verbose,
             shuffle=False,  # the data shuffles itself
         )
         if model.stop_training:
             break
     return rows.history(model)
-
-
-def _schedule(phase, first, last):
-    """The phase's curves in terms of the progress that Keras counts: from epoch 0 to `last`."""
-
-    def shifted(curve):
-        return lambda progress: curve(max(0.0, (progress * last - first) / phase.epochs))
-
-    return ParameterSchedule({name: shifted(curve) for name, curve in phase.curves().items()})
 
 
 class _ValidationSize(keras.callbacks.Callback):

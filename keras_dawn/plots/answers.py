@@ -15,7 +15,7 @@ def plot_confusion(answers, class_names=None, path=None):
         path: file to write, or `None`.
 
     Returns:
-        `matplotlib.figure.Figure`. The shade is the share of the row's class.
+        `matplotlib.figure.Figure`. The shade is the fraction of the row's class.
     """
     counts = answers.confusion()
     classes = len(counts)
@@ -23,12 +23,12 @@ def plot_confusion(answers, class_names=None, path=None):
     size = max(4.5, 0.55 * classes)
     figure = empty_figure(size + 0.8, size)
     axis = figure.subplots()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     if classes <= 20:
         for row, column in np.ndindex(classes, classes):
             if counts[row, column]:
-                colour = "white" if shares[row, column] > 0.5 else "black"
+                colour = "white" if fractions[row, column] > 0.5 else "black"
                 text = str(counts[row, column])
                 axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     axis.set_xticks(range(classes), names, rotation=45, ha="right")

@@ -42,14 +42,14 @@ def displayable(images, mean=(0.0,), std=(1.0,)):
 
 
 def label_text(label, class_names):
-    """A class's name, or a line for each of the two largest shares of a mixed label."""
+    """A class's name, or a line for each of the two largest probabilities of a mixed label."""
     names = range(1000000) if class_names is None else class_names
     if np.ndim(label) == 0:
         return str(names[int(label)])
-    parts = [(share, names[n]) for n, share in enumerate(label) if share > 0.01]
+    parts = [(part, names[n]) for n, part in enumerate(label) if part > 0.01]
     if len(parts) == 1:
         return str(parts[0][1])
-    return "\n".join(f"{name} {100 * share:.0f} %" for share, name in sorted(parts)[::-1][:2])
+    return "\n".join(f"{name} {100 * part:.0f} %" for part, name in sorted(parts)[::-1][:2])
 
 
 def grid(pixels, titles, colours=None, title_size=9):

@@ -5,13 +5,13 @@ from keras_dawn.plots.style import figure_of, save
 _PANELS = {
     "mean": "mean of the output",
     "std": "spread of the output",
-    "near_zero": "share near 0",
+    "near_zero": "fraction near 0",
     "gradient_norm": "gradient norm",
 }
 
 
 def plot_layer_statistics(rows, path=None):
-    """Mean, spread and share near zero of each layer's output, and its gradient's norm.
+    """Mean, spread and fraction near zero of each layer's output, and its gradient's norm.
 
     Args:
         rows: `LayerStatistics.rows`.

@@ -1,6 +1,6 @@
 """Checkpoint files: written whole or not at all, read if whole, by one job at a time."""
 
-import fcntl
+import errno
 import hashlib
 import io
 import re
@@ -10,10 +10,12 @@ from pathlib import Path
 
 from keras_dawn.foundation.files import written_whole
 
+import filelock
 import torch
 
 _DIGEST_BYTES = 32
-_LOCKED = {}  # folders that this process holds, with the open lock file
+_LOCKED = {}  # folders that this process holds, with their locks
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
 
 class CheckpointFolder:
@@ -32,7 +34,7 @@ class CheckpointFolder:
         self.path, self.keep = Path(path), keep
         self._writer = self._writing = None
 
-    def open(self):
+    def take(self):
         """Makes the folder and takes it for this process.
 
         Raises:
@@ -43,7 +45,7 @@ class CheckpointFolder:
             self._lock()
             for left in self.path.glob(".*.partial"):  # of a process that was killed
                 left.unlink()
-        except BlockingIOError:
+        except filelock.Timeout:
             raise OSError(
                 f"Another process trains with the checkpoints in {self.path}. Wait until it has "
                 "ended, or give this one another folder."
@@ -58,21 +60,23 @@ class CheckpointFolder:
         name = str(self.path.resolve())
         if name in _LOCKED:
             return
-        file = open(self.path / ".lock", "w")  # noqa: SIM115  (open as long as the process lives)
+        # No soft lock in place of the system's: a machine that is taken away would leave it behind,
+        # and its successor could not go on.
+        lock = filelock.FileLock(self.path / ".lock", thread_local=False, fallback_to_soft=False)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise
-        except OSError:  # a file system without locks
-            file.close()
+            lock.acquire(blocking=False)
+        except NotImplementedError:  # a file system without locks
             return
-        _LOCKED[name] = file
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return
+            raise
+        _LOCKED[name] = lock
 
     def close(self):
         """Leaves the folder to others."""
-        if file := _LOCKED.pop(str(self.path.resolve()), None):
-            file.close()
+        if lock := _LOCKED.pop(str(self.path.resolve()), None):
+            lock.release()
 
     def save(self, epoch, step, state):
         """`write`, on a GPU in a thread of its own; a full disk is warned about."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import threading
 import urllib.error
@@ -152,7 +151,7 @@ class Signals:
     def _note(self, number, frame):
         if not _in_fit(frame):  # one that failed left its handlers behind
             self.stop()
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)  # os.kill would not ask a handler on Windows
             return
         if self.received == signal.SIGINT == number:
             before = self._before[number]

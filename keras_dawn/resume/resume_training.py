@@ -113,7 +113,7 @@ class ResumeTraining(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._find_callbacks()
         if current().is_main:
-            self._folder.open()
+            self._folder.take()
             self.paid.begin()
         self._notices.start()
         state = self._load()

@@ -19,11 +19,11 @@ from keras_dawn.schedules.curves import (
     triangular2,
     warm_up,
 )
-from keras_dawn.schedules.finder import find_learning_rate
+from keras_dawn.schedules.finder import find_learning_rate, try_values
 from keras_dawn.schedules.one_cycle import OneCycle, OneCycleSchedule
 from keras_dawn.schedules.one_cycle_shapes import OneCycleShape, one_cycle
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
-from keras_dawn.schedules.range_test import RangeTest
+from keras_dawn.schedules.range_test import RangeTest, Sweep
 
 __all__ = [
     "Curve",
@@ -32,6 +32,7 @@ __all__ = [
     "OneCycleShape",
     "ParameterSchedule",
     "RangeTest",
+    "Sweep",
     "combine",
     "constant",
     "cosine",
@@ -49,5 +50,6 @@ __all__ = [
     "steps",
     "triangular",
     "triangular2",
+    "try_values",
     "warm_up",
 ]

@@ -7,7 +7,7 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import hyperparameters, keras_internals
 from keras_dawn.foundation.model_state import optimizer_variables, torch_buffers
 from keras_dawn.foundation.random_state import random_state, set_random_state
-from keras_dawn.schedules.range_test import RangeTest, sweep
+from keras_dawn.schedules.range_test import RangeTest, Sweep
 
 import keras
 import torch
@@ -16,19 +16,7 @@ _FIRST_STEPS = 10  # too few losses to call anything a divergence
 
 
 def find_learning_rate(
-    model,
-    x,
-    y=None,
-    *,
-    start=1e-7,
-    end=10.0,
-    steps=100,
-    parameter="learning_rate",
-    kind="exponential",
-    smoothing=0.98,
-    stop_factor=4.0,
-    validation_data=None,
-    **fit_arguments,
+    model, x, y=None, *, start=1e-7, end=10.0, steps=100, validation_data=None, **fit_arguments
 ):
     """Trains for some steps while the learning rate sweeps a range, and puts everything back.
 
@@ -36,18 +24,13 @@ def find_learning_rate(
     smoothed loss diverges or is not finite. Afterwards weights, optimizers, moving averages,
     those of torch modules inside the model too, random numbers and the data's epoch are bit for
     bit what they were. Works with all that `fit` takes, accelerated or not, and on all ranks
-    together.
+    together. Another hyper-parameter, another spacing or another end: `try_values`.
 
     Args:
         model: compiled `keras.Model`.
         x, y: data, as for `fit`; seen as often as the steps need.
-        start, end: floats, the range.
+        start, end: floats above 0, the range; a constant ratio lies between two steps.
         steps: int from 2 up, how many batches.
-        parameter: name of the hyper-parameter to sweep: also `"momentum"`, `"weight_decay"`.
-        kind: `"exponential"` or `"linear"`, how the value goes from `start` to `end`.
-        smoothing: float in [0, 1), the weight of the past in the smoothed loss.
-        stop_factor: float above 1, how many times its lowest the smoothed loss may reach, or
-            `None` to sweep to the end.
         validation_data: `(inputs, targets)` of a batch to measure after every step, or `None`.
         **fit_arguments: such as `batch_size` and `shuffle`.
 
@@ -55,19 +38,40 @@ def find_learning_rate(
         `RangeTest`, with the suggestions `valley`, `minimum`, `steep` and `slide`.
 
     Raises:
-        ValueError: a range that makes no sense, or a parameter that the optimizer lacks.
+        ValueError: a range that makes no sense.
 
     Example:
         >>> found = find_learning_rate(model, images, labels)           # doctest: +SKIP
         >>> callback = keras_dawn.OneCycle(max_lr=found.valley)         # doctest: +SKIP
     """
-    _check(model, stop_factor, smoothing)
-    values = sweep(start, end, steps, kind)
-    attribute = hyperparameters.resolve(model.optimizer, parameter)
-    run = _Sweep(attribute, values, smoothing, stop_factor, validation_data)
+    sweep = Sweep(start, end, steps)
+    return try_values(sweep, model, x, y, validation_data=validation_data, **fit_arguments)
+
+
+def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments):
+    """The range test of any hyper-parameter; see `find_learning_rate`.
+
+    Args:
+        sweep: `Sweep`: which hyper-parameter, its range, and when to stop.
+        model, x, y, validation_data, **fit_arguments: as for `find_learning_rate`.
+
+    Returns:
+        `RangeTest`.
+
+    Raises:
+        ValueError: a model that is not compiled, or a parameter that its optimizer lacks.
+
+    Example:
+        >>> sweep = Sweep(0.5, 0.95, 20, parameter="momentum", spacing="linear")
+        >>> found = try_values(sweep, model, images, labels)            # doctest: +SKIP
+    """
+    if getattr(model, "optimizer", None) is None:
+        raise ValueError("The range test needs a compiled model.")
+    attribute = hyperparameters.resolve(model.optimizer, sweep.parameter)
+    run = _Sweeping(sweep, attribute, validation_data)
     random, epoch = random_state(), getattr(x, "epoch", None)
     try:
-        model.fit(x, y, epochs=steps, callbacks=[run], verbose=0, **fit_arguments)
+        model.fit(x, y, epochs=sweep.steps, callbacks=[run], verbose=0, **fit_arguments)
     finally:
         run.put_back()
         set_random_state(random)
@@ -75,32 +79,24 @@ def find_learning_rate(
             x.set_epoch(epoch)
         model.stop_training = False
     return RangeTest.from_losses(
-        parameter,
-        values[: len(run.losses)],
+        sweep.parameter,
+        run.values[: len(run.losses)],
         run.losses,
-        smoothing,
+        sweep.smoothing,
         stopped=run.stopped,
-        validation_values=tuple(values[: len(run.validation_losses)]),
+        validation_values=tuple(run.values[: len(run.validation_losses)]),
         validation_losses=tuple(run.validation_losses),
     )
 
 
-def _check(model, stop_factor, smoothing):
-    if getattr(model, "optimizer", None) is None:
-        raise ValueError("The range test needs a compiled model.")
-    if stop_factor is not None and not stop_factor > 1:
-        raise ValueError(f"`stop_factor` must be above 1, or None, got {stop_factor}.")
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"`smoothing` must be in [0, 1), got {smoothing}.")
-
-
-class _Sweep(keras.callbacks.Callback):
+class _Sweeping(keras.callbacks.Callback):
     """Sets the swept value before each batch and reads the batch's loss after it."""
 
-    def __init__(self, attribute, values, smoothing, stop_factor, validation_data):
+    def __init__(self, sweep, attribute, validation_data):
         super().__init__()
-        self._attribute, self._values = attribute, values
-        self._smoothing, self._stop_factor = smoothing, stop_factor
+        self.values = sweep.values()
+        self._attribute = attribute
+        self._smoothing, self._stop_factor = sweep.smoothing, sweep.stop_factor
         self._validation = validation_data
         self._mean, self._lowest = 0.0, math.inf
         self._before = None  # what is put back
@@ -120,7 +116,7 @@ class _Sweep(keras.callbacks.Callback):
         )
 
     def on_train_batch_begin(self, batch, logs=None):
-        value = self._values[min(len(self.losses), len(self._values) - 1)]
+        value = self.values[min(len(self.losses), len(self.values) - 1)]
         hyperparameters.write(self.model.optimizer, self._attribute, value)
         tracker = keras_internals.loss_tracker(self.model)
         for variable in (tracker.total, tracker.count):
@@ -146,7 +142,7 @@ class _Sweep(keras.callbacks.Callback):
             self.stopped = f"the loss is {loss}"
         elif self._diverges(smoothed):
             self.stopped = f"the smoothed loss is above {self._stop_factor:g} times its lowest"
-        elif len(self.losses) < len(self._values):
+        elif len(self.losses) < len(self.values):
             self._lowest = min(self._lowest, smoothed)
             return
         self._done = self.model.stop_training = True

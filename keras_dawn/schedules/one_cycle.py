@@ -19,20 +19,21 @@ class OneCycle(ParameterSchedule):
 
     Args:
         max_lr: float above 0, the highest rate; the compiled learning rate by default.
-        shape: `"cosine"` (torch's and fastai's two phases), `"three_phase"` (torch's), or
+        shape: `"cosine"` (torch's and fastai's two parts), `"three_phase"` (torch's), or
             `"dawnbench"` (fast.ai's 2018 entries: straight lines with a tail).
-        pct_start, tail_percent, div_factor, final_div_factor: where the corners lie; see
+        pct_start, tail_fraction, div_factor, final_div_factor: where the corners lie; see
             `keras_dawn.OneCycleShape`.
         momentum: `(high, low)`, or `None` to leave momentum alone. By default
             `(0.95, 0.85)` for an optimizer with momentum; one compiled with `momentum=0`
             then keeps 0 and a warning says so.
+        epochs: `range` of the epochs that it covers; see `ParameterSchedule`.
 
     Raises:
         ValueError: see `ParameterSchedule` and `OneCycleShape`.
 
     Example:
         >>> model.fit(x, y, epochs=3, callbacks=[OneCycle()])             # doctest: +SKIP
-        >>> entry = OneCycle(1.5, "dawnbench", tail_percent=20, div_factor=20)
+        >>> entry = OneCycle(1.5, "dawnbench", tail_fraction=0.2, div_factor=20)
         >>> entry.values(epochs=30, steps_per_epoch=98)["learning_rate"][588]
         0.7875
     """
@@ -43,10 +44,11 @@ class OneCycle(ParameterSchedule):
         shape="cosine",
         *,
         pct_start=None,
-        tail_percent=None,
+        tail_fraction=None,
         div_factor=25.0,
         final_div_factor=None,
         momentum="auto",
+        epochs=None,
     ):
         if max_lr is not None:
             check_max_lr(max_lr)
@@ -55,12 +57,12 @@ class OneCycle(ParameterSchedule):
         self.cycle = OneCycleShape(
             shape,
             pct_start=pct_start,
-            tail_percent=tail_percent,
+            tail_fraction=tail_fraction,
             div_factor=div_factor,
             final_div_factor=final_div_factor,
             momentum=(0.95, 0.85) if momentum == "auto" else momentum,
         )
-        super().__init__({"learning_rate": self.cycle.learning_rate(max_lr or 1.0)})
+        super().__init__({"learning_rate": self.cycle.learning_rate(max_lr or 1.0)}, epochs)
 
     def curves(self, total_steps, optimizer=None):
         """The cycle's curves; without `max_lr` and an optimizer, as factors of the rate."""

@@ -1,11 +1,11 @@
 """The one-cycle policy (Smith & Topin 2017, https://arxiv.org/abs/1708.07120) in three shapes.
 
-* `"cosine"`: up and down in two cosine phases, the default of
+* `"cosine"`: up and down in two cosine parts, the default of
   `torch.optim.lr_scheduler.OneCycleLR` and of fastai's `fit_one_cycle`.
 * `"three_phase"`: cosine up, as long down, then the rest down to the final rate
   (`OneCycleLR(three_phase=True)`).
-* `"dawnbench"`: straight lines up, as long down, and a tail given in percent of the
-  steps: the shape of fast.ai's 2018 DAWNBench entries.
+* `"dawnbench"`: straight lines up, as long down, and a tail: the shape of fast.ai's 2018
+  DAWNBench entries.
 """
 
 import itertools
@@ -24,8 +24,8 @@ class OneCycleShape:
         shape: `"cosine"`, `"three_phase"` or `"dawnbench"`.
         pct_start: float in (0, 1), fraction of the steps that the rate rises, for the
             first two shapes; 0.3 by default, at most 0.5 for `"three_phase"`.
-        tail_percent: float in [0, 100), percent of the steps in the last phase, for
-            `"dawnbench"`; 10 by default.
+        tail_fraction: float in [0, 1), fraction of the steps in the last part, for
+            `"dawnbench"`; 0.1 by default.
         div_factor: float above 1; the rate starts at `max_lr / div_factor`.
         final_div_factor: float above 1; the rate ends at
             `max_lr / div_factor / final_div_factor`; 1e4 by default, 100 for `"dawnbench"`.
@@ -34,7 +34,7 @@ class OneCycleShape:
 
     shape: str = "cosine"
     pct_start: float | None = None
-    tail_percent: float | None = None
+    tail_fraction: float | None = None
     div_factor: float = 25.0
     final_div_factor: float | None = None
     momentum: tuple | None = (0.95, 0.85)
@@ -44,14 +44,17 @@ class OneCycleShape:
             raise ValueError(f"`shape` must be one of {SHAPES}, got {self.shape!r}.")
         dawnbench = self.shape == "dawnbench"
         if dawnbench and self.pct_start is not None:
-            raise ValueError("The 'dawnbench' shape takes `tail_percent`, not `pct_start`.")
-        if not dawnbench and self.tail_percent is not None:
-            raise ValueError(f"The {self.shape!r} shape takes `pct_start`, not `tail_percent`.")
+            raise ValueError("The 'dawnbench' shape takes `tail_fraction`, not `pct_start`.")
+        if not dawnbench and self.tail_fraction is not None:
+            raise ValueError(f"The {self.shape!r} shape takes `pct_start`, not `tail_fraction`.")
         if dawnbench:
-            self._default("tail_percent", 10.0)
+            self._default("tail_fraction", 0.1)
             self._default("final_div_factor", 100.0)
-            if not 0 <= self.tail_percent < 100:
-                raise ValueError(f"`tail_percent` must be in [0, 100), got {self.tail_percent}.")
+            if not 0 <= self.tail_fraction < 1:
+                raise ValueError(
+                    f"`tail_fraction` must be in [0, 1), got {self.tail_fraction}. It is a "
+                    "fraction of the steps, not a percentage."
+                )
         else:
             self._default("pct_start", 0.3)
             self._default("final_div_factor", 1e4)
@@ -119,13 +122,13 @@ class OneCycleShape:
         )
 
     def _corners(self, total_steps):
-        """Progress at which each phase ends."""
+        """Progress at which each part ends."""
         if self.shape == "dawnbench":
-            top = (1 - self.tail_percent / 100) / 2
+            top = (1 - self.tail_fraction) / 2
             if total_steps:
-                top = int(total_steps * (1 - self.tail_percent / 100) / 2) / total_steps
+                top = int(total_steps * (1 - self.tail_fraction) / 2) / total_steps
             return [top, 2 * top, 1.0]
-        # torch counts a phase's last step as belonging to it, hence the -1 and -2.
+        # torch counts a part's last step as belonging to it, hence the -1 and -2.
         step = 1.0 / total_steps if total_steps else 0.0
         if self.shape == "cosine":
             return [self.pct_start - step, 1.0 - step]
@@ -150,7 +153,7 @@ def one_cycle(max_lr, shape="cosine", total_steps=None, **corners):
         **corners: the other arguments of `OneCycleShape`.
 
     Example:
-        >>> rate = one_cycle(1.5, "dawnbench", total_steps=2940, div_factor=20, tail_percent=20)
+        >>> rate = one_cycle(1.5, "dawnbench", total_steps=2940, div_factor=20, tail_fraction=0.2)
         >>> rate(588 / 2940)
         0.7875
     """

@@ -9,14 +9,18 @@ class ParameterSchedule(keras.callbacks.Callback):
     """Sets hyper-parameters before every batch from curves of training progress.
 
     Progress is `(epoch + batch / steps) / epochs`, with epochs and steps as `fit` knows
-    them, so `initial_epoch` enters the curve where an unbroken run would be. The values
-    of the last batch go into the epoch's logs. When training ends, the hyper-parameters
-    are set back to what they were when it began.
+    them, so `initial_epoch` enters the curve where an unbroken run would be. With `epochs`
+    it goes from 0 to 1 over those epochs alone: a training of several parts, in one `fit` or
+    in several, gives each part a schedule. Outside its epochs a schedule leaves the
+    hyper-parameters alone. The values of the last batch go into the epoch's logs. When
+    training ends, the hyper-parameters are set back to what they were when it began.
 
     Args:
         curves: dict from the name of a hyper-parameter (`"learning_rate"`, `"momentum"`,
             `"weight_decay"`, …) to a curve: a callable from progress in [0, 1] to a
             float (see `keras_dawn.schedules`). `"momentum"` is `beta_1` in Adam-likes.
+        epochs: `range` of the epochs (0-based) that it covers, such as `range(18, 41)` from
+            `initial_epoch=18` to `epochs=41` of a `fit`; by default all of the training.
 
     Raises:
         ValueError: at construction for what is not a curve; when training begins for a
@@ -30,10 +34,16 @@ class ParameterSchedule(keras.callbacks.Callback):
         ... )
         >>> schedule.values(epochs=2, steps_per_epoch=2)["learning_rate"][2]
         0.05
+        >>> end = ParameterSchedule({"learning_rate": linear(0.1, 0.0)}, epochs=range(3, 5))
+        >>> end.values(epochs=5, steps_per_epoch=1)["learning_rate"]
+        [0.1, 0.05]
     """
 
-    def __init__(self, curves):
+    def __init__(self, curves, epochs=None):
         super().__init__()
+        if epochs is not None:
+            _check_epochs(epochs)
+        self.epochs = epochs
         if not isinstance(curves, dict) or not curves:
             raise ValueError(
                 "`curves` must be a dict from hyper-parameter names to curves, for instance "
@@ -54,19 +64,29 @@ class ParameterSchedule(keras.callbacks.Callback):
         self._found = None
 
     def curves(self, total_steps, optimizer=None):
-        """The curves for a training of `total_steps` steps, by hyper-parameter."""
+        """The curves for `total_steps` steps, those of all its epochs, by hyper-parameter."""
         return self._given_curves
 
     def values(self, epochs, steps_per_epoch, initial_epoch=0):
-        """What each hyper-parameter will be in every step, before any training.
+        """What each hyper-parameter will be in every step that it covers, before any training.
+
+        Args:
+            epochs, initial_epoch: int, as for `fit`.
+            steps_per_epoch: int.
 
         Returns:
-            dict from name to a list of `(epochs - initial_epoch) * steps_per_epoch` floats.
+            dict from name to a list of floats, `steps_per_epoch` for each epoch.
         """
-        total = epochs * steps_per_epoch
-        first = initial_epoch * steps_per_epoch
+        span = self.epochs or range(epochs)
+        total = len(span) * steps_per_epoch
+        covered = range(max(initial_epoch, span.start), min(epochs, span.stop))
+        steps = [
+            (epoch - span.start) * steps_per_epoch + batch
+            for epoch in covered
+            for batch in range(steps_per_epoch)
+        ]
         return {
-            name: [float(curve(step / total)) for step in range(first, total)]
+            name: [float(curve(step / total)) for step in steps]
             for name, curve in self.curves(total).items()
         }
 
@@ -87,7 +107,8 @@ class ParameterSchedule(keras.callbacks.Callback):
                 f"{self._title()} needs to know how many steps an epoch has, and this data does "
                 "not tell: pass `steps_per_epoch=` to `fit`."
             )
-        self._total_steps = epochs * steps
+        self._span = self.epochs or range(epochs)
+        self._total_steps = len(self._span) * steps
         self._active = []
         found = {}
         for name, curve in self.curves(self._total_steps, optimizer).items():
@@ -101,8 +122,10 @@ class ParameterSchedule(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
+        if self._epoch not in self._span:
+            return
         optimizer, _ = self._found
-        step = self._epoch * self.params["steps"] + batch
+        step = (self._epoch - self._span.start) * self.params["steps"] + batch
         progress = min(1.0, step / self._total_steps)
         for name, attribute, curve in self._active:
             value = float(curve(progress))
@@ -110,7 +133,7 @@ class ParameterSchedule(keras.callbacks.Callback):
             self._latest[name] = value
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs is not None:
+        if logs is not None and epoch in self._span:
             logs.update(self._latest)
 
     def on_train_end(self, logs=None):
@@ -131,3 +154,11 @@ class ParameterSchedule(keras.callbacks.Callback):
 
     def _title(self):
         return type(self).__name__
+
+
+def _check_epochs(epochs):
+    if not isinstance(epochs, range) or epochs.step != 1 or epochs.start < 0 or not len(epochs):
+        raise ValueError(
+            "`epochs` must be a range of epochs that count from 0, such as range(18, 41), got "
+            f"{epochs!r}."
+        )

@@ -7,6 +7,58 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """What a range test tries, and when it stops.
+
+    Args:
+        start, end: floats, the range; above 0 if it is `"exponential"`.
+        steps: int from 2 up, how many values, one a batch.
+        parameter: name of the hyper-parameter: `"learning_rate"`, `"momentum"`, `"weight_decay"`.
+        spacing: `"exponential"`, a constant ratio between two values, or `"linear"`.
+        smoothing: float in [0, 1), the weight of the past in the smoothed loss.
+        stop_factor: float above 1, how many times its lowest the smoothed loss may reach, or
+            `None` to go on to the end.
+
+    Raises:
+        ValueError: a range that makes no sense, or other numbers out of their range.
+
+    Example:
+        >>> Sweep(0.0, 1.0, 5, spacing="linear").values()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+
+    start: float = 1e-7
+    end: float = 10.0
+    steps: int = 100
+    parameter: str = "learning_rate"
+    spacing: str = "exponential"
+    smoothing: float = 0.98
+    stop_factor: float | None = 4.0
+
+    def __post_init__(self):
+        exponential = self.spacing == "exponential"
+        if self.spacing not in ("exponential", "linear"):
+            raise ValueError(f'`spacing` must be "exponential" or "linear", got {self.spacing!r}.')
+        if self.steps < 2 or self.start >= self.end or (exponential and self.start <= 0):
+            low = "0 < start < end" if exponential else "start < end"
+            raise ValueError(
+                f"A sweep needs {low} and at least 2 steps, got {self.start}, {self.end} and "
+                f"{self.steps}."
+            )
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"`smoothing` must be in [0, 1), got {self.smoothing}.")
+        if self.stop_factor is not None and not self.stop_factor > 1:
+            raise ValueError(f"`stop_factor` must be above 1, or None, got {self.stop_factor}.")
+
+    def values(self):
+        """The values, a list of `steps` floats from `start` to `end`."""
+        fractions = [step / (self.steps - 1) for step in range(self.steps)]
+        if self.spacing == "linear":
+            return [self.start + (self.end - self.start) * fraction for fraction in fractions]
+        return [self.start * (self.end / self.start) ** fraction for fraction in fractions]
+
+
+@dataclass(frozen=True)
 class RangeTest:
     """Losses of a training in which one hyper-parameter swept a range.
 
@@ -136,27 +188,3 @@ def longest_fall(losses):
         lengths.append(max(before, default=0) + 1)
     end = int(np.argmax(lengths))
     return max(end - lengths[end], 0), end
-
-
-def sweep(start, end, steps, kind):
-    """Values from `start` to `end`.
-
-    Args:
-        start, end: floats; above 0 for an exponential sweep.
-        steps: int from 2 up.
-        kind: `"exponential"` or `"linear"`.
-
-    Raises:
-        ValueError: a range that makes no sense.
-    """
-    if kind not in ("exponential", "linear"):
-        raise ValueError(f'`sweep` must be "exponential" or "linear", got {kind!r}.')
-    if steps < 2 or start >= end or (kind == "exponential" and start <= 0):
-        low = "0 < start < end" if kind == "exponential" else "start < end"
-        raise ValueError(
-            f"A sweep needs {low} and at least 2 steps, got {start}, {end} and {steps}."
-        )
-    shares = [step / (steps - 1) for step in range(steps)]
-    if kind == "linear":
-        return [start + (end - start) * share for share in shares]
-    return [start * (end / start) ** share for share in shares]

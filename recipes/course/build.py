@@ -84,9 +84,10 @@ def check_numbers(seeds, numbers=()):
     for path in lessons(numbers):
         for seed in seeds:
             environment = {**os.environ, "COURSE_MODE": "strict", "COURSE_SEED": str(seed)}
+            environment["PYTHONIOENCODING"] = "utf-8"  # what the lessons print: ✓, ✗
             done = subprocess.run(
                 [sys.executable, path.name], cwd=COURSE, env=environment, capture_output=True,
-                text=True,
+                encoding="utf-8",
             )  # fmt: skip
             stated = [line for line in done.stdout.splitlines() if "this page:" in line]
             print(f"{path.stem}, seed {seed}:", *stated, sep="\n  ", flush=True)

@@ -62,26 +62,26 @@ def load_images():
     return images
 
 
-def pixels(images, batch_size=64, augment=(), **settings):
+def pixels(images, batch_size=64, augmentation=(), **settings):
     """Training and test images as data for `fit`, on the device.
 
     Args:
         images: `ImageSet`. batch_size: int.
-        augment: list of transforms of `keras_dawn.data`, for the training images.
+        augmentation: list of transforms of `keras_dawn.data`, for the training images.
         **settings: of the training images' `DeviceImages`.
     """
-    common = {"mean": images.mean, "std": images.std, "seed": SEED}
     return (
         data.DeviceImages(
             images.train_images,
             images.train_labels,
             batch_size,
-            augment=augment,
-            shuffle=True,
-            **common,
+            transforms=[*augmentation, images.normalize],
+            sampler=data.Shuffled(SEED),
             **settings,
         ),
-        data.DeviceImages(images.test_images, images.test_labels, 500, **common),
+        data.DeviceImages(
+            images.test_images, images.test_labels, 500, transforms=[images.normalize]
+        ),
     )
 
 

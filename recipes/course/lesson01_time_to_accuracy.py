@@ -83,9 +83,9 @@ checks.check_time_to_accuracy(time_to_accuracy)
 
 # %%
 last = run.epochs[-1]
-share = 1 - last.training_seconds / last.wall_seconds
+fraction = 1 - last.training_seconds / last.wall_seconds
 print(f"training clock {last.training_seconds:.1f} s, wall clock {last.wall_seconds:.1f} s")
-classroom.state("percent of the time in validation", 100 * share, 11,
+classroom.state("percent of the time in validation", 100 * fraction, 11,
                 8, images)  # fmt: skip
 
 # %% [markdown]

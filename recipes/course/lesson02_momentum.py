@@ -147,11 +147,11 @@ figure
 #
 # ### Exercise 2
 # How long does the old rate linger? Give the number of whole steps after which a velocity has
-# decayed to a share of itself or less, when no gradient is added.
+# decayed to a fraction of itself or less, when no gradient is added.
 
 
 # %%
-def steps_that_linger(momentum, share):
+def steps_that_linger(momentum, fraction):
     return ...
 
 

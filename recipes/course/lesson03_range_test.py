@@ -12,8 +12,8 @@
 # %%
 # %matplotlib inline
 import keras_dawn  # before Keras: picks Keras's torch backend
-from keras_dawn import find_learning_rate
 from keras_dawn.plots.style import BLUE, GREY, ORANGE, figure_of
+from keras_dawn.schedules import Sweep, try_values
 
 import classroom
 import numpy as np
@@ -43,10 +43,9 @@ checks.check_smoothed(smoothed)
 images = classroom.load_images()
 training, test = classroom.pixels(images)
 model = classroom.network(keras_dawn.SGD(0.1, momentum=0.9))
-found = find_learning_rate(
-    model, training, start=1e-5, end=10.0, steps=20 if classroom.SHORT else 120, smoothing=0.9,
-    shuffle=False,
-)  # fmt: skip
+# In short: find_learning_rate(model, training). Here the loss is smoothed less, as steps are few.
+sweep = Sweep(1e-5, 10.0, 20 if classroom.SHORT else 120, smoothing=0.9)
+found = try_values(sweep, model, training, shuffle=False)
 print(f"valley {found.valley:.3g}, steepest {found.steep:.3g}, a tenth of the minimum's rate "
       f"{found.minimum:.3g}")  # fmt: skip
 print("stopped at", found.stopped)

@@ -27,8 +27,8 @@ from checks import one_cycle as checks
 #
 # Smith & Topin (2017): up in a straight line from `max_rate / div` to `max_rate`, as long down
 # again, and a tail down to a hundredth of where it began. Momentum goes the other way round: when
-# steps are long, the past counts less. fast.ai's DAWNBench entries used this shape, with 12.5 to 20
-# percent for the tail.
+# steps are long, the past counts less. fast.ai's DAWNBench entries used this shape, with an eighth to
+# a fifth of the training for the tail.
 #
 # ### Exercise 1
 # Write the rate as a function of progress in [0, 1].
@@ -36,7 +36,7 @@ from checks import one_cycle as checks
 
 # %%
 def one_cycle(progress, max_rate, div, tail):
-    """`tail`: the share of the training in the last phase; up and down take half of the rest each."""
+    """`tail`: the fraction of the training in the last part; up and down take half of the rest."""
     return ...
 
 
@@ -56,7 +56,7 @@ def momentum(progress, high, low, tail):
 checks.check_momentum(momentum)
 
 # %%
-policy = OneCycle(0.5, "dawnbench", div_factor=20, tail_percent=20)
+policy = OneCycle(0.5, "dawnbench", div_factor=20, tail_fraction=0.2)
 values = policy.values(epochs=6, steps_per_epoch=50)
 print("rate:", [round(rate, 3) for rate in values["learning_rate"][::60]])
 
@@ -129,8 +129,8 @@ few = images.subset(128 if classroom.SHORT else 1000, 200 if classroom.SHORT els
 few_training, few_test = classroom.pixels(few, batch_size=50)
 
 
-def sharpness(model, data, share=0.1, draws=5):
-    """Mean rise of the loss when each weight array moves by `share` of its norm at random."""
+def sharpness(model, data, fraction=0.1, draws=5):
+    """Mean rise of the loss when each weight array moves by `fraction` of its norm at random."""
     generator = torch.Generator().manual_seed(0)
     before = model.evaluate(data, verbose=0)[0]
     kernels = [w for w in model.trainable_weights if w.path.endswith("kernel")]
@@ -140,7 +140,7 @@ def sharpness(model, data, share=0.1, draws=5):
         for weight in kernels:
             noise = torch.randn(tuple(weight.shape), generator=generator).numpy()
             size = np.linalg.norm(weight.numpy()) / np.linalg.norm(noise)
-            weight.assign(weight.numpy() + share * size * noise)
+            weight.assign(weight.numpy() + fraction * size * noise)
         rises.append(model.evaluate(data, verbose=0)[0] - before)
         for weight, value in zip(kernels, saved, strict=True):
             weight.assign(value)

@@ -91,15 +91,15 @@ classroom.state("batch 16 over batch 256, each at its best rate, points",
 # momentum, a step leaves $1 - \eta\lambda$ of a weight.
 #
 # ### Exercise 2
-# What share of a weight is left after some epochs?
+# What fraction of a weight is left after some epochs?
 
 
 # %%
-def share_left(rate, decay, steps_per_epoch, epochs):
+def fraction_left(rate, decay, steps_per_epoch, epochs):
     return ...
 
 
-checks.check_share_left(share_left)
+checks.check_fraction_left(fraction_left)
 
 # %% [markdown]
 # ### Exercise 3

@@ -108,7 +108,7 @@ EPOCHS = 6
 
 
 def grow(plan):
-    training, test = classroom.pixels(images, augment=[data.Resize(plan)])
+    training, test = classroom.pixels(images, augmentation=[data.Resize(plan)])
     name = "pixels " + ", ".join(map(str, plan.values()))
     model = classroom.network(keras_dawn.SGD(0.3, momentum=0.9, weight_decay=5e-4), size=None)
     return classroom.train(name, model, training, test, EPOCHS, OneCycle(0.3))

@@ -166,8 +166,8 @@ run = classroom.train("one machine", classroom.network(), training, test, 4,
 classroom.restate(lesson_images, run)
 step = run.epochs[-1].training_seconds / (len(training) * len(run.epochs))
 for machines in (1, 2, 4, 8):
-    share = efficiency(step / machines, 0.3e6, 1e9, machines)
-    seconds = run.epochs[-1].training_seconds / machines / share
+    fraction = efficiency(step / machines, 0.3e6, 1e9, machines)
+    seconds = run.epochs[-1].training_seconds / machines / fraction
     print(
         f"{machines} machines: {seconds:6.2f} s, USD {machines * classroom.PRICE.cost(seconds):.6f}"
     )

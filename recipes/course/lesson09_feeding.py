@@ -36,7 +36,7 @@ from PIL import Image
 # %%
 images = classroom.load_images()
 BATCH = 128
-mean, std = np.array(images.mean, "float32"), np.array(images.std, "float32")
+mean, std = np.array(images.normalize.mean, "float32"), np.array(images.normalize.std, "float32")
 
 
 def one_by_one(start):
@@ -58,7 +58,7 @@ def all_at_once(start):
 
 
 on_device = data.DeviceImages(images.train_images, images.train_labels, BATCH,
-                              augment=[data.PadCrop(4)], mean=images.mean, std=images.std)  # fmt: skip
+                              transforms=[data.PadCrop(4), images.normalize])  # fmt: skip
 model = classroom.network()
 labels = torch.from_numpy(images.train_labels[:BATCH])
 batch = all_at_once(0)

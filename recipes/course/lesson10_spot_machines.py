@@ -55,7 +55,11 @@ def train(folder, *callbacks):
     )
     keras_dawn.accelerate(model)
     images = data.DeviceImages(
-        pixels, np.arange(256) % 10, 32, augment=[data.PadCrop(2)], shuffle=True
+        pixels,
+        np.arange(256) % 10,
+        32,
+        transforms=[data.PadCrop(2)],
+        sampler=data.Shuffled(),
     )
     save = ResumeTraining(folder, every_steps=3)
     model.fit(

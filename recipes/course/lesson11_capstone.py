@@ -43,7 +43,7 @@ RUNGS = {
 }
 runs = {}
 for name, (batch, rate, cycle, sizes, epochs) in RUNGS.items():
-    training, test = classroom.pixels(images, batch, augment=[data.Resize(sizes)])
+    training, test = classroom.pixels(images, batch, augmentation=[data.Resize(sizes)])
     optimizer = keras_dawn.SGD(rate, momentum=0.9, weight_decay=5e-4)
     runs[name] = classroom.train(name, classroom.network(optimizer, size=None), training, test,
                                  epochs, *([OneCycle(rate)] if cycle else []))  # fmt: skip
@@ -114,17 +114,17 @@ checks.check_mended(mended)
 # %% [markdown]
 # ## One run is no result
 #
-# The board took single runs. A claim needs a mean over seeds, the spread, and the share of runs at
+# The board took single runs. A claim needs a mean over seeds, the spread, and the fraction of runs at
 # the threshold.
 #
 # ### Exercise 2
 # Return the mean, the standard error of the mean (from the sample's standard deviation), and the
-# share of runs at or above the threshold.
+# fraction of runs at or above the threshold.
 
 
 # %%
 def report(accuracies, threshold):
-    return None  # mean, standard error, share
+    return None  # mean, standard error, fraction
 
 
 checks.check_report(report)
@@ -144,7 +144,7 @@ print(f"its mean is {system.mean():.2f} %; the best of five runs has {picked:.2f
 # 2. Change **one** thing that you expect to help, and write down beforehand how much. Run both for
 #    at least three seeds each, in turn, on the same machine.
 # 3. Hand in: the run folders, the entry with its checks, a picture of accuracy against time, the
-#    table of both systems with mean, standard error and share, the cost with the price's source and
+#    table of both systems with mean, standard error and fraction, the cost with the price's source and
 #    date, and a page that says what you expected and what you found. A clean negative result earns
 #    full marks.
 

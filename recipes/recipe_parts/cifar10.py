@@ -16,6 +16,7 @@ from keras_dawn import (
 from keras_dawn.data.choose import DATASETS, choose_dataset
 from keras_dawn.dawnbench import records
 from keras_dawn.dawnbench.time_to_accuracy import check_target
+from keras_dawn.evaluation import Views
 
 import keras
 from absl import app, flags
@@ -43,7 +44,7 @@ class Preset:
         epochs, batch_size: int; the batch is that of all processes.
         max_lr: float, the highest learning rate.
         weight_decay: float, coupled.
-        div_factor, tail_percent, momentum: of the one-cycle policy as DAWNBench's entries had
+        div_factor, tail_fraction, momentum: of the one-cycle policy as DAWNBench's entries had
             it; the first momentum is the one that the optimizer starts with.
         curve: callable from the preset to a curve of the learning rate, in place of one cycle;
             momentum then stays constant.
@@ -59,7 +60,7 @@ class Preset:
     max_lr: float
     weight_decay: float
     div_factor: float = 25.0
-    tail_percent: float = 10.0
+    tail_fraction: float = 0.1
     momentum: tuple = (0.95, 0.85)
     curve: object = None
     nesterov: bool = False
@@ -74,7 +75,7 @@ class Preset:
         values["augmentation"] = [repr(transform) for transform in self.augmentation]
         if self.curve is not None:
             values["curve"] = repr(self.curve(self))
-            del values["div_factor"], values["tail_percent"]
+            del values["div_factor"], values["tail_fraction"]
         return values
 
     def schedule(self):
@@ -85,7 +86,7 @@ class Preset:
             self.max_lr,
             "dawnbench",
             div_factor=self.div_factor,
-            tail_percent=self.tail_percent,
+            tail_fraction=self.tail_fraction,
             momentum=self.momentum,
         )
 
@@ -189,7 +190,7 @@ def train(preset, images, build_model, seed, folder, clock, prices):
     tta = None
     if FLAGS.tta and not interrupted:
         clock.pause()
-        tta = evaluate_tta(model, test_data, flip=images.name != "digits", shift=1)
+        tta = evaluate_tta(model, test_data, views=Views(flip=images.name != "digits", shift=1))
     whole = images.name == "cifar10" and preset.train_images is None
     return run_flags.Result(
         timer=timer,
@@ -210,17 +211,18 @@ def train(preset, images, build_model, seed, folder, clock, prices):
 
 def load_on_device(preset, images, seed):
     """The training and the test images as data for `fit`."""
-    common = {"mean": images.mean, "std": images.std, "seed": seed}
     train_data = data.DeviceImages(
         images.train_images,
         images.train_labels,
         preset.batch_size,
-        augment=preset.augmentation,
-        shuffle=True,
-        **common,
+        transforms=[*preset.augmentation, images.normalize],
+        sampler=data.Shuffled(seed),
     )
     test_data = data.DeviceImages(
-        images.test_images, images.test_labels, min(2 * preset.batch_size, 1000), **common
+        images.test_images,
+        images.test_labels,
+        min(2 * preset.batch_size, 1000),
+        transforms=[images.normalize],
     )
     return train_data, test_data
 
@@ -249,6 +251,7 @@ def compile_model(preset, build_model, classes):
 
 def entry_settings(preset):
     """The settings that a DAWNBench entry states."""
+    tail = f"{100 * preset.tail_fraction:g} %"
     return {
         "optimizer": "SGD (torch form, coupled L2)",
         "momentum": list(preset.momentum),
@@ -259,7 +262,7 @@ def entry_settings(preset):
         "nesterov": preset.nesterov,
         "learningRate": repr(preset.curve(preset))
         if preset.curve is not None
-        else f"one cycle to {preset.max_lr}, div {preset.div_factor}, tail {preset.tail_percent} %",
+        else f"one cycle to {preset.max_lr}, div {preset.div_factor}, tail {tail}",
     }
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from keras_dawn.data import RandomFlip, Shuffled
 from keras_dawn.data.photos import (
     PreparedImages,
     RandomResizedCrop,
@@ -40,30 +41,28 @@ class Photos:
         """The validation photos."""
         return self._source("val", kind, self.preset.val_images)
 
-    def training_data(self, phase, classes, mix):
-        """`ResizingImages` for a phase."""
+    def training_data(self, phase, transforms):
+        """`ResizingImages` for a phase, its labels and mixing by further transforms."""
         made = ResizingImages(
-            self.train(phase.copies or "originals"),
+            self.train(phase.crops.copies or "originals"),
             phase.batch_size,
             image_size=phase.image_size,
-            crop=RandomResizedCrop(phase.crop_scale),
-            classes=classes,
-            mix=mix,
-            seed=self.seed,
+            transforms=[RandomResizedCrop(phase.crops.scale), RandomFlip(), *transforms],
+            sampler=Shuffled(self.seed),
             threads=FLAGS.threads,
         )
         self._serve("train", made)
         return made
 
-    def validation_data(self, phase, classes):
+    def validation_data(self, phase, transforms):
         """`ValidationImages` for a phase."""
         copies = 352 if phase.evaluated_at <= 304 else None  # 1.14 times it must fit in
         made = ValidationImages(
             self.val(copies or "originals"),
             max(1, min(phase.batch_size, 256)),
             image_size=phase.evaluated_at,
-            rectangular=phase.rectangular,
-            classes=classes,
+            rectangular=phase.validation.rectangular,
+            transforms=transforms,
             threads=FLAGS.threads,
         )
         self._serve("val", made)

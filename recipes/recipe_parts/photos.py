@@ -110,9 +110,9 @@ def train(preset, photos, precision, seed, folder, clock, prices):
     photos.seed = seed
     classes = len(photos.class_names)
     model = build_model(preset, classes, precision)
-    mix = data.MixUp(FLAGS.mixup) if FLAGS.mixup else None
-    mix = data.CutMix(FLAGS.cutmix) if FLAGS.cutmix else mix
-    hot = classes if one_hot(preset) else None
+    hot = [data.OneHot(classes)] if one_hot(preset) else []
+    mixing = [data.MixUp(FLAGS.mixup)] if FLAGS.mixup else []
+    mixing = [data.CutMix(FLAGS.cutmix)] if FLAGS.cutmix else mixing
     timer = TimeToAccuracy(
         FLAGS.target,
         top5="val_top5",
@@ -132,13 +132,15 @@ def train(preset, photos, precision, seed, folder, clock, prices):
         keras_dawn.fit_plan(
             model,
             preset.plan,
-            lambda phase: photos.training_data(phase, hot, mix),
+            lambda phase: photos.training_data(phase, [*hot, *mixing]),
             validation_data=lambda phase: photos.validation_data(phase, hot),
             callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 2,
         )
         clock.pause()
         flipped = evaluate_images(model, photos.validation_data(last, hot), flip=True)
+        for name in ("top1", "top5"):  # records are in percent
+            flipped[name] = round(100 * flipped[name], 4)
     except KeyboardInterrupt:
         clock.pause()
         interrupted = True

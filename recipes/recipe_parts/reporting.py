@@ -38,7 +38,7 @@ def photo_banner(recipe, photos, reason, plan, folder):
     )
     print_plan(plan)
     for phase in plan.phases:  # finds out which copies are missing
-        photos.train(phase.copies or "originals")
+        photos.train(phase.crops.copies or "originals")
     if photos.fell_back:
         console.print(
             f"No copies {', '.join(sorted(photos.fell_back))}: the originals are read, which takes "
@@ -212,13 +212,14 @@ def _write_entry(result, folder, prices, author, author_email):
     versions, machine = description["versions"], description["hardware"]
     device = (machine["gpus"] or [machine["processor"]])[0]
     count = len(machine["gpus"]) or machine["cores"]
+    memory = f", {machine['memory_gib']} GiB memory" if machine["memory_gib"] else ""
     on_demand = [price.usd_per_hour for price in prices if price.kind == "on-demand"]
     entry = dawnbench.Entry(
         author=author,
         author_email=author_email,
         framework=f"keras_dawn {__version__}, Keras {versions['keras']}, torch {versions['torch']}",
         model=result.entry["model"],
-        hardware=f"{count} × {device}, {machine['memory_gib']} GiB memory",
+        hardware=f"{count} × {device}{memory}",
         tags=(author, result.entry["model"], f"{count}x{_short(device)}", "keras-dawn"),
         timestamp=date.today(),
         cost_per_hour=on_demand[0] if on_demand else None,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import sys
 from pathlib import Path
 
 import keras_dawn
@@ -39,8 +40,19 @@ class Result:
     description: dict
 
 
+def print_anything():
+    """Lets output go on where a terminal or a file lacks a letter: it shows a ? there.
+
+    What is printed to a file on Windows is in the code page of the country, which has no −.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def define_common(target):
     """The flags that every recipe has; `target` is the accuracy to reach by default."""
+    print_anything()
     flags.DEFINE_string("precision", "auto", f"one of: {', '.join(PRECISIONS)}")
     flags.DEFINE_float("target", target, "test accuracy to reach, in percent")
     flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of this machine")

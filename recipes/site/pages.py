@@ -73,15 +73,15 @@ def build(output, notebooks):
             shutil.copy(SITE / page, docs / page)
         for title, modules in REFERENCE.items():
             _write(docs / "reference" / f"{_slug(title)}.md", reference_page(title, modules))
-        settings = yaml.safe_load((SITE / "mkdocs.yml").read_text())
+        settings = yaml.safe_load((SITE / "mkdocs.yml").read_text(encoding="utf-8"))
         settings.update(docs_dir=str(docs), site_dir=str(output), nav=navigation(lessons))
         reference = settings["plugins"][-1]["mkdocstrings"]["handlers"]["python"]
         reference["paths"] = [str(PROJECT)]
         reference["options"]["extensions"] = [str(SITE / "docstrings.py")]
         settings_file = Path(folder) / "mkdocs.yml"
-        settings_file.write_text(yaml.safe_dump(settings))
+        settings_file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "-f", str(settings_file)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise RuntimeError(f"mkdocs could not build the site:\n{done.stdout}{done.stderr}")
     return output / "index.html"
@@ -139,9 +139,9 @@ def gallery_page(docs, lessons):
 
 def recipes_page():
     """What each recipe claims, from the head of its file."""
-    lines = [(SITE / "claims.md").read_text()]
+    lines = [(SITE / "claims.md").read_text(encoding="utf-8")]
     for path in sorted((PROJECT / "recipes").glob("*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text()))
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
         title, _, rest = text.partition("\n")
         lines += [f"## `{path.name}`", "", f"**{title}**", rest.replace("*", r"\*"), ""]
     return "\n".join(lines)
@@ -162,7 +162,7 @@ def public_names(module):
     path = PROJECT / module.replace(".", "/") / "__init__.py"
     if not path.is_file():
         return None
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
             return ast.literal_eval(node.value)
     return None
@@ -211,7 +211,7 @@ def _linked(source, lessons):
         up = "../" * len(here.parts)
         return f"[{text}]({up}{page}{'#' + anchor if anchor else ''})"
 
-    return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", link, (PROJECT / source).read_text())
+    return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", link, (PROJECT / source).read_text(encoding="utf-8"))
 
 
 def _slug(title):
@@ -220,4 +220,4 @@ def _slug(title):
 
 def _write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")

@@ -62,7 +62,7 @@ def build(accelerated, dropout=0.0):
 def images(count=40, seed=0):
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
-    return data.DeviceImages(pixels, random.integers(0, 3, count), 8, shuffle=True)
+    return data.DeviceImages(pixels, random.integers(0, 3, count), 8, sampler=data.Shuffled())
 
 
 def fit(model, callbacks, epochs=3, **arguments):

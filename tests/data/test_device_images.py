@@ -1,6 +1,6 @@
 import warnings
 
-from keras_dawn.data import DeviceImages, PadCrop, RandomFlip
+from keras_dawn.data import DeviceImages, InOrder, Normalize, OneHot, PadCrop, RandomFlip, Shuffled
 
 import keras
 import numpy as np
@@ -32,7 +32,9 @@ class Recorder(keras.layers.Layer):
 
 def test_batches_are_normalised_float32_on_the_device():
     images, labels = photos()
-    data = DeviceImages(images, labels, 10, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    data = DeviceImages(
+        images, labels, 10, transforms=[Normalize((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))]
+    )
     batches = list(data)
     assert [len(y) for _, y in batches] == [10, 10, 2] and len(data) == 3
     assert batches[0][0].dtype == torch.float32 and batches[0][1].dtype == torch.int64
@@ -46,7 +48,7 @@ def test_drop_last_leaves_out_what_does_not_fill_a_batch():
 
 
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_own():
-    data = DeviceImages(*photos(), 5, shuffle=True, seed=1)
+    data = DeviceImages(*photos(), 5, sampler=Shuffled(1))
     first, second = labels_of(data), labels_of(data)
     assert sorted(first) == sorted(second) == list(range(22))
     assert first != second and first != list(range(22))
@@ -55,7 +57,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own():
 def test_order_and_augmentation_are_functions_of_seed_and_epoch():
     def make(batch_size, seed=1):
         return DeviceImages(
-            *photos(), batch_size, augment=[PadCrop(2), RandomFlip()], shuffle=True, seed=seed
+            *photos(), batch_size, transforms=[PadCrop(2), RandomFlip()], sampler=Shuffled(seed)
         )
 
     one, other = make(4), make(9)
@@ -72,7 +74,9 @@ def test_another_seed_or_epoch_is_augmented_otherwise():
     def flipped(seed, epoch):
         pixels = np.zeros((400, 1, 2, 1), np.uint8)
         pixels[:, :, 1] = 255  # dark on the left, bright on the right
-        data = DeviceImages(pixels, np.zeros(400, int), 50, augment=[RandomFlip()], seed=seed)
+        data = DeviceImages(
+            pixels, np.zeros(400, int), 50, transforms=[RandomFlip()], sampler=InOrder(seed)
+        )
         data.set_epoch(epoch)
         return torch.cat([x for x, _ in data])[:, 0, 0, 0] > 0
 
@@ -82,7 +86,7 @@ def test_another_seed_or_epoch_is_augmented_otherwise():
 
 
 def test_an_unfinished_pass_does_not_count_as_an_epoch():
-    data = DeviceImages(*photos(), 5, shuffle=True)
+    data = DeviceImages(*photos(), 5, sampler=Shuffled())
     iter(data)
     next(iter(data))
     assert data.epoch == 0
@@ -92,7 +96,7 @@ def test_an_unfinished_pass_does_not_count_as_an_epoch():
 
 def test_fit_sees_each_epoch_once_and_in_order():
     x, y = photos(20)
-    data = DeviceImages(x, y, 8, augment=[RandomFlip()], shuffle=True, seed=3)
+    data = DeviceImages(x, y, 8, transforms=[RandomFlip()], sampler=Shuffled(3))
     recorder = Recorder()
     model = keras.Sequential([keras.Input((8, 8, 3)), recorder, keras.layers.Flatten(),
                               keras.layers.Dense(20)])  # fmt: skip
@@ -103,7 +107,7 @@ def test_fit_sees_each_epoch_once_and_in_order():
     recorder.seen.clear()
     model.fit(data, epochs=3, shuffle=False, verbose=0)
     seen = torch.cat(recorder.seen)
-    again = DeviceImages(x, y, 8, augment=[RandomFlip()], shuffle=True, seed=3)
+    again = DeviceImages(x, y, 8, transforms=[RandomFlip()], sampler=Shuffled(3))
     expected = torch.cat([images for _ in range(3) for images, _ in again])
     torch.testing.assert_close(seen, expected, rtol=0, atol=0)
 
@@ -123,7 +127,7 @@ def test_evaluate_and_predict_take_it():
 
 
 def test_nothing_passes_through_numpy(monkeypatch):
-    data = DeviceImages(*photos(), 5, augment=[PadCrop(1)])
+    data = DeviceImages(*photos(), 5, transforms=[PadCrop(1)])
     order = data.order(0)
     with warnings.catch_warnings():
         monkeypatch.setattr(torch.Tensor, "numpy", None)
@@ -144,8 +148,9 @@ def test_nothing_passes_through_numpy(monkeypatch):
         ({"batch_size": 2.0}, "batch_size"),
         ({"batch_size": 5, "drop_last": True}, "No batch"),
         ({"images": np.zeros((0, 8, 8, 3), "uint8"), "labels": np.zeros(0, int)}, "No batch"),
-        ({"mean": (0.1, 0.2)}, "mean"),
-        ({"std": (0.0,)}, "std"),
+        ({"transforms": [Normalize((0.1, 0.2))]}, "`mean` must have 1 or 3"),
+        ({"transforms": [Normalize(0.1, (0.1, 0.2))]}, "`std` must have 1 or 3"),
+        ({"labels": np.arange(4), "transforms": [OneHot(3)]}, "up to 3"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):

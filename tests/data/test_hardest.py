@@ -12,10 +12,9 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8
 LABELS = np.arange(40) % 5
 
 
-def hardest(memory, share=0.5, at_random=0.25, **settings):
-    return data.HardestImages(
-        PIXELS, LABELS, 10, memory=memory, share=share, at_random=at_random, **settings
-    )
+def hardest(memory, fraction=0.5, at_random=0.25, **settings):
+    sampler = data.Hardest(memory, fraction, at_random)
+    return data.DeviceImages(PIXELS, LABELS, 10, sampler=sampler, **settings)
 
 
 def with_losses():
@@ -36,9 +35,9 @@ def test_an_epoch_has_the_hardest_images_and_some_others():
     assert torch.equal(orders[3], hardest(with_losses()).order(3))
 
 
-def test_a_share_of_one_serves_everything_in_the_usual_order():
-    usual = data.DeviceImages(PIXELS, LABELS, 10, shuffle=True)
-    assert torch.equal(hardest(with_losses(), share=1.0).order(2), usual.order(2))
+def test_a_fraction_of_one_serves_everything_in_the_usual_order():
+    usual = data.DeviceImages(PIXELS, LABELS, 10, sampler=data.Shuffled())
+    assert torch.equal(hardest(with_losses(), fraction=1.0).order(2), usual.order(2))
 
 
 def build(memory, soft):
@@ -59,11 +58,11 @@ def test_fit_notes_the_loss_of_each_image_and_evaluation_does_not(soft, accelera
     model = build(memory, soft)
     if accelerated:
         keras_dawn.accelerate(model)
-    images = hardest(memory, share=1.0)
-    train = data.SoftLabels(images, 5) if soft else images
-    test = data.DeviceImages(PIXELS[::-1].copy(), LABELS[::-1].copy(), 10)
-    test = data.SoftLabels(test, 5) if soft else test
-    history = model.fit(train, validation_data=test, epochs=1, verbose=0, shuffle=False).history
+    transforms = [data.OneHot(5)] if soft else []
+    images = hardest(memory, fraction=1.0, transforms=transforms)
+    reversed_arrays = PIXELS[::-1].copy(), LABELS[::-1].copy()
+    test = data.DeviceImages(*reversed_arrays, 10, transforms=transforms)
+    history = model.fit(images, validation_data=test, epochs=1, verbose=0, shuffle=False).history
     with torch.no_grad():
         logits = model(images.normalized(images.images))
     expected = F.cross_entropy(logits, torch.as_tensor(LABELS), reduction="none")
@@ -74,7 +73,7 @@ def test_fit_notes_the_loss_of_each_image_and_evaluation_does_not(soft, accelera
 def test_a_second_fit_goes_on_with_fewer_batches():
     memory = data.LossMemory(40)
     model = keras_dawn.accelerate(build(memory, False))
-    model.fit(hardest(memory, share=1.0), epochs=1, verbose=0, shuffle=False)
+    model.fit(hardest(memory, fraction=1.0), epochs=1, verbose=0, shuffle=False)
     before = memory.losses.clone()
     steps = []
     count = keras.callbacks.LambdaCallback(
@@ -119,10 +118,10 @@ def train_in_two_phases(folder, *callbacks):
     save = keras_dawn.ResumeTraining(folder, every_steps=1)
     save.track("losses", memory)
     done = save.next_epoch()
-    for first, last, share in ((0, 1, 1.0), (1, 3, 0.75)):
+    for first, last, fraction in ((0, 1, 1.0), (1, 3, 0.75)):
         if last > done:
             model.fit(
-                hardest(memory, share=share), initial_epoch=first, epochs=last, verbose=0,
+                hardest(memory, fraction=fraction), initial_epoch=first, epochs=last, verbose=0,
                 callbacks=[*callbacks, save], shuffle=False,
             )  # fmt: skip
     return np.concatenate([w.numpy().ravel() for w in model.weights]), memory.losses
@@ -139,11 +138,11 @@ def test_a_training_cut_off_among_the_hardest_ends_with_the_same_bits(tmp_path):
 
 def test_bad_arguments_are_named():
     for arguments, message in (
-        ({"share": 0}, "`share` must be in"),
-        ({"share": 0.5, "at_random": 2}, "`at_random` in"),
-        ({"share": 0.5, "memory": data.LossMemory(3)}, "`memory` has 3 images, the data 40"),
+        ({"fraction": 0}, "`fraction` must be in"),
+        ({"fraction": 0.5, "at_random": 2}, "`at_random` in"),
+        ({"fraction": 0.5, "memory": data.LossMemory(3)}, "`memory` has 3 images, the data 40"),
     ):
         with pytest.raises(ValueError, match=message):
-            data.HardestImages(PIXELS, LABELS, 10, **{"memory": data.LossMemory(40), **arguments})
+            hardest(**{"memory": data.LossMemory(40), **arguments})
     with pytest.raises(ValueError, match="one process"):
         hardest(with_losses()).set_share(Share(0, 2), training=True)

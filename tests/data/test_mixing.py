@@ -19,7 +19,7 @@ def test_mixup_blends_images_and_labels_with_one_weight(entropy):
     assert torch.allclose(images, expected[:, None, None, None].expand_as(images))
 
 
-def test_cutmix_labels_are_the_share_of_pixels_that_stayed():
+def test_cutmix_labels_are_the_fraction_of_pixels_that_stayed():
     for number in range(30):
         images, targets = CutMix(1.0)(*batch(), [number])
         for index in range(4):

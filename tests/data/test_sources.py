@@ -2,13 +2,16 @@ import functools
 import hashlib
 import http.server
 import pickle
+import sys
 import tarfile
 import threading
 
 from keras_dawn.data import cifar10, cifar10_batches, cifar10_builder
 from keras_dawn.data.choose import choose_dataset
+from keras_dawn.data.cifar10_download import download_batches
 from keras_dawn.data.digits import load_digits
 from keras_dawn.data.image_set import ImageSet
+from keras_dawn.data.transforms import Normalize
 
 import numpy as np
 import pytest
@@ -82,28 +85,27 @@ class TestCaches:
             cifar10.load_cifar10(download=False)
 
 
+@pytest.fixture
+def server(tiny_cifar10, tmp_path):
+    """Serves the archive from this machine; gives its address and md5."""
+    site = tmp_path / "site"
+    site.mkdir()
+    archive = site / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tiny_cifar10, arcname=cifar10_batches.FOLDER)
+    handler = functools.partial(QuietHandler, directory=str(site))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield {
+        "url": f"http://127.0.0.1:{server.server_port}/{archive.name}",
+        "archive_md5": hashlib.md5(archive.read_bytes()).hexdigest(),
+    }
+    server.shutdown()
+    server.server_close()
+
+
 class TestBuilder:
-    @pytest.fixture
-    def server(self, tiny_cifar10, tmp_path):
-        """Serves the archive from this machine; gives its address and md5."""
-        site = tmp_path / "site"
-        site.mkdir()
-        archive = site / "cifar-10-python.tar.gz"
-        with tarfile.open(archive, "w:gz") as tar:
-            tar.add(tiny_cifar10, arcname=cifar10_batches.FOLDER)
-        handler = functools.partial(QuietHandler, directory=str(site))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {
-            "url": f"http://127.0.0.1:{server.server_port}/{archive.name}",
-            "archive_md5": hashlib.md5(archive.read_bytes()).hexdigest(),
-        }
-        server.shutdown()
-        server.server_close()
-
     def test_download_prepare_and_read_without_tensorflow(self, server, tiny_cifar10, empty_home):
-        import sys
-
         images = cifar10_builder.download_and_read(**server)
         assert_same_images(images, cifar10_batches.read_batches(tiny_cifar10))
         # the second time: from array_record, and from the batches left by the download
@@ -132,6 +134,32 @@ class TestBuilder:
     def test_an_unreachable_server_fails_at_once(self, empty_home):
         with pytest.raises(ConnectionError, match=r"cannot be downloaded from http://127"):
             cifar10_builder.download_and_read(url="http://127.0.0.1:9/cifar.tar.gz")
+
+
+class TestWithoutArrayRecord:
+    """As on Windows: the official batches are kept as they are."""
+
+    @pytest.fixture(autouse=True)
+    def none(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "array_record", None)
+
+    def test_the_batches_are_downloaded_and_found_again(
+        self, server, tiny_cifar10, empty_home, monkeypatch
+    ):
+        monkeypatch.setattr(cifar10, "download_batches", lambda: download_batches(**server))
+        images = cifar10.load_cifar10()
+        assert_same_images(images, cifar10_batches.read_batches(tiny_cifar10))
+        assert_same_images(cifar10.load_cifar10(download=False), images)
+        assert not list(empty_home.parent.glob("home/**/*.tar.gz"))
+
+    def test_an_altered_download_is_refused_and_removed(self, server, empty_home):
+        with pytest.raises(ValueError, match="truncated or altered"):
+            download_batches(**{**server, "archive_md5": "0" * 32})
+        assert not list(empty_home.parent.glob("home/**/*.tar.gz"))
+
+    def test_an_unreachable_server_is_named(self, empty_home):
+        with pytest.raises(ConnectionError, match=r"cannot be downloaded from http://127"):
+            download_batches(url="http://127.0.0.1:9/cifar.tar.gz")
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -198,7 +226,7 @@ class TestImageSet:
     def make(self, labels, count=3):
         images = np.zeros((count, 2, 2, 3), np.uint8)
         return ImageSet("set", "here", images, np.array(labels), images, np.arange(count),
-                        ("a", "b", "c"), (0.5,), (0.5,))  # fmt: skip
+                        ("a", "b", "c"), Normalize(0.5, 0.5))  # fmt: skip
 
     @pytest.mark.parametrize("labels", [[0, 1, 3], [-1, 0, 1]])
     def test_labels_out_of_range_are_refused(self, labels):

@@ -29,7 +29,7 @@ def catalog(tmp_path):
     constants = pytest.importorskip("sky.skylet.constants", reason="needs keras_dawn[cloud]")
     folder = tmp_path / ".sky" / "catalogs" / constants.CATALOG_SCHEMA_VERSION / "aws"
     folder.mkdir(parents=True)
-    (folder / "vms.csv").write_text(COLUMNS + MACHINES.replace("{}", GPU_INFO))
+    (folder / "vms.csv").write_text(COLUMNS + MACHINES.replace("{}", GPU_INFO), encoding="utf-8")
     return {**os.environ, "SKY_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)}
 
 
@@ -40,7 +40,11 @@ def prices(environment, accelerator):
         "    print(p.usd_per_hour, p.kind, p.gpus, p.date, p.machine, p.source, sep='|')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
     )
     return done.returncode, done.stdout.splitlines(), done.stderr
 
@@ -63,10 +67,10 @@ def test_a_number_of_gpus_that_no_machine_has(catalog):
 
 
 def test_the_cost_of_a_run_at_todays_prices(catalog, tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"training_seconds": 7200.0}))
+    (tmp_path / "run.json").write_text(json.dumps({"training_seconds": 7200.0}), encoding="utf-8")
     flags = [tmp_path, "--gpu=V100:1", "--clouds=aws"]
     command = [sys.executable, "-m", "keras_dawn.dawnbench.cost", *flags]
-    done = subprocess.run(command, env=catalog, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=catalog, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     assert "6.1200" in done.stdout and "1.8000" in done.stdout and "us-east-1" in done.stdout
 
@@ -75,6 +79,6 @@ def test_without_skypilot_the_error_says_what_to_install(monkeypatch, tmp_path, 
     monkeypatch.setitem(sys.modules, "sky", None)
     with pytest.raises(ImportError, match=r"pip install 'keras_dawn\[cloud\]'"):
         catalog_prices("V100")
-    (tmp_path / "run.json").write_text(json.dumps({"training_seconds": 7200.0}))
+    (tmp_path / "run.json").write_text(json.dumps({"training_seconds": 7200.0}), encoding="utf-8")
     assert main([str(tmp_path), "--gpu=V100"]) == 1
     assert "keras_dawn[cloud]" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def test_costs_are_time_times_price():
 
 
 def test_the_table_has_given_and_historical_prices(tmp_path, capsys):
-    (tmp_path / "run.json").write_text(json.dumps(RUN))
+    (tmp_path / "run.json").write_text(json.dumps(RUN), encoding="utf-8")
     assert main([str(tmp_path), "--price=2.0,on-demand,a price list,my box,2"]) == 0
     out = capsys.readouterr().out
     assert "my box" in out and "a price list" in out and "1.0000" in out and "3.0000" in out
@@ -35,7 +35,7 @@ def test_the_table_has_given_and_historical_prices(tmp_path, capsys):
 def test_a_bad_price_is_named(text, tmp_path, capsys):
     with pytest.raises(ValueError):
         read_price(text)
-    (tmp_path / "run.json").write_text(json.dumps(RUN))
+    (tmp_path / "run.json").write_text(json.dumps(RUN), encoding="utf-8")
     assert main([str(tmp_path), f"--price={text}"]) == 1
     assert "No costs" in capsys.readouterr().err
 

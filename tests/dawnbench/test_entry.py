@@ -36,10 +36,10 @@ def failed(path, benchmark=CIFAR10):
 def test_the_pair_is_what_the_benchmark_asks_for(tmp_path):
     path = write_entry(tmp_path, entry(), epochs(50.0, 94.03))
     assert path.name == "Ada-L._wrn-22-6_1xV100_keras-dawn.json"
-    assert path.with_suffix(".tsv").read_text() == (
+    assert path.with_suffix(".tsv").read_text(encoding="utf-8") == (
         "epoch\thours\ttop1Accuracy\n1\t0.0100000000\t50.0000\n2\t0.0200000000\t94.0300\n"
     )
-    description = json.loads(path.read_text())
+    description = json.loads(path.read_text(encoding="utf-8"))
     assert description["version"] == "v1.0" and description["timestamp"] == "2026-11-23"
     assert description["costPerHour"] == 3.06 and description["misc"] == {"batchSize": 512}
     assert failed(path) == set()
@@ -47,7 +47,7 @@ def test_the_pair_is_what_the_benchmark_asks_for(tmp_path):
 
 def test_imagenet_entries_have_both_accuracies(tmp_path):
     path = write_entry(tmp_path, entry(), epochs(70.0, 75.7, top5=93.1), IMAGENET)
-    header = path.with_suffix(".tsv").read_text().splitlines()[0]
+    header = path.with_suffix(".tsv").read_text(encoding="utf-8").splitlines()[0]
     assert header == "epoch\thours\ttop1Accuracy\ttop5Accuracy"
     assert failed(path, IMAGENET) == set()
 
@@ -85,16 +85,16 @@ def test_an_entry_needs_an_epoch(tmp_path):
 )
 def test_faults_of_the_json_are_found(tmp_path, change, fault):
     path = write_entry(tmp_path, entry(), epochs(94.03))
-    description = json.loads(path.read_text())
+    description = json.loads(path.read_text(encoding="utf-8"))
     change(description)
-    path.write_text(json.dumps(description))
+    path.write_text(json.dumps(description), encoding="utf-8")
     assert failed(path) == {fault}
 
 
 @pytest.mark.parametrize("content", ["{", "[1]"])
 def test_what_is_no_json_object_is_found(tmp_path, content):
     path = write_entry(tmp_path, entry(), epochs(94.03))
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     assert failed(path) == {"json"}
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_json_object_is_found(tmp_path, content):
 )
 def test_faults_of_the_tsv_are_found(tmp_path, content, fault):
     path = write_entry(tmp_path, entry(), epochs(94.03))
-    path.with_suffix(".tsv").write_text(content)
+    path.with_suffix(".tsv").write_text(content, encoding="utf-8")
     faults = failed(path)
     assert fault in faults and len(faults) <= 2  # a file without rows fails for both
 

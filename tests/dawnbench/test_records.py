@@ -13,12 +13,12 @@ import pytest
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "run").mkdir()
     RunFolder(tmp_path / "run")  # empty: fine
-    (tmp_path / "run" / "run.json").write_text("old")
+    (tmp_path / "run" / "run.json").write_text("old", encoding="utf-8")
     with pytest.raises(FileExistsError, match="nothing in it is overwritten"):
         RunFolder(tmp_path / "run")
     with pytest.raises(FileExistsError):
         RunFolder(tmp_path / "run" / "run.json")
-    assert (tmp_path / "run" / "run.json").read_text() == "old"
+    assert (tmp_path / "run" / "run.json").read_text(encoding="utf-8") == "old"
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -32,7 +32,15 @@ def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         folder.write_text("a.txt", "second")
     assert [p.name for p in folder.path.iterdir()] == ["a.txt"]
-    assert (folder.path / "a.txt").read_text() == "first"
+    assert (folder.path / "a.txt").read_text(encoding="utf-8") == "first"
+
+
+def test_a_name_that_the_locale_cannot_read_is_written_as_it_is(tmp_path, monkeypatch):
+    raw = b"Pr\xc3\xbcfung \xff"
+    monkeypatch.setattr("sys.argv", ["a.py", raw.decode("ascii", "surrogateescape")])
+    path = RunFolder(tmp_path / "run").write_json("run.json", environment())
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document["command"] == ["a.py", "Prüfung \ufffd"]  # the last byte is no letter
 
 
 def test_history_has_every_column_and_is_there_after_each_epoch(dense_model, points, tmp_path):
@@ -42,14 +50,16 @@ def test_history_has_every_column_and_is_there_after_each_epoch(dense_model, poi
     class Watch(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             path = folder.path / "history.csv"
-            lengths.append(len(path.read_text().splitlines()) if path.exists() else 0)
+            lengths.append(
+                len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+            )
 
     writer = HistoryWriter(folder)
     history = dense_model(SGD(0.1)).fit(
         *points, epochs=3, validation_data=points, validation_freq=2,
         callbacks=[TimeToAccuracy(99.0), OneCycle(), writer, Watch()], verbose=0,
     ).history  # fmt: skip
-    with (tmp_path / "history.csv").open(newline="") as file:
+    with (tmp_path / "history.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert lengths == [0, 2, 3] and [row["epoch"] for row in rows] == ["1", "2", "3"]
     for name in ("loss", "learning_rate", "momentum", "training_seconds"):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import torch
 from keras import layers
-from scenarios import LOSS, images, rank, scenario, state, wide_resnet_10
+from scenarios import LOSS, NORMALIZE, images, rank, scenario, state, wide_resnet_10
 
 
 @scenario
@@ -28,9 +28,10 @@ def inf_on_one_rank():
     class Poison(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if rank() == keras_dawn.distributed.current().world_size - 1:
-                source._mean = torch.tensor([float("inf") if batch == 1 else 0.5])
+                factors[:] = [float("inf") if batch == 1 else 1.0]
 
-    source = images(128)
+    factors = [1.0]
+    source = images(128, transforms=[NORMALIZE, lambda images, random: images * factors[0]])
     # The batch is made before `on_train_batch_begin`, so the one after it is poisoned.
     model.fit(source, epochs=1, shuffle=False, verbose=0, callbacks=[Poison()])
     return {
@@ -51,10 +52,9 @@ class CountSteps(keras.callbacks.Callback):
             self.action(self.model)
 
 
-def small_model():
-    model = keras.Sequential(
-        [keras.Input((16, 16, 3)), layers.Flatten(), layers.Dropout(0.5), layers.Dense(10)]
-    )
+def small_model(seed=None):
+    drop = layers.Dropout(0.5, seed=seed)
+    model = keras.Sequential([keras.Input((16, 16, 3)), layers.Flatten(), drop, layers.Dense(10)])
     model.compile(keras_dawn.SGD(0.01), LOSS)
     return keras_dawn.accelerate(model)
 
@@ -101,7 +101,14 @@ def random_streams():
     keras.utils.set_random_seed(11)
     model = small_model()
     model.fit(images(64), epochs=1, shuffle=False, verbose=0)
-    return {"drawn": torch.rand(4), "explained": str(keras_dawn.explain(model))}
+    drawn = torch.rand(4)
+    seeded = small_model(seed=5)
+    drop = seeded.layers[1]
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: setattr(drop, "rate", 0.4))
+    seeded.fit(images(64), epochs=2, shuffle=False, verbose=0, callbacks=[callback])
+    generator = drop.seed_generator.state.numpy().tolist()
+    explained = str(keras_dawn.explain(model))
+    return {"drawn": drawn, "generator": generator, "explained": explained}
 
 
 @scenario
@@ -133,7 +140,7 @@ def resumed():
 
         resume = keras_dawn.ResumeTraining(folder / name, every_steps=3, every_seconds=1e-6)
         callbacks = [CountSteps(cut, stop), resume]
-        data = images(64, 16, batch_size=16, shuffle=True)
+        data = images(64, 16, batch_size=16, sampler=keras_dawn.data.Shuffled())
         try:
             model.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
         except RuntimeError:

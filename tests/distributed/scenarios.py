@@ -29,11 +29,14 @@ def rank():
     return keras_dawn.distributed.current().rank
 
 
-def images(count, size=16, classes=10, batch_size=32, **arguments):
+NORMALIZE = data.Normalize(0.5, 0.3)
+
+
+def images(count, size=16, classes=10, batch_size=32, transforms=(NORMALIZE,), **arguments):
     random = np.random.default_rng(5)
     pixels = random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     labels = random.integers(0, classes, count)
-    return data.DeviceImages(pixels, labels, batch_size, mean=(0.5,), std=(0.3,), **arguments)
+    return data.DeviceImages(pixels, labels, batch_size, transforms=transforms, **arguments)
 
 
 def plain_convolutions():
@@ -72,7 +75,10 @@ def train(build, precision="float32", size=16, epochs=10, rate=0.05, synchronize
     model.compile(optimizer, LOSS, metrics=["accuracy", top5])
     keras_dawn.accelerate(model)
     train_data = images(
-        70, size, shuffle=True, augment=[data.PadCrop(2), data.RandomFlip()], seed=3
+        70,
+        size,
+        transforms=[data.PadCrop(2), data.RandomFlip(), NORMALIZE],
+        sampler=data.Shuffled(3),
     )
     start = [torch.as_tensor(w) for w in model.get_weights()]
     history = model.fit(

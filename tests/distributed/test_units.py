@@ -182,7 +182,7 @@ def test_the_page_states_what_the_model_predicts_for_the_imagenet_runs(machines)
         steps = epochs * 1_281_167 / (batch * 8 * machines)
         compute += steps * model.compute_seconds
         predicted += steps * model.step_seconds(machines)
-    page = Path(keras_dawn.distributed.__file__).with_name("README.md").read_text()
+    page = Path(keras_dawn.distributed.__file__).with_name("README.md").read_text(encoding="utf-8")
     row = f"| {machines} | {measured:,} s | {compute:,.0f} s | {predicted:,.0f} s |"
     assert row in page
     assert compute <= predicted < measured

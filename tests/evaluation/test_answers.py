@@ -22,7 +22,7 @@ def test_losses_and_predictions_are_keras_own(activation, accelerated):
     model = build(activation, accelerated)
     random = np.random.default_rng(0)
     pixels, labels = random.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), np.arange(20) % 3
-    images = data.DeviceImages(pixels, labels, 6, mean=(0.5,) * 3, std=(0.3,) * 3)
+    images = data.DeviceImages(pixels, labels, 6, transforms=[data.Normalize(0.5, 0.3)])
     answers = collect_answers(model, images)
     assert images.epoch == 0
     assert answers.losses.mean() == pytest.approx(model.evaluate(images, verbose=0), abs=1e-5)
@@ -30,7 +30,10 @@ def test_losses_and_predictions_are_keras_own(activation, accelerated):
     again = collect_answers(model, answers.images, labels, keep_images=False)
     np.testing.assert_allclose(again.probabilities, answers.probabilities, atol=1e-6)
     assert again.images is None
-    soft = collect_answers(model, data.SoftLabels(images, 3))
+    soft = collect_answers(
+        model,
+        data.DeviceImages(pixels, labels, 6, transforms=[data.Normalize(0.5, 0.3), data.OneHot(3)]),
+    )
     assert np.array_equal(soft.labels, labels)
 
 

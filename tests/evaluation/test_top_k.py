@@ -1,4 +1,5 @@
 import keras_dawn
+from keras_dawn.data import Normalize, OneHot
 from keras_dawn.data.photos import ValidationImages
 from keras_dawn.evaluation import evaluate_images
 
@@ -37,10 +38,9 @@ def brightness_model(order):
     return model
 
 
-def validation(**arguments):
-    return ValidationImages(
-        Photos(), 4, image_size=16, mean=(0,) * 3, std=(1 / 255,) * 3, **arguments
-    )
+def validation(*transforms):
+    transforms = [Normalize(scale=255), *transforms]
+    return ValidationImages(Photos(), 4, image_size=16, transforms=transforms)
 
 
 @pytest.mark.parametrize("accelerated", [False, True])
@@ -52,7 +52,7 @@ def test_top1_and_top5_are_counted_by_hand(accelerated, flip):
         keras_dawn.accelerate(model)
     result = evaluate_images(model, validation(), flip=flip)
     assert result == {
-        "top1": 80.0, "top5": 100.0, "images": 10, "image_size": 16, "rectangular": False,
+        "top1": 0.8, "top5": 1.0, "images": 10, "image_size": 16, "rectangular": False,
         "flip": flip,
     }  # fmt: skip
 
@@ -68,13 +68,13 @@ def test_top5_counts_five_places_and_no_sixth(classes, first, among_five):
         others = [c for c in range(classes) if c != label]
         logits[place, [*others[:place], int(label), *others[place:]]] = -torch.arange(classes * 1.0)
     found = evaluate_images(model, [(logits[:, None, None], labels)])
-    assert found["top1"] == 100 * first / classes
-    assert found["top5"] == 100 * among_five / classes
+    assert found["top1"] == first / classes
+    assert found["top5"] == among_five / classes
 
 
 def test_one_hot_labels_are_understood():
     model = brightness_model(range(10))
-    assert evaluate_images(model, validation(classes=10))["top1"] == 100.0
+    assert evaluate_images(model, validation(OneHot(10)))["top1"] == 1.0
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
@@ -88,7 +88,7 @@ def test_flips_average_the_probabilities_of_both_views(activation):
     with torch.no_grad():
         views = [model(v) if activation else torch.softmax(model(v), -1) for v in (x, x.flip(2))]
     mean = (views[0] + views[1]) / 2
-    expected = 100 * float((mean.argmax(-1) == y).float().mean())
+    expected = float((mean.argmax(-1) == y).float().mean())
     assert evaluate_images(model, [(x, y)], flip=True)["top1"] == pytest.approx(expected)
 
 

@@ -1,6 +1,7 @@
 import keras_dawn
 from keras_dawn import data
-from keras_dawn.evaluation.tta import evaluate_tta, fixed_views, predict_tta
+from keras_dawn.evaluation import Augmented, Views, evaluate_tta, predict_tta
+from keras_dawn.evaluation.views import fixed_views
 
 import keras
 import numpy as np
@@ -52,10 +53,11 @@ def hand_loop(model, images, average):
 def test_flips_and_shifts_equal_a_hand_loop(accelerated, average, images, labels):
     model = build(accelerated=accelerated)
     expected = hand_loop(model, images, average)
-    found = predict_tta(model, images, shift=2, average=average, batch_size=7)
+    views = Views(shift=2)
+    found = predict_tta(model, images, views=views, average=average, batch_size=7)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     logits = expected.log() if average == "probabilities" else expected
-    result = evaluate_tta(model, images, labels, shift=2, average=average, batch_size=7)
+    result = evaluate_tta(model, images, labels, views=views, average=average, batch_size=7)
     assert result["loss"] == pytest.approx(
         float(torch.nn.functional.cross_entropy(logits, labels)), abs=1e-6
     )
@@ -67,12 +69,13 @@ def test_flips_and_shifts_equal_a_hand_loop(accelerated, average, images, labels
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_certain_images_keep_their_plain_prediction(activation, average, images):
     model = build(activation)
-    plain = predict_tta(model, images, flip=False, average=average)
-    views = predict_tta(model, images, shift=1, average=average)
+    plain = predict_tta(model, images, views=Views(flip=False), average=average)
+    views = predict_tta(model, images, views=Views(shift=1), average=average)
     likely = np.exp(plain - plain.max(-1, keepdims=True)) if average == "logits" else plain
     likely = (likely / likely.sum(-1, keepdims=True)).max(-1)
     limit = float(np.sort(likely)[10])  # ten are below it
-    found = predict_tta(model, images, shift=1, average=average, certain=limit, batch_size=7)
+    certain = Views(shift=1, certain=limit)
+    found = predict_tta(model, images, views=certain, average=average, batch_size=7)
     expected = np.where((likely < limit)[:, None], views, plain)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert not np.allclose(found, plain) and not np.allclose(found, views)
@@ -94,7 +97,7 @@ def test_random_augmentations_are_blended_as_fastai_does():
     random = np.random.default_rng(0)
     pixels, labels = random.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8), np.arange(30) % 5
     plain = data.DeviceImages(pixels, labels, 8)
-    augmented = data.DeviceImages(pixels, labels, 8, augment=[data.PadCrop(2)])
+    augmented = data.DeviceImages(pixels, labels, 8, transforms=[data.PadCrop(2)])
     augmented.set_epoch(3)
     model = build()
     mean = 0
@@ -103,10 +106,12 @@ def test_random_augmentations_are_blended_as_fastai_does():
             batch, _ = augmented.batch(torch.arange(30), epoch)
             mean = mean + torch.softmax(model(batch), -1) / 3
         fixed = torch.softmax(model(plain.batch(torch.arange(30), 0)[0]), -1)
-    found = predict_tta(model, plain, flip=False, augmented=augmented, n=3, beta=0.4)
+    unflipped, blend = Views(flip=False), Augmented(augmented, n=3, beta=0.4)
+    found = predict_tta(model, plain, views=unflipped, augmented=blend)
     np.testing.assert_allclose(found, 0.4 * fixed + 0.6 * mean, atol=1e-6)
     assert (plain.epoch, augmented.epoch) == (0, 3)
-    result = evaluate_tta(model, plain, flip=False, augmented=augmented, n=3, beta=1.0)
+    blend = Augmented(augmented, n=3, beta=1.0)
+    result = evaluate_tta(model, plain, views=unflipped, augmented=blend)
     assert result == pytest.approx(model.evaluate(plain, verbose=0, return_dict=True), abs=1e-6)
 
 
@@ -129,21 +134,26 @@ def test_channels_first_images_are_mirrored_along_their_width(images):
 def test_bad_arguments_are_named(images, labels):
     model = build()
     four = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, int)
-    shuffled = data.DeviceImages(*four, 2, shuffle=True)
-    for arguments, message in (
-        ({"shift": -1}, "`shift`"),
-        ({"n": 0}, "`n`"),
-        ({"beta": 2}, "`beta`"),
-        ({"certain": 0}, "`certain`"),
-        ({"average": "votes"}, "`average` must be one of probabilities, logits"),
-        ({"augmented": images}, "`augmented` must be data with `set_epoch`"),
-        ({"augmented": shuffled}, "`augmented` shuffles itself"),
+    shuffled = data.DeviceImages(*four, 2, sampler=data.Shuffled())
+    short = data.DeviceImages(*four, 2)
+    for make, message in (
+        (lambda: Views(shift=-1), "`shift`"),
+        (lambda: Views(certain=0), "`certain`"),
+        (lambda: Augmented(short, n=0), "`n`"),
+        (lambda: Augmented(short, beta=2), "`beta`"),
+        (lambda: Augmented(images), "must be data with `set_epoch`"),
+        (lambda: Augmented(shuffled), "The augmented data shuffles itself"),
     ):
         with pytest.raises(ValueError, match=message):
-            predict_tta(model, images, **arguments)
-    short = data.DeviceImages(*four, 2)
+            make()
+    with pytest.raises(ValueError, match="`average` must be one of probabilities, logits"):
+        predict_tta(model, images, average="votes")
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images), shuffle=True)
+    for data_in_no_order in (shuffled, loader):
+        with pytest.raises(ValueError, match="`x` shuffles itself"):
+            predict_tta(model, data_in_no_order)
     with pytest.raises(ValueError, match="the same 30 images, it has 4"):
-        predict_tta(model, images, augmented=short)
+        predict_tta(model, images, augmented=Augmented(short))
     with pytest.raises(ValueError, match="no images"):
         predict_tta(model, images[:0])
     with pytest.raises(ValueError, match="needs labels"):

@@ -64,7 +64,7 @@ def files(only=()):
         name = path.relative_to(keras_tests()).as_posix()
         if name.startswith(_LEFT_OUT) or (only and not any(part in name for part in only)):
             continue
-        if _TRAINS.search(path.read_text()):
+        if _TRAINS.search(path.read_text(encoding="utf-8")):
             found.append(name)
     return found
 
@@ -93,7 +93,7 @@ def run(names, results, *, accelerated=False, only=None, limit=60.0, echo=False)
             flags.append("--suite-accelerated")
         if only is not None:
             selected = Path(folder, "only.json")
-            selected.write_text(json.dumps(sorted(only)))
+            selected.write_text(json.dumps(sorted(only)), encoding="utf-8")
             flags.append(f"--suite-only={selected}")
         while names:
             begun = len(read_lines(results))
@@ -113,7 +113,7 @@ def _pytest(folder, names, flags, echo):
     # jit_compile=True is refused, and compiling would take half of the time of both runs
     environment |= {"TORCHDYNAMO_DISABLE": "1"}
     empty = Path(folder, "pytest.ini")
-    empty.write_text("[pytest]\n")
+    empty.write_text("[pytest]\n", encoding="utf-8")
     command = [
         *(sys.executable, "-m", "pytest", "-q", "--tb=short", "--disable-warnings"),
         *("-p", "tests.native.keras_suite_plugin", "-p", "no:cacheprovider", "-p", "no:xdist"),
@@ -123,7 +123,12 @@ def _pytest(folder, names, flags, echo):
     ]
     output = None if echo else subprocess.PIPE
     ended = subprocess.run(
-        command, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT, text=True
+        command,
+        env=environment,
+        cwd=folder,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
     )
     return ended.returncode, ended.stdout or ""
 
@@ -174,7 +179,7 @@ def _of(found, names):
 
 
 def _append(path, **line):
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 

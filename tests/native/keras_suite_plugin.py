@@ -44,7 +44,9 @@ class _Recorder:
 
         self._results = Path(config.getoption("--suite-results"))
         only = config.getoption("--suite-only")
-        self._only = None if only is None else set(json.loads(Path(only).read_text()))
+        self._only = (
+            None if only is None else set(json.loads(Path(only).read_text(encoding="utf-8")))
+        )
         self._limit = config.getoption("--suite-limit")
         self._watch = Watch(config.getoption("--suite-accelerated"))
         self._outcome = None
@@ -112,13 +114,17 @@ class _Recorder:
         self._write(finished=True)
 
     def _write(self, **line):
-        with open(self._results, "a") as file:
+        with open(self._results, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
 def read_lines(path):
     """The lines of a file of JSON lines; none if there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )
 
 
 def _name(item):

@@ -391,15 +391,16 @@ def test_another_fit_does_not_repeat_the_order_of_the_one_before(dense_model):
     seen = []
 
     class Data(data.DeviceImages):
-        def batch(self, indices, epoch):
+        def batch(self, indices, epoch, number):
             seen.append(epoch)
-            return super().batch(indices, epoch)
+            return super().batch(indices, epoch, number)
 
     inputs = keras.Input((4, 4, 3))
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     keras_dawn.accelerate(model)
-    images = Data(np.zeros((8, 4, 4, 3), np.uint8), np.zeros(8, np.int64), 8, shuffle=True)
+    pixels, labels = np.zeros((8, 4, 4, 3), np.uint8), np.zeros(8, np.int64)
+    images = Data(pixels, labels, 8, sampler=data.Shuffled())
     for _ in range(3):
         model.fit(images, epochs=1, verbose=0, shuffle=False)
     model.fit(images, initial_epoch=7, epochs=8, verbose=0, shuffle=False)

@@ -16,7 +16,7 @@ def free_a_block(how):
 
 
 def resident():
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * 4096
 
 

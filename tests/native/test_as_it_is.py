@@ -26,6 +26,11 @@ def sine(x):
     return ops.sin(x)
 
 
+class Sine(layers.Layer):
+    def call(self, x):
+        return ops.sin(x)
+
+
 ACTIVATIONS = {
     "celu": ("celu", False),
     "hard_tanh": ("hard_tanh", False),
@@ -35,7 +40,8 @@ ACTIVATIONS = {
     "sparse_plus": ("sparse_plus", True),
     "squareplus": ("squareplus", True),
     "function": (sine, True),
-    "layer of Keras's": (layers.UnitNormalization(), True),
+    "UnitNormalization": (layers.UnitNormalization(), False),
+    "own layer": (Sine(), True),
 }
 
 

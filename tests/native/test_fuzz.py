@@ -25,7 +25,9 @@ def test_a_thousand_drawn_programs_give_the_same_numbers_accelerated():
     seeds = [case.program.seed for case in failing]
     assert not failing, f"{len(seeds)} of 1000 differ: {seeds}\n{shrunk(failing[0], seconds=60)}"
     assert sum(case.unstable for case in cases) < 50  # these say nothing
-    assert sum(case.native for case in cases) > 600
+    native = sum(case.native for case in cases)
+    print(f"{native} of 1000 stepped natively")
+    assert native >= 950
 
 
 @pytest.mark.slow
@@ -33,4 +35,6 @@ def test_what_is_broken_on_purpose_is_found_within_a_hundred_programs():
     # Here, since it reaches into the package: the tests above need only `accelerate`.
     from tests.native.fuzzing.sabotage import SABOTAGES, caught
 
-    assert set(caught(range(100), check)) == set(SABOTAGES)
+    seeds = caught(range(100), check)
+    print(seeds)
+    assert set(seeds) == set(SABOTAGES)

@@ -46,7 +46,8 @@ def test_a_test_that_kills_its_process_has_crashed_and_the_others_go_on(tmp_path
         "def test_third(): absent_package.thing()\n"
         "def test_fourth():\n"
         "    import time\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(60)\n",
+        encoding="utf-8",
     )
     monkeypatch.setattr(keras_suite, "keras_tests", lambda: tmp_path)
     found = keras_suite.run(["one_test.py"], tmp_path / "results.jsonl", limit=0.5)

@@ -83,7 +83,7 @@ def test_states_are_kept_in_the_keras_variables(name, true_float64):
     model = keras.Model(inputs, layers.Dense(2)(layer(x)))
     lowered = lower(model, True)
     assert not lowered.fallbacks
-    assert lowered.keeps_state
+    assert lowered.changes_state
 
     def three_calls(call):
         for state in keras.tree.flatten(layer.states):

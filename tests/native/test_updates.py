@@ -341,6 +341,7 @@ def test_unfreezing_without_compile_is_keras_s_error(make):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
+@pytest.mark.filterwarnings("ignore:.*skipped because they do not support quantization")  # 3.16
 @pytest.mark.parametrize("make", [lambda: optimizers.SGD(0.1), lambda: optimizers.Adam(0.01)])
 def test_variables_overwritten_with_their_gradient_equal_plain_keras(make):
     def build():

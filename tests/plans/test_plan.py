@@ -1,6 +1,7 @@
 import itertools
 
 from keras_dawn import PLANS, Phase, TrainingPlan, one_cycle_by_size
+from keras_dawn.plans import Crops
 
 import pytest
 
@@ -27,8 +28,8 @@ def test_fast_ais_plan_is_the_entrys_in_all_45_epochs():
         assert phase.image_size == phase.evaluated_at == size
         assert phase.batch_size == 8 * (128 if size == 288 else 192)
         assert phase.learning_rate == pytest.approx(fastai_rate(epoch))
-        assert phase.crop_scale == ((0.5, 1.0) if size == 288 else (0.08, 1.0))
-        assert phase.copies == (160 if size == 128 else None)
+        assert phase.crops.scale == ((0.5, 1.0) if size == 288 else (0.08, 1.0))
+        assert phase.crops.copies == (160 if size == 128 else None)
         assert (phase.momentum, phase.weight_decay) == (0.9, 1e-4)
 
 
@@ -55,8 +56,8 @@ def test_imagenet18_on_one_machine_is_the_published_schedule():
         assert rates[-1] == pytest.approx(start + (end - start) * (steps - 1) / steps)
         step += steps
     assert step == len(values["learning_rate"])
-    assert plan.phase_at(32).rectangular and not plan.phase_at(31).rectangular
-    assert plan.phase_at(20).crop_scale == (0.087, 1.0) and plan.phase_at(20).copies == 352
+    assert [plan.phase_at(epoch).validation.rectangular for epoch in (31, 32)] == [False, True]
+    assert plan.phase_at(20).crops == Crops((0.087, 1.0), copies=352)
 
 
 @pytest.mark.parametrize("machines, batches", [(4, (8192, 16384, 7168, 4096)),
@@ -120,14 +121,18 @@ def test_costs_count_images_pixels_and_time():
         ({"learning_rate": -0.1}, "learning_rate"),
         ({"learning_rate": (0.1, float("nan"))}, "learning_rate"),
         ({"momentum": (0.9, 1.0)}, "below 1"),
-        ({"crop_scale": (0.5, 0.1)}, "crop_scale"),
-        ({"copies": 16}, "short side of 16"),
+        ({"crops": Crops(copies=16)}, "short side of 16"),
     ],
 )
 def test_a_phase_that_makes_no_sense_is_refused(arguments, words):
     settings = {"epochs": 1, "image_size": 32, "batch_size": 8, "learning_rate": 0.1}
     with pytest.raises(ValueError, match=words):
         Phase(**{**settings, **arguments})
+
+
+def test_a_crop_that_makes_no_sense_is_refused():
+    with pytest.raises(ValueError, match="`scale` must be"):
+        Crops((0.5, 0.1))
 
 
 def test_a_plan_is_checked_as_a_whole():

@@ -24,7 +24,7 @@ def test_the_smoke_preset_runs(name, tmp_path):
         "--epochs=1", "--precision=float32", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.printed
-    document = json.loads((tmp_path / "out" / "run.json").read_text())
+    document = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "finished" and document["recipe"] == name
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"schedule.png", "history.csv"}
 
@@ -61,8 +61,8 @@ def test_resnet9s_rate_is_pages_triangle():
 @pytest.mark.parametrize(
     "depth, settings",
     [
-        (50, (60, 512, 1.0, 20, 18, 2e-4, (0.95, 0.85))),
-        (18, (65, 512, 1.2, 30, 20, 2e-4, (0.95, 0.85))),
+        (50, (60, 512, 1.0, 20, 0.18, 2e-4, (0.95, 0.85))),
+        (18, (65, 512, 1.2, 30, 0.2, 2e-4, (0.95, 0.85))),
     ],
 )
 def test_the_notebooks_settings_are_theirs(depth, settings):
@@ -70,6 +70,6 @@ def test_the_notebooks_settings_are_theirs(depth, settings):
 
     preset = cifar10_preact_resnet.presets(depth)["notebook"]
     assert settings == (
-        preset.epochs, preset.batch_size, preset.max_lr, preset.div_factor, preset.tail_percent,
+        preset.epochs, preset.batch_size, preset.max_lr, preset.div_factor, preset.tail_fraction,
         preset.weight_decay, preset.momentum,
     )  # fmt: skip

@@ -22,7 +22,7 @@ NOT_MODELS = {"compare"}
 
 
 def read(path):
-    return yaml.safe_load(path.read_text())
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def project_copy(folder):
@@ -39,7 +39,7 @@ def interpreter(project):
     """A `.venv/bin/python` that is this interpreter."""
     binary = project / ".venv" / "bin" / "python"
     binary.parent.mkdir(parents=True)
-    binary.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    binary.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
 
 
@@ -59,7 +59,7 @@ def test_skypilot_accepts_the_task(path, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
 def test_a_task_uses_what_it_declares_and_ends_its_machine(path):
-    config, text = read(path), path.read_text()
+    config, text = read(path), path.read_text(encoding="utf-8")
     for name in config["envs"]:
         assert re.search(rf"\$\{{?{name}\b", config["run"] + str(config["file_mounts"])), name
     assert config["resources"]["autostop"]["down"] is True
@@ -72,7 +72,7 @@ def test_a_task_uses_what_it_declares_and_ends_its_machine(path):
 
 def test_every_recipe_has_a_task():
     recipes = {path.stem for path in (PROJECT / "recipes").glob("*.py")} - NOT_MODELS
-    named = "\n".join(path.read_text() for path in TRAINING)
+    named = "\n".join(path.read_text(encoding="utf-8") for path in TRAINING)
     assert recipes and all(re.search(rf"\b{name}\b", named) for name in recipes)
 
 
@@ -80,8 +80,10 @@ def test_the_exit_code_of_the_tasks_is_that_of_an_eviction():
     from keras_dawn.resume import eviction
 
     assert eviction.EXIT_CODE == 75
-    assert "code=75" in (CLOUD / "train.sh").read_text()
-    said = re.search(r'grep -q "\^(.*?)"', (CLOUD / "train.sh").read_text()).group(1)
+    assert "code=75" in (CLOUD / "train.sh").read_text(encoding="utf-8")
+    said = re.search(r'grep -q "\^(.*?)"', (CLOUD / "train.sh").read_text(encoding="utf-8")).group(
+        1
+    )
     from keras_dawn.resume import resume_training
 
     assert said in inspect.getsource(resume_training)
@@ -91,7 +93,7 @@ def train(project, folder, *flags, gpus=0, **environment):
     return subprocess.Popen(
         [project / "recipes" / "cloud" / "train.sh", folder, "cifar10_wrn", "--preset=smoke",
          "--dataset=digits", *flags],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
         env={**os.environ, "OMP_NUM_THREADS": "1", "SKYPILOT_NUM_GPUS_PER_NODE": str(gpus),
              **environment},
     )  # fmt: skip
@@ -110,20 +112,24 @@ def test_two_processes_told_to_end_save_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     printed, code = ended(process)
     assert code == 75, printed
-    assert "Told to end: saved to" in (folder / "log.txt").read_text()
+    assert "Told to end: saved to" in (folder / "log.txt").read_text(encoding="utf-8")
     saved = sorted(folder.glob("checkpoints/seed0/*.pt"))[-1]
     epoch = int(saved.name.split("-")[1])
     printed, code = ended(train(project, folder, f"--epochs={epoch + 1}", gpus=2))
     assert code == 0, printed
-    assert "in 2 processes" in printed and "in 2 processes" in (folder / "log.txt").read_text()
+    assert "in 2 processes" in printed and "in 2 processes" in (folder / "log.txt").read_text(
+        encoding="utf-8"
+    )
     whole = sorted(folder.glob("run-*"))[-1]
-    assert len((whole / "history.csv").read_text().splitlines()) == epoch + 2
+    assert len((whole / "history.csv").read_text(encoding="utf-8").splitlines()) == epoch + 2
 
 
 def test_a_recipe_that_does_not_exist_and_one_that_fails(tmp_path):
     project = project_copy(tmp_path)
     script = project / "recipes" / "cloud" / "train.sh"
-    done = subprocess.run([script, tmp_path / "a", "imagenet"], capture_output=True, text=True)
+    done = subprocess.run(
+        [script, tmp_path / "a", "imagenet"], capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 2 and "no recipe recipes/imagenet.py" in done.stderr
     printed, code = ended(train(project, tmp_path / "b", "--batch_size=0"))
     assert code not in (0, 75) and "batch_size" in printed
@@ -144,12 +150,12 @@ def remote(tmp_path, monkeypatch):
 esac""",
     }
     for name, text in scripts.items():
-        (tools / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tools / name).write_text(f"#!/bin/bash\n{text}\n", encoding="utf-8")
         (tools / name).chmod(0o755)
     (home / "keras_dawn").mkdir()
     interpreter(home / "keras_dawn")
     pip = home / "keras_dawn" / ".venv" / "bin" / "pip"
-    pip.write_text('#!/bin/sh\necho "$@" >>installed\n')
+    pip.write_text('#!/bin/sh\necho "$@" >>installed\n', encoding="utf-8")
     pip.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -160,7 +166,7 @@ esac""",
 def in_tmux(*arguments, **options):
     return subprocess.Popen(
         [CLOUD / "run_in_tmux.sh", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", start_new_session=True,
         **options,
     )  # fmt: skip
 
@@ -170,18 +176,18 @@ def test_a_machine_that_ssh_reaches_trains_stops_and_gives_its_results(remote, t
     view = in_tmux("user@box", "cifar10_wrn", *flags)
     saved = remote / "results" / "cifar10_wrn" / "checkpoints" / "seed0"
     assert wait_for(lambda: list(saved.glob("*.pt")) or view.poll() is not None)
-    assert (remote / "installed").read_text() == "install -q -e .[demo]\n"
+    assert (remote / "installed").read_text(encoding="utf-8") == "install -q -e .[demo]\n"
     assert not (remote / "tests" / "__pycache__").exists()  # what git tracks was copied
     again, code = ended(in_tmux("user@box", "cifar10_wrn"))
     assert code == 1 and "Something trains on user@box already" in again
     assert ended(in_tmux("user@box", "--stop"))[1] == 0
-    pane = int((remote.parent / "pane").read_text())
+    pane = int((remote.parent / "pane").read_text(encoding="utf-8"))
     assert wait_for(lambda: not Path(f"/proc/{pane}").exists())
     os.killpg(view.pid, signal.SIGTERM)  # SIGINT may be ignored where tests run in the background
     ended(view)
     printed, code = ended(in_tmux("user@box", "--fetch", "here", cwd=tmp_path))
     assert code == 0, printed
-    log = (tmp_path / "here" / "cifar10_wrn" / "log.txt").read_text()
+    log = (tmp_path / "here" / "cifar10_wrn" / "log.txt").read_text(encoding="utf-8")
     assert "Told to end: saved to" in log
     assert list((tmp_path / "here" / "cifar10_wrn" / "checkpoints" / "seed0").glob("*.pt"))
 

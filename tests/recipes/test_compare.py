@@ -17,7 +17,7 @@ def run(folder, *flags):
 def test_every_schedule_is_trained_with_every_seed_and_the_table_is_their_mean(tmp_path):
     done = run(tmp_path / "run", "--seeds=2")
     assert done.returncode == 0, done.printed
-    found = json.loads((tmp_path / "run" / "compare.json").read_text())
+    found = json.loads((tmp_path / "run" / "compare.json").read_text(encoding="utf-8"))
     assert {n: [len(s) for s in seeds] for n, seeds in found["accuracy_by_epoch"].items()} == {
         name: [2, 2] for name in ("constant", "SGDR", "one-cycle")
     }
@@ -31,7 +31,7 @@ def test_every_schedule_is_trained_with_every_seed_and_the_table_is_their_mean(t
 def test_tuning_tries_each_rate(tmp_path):
     done = run(tmp_path / "run", "--tune=0.05,0.2", "--schedules=constant")
     assert done.returncode == 0, done.printed
-    found = json.loads((tmp_path / "run" / "tune.json").read_text())
+    found = json.loads((tmp_path / "run" / "tune.json").read_text(encoding="utf-8"))
     assert list(found["accuracy_by_rate"]["constant"]) == ["0.05", "0.2"]
 
 

@@ -35,7 +35,7 @@ WRONG = {
     "momentum": {
         "torch_step": lambda w, v, g, rate, momentum: (w - rate * g, momentum * v + g),
         "keras_step": lambda w, v, g, rate, momentum: (w - rate * v, momentum * v + g),
-        "steps_that_linger": lambda momentum, share: int(np.log(share) / np.log(momentum)),
+        "steps_that_linger": lambda momentum, fraction: int(np.log(fraction) / np.log(momentum)),
     },
     "half_precision": {
         "largest_lost_update": lambda bits: 2.0**-bits,
@@ -63,7 +63,7 @@ WRONG = {
     },
     "batch_rate_decay": {
         "scaled_rate": lambda rate, batch, new: rate * (new / batch) ** 0.5,
-        "share_left": lambda rate, decay, steps, epochs: 1 - rate * decay * steps * epochs,
+        "fraction_left": lambda rate, decay, steps, epochs: 1 - rate * decay * steps * epochs,
         "scaled_decay": lambda decay, batch, new, rate, new_rate: decay * new / batch,
     },
     "growing_images": {
@@ -137,7 +137,7 @@ def test_a_check_knows_right_from_wrong(lesson, name, capsys):
 
 def test_every_exercise_has_a_solution_and_a_wrong_answer():
     for path in LESSONS:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         lesson = re.search(r"from checks import (\w+) as checks", text).group(1)
         asked = set(re.findall(r"checks\.check_(\w+)\(", text))
         assert asked == set(WRONG[lesson])
@@ -145,7 +145,7 @@ def test_every_exercise_has_a_solution_and_a_wrong_answer():
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs_and_has_its_parts(path, monkeypatch, capsys):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for part in ("**You will**", "minutes", "**Before you run anything:**", "### Exercise 1",
                  "## The clock", "## Questions", "## Further reading", "figure\n"):  # fmt: skip
         assert part in text, part
@@ -195,7 +195,8 @@ def test_numbers_are_checked_with_every_seed(monkeypatch, tmp_path, capsys):
         "import os\n"
         "print('a number: 1 (this page: 1 ± 0)')\n"
         "if os.environ['COURSE_MODE'] == 'strict' and int(os.environ['COURSE_SEED']) % 2:\n"
-        "    raise ValueError('odd')\n"
+        "    raise ValueError('odd')\n",
+        encoding="utf-8",
     )
     monkeypatch.setattr(build, "COURSE", tmp_path)
     assert build.check_numbers([0, 1, 2]) == [("lesson99_even", 1, "ValueError: odd")]
@@ -216,16 +217,16 @@ def test_the_build_makes_a_site_with_pictures_and_reference(tmp_path):
         pytest.importorskip(module, reason="needs keras_dawn[course]")
     build = importlib.import_module("build")
     index = build.build(tmp_path, [2])
-    assert "One cycle in any" in index.read_text()
+    assert "One cycle in any" in index.read_text(encoding="utf-8")
     name = "lesson02_momentum"
-    notebook = json.loads((tmp_path / "notebooks" / f"{name}.ipynb").read_text())
+    notebook = json.loads((tmp_path / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
     outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", [])]
     assert sum("image/png" in out.get("data", {}) for out in outputs) == 2
     text = "".join("".join(cell["source"]) for cell in notebook["cells"])
     assert "$v \\leftarrow m\\,v + g$" in text and "<math" not in text
-    page = (tmp_path / "course" / f"{name}.html").read_text()
+    page = (tmp_path / "course" / f"{name}.html").read_text(encoding="utf-8")
     assert f"figures/{name}-1.png" in page and "<math" in page
     assert (tmp_path / "course" / "figures" / f"{name}-2.png").stat().st_size > 10_000
-    reference = (tmp_path / "reference" / "callbacks.html").read_text()
+    reference = (tmp_path / "reference" / "callbacks.html").read_text(encoding="utf-8")
     assert 'id="keras_dawn.schedules.OneCycle"' in reference
-    assert "cifar10_record.py" in (tmp_path / "recipes.html").read_text()
+    assert "cifar10_record.py" in (tmp_path / "recipes.html").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from keras_dawn.data.image_set import ImageSet
+from keras_dawn.data.transforms import Normalize
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def colours(dataset, data_dir):
     pixels = np.stack([labels % 2, labels // 2 % 2, labels // 4], -1)[:, None, None] * 240
     pixels = (pixels + random.integers(0, 5, (160, 32, 32, 3))).astype("uint8")
     parts = (pixels, labels, pixels[:50], labels[:50], tuple(map(str, range(10))))
-    return ImageSet("cifar10", "made", *parts, (0.5,) * 3, (0.25,) * 3), "made here"
+    return ImageSet("cifar10", "made", *parts, Normalize(0.5, 0.25)), "made here"
 
 
 def show_colours():
@@ -55,14 +56,14 @@ def ended(tmp_path_factory):
 
 def test_clock_and_history_are_those_of_all_processes(ended):
     out, printed = ended
-    document = json.loads((out / "run.json").read_text())
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert [record["epoch"] for record in document["epochs"]] == [0, 1, 2, 3, 4]
     seconds = [record["training_seconds"] for record in document["epochs"]]
     assert seconds == sorted(seconds) and seconds[0] > 0
     assert document["training_seconds"] >= seconds[-1]
     assert document["paid"]["processes"] == 4
     assert document["paid"]["seconds"] > document["wall_seconds"]
-    with (out / "history.csv").open() as file:
+    with (out / "history.csv").open(encoding="utf-8") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
     assert "in 4 processes" in printed
 
@@ -72,9 +73,9 @@ def test_one_valid_entry_has_the_summed_hours(ended):
     (table,) = out.glob("*.tsv")
     (entry,) = out.glob("someone_*.json")
     assert entry.stem == table.stem
-    with table.open() as file:
+    with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    document = json.loads((out / "run.json").read_text())
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     hours = [record["training_seconds"] / 3600 for record in document["epochs"]]
     assert [float(row["hours"]) for row in rows] == pytest.approx(hours, rel=1e-6)
     assert float(rows[-1]["top1Accuracy"]) >= 94

@@ -48,7 +48,7 @@ def smoke(photos, tmp_path_factory):
 
 def test_a_run_leaves_one_folder_with_the_plan_in_it(smoke):
     output, out = smoke
-    document = json.loads((out / "run.json").read_text())
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "finished"
     assert document["settings"]["plan_name"] == "one_cycle_24-32"
     assert document["data"]["train_images"] == 256 and document["data"]["classes"] == 5
@@ -59,7 +59,7 @@ def test_a_run_leaves_one_folder_with_the_plan_in_it(smoke):
         "schedule.png",
         "loss.png",
     }
-    history = (out / "history.csv").read_text()
+    history = (out / "history.csv").read_text(encoding="utf-8")
     assert "val_size" in history and "val_top5" in history and "image_size" in history
     assert "one_cycle_24-32: 2 epochs" in output
 
@@ -67,7 +67,7 @@ def test_a_run_leaves_one_folder_with_the_plan_in_it(smoke):
 def test_odd_files_are_named_on_the_screen_and_in_the_record(smoke):
     output, out = smoke
     assert "1 odd files did not stop the run" in output and "n3/0.JPEG" in output
-    document = json.loads((out / "run.json").read_text())
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert "shown as grey" in document["data"]["problems"]["n3/0.JPEG"]
 
 
@@ -118,5 +118,5 @@ def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(photos, tmp_path):
     assert whole[0] == cut[0] == 2
     assert all(torch.equal(a, b) for a, b in zip(whole[1], cut[1], strict=True))
     assert whole[2]["loss"] == cut[2]["loss"]
-    rows = (tmp_path / "c" / "history.csv").read_text().splitlines()
+    rows = (tmp_path / "c" / "history.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 3

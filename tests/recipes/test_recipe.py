@@ -27,7 +27,7 @@ def command(*flags):
 def run(*flags, cwd):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.run(
-        command(*flags), capture_output=True, text=True, cwd=cwd, env=env, timeout=300
+        command(*flags), capture_output=True, encoding="utf-8", cwd=cwd, env=env, timeout=300
     )
 
 
@@ -49,7 +49,7 @@ def test_a_run_folder_is_complete(smoke):
     names = {path.name for path in (out / "seed1").iterdir()}
     pictures = {"schedule.png", "loss.png", "time_to_accuracy.png"}
     assert names == {"run.json", "history.csv"} | pictures
-    document = json.loads((out / "seed1" / "run.json").read_text())
+    document = json.loads((out / "seed1" / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "finished" and document["seed"] == 1
     assert document["data"]["name"] == "digits" and len(document["data"]["sha256"]) == 64
     assert [price["kind"] for price in document["prices"]] == ["on-demand", "spot"]
@@ -58,14 +58,14 @@ def test_a_run_folder_is_complete(smoke):
     averaged = document["test_time_augmentation"]["accuracy"]
     assert 0 <= averaged <= 1
     assert f"{100 * averaged:.2f} %" in result.stdout
-    with (out / "seed1" / "history.csv").open() as file:
+    with (out / "seed1" / "history.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 and {"learning_rate", "momentum", "cost_usd"} <= set(rows[0])
 
 
 def test_several_seeds_are_summed_up(smoke):
     result, out = smoke
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert summary["runs"] == 2 and summary["runs_that_reached_it"] == 2
     accuracy = summary["test_accuracy"]
     assert accuracy["lowest"] <= accuracy["mean"] <= accuracy["highest"]
@@ -142,7 +142,7 @@ class FlagDefiner:
 def test_ctrl_c_keeps_the_history_so_far(tmp_path):
     process = subprocess.Popen(
         command("--preset=smoke", "--dataset=digits", "--output_dir=out", "--epochs=500"),
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         # A shell has its background jobs, such as this suite, ignore it, and that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -153,9 +153,9 @@ def test_ctrl_c_keeps_the_history_so_far(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=150)  # it draws pictures first
     assert process.returncode == 130, output
-    document = json.loads((tmp_path / "out" / "run.json").read_text())
+    document = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "interrupted" and document["epochs"]
-    assert len(history.read_text().splitlines()) == len(document["epochs"]) + 1
+    assert len(history.read_text(encoding="utf-8").splitlines()) == len(document["epochs"]) + 1
     assert "interrupted" in output
 
 
@@ -170,7 +170,7 @@ def test_a_full_disk_still_prints_the_numbers(tmp_path):
 
 def fill_the_disk():
     def full(self, name, text):
-        with open("/dev/full", "w") as file:
+        with open("/dev/full", "w", encoding="utf-8") as file:
             file.write(text)
 
     records.RunFolder.write_text = full
@@ -186,7 +186,7 @@ def test_two_processes_show_one_bar_and_write_one_folder(dataset, tiny_cifar10, 
     assert done.printed.count("val_accuracy:") == 1
     assert done.printed.count("test accuracy") == 1
     (folder,) = (tmp_path / "runs").iterdir()
-    document = json.loads((folder / "run.json").read_text())
+    document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert document["processes"] == {"world_size": 2, "backend": "gloo"}
     assert document["settings"]["batch_size"] == 50
 
@@ -201,9 +201,9 @@ def test_presets_are_the_entries_settings():
 
     one, eight = cifar10_wrn.PRESETS["dawnbench_1gpu"], cifar10_wrn.PRESETS["dawnbench_8gpu"]
     assert (one.epochs, one.batch_size, one.max_lr, one.weight_decay) == (30, 512, 1.5, 1e-4)
-    assert (one.div_factor, one.tail_percent, one.momentum) == (20, 20, (0.95, 0.85))
+    assert (one.div_factor, one.tail_fraction, one.momentum) == (20, 0.2, (0.95, 0.85))
     assert (eight.epochs, eight.batch_size, eight.max_lr, eight.weight_decay) == (40, 1024, 2, 2e-4)
-    assert (eight.div_factor, eight.tail_percent) == (50, 12.5)
+    assert (eight.div_factor, eight.tail_fraction) == (50, 0.125)
 
 
 def test_a_whole_cifar10_run_writes_a_valid_entry_below_the_threshold(tiny_cifar10, tmp_path):

@@ -17,7 +17,7 @@ import pytest
 import record
 import torch
 
-from recipe_parts import record_phases
+from recipe_parts import record_fits
 from tests import processes
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10_record.py"
@@ -37,16 +37,16 @@ def smoke(tmp_path_factory):
 def test_two_runs_are_told_by_three_clocks(smoke):
     printed, out = smoke
     for seed in (0, 1):
-        document = json.loads((out / f"seed{seed}" / "run.json").read_text())
+        document = json.loads((out / f"seed{seed}" / "run.json").read_text(encoding="utf-8"))
         clocks = document["clocks"]
         assert 0 < clocks["training"] <= clocks["dawnbench"] < clocks["process"]
         (record,) = document["epochs"]  # evaluated once, after the last epoch
         assert record["epoch"] == 1 and record["accuracy"] == document["test_accuracy"]
         assert record["training_seconds"] == clocks["dawnbench"]
-        with (out / f"seed{seed}" / "history.csv").open() as file:
+        with (out / f"seed{seed}" / "history.csv").open(encoding="utf-8") as file:
             rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
         assert rates == pytest.approx([0.24 * 7 / 14, 0.24 / 14])  # 8 steps, then 6 of the hardest
-    assert json.loads((out / "summary.json").read_text())["runs"] == 2
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["runs"] == 2
     assert "without views" in printed
 
 
@@ -56,16 +56,16 @@ def test_bad_flags_end_before_training(tmp_path):
     assert "auto or one of cpu, cpu_hardest, gpu, smoke" in done.printed
 
 
-def test_the_phases_follow_each_other_and_the_rate_falls_once_in_all_of_them():
+def test_the_fits_follow_each_other_and_the_rate_falls_once_in_all_of_them():
     images = digits.load_digits().subset(300, 10)
     preset = dataclasses.replace(
-        cifar10_record.PRESETS["smoke"], epochs=9, batch_size=30, hard_from=4, hard_share=0.6,
+        cifar10_record.PRESETS["smoke"], epochs=9, batch_size=30, hard_from=4, hard_fraction=0.6,
         max_lr=0.9,
     )  # fmt: skip
-    phases = record_phases.load(preset, images, 0, data.LossMemory(300))
-    assert [(p.first, p.last, len(p.data)) for p in phases] == [(0, 4, 10), (4, 9, 6)]
+    fits = record_fits.load(preset, images, 0, data.LossMemory(300))
+    assert [(one.epochs, len(one.data)) for one in fits] == [(range(4), 10), (range(4, 9), 6)]
     by_hand = [0.9 * (1 - step / 70) for step in range(70)]  # 4 epochs of 10 steps, 5 of 6
-    assert record_phases.values(phases)["learning_rate"] == pytest.approx(by_hand)
+    assert record_fits.values(fits)["learning_rate"] == pytest.approx(by_hand)
 
 
 def test_the_stems_bias_is_trained_for_the_first_epochs_only():
@@ -73,7 +73,7 @@ def test_the_stems_bias_is_trained_for_the_first_epochs_only():
     preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], batch_size=30, bias_epochs=1)
     memory = data.LossMemory(90)
     model = cifar10_record.compiled_model(preset, images, memory)
-    phase, *_ = record_phases.load(preset, images, 0, memory)
+    one, *_ = record_fits.load(preset, images, 0, memory)
     stem, biases, kernels = model.get_layer("whitening"), [], []
 
     class Spy(keras.callbacks.Callback):
@@ -82,7 +82,7 @@ def test_the_stems_bias_is_trained_for_the_first_epochs_only():
             kernels.append(stem.kernel.numpy().copy())
 
     model.fit(
-        phase.data, epochs=2, verbose=0, shuffle=False,
+        one.data, epochs=2, verbose=0, shuffle=False,
         callbacks=[cifar10_record.train_bias(model, 1), Spy()],
     )  # fmt: skip
     assert np.abs(biases[0]).max() > 0  # it begins at 0
@@ -114,7 +114,7 @@ def test_the_recipes_steps_are_those_of_the_published_loop_with_muon():
     net, _ = airbench_muon.place(airbench_muon.MuonNet(), torch.device("cpu"), "float32")
     images = digits.load_digits().subset(90, 10)
     preset = dataclasses.replace(
-        cifar10_record.Preset(), precision="float32", max_lr=airbench_muon.FILTER_RATE,
+        cifar10_record.RecordPreset(), precision="float32", max_lr=airbench_muon.FILTER_RATE,
         bias_lr=10 * airbench_muon.BIAS_RATE,
         head_lr=10 * airbench_muon.HEAD_RATE * (9 / 256) ** 2,
         shrink=airbench_muon.DECAY,
@@ -194,11 +194,11 @@ def test_a_results_file_of_the_benchmark_is_continued_unless_it_is_of_another_ma
     }
     assert record.earlier_runs(file, document) == {}
     runs = {"keras_dawn": [{"seed": 0}]}
-    file.write_text(json.dumps({**document, "runs": runs}))
+    file.write_text(json.dumps({**document, "runs": runs}), encoding="utf-8")
     assert record.earlier_runs(file, document) == runs
     with pytest.raises(ValueError, match=r"other hardware \(processor: A, here B\).*another"):
         record.earlier_runs(file, {**document, "hardware": {"processor": "B", "cores": 2}})
     for content in ("[]", "{}", "{", '{"settings": []}'):
-        file.write_text(content)
+        file.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match="not a results file of this benchmark"):
             record.earlier_runs(file, document)

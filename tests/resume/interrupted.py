@@ -1,7 +1,6 @@
 """A training in a process of its own, for tests that hurt it: FOLDER OUT [--slow] [--plain]."""
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -39,6 +38,8 @@ class Hurt(keras.callbacks.Callback):
             os.kill(os.getpid(), getattr(signal, self.how))
             time.sleep(0.01)
         elif self.how == "full":  # files can grow no more
+            import resource  # which Windows has not
+
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         elif self.how == "nan":
             self.model.trainable_variables[0].assign(
@@ -54,7 +55,9 @@ def main(folder, out, *options):
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     labels = random.integers(0, 3, 40)
-    train = data.DeviceImages(pixels, labels, 8, shuffle=True, augment=[data.PadCrop(1)])
+    train = data.DeviceImages(
+        pixels, labels, 8, transforms=[data.PadCrop(1)], sampler=data.Shuffled()
+    )
     half = "--half" in options
     keras.config.set_dtype_policy("mixed_float16" if half else "float32")
     inputs = keras.Input((8, 8, 3))

@@ -80,14 +80,14 @@ def test_a_folder_that_is_in_use_or_none_is_refused(tmp_path):
     from keras_dawn.resume.checkpoints import CheckpointFolder
 
     folder = CheckpointFolder(tmp_path / "checkpoints", 2)
-    folder.open()
+    folder.take()
     done = run(folder.path, tmp_path / "out.pt")
     folder.close()
     assert done.returncode != 0
     assert "Another process trains with the checkpoints in" in done.printed
     with pytest.raises(OSError, match="/sys cannot be written"):  # even root may not
-        CheckpointFolder("/sys", 2).open()
-    (tmp_path / "file").write_text("")
+        CheckpointFolder("/sys", 2).take()
+    (tmp_path / "file").write_text("", encoding="utf-8")
     done = run(tmp_path / "file", tmp_path / "out.pt")
     assert "cannot be written" in done.printed and str(tmp_path / "file") in done.printed
 

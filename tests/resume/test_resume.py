@@ -1,5 +1,6 @@
 import keras_dawn
 from keras_dawn import Phase, ResumeTraining, TrainingPlan, data, fit_plan
+from keras_dawn.foundation.keras_internals import VERSION
 
 import keras
 import numpy as np
@@ -51,7 +52,7 @@ def run(folder, cut=None, seed=1, accelerated=True, policy="float32", **when):
     """One process's life: 4 epochs of 5 steps, unless it is cut off."""
     keras.utils.set_random_seed(seed)
     model = build(policy, accelerated)
-    train = images(40, shuffle=True, augment=[data.PadCrop(1)])
+    train = images(40, transforms=[data.PadCrop(1)], sampler=data.Shuffled())
     resume = ResumeTraining(folder, data=train, **(when or {"every_steps": 3}))
     callbacks = [keras_dawn.OneCycle(0.2, momentum=(0.95, 0.85)), cut or Cut(), resume]
     history = model.fit(
@@ -121,6 +122,9 @@ def test_loss_scaling_is_resumed(tmp_path):
     same(run(tmp_path / "cut", seed=5, policy="mixed_float16"), expected)
 
 
+@pytest.mark.xfail(
+    VERSION >= (3, 16), reason="the order is that of an epoch that every fit counts from 0"
+)
 def test_arrays_that_keras_shuffles_are_resumed(tmp_path):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(40, 8, 8, 3)).astype("float32"), random.integers(0, 3, 40)
@@ -189,8 +193,9 @@ def run_plan(folder, cut=None, seed=1):
     model = build()
 
     def train(phase):
-        made = images(40, size=phase.image_size, shuffle=True)
-        return data.DeviceImages(made.images, made.labels, phase.batch_size, shuffle=True)
+        made = images(40, size=phase.image_size)
+        sampler = data.Shuffled()
+        return data.DeviceImages(made.images, made.labels, phase.batch_size, sampler=sampler)
 
     def validation(phase):
         return images(16, 1, phase.evaluated_at)

@@ -1,5 +1,6 @@
 import keras_dawn
 from keras_dawn import data, find_learning_rate
+from keras_dawn.schedules import Sweep, try_values
 
 import keras
 import numpy as np
@@ -24,7 +25,9 @@ def build(optimizer=None, policy="float32"):
 def images(**arguments):
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (48, 8, 8, 3), dtype=np.uint8)
-    return data.DeviceImages(pixels, random.integers(0, 3, 48), 8, shuffle=True, **arguments)
+    return data.DeviceImages(
+        pixels, random.integers(0, 3, 48), 8, sampler=data.Shuffled(), **arguments
+    )
 
 
 def state(model):
@@ -41,8 +44,8 @@ def test_the_losses_are_those_of_each_batch(accelerated):
     model.set_weights([weight])
     if accelerated:
         keras_dawn.accelerate(model)
-    found = find_learning_rate(
-        model, x, 2 * x, start=0.01, end=1.0, steps=7, batch_size=4, shuffle=False, smoothing=0.0
+    found = try_values(
+        Sweep(0.01, 1.0, 7, smoothing=0.0), model, x, 2 * x, batch_size=4, shuffle=False
     )
     w, expected = 0.5, []
     for step, rate in enumerate(0.01 * 100 ** (n / 6) for n in range(7)):
@@ -93,9 +96,8 @@ def test_it_stops_when_the_loss_diverges_or_is_not_finite():
     model.compile(keras_dawn.SGD(0.1), "mse")
     found = find_learning_rate(model, x, x[:, :1], start=1e-3, end=1e3, steps=60, batch_size=16)
     assert len(found.losses) < 60 and "4 times its lowest" in found.stopped
-    found = find_learning_rate(
-        model, x, x[:, :1], start=1e-3, end=1e6, steps=60, batch_size=16, stop_factor=None
-    )
+    sweep = Sweep(1e-3, 1e6, 60, stop_factor=None)
+    found = try_values(sweep, model, x, x[:, :1], batch_size=16)
     assert "the loss is" in found.stopped and not np.isfinite(found.losses[-1])
     assert all(np.isfinite(w).all() for w in model.get_weights())
     found = find_learning_rate(model, x, x[:, :1], start=1e-6, end=1e-5, steps=20, batch_size=16)
@@ -115,10 +117,8 @@ def test_other_hyper_parameters_are_swept(parameter, start, end):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("keras_dawn.schedules.finder.hyperparameters.write", noted)
-        found = find_learning_rate(
-            model, images(), parameter=parameter, start=start, end=end, kind="linear", steps=8,
-            shuffle=False,
-        )  # fmt: skip
+        sweep = Sweep(start, end, 8, parameter=parameter, spacing="linear")
+        found = try_values(sweep, model, images(), shuffle=False)
     assert [value for _, value in seen] == pytest.approx(np.linspace(start, end, 8).tolist())
     assert found.parameter == parameter and len(found.losses) == 8
     assert model.optimizer.momentum == pytest.approx(0.9) and model.optimizer.weight_decay == 0.0
@@ -149,14 +149,10 @@ def test_its_valley_goes_into_one_cycle():
 def test_bad_arguments_are_refused_before_training(dense_model, points):
     model = dense_model("sgd")
     before = model.get_weights()
-    for arguments, words in (
-        ({"stop_factor": 0.5}, "above 1"),
-        ({"smoothing": 1.0}, "smoothing"),
-        ({"start": 2.0, "end": 1.0}, "start < end"),
-        ({"parameter": "speed"}, "no hyper-parameter"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            find_learning_rate(model, *points, **arguments)
+    with pytest.raises(ValueError, match="start < end"):
+        find_learning_rate(model, *points, start=2.0, end=1.0)
+    with pytest.raises(ValueError, match="no hyper-parameter"):
+        try_values(Sweep(parameter="speed"), model, *points)
     with pytest.raises(ValueError, match="compiled"):
         find_learning_rate(keras.Sequential([keras.layers.Dense(1)]), *points)
     for a, b in zip(before, model.get_weights(), strict=True):

@@ -105,7 +105,7 @@ class TestOneCycleSchedule:
         assert float(schedule(9)) == float(schedule(500))
 
     def test_survives_a_keras_file(self, dense_model, points, tmp_path):
-        model = dense_model(SGD(OneCycleSchedule(0.1, 20, "dawnbench", tail_percent=25)))
+        model = dense_model(SGD(OneCycleSchedule(0.1, 20, "dawnbench", tail_fraction=0.25)))
         model.fit(*points, epochs=1, batch_size=10, verbose=0)
         model.save(tmp_path / "model.keras")
         loaded = keras.models.load_model(tmp_path / "model.keras")

@@ -58,7 +58,8 @@ def test_defaults_are_torchs():
     ],
 )  # fmt: skip
 def test_dawnbench_shape_equals_the_entries_vectors(max_lr, div, tail, steps, vectors):
-    rate = one_cycle(max_lr, "dawnbench", total_steps=steps, div_factor=div, tail_percent=tail)
+    corners = {"div_factor": div, "tail_fraction": tail / 100}
+    rate = one_cycle(max_lr, "dawnbench", total_steps=steps, **corners)
     for step, value in vectors.items():
         assert round(rate(step / steps), 6) == value
 
@@ -73,14 +74,14 @@ def test_dawnbench_shape_equals_its_formula_at_every_step():
             return max_lr * (1 + (2 * top - i) / top * (div - 1)) / div
         return max_lr / div * (1 - 0.99 * (i - 2 * top) / (steps - 2 * top))
 
-    rate = one_cycle(max_lr, "dawnbench", total_steps=steps, div_factor=div, tail_percent=12.5)
+    rate = one_cycle(max_lr, "dawnbench", total_steps=steps, div_factor=div, tail_fraction=0.125)
     ours = [rate(i / steps) for i in range(steps)]
     assert ours == pytest.approx([formula(i) for i in range(steps)], rel=1e-12)
 
 
 def test_dawnbench_momentum_is_one_step_ahead_of_the_rate():
     steps = 2940
-    momentum = OneCycleShape("dawnbench", tail_percent=20).momentum_curve(steps)
+    momentum = OneCycleShape("dawnbench", tail_fraction=0.2).momentum_curve(steps)
     # c = 1176 steps down from 0.95 to 0.85, as many up, then constant
     assert momentum(0.0) == pytest.approx(0.95 - 0.1 * 1 / 1176)
     assert momentum(1175 / steps) == pytest.approx(0.85)
@@ -101,8 +102,9 @@ def test_without_steps_the_corners_lie_at_the_fractions():
         {"pct_start": 30},
         {"shape": "three_phase", "pct_start": 0.6},
         {"shape": "dawnbench", "pct_start": 0.3},
-        {"tail_percent": 10},
-        {"shape": "dawnbench", "tail_percent": 100},
+        {"tail_fraction": 0.1},
+        {"shape": "dawnbench", "tail_fraction": 1.0},
+        {"shape": "dawnbench", "tail_fraction": 20},
         {"div_factor": 0.5},
         {"final_div_factor": 0},
         {"momentum": (0.85, 0.95)},

@@ -1,4 +1,4 @@
-from keras_dawn import SGD, ParameterSchedule, schedules
+from keras_dawn import SGD, OneCycle, ParameterSchedule, schedules
 from keras_dawn.foundation.hyperparameters import read
 
 import keras
@@ -146,3 +146,38 @@ def test_no_epochs_are_refused(dense_model, points):
     schedule = ParameterSchedule({"learning_rate": schedules.constant(0.1)})
     with pytest.raises(ValueError, match="at least one epoch"):
         dense_model(SGD(0.1)).fit(*points, epochs=0, callbacks=[schedule], verbose=0)
+
+
+def test_a_schedule_goes_over_its_own_epochs_and_leaves_the_others_alone(dense_model, points):
+    model = dense_model(SGD(0.3, momentum=0.9))
+    schedule = ParameterSchedule({"learning_rate": schedules.linear(1.0, 0.0)}, epochs=range(1, 3))
+    spy = Spy("learning_rate")
+    history = model.fit(*points, epochs=4, batch_size=20, callbacks=[schedule, spy], verbose=0)
+    # By hand: 4 steps from 1 to 0, before them the compiled rate, after them the last one.
+    assert spy.seen["learning_rate"] == pytest.approx([0.3, 0.3, 1.0, 0.75, 0.5, 0.25, 0.25, 0.25])
+    assert history.history["learning_rate"] == pytest.approx([0.75, 0.25])
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.3)
+    assert schedule.values(4, 2) == {"learning_rate": [1.0, 0.75, 0.5, 0.25]}
+    assert schedule.values(4, 2, initial_epoch=2) == {"learning_rate": [0.5, 0.25]}
+
+
+def test_parts_in_one_fit_and_in_several_are_the_same_training(dense_model, points):
+    parts = [
+        ParameterSchedule({"learning_rate": schedules.linear(0.1, 1.0)}, epochs=range(2)),
+        OneCycle(0.7, epochs=range(2, 5)),
+    ]
+    one, several = Spy("learning_rate"), Spy("learning_rate")
+    settings = {"batch_size": 10, "verbose": 0}
+    dense_model(SGD(0.3, momentum=0.9)).fit(*points, epochs=5, callbacks=[*parts, one], **settings)
+    model = dense_model(SGD(0.3, momentum=0.9))
+    for first, last, part in ((0, 2, parts[0]), (2, 5, parts[1])):
+        model.fit(*points, initial_epoch=first, epochs=last, callbacks=[part, several], **settings)
+    assert one.seen == several.seen
+    cycle = OneCycle(0.7).values(3, 4)["learning_rate"]  # a whole cycle in three epochs
+    assert one.seen["learning_rate"][8:] == pytest.approx(cycle)
+
+
+@pytest.mark.parametrize("epochs", [(2, 5), range(3, 3), range(0, 6, 2), range(-1, 4), 5])
+def test_epochs_that_are_no_range_are_refused(epochs):
+    with pytest.raises(ValueError, match="range of epochs that count from 0"):
+        ParameterSchedule({"learning_rate": schedules.constant(0.1)}, epochs=epochs)

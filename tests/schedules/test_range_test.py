@@ -1,6 +1,6 @@
 import math
 
-from keras_dawn.schedules.range_test import RangeTest, longest_fall, smooth, sweep
+from keras_dawn.schedules.range_test import RangeTest, Sweep, longest_fall, smooth
 
 import numpy as np
 import pytest
@@ -73,13 +73,19 @@ def test_smoothing_is_corrected_for_its_start():
 
 
 def test_sweeps_are_exponential_or_linear():
-    assert sweep(1e-4, 1.0, 5, "exponential") == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
-    assert sweep(0.0, 1.0, 3, "linear") == [0.0, 0.5, 1.0]
-    for arguments in ((1.0, 0.1, 5, "linear"), (0.0, 1.0, 5, "exponential"), (0, 1, 1, "linear")):
+    assert Sweep(1e-4, 1.0, 5).values() == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    assert Sweep(0.0, 1.0, 3, spacing="linear").values() == [0.0, 0.5, 1.0]
+    ranges = ((1.0, 0.1, 5, "linear"), (0, 1, 5, "exponential"), (0, 1, 1, "linear"))
+    for start, end, steps, spacing in ranges:
         with pytest.raises(ValueError, match="start < end"):
-            sweep(*arguments)
-    with pytest.raises(ValueError, match="exponential"):
-        sweep(0, 1, 5, "quadratic")
+            Sweep(start, end, steps, spacing=spacing)
+    for arguments, words in (
+        ({"spacing": "quadratic"}, "exponential"),
+        ({"stop_factor": 0.5}, "above 1"),
+        ({"smoothing": 1.0}, "smoothing"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Sweep(**arguments)
 
 
 def test_the_curve_is_drawn_with_its_suggestions(tmp_path):

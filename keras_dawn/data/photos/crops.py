@@ -2,12 +2,16 @@
 
 import math
 
+from keras_dawn.data.transforms import Transform
 
-class RandomResizedCrop:
+
+class RandomResizedCrop(Transform):
     """A crop of random area and aspect ratio (Szegedy et al. 2014, as torchvision draws it).
 
+    First in the `transforms=` of photos: it decides what is decoded.
+
     Args:
-        scale: `(low, high)` in (0, 1], the crop's share of the photo's area.
+        scale: `(low, high)` in (0, 1], the fraction of the photo's area that is taken.
         ratio: `(low, high)`, its width over its height.
 
     Raises:
@@ -47,8 +51,10 @@ class RandomResizedCrop:
         return _centred(width, height, *_limited(width, height, self.ratio))
 
 
-class CenterCrop:
+class CenterCrop(Transform):
     """The middle of the photo, as if it were resized and then cropped.
+
+    First in the `transforms=` of photos: it decides what is decoded.
 
     Args:
         resize_ratio: float from 1 up; the photo's short side becomes `int(resize_ratio *

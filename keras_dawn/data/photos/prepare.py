@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 from keras_dawn.data.photos.jpeg import UnreadablePhotoError, decode_crop, read_header
+from keras_dawn.data.photos.shards import new_suffix, open_reader, open_writer
 from keras_dawn.data.photos.sources import photos_of
 from keras_dawn.foundation.files import written_whole
 
@@ -27,6 +28,9 @@ _LABEL_BYTES = 4
 
 def prepare(source, output, short_side, *, quality=90, shard_images=1024, processes=None):
     """Writes copies whose short side has so many pixels, as shards of array_record files.
+
+    Where there is no array_record (there are no wheels for Windows), the shards are plain files,
+    which every machine reads.
 
     Aspect ratios are kept, EXIF orientations applied; a smaller photo keeps its size. Can be
     interrupted: whole shards are kept and not made again. Several processes work on shards.
@@ -59,12 +63,13 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
         "shard_images": shard_images,
     }
     _same_settings(output, settings)
+    suffix = next((path.suffix for path in output.glob("shard-*[!n]")), new_suffix())
     starts = range(0, len(source), shard_images)
-    shards = [output / f"shard-{n:05}-of-{len(starts):05}.array_record" for n in range(len(starts))]
+    shards = [output / f"shard-{n:05}-of-{len(starts):05}{suffix}" for n in range(len(starts))]
     missing = [n for n, path in enumerate(shards) if not _report(path).exists()]
     jobs = [(source, shards[n], starts[n], settings) for n in missing]
     _run(jobs, processes or os.cpu_count())
-    reports = [json.loads(_report(path).read_text()) for path in shards]
+    reports = [json.loads(_report(path).read_text(encoding="utf-8")) for path in shards]
     document = {
         **settings,
         "shards": [
@@ -92,7 +97,7 @@ class PreparedImages:
     def __init__(self, folder):
         self.folder = Path(folder)
         index = self.folder / INDEX
-        document = json.loads(index.read_text()) if index.exists() else {}
+        document = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
         if not document.get("finished"):
             raise FileNotFoundError(
                 f"{self.folder} holds no finished copies; run keras_dawn.data.photos.prepare."
@@ -134,10 +139,7 @@ class PreparedImages:
 
     def _reader(self, number):
         if number not in self._readers:
-            from array_record.python.array_record_module import ArrayRecordReader
-
-            path = str(self.folder / self._shards[number]["file"])
-            self._readers[number] = ArrayRecordReader(path)
+            self._readers[number] = open_reader(self.folder / self._shards[number]["file"])
         return self._readers[number]
 
 
@@ -176,12 +178,10 @@ def _context():
 
 
 def _write_shard(source, path, start, settings):
-    from array_record.python.array_record_module import ArrayRecordWriter
-
     labels, names, problems = [], [], {}
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    writer = ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
+    writer = open_writer(partial, path.suffix)
     for index in range(start, min(start + settings["shard_images"], len(source))):
         data, label = source[index]
         name = source.name(index)
@@ -211,7 +211,7 @@ def _write_shard(source, path, start, settings):
 def _same_settings(output, settings):
     index = output / INDEX
     if index.exists():
-        before = json.loads(index.read_text())
+        before = json.loads(index.read_text(encoding="utf-8"))
         changed = [name for name in settings if before.get(name) != settings[name]]
         if changed:
             raise ValueError(

@@ -4,43 +4,52 @@ import numbers
 
 from keras_dawn.data.augment import RandomFlip
 from keras_dawn.data.by_epoch import at_epoch, by_epoch
-from keras_dawn.data.order import epoch_order
+from keras_dawn.data.labels import OneHot
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.photos.crops import CenterCrop, RandomResizedCrop, rectangle
 from keras_dawn.data.photos.jpeg import read_header
 from keras_dawn.data.photos.loader import Job, Loader, default_device, default_threads
+from keras_dawn.data.pipeline import Pipeline
+from keras_dawn.data.samplers import InOrder, Shuffled
+from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from keras_dawn.distributed.sharding import Share
 
 import torch
-import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_AHEAD = 3  # batches in the making: one being decoded, one copied, one to spare
 
 
 class _Photos(DataLoader):
-    """What training and validation share: a loader, a rank's share, normalised batches."""
+    """What training and validation have in common: a loader, a rank's share, transforms."""
 
-    def __init__(self, source, batch_size, mean, std, threads, prefetch, device, training):
+    def __init__(self, source, batch_size, pipeline, sampler, drop_last, threads, device):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"`batch_size` must be a whole number from 1 up, got {batch_size!r}.")
         if len(source) == 0:
             raise ValueError("The source holds no images.")
-        self.source = source
+        for normalize in pipeline.of(Normalize):
+            normalize.check_channels(3)
+        for one_hot in pipeline.of(OneHot):
+            one_hot.check_highest(len(getattr(source, "class_names", ())) - 1)
+        self.source, self.transforms = source, pipeline
         device = default_device() if device is None else torch.device(device)
-        self._loader = Loader(source, threads or default_threads(), prefetch, device)
-        self._mean = 255 * torch.tensor(mean, device=device)
-        self._scale = 1 / (255 * torch.tensor(std, device=device))
+        self._loader = Loader(source, threads or default_threads(), _AHEAD, device)
         self.rank_weight = 1.0
-        super().__init__(TensorDataset(torch.zeros(len(source))), batch_size=batch_size)
-        self.set_share(Share(), training)
+        super().__init__(
+            TensorDataset(torch.zeros(len(source))),
+            batch_size=batch_size,
+            drop_last=drop_last,
+            sampler=sampler,
+        )
+        self.set_share(Share(), training=False)
 
     def set_share(self, share, training):
         """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
+        self.sampler.check(len(self.source), share.world_size)
+        served = self.sampler.served(len(self.source))
         self._share = share
-        self._bounds = share.batches(
-            len(self.source), self.batch_size, getattr(self, "_drop_last", False), training
-        )
+        self._bounds = share.batches(served, self.batch_size, self.drop_last, training)
 
     def __len__(self):
         return len(self._bounds)
@@ -50,9 +59,6 @@ class _Photos(DataLoader):
         """What was wrong with files so far: dict from their names to sentences."""
         found = sorted(self._loader.problems.items())
         return {self.source.name(index): problem for index, problem in found}
-
-    def _normalized(self, images):
-        return (images.to(torch.float32) - self._mean) * self._scale
 
 
 class ResizingImages(_Photos):
@@ -69,27 +75,26 @@ class ResizingImages(_Photos):
         batch_size: int, images over all ranks.
         image_size: int pixels, or dict from the first epoch (0-based) of a size to the size,
             such as `{0: 128, 18: 224, 41: 288}`.
-        crop: `RandomResizedCrop`, or a dict from epochs to such.
-        flip: bool, whether half the images are mirrored left to right.
-        classes: int; labels are then one-hot, float32 `(batch, classes)`, as label smoothing
-            and mixing need them.
-        mix: `MixUp` or `CutMix` (`keras_dawn.data`), which needs `classes`.
-        shuffle, drop_last: bool.
-        mean, std: floats per channel on the scale [0, 1]; by default ImageNet's.
-        seed: int.
+        transforms: list, applied in its order, or dict from the first epoch of each list to it;
+            by default `[RandomFlip()]`. The crop comes first, `RandomResizedCrop()` if the list
+            has none; the rest is what `keras_dawn.data` has for arrays too. Without a `Normalize`
+            pixels are normalised by ImageNet's mean and standard deviation.
+        sampler: `Shuffled()` by default; `Shuffled(seed)`, `InOrder`, `Hardest`.
+        drop_last: bool, whether to leave out a last batch that is not full.
         threads: int, decoding threads; by default one for each core of this process.
-        prefetch: int, batches that are made ahead.
         device: torch device; by default the first GPU, else the CPU.
 
     Yields:
-        `(images, labels)`: float32 `(batch, size, size, 3)` and int64 `(batch,)`.
+        `(images, labels)`: float32 `(batch, size, size, 3)` and int64 `(batch,)`, or with
+        `OneHot` float32 `(batch, classes)`.
 
     Raises:
-        ValueError: sizes that do not fit.
+        ValueError: sizes or transforms that do not fit.
 
     Example:
         >>> photos = ResizingImages(                                    # doctest: +SKIP
-        ...     ImageFolder("imagenet/train"), 256, image_size={0: 128, 18: 224})
+        ...     ImageFolder("imagenet/train"), 256, image_size={0: 128, 18: 224},
+        ...     transforms=[RandomResizedCrop((0.35, 1.0)), RandomFlip()])
         >>> model.fit(photos, epochs=45, shuffle=False)                 # doctest: +SKIP
     """
 
@@ -99,29 +104,22 @@ class ResizingImages(_Photos):
         batch_size,
         *,
         image_size,
-        crop=None,
-        flip=True,
-        classes=None,
-        mix=None,
-        shuffle=True,
+        transforms=None,
+        sampler=None,
         drop_last=True,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        seed=0,
         threads=None,
-        prefetch=3,
         device=None,
     ):
         self.image_size = by_epoch(image_size, "image_size", _check_size)
-        self.crop = by_epoch(crop or RandomResizedCrop(), "crop", lambda value: None)
-        self.shuffle, self.seed = shuffle, seed
         self.epoch = 0
-        self._flip = RandomFlip() if flip else None
-        if mix is not None and classes is None:
-            raise ValueError("`mix` needs `classes`: mixed labels are no class numbers.")
-        self.classes, self.mix = classes, mix
-        self._drop_last = drop_last
-        super().__init__(source, batch_size, mean, std, threads, prefetch, device, training=True)
+        pipeline = Pipeline(
+            [RandomFlip()] if transforms is None else transforms,
+            Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            RandomResizedCrop(),
+        )
+        super().__init__(
+            source, batch_size, pipeline, sampler or Shuffled(), drop_last, threads, device
+        )
         if not len(self):
             raise ValueError(
                 f"No batch of {batch_size} can be made of {len(source)} images with drop_last=True."
@@ -134,8 +132,8 @@ class ResizingImages(_Photos):
     def __iter__(self):
         epoch = self.epoch
         size = at_epoch(self.image_size, epoch)
-        crop = at_epoch(self.crop, epoch)
-        order = epoch_order(len(self.source), self.seed, epoch, self.shuffle)
+        crop = at_epoch(self.transforms.crops, epoch)
+        order = self.sampler.order(len(self.source), epoch).cpu()
         parts = [self._share.of(order[start:stop]) for start, stop in self._bounds]
         made = self._loader.batches(self._job(part, epoch, size, crop) for part in parts)
         for number, (images, labels) in enumerate(made):
@@ -143,25 +141,19 @@ class ResizingImages(_Photos):
             self.rank_weight = self._share.weight(stop - start)
             if number == len(parts) - 1:
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
-            images = self._augmented(images, parts[number], epoch)
-            yield self._mixed(images, _one_hot(labels, self.classes), epoch, number)
+            yield self._transformed(images, labels, parts[number], epoch, number)
 
     def _job(self, part, epoch, size, crop):
-        random = PerImageRandom(self.seed, epoch, part)
+        random = PerImageRandom(self.sampler.seed, epoch, part)
         draws = torch.stack([random.uniform() for _ in range(crop.DRAWS)], 1)
         return Job(part.tolist(), (size, size), crop, draws)
 
-    def _augmented(self, images, part, epoch):
-        if self._flip is not None:
-            # Other numbers than the crop's: a seed of their own.
-            random = PerImageRandom(self.seed + 1, epoch, part.to(images.device))
-            images = self._flip(images, random)
-        return self._normalized(images)
-
-    def _mixed(self, images, labels, epoch, number):
-        if self.mix is None:
-            return images, labels
-        return self.mix(images, labels, [self.seed, epoch, number, self._share.rank])
+    def _transformed(self, images, labels, part, epoch, number):
+        part, seed = part.to(images.device), self.sampler.seed
+        self.sampler.expect(part)
+        # Other numbers than the crop's: a seed of their own.
+        random = PerImageRandom(seed + 1, epoch, part)
+        return self.transforms(images, labels, random, [seed, epoch, number, self._share.rank])
 
 
 class ValidationImages(_Photos):
@@ -174,9 +166,9 @@ class ValidationImages(_Photos):
         rectangular: bool. Photos are sorted by aspect ratio, and each batch gets the shape of
             its mean, in multiples of 8 (imagenet18, 2018): less of a photo is cut away. The
             header of every file is read once for it.
-        resize_ratio: float, see `CenterCrop`.
-        classes: int; labels are then one-hot, float32 `(batch, classes)`.
-        mean, std, threads, prefetch, device: as for `ResizingImages`.
+        transforms: list, as for `ResizingImages`: by default the crop is `CenterCrop(1.14)` and
+            pixels are normalised by ImageNet's mean and standard deviation.
+        threads, device: as for `ResizingImages`.
 
     Yields:
         `(images, labels)`: float32 `(batch, height, width, 3)` and int64 `(batch,)`.
@@ -189,19 +181,18 @@ class ValidationImages(_Photos):
         *,
         image_size,
         rectangular=False,
-        resize_ratio=1.14,
-        classes=None,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        transforms=(),
         threads=None,
-        prefetch=3,
         device=None,
     ):
         _check_size(image_size)
         self.image_size, self.rectangular = image_size, rectangular
-        self._crop, self.classes = CenterCrop(resize_ratio), classes
         self._ratios = None
-        super().__init__(source, batch_size, mean, std, threads, prefetch, device, training=False)
+        normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        pipeline = Pipeline(transforms, normalize, CenterCrop())
+        if pipeline.crops[0].DRAWS:
+            raise ValueError(f"Validation takes CenterCrop, got {pipeline.crops[0]!r}.")
+        super().__init__(source, batch_size, pipeline, InOrder(), False, threads, device)
 
     def __iter__(self):
         order, ratios = torch.arange(len(self.source)), None
@@ -209,15 +200,19 @@ class ValidationImages(_Photos):
             ratios = self._aspect_ratios()
             order = ratios.argsort(stable=True)
         jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds)
-        for images, labels in self._loader.batches(jobs):
-            yield self._normalized(images), _one_hot(labels, self.classes)
+        for number, (images, labels) in enumerate(self._loader.batches(jobs)):
+            start, stop = self._bounds[number]
+            part = self._share.of(order[start:stop]).to(images.device)
+            entropy = [self.sampler.seed, 0, number, self._share.rank]
+            yield self.transforms(images, labels, PerImageRandom(0, 0, part), entropy)
 
     def _job(self, batch, ratios):
         size = (self.image_size, self.image_size)
         if ratios is not None:  # of the whole batch: the same shape on all ranks
             size = rectangle(self.image_size, float(ratios[batch].mean()))
         part = self._share.of(batch)
-        return Job(part.tolist(), size, self._crop, torch.zeros(len(part), 0))
+        crop = self.transforms.crops[0]
+        return Job(part.tolist(), size, crop, torch.zeros(len(part), crop.DRAWS))
 
     def _aspect_ratios(self):
         """Width over height of every photo, float64 `(count,)`."""
@@ -231,10 +226,6 @@ class ValidationImages(_Photos):
                     ratios.append(1.0)
             self._ratios = torch.tensor(ratios, dtype=torch.float64)
         return self._ratios
-
-
-def _one_hot(labels, classes):
-    return labels if classes is None else F.one_hot(labels, classes).float()
 
 
 def _check_size(size):

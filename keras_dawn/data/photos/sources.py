@@ -181,7 +181,7 @@ def _flat(path, classes, labels_file):
 
 def _read_labels(path):
     """The class of each image from a file of `name, class …` lines, with or without a header."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if len(row) >= 2]
     return {Path(name.strip()).stem: wnids.split()[0] for name, wnids, *_ in rows if wnids.strip()}
 

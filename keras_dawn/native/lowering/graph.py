@@ -3,7 +3,8 @@
 A Keras image tensor in `channels_last` order, permuted to (batch, channels, height, width),
 is a torch tensor in `channels_last` memory format, and the permutation is a view. So the
 lowered graph keeps images in torch's order throughout and goes back to Keras's only
-where an operation depends on the order.
+where an operation depends on the order. Series and volumes, of one and three axes in place of
+two, are images here, too.
 """
 
 import keyword
@@ -47,9 +48,9 @@ class GraphBuilder:
         self.views = views
         self.reads = Reads()  # what the lowering depends on
         self.lower_inside = None  # for rules: `(layer, shape, value, training) -> list of Value`
-        self.keeps_state = False  # whether the graph changes tensors that outlive it
         self.last_call = None  # `KerasCall` of a layer
         self.for_one_layer = False  # which is looked at in every call
+        self.changes_state = False  # whether a run changes tensors that outlive it
         self.model_name = model_name
         self.collect_statistics = collect_statistics
         self.autocast = autocast
@@ -214,27 +215,28 @@ class GraphBuilder:
         """The value with its pending padding added."""
         if value.padding is None:
             return value
-        height, width = value.padding
-        node = self.call(torch._C._nn.pad, value.node, (width, width, height, height))
+        ends = tuple(size for size in reversed(value.padding) for _ in range(2))
+        node = self.call(torch._C._nn.pad, value.node, ends)
         return value.with_node(node)
 
     def keras_order(self, value):
         """The node in Keras's order of axes."""
         value = self.padded(value)
         if value.torch_order:
-            return self.graph.call_method("permute", (value.node, 0, 2, 3, 1))
+            return self.graph.call_method("permute", (value.node, 0, *range(2, value.rank), 1))
         return value.node
 
     def image(self, value, data_format, keep_padding=False):
-        """The node of a batch of images as (batch, channels, height, width).
+        """The node of a batch of images as (batch, channels, height, width), or the like.
 
-        Padding can only be kept where the node's last two axes are the image's.
+        Padding can only be kept where the node's last axes are the image's.
         """
         if value.torch_order == (data_format == "channels_last"):
             return (value if keep_padding else self.padded(value)).node
         node = self.keras_order(value)
         if data_format == "channels_last":
-            node = self.graph.call_method("permute", (node, 0, 3, 1, 2))
+            last = value.rank - 1
+            node = self.graph.call_method("permute", (node, 0, last, *range(1, last)))
         return node
 
 

@@ -65,9 +65,7 @@ class Transform:
         if self.permutation is None:
             return data
         view = data.permute(self.permutation)
-        image_kernel = view.ndim == 4 and not self.merge
-        layout = torch.channels_last if image_kernel else torch.contiguous_format
-        dense = torch.empty_like(view, memory_format=layout)
+        dense = _empty(view, channels_last=view.ndim > 2 and not self.merge)
         # Strides of axes of size 1 must be the usual ones too: oneDNN looks at them.
         if view.stride() != dense.stride():
             inverse = [self.permutation.index(axis) for axis in range(data.ndim)]
@@ -136,7 +134,24 @@ class Projection(Transform):
         return tensor.permute([self.permutation.index(axis) for axis in range(tensor.ndim)])
 
 
+def _empty(view, channels_last):
+    """Dense memory for a tensor, with the channels (axis 1) innermost or in the order of axes."""
+    if not channels_last:
+        return torch.empty_like(view, memory_format=torch.contiguous_format)
+    last = (view.ndim - 1, *range(1, view.ndim - 1))  # where (0, 2, …, 1) has put each axis
+    sizes = (view.shape[0], *view.shape[2:], view.shape[1])
+    return torch.empty(sizes, dtype=view.dtype, device=view.device).permute(0, *last)
+
+
 AS_IS = Transform()
-CONVOLUTION = Transform((3, 2, 0, 1))
-DEPTHWISE = Transform((2, 3, 0, 1), merge=True)
 DENSE = Transform((1, 0))
+
+
+def convolution(axes):
+    """The layout of a convolution's kernel over some number of axes, transposed ones included."""
+    return Transform((axes + 1, axes, *range(axes)))
+
+
+def depthwise(axes):
+    """The layout of a depthwise kernel over some number of axes."""
+    return Transform((axes, axes + 1, *range(axes)), merge=True)

@@ -25,9 +25,11 @@ class Value:
         node: `torch.fx.Node`.
         rank: int.
         dtype: str, Keras's name of the dtype.
-        torch_order: bool, whether a Keras `channels_last` image is held in torch's order.
-        padding: `(height, width)`, zeros still to be added on both sides of the image, the
-            last two axes of the node, by whoever reads it; a convolution adds them for nothing.
+        torch_order: bool, whether a Keras `channels_last` image (or series, or volume) is held
+            in torch's order.
+        padding: one number for each axis of the image, zeros still to be added on both its sides
+            by whoever reads it; a convolution adds them for nothing. These are the node's last
+            axes.
         guessed: bool, whether `dtype` is only what Keras expected beforehand: an operation
             that is called as it is may return another one.
 

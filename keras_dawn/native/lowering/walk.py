@@ -27,11 +27,16 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     Call,
     activations,
     attention,
+    augmentation,
     bidirectional,
+    colors,
     conv_lstm,
     convolutions,
+    dense,
     embeddings,
+    encoding,
     find_rule,
+    group_normalizations,
     merging,
     normalizations,
     operations,
@@ -42,10 +47,14 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     randomness,
     rearranging,
     recurrent,
+    resizing,
     says_masks,
     shapes,
+    spectral,
+    spectrograms,
     takes_arguments,
     time_distributed,
+    wrappers,
 )
 from keras_dawn.native.lowering.values import reason_of
 
@@ -73,8 +82,9 @@ class Lowered:
         calls_keras: bool, whether Python of Keras's or the user's runs inside it.
         calls_operations: bool, whether functions of `keras.ops` do, which compute in torch but
             may take numbers from the host.
-        keeps_state: bool, whether a call leaves something behind for the next.
         reads: `Reads`, what the lowering depends on.
+        changes_state: bool, whether the module changes more than it returns when it runs: how
+            often a generator was asked, or a weight.
     """
 
     module: torch.fx.GraphModule
@@ -89,8 +99,8 @@ class Lowered:
     unmasked: list = field(default_factory=list)
     calls_keras: bool = False
     calls_operations: bool = False
-    keeps_state: bool = False
     reads: Reads = field(default_factory=Reads)
+    changes_state: bool = False
 
 
 def to_torch(model, training=False):
@@ -268,8 +278,8 @@ def _lowered(walk, make_builder, views, masks):
         masked=masked,
         calls_keras=_calls(builder, KerasCall, MaskCall) or (masked and not builder.for_one_layer),
         calls_operations=_calls(builder, OperationCall),
-        keeps_state=builder.keeps_state,
         reads=builder.reads,
+        changes_state=builder.changes_state,
     )
 
 
@@ -309,7 +319,10 @@ def _run(builder, functional, inputs, training):
             continue
         args, kwargs = node.arguments.fill_in(values)
         # Keras (3.15) lets the mode of the outermost call win over the one that a layer
-        # was called with when the graph was made, so that is what happens here.
+        # was called with when the graph was made, so that is what happens here. From 3.16 on
+        # that one wins, and is what the layers after it are told: they are left to Keras.
+        if kwargs.get("training") is not None and keras_internals.VERSION >= (3, 16):
+            raise LoweringError(f"{node.operation.name} was called with a mode of its own")
         kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         results = _lower_call(builder, node, args, kwargs, training)
         values.update(zip(map(id, node.outputs), results, strict=True))
@@ -356,6 +369,9 @@ def _lower_call(builder, node, args, kwargs, training):
     builder.native.append(operation)
     if isinstance(operation, keras.Layer) and not says_masks(apply):
         return _with_masks(builder, values, mask_after(builder, node, args, kwargs))
+    if keras_internals.VERSION >= (3, 16) and not getattr(operation, "supports_masking", True):
+        for value in values:  # recurrent layers of that version drop masks
+            value.mask = None
     return values
 
 
@@ -398,7 +414,7 @@ def _apply_rule(builder, node, apply, call):
         else:
             inputs = keras.tree.flatten((call.args, call.kwargs))
             inputs = [x for x in inputs if isinstance(x, Value)]
-            if isinstance(operation, keras.Layer) and getattr(recorded, "autocast", True):
+            if isinstance(operation, keras.Layer) and keras_internals.converts_inputs(recorded):
                 inputs = [cast(builder, recorded, value) for value in inputs]
             inputs = dropping_masks(builder, operation, inputs)
         values = apply(builder, recorded, inputs, call)

@@ -177,7 +177,10 @@ def add_to_r2(metric, targets, outputs, weight, places):
     metric.squared_sum.value.add_((targets * weighted).sum(0))
     metric.total_mse.value.add_(((targets - outputs).square() * weight).sum(0))
     metric.count.value.add_(weight.sum(0))
-    metric.num_samples.value.add_(targets.numel())
+    if keras_internals.VERSION >= (3, 16):  # samples, not numbers, and none of weight 0
+        metric.num_samples.value.add_((weight != 0).any(-1).sum())
+    else:
+        metric.num_samples.value.add_(targets.numel())
 
 
 _COUNT_OF = {

@@ -101,7 +101,7 @@ class GraphForward:
         """
         training = self.training
         python = training.calls_keras or training.calls_operations
-        return python or training.keeps_state or may_keep_outputs(self.model)
+        return python or training.changes_state or may_keep_outputs(self.model)
 
     @property
     def adds_losses(self):

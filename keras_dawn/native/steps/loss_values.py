@@ -5,6 +5,9 @@ the settings of the Keras function. `NotAlikeError` says that Keras has to compu
 that are broadcast, settings of an unusual kind, what it warns of or refuses.
 """
 
+import functools
+import inspect
+
 from keras_dawn.foundation import keras_internals
 
 import keras
@@ -249,6 +252,8 @@ def tversky(targets, outputs, alpha=0.5, beta=0.5, axis=None):
     targets, outputs, total = _of_overlap(targets, outputs, axis)
     common = total(targets * outputs)
     missed, added = total((1 - outputs) * targets), total(outputs * (1 - targets))
+    if keras_internals.VERSION >= (3, 16):  # before, Keras had the two the other way round
+        alpha, beta = beta, alpha
     return 1 - common / (common + missed * alpha + added * beta + keras.config.epsilon())
 
 
@@ -262,3 +267,30 @@ VALUES = {
         sparse_categorical_crossentropy, categorical_generalized_cross_entropy, dice, tversky,
     )
 }  # fmt: skip
+
+
+def known(function, settings):
+    """The settings that the native form of a Keras loss takes.
+
+    Args:
+        function: Keras's, one of `VALUES`.
+        settings: dict of what it is called with.
+
+    Raises:
+        NotAlikeError: a setting that a later Keras added, with another value than its default.
+    """
+    added = _added(function)
+    if not added:
+        return settings
+    for name, default in added.items():
+        if settings.get(name, default) != default:
+            raise NotAlikeError(f"{name}={settings[name]!r}")
+    return {name: value for name, value in settings.items() if name not in added}
+
+
+@functools.cache
+def _added(function):
+    """Defaults of the settings that a Keras loss has and its native form has not."""
+    native = inspect.signature(VALUES[function]).parameters
+    _, _, *theirs = inspect.signature(function).parameters.values()  # without the tensors
+    return {each.name: each.default for each in theirs if each.name not in native}

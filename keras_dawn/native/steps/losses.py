@@ -1,7 +1,13 @@
 """The compiled loss of a model, without leaving the device."""
 
 from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.loss_values import VALUES, NotAlikeError, class_numbers, paired
+from keras_dawn.native.steps.loss_values import (
+    VALUES,
+    NotAlikeError,
+    class_numbers,
+    known,
+    paired,
+)
 from keras_dawn.native.steps.several_losses import SeveralLosses, why_not_several
 from keras_dawn.native.steps.weighing import reduced
 
@@ -102,7 +108,7 @@ class NativeLoss:
             if not isinstance(values, torch.Tensor):
                 raise NotAlikeError(f"a loss of {type(values).__name__}")
             return reduced(values.to(dtype), weight, mask, loss.reduction)
-        settings = keras_internals.settings_of_loss(loss)
+        settings = known(function, keras_internals.settings_of_loss(loss))
         if function not in _OF_CLASSES:
             targets = _as_floats(targets, dtype)
         if weight is None and mask is None and loss.reduction in _MEANS and function in _MEAN_OF:

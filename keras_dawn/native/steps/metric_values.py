@@ -5,7 +5,13 @@ As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 
 from keras_dawn.foundation import keras_internals
 from keras_dawn.native.steps.loss_values import VALUES as LOSSES
-from keras_dawn.native.steps.loss_values import NotAlikeError, class_numbers, paired, same_rank
+from keras_dawn.native.steps.loss_values import (
+    NotAlikeError,
+    class_numbers,
+    known,
+    paired,
+    same_rank,
+)
 
 import keras
 import numpy as np
@@ -33,7 +39,7 @@ def values_of(function, targets, outputs, settings):
             raise NotAlikeError(
                 f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}"
             )
-        return LOSSES[function](targets, outputs, **settings)
+        return LOSSES[function](targets, outputs, **known(function, settings))
     form = _VALUES.get(function)
     return None if form is None else form(targets, outputs, **settings)
 

@@ -19,6 +19,9 @@ import torch
 
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
 _EMPTY = object()
+# From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
+# graph; before, every layer's mode was handed on, and a graph told each of its layers.
+_MODES_STAY = keras_internals.VERSION >= (3, 16)
 
 
 class Part:
@@ -81,6 +84,8 @@ class Part:
         if entry is None:
             return _EMPTY
         forward, lowered = entry
+        if lowered.calls_keras and self.is_graph and _MODES_STAY:
+            return _EMPTY  # a layer that Keras calls may tell those after it another mode
         if lowered.calls_keras and told is None:
             return _EMPTY  # nobody is told the mode: what one layer inside is told holds for others
         if lowered.statistics and torch._C._autograd._top_saved_tensors_default_hooks(True):
@@ -101,7 +106,8 @@ class Part:
         if lowered.unmasked:
             unmask(lowered.unmasked, flat)
         outputs = self._finished(outputs, lowered, bool(mode))
-        if context is not None and not lowered.calls_keras:
+        tells = training is not _EMPTY or not _MODES_STAY
+        if context is not None and tells and not lowered.calls_keras:
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs
 
@@ -230,8 +236,7 @@ def may_be_native(layer):
 
 def _is_simple(layer):
     """Whether a call is all that a layer does."""
-    kind = keras_internals.class_of(layer)
-    return layer.activity_regularizer is None and kind.__call__ is keras.Layer.__call__
+    return layer.activity_regularizer is None and keras_internals.is_called_as_a_layer(layer)
 
 
 def fits(tensors, symbolic):

@@ -15,10 +15,10 @@ def check_scaled_rate(scaled):
     )
 
 
-def check_share_left(share):
-    """`share(rate, decay, steps_per_epoch, epochs)`."""
+def check_fraction_left(fraction_left):
+    """`fraction_left(rate, decay, steps_per_epoch, epochs)`."""
     return judge(
-        share,
+        fraction_left,
         [
             Case((0.1, 0.01, 1, 1), 0.999, "One step leaves 1 - rate times decay."),
             Case((0.1, 5e-4, 100, 10), 0.951228, "How many steps are there altogether?", 1e-5),

@@ -35,7 +35,7 @@ def _numbers(tsv):
     """The rows of a `.tsv`, after DAWNBench's own checks of it; prints those not passed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a_b_c_d.tsv"
-        path.write_text(tsv)
+        path.write_text(tsv, encoding="utf-8")
         broken = [
             check.message
             for check in dawnbench.validate_entry(path)
@@ -49,7 +49,7 @@ def _numbers(tsv):
 
 
 def check_report(report):
-    """`report(accuracies, threshold)` returns mean, standard error and share."""
+    """`report(accuracies, threshold)` returns mean, standard error and fraction."""
     return judge(
         report,
         [

@@ -28,12 +28,12 @@ def check_keras_step(step):
 
 
 def check_steps_that_linger(count):
-    """`count(momentum, share)`: steps after which a velocity has decayed to a share of itself."""
+    """`count(momentum, fraction)`: steps until a velocity has decayed to a fraction of itself."""
     return judge(
         count,
         [
             Case((0.5, 0.25), 2, "Each step multiplies it by the momentum."),
-            Case((0.9, 0.1), 22, "Round up: after that many steps it is at or below the share."),
+            Case((0.9, 0.1), 22, "Round up: after that many steps it is at or below the fraction."),
             Case((0.99, 0.01), 459, "A logarithm of what, to which base?"),
         ],
     )

@@ -5,7 +5,7 @@ def scaled_rate(rate, batch, new_batch):
     return rate * new_batch / batch
 
 
-def share_left(rate, decay, steps_per_epoch, epochs):
+def fraction_left(rate, decay, steps_per_epoch, epochs):
     return (1 - rate * decay) ** (steps_per_epoch * epochs)
 
 

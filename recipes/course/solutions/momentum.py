@@ -13,5 +13,5 @@ def keras_step(w, v, g, rate, momentum):
     return w + v, v
 
 
-def steps_that_linger(momentum, share):
-    return math.ceil(math.log(share) / math.log(momentum))
+def steps_that_linger(momentum, fraction):
+    return math.ceil(math.log(fraction) / math.log(momentum))

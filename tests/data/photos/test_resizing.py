@@ -1,4 +1,14 @@
 import keras_dawn
+from keras_dawn.data import (
+    BatchTransform,
+    Hardest,
+    InOrder,
+    LossMemory,
+    Normalize,
+    OneHot,
+    RandomFlip,
+    Shuffled,
+)
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, ValidationImages
 from keras_dawn.data.photos.jpeg import decode_crop, read_header
 from keras_dawn.distributed.sharding import Share
@@ -37,14 +47,14 @@ class Sizes(keras.callbacks.Callback):
     def __init__(self, data):
         super().__init__()
         self.seen, self.data = [], data
-        make = data._augmented
+        make = data._transformed
 
-        def noted(images, part, epoch):
-            batch = make(images, part, epoch)
-            self.latest = tuple(batch.shape[1:3])
-            return batch
+        def noted(images, *batch):
+            made = make(images, *batch)
+            self.latest = tuple(made[0].shape[1:3])
+            return made
 
-        data._augmented = noted
+        data._transformed = noted
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -87,21 +97,21 @@ def batches(data, epoch):
 
 
 def test_batches_depend_on_seed_and_epoch_alone(train):
-    one = ResizingImages(train, 6, image_size=16, threads=1, seed=4)
-    other = ResizingImages(train, 6, image_size=16, threads=4, prefetch=1, seed=4)
+    one = ResizingImages(train, 6, image_size=16, threads=1, sampler=Shuffled(4))
+    other = ResizingImages(train, 6, image_size=16, threads=4, sampler=Shuffled(4))
     batches(other, 0)
     for (a, c), (b, d) in zip(batches(one, 3), batches(other, 3), strict=True):
         assert torch.equal(a, b) and torch.equal(c, d)
-    again = batches(ResizingImages(train, 6, image_size=16, seed=5), 3)
+    again = batches(ResizingImages(train, 6, image_size=16, sampler=Shuffled(5)), 3)
     assert not torch.equal(batches(one, 3)[0][0], again[0][0])
 
 
 def test_ranks_together_see_what_one_process_sees(train):
-    whole = ResizingImages(train, 8, image_size=16, seed=4)
+    whole = ResizingImages(train, 8, image_size=16, sampler=Shuffled(4))
     expected = batches(whole, 1)
     parts = []
     for rank in range(2):
-        data = ResizingImages(train, 8, image_size=16, seed=4)
+        data = ResizingImages(train, 8, image_size=16, sampler=Shuffled(4))
         data.set_share(Share(rank, 2), training=True)
         parts.append(batches(data, 1))
     for number, (images, labels) in enumerate(expected):
@@ -112,13 +122,15 @@ def test_ranks_together_see_what_one_process_sees(train):
 
 def test_pixels_are_the_normalised_crop(train):
     data = ResizingImages(
-        train, 24, image_size=16, shuffle=False, flip=False, crop=RandomResizedCrop((1.0, 1.0)),
-        mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3),
+        train, 24, image_size=16, sampler=InOrder(),
+        transforms=[
+            RandomResizedCrop((1.0, 1.0)), Normalize((0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
+        ],
     )  # fmt: skip
     images, labels = next(iter(data))
     assert labels.tolist() == train.labels.tolist()
     photo = read_header(train[3][0])
-    crop = data.crop[0]
+    crop = data.transforms.crops[0]
     draws = data._job(torch.tensor([3]), 0, 16, crop).draws[0].tolist()
     pixels, _ = decode_crop(photo, crop.box(photo.width, photo.height, (16, 16), draws), (16, 16))
     expected = (pixels.numpy() / 255 - (0.4, 0.5, 0.6)) / (0.1, 0.2, 0.3)
@@ -126,8 +138,8 @@ def test_pixels_are_the_normalised_crop(train):
 
 
 def test_half_the_photos_are_mirrored_each_epoch(train):
-    plain = ResizingImages(train, 24, image_size=16, shuffle=False, flip=False)
-    flipped = ResizingImages(train, 24, image_size=16, shuffle=False)
+    plain = ResizingImages(train, 24, image_size=16, sampler=InOrder(), transforms=[])
+    flipped = ResizingImages(train, 24, image_size=16, sampler=InOrder())
     a, b = batches(plain, 0)[0][0], batches(flipped, 0)[0][0]
     same = (a == b).flatten(1).all(1)
     mirrored = (a == b.flip(2)).flatten(1).all(1)
@@ -168,7 +180,11 @@ def unrelated(one, other):
 
 def slopes(seed, epoch):
     data = ResizingImages(
-        Slopes(400), 400, image_size=8, shuffle=False, mean=(0,), std=(1,), seed=seed
+        Slopes(400),
+        400,
+        image_size=8,
+        sampler=InOrder(seed),
+        transforms=[RandomFlip(), Normalize()],
     )
     return crops_of(batches(data, epoch)[0][0])
 
@@ -190,8 +206,11 @@ def test_another_seed_or_epoch_has_other_crops_and_flips(seed, epoch):
 def test_crops_are_those_of_the_epoch():
     small = RandomResizedCrop((0.25, 0.25), (1.0, 1.0))
     data = ResizingImages(
-        Slopes(2), 2, image_size=32, crop={0: RandomResizedCrop((1.0, 1.0)), 1: small},
-        mean=(0,), std=(1 / 255,),
+        Slopes(2), 2, image_size=32,
+        transforms={
+            0: [RandomResizedCrop((1.0, 1.0)), Normalize(scale=255)],
+            1: [small, RandomFlip(), Normalize(scale=255)],
+        },
     )  # fmt: skip
     widths = [float(crops_of(batches(data, epoch)[0][0])[0][0].max()) for epoch in (0, 1)]
     assert widths == pytest.approx([4 * 62, 4 * 31], abs=4)  # pixels of 4 levels each
@@ -199,7 +218,7 @@ def test_crops_are_those_of_the_epoch():
 
 def test_another_seed_or_epoch_has_another_order(train):
     def order(seed, epoch):
-        data = ResizingImages(train, 24, image_size=16, seed=seed)
+        data = ResizingImages(train, 24, image_size=16, sampler=Shuffled(seed))
         return batches(data, epoch)[0][1].tolist()
 
     orders = [order(0, 0), order(7, 0), order(0, 1), sorted(train.labels.tolist())]
@@ -210,19 +229,32 @@ def test_another_seed_or_epoch_has_another_order(train):
 def test_batches_epochs_seeds_and_ranks_are_mixed_by_draws_of_their_own():
     seen = []
 
-    def mix(images, labels, entropy):
-        seen.append(float(np.random.default_rng(entropy).random()))
-        return images, labels
+    class Mix(BatchTransform):
+        def __call__(self, images, labels, entropy):
+            seen.append(float(np.random.default_rng(entropy).random()))
+            return images, labels
 
     for seed in (0, 7):
         for rank in (0, 1):
             data = ResizingImages(
-                Slopes(8), 4, image_size=8, classes=2, mix=mix, seed=seed, threads=1
+                Slopes(8), 4, image_size=8, transforms=[Mix(), Mix()], sampler=Shuffled(seed)
             )
             data.set_share(Share(rank, 2), training=True)
             for epoch in (0, 1):
                 batches(data, epoch)
-    assert len(seen) == len(set(seen)) == 2 * 2 * 2 * 2
+    assert len(seen) == len(set(seen)) == 2 * 2 * 2 * 2 * 2  # two in each list
+
+
+def test_photos_can_be_the_hardest_and_each_batch_is_remembered(train):
+    memory = LossMemory(24)
+    memory.losses = torch.arange(24.0)
+    data = ResizingImages(train, 4, image_size=16, sampler=Hardest(memory, 0.5, at_random=0.0))
+    seen = []
+    for _, labels in data:
+        indices = memory._indices  # those whose losses the step will give
+        assert labels.tolist() == train.labels[indices].tolist()
+        seen += indices.tolist()
+    assert len(data) == 3 and sorted(seen) == list(range(12, 24))
 
 
 def test_odd_files_are_counted_and_named_and_do_not_stop_a_run(photo_folder):
@@ -231,8 +263,8 @@ def test_odd_files_are_counted_and_named_and_do_not_stop_a_run(photo_folder):
     (folder / "8.JPEG").write_bytes(data[: len(data) // 2])
     (folder / "9.JPEG").write_bytes(b"nothing")
     photos = ResizingImages(
-        ImageFolder(photo_folder / "train"), 26, image_size=32, shuffle=False, flip=False,
-        crop=RandomResizedCrop((1.0, 1.0)), mean=(0,), std=(1,),
+        ImageFolder(photo_folder / "train"), 26, image_size=32, sampler=InOrder(),
+        transforms=[RandomResizedCrop((1.0, 1.0)), Normalize()],
     )  # fmt: skip
     images, _ = next(iter(photos))
     assert sorted(photos.problems) == ["class0/8.JPEG", "class0/9.JPEG"]
@@ -270,7 +302,7 @@ def test_a_rectangle_has_the_mean_shape_of_its_batch():
 def test_photos_are_evaluated_on_the_middle_of_fast_ais_entry():
     """By hand: 64 pixels become int(1.14 · 28) = 31, of which 28 are taken, so 58 of the 64."""
     source = Slopes(1)
-    ((images, _),) = ValidationImages(source, 1, image_size=28, mean=(0,), std=(1 / 255,))
+    ((images, _),) = ValidationImages(source, 1, image_size=28, transforms=[Normalize(scale=255)])
     expected, _ = decode_crop(read_header(source.data), (3, 3, 58, 58), (28, 28))
     torch.testing.assert_close(images[0], expected.float())
 
@@ -281,6 +313,25 @@ def test_a_model_of_any_size_is_evaluated_on_rectangles(val):
     plain = model.evaluate(data, verbose=0)
     keras_dawn.accelerate(model)
     assert model.evaluate(data, verbose=0) == pytest.approx(plain, rel=1e-5)
+
+
+def test_validation_labels_can_be_probabilities(val):
+    ((_, labels),) = ValidationImages(val, 100, image_size=16, transforms=[OneHot(7)])
+    assert torch.equal(labels, torch.eye(7)[torch.as_tensor(val.labels)])
+    with pytest.raises(ValueError, match="above every label"):
+        ValidationImages(val, 4, image_size=16, transforms=[OneHot(2)])
+    with pytest.raises(ValueError, match="CenterCrop"):
+        ValidationImages(val, 4, image_size=16, transforms=[RandomResizedCrop()])
+
+
+def test_photos_without_a_normalize_are_normalised_by_imagenets_numbers(train):
+    settings = {"image_size": 16, "sampler": InOrder()}
+    ((default, _), *_) = ResizingImages(train, 4, transforms=[], **settings)
+    ((unit, _), *_) = ResizingImages(train, 4, transforms=[Normalize()], **settings)
+    expected = (unit - torch.tensor((0.485, 0.456, 0.406))) / torch.tensor((0.229, 0.224, 0.225))
+    torch.testing.assert_close(default, expected)
+    shown = repr(ResizingImages(train, 4, image_size=8).transforms)
+    assert "RandomFlip(), Normalize(mean=(0.485, 0.456, 0.406)" in shown
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def tars(photo_folder):
             name = f"val_{path.parent.name}_{path.name}"
             add(archive, name, path.read_bytes())
             lines.append(f"{name.removesuffix('.JPEG')},{path.parent.name} 1 2 3 4 ")
-    (photo_folder / "labels.csv").write_text("\n".join(lines[:1] + lines[:0:-1]))
+    (photo_folder / "labels.csv").write_text("\n".join(lines[:1] + lines[:0:-1]), encoding="utf-8")
     return photo_folder
 
 
@@ -73,8 +73,8 @@ def test_imagenets_tar_files_are_read_in_place(tars):
 
 
 def test_a_validation_image_without_a_class_is_an_error(tars):
-    lines = (tars / "labels.csv").read_text().splitlines()
-    (tars / "labels.csv").write_text("\n".join(lines[:-1]))
+    lines = (tars / "labels.csv").read_text(encoding="utf-8").splitlines()
+    (tars / "labels.csv").write_text("\n".join(lines[:-1]), encoding="utf-8")
     with pytest.raises(ValueError, match="has no class for val_class0_0.JPEG"):
         ImageNetTar(tars / "val.tar", tars / "labels.csv")
 

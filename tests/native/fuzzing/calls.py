@@ -30,7 +30,8 @@ class CallsDraw(Changes):
                  self.predict_on_batch: 0.7}  # fmt: skip
         changes = {self.freeze: 1.2, self.setting: 2, self.optimizer: 1, self.weights: 1,
                    self.save: 0.5, self.again: 0.4, self.recompile: 0.6, self.state: 0.8,
-                   self.twin: 0.3, self.adapt: 0.4, self.gradients: 0.2}  # fmt: skip
+                   self.twin: 0.3, self.adapt: 0.4, self.gradients: 0.2,
+                   self.copy: 0.3, self.add: 0.5}  # fmt: skip
         calls += d.weighted({self.fit: 5, self.evaluate: 1, self.predict: 1, **trains})()
         for _ in range(count):
             kind = d.weighted({"train": 5, "look": 3, "change": 4})
@@ -41,7 +42,7 @@ class CallsDraw(Changes):
             if kind == "change" and not self.random:
                 calls += d.weighted({**trains, **looks})()
         if d.chance(0.06):
-            calls.append(self.wrong())
+            calls += self.wrong()
         return tuple(calls)
 
     def fit(self):
@@ -67,8 +68,13 @@ class CallsDraw(Changes):
         d = self.d
         if d.chance(0.08):
             settings.pop("shuffle", None)
-            single = self.program.structure == ("single", "single") and d.chance(0.4)
-            return f"{'loader' if single else 'Batches'}(x, y, {self.batch})"
+            if self.program.structure == ("single", "single") and d.chance(0.4):
+                return f"loader(x, y, {self.batch})"
+            if d.chance(0.25):
+                settings["steps_per_epoch"] = d.pick(2, 3)
+                return f"generated(x, y, {self.batch})"
+            weights = d.maybe(0.3, f", {self._sample_weight('n')}") or ""
+            return f"Batches(x, y, {self.batch}{weights})"
         settings["batch_size"] = self.batch
         if settings["epochs"] and d.chance(0.1):
             settings["initial_epoch"] = 1

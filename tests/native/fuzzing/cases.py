@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from tests.native.fuzzing.compare import differences, tolerance
 from tests.native.fuzzing.drawing import draw_program
 from tests.native.fuzzing.execution import run
+from tests.native.fuzzing.optimizers import LOSS_SCALE
 from tests.native.fuzzing.programs import Program
 
-NOISE = {1e-9: 1e-13, 2e-4: 3e-7, 5e-2: 4e-3}  # by tolerance: what rounding amounts to
+NOISE = {1e-9: 1e-13, 2e-4: 3e-7, 1e-2: 5e-4, 5e-2: 4e-3}  # by tolerance: what rounding amounts to
 ATTEMPTS = 30
+TRIES = 8  # of noise; each leaves fewer differences, and mostly the first leaves none
 
 
 @dataclass
@@ -73,10 +75,13 @@ def judge(program, plain=None):
     found = differences(plain, ours, allowed)
     if not found:
         return Case(program, [], native)
-    statement = (plain[found[0].statement] if plain else ours[0]).statement
-    certain = [d for d in found if d.size is None]
-    certain += _beyond_noise(program, plain, [d for d in found if d.size is not None], allowed)
-    return Case(program, certain, native, unstable=not certain, statement=statement)
+    first = plain[found[0].statement]
+    if _skipped_a_step(first):
+        return Case(program, [], native, unstable=True, statement=first.statement)
+    values = [d for d in found if d.size is not None or d.what.startswith("value")]
+    certain = [d for d in found if d not in values]
+    certain += _beyond_noise(program, plain, values, allowed)
+    return Case(program, certain, native, unstable=not certain, statement=first.statement)
 
 
 def _accepted(program, plain):
@@ -87,25 +92,38 @@ def _accepted(program, plain):
     return not erring or erring[0] > len(program.compile)
 
 
+def _skipped_a_step(outcome):
+    """Whether plain Keras has skipped a step that overflowed.
+
+    On purpose its moving averages, which may be infinite then, are not the accelerated model's.
+    """
+    scales = [v for name, v in outcome.state.items() if name.endswith("dynamic_scale")]
+    return any(scale < LOSS_SCALE for scale in scales)
+
+
 def _beyond_noise(program, plain, found, allowed):
     """The differences that are larger than what noise of rounding's size makes."""
-    continuous = [d for d in found if not d.is_counted()]
-    for seed in range(3):
+    continuous = [d for d in found if d.size is not None and not d.is_counted()]
+    for seed in range(TRIES):
         if not found:
             break
         pushed, _ = run(program, native=False, noise=NOISE[allowed], noise_seed=seed)
         number = found[0].statement
         if len(pushed) <= number or pushed[number].error:
             return []
-        sizes = _sizes(plain[number], pushed[number])
-        found = [d for d in found if d.size > 20 * sizes.get(d.what, 0.0)]
+        noise = {d.what: d for d in differences([plain[number]], [pushed[number]], 0.0)}
+        found = [d for d in found if not _is_explained(d, noise.get(d.what))]
     if continuous and all(d.is_counted() for d in found):
         # Weights or outputs are apart as far as noise explains. An example that this turns over
-        # makes a jump in what is counted, on one side of a threshold: three tries may miss it.
+        # makes a jump in what is counted, on one side of a threshold: the tries may miss it.
         return []
     return found
 
 
-def _sizes(plain, pushed):
-    found = differences([plain], [pushed], 0.0)
-    return {difference.what: difference.size for difference in found if difference.size is not None}
+def _is_explained(difference, noise):
+    """Whether noise alone makes such a difference; `noise` is what it made, or `None`."""
+    if noise is None:
+        return False
+    if difference.size is None:
+        return noise.size is None  # how long a history is, which hangs on comparisons of numbers
+    return noise.size is not None and difference.size <= 20 * noise.size

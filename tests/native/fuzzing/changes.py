@@ -128,12 +128,28 @@ class Changes:
         loss = "sum(t.sum() for t in keras.tree.flatten(model(on_torch(x))))"
         return [f"{loss}.backward()"]
 
+    def copy(self):
+        """A model that is made of this one, and is plain; and a copy as it is."""
+        new = "keras.models.clone_model(model)" if self.d.chance(0.5) else "copy.deepcopy(model)"
+        return [f"other = {new}", "other.set_weights(model.get_weights())",
+                "other.predict(xv, verbose=0)"]  # fmt: skip
+
+    def add(self):
+        """Another layer at the end of a Sequential."""
+        if self.program.kind not in ("sequential", "deferred"):
+            return []
+        layer = self.d.pick("layers.Activation('tanh')", "layers.Rescaling(0.5)", "OwnWeight()")
+        return [f"model.add({layer})", *self.recompile()]
+
     def recompile(self):
         return [self.compiling()]
 
     def wrong(self):
-        """A call that plain Keras refuses."""
-        return self.d.pick(
+        """A call that plain Keras refuses, after what makes it wrong."""
+        if self.d.chance(0.1):
+            compiling = self.compiling()
+            return [f"{compiling[:-1]}, steps_per_execution=2)", "model.fit(x, y, verbose=0)"]
+        wrong = self.d.pick(
             "model.fit(x, y, batch_size=0, verbose=0)",
             "model.predict(numbers(1, 5, 17, 3, 2, 1), verbose=0)",
             "model.train_on_batch(numbers(1, 5, 17, 3, 2, 1), y)",
@@ -145,3 +161,4 @@ class Changes:
             "model.evaluate([x, x, x], y, verbose=0)",
             "model.compile('sgd', 'no_such_loss')",
         )
+        return [wrong]

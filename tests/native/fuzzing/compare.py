@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _COUNTED = re.compile("acc|top_k|auc|precision|recall|f1|iou")
-TOLERANCES = {"float64": 1e-9, "float32": 2e-4, "mixed_bfloat16": 5e-2}
+TOLERANCES = {"float64": 1e-9, "float32": 2e-4, "mixed_float16": 1e-2, "mixed_bfloat16": 5e-2}
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Difference:
 def tolerance(program):
     """How far numbers may be apart, by the lowest precision that a program uses."""
     source = program.source()
-    if "bfloat16" in source:
-        return TOLERANCES["mixed_bfloat16"]
+    for half in ("bfloat16", "float16"):
+        if half in source:
+            return TOLERANCES[f"mixed_{half}"]
     return TOLERANCES["float32" if "float32" in source else program.precision]
 
 
@@ -109,7 +110,9 @@ def _numbers(number, what, ours, theirs, tolerance):
         yield Difference(number, what, f"shape {ours.shape} instead of {theirs.shape}")
         return
     size = distance(ours, theirs)
-    if tolerance == TOLERANCES["mixed_bfloat16"] and _COUNTED.search(what):
+    if tolerance in (TOLERANCES["mixed_bfloat16"], TOLERANCES["mixed_float16"]) and _COUNTED.search(
+        what
+    ):
         return  # one rounding may turn an example over
     if size > tolerance:
         yield Difference(number, what, f"{_short(ours)} instead of {_short(theirs)}", size)

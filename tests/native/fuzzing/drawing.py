@@ -10,6 +10,7 @@ from tests.native.fuzzing.calls import CallsDraw
 from tests.native.fuzzing.draw import Draw, Source, call
 from tests.native.fuzzing.execution import precision
 from tests.native.fuzzing.graphs import GraphDraw
+from tests.native.fuzzing.own_steps import OWN_STEPS
 from tests.native.fuzzing.programs import Program, structured
 
 SHAPES = ((6, 6, 2), (5, 4, 3), (7, 6, 1), (4,), (6,), (5, 3), (4, 2))
@@ -18,7 +19,7 @@ SHAPES = ((6, 6, 2), (5, 4, 3), (7, 6, 1), (4,), (6,), (5, 3), (4, 2))
 def draw_program(seed, attempt=0):
     """A `Program`, or `None` where the draw led nowhere."""
     d = Draw(f"{seed}/{attempt}")
-    name = d.weighted({"float64": 80, "float32": 17, "mixed_bfloat16": 3})
+    name = d.weighted({"float64": 80, "float32": 17, "mixed_bfloat16": 2, "mixed_float16": 2})
     with precision(name), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if channels_first := d.chance(0.03):
@@ -76,7 +77,7 @@ def _inputs(d, count):
     for number in range(count):
         name = "abc"[number]
         if d.chance(0.08):
-            inputs.append((name, (5,), d.pick("int32", "float32")))
+            inputs.append((name, (5,), d.pick("int32", "float32", "int64", "bool")))
         else:
             same = inputs and inputs[-1][2] is None and d.chance(0.5)
             shape = inputs[-1][1] if same else d.pick(*SHAPES)
@@ -109,7 +110,7 @@ def _structure(d, items):
 def _base(d, kind):
     if kind in ("sequential", "deferred"):
         return "keras.Sequential"
-    return d.weighted({"keras.Model": 30, "OwnTrainStep": 1, "OwnLoss": 0.5})
+    return d.pick(*OWN_STEPS) if d.chance(0.15) else "keras.Model"
 
 
 def _needs_training(nodes):
@@ -129,7 +130,10 @@ def _data(d, program, learned, count, tested):
                 whole = call("whole", d.data_seed(), 256, length, *shape, dtype="uint8")
                 sources.append(whole)
                 continue
-            if dtype == "int32" or (dtype and d.chance(0.5)):
+            if dtype == "bool":
+                dtype = d.pick("bool", "bool", "int32")
+                sources.append(call("whole", d.data_seed(), 2, length, *shape, dtype=dtype))
+            elif dtype in ("int32", "int64") or (dtype and d.chance(0.5)):
                 dtype = dtype if d.chance(0.5) else None
                 sources.append(call("whole", d.data_seed(), 5, length, *shape, dtype=dtype))
             elif dtype:
@@ -163,6 +167,8 @@ def _first(d, program):
 def _compile(d, learned, structure):
     names = [target.name for target in learned]
     losses = [target.loss for target in learned]
+    if len(losses) > 1 and d.chance(0.08):
+        losses[-1] = "None"
     loss = Source(structured(names, structure, losses))
     if len(names) > 1 and all(t.task == "regression" for t in learned) and d.chance(0.3):
         loss = "mse"
@@ -177,4 +183,6 @@ def _compile(d, learned, structure):
             ]
             settings[name] = Source(structured(names, structure, chosen))
     settings["run_eagerly"] = d.maybe(0.01, True)
-    return call("model.compile", optimizer=Source(optimizers.optimizer(d)), loss=loss, **settings)
+    half = keras.config.dtype_policy().name == "mixed_float16"
+    optimizer = Source((optimizers.scaled_optimizer if half else optimizers.optimizer)(d))
+    return call("model.compile", optimizer=optimizer, loss=loss, **settings)

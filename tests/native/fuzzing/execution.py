@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from keras.src.backend.common import dtypes
 
-from tests.native.fuzzing import own_layers, parts
+from tests.native.fuzzing import own_layers, own_steps, parts
 from tests.native.fuzzing.noise import pushed
 
 
@@ -32,7 +32,7 @@ class Outcome:
 
 def namespace(native=False):
     """The names that programs use."""
-    names = {**vars(parts), **vars(own_layers)}
+    names = {**vars(parts), **vars(own_layers), **vars(own_steps)}
     names = {name: value for name, value in names.items() if not name.startswith("__")}
     names |= {"keras_dawn": keras_dawn, "keras": keras, "np": np, "torch": torch}
     if native:

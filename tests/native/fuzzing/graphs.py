@@ -81,7 +81,7 @@ class GraphDraw(SubclassSteps):
         named = f"{make[:-1]}, name={layer!r})" if "(" in make else make
         if make.endswith("()"):
             named = f"{make[:-1]}name={layer!r})"
-        if make.startswith("adapted("):
+        if make.startswith(("adapted(", "built(")):
             inner = f"layers.Normalization(name={layer!r}, "
             named = make.replace("layers.Normalization(", inner, 1).replace(", )", ")", 1)
         joined = inputs[0] if len(inputs) == 1 else f"[{', '.join(inputs)}]"
@@ -113,7 +113,7 @@ class GraphDraw(SubclassSteps):
             self._inside: 1.2,
             self._forced_mode: 0.6,
             self._several_outputs: 0.2,
-            self._attention: 0.2,
+            self._attention: 0.4,
         }
         if self.kind == "subclassed":
             choices |= {self._only_training: 2.5, self._own_weight: 1.5, self._by_mode: 1.5}
@@ -182,6 +182,11 @@ class GraphDraw(SubclassSteps):
         layers += [layer_settings.activation_layer(self.d, self.shape(source))]
         if self.d.chance(0.5):
             layers.append(call("layers.BatchNormalization"))
+        outer = [layer for layer, called_on in self.shared if called_on == self.shape(source)]
+        if outer and self.kind == "functional" and self.d.chance(0.15):
+            layers.insert(0, self.d.pick(*outer))  # a layer of the model, inside another one too
+        if self.d.chance(0.2):
+            layers[0] = Source(f"keras.Sequential([{layers[0]}])")
         if self.d.chance(0.5):
             start = [f"keras.Input({shape})"] if self.d.chance(0.6) else []
             make = f"keras.Sequential([{', '.join([*start, *layers])}])"
@@ -209,8 +214,14 @@ class GraphDraw(SubclassSteps):
         if len(self.shape(source)) == 3:
             self._count += 1
             layer = f"l{self._count}"
-            make = f"layers.MultiHeadAttention(2, 2, name={layer!r})"
-            self.add(f"{{me}}{layer}({source}, {source})", [source], layer, make)
+            make, call = self.d.pick(
+                ("layers.MultiHeadAttention(2, 2, ", f"{source}, {source}"),
+                ("layers.MultiHeadAttention(2, 2, ", f"{source}, {source}"),
+                ("layers.GroupQueryAttention(2, 2, 1, ", f"{source}, {source}"),
+                ("layers.Attention(use_scale=True, ", f"[{source}, {source}]"),
+                ("layers.AdditiveAttention(", f"[{source}, {source}]"),
+            )
+            self.add(f"{{me}}{layer}({call})", [source], layer, f"{make}name={layer!r})")
 
 
 def _small(tensor):

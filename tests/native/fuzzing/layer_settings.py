@@ -78,7 +78,9 @@ def normalization(d, shape):
     settings = {"invert": d.maybe(0.15, True)}
     if d.chance(0.4):
         mean, variance = d.pick((0.3, 2.0), ([0.1] * shape[-1], [1.5] * shape[-1]))
-        return call("layers.Normalization", mean=mean, variance=variance, **settings)
+        layer = call("layers.Normalization", mean=mean, variance=variance, **settings)
+        # Built inside of a subclassed model's first call, plain Keras keeps uninitialised memory.
+        return call("built", layer, *shape[1:])
     data = call("numbers", d.data_seed(), 7, *shape[1:])
     layer = call("layers.Normalization", axis=d.pick(-1, -1, None), **settings)
     return call("adapted", layer, data)
@@ -104,12 +106,17 @@ def own(d, shape):
         {
             call("OwnWeight"): 3,
             call("InTraining", d.pick(1.5, 0.5)): 3,
-            call("NoTraining", d.pick(2, 3)): 3,
-            call("PassesTraining", d.pick(True, False)): 2,
+            call("NoTraining", d.pick(2, 3)): 4,
+            call("PassesTraining", d.pick(True, False)): 4,
             call("Counts"): 1,
             call("AddsLoss"): 1,
             call("Scaled", 0.5): 2,
             call("InnerModel", d.pick(2, 3)): 1,
+            call("Held", d.pick(2, 3)): 1,
+            call("Twice"): 1,
+            call("Gated", d.pick(2, 3)): 1,
+            call("HalfFrozen"): 1,
+            call("OnlyTrained"): 1,
             call("layers.Lambda", Source("cubic")): 1,
             call("layers.Identity"): 1,
         }
@@ -124,8 +131,16 @@ def recurrent(d, shape):
 
 def over_time(d, shape):
     inner = call("layers.Dense", 3, activation=activation(d))
+    kernel_size = d.pick(1, 2, 3)
+    padding = d.pick("same", "valid")
     choices = (
         call("layers.TimeDistributed", inner),
+        call("layers.DepthwiseConv1D", kernel_size, padding=padding),
+        call("layers.SeparableConv1D", 2, kernel_size, padding=padding),
+        call("layers.Conv1DTranspose", 2, 2, strides=d.pick(1, 2)),
+        call("layers.AdaptiveAveragePooling1D", d.pick(1, 2)),
+        call("layers.SpatialDropout1D", 0.0),
+        call("MakesMask"),
         call("layers.Conv1D", 3, d.pick(1, 2, 3), padding=d.pick("same", "valid", "causal")),
         call(d.pick("layers.MaxPooling1D", "layers.AveragePooling1D"), 2),
         call("layers.ZeroPadding1D", 1),
@@ -133,6 +148,14 @@ def over_time(d, shape):
         call("layers.UpSampling1D", 2),
     )
     return d.pick(*choices)
+
+
+def to_time(d, shape):
+    return call("layers.RepeatVector", d.pick(2, 3))
+
+
+def wrapped(d, shape):
+    return call("layers.SpectralNormalization", call("layers.Dense", 3))
 
 
 def to_vector(d, shape):
@@ -145,10 +168,10 @@ def masking(d, shape):
 
 ANY = {
     dense: 5, batch_norm: 5, layer_norm: 3, group_norm: 1.5, other_norm: 0.7, dropout: 1.5,
-    activation_layer: 5, rescaling: 1, normalization: 1, reshaping: 1, own: 3, einsum_dense: 0.4,
+    activation_layer: 5, rescaling: 1, normalization: 1, reshaping: 1, own: 5, einsum_dense: 0.4,
 }  # fmt: skip
 BY_RANK = {
-    2: {**ANY, Source: 0},
+    2: {**ANY, to_time: 0.3, wrapped: 0.2},
     3: {**ANY, recurrent: 2, over_time: 3, to_vector: 1, flatten: 0.5, masking: 0.8},
     4: {
         **ANY, dense: 1.5, flatten: 1, image.conv2d: 8, image.depthwise: 2.5, image.separable: 2,
@@ -156,7 +179,6 @@ BY_RANK = {
         image.cropping: 1, image.up_sampling: 1, image.ours: 0.7,
     },
 }  # fmt: skip
-del BY_RANK[2][Source]
 
 
 def layer(d, shape):

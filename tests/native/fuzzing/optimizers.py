@@ -6,7 +6,23 @@ SCHEDULES = (
     "keras.optimizers.schedules.ExponentialDecay(0.05, 2, 0.5)",
     "keras.optimizers.schedules.CosineDecay(0.05, 6)",
     "keras.optimizers.schedules.PiecewiseConstantDecay([2, 4], [0.05, 0.02, 0.01])",
+    "keras.optimizers.schedules.PolynomialDecay(0.05, 5, 0.001, power=2.0)",
+    "keras.optimizers.schedules.InverseTimeDecay(0.05, 3, 0.5, staircase=True)",
+    "keras.optimizers.schedules.CosineDecayRestarts(0.05, 2)",
 )
+
+
+LOSS_SCALE = 64.0  # at first; Keras's own, 32768, overflows in the first steps
+
+
+def scaled_optimizer(d):
+    """The source of an optimizer with loss scaling, as `mixed_float16` needs it."""
+    made = optimizer(d)
+    if made.startswith("'"):
+        made = call("keras.optimizers.get", Source(made))
+    elif "LossScaleOptimizer" in made:
+        return made
+    return call("keras.optimizers.LossScaleOptimizer", Source(made), initial_scale=LOSS_SCALE)
 
 
 def optimizer(d):
@@ -16,7 +32,7 @@ def optimizer(d):
     kind = d.weighted(
         {
             _sgd: 6, _adam: 4, _ours: 2.5, _rmsprop: 1.5, _lion: 0.7, _lars: 0.7, _muon: 0.7,
-            _others: 0.7,
+            _others: 0.7, _own: 0.3,
         }
     )  # fmt: skip
     made = kind(d, d.pick(0.1, 0.05, 0.01))
@@ -76,6 +92,10 @@ def _lion(d, rate):
 def _others(d, rate):
     kinds = ("Adagrad", "Adadelta", "Nadam", "Adamax", "Ftrl", "Lamb")
     return call(f"keras.optimizers.{d.pick(*kinds)}", rate)
+
+
+def _own(d, rate):
+    return call("OwnUpdate", rate, momentum=d.maybe(0.5, 0.5))
 
 
 def _ours(d, rate):

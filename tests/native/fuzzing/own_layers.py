@@ -99,6 +99,100 @@ class AddsLoss(layers.Layer):
         return x
 
 
+class Held(layers.Layer):
+    """Keeps layers in containers, and calls one of them only while it trains."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = {
+            "dense": [layers.Dense(units, kernel_regularizer="l2", name="held_dense")],
+            "norm": layers.LayerNormalization(name="held_norm"),
+            "extra": layers.Dense(units, "tanh", name="held_extra"),
+        }
+
+    def build(self, shape):
+        inner = (*shape[:-1], self.parts["dense"][0].units)
+        self.parts["dense"][0].build(shape)
+        self.parts["norm"].build(inner)
+        self.parts["extra"].build(inner)
+
+    def call(self, x, training=None):
+        for dense in self.parts["dense"]:
+            x = dense(x)
+        x = self.parts["norm"](x)
+        return self.parts["extra"](x) if training else x
+
+
+class Twice(layers.Layer):
+    """Calls one layer two times, once without a gradient."""
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], "tanh", name="called_twice")
+        self.norm = layers.BatchNormalization(momentum=0.8, name="norm_twice")
+        self.dense.build(shape)
+        self.norm.build(shape)
+
+    def call(self, x):
+        x = self.norm(self.dense(x))
+        return x + ops.stop_gradient(self.norm(self.dense(x)))
+
+
+class Gated(layers.Layer):
+    """A Functional model and a Sequential inside a layer, multiplied."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, shape):
+        x = keras.Input(shape[1:])
+        self.value = keras.Model(x, layers.LayerNormalization()(layers.Dense(self.units)(x)))
+        gate = [keras.Input(shape[1:]), layers.Dense(self.units), layers.Activation("sigmoid")]
+        self.gate = keras.Sequential(gate)
+
+    def call(self, x):
+        return self.value(x) * self.gate(x)
+
+
+class HalfFrozen(layers.Layer):
+    """Weights of its own with a constraint and a regularizer, and one that is not trained."""
+
+    def build(self, shape):
+        size = (shape[-1],)
+        self.scale = self.add_weight(
+            shape=size, initializer="ones", constraint="non_neg", name="kept_positive"
+        )
+        self.shift = self.add_weight(shape=size, regularizer="l1", name="regularized")
+        self.fixed = self.add_weight(shape=size, trainable=False, name="fixed")
+
+    def call(self, x):
+        return x * self.scale + self.shift + self.fixed
+
+
+class OnlyTrained(layers.Layer):
+    """Has weights that only the training mode reaches."""
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], name="only_trained")
+        self.dense.build(shape)
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        return x + self.dense(x)
+
+
+class MakesMask(layers.Layer):
+    """Makes a mask out of the numbers, and reads one."""
+
+    def compute_mask(self, x, mask=None):
+        made = ops.any(ops.greater(x, -1.0), axis=-1)
+        return made if mask is None else ops.logical_and(made, mask)
+
+    def call(self, x, mask=None):
+        return x if mask is None else x * ops.cast(mask, x.dtype)[..., None]
+
+
 class Twins(layers.Layer):
     """Returns two tensors."""
 

@@ -1,5 +1,7 @@
 """What the drawn programs may use besides Keras: data, losses, steps and callbacks."""
 
+import copy  # noqa: F401  (for programs)
+
 import keras
 import numpy as np
 import torch
@@ -45,6 +47,12 @@ def adapted(layer, data):
     return layer
 
 
+def built(layer, *shape):
+    """A layer that is built before a model calls it, for examples of a shape."""
+    layer.build((None, *shape))
+    return layer
+
+
 def halved(x):
     """An activation of one's own."""
     return x * 0.5
@@ -72,28 +80,19 @@ def closeness(y_true, y_pred):
     return ops.mean(ops.exp(-ops.abs(y_pred - ops.cast(y_true, y_pred.dtype))), axis=-1)
 
 
-class OwnTrainStep(keras.Model):
-    """A train_step of one's own around Keras's."""
+class OwnUpdate(keras.optimizers.SGD):
+    """An optimizer of one's own, made of Keras's."""
 
-    def train_step(self, data):
-        logs = super().train_step(data)
-        return {**logs, "twice": 2 * logs["loss"]}
-
-
-class OwnLoss(keras.Model):
-    """A compute_loss of one's own."""
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        return loss * 1.5
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient * 0.7, variable, learning_rate)
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of a data set, some smaller than others."""
+    """Batches of a data set, some smaller than others; weights of samples may follow x and y."""
 
-    def __init__(self, x, y, size):
+    def __init__(self, x, y, size, *weights):
         super().__init__()
-        self.x, self.y, self.size = x, y, size
+        self.data, self.size = (x, y, *weights), size
         self.count = len(keras.tree.flatten(x)[0])
 
     def __len__(self):
@@ -101,7 +100,15 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         part = slice(index * self.size, (index + 1) * self.size)
-        return keras.tree.map_structure(lambda array: array[part], (self.x, self.y))
+        return keras.tree.map_structure(lambda array: array[part], self.data)
+
+
+def generated(x, y, size):
+    """A Python generator of batches that does not end."""
+    batches = Batches(x, y, size)
+    while True:
+        for number in range(len(batches)):
+            yield batches[number]
 
 
 def loader(x, y, size):

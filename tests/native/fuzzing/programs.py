@@ -39,7 +39,7 @@ class Program:
 
     Args:
         seed: int.
-        precision: `"float64"`, `"float32"` or `"mixed_bfloat16"`.
+        precision: `"float64"`, `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
         kind: `"functional"`, `"sequential"`, `"deferred"` (a Sequential without Input) or
             `"subclassed"`.
         base: str, the class that the model is of, or inherits from.

@@ -8,6 +8,7 @@ from unittest import mock
 
 from keras_dawn.foundation import keras_internals
 from keras_dawn.native import statistics, step
+from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.rules import RULES
 from keras_dawn.native.steps import averages, metrics, optimization, updates
 
@@ -83,6 +84,39 @@ def weight_decay_forgotten():
         return {"weight_decay": 0.0}
 
     with _other_optimizer(change):
+        yield
+
+
+@sabotage
+def clipping_forgotten():
+    def change(optimizer):
+        return {"clipnorm": None, "clipvalue": None, "global_clipnorm": None}
+
+    with _other_optimizer(change):
+        yield
+
+
+@sabotage
+def added_losses_left_out():
+    with mock.patch.object(keras_internals, "with_added_losses", lambda model, loss: loss):
+        yield
+
+
+@sabotage
+def masks_lost():
+    with mock.patch.object(keras_internals, "attach_mask", lambda tensor, mask: None):
+        yield
+
+
+@sabotage
+def changed_settings_not_seen():
+    with mock.patch.object(Reads, "are_current", lambda reads: True):
+        yield
+
+
+@sabotage
+def mode_of_the_layer_before_kept():
+    with mock.patch.object(keras_internals, "set_mode", lambda training: None):
         yield
 
 

@@ -7,8 +7,10 @@ from keras_dawn.native.lowering.attention import masked_softmax
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
+from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import find_rule, rule
+from keras_dawn.native.lowering.rules.merging import same_order
 from keras_dawn.native.lowering.values import reason_of
 
 import keras
@@ -153,6 +155,21 @@ def leaky_relu(builder, layer, inputs, call):
 def elu(builder, layer, inputs, call):
     value = _floats(builder.padded(inputs[0]))
     return value.with_node(builder.call(F.elu, value.node, float(layer.alpha), name=call.name))
+
+
+@rule(layers.PReLU)
+def prelu(builder, layer, inputs, call):
+    value = _floats(inputs[0])
+    alpha = builder.parameter(layer.alpha, AS_IS, layer.compute_dtype)
+    slopes = Value(alpha, len(layer.alpha.shape), layer.compute_dtype)
+    if value.dtype != layer.compute_dtype:
+        raise LoweringError(f"of {value.dtype}")
+    (node, alpha), torch_order = same_order(builder, [value, slopes])
+    # Not torch's `prelu`, whose slope at 0 is another.
+    below = builder.call(torch.relu, builder.call(torch.neg, node))
+    above = builder.call(torch.relu, node)
+    node = builder.call(torch.addcmul, above, alpha, below, value=-1, name=call.name)
+    return value.with_node(node, torch_order=torch_order)
 
 
 @rule(layers.Softmax, arguments=True)

@@ -7,6 +7,7 @@ from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 
+import keras
 import torch
 from keras import layers
 
@@ -17,16 +18,18 @@ def same_order(builder, values):
     Tensors of fewer axes get axes of size 1 in front where torch's order demands them, as
     broadcasting would give them.
     """
-    if max(value.rank for value in values) != 4 or not any(v.torch_order for v in values):
+    rank = max(value.rank for value in values)
+    if not any(value.torch_order and value.rank == rank for value in values):
         return [builder.keras_order(value) for value in values], False
 
     def node(value):
-        if value.rank == 4:
+        if value.rank == rank:
             return builder.image(value, "channels_last")
         if value.rank == 0:
             return value.node
-        spread = builder.call(operator.getitem, value.node, (None,) * (4 - value.rank))
-        return builder.graph.call_method("permute", (spread, 0, 3, 1, 2))
+        node = builder.keras_order(value)
+        spread = builder.call(operator.getitem, node, (None,) * (rank - value.rank))
+        return builder.graph.call_method("permute", (spread, 0, rank - 1, *range(1, rank - 1)))
 
     return [node(value) for value in values], True
 
@@ -119,7 +122,49 @@ def concatenate(builder, layer, inputs, call):
     rank = inputs[0].rank
     axis = layer.axis if layer.axis >= 0 else layer.axis + rank
     if torch_order:
-        axis = (0, 2, 3, 1)[axis]
+        axis = (0, *range(2, rank), 1)[axis]
     node = builder.call(torch.cat, nodes, axis, name=call.name)
     joined = functools.reduce(lambda a, b: _joined(a, b, node), inputs)
     return joined.with_node(node, torch_order=torch_order)
+
+
+@rule(layers.Dot)
+def dot(builder, layer, inputs, call):
+    dtypes = {value.dtype for value in inputs}
+    if len(dtypes) > 1 or not is_float(inputs[0].dtype) or any(v.guessed for v in inputs):
+        raise LoweringError(f"of {' and '.join(sorted(dtypes))}")
+    axes = layer.axes if isinstance(layer.axes, (list, tuple)) else (layer.axes,) * 2
+    axes = tuple(axis % value.rank for axis, value in zip(axes, inputs, strict=True))
+    nodes = [builder.keras_order(value) for value in inputs]
+    node = builder.call(dot_of_batches, *nodes, axes, bool(layer.normalize), name=call.name)
+    rank = max(2, sum(value.rank for value in inputs) - 3)
+    return inputs[0].with_node(node, rank=rank, torch_order=False)
+
+
+def dot_of_batches(one, other, axes, normalize):
+    """The dot products of two batches, example by example.
+
+    Args:
+        one, other: tensors of one dtype and of as many examples.
+        axes: an axis of each to sum over.
+        normalize: bool, whether the vectors along them are made of length 1 before.
+
+    Returns:
+        tensor `(batch, *axes of one, *axes of the other)`, `(batch, 1)` if none are left.
+    """
+    if normalize:
+        one, other = (_unit(x, axis) for x, axis in zip((one, other), axes, strict=True))
+    one = one.movedim(axes[0], -1)
+    other = other.movedim(axes[1], 1)
+    left = one.flatten(1, -2) if one.ndim > 2 else one.unsqueeze(1)
+    right = other.flatten(2) if other.ndim > 2 else other.unsqueeze(2)
+    sizes = *one.shape[1:-1], *other.shape[2:]
+    return torch.matmul(left, right).reshape(len(one), *(sizes or (1,)))
+
+
+def _unit(vectors, axis):
+    scale = torch.rsqrt(vectors.square().sum(axis, keepdim=True))
+    most = 1 / keras.config.epsilon()
+    if most < torch.finfo(scale.dtype).max:  # else no bound, as in Keras
+        scale = scale.clamp(max=most)
+    return vectors * scale

@@ -21,12 +21,7 @@ def batch_normalization(builder, layer, inputs, call):
     if layer.renorm:
         raise LoweringError("renorm")
     axis = layer.axis if layer.axis >= 0 else layer.axis + value.rank
-    if value.rank == 4 and axis == 3:
-        value = value.with_node(builder.image(value, "channels_last"), torch_order=True)
-    elif axis == 1:
-        value = value.with_node(builder.keras_order(value), torch_order=False)
-    else:
-        raise LoweringError(f"axis {layer.axis} of {value.rank}")
+    value, restored = _channels_second(builder, value, axis)
     if value.dtype != layer.compute_dtype or value.dtype not in HALF:
         value = builder.to(value, result_type(value.dtype, "float32"))
     moving = [builder.parameter(v, AS_IS) for v in (layer.moving_mean, layer.moving_variance)]
@@ -57,7 +52,36 @@ def batch_normalization(builder, layer, inputs, call):
             torch.backends.cudnn.enabled,
             name=call.name,
         )
-    return builder.to(value.with_node(node), layer.compute_dtype)
+    return builder.to(restored(value.with_node(node)), layer.compute_dtype)
+
+
+def _channels_second(builder, value, axis):
+    """The value with its channels as torch's batch normalisation has them, and the way back."""
+    last = value.rank - 1
+    if axis == last and value.rank in (4, 5):
+        return value.with_node(builder.image(value, "channels_last"), torch_order=True), _as_is
+    node = builder.keras_order(value)
+    if axis == 1:
+        return value.with_node(node, torch_order=False), _as_is
+    if axis == last:  # as vectors: torch knows no series with the channels innermost
+        flat = builder.call(torch.flatten, node, 0, last - 1)
+
+        def restored(result):
+            back = builder.graph.call_method("view_as", (result.node, node))
+            return result.with_node(back, rank=value.rank)
+
+        return value.with_node(flat, rank=2, torch_order=False), restored
+
+    moved = builder.call(torch.movedim, node, axis, 1)
+
+    def moved_back(result):
+        return result.with_node(builder.call(torch.movedim, result.node, 1, axis))
+
+    return value.with_node(moved, torch_order=False), moved_back
+
+
+def _as_is(result):
+    return result
 
 
 def batch_norm_in_training(x, gamma, beta, epsilon):

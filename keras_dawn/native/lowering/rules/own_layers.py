@@ -3,7 +3,7 @@
 from keras_dawn.models.winograd import winograd_conv2d
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import LoweringError
-from keras_dawn.native.lowering.layouts import CONVOLUTION
+from keras_dawn.native.lowering.layouts import convolution
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 from keras_dawn.native.lowering.rules.convolutions import bias_of
@@ -52,7 +52,7 @@ def winograd(builder, layer, inputs, call):
     node = builder.call(
         winograd_conv2d,
         builder.image(inputs[0], layer.data_format),
-        builder.parameter(layer.kernel, CONVOLUTION, layer.compute_dtype),
+        builder.parameter(layer.kernel, convolution(2), layer.compute_dtype),
         bias_of(builder, layer),
         int(layer.padding == "same"),
         name=call.name,

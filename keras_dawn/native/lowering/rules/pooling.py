@@ -1,67 +1,145 @@
-"""Pooling and resizing of images."""
+"""Pooling of series, images and volumes."""
 
+from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.dtypes import is_float, result_type
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
-from keras_dawn.native.lowering.rules.convolutions import resolve_padding, spatial_sizes
+from keras_dawn.native.lowering.rules.images import (
+    axis_sizes,
+    pad_same,
+    resolve_padding,
+    same_padding,
+)
 
 import torch
 import torch.nn.functional as F
 from keras import layers
 
+HIGHEST = {3: torch.max_pool1d, 4: torch.max_pool2d, 5: torch.max_pool3d}
+AVERAGE = {3: F.avg_pool1d, 4: F.avg_pool2d, 5: F.avg_pool3d}
+AVERAGE_TO_SIZE = {
+    3: torch.adaptive_avg_pool1d,
+    4: F.adaptive_avg_pool2d,
+    5: F.adaptive_avg_pool3d,
+}
+HIGHEST_AND_WHERE = {
+    3: torch.adaptive_max_pool1d,
+    4: torch._C._nn.adaptive_max_pool2d,
+    5: torch._C._nn.adaptive_max_pool3d,
+}
 
-def _pool(builder, layer, inputs, call, function, *rest):
-    geometry = (tuple(layer.pool_size), tuple(layer.strides), (1, 1))
-    sizes = spatial_sizes(call.shapes[0], layer.data_format)
+
+def _pool(builder, layer, inputs, call, functions, *rest):
+    size, stride = tuple(layer.pool_size), tuple(layer.strides)
     value = builder.padded(inputs[0])
     node, padding = resolve_padding(
-        builder, value, layer.data_format, layer.padding, sizes, geometry, mode="replicate"
+        builder,
+        value,
+        layer.data_format,
+        layer.padding,
+        axis_sizes(call.shapes[0], layer.data_format),
+        (size, stride, (1,) * len(size)),
+        mode="replicate",
     )
-    node = builder.call(function, node, *geometry[:2], padding, *rest, name=call.name)
+    node = builder.call(functions[value.rank], node, size, stride, padding, *rest, name=call.name)
     return value.with_node(node, torch_order=layer.data_format == "channels_last")
 
 
-@rule(layers.MaxPooling2D)
+@rule(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
 def max_pooling(builder, layer, inputs, call):
-    return _pool(builder, layer, inputs, call, torch.max_pool2d)
+    return _pool(builder, layer, inputs, call, HIGHEST)
 
 
-@rule(layers.AveragePooling2D)
+def average_of_pixels(images, kernel, stride):
+    """Averages over the pixels under "same", not over the padding: Keras from 3.16 on."""
+    average = AVERAGE[images.ndim]
+    sizes = zip(images.shape[2:], kernel, stride, strict=True)
+    pairs = [same_padding(*each) for each in sizes]
+    if all(before == after for before, after in pairs):
+        padding = [before for before, _ in pairs]
+        return average(images, kernel, stride, padding, False, False)
+    counted = (pad_same(each, kernel, stride) for each in (images, torch.ones_like(images)))
+    sums, counts = (average(each, kernel, stride) for each in counted)
+    return sums / counts
+
+
+@rule(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 def average_pooling(builder, layer, inputs, call):
-    return _pool(builder, layer, inputs, call, F.avg_pool2d, False, False)
+    if layer.padding == "same" and keras_internals.VERSION >= (3, 16):
+        value = builder.padded(inputs[0])
+        node = builder.image(value, layer.data_format)
+        geometry = tuple(layer.pool_size), tuple(layer.strides)
+        node = builder.call(average_of_pixels, node, *geometry, name=call.name)
+        return value.with_node(node, torch_order=layer.data_format == "channels_last")
+    return _pool(builder, layer, inputs, call, AVERAGE, False, False)
 
 
-def _global_pool(builder, layer, inputs, call, function):
-    value = inputs[0]
-    if function is torch.mean and not is_float(value.dtype):
-        value = builder.to(value, result_type(value.dtype, "float32"))
+def _global_pool(builder, layer, value, call, function):
     node = builder.image(value, layer.data_format)
-    node = builder.call(function, node, (2, 3), bool(layer.keepdims), name=call.name)
-    rank = 4 if layer.keepdims else 2
+    axes = tuple(range(2, value.rank))
+    node = builder.call(function, node, axes, bool(layer.keepdims), name=call.name)
+    rank = value.rank if layer.keepdims else 2
     keeps = layer.keepdims and layer.data_format == "channels_last"
     return value.with_node(node, rank=rank, torch_order=keeps)
 
 
-@rule(layers.GlobalAveragePooling2D)
+@rule(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D)
 def global_average_pooling(builder, layer, inputs, call):
-    return _global_pool(builder, layer, inputs, call, torch.mean)
+    (value,) = inputs
+    if value.mask is not None:  # only series have one
+        images = builder.image(value, layer.data_format)
+        keeps = bool(layer.keepdims)
+        node = builder.call(average_of_unmasked, images, value.mask, keeps, name=call.name)
+        in_torch_order = keeps and layer.data_format == "channels_last"
+        return value.with_node(node, rank=3 if keeps else 2, torch_order=in_torch_order)
+    if not is_float(value.dtype):
+        value = builder.to(value, result_type(value.dtype, "float32"))
+    return _global_pool(builder, layer, value, call, torch.mean)
 
 
-@rule(layers.GlobalMaxPooling2D)
+def average_of_unmasked(series, mask, keepdims):
+    """Averages over time of series `(batch, channels, time)`, where a mask is set.
+
+    The mask, `(batch, time)`, may be `None`.
+    """
+    if mask is None:
+        return torch.mean(series, 2, keepdims)
+    mask = mask.bool().unsqueeze(1)
+    total = torch.where(mask, series, 0).sum(2, keepdim=keepdims)
+    return total / mask.to(series.dtype).sum(2, keepdim=keepdims)
+
+
+@rule(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D)
 def global_max_pooling(builder, layer, inputs, call):
-    return _global_pool(builder, layer, inputs, call, torch.amax)
+    return _global_pool(builder, layer, inputs[0], call, torch.amax)
 
 
-@rule(layers.UpSampling2D)
-def up_sampling(builder, layer, inputs, call):
-    value = inputs[0]
-    if layer.interpolation != "nearest":
-        raise LoweringError(f"interpolation={layer.interpolation!r}")
+def _to_size(builder, layer, inputs, call, function):
+    (value,) = inputs
     if not is_float(value.dtype):
         raise LoweringError(f"of {value.dtype}")
-    if max(layer.size) > 32:  # torch divides by the factor in float32, and misses some pixels
-        raise LoweringError(f"by {max(layer.size)}")
-    node = builder.image(value, layer.data_format)
-    factors = tuple(float(factor) for factor in layer.size)
-    node = builder.call(F.interpolate, node, None, factors, "nearest", name=call.name)
+    size = tuple(layer.output_size)
+    if len(size) != value.rank - 2:
+        raise LoweringError(f"{len(size)} sizes for {value.rank} axes")
+    node = builder.call(function, builder.image(value, layer.data_format), size, name=call.name)
     return value.with_node(node, torch_order=layer.data_format == "channels_last")
+
+
+@rule(
+    layers.AdaptiveAveragePooling1D,
+    layers.AdaptiveAveragePooling2D,
+    layers.AdaptiveAveragePooling3D,
+)
+def average_to_size(builder, layer, inputs, call):
+    return _to_size(builder, layer, inputs, call, AVERAGE_TO_SIZE[inputs[0].rank])
+
+
+@rule(layers.AdaptiveMaxPooling1D, layers.AdaptiveMaxPooling2D, layers.AdaptiveMaxPooling3D)
+def highest_to_size(builder, layer, inputs, call):
+    return _to_size(builder, layer, inputs, call, highest_of_each_part)
+
+
+def highest_of_each_part(images, size):
+    """The highest numbers of images `(batch, channels, *axes)` in a grid of `size` parts."""
+    highest, _ = HIGHEST_AND_WHERE[images.ndim](images, size)
+    return highest

@@ -1,58 +1,133 @@
-"""Dropout and what else only happens in training, by chance."""
+"""Dropout, noise and what else only happens in training, by chance."""
 
-from keras_dawn.native.lowering.dtypes import is_float
+import math
+
+from keras_dawn.native.lowering import draws
+from keras_dawn.native.lowering.dtypes import is_float, torch_dtype
 from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 
+import keras
+import torch
 import torch.nn.functional as F
 from keras import layers
 
 
-def _value_to_drop_from(builder, layer, inputs):
-    """The layer's input, if torch's generator may do the draws."""
-    if getattr(layer, "seed", None) is not None:
-        raise LoweringError("a seed of its own, whose draws only Keras makes")
-    if not is_float(inputs[0].dtype):
-        raise LoweringError(f"of {inputs[0].dtype}")
-    return builder.padded(inputs[0])
+def generator_of(builder, generator):
+    """The node of a Keras `SeedGenerator`'s state, which a draw in the graph counts up."""
+    builder.changes_state = True
+    return builder.parameter(generator.state, AS_IS)
+
+
+def _value_to_change(builder, layer, inputs):
+    (value,) = inputs
+    if value.dtype != layer.compute_dtype or not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    return value
+
+
+def _drop(builder, layer, inputs, call, shape):
+    """Dropout that Keras draws from the layer's own generator, in Keras's order of axes."""
+    value = _value_to_change(builder, layer, inputs)
+    node, rate = builder.keras_order(value), float(layer.rate)
+    if rate == 1:
+        node = builder.call(torch.zeros_like, node, name=call.name)
+    else:
+        state = generator_of(builder, layer.seed_generator)
+        node = builder.call(draws.drop, node, state, rate, shape, name=call.name)
+    return value.with_node(node, torch_order=False)
 
 
 @rule(layers.Dropout)
 def dropout(builder, layer, inputs, call):
     if not call.training or layer.rate == 0:
         return inputs[0]
-    value = _value_to_drop_from(builder, layer, inputs)
-    if layer.noise_shape is not None:
-        raise LoweringError(_OWN_DRAWS)
+    if layer.seed is not None or layer.noise_shape is not None:
+        return _drop(builder, layer, inputs, call, layer.noise_shape)
+    # Here Keras asks torch's own generator, too.
+    value = builder.padded(_value_to_change(builder, layer, inputs))
     node = builder.call(F.dropout, value.node, float(layer.rate), True, name=call.name)
     return value.with_node(node)
 
 
-# Keras makes these draws from a generator of the layer's: other ones would be another result.
-_OWN_DRAWS = "draws from a generator of its own, in training"
-
-
-@rule(layers.SpatialDropout2D)
+@rule(layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D)
 def spatial_dropout(builder, layer, inputs, call):
-    if call.training and layer.rate > 0:
-        raise LoweringError(_OWN_DRAWS)
-    return inputs[0]
+    if not call.training or layer.rate == 0:
+        return inputs[0]
+    ones = (1,) * (inputs[0].rank - 2)
+    last = inputs[0].rank == 3 or layer.data_format == "channels_last"
+    shape = (None, *ones, None) if last else (None, None, *ones)
+    return _drop(builder, layer, inputs, call, shape)
+
+
+@rule(layers.GaussianNoise)
+def gaussian_noise(builder, layer, inputs, call):
+    if not call.training or layer.stddev == 0:
+        return inputs[0]
+    return _noise(builder, layer, inputs, call, torch.add, 0.0, float(layer.stddev))
+
+
+@rule(layers.GaussianDropout)
+def gaussian_dropout(builder, layer, inputs, call):
+    if not call.training or layer.rate == 0:
+        return inputs[0]
+    deviation = math.sqrt(layer.rate / (1.0 - layer.rate))
+    return _noise(builder, layer, inputs, call, torch.mul, 1.0, deviation)
+
+
+def _noise(builder, layer, inputs, call, join, mean, deviation):
+    value = _value_to_change(builder, layer, inputs)
+    node = builder.keras_order(value)
+    state = generator_of(builder, layer.seed_generator)
+    noise = builder.call(draws.normal_like, state, node, mean, deviation)
+    node = builder.call(join, node, noise, name=call.name)
+    return value.with_node(node, torch_order=False)
+
+
+@rule(layers.AlphaDropout)
+def alpha_dropout(builder, layer, inputs, call):
+    if not call.training or layer.rate == 0:
+        return inputs[0]
+    value = _value_to_change(builder, layer, inputs)
+    shape = None if layer.noise_shape is None else tuple(layer.noise_shape)
+    node = builder.call(
+        drop_to_saturation,
+        builder.keras_order(value),
+        generator_of(builder, layer.seed_generator),
+        float(layer.rate),
+        shape,
+        torch_dtype(keras.config.floatx()),
+        name=call.name,
+    )
+    return value.with_node(node, torch_order=False)
+
+
+SATURATION = -1.6732632423543772848170429916717 * 1.0507009873554804934193349852946  # SELU's
+
+
+def drop_to_saturation(x, state, rate, shape, dtype):
+    """Alpha dropout: what is dropped becomes SELU's lowest value, mean and variance stay.
+
+    Args:
+        x: tensor of floats.
+        state, rate, shape: see `draws.drop`.
+        dtype: that the draws are made in.
+    """
+    kept = (draws.uniform(state, x, shape, dtype=dtype) >= rate).to(x.dtype)
+    scale = ((1 - rate) * (1 + rate * SATURATION**2)) ** -0.5
+    return scale * (x * kept + SATURATION * (1 - kept)) - scale * SATURATION * rate
 
 
 @rule("keras.src.applications.convnext.StochasticDepth")
 def stochastic_depth(builder, layer, inputs, call):
     if call.training and layer.drop_path_rate > 0:
-        raise LoweringError(_OWN_DRAWS)
+        raise LoweringError("draws from Keras's own generator, in training")
     return inputs[0]
 
 
-@rule(
-    layers.GaussianNoise,
-    layers.GaussianDropout,
-    layers.AlphaDropout,
-    layers.ActivityRegularization,
-)
-def only_in_training(builder, layer, inputs, call):
+@rule(layers.ActivityRegularization)
+def activity_regularization(builder, layer, inputs, call):
     if call.training:
         raise LoweringError("in training")
     return inputs[0]

@@ -4,40 +4,51 @@ import math
 
 from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.images import pad_axes
 
 import torch
 from keras import layers
 
 
-@rule(layers.ZeroPadding2D)
+@rule(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
 def zero_padding(builder, layer, inputs, call):
-    (top, bottom), (left, right) = layer.padding
     value = builder.padded(inputs[0])
+    ends = (layer.padding,) if value.rank == 3 else layer.padding
     node = builder.image(value, layer.data_format)
     torch_order = layer.data_format == "channels_last"
-    if top == bottom and left == right:
-        return Value(node, 4, value.dtype, torch_order, (top, left), value.guessed)
-    node = builder.call(torch._C._nn.pad, node, (left, right, top, bottom), name=call.name)
+    if all(before == after for before, after in ends):
+        padding = tuple(before for before, _ in ends)
+        return Value(node, value.rank, value.dtype, torch_order, padding, value.guessed)
+    node = builder.call(pad_axes, node, tuple(map(tuple, ends)), name=call.name)
     return value.with_node(node, torch_order=torch_order)
 
 
-@rule(layers.Cropping2D)
+@rule(layers.Cropping1D)
+def cropping_1d(builder, layer, inputs, call):
+    return _crop(builder, inputs[0], call, "channels_last", (layer.cropping,))
+
+
+@rule(layers.Cropping2D, layers.Cropping3D)
 def cropping(builder, layer, inputs, call):
-    node = builder.image(inputs[0], layer.data_format)
-    node = builder.call(crop, node, *layer.cropping, name=call.name)
-    return inputs[0].with_node(node, torch_order=layer.data_format == "channels_last")
+    return _crop(builder, inputs[0], call, layer.data_format, layer.cropping)
 
 
-def crop(images, rows, columns):
-    """Images `(batch, channels, height, width)` without the first and last rows and columns."""
-    height, width = images.shape[2:]
-    if sum(rows) >= height or sum(columns) >= width:
+def _crop(builder, value, call, data_format, ends):
+    node = builder.image(value, data_format)
+    node = builder.call(crop, node, tuple(map(tuple, ends)), name=call.name)
+    return value.with_node(node, torch_order=data_format == "channels_last")
+
+
+def crop(images, ends):
+    """Images `(batch, channels, *axes)` without the `(first, last)` slices of each axis."""
+    sizes = images.shape[2:]
+    if any(sum(pair) >= size for size, pair in zip(sizes, ends, strict=True)):
         raise ValueError(
             "Values in `cropping` argument should be smaller than the corresponding spatial "
-            f"dimension of the input. Received: {height} × {width} pixels, "
-            f"cropping={(rows, columns)}"
+            f"dimension of the input. Received: axes of {tuple(sizes)}, cropping={ends}"
         )
-    return images[:, :, rows[0] : height - rows[1], columns[0] : width - columns[1]]
+    kept = [slice(first, size - last) for size, (first, last) in zip(sizes, ends, strict=True)]
+    return images[(..., *kept)]
 
 
 @rule(layers.Flatten)

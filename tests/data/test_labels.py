@@ -15,7 +15,8 @@ def images(**arguments):
 
 
 def test_without_mixing_the_images_are_the_same_and_labels_one_hot():
-    plain, soft = images(shuffle=True), data.SoftLabels(images(shuffle=True), 3)
+    plain = images(sampler=data.Shuffled())
+    soft = images(sampler=data.Shuffled(), transforms=[data.OneHot(3)])
     assert len(soft) == len(plain) == 3
     for _ in range(2):  # two epochs, in the same order
         for (x, y), (soft_x, soft_y) in zip(plain, soft, strict=True):
@@ -25,7 +26,7 @@ def test_without_mixing_the_images_are_the_same_and_labels_one_hot():
 
 
 def test_mixing_depends_on_seed_and_epoch_alone():
-    soft = data.SoftLabels(images(), 3, data.MixUp(0.5))
+    soft = images(transforms=[data.OneHot(3), data.MixUp(0.5)])
     first = [labels for _, labels in soft]
     second = [labels for _, labels in soft]
     soft.set_epoch(0)
@@ -38,17 +39,18 @@ def test_mixing_depends_on_seed_and_epoch_alone():
 def test_batches_epochs_seeds_and_ranks_are_mixed_by_draws_of_their_own():
     seen = []
 
-    def mix(images, labels, entropy):
-        seen.append(float(np.random.default_rng(entropy).random()))
-        return images, labels
+    class Mix(data.BatchTransform):
+        def __call__(self, images, labels, entropy):
+            seen.append(float(np.random.default_rng(entropy).random()))
+            return images, labels
 
     for seed in (0, 7):
         for rank in (0, 1):
-            soft = data.SoftLabels(images(seed=seed), 3, mix)
+            soft = images(sampler=data.InOrder(seed), transforms=[Mix(), Mix()])
             soft.set_share(Share(rank, 2), training=True)
             for _ in range(2):  # epochs
                 list(soft)
-    assert len(seen) == len(set(seen)) == 2 * 2 * 2 * 3
+    assert len(seen) == len(set(seen)) == 2 * 2 * 2 * 3 * 2  # two in each list
 
 
 @pytest.mark.parametrize("accelerated", [False, True])
@@ -65,7 +67,7 @@ def test_smoothed_labels_train_as_by_hand(accelerated):
         keras_dawn.accelerate(model)
     kernel = model.layers[-1].kernel.value.detach().clone().requires_grad_()
     bias = torch.zeros(3, requires_grad=True)
-    model.fit(data.SoftLabels(images(), 3), epochs=1, verbose=0, shuffle=False)
+    model.fit(images(transforms=[data.OneHot(3)]), epochs=1, verbose=0, shuffle=False)
     for x, y in images():
         loss = torch.nn.functional.cross_entropy(
             x.flatten(1) @ kernel + bias, y, label_smoothing=0.2
@@ -77,8 +79,8 @@ def test_smoothed_labels_train_as_by_hand(accelerated):
     torch.testing.assert_close(model.layers[-1].kernel.value.detach(), kernel.detach())
 
 
-def test_other_data_and_too_few_classes_are_errors():
-    with pytest.raises(ValueError, match="must be DeviceImages"):
-        data.SoftLabels([(1, 2)], 3)
+def test_too_few_classes_are_an_error():
     with pytest.raises(ValueError, match="above every label"):
-        data.SoftLabels(images(), 2)
+        images(transforms=[data.OneHot(2)])
+    with pytest.raises(ValueError, match="whole number from 1 up"):
+        data.OneHot(0)

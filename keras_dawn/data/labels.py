@@ -1,0 +1,46 @@
+"""Labels as class probabilities: for label smoothing, MixUp and CutMix."""
+
+from keras_dawn.data.transforms import BatchTransform
+
+import torch.nn.functional as F
+
+
+class OneHot(BatchTransform):
+    """Class numbers as class probabilities, which smoothing and mixing need.
+
+    `keras.losses.CategoricalCrossentropy` takes such labels, and smooths them with its
+    `label_smoothing`; class numbers go to `SparseCategoricalCrossentropy`.
+
+    Args:
+        classes: int, how many there are.
+
+    Raises:
+        ValueError: fewer classes than 1; where the data is made, a label that is not below them.
+
+    Example:
+        >>> images = keras_dawn.data.DeviceImages(
+        ...     np.zeros((4, 8, 8, 3), "uint8"), [0, 1, 0, 1], 2,
+        ...     transforms=[OneHot(10), keras_dawn.data.MixUp(0.2)],
+        ... )
+        >>> [tuple(labels.shape) for _, labels in images]
+        [(2, 10), (2, 10)]
+    """
+
+    mixes_images = False
+
+    def __init__(self, classes):
+        if not isinstance(classes, int) or classes < 1:
+            raise ValueError(f"`classes` must be a whole number from 1 up, got {classes!r}.")
+        self.classes = classes
+
+    def __call__(self, images, labels, entropy):
+        """`images` as they are; int64 `(batch,)` as float32 `(batch, classes)`."""
+        return images, F.one_hot(labels, self.classes).float()
+
+    def check_highest(self, label):
+        """Raises `ValueError` unless `label`, the highest there is, is one of the classes."""
+        if label >= self.classes:
+            raise ValueError(
+                f"`classes` must be above every label, got {self.classes} with labels up to "
+                f"{label}."
+            )

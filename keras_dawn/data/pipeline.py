@@ -1,0 +1,138 @@
+"""A list of transforms, made complete and applied in its order."""
+
+from keras_dawn.data.by_epoch import at_epoch, by_epoch
+from keras_dawn.data.labels import OneHot
+from keras_dawn.data.transforms import BatchTransform, Normalize
+
+
+class Pipeline:
+    """What `transforms=` of a data set asks for, from the pixels to what the network gets.
+
+    Transforms are applied in the order of the list. Where it has no `Normalize`, `normalize` is
+    put last, but before what mixes images; where photos have no crop, `crop` is put first.
+
+    Args:
+        transforms: list, or dict from the first epoch (0-based) of each list to it.
+        normalize: `Normalize`.
+        crop: `CenterCrop` or `RandomResizedCrop` for photos, `None` for arrays.
+
+    Attributes:
+        by_epoch: dict from first epochs to complete lists, those for photos without their crop.
+        crops: dict from first epochs to crops, for photos.
+
+    Raises:
+        ValueError: what is no transform, or stands where it cannot work.
+
+    Example:
+        >>> Pipeline([OneHot(10)], Normalize()).by_epoch
+        {0: [OneHot(classes=10), Normalize(mean=(0.0,), std=(1.0,), scale=1)]}
+    """
+
+    def __init__(self, transforms, normalize, crop=None):
+        given = by_epoch(transforms, "transforms", _check_list)
+        self.by_epoch, self.crops = {}, {}
+        for epoch, transforms in given.items():
+            self.crops[epoch], rest = _split(list(transforms), crop)
+            self.by_epoch[epoch] = _completed(rest, normalize)
+            _check_order(self.by_epoch[epoch])
+
+    def __call__(self, images, labels, random, entropy):
+        """One batch, transformed.
+
+        Args:
+            images: uint8 `(batch, height, width, channels)`.
+            labels: int64 `(batch,)`.
+            random: `PerImageRandom`, which knows the epoch too.
+            entropy: list of ints, of this batch and this rank.
+
+        Returns:
+            `(images, labels)`: float32, and int64 `(batch,)` or float32 `(batch, classes)`.
+        """
+        mixed = 0
+        for transform in at_epoch(self.by_epoch, random.epoch):
+            if isinstance(transform, BatchTransform):
+                # A second one that mixes needs draws of its own.
+                images, labels = transform(images, labels, [*entropy, mixed] if mixed else entropy)
+                mixed += transform.mixes_images
+            else:
+                images = self._of_images(transform, images, random)
+        return images, labels
+
+    def of(self, kind):
+        """All transforms of a class, in any epoch."""
+        return [t for row in self.by_epoch.values() for t in row if isinstance(t, kind)]
+
+    def normalized(self, images):
+        """Images without any other transform, as the first epoch normalises them."""
+        return self.of(Normalize)[0](images)
+
+    def __repr__(self):
+        rows = {
+            epoch: [crop, *self.by_epoch[epoch]] if crop else self.by_epoch[epoch]
+            for epoch, crop in self.crops.items()
+        }
+        return repr(rows[0] if len(rows) == 1 else rows)
+
+    def _of_images(self, transform, images, random):
+        if isinstance(transform, Normalize) and self.crops[0] is not None:
+            return transform.of_bytes(images)
+        return transform(images, random)
+
+
+def _check_list(value):
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(
+            "`transforms` must be a list such as [PadCrop(4), RandomFlip()], or a dict from epochs "
+            f"to lists, got {value!r}."
+        )
+    for transform in value:
+        if isinstance(transform, type) or not (callable(transform) or _is_crop(transform)):
+            raise ValueError(f"A transform must be callable, got {transform!r}.")
+
+
+def _is_crop(transform):
+    return hasattr(transform, "box")
+
+
+def _split(transforms, default):
+    """The crop that decides what is decoded, and the rest."""
+    places = [place for place, transform in enumerate(transforms) if _is_crop(transform)]
+    if not places:
+        return default, transforms
+    name = type(transforms[places[0]]).__name__
+    if default is None:
+        raise ValueError(
+            f"{name} decides what is decoded of a photo: arrays take PadCrop, or Resize."
+        )
+    if places != [0]:
+        raise ValueError(
+            f"{name} decides what is decoded of a photo: it must come first, and only one of them."
+        )
+    return transforms[0], transforms[1:]
+
+
+def _completed(transforms, normalize):
+    given = [isinstance(transform, Normalize) for transform in transforms]
+    if sum(given) > 1:
+        raise ValueError(f"`transforms` has {sum(given)} Normalize; expected one, or none.")
+    if any(given):
+        return transforms
+    mixing = [isinstance(t, BatchTransform) and t.mixes_images for t in transforms]
+    place = mixing.index(True) if any(mixing) else len(transforms)
+    return [*transforms[:place], normalize, *transforms[place:]]
+
+
+def _check_order(transforms):
+    normalised = probabilities = False
+    for transform in transforms:
+        if normalised and getattr(transform, "before_normalize", False):
+            raise ValueError(
+                f"{type(transform).__name__} works on colours in [0, 1]: put it before Normalize, "
+                "and before what mixes images."
+            )
+        if getattr(transform, "needs_probabilities", False) and not probabilities:
+            raise ValueError(
+                f"{type(transform).__name__} mixes labels too: put OneHot(classes) before it."
+            )
+        normalised = normalised or isinstance(transform, Normalize)
+        probabilities = probabilities or isinstance(transform, OneHot)

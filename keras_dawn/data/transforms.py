@@ -1,0 +1,102 @@
+"""What a transform is, and normalisation, which ends the work on pixels."""
+
+import torch
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Transform:
+    """Base class of the transforms: a `repr` that shows the settings."""
+
+    def __repr__(self):
+        settings = ", ".join(
+            f"{name}={value}" for name, value in vars(self).items() if not name.startswith("_")
+        )
+        return f"{type(self).__name__}({settings})"
+
+
+class BatchTransform(Transform):
+    """A transform of a whole batch, its labels too.
+
+    It is called with `(images, labels, entropy)` and returns `(images, labels)`. `entropy` is a
+    list of ints made of (seed, epoch, batch, rank), for `numpy.random.default_rng`.
+    """
+
+    needs_probabilities = False  # whether labels must be class probabilities by then
+    mixes_images = True
+
+
+class Normalize(Transform):
+    """Pixels as float32: divided by 255, minus `mean`, divided by `std`.
+
+    `Normalize()` gives [0, 1]. `Normalize(0.5, 0.5)` gives [-1, 1], which the MobileNets, Inception
+    and Xception of `keras.applications` take. Its networks that normalise by themselves
+    (EfficientNet, ConvNeXt, MobileNetV3, RegNet) take pixels from 0 to 255: `Normalize(scale=255)`.
+
+    Args:
+        mean, std: float, or one for each channel, of pixels that go from 0 to `scale`.
+        scale: 1 or 255, what the brightest pixel is before `mean` and `std`.
+
+    Raises:
+        ValueError: numbers on the other scale, or a `std` of 0 or less.
+
+    Example:
+        >>> Normalize(0.5, 0.5)(torch.full((1, 2, 2, 1), 255, dtype=torch.uint8)).flatten()
+        tensor([1., 1., 1., 1.])
+    """
+
+    def __init__(self, mean=0.0, std=1.0, *, scale=1):
+        self.mean, self.std, self.scale = _floats(mean), _floats(std), scale
+        if scale not in (1, 255):
+            raise ValueError(f"`scale` must be 1 or 255, got {scale!r}.")
+        if min(self.std) <= 0:
+            raise ValueError(f"`std` must be above 0, got {std}.")
+        if scale == 1 and max(*self.mean, *self.std) > 1:
+            raise ValueError(
+                f"`mean` and `std` must be those of pixels from 0 to 1, got {mean} and {std}. If "
+                "they are those of pixels from 0 to 255, say so: Normalize(mean, std, scale=255)."
+            )
+        self._tensors = {}
+
+    def __call__(self, images, random=None):
+        """float32 images; from uint8, or from floats in [0, 1]."""
+        mean, factor = self._on(images.device)
+        if self.scale == 1:
+            return (to_unit_range(images) - mean) * factor
+        pixels = images.float() if images.dtype == torch.uint8 else images * 255
+        return (pixels - mean) * factor
+
+    def of_bytes(self, images):
+        """The same, in one pass over the pixels less where images are uint8.
+
+        255 goes into `mean` and `std`, which rounds the last bit otherwise. Photos are normalised
+        like this and arrays are not, as the numbers of their trainings were measured.
+        """
+        if self.scale == 255 or images.dtype != torch.uint8:
+            return self(images)
+        device = images.device
+        mean, std = (torch.tensor(numbers, device=device) for numbers in (self.mean, self.std))
+        return (images.to(torch.float32) - 255 * mean) * (1 / (255 * std))
+
+    def check_channels(self, channels):
+        """Raises `ValueError` unless the numbers fit images of so many channels."""
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (1, channels):
+                raise ValueError(
+                    f"`{name}` must have 1 or {channels} values, got {len(getattr(self, name))}."
+                )
+
+    def _on(self, device):
+        if device not in self._tensors:  # copied to a GPU once, not for every batch
+            mean = torch.tensor(self.mean, device=device)
+            self._tensors[device] = mean, 1.0 / torch.tensor(self.std, device=device)
+        return self._tensors[device]
+
+
+def to_unit_range(images):
+    """uint8 images as float32 in [0, 1]; float images as they are."""
+    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
+
+
+def _floats(numbers):
+    return tuple(float(n) for n in numbers) if hasattr(numbers, "__len__") else (float(numbers),)

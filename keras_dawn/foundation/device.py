@@ -1,0 +1,52 @@
+"""Which device Keras computes on, and which ones this package is proved on."""
+
+import os
+import sys
+
+import torch
+
+PROVED = ("cpu", "cuda")
+
+
+def choose_device():
+    """Keeps Keras off a device that nothing here was proved on, unless it is asked for by name.
+
+    Keras's torch backend takes an Apple processor's `mps` (or Intel's `xpu`) by itself when it is
+    imported. There float64, fused updates and half precision are missing or untested, so that the
+    CPU is taken, and one line says so. `KERAS_TORCH_DEVICE=mps` takes it all the same; a model
+    then steps in plain Keras. Has no effect on a Keras that is imported already.
+    """
+    if "KERAS_TORCH_DEVICE" in os.environ or "keras" in sys.modules:
+        return
+    device = _what_keras_would_take()
+    if device in PROVED:
+        return
+    os.environ["KERAS_TORCH_DEVICE"] = "cpu"  # processes that this one starts are silent, too
+    print(
+        f"keras_dawn: computes on the CPU. Keras would take {device}, where float64, fused updates "
+        f"and half precision are not proved; KERAS_TORCH_DEVICE={device} takes it all the same.",
+        file=sys.stderr,
+    )
+
+
+def why_not_native(device):
+    """Why a model whose weights lie there steps in plain Keras, or `None`.
+
+    Args:
+        device: str, a torch device's type, such as `"mps"`.
+    """
+    if device in PROVED:
+        return None
+    return (
+        f"its weights lie on {device}, where native steps are not proved; "
+        "with KERAS_TORCH_DEVICE=cpu they run"
+    )
+
+
+def _what_keras_would_take():
+    """The device that Keras's torch backend chooses, in the order in which it looks."""
+    if torch.backends.mps.is_available():
+        return "mps"
+    if torch.cuda.is_available():
+        return "cuda"
+    return "xpu" if torch.xpu.is_available() else "cpu"

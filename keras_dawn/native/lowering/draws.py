@@ -1,0 +1,114 @@
+"""Random numbers from the generators that Keras's layers have, the same as Keras draws.
+
+Such a generator is a variable of two whole numbers: a seed and how often it was asked. Each
+draw seeds a new generator of torch's with their sum, and adds one to the second.
+"""
+
+import torch
+from torch.fx.node import has_side_effect
+from torch.utils.weak import WeakIdKeyDictionary
+
+_KNOWN = WeakIdKeyDictionary()  # state on a device → (its version, seed, count)
+
+
+def uniform(state, like, shape, low=0.0, high=1.0, dtype=None):
+    """Evenly distributed numbers, as `keras.random.uniform` with a `SeedGenerator`.
+
+    Args:
+        state: tensor of two whole numbers, the generator's variable; it is counted up.
+        like: tensor on whose device the numbers are drawn.
+        shape: tuple; `None` stands for the size that `like` has there.
+        low, high: float.
+        dtype: of the numbers; `None` for Keras's `floatx`.
+    """
+    drawn = _rand(state, like.device, _sizes(shape, like), dtype)
+    return (high - low) * drawn + low
+
+
+def normal_like(state, like, mean, deviation):
+    """Normally distributed numbers in the shape and dtype of a tensor; see `uniform`."""
+    return _normal(state, like, mean, deviation)
+
+
+def whole(state, like, shape, low, high, dtype):
+    """Whole numbers from `low` to below `high`, as `keras.random.randint`; see `uniform`."""
+    return _whole(state, like.device, _sizes(shape, like), low, high, dtype)
+
+
+@has_side_effect
+def skip(state, draws):
+    """Counts draws that Keras makes and does not use."""
+    with torch.no_grad():
+        state[1].add_(draws)
+
+
+def drop(x, state, rate, shape):
+    """Dropout with one draw for each place of a shape; see `uniform`.
+
+    Args:
+        x: tensor of floats.
+        state: tensor of two whole numbers, the generator's variable.
+        rate: float, the share that becomes 0; what is left is scaled.
+        shape: tuple; `None` stands for the size that `x` has there. Or `None`, all of them.
+    """
+    kept = _kept(state, x, 1.0 - rate, _sizes(shape, x))
+    return torch.where(kept, x / (1.0 - rate), torch.zeros_like(x))
+
+
+def _sizes(shape, like):
+    if shape is None:
+        return tuple(like.shape)
+    return tuple(like.shape[axis] if size is None else size for axis, size in enumerate(shape))
+
+
+# Whoever compiles the module has to leave these out: a generator is no tensor.
+@torch.compiler.disable
+def _rand(state, device, shape, dtype):
+    generator = _generator(state, device)
+    return torch.rand(shape, generator=generator, dtype=dtype, device=device)
+
+
+@torch.compiler.disable
+def _whole(state, device, shape, low, high, dtype):
+    generator = _generator(state, device)
+    return torch.randint(low, high, shape, generator=generator, dtype=dtype, device=device)
+
+
+@torch.compiler.disable
+def _normal(state, like, mean, deviation):
+    return torch.normal(
+        mean,
+        deviation,
+        like.shape,
+        generator=_generator(state, like.device),
+        dtype=like.dtype,
+        device=like.device,
+    )
+
+
+@torch.compiler.disable
+def _kept(state, x, share, shape):
+    shares = torch.full(shape, share, dtype=torch.float32, device=x.device)
+    return torch.bernoulli(shares, generator=_generator(state, x.device)).bool()
+
+
+def _generator(state, device):
+    generator = torch.Generator(device)
+    generator.manual_seed(_next_seed(state) & 0xFFFFFFFF)
+    return generator
+
+
+def _next_seed(state):
+    """The seed of the next draw, which is counted.
+
+    To read the numbers from a GPU would wait for all that it has to do; so they are kept here
+    for as long as nobody else writes to the tensor.
+    """
+    version, seed, count = _KNOWN.get(state, (None, 0, 0))
+    if version != state._version:
+        seed, count = state.tolist()
+    with torch.no_grad():
+        state[1].add_(1)
+    if not state.is_cpu:
+        _KNOWN[state] = state._version, seed, count + 1
+    return seed + count

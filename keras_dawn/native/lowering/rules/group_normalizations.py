@@ -1,0 +1,84 @@
+"""Normalisation of each example by itself, in groups or along axes."""
+
+from keras_dawn.native.lowering.dtypes import is_float, result_type
+from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.layouts import AS_IS
+from keras_dawn.native.lowering.rules import rule
+
+import keras
+import torch
+from keras import layers
+
+
+def _float(value):
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    return value
+
+
+@rule(layers.GroupNormalization)
+def group_normalization(builder, layer, inputs, call):
+    value = _float(inputs[0])
+    axis, last = layer.axis, value.rank - 1
+    if axis < -1:
+        raise LoweringError(f"axis {axis}")
+    if last == 1 and layer.groups == call.shapes[0][1]:
+        # All that is left of the gradient is rounding, which Adam makes large.
+        raise LoweringError("groups of one number")
+    wide = builder.to(value, result_type(value.dtype, "float32"))  # as Keras computes it
+    image = last > 1 and axis in (-1, last)
+    node = builder.image(wide, "channels_last") if image else builder.keras_order(wide)
+    moved = axis not in (-1, 1, last) and not image
+    if moved:
+        node = builder.call(torch.movedim, node, axis, 1)
+    gamma, beta = (
+        builder.parameter(weight, AS_IS, wide.dtype) if weight is not None else None
+        for weight in (layer.gamma, layer.beta)
+    )
+    groups, epsilon = int(layer.groups), float(layer.epsilon)
+    cudnn = torch.backends.cudnn.enabled
+    node = builder.call(torch.group_norm, node, groups, gamma, beta, epsilon, cudnn, name=call.name)
+    if moved:
+        node = builder.call(torch.movedim, node, 1, axis)
+    result = wide.with_node(node, torch_order=image)
+    return builder.to(builder.to(result, value.dtype), layer.compute_dtype)
+
+
+def _trailing(layer, value):
+    """The sorted axes of a layer, if they are the last ones."""
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    axes = sorted(axis if axis >= 0 else axis + value.rank for axis in axes)
+    if axes != list(range(value.rank - len(axes), value.rank)):
+        raise LoweringError(f"axes {layer.axis}")
+    return axes
+
+
+@rule(layers.RMSNormalization)
+def rms_normalization(builder, layer, inputs, call):
+    value = _float(inputs[0])
+    _trailing(layer, value)
+    wide = builder.to(value, result_type(value.dtype, "float32"))
+    scale = builder.parameter(layer.scale, AS_IS, layer.compute_dtype)
+    scale = builder.to(Value(scale, len(layer.scale.shape), layer.compute_dtype), wide.dtype)
+    node = builder.call(
+        torch.rms_norm,
+        builder.keras_order(wide),
+        tuple(layer.scale.shape),
+        scale.node,
+        float(layer.epsilon),
+        name=call.name,
+    )
+    return builder.to(wide.with_node(node, torch_order=False), value.dtype)
+
+
+@rule(layers.UnitNormalization)
+def unit_normalization(builder, layer, inputs, call):
+    value = _float(inputs[0])
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
+    node = builder.keras_order(value)
+    total = builder.call(torch.sum, builder.call(torch.square, node), tuple(axes), True)
+    # Keras bounds it after the reciprocal root, whose slope at 0 is none.
+    most = builder.constant(keras.ops.cast(1e12, value.dtype), call.name)
+    scale = builder.call(torch.minimum, builder.call(torch.rsqrt, total), most)
+    node = builder.call(torch.mul, node, scale, name=call.name)
+    return value.with_node(node, torch_order=False)

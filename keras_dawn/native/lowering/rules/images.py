@@ -1,0 +1,70 @@
+"""Axes of images, series and volumes: their sizes, and the zeros that Keras puts around them."""
+
+from keras_dawn.native.lowering.graph import LoweringError
+
+import torch
+
+
+def same_padding(size, kernel, stride, dilation=1):
+    """Zeros before and after one axis under Keras's "same", as `(before, after)`."""
+    reach = (kernel - 1) * dilation + 1
+    total = max(0, (-(-size // stride) - 1) * stride + reach - size)
+    return total // 2, total - total // 2
+
+
+def pad_same(images, kernel, stride, dilation=None, mode="constant"):
+    """Pads images `(batch, channels, *axes)` as Keras's "same" does."""
+    dilation = dilation or (1,) * len(kernel)
+    return pad_axes(
+        images,
+        [
+            same_padding(size, *setting)
+            for size, *setting in zip(images.shape[2:], kernel, stride, dilation, strict=True)
+        ],
+        mode,
+    )
+
+
+def pad_axes(images, ends, mode="constant"):
+    """Pads images `(batch, channels, *axes)` by `(before, after)` for each axis."""
+    flat = [length for pair in reversed(ends) for length in pair]
+    return torch.nn.functional.pad(images, flat, mode=mode) if any(flat) else images
+
+
+def resolve_padding(builder, value, layer_format, padding, sizes, geometry, mode="constant"):
+    """The image node and the padding that torch can apply itself.
+
+    Args:
+        value: the input `Value`; padding that waits there is used up if it fits.
+        layer_format: the layer's `data_format`.
+        padding: `"valid"`, `"same"` or, for one axis, `"causal"`.
+        sizes: of the image's axes, `None` where unknown.
+        geometry: `(kernel, stride, dilation)`, one number for each axis.
+        mode: what "same" pads with: `"constant"` or `"replicate"`.
+    """
+    kernel, stride, dilation = geometry
+    none = (0,) * len(kernel)
+    if padding == "valid":
+        in_order = value.torch_order == (layer_format == "channels_last")
+        if value.padding is not None and mode == "constant" and in_order:
+            return builder.image(value, layer_format, keep_padding=True), value.padding
+        return builder.image(value, layer_format), none
+    if padding == "causal" and len(kernel) == 1:
+        before = (kernel[0] - 1) * dilation[0]
+        return builder.call(pad_axes, builder.image(value, layer_format), ((before, 0),)), none
+    if padding != "same":
+        raise LoweringError(f"padding={padding!r}")
+    node = builder.image(value, layer_format)
+    if all(size is not None or step == 1 for size, step in zip(sizes, stride, strict=True)):
+        pairs = [
+            same_padding(size or 0, *setting)
+            for size, *setting in zip(sizes, kernel, stride, dilation, strict=True)
+        ]
+        if all(before == after for before, after in pairs):
+            return node, tuple(before for before, _ in pairs)
+    return builder.call(pad_same, node, kernel, stride, dilation, mode), none
+
+
+def axis_sizes(shape, data_format):
+    """The sizes of the image's axes in a Keras shape: height and width, or the like."""
+    return shape[1:-1] if data_format == "channels_last" else shape[2:]

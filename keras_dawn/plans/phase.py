@@ -1,0 +1,130 @@
+"""A part of a plan: image size, batch size, rate, momentum, decay, crop and validation."""
+
+import math
+import numbers
+from dataclasses import dataclass
+
+from keras_dawn import schedules
+
+
+@dataclass(frozen=True)
+class Crops:
+    """What a phase trains on.
+
+    Args:
+        scale: `(low, high)`, the fraction of the photo's area that a random crop takes.
+        copies: int, short side in pixels of the copies to read, or `None` for the originals.
+    """
+
+    scale: tuple = (0.08, 1.0)
+    copies: int | None = None
+
+    def __post_init__(self):
+        low, high = self.scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"`scale` must be (low, high) in (0, 1], got {self.scale}.")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a phase is validated on.
+
+    Args:
+        size: int, pixels, or `None` for those of the training crops.
+        rectangular: bool, whether on rectangles near each photo's shape.
+    """
+
+    size: int | None = None
+    rectangular: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training in which image size and batch size stay the same.
+
+    Args:
+        epochs: int, how many.
+        image_size: int, pixels of the training crops.
+        batch_size: int, images a step over all ranks.
+        learning_rate: float, or `(start, end)`: changes linearly, step by step.
+        momentum, weight_decay: float, or `(start, end)`; `None` leaves them as compiled.
+        crops: `Crops`: how much of a photo a crop takes, and which copies are read.
+        validation: int, pixels to validate at, or `Validation`; by default `image_size`.
+
+    Raises:
+        ValueError: numbers out of their range, or copies that are smaller than the crops.
+
+    Example:
+        >>> Phase(3, 128, 64, (0.1, 0.0), crops=Crops(copies=160), validation=160).evaluated_at
+        160
+    """
+
+    epochs: int
+    image_size: int
+    batch_size: int
+    learning_rate: float | tuple
+    momentum: float | tuple | None = 0.9
+    weight_decay: float | tuple | None = 1e-4
+    crops: Crops = Crops()
+    validation: int | Validation = Validation()
+
+    def __post_init__(self):
+        if isinstance(self.validation, int):
+            object.__setattr__(self, "validation", Validation(self.validation))
+        for name in ("epochs", "image_size", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number from 1 up, got {value!r}.")
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            for value in ends(getattr(self, name)):
+                if not isinstance(value, numbers.Real) or value < 0 or not math.isfinite(value):
+                    raise ValueError(
+                        f"`{name}` must be a number from 0 up, or (start, end), got "
+                        f"{getattr(self, name)!r}."
+                    )
+        if max(ends(self.momentum), default=0) >= 1:
+            raise ValueError(f"`momentum` must be below 1, got {self.momentum!r}.")
+        copies = self.crops.copies
+        if copies is not None and copies < self.image_size:
+            raise ValueError(
+                f"Crops of {self.image_size} px cannot come from copies with a short side of "
+                f"{copies} px."
+            )
+
+    @property
+    def evaluated_at(self):
+        """Pixels that the phase is validated at."""
+        return self.validation.size or self.image_size
+
+    def curves(self):
+        """Curves of progress in the phase, by hyper-parameter (`keras_dawn.schedules`)."""
+        found = {}
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            span = ends(getattr(self, name))
+            if span:
+                found[name] = schedules.linear(span[0], span[-1])
+        return found
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """What a phase takes.
+
+    Args:
+        images: int, images trained on.
+        pixels: float, their pixels.
+        flops: float, multiply-adds times 2, forward and backward (three times the forward).
+        seconds: float, predicted training time, or `None` without measurements.
+    """
+
+    images: int
+    pixels: float
+    flops: float
+    seconds: float | None
+
+
+def ends(value):
+    """The first and last value of a hyper-parameter in a phase; none if it stays as compiled."""
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)

@@ -1,0 +1,103 @@
+"""Which device Keras is kept off, and what a model does there that was asked for by name."""
+
+import os
+import subprocess
+import sys
+
+import keras_dawn
+from keras_dawn.foundation import device
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretends that Keras is not imported yet, and that torch sees such devices."""
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.delenv("KERAS_TORCH_DEVICE", raising=False)
+
+    def sees(*kinds):
+        for kind, where in (("mps", torch.backends.mps), ("cuda", torch.cuda), ("xpu", torch.xpu)):
+            monkeypatch.setattr(where, "is_available", lambda kind=kind: kind in kinds)
+
+    return sees
+
+
+@pytest.mark.parametrize("kinds", [("mps",), ("xpu",)])
+def test_a_device_that_is_not_proved_is_passed_over_and_one_line_says_so(machine, kinds, capsys):
+    machine(*kinds)
+    device.choose_device()
+    assert os.environ["KERAS_TORCH_DEVICE"] == "cpu"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "computes on the CPU" in line and f"KERAS_TORCH_DEVICE={kinds[0]}" in line
+    device.choose_device()  # in a process that it starts
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kinds", [(), ("cuda",), ("cuda", "xpu")])
+def test_where_keras_takes_a_gpu_or_the_cpu_nothing_is_done(machine, kinds, capsys):
+    machine(*kinds)
+    device.choose_device()
+    assert "KERAS_TORCH_DEVICE" not in os.environ and capsys.readouterr().err == ""
+
+
+def test_a_device_that_is_asked_for_by_name_is_left(machine, monkeypatch, capsys):
+    machine("mps")
+    monkeypatch.setenv("KERAS_TORCH_DEVICE", "mps")
+    device.choose_device()
+    assert os.environ["KERAS_TORCH_DEVICE"] == "mps" and capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_keras_then_computes_on_the_cpu():
+    code = (
+        "import functools, torch; torch.backends.mps.is_available = functools.cache(lambda: True)\n"
+        "import keras_dawn, keras; print(keras.ops.zeros(()).device)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_TORCH_DEVICE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environment
+    )
+    assert done.stdout.strip() == "cpu", done.stderr
+    assert "computes on the CPU" in done.stderr
+
+
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_on_such_a_device_a_model_steps_in_plain_keras(own, points, monkeypatch, capsys):
+    monkeypatch.setattr(device, "PROVED", ("cuda",))  # the CPU stands for it
+    plain, ours = make(own), make(own)
+    keras_dawn.accelerate(ours)
+    assert losses_of(plain, points) == losses_of(ours, points)
+    assert "weights lie on cpu, where native steps are not proved" in str(keras_dawn.explain(ours))
+    assert not keras_dawn.explain(ours).native
+    assert "in plain Keras: its weights lie on cpu" in capsys.readouterr().err
+    answers = [model.predict(points[0], verbose=0) for model in (plain, ours)]
+    np.testing.assert_array_equal(*answers)
+
+
+def losses_of(model, points):
+    keras.utils.set_random_seed(0)
+    return model.fit(*points, epochs=2, verbose=0).history["loss"]
+
+
+def make(own):
+    keras.utils.set_random_seed(0)
+    model = Own() if own else keras.Sequential([keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.1), loss)
+    return model
