@@ -552,6 +552,27 @@ def with_added_losses(model, loss):
     return loss if not added else keras.ops.sum([loss, *added])
 
 
+def has_compiled_loss(model):
+    """Whether `compile` was told a loss."""
+    return getattr(model, "_compile_loss", None) is not None
+
+
+def compiled_loss_of(model, targets, outputs, sample_weight):
+    """What `compile(loss=…)` gives, past what layers and regularizers add; `None` for nothing."""
+    return model._compile_loss(targets, outputs, sample_weight)
+
+
+def with_added_losses_but_of(model, loss, variables):
+    """`with_added_losses` without the regularizers of some variables."""
+    added = [one for layer in model._flatten_layers() for one in layer._get_own_losses()]
+    left_out = set(map(id, variables))
+    for variable in model.trainable_weights:
+        if variable.regularizer is not None and id(variable) not in left_out:
+            added.append(variable.regularizer(variable))
+    added = [model._aggregate_additional_loss(one) for one in added]
+    return loss if not added else keras.ops.sum([loss, *added])
+
+
 def has_added_losses(layers):
     """Whether a layer of these has added a loss since the last call of the model."""
     return any(layer._losses for layer in layers)

@@ -170,13 +170,14 @@ class NativeSteps:
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
+        loss = None
         if self._loss is not None:
             loss = self._loss(y, outputs, sample_weight)
-            if loss is not None:
-                if self.forward.runs_python:
-                    loss = self.forward.with_added_losses(loss)
-                return loss
-        return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
+        if loss is None and self.forward.adds_penalties:
+            loss = keras_internals.compiled_loss_of(self.model, y, outputs, sample_weight)
+        if loss is None:
+            return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
+        return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
 
     def _finish(self, loss, x, y, outputs, sample_weight, batch):
         if self._own_metrics:

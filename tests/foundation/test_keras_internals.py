@@ -122,6 +122,21 @@ def test_what_single_optimizers_keep_for_themselves():
     assert found == [others, of_bias]
 
 
+def test_the_loss_with_and_without_what_is_added():
+    model, loss = compiled()
+    assert keras_internals.has_compiled_loss(model)
+    assert not keras_internals.has_compiled_loss(keras.Sequential())
+    kernel, bias = model.trainable_variables
+    kernel.regularizer, bias.regularizer = keras.regularizers.L2(2.0), keras.regularizers.L1(3.0)
+    bias.assign(np.ones(bias.shape))
+    x, y = np.ones((4, *model.input_shape[1:])), np.zeros(4)
+    outputs = model(x)
+    plain = keras_internals.compiled_loss_of(model, y, outputs, None)
+    assert float(plain.detach()) == pytest.approx(float(loss(y, outputs).detach()))
+    added = keras_internals.with_added_losses_but_of(model, plain, [kernel]) - plain
+    assert float(added.detach()) == pytest.approx(3.0 * bias.shape[0], rel=1e-5)
+
+
 def test_a_frozen_layer_still_says_what_it_was_made_to_train():
     layer = layers.BatchNormalization()
     layer.build((None, 3))
