@@ -97,7 +97,7 @@ every = pytest.mark.parametrize("name", SIMPLE)
 
 
 def test_every_exported_optimizer_is_fused_or_said_to_be_not():
-    page = pathlib.Path(updates.__file__).parents[2].joinpath("README.md").read_text()
+    page = pathlib.Path(updates.__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
     table = page.split("## Optimizers")[1].split("\n## ")[0]
     for name in EXPORTED:
         assert f"`{name}`" in table, name

@@ -13,7 +13,7 @@ class CountedSteps:
     def __init__(self, optimizer):
         self._optimizer = optimizer
         self._counter = None
-        self._version = self._number = 0
+        self._seen = self._number = 0
 
     def on_device(self):
         """The counter, a 0-d tensor."""
@@ -22,8 +22,8 @@ class CountedSteps:
     def taken(self):
         """The number, an int; the device is waited for only if it is not known."""
         counter = self.on_device()
-        if counter is not self._counter or counter._version != self._version:
-            self._counter, self._version = counter, counter._version
+        if counter is not self._counter or counter._version != self._seen:
+            self._counter, self._seen = counter, counter._version
             self._number = int(counter)
         return self._number
 
@@ -31,8 +31,8 @@ class CountedSteps:
         """Takes note that the counter has counted one more, if the device has not skipped it."""
         if self._counter is None:
             return
-        if found_inf is not None or self._counter._version != self._version + 1:
+        if found_inf is not None or self._counter._version != self._seen + 1:
             self._counter = None
         else:
-            self._version += 1
+            self._seen += 1
             self._number += 1
