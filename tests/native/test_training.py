@@ -179,10 +179,12 @@ def test_moving_variance_is_the_biased_one(epsilon):
     )
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("shape", [(6,), (1, 1, 6)])
-def test_a_single_value_a_channel_is_normalised_to_beta_exactly(shape, center):
+def test_a_single_value_a_channel_is_normalised_to_beta_exactly(shape, center, policy):
     """What rounding leaves of 0 would pass a ReLU, with its gradient, at random."""
+    keras.config.set_dtype_policy(policy)
     model = keras.Sequential(
         [
             keras.Input(shape),
