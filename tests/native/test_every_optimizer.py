@@ -97,8 +97,8 @@ every = pytest.mark.parametrize("name", SIMPLE)
 
 
 def test_every_exported_optimizer_is_fused_or_said_to_be_not():
-    page = pathlib.Path(updates.__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
-    table = page.split("## Optimizers")[1].split("\n## ")[0]
+    page = pathlib.Path(updates.__file__).parents[2] / "README.md"
+    table = page.read_text(encoding="utf-8").split("## Optimizers")[1].split("\n## ")[0]
     for name in EXPORTED:
         assert f"`{name}`" in table, name
         assert (name in updates.FORMS) == (name not in ("LossScaleOptimizer", "MultiOptimizer"))
