@@ -39,6 +39,7 @@ class MovingAverages:
                 self._again += self._groups.pop(key)
             else:
                 self._flat[key] = tuple(flat)
+        self._again.sort(key=lambda one: one[0])  # a layer's first call comes before its second
 
     def are_shared(self):
         """Whether the variables still are slices of the flat tensors."""

@@ -57,3 +57,14 @@ class Value:
             self.torch_order if torch_order is None else torch_order,
             guessed=self.guessed and dtype is None,
         )
+
+
+class AveragedTwiceError(Exception):
+    """A normalisation that was lowered is also called as it is, later in the graph.
+
+    Its own call averages at once and the graph after the step: the wrong way round.
+    """
+
+    def __init__(self, layer):
+        super().__init__(layer.name)
+        self.layer = layer

@@ -56,7 +56,7 @@ from keras_dawn.native.lowering.rules import (  # noqa: F401  (each registers it
     time_distributed,
     wrappers,
 )
-from keras_dawn.native.lowering.values import reason_of
+from keras_dawn.native.lowering.values import AveragedTwiceError, reason_of
 
 import keras
 import torch
@@ -245,15 +245,19 @@ def _builder_of(layer, training, collect_statistics):
 
 def _lowered(walk, make_builder, views, masks):
     """Builds the graph; again, with views, where a variable is wanted in two layouts."""
+    as_it_is = set()
     wanted = None if views is None else {id(variable) for variable in views}
     while True:
         builder = make_builder(views=wanted)
+        builder.as_it_is = as_it_is
         builder.lower_inside = functools.partial(_lower_inside, builder)
         try:
             outputs = walk(builder)
             break
         except TwoLayoutsError as error:
             wanted.add(id(error.variable))
+        except AveragedTwiceError as error:
+            as_it_is.add(id(error.layer))
     for layer, _, _ in builder.statistics:
         builder.reads.note(unrecorded(layer), "momentum", layer.momentum)
     flat = [builder.keras_order(value) for value in outputs]
@@ -356,11 +360,14 @@ def _lower_call(builder, node, args, kwargs, training):
     apply = find_rule(operation)
     if reason is None and apply is None:
         reason = "no rule"
+    if reason is None and id(operation) in builder.as_it_is:
+        reason = "it is called as it is at another place"
     if reason is None and not takes_arguments(apply):
         reason = _why_not_simple(node, args, kwargs)
     if reason is None:
         values, reason = _apply_rule(builder, node, apply, call)
     if reason is not None:
+        _check_averages(builder, operation)
         if keras_internals.computes_in_torch(operation):
             builder.native.append(operation)
         else:
@@ -373,6 +380,16 @@ def _lower_call(builder, node, args, kwargs, training):
         for value in values:  # recurrent layers of that version drop masks
             value.mask = None
     return values
+
+
+def _check_averages(builder, operation):
+    """Raises `AveragedTwiceError` if a layer that is called as it is has been lowered before."""
+    if not builder.statistics or not isinstance(operation, keras.Layer):
+        return
+    called = set(map(id, keras_internals.all_layers(operation)))
+    for layer, _, _ in builder.statistics:
+        if id(unrecorded(layer)) in called:
+            raise AveragedTwiceError(unrecorded(layer))
 
 
 def _why_not_simple(node, args, kwargs):
