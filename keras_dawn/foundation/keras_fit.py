@@ -3,8 +3,10 @@
 import inspect
 
 import keras
+import torch
 from keras.src.trainers import data_adapters
 from keras.src.trainers.epoch_iterator import EpochIterator
+from torch.utils.data import DataLoader, TensorDataset
 
 
 def callback_list(callback):
@@ -111,6 +113,41 @@ def _drop_fetched_ahead(iterator):
         iterator.data_adapter.enqueuer.ready_queue.queue.clear()
 
 
+class Loader(DataLoader):
+    """What `fit` takes as `x` and `y`, as a torch `DataLoader` of batches.
+
+    Args:
+        x, y: arrays, or a `PyDataset` and `None`.
+        batch_size: int, of arrays.
+        shuffle: bool, whether arrays are shuffled anew in each pass.
+
+    Raises:
+        ValueError: what Keras does not know, or what has no length.
+    """
+
+    def __init__(self, x, y, batch_size, shuffle):
+        arrays = y is not None
+        self._adapter = data_adapters.get_data_adapter(
+            x=x, y=y, batch_size=batch_size if arrays else None, shuffle=shuffle and arrays
+        )
+        if self._adapter.num_batches is None:
+            raise ValueError("It has to have a length.")
+        self._ended = True
+        super().__init__(TensorDataset(torch.zeros(1)), batch_size=batch_size)
+
+    def __len__(self):
+        return self._adapter.num_batches
+
+    def __iter__(self):
+        if not self._ended:  # Keras does not come back after a pass's last batch
+            self._adapter.on_epoch_end()
+        self._ended = False
+        if getattr(self._adapter, "enqueuer", None) is not None:
+            self._adapter.enqueuer.ready_queue.queue.clear()
+        self._adapter.on_epoch_begin()
+        yield from self._adapter.get_torch_dataloader()
+
+
 class Pass:
     """One pass over the data: an iterator that knows how many batches were fetched from it.
 
@@ -176,7 +213,8 @@ class Passes:
             again: object with `made`, `begun`, `at_start`, `fetched` of that pass; `first` and
                 `earlier` as above; `replays` (whether to go through earlier passes first),
                 `open` (whether there is such a pass), `step` (steps of the epoch that are
-                done) and `then` (callable, called before the next batch is fetched).
+                done), `begin` and `then` (callables, called before any batch is fetched and
+                before the next one is).
         """
         self._again = again
 
@@ -211,6 +249,7 @@ class Passes:
         again, iterator = self._again, self.iterator
         _drop_fetched_ahead(iterator)
         if again is not None:
+            again.begin()
             self.earlier, self.first = list(again.earlier), again.first
             if again.replays:
                 self._put_back(again.first)

@@ -109,10 +109,9 @@ class ParameterSchedule(keras.callbacks.Callback):
                 "not tell: pass `steps_per_epoch=` to `fit`."
             )
         self._span = self.epochs or range(epochs)
-        self._total_steps = len(self._span) * steps
         self._active = []
         found = {}
-        for name, curve in self.curves(self._total_steps, optimizer).items():
+        for name, curve in self.curves(len(self._span) * steps, optimizer).items():
             attribute = hyperparameters.resolve(optimizer, name)
             found[attribute] = hyperparameters.read(optimizer, name)
             self._active.append((name, attribute, curve))
@@ -126,8 +125,9 @@ class ParameterSchedule(keras.callbacks.Callback):
         if self._epoch not in self._span:
             return
         optimizer, _ = self._found
-        step = (self._epoch - self._span.start) * self.params["steps"] + batch
-        progress = min(1.0, step / self._total_steps)
+        steps = self.params["steps"]  # of this epoch: a plan's phases differ
+        step = (self._epoch - self._span.start) * steps + batch
+        progress = min(1.0, step / (len(self._span) * steps))
         for name, attribute, curve in self._active:
             value = float(curve(progress))
             hyperparameters.write(optimizer, attribute, value)
