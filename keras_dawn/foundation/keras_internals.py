@@ -100,12 +100,40 @@ def compiled_loss(model):
     return compile_loss._user_loss, compile_loss._user_loss_weights
 
 
-def resolved_losses(model):
-    """`(loss, weight)` of each output as `compile` understood it, or `None` before it is built."""
+@dataclasses.dataclass(frozen=True)
+class LossPlan:
+    """The losses as `compile` understood them.
+
+    Args:
+        losses: list of `(loss, weight)`, the weight a number or `None`.
+        keys: list of each one's index or name among the outputs; `None` for one further inside.
+        means: list of the metrics that keep each loss's mean, empty for one loss.
+        outputs, targets: what these were like, with `None` for each tensor.
+        names: list of the outputs' names, or `None`.
+    """
+
+    losses: list
+    keys: list
+    means: list
+    outputs: object
+    targets: object
+    names: list | None
+
+
+def loss_plan(model):
+    """The `LossPlan` of a compiled model, or `None` before its loss is built."""
     compile_loss = getattr(model, "_compile_loss", None)
     if compile_loss is None or compile_loss._flat_losses is None:
         return None
-    return [(each.loss, each.loss_weights) for each in compile_loss._flat_losses]
+    flat = compile_loss._flat_losses
+    return LossPlan(
+        losses=[(each.loss, each.loss_weights) for each in flat],
+        keys=[each.path[0] if len(each.path) == 1 else None for each in flat],
+        means=list(compile_loss.metrics),
+        outputs=compile_loss._y_pred_build_structure,
+        targets=compile_loss._y_true_build_structure,
+        names=compile_loss.output_names,
+    )
 
 
 def dtype_of_total_loss(model):
@@ -214,6 +242,36 @@ def iterations(optimizer):
 def state_variables(optimizer, name):
     """An optimizer's list of state variables, in the order of its trainable variables."""
     return getattr(optimizer, name)
+
+
+def has_state(optimizer, name):
+    """Whether an optimizer was built with a list of state variables."""
+    return bool(getattr(optimizer, name, None))
+
+
+def product_of_momenta(optimizer):
+    """The memory of the one number that `Nadam` keeps besides its lists."""
+    return memory_of(optimizer._u_product).detach()
+
+
+def optimizer_of(optimizer, variable):
+    """The optimizer in a `MultiOptimizer` that a variable belongs to."""
+    return optimizer.optimizers[optimizer._var_to_optimizer_idx[id(variable)]]
+
+
+def rate_is_called(optimizer):
+    """Whether an optimizer's learning rate is a schedule object or a function."""
+    return callable(optimizer._learning_rate)
+
+
+def schedule_of(optimizer):
+    """What an optimizer keeps its learning rate in: a variable, a schedule object, a function."""
+    return optimizer._learning_rate
+
+
+def muon_steps_as_adam(optimizer, variable):
+    """Whether `keras.optimizers.Muon` updates a variable by Adam's formula."""
+    return optimizer._should_use_adamw(variable)
 
 
 def trainable_variables(optimizer):
@@ -491,6 +549,27 @@ def inside_part(model, context, training):
 def with_added_losses(model, loss):
     """A loss with what layers have added (`add_loss`) and regularizers, as Keras sums them."""
     added = [model._aggregate_additional_loss(one) for one in model.losses]
+    return loss if not added else keras.ops.sum([loss, *added])
+
+
+def has_compiled_loss(model):
+    """Whether `compile` was told a loss."""
+    return getattr(model, "_compile_loss", None) is not None
+
+
+def compiled_loss_of(model, targets, outputs, sample_weight):
+    """What `compile(loss=…)` gives, past what layers and regularizers add; `None` for nothing."""
+    return model._compile_loss(targets, outputs, sample_weight)
+
+
+def with_added_losses_but_of(model, loss, variables):
+    """`with_added_losses` without the regularizers of some variables."""
+    added = [one for layer in model._flatten_layers() for one in layer._get_own_losses()]
+    left_out = set(map(id, variables))
+    for variable in model.trainable_weights:
+        if variable.regularizer is not None and id(variable) not in left_out:
+            added.append(variable.regularizer(variable))
+    added = [model._aggregate_additional_loss(one) for one in added]
     return loss if not added else keras.ops.sum([loss, *added])
 
 

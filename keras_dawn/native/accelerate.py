@@ -55,8 +55,6 @@ def accelerate(model, *, log_every=10, compile=False):
         >>> history = model.fit(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
         >>> model = keras_dawn.restore(model)
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"`model` must be a keras.Model, got {type(model).__name__}.")
     if not isinstance(log_every, int) or log_every < 1:
         raise ValueError(f"`log_every` must be a whole number from 1 up, got {log_every!r}.")
     restore(model)
@@ -91,7 +89,13 @@ def restore(model):
 
 
 def engine_of(model):
-    """The `Engine` of an accelerated model, or `None`."""
+    """The `Engine` of an accelerated model, or `None`.
+
+    Raises:
+        ValueError: what is not a Keras model.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model, got {type(model).__name__}.")
     return vars(model).get(_ENGINE)
 
 

@@ -170,15 +170,14 @@ class NativeSteps:
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
-        simple = sample_weight is None or isinstance(sample_weight, torch.Tensor)
-        simple = simple and isinstance(y, torch.Tensor) and isinstance(outputs, torch.Tensor)
-        if self._loss is not None and simple:
+        loss = None
+        if self._loss is not None:
             loss = self._loss(y, outputs, sample_weight)
-            if loss is not None:
-                if self.forward.runs_python:
-                    loss = self.forward.with_added_losses(loss)
-                return loss
-        return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
+        if loss is None and self.forward.adds_penalties:
+            loss = keras_internals.compiled_loss_of(self.model, y, outputs, sample_weight)
+        if loss is None:
+            return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
+        return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
 
     def _finish(self, loss, x, y, outputs, sample_weight, batch):
         if self._own_metrics:
@@ -204,7 +203,9 @@ def make_forward(model, compile, by_layer):
 
 
 def _beside(y, outputs):
-    """Targets on the device of the outputs."""
+    """Targets or weights on the device of the outputs; in a structure, each for itself."""
+    if isinstance(y, (list, tuple, dict)):
+        return keras.tree.map_structure(lambda part: _beside(part, outputs), y)
     if isinstance(y, np.ndarray):
         y = torch.as_tensor(y)
     if isinstance(y, torch.Tensor):

@@ -1,5 +1,6 @@
 """What all recipes share: flags of a run, prices, the result."""
 
+import contextlib
 import dataclasses
 import datetime
 import sys
@@ -47,7 +48,8 @@ def print_anything():
     """
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            with contextlib.suppress(OSError):  # one that was turned into a pipe
+                stream.reconfigure(errors="replace")
 
 
 def define_common(target):

@@ -57,8 +57,9 @@ def test_what_compile_keeps():
 
 def test_what_a_loss_and_a_metric_call_their_functions_with():
     model, loss = compiled()
-    assert keras_internals.resolved_losses(model) == [(loss, None)]
-    assert keras_internals.resolved_losses(keras.Sequential()) is None
+    plan = keras_internals.loss_plan(model)
+    assert (plan.losses, plan.keys, plan.means) == ([(loss, None)], [None], [])
+    assert keras_internals.loss_plan(keras.Sequential()) is None
     assert keras_internals.dtype_of_total_loss(model) == "float32"
     assert keras_internals.settings_of_loss(loss)["from_logits"] is True
     function = keras.losses.sparse_categorical_crossentropy
@@ -98,6 +99,42 @@ def test_optimizer_state_in_the_order_of_the_variables():
     for name in ("_momentums", "_velocities"):
         assert len(keras_internals.state_variables(adam, name)) == len(variables)
     assert keras_internals.uses_weight_decay(optimizer, variables[0])
+    assert keras_internals.has_state(adam, "_velocities")
+    assert not keras_internals.has_state(adam, "_accumulated_gradients")
+
+
+def test_what_single_optimizers_keep_for_themselves():
+    variables = compiled()[0].trainable_variables
+    nadam, muon = keras.optimizers.Nadam(), keras.optimizers.Muon()
+    nadam.build(variables)
+    assert float(keras_internals.product_of_momenta(nadam)) == 1.0
+    assert [keras_internals.muon_steps_as_adam(muon, v) for v in variables] == [False, True]
+    decay = keras.optimizers.schedules.CosineDecay(0.1, 3)
+    rates = [keras.optimizers.SGD(rate) for rate in (0.1, decay, lambda: 0.1)]
+    assert [keras_internals.rate_is_called(each) for each in rates] == [False, True, True]
+    assert keras_internals.schedule_of(rates[1]) is decay
+    of_bias, others = keras.optimizers.SGD(), keras.optimizers.Adam()
+    several = keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(others, {".*bias": of_bias})
+    )
+    several.build(variables)
+    found = [keras_internals.optimizer_of(several, variable) for variable in variables]
+    assert found == [others, of_bias]
+
+
+def test_the_loss_with_and_without_what_is_added():
+    model, loss = compiled()
+    assert keras_internals.has_compiled_loss(model)
+    assert not keras_internals.has_compiled_loss(keras.Sequential())
+    kernel, bias = model.trainable_variables
+    kernel.regularizer, bias.regularizer = keras.regularizers.L2(2.0), keras.regularizers.L1(3.0)
+    bias.assign(np.ones(bias.shape))
+    x, y = np.ones((4, *model.input_shape[1:])), np.zeros(4)
+    outputs = model(x)
+    plain = keras_internals.compiled_loss_of(model, y, outputs, None)
+    assert float(plain.detach()) == pytest.approx(float(loss(y, outputs).detach()))
+    added = keras_internals.with_added_losses_but_of(model, plain, [kernel]) - plain
+    assert float(added.detach()) == pytest.approx(3.0 * bias.shape[0], rel=1e-5)
 
 
 def test_a_frozen_layer_still_says_what_it_was_made_to_train():

@@ -275,6 +275,27 @@ def test_every_layer_of_a_graph_is_told_the_graphs_mode():
     assert (model.layers[1].norm.moving_mean.numpy() == 0).all()
 
 
+class MakesMask(layers.Layer):
+    """Makes a mask where there was none."""
+
+    def compute_mask(self, x, mask=None):
+        return ops.any(ops.greater(x, 0.0), axis=-1)
+
+    def call(self, x):
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*was passed an input with a mask")
+def test_a_mask_that_only_a_nested_model_makes_reaches_who_reads_it(true_float64):
+    x = keras.Input((5, 3))
+    inner = keras.Sequential([MakesMask(), layers.LeakyReLU()])
+    model = keras.Model(x, layers.BatchNormalization(axis=1, name="reads")(inner(x)))
+    inputs = torch.randn(4, 5, 3, dtype=torch.float64) - 0.8
+    lowered = lower(model, training=True, masks=False)
+    assert relative(lowered.module(inputs), model(inputs, training=True)) < 1e-12
+    assert [layer.name for layer, _ in lowered.fallbacks][1:] == ["reads"]
+
+
 @pytest.mark.parametrize("native_first", [False, True])
 def test_an_activation_is_built_under_its_layers_name(native_first):
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2, layers.PReLU(name="slope"))])

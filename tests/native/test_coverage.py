@@ -23,7 +23,7 @@ def exported():
 
 def listed():
     """Names in the README's table."""
-    text = README.read_text()
+    text = README.read_text(encoding="utf-8")
     section = text[text.index(HEADING) :]
     rows = re.findall(r"^\| (`.*?) \| (.+?) \|$", section.split("\n## ")[0], re.MULTILINE)
     assert all(reason.strip() for _, reason in rows)

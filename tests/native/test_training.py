@@ -89,8 +89,7 @@ def test_fifty_one_cycle_steps_in_float64_equal_plain_keras(name, true_float64):
     ours, theirs = train(True, optimizer), train(False, optimizer)
     assert_same(ours, theirs)
     assert keras_dawn.explain(ours[0]).native
-    fused = keras_dawn.explain(ours[0]).optimizer == "native"
-    assert fused == (name not in ("accumulating", "another", "Keras Lamb"))
+    assert keras_dawn.explain(ours[0]).optimizer == "native"
 
 
 @pytest.mark.parametrize("name", ["torch-form SGD", "Keras Nesterov"])
@@ -180,10 +179,12 @@ def test_moving_variance_is_the_biased_one(epsilon):
     )
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("shape", [(6,), (1, 1, 6)])
-def test_a_single_value_a_channel_is_normalised_to_beta_exactly(shape, center):
+def test_a_single_value_a_channel_is_normalised_to_beta_exactly(shape, center, policy):
     """What rounding leaves of 0 would pass a ReLU, with its gradient, at random."""
+    keras.config.set_dtype_policy(policy)
     model = keras.Sequential(
         [
             keras.Input(shape),
@@ -301,27 +302,25 @@ def assert_same_state(ours, theirs):
 
 
 @pytest.mark.parametrize(
-    "optimizer, last, reason",
+    ("optimizer", "last"),
     [
-        (lambda: keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2), {}, "use_ema"),
-        (lambda: keras.optimizers.SGD(0.1, loss_scale_factor=8.0), {}, "loss_scale_factor"),
-        (lambda: keras.optimizers.Adam(0.05, amsgrad=True), {}, "amsgrad"),
-        (  # a schedule object is asked for its rate, and the step is fused
+        (lambda: keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2), {}),
+        (lambda: keras.optimizers.SGD(0.1, loss_scale_factor=8.0), {}),
+        (lambda: keras.optimizers.Adam(0.05, amsgrad=True), {}),
+        (
             lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)),
             {},
-            "native",
         ),
         (
             lambda: keras.optimizers.SGD(0.1),
             {"kernel_constraint": keras.constraints.MaxNorm(0.5)},
-            "constraint",
         ),
     ],
     ids=["average", "loss scale", "amsgrad", "schedule", "constraint"],
 )
-def test_what_an_optimizer_adds_by_itself_is_left_to_keras(optimizer, last, reason, true_float64):
+def test_what_an_optimizer_adds_by_itself_is_added(optimizer, last, true_float64):
     ours, theirs = (tiny_steps(native, optimizer(), **last) for native in (True, False))
-    assert reason in keras_dawn.explain(ours).optimizer
+    assert keras_dawn.explain(ours).optimizer == "native"
     assert_same_state(ours, theirs)
 
 
@@ -491,14 +490,8 @@ class TestFloat16:
             one, other = ours.train_on_batch(*self.batch()), plain.train_on_batch(*self.batch())
             assert one == pytest.approx(other, rel=5e-3)
 
-    @pytest.mark.parametrize(
-        ("make", "how"),
-        [
-            (keras.optimizers.Adam, "native"),
-            (keras_dawn.optimizers.Muon, "Muon under loss scaling"),
-        ],
-    )
-    def test_other_optimizers_skip_a_bad_batch_too(self, make, how):
+    @pytest.mark.parametrize("make", [keras.optimizers.Adam, keras_dawn.optimizers.Muon])
+    def test_other_optimizers_skip_a_bad_batch_too(self, make):
         keras.config.set_dtype_policy("mixed_float16")
         model = network()
         model.compile(make(), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -507,7 +500,7 @@ class TestFloat16:
         assert int(model.optimizer.iterations) == 0
         assert float(model.optimizer.dynamic_scale) == 2.0**14
         model.fit(*self.batch(), epochs=2, verbose=0)
-        assert how in keras_dawn.explain(model).optimizer
+        assert keras_dawn.explain(model).optimizer == "native"
         assert int(model.optimizer.iterations) == 2
         assert all(np.isfinite(w).all() for w in model.get_weights())
 

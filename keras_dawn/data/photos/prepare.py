@@ -8,6 +8,7 @@ The source is a folder with one folder a class, or what `photos_of` reads: `FOLD
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -181,22 +182,21 @@ def _write_shard(source, path, start, settings):
     labels, names, problems = [], [], {}
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    writer = open_writer(partial, path.suffix)
-    for index in range(start, min(start + settings["shard_images"], len(source))):
-        data, label = source[index]
-        name = source.name(index)
-        try:
-            data, problem = shrink(data, settings["short_side"], settings["quality"])
-        except UnreadablePhotoError as error:
-            problem = f"left out: {error}"
-        if problem is not None:
-            problems[name] = problem
-            if problem.startswith("left out"):
-                continue
-        writer.write(label.to_bytes(_LABEL_BYTES, "little") + data)
-        labels.append(label)
-        names.append(name)
-    writer.close()
+    with contextlib.closing(open_writer(partial, path.suffix)) as writer:
+        for index in range(start, min(start + settings["shard_images"], len(source))):
+            data, label = source[index]
+            name = source.name(index)
+            try:
+                data, problem = shrink(data, settings["short_side"], settings["quality"])
+            except UnreadablePhotoError as error:
+                problem = f"left out: {error}"
+            if problem is not None:
+                problems[name] = problem
+                if problem.startswith("left out"):
+                    continue
+            writer.write(label.to_bytes(_LABEL_BYTES, "little") + data)
+            labels.append(label)
+            names.append(name)
     report = {
         "labels": labels,
         "names": names,

@@ -28,6 +28,10 @@ def why_mask_is_read(operation):
         return None
     if isinstance(operation, keras.layers.Multiply):
         return "it leaves masked factors out"
+    if keras_internals.inner_layers(operation) and not operation.supports_masking:
+        return "its inner layers see the mask of its input"
+    if keras_internals.takes(operation, "mask"):
+        return "it reads the mask, which its input only has at run time"
     return None
 
 

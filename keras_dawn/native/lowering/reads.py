@@ -7,6 +7,7 @@ every call, so a lowering must be made anew when one of them has changed. Rules 
 
 import types
 
+import keras
 import numpy as np
 
 _MISSING = object()
@@ -22,6 +23,7 @@ class Reads:
     def __init__(self):
         self._seen = {}  # (id of the object, name) → (object, name, value)
         self._values = None
+        self._config = _config()
 
     def note(self, owner, name, value):
         """Remembers what `owner.name` is."""
@@ -32,6 +34,8 @@ class Reads:
 
     def are_current(self):
         """Whether every attribute still has the value that was read."""
+        if _config() != self._config:
+            return False
         if self._values is None:
             self._values = tuple(self._seen.values())
         for owner, name, value in self._values:
@@ -74,6 +78,12 @@ def unrecorded(layer):
     if type(layer) is Recorded:
         return object.__getattribute__(layer, "_recorded")
     return layer
+
+
+def _config():
+    """What rules read of Keras itself."""
+    config = keras.config
+    return config.epsilon(), config.floatx(), config.image_data_format()
 
 
 def _equal(now, value):

@@ -4,6 +4,7 @@ import contextlib
 
 from keras_dawn.foundation import keras_internals
 from keras_dawn.foundation.keras_layer_call import is_ordinary
+from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.own_layers import OwnLayer
 from keras_dawn.native.steps.parts import find_parts
 
@@ -118,6 +119,8 @@ class NativeLayers:
             reasons = [] if part is None else list(part.reasons.values())
             if reasons:
                 found.append((layer, reasons[-1]))
+            elif not layer.built and (find_rule(layer) or keras_internals.functional_graph(layer)):
+                found.append((layer, "not built yet: lowered in its first call"))
             elif part is None and not keras_internals.inner_layers(layer):
                 found.append((layer, "no rule"))
             elif part is None:

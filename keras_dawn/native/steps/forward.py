@@ -12,7 +12,9 @@ from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.parts import fits
+from keras_dawn.native.steps.penalties import Penalties
 from keras_dawn.native.steps.reduction import GradientReduction
+from keras_dawn.native.steps.special_weights import same, sort_out, special_weights
 
 import keras
 import torch
@@ -32,8 +34,9 @@ class GraphForward:
         self.model = model
         self._compile = compile
         self._functional = keras_internals.functional_graph(model)
-        self._special = _wanted_themselves(model)
-        self._views = [variable for variable, _, _ in self._special]
+        self._special = special_weights(model)
+        self._penalised, self._views = sort_out(self._special, model)
+        self._penalties = self._penalties_on({})
         self.evaluating = _lowered(model, training=False, views=self._views)
         self.training = None
         self._call_evaluating = self._callable(self.evaluating)
@@ -60,6 +63,15 @@ class GraphForward:
         self.training = _lowered(
             self.model, training=True, collect_statistics=True, views=self._views
         )
+        if self._penalised:  # a layer may have been frozen since
+            self._penalised = sort_out(special_weights(self.model), self.model)[0]
+            leaves = self.training.leaves.values()
+            tensors = {id(leaf.variable): leaf.tensor for leaf in leaves}
+            self._penalties = self._penalties_on(tensors)
+
+    def _penalties_on(self, tensors):
+        own = keras_internals.memory_of
+        return Penalties(self._penalised, [tensors.get(id(v), own(v)) for v in self._penalised])
 
     def leaves(self):
         """The leaves that are trained."""
@@ -91,9 +103,23 @@ class GraphForward:
         python = training.calls_keras or training.calls_operations
         return python or training.changes_state or may_keep_outputs(self.model)
 
+    @property
+    def adds_losses(self):
+        """Whether layers or regularizers may add to the loss."""
+        return bool(self._penalised) or self.runs_python
+
+    @property
+    def adds_penalties(self):
+        """Whether it adds penalties that Keras must not add."""
+        return bool(self._penalised)
+
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""
-        return keras_internals.with_added_losses(self.model, loss)
+        if not self._penalised or loss.ndim:  # Keras knows what to say of one that is not reduced
+            return keras_internals.with_added_losses(self.model, loss)
+        if self.runs_python:
+            loss = keras_internals.with_added_losses_but_of(self.model, loss, self._penalised)
+        return self._penalties.added_to(loss)
 
     def _decides_in_python(self):
         """Whether another batch, or that of another rank, may reach other weights.
@@ -114,7 +140,7 @@ class GraphForward:
             return False  # layers were added to a Sequential, or taken from it
         if not keras_internals.is_only_its_call(model):
             return False
-        if not _same(_wanted_themselves(model), self._special):
+        if not same(special_weights(model), self._special):
             return False
         return all(
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())
@@ -206,7 +232,8 @@ class LayerForward:
     """
 
     by_layer = True
-    runs_python = True
+    runs_python = adds_losses = True
+    adds_penalties = False
     reduction = None  # `fit` does that, whose step may be the model's own
     training = evaluating = None
 
@@ -271,24 +298,6 @@ def may_keep_outputs(model):
         return True
     parts = [part for metric in model.metrics for part in getattr(metric, "metrics", [metric])]
     return not all(type(part).__module__.startswith(("keras.", "keras_dawn.")) for part in parts)
-
-
-def _wanted_themselves(model):
-    """The trained variables whose own tensor has to get the gradient, with what asks for it."""
-    found = []
-    for variable in model.trainable_variables:
-        regularizer = getattr(variable, "regularizer", None)
-        hooked = keras_internals.has_hooks(variable)
-        if regularizer is not None or hooked:
-            found.append((variable, regularizer, hooked))
-    return found
-
-
-def _same(now, then):
-    if len(now) != len(then):
-        return False
-    pairs = zip(sum(now, ()), sum(then, ()), strict=True)
-    return all(one is other for one, other in pairs)
 
 
 def _lowered(model, **arguments):

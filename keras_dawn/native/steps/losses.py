@@ -1,4 +1,4 @@
-"""The compiled loss of a model with one output, without leaving the device."""
+"""The compiled loss of a model, without leaving the device."""
 
 from keras_dawn.foundation import keras_internals
 from keras_dawn.native.steps.loss_values import (
@@ -8,6 +8,7 @@ from keras_dawn.native.steps.loss_values import (
     known,
     paired,
 )
+from keras_dawn.native.steps.several_losses import SeveralLosses, why_not_several
 from keras_dawn.native.steps.weighing import reduced
 
 import keras
@@ -30,21 +31,35 @@ def native_loss(model, outputs):
         model: compiled `keras.Model`, its loss built.
         outputs: the `KerasTensor`s it returns, flat.
     """
-    losses = keras_internals.resolved_losses(model)
-    if losses is None:
+    plan = keras_internals.loss_plan(model)
+    if plan is None:
         return None, "no loss was built"
-    if len(losses) != 1 or len(outputs) != 1:
-        return None, "several outputs"
-    loss, share = losses[0]
-    reason = why_not(loss)
+    dtype = keras_internals.dtype_of_total_loss(model)
+    if len(plan.losses) == 1 and len(outputs) == 1 and not keras.tree.is_nested(plan.outputs):
+        (loss, share), reason = plan.losses[0], why_not(plan.losses[0][0])
+        if reason is not None:
+            return None, reason
+        return NativeLoss(loss, dtype, share), _called_as_it_is([loss])
+    reason = why_not_several(plan)
     if reason is not None:
         return None, reason
-    function = keras_internals.function_of_loss(loss)
-    native = NativeLoss(loss, keras_internals.dtype_of_total_loss(model), share)
-    if function in VALUES:
-        return native, None
-    name = type(loss).__name__ if function is None else getattr(function, "__name__", "a function")
-    return native, f"{name} itself"
+    losses = [loss for loss, _ in plan.losses]
+    reasons = [reason for reason in map(why_not, losses) if reason is not None]
+    if reasons:
+        return None, reasons[0]
+    each = [NativeLoss(loss, dtype) for loss in losses]
+    return SeveralLosses(plan, each, getattr(torch, dtype)), _called_as_it_is(losses)
+
+
+def _called_as_it_is(losses):
+    """Which losses have no form in torch, or `None`."""
+    names = []
+    for loss in losses:
+        function = keras_internals.function_of_loss(loss)
+        if function not in VALUES:
+            kind = type(loss).__name__
+            names.append(kind if function is None else getattr(function, "__name__", "a function"))
+    return f"{', '.join(names)} itself" if names else None
 
 
 def why_not(loss):
@@ -72,6 +87,9 @@ class NativeLoss:
 
     def __call__(self, targets, outputs, weight=None):
         loss = self._loss
+        parts = (targets, outputs) if weight is None else (targets, outputs, weight)
+        if not all(isinstance(part, torch.Tensor) for part in parts):
+            return None
         if why_not(loss) is not None or not outputs.numel():
             return None
         try:

@@ -95,7 +95,8 @@ def _in_top_k(classes, outputs, k):
     if type(k) is not int or not 0 < k <= outputs.shape[-1]:
         raise NotAlikeError(f"k={k}")
     least = outputs.topk(k).values[..., -1]
-    return outputs.gather(-1, classes.unsqueeze(-1)).squeeze(-1) >= least
+    # As Keras takes them, which counts negative numbers from the end.
+    return torch.take_along_dim(outputs, classes.unsqueeze(-1), -1).squeeze(-1) >= least
 
 
 def _check_one_hot(targets, outputs):

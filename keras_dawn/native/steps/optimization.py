@@ -75,7 +75,8 @@ class Optimization:
         update, scaling = self.update, self._scaling
         if not update.takes_none and self._some_missing(gradients):
             update, scaling = self._choose(gradients)
-            gradients = [gradient for gradient in gradients if gradient is not None]
+            if not update.takes_none:
+                gradients = [gradient for gradient in gradients if gradient is not None]
         skip = update.step(gradients) if scaling is None else scaling.step(gradients)
         self.clear()
         for leaf, gradient in zip(self._leaves, kept, strict=False):
@@ -91,6 +92,8 @@ class Optimization:
 
     def _choose(self, gradients):
         """The update of those weights that got a gradient; Keras's words about the others."""
+        if self.update.needs_all:
+            return self._by_keras(self._leaves, "weights without a gradient"), None
         key = tuple(gradient is not None for gradient in gradients)
         found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
         used = [True if found.get(id(v)) else None for v in self._variables]
@@ -114,7 +117,10 @@ class Optimization:
             reason = update.reason or f"{type(self._optimizer).__name__} under loss scaling"
         else:
             reason = f"{type(self._outer).__name__} steps by its own code"
-        return KerasApply(self._optimizer, leaves, reason, self._variables, self._outer), None
+        return self._by_keras(leaves, reason), None
+
+    def _by_keras(self, leaves, reason):
+        return KerasApply(self._optimizer, leaves, reason, self._variables, self._outer)
 
 
 def _only_scales(outer, inner):

@@ -105,9 +105,9 @@ class NativeApply:
 
 
 def _as_before(variables, update):
-    """Whether no weight has got a constraint or another tensor since the update was made."""
+    """Whether no weight has got another tensor since the update was made."""
     return all(
-        variable.constraint is None and keras_internals.memory_of(variable) is parameter
+        keras_internals.memory_of(variable) is parameter
         for variable, parameter in zip(variables, update.parameters, strict=True)
     )
 

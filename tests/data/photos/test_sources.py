@@ -5,6 +5,7 @@ import tarfile
 from keras_dawn.data.photos import ImageFolder, ImageNetTar, PreparedImages, TfdsImages, prepare
 from keras_dawn.data.photos.jpeg import read_header
 from keras_dawn.data.photos.prepare import shrink
+from keras_dawn.data.photos.shards import new_suffix
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_an_interrupted_preparation_goes_on_where_it_was(photo_folder):
         prepare(DiesAt(), folder, 32, shard_images=7, processes=1)
     with pytest.raises(FileNotFoundError, match="no finished copies"):
         PreparedImages(folder)
-    first = folder / "shard-00000-of-00004.array_record"
+    first = folder / f"shard-00000-of-00004{new_suffix()}"
     written = first.stat().st_mtime_ns
     copies = prepare(source, folder, 32, shard_images=7, processes=1)
     assert first.stat().st_mtime_ns == written
@@ -175,7 +176,7 @@ def test_copies_with_other_settings_and_damage_are_refused(photo_folder):
         prepare(source, folder, 40, shard_images=7, processes=1)
     with pytest.raises(ValueError, match="short_side ≥ 8"):
         prepare(source, folder, 2)
-    shard = folder / "shard-00001-of-00004.array_record"
+    shard = folder / f"shard-00001-of-00004{new_suffix()}"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)

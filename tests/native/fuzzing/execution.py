@@ -60,6 +60,21 @@ def precision(name):
         keras.config.set_image_data_format("channels_last")
 
 
+@contextlib.contextmanager
+def uninitialised_memory_filled():
+    """Memory that nothing was written to holds NaN, in every run.
+
+    Plain Keras reads some: where a loss or a layer's constants are made while it only asks for
+    shapes. What it reads there would be another number each time.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 def run(program, native, noise=0.0, noise_seed=0):
     """Runs a program.
 
@@ -78,8 +93,12 @@ def run(program, native, noise=0.0, noise_seed=0):
     keras.utils.set_random_seed(program.seed % 2**31)
     names = namespace(native)
     outcomes = []
-    noisy = pushed(noise, noise_seed)
-    with noisy, precision(program.precision), tempfile.TemporaryDirectory() as folder:
+    with (
+        pushed(noise, noise_seed),
+        precision(program.precision),
+        uninitialised_memory_filled(),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         names["folder"] = Path(folder)
         for statement in program.making():
             outcome = _execute(statement, names)
@@ -108,6 +127,7 @@ def _execute(statement, names):
     with silent, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", DeprecationWarning)  # NumPy 2 and Keras's tensors
+        warnings.filterwarnings("ignore", ".*does not have a deterministic implementation")
         try:
             code = compile(statement, "<program>", "eval")
         except SyntaxError:

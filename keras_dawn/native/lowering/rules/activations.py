@@ -9,7 +9,7 @@ from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Val
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
-from keras_dawn.native.lowering.rules import find_rule, rule
+from keras_dawn.native.lowering.rules import find_rule, rule, takes_arguments
 from keras_dawn.native.lowering.rules.merging import same_order
 from keras_dawn.native.lowering.values import reason_of
 
@@ -97,6 +97,8 @@ def _layer_as_activation(builder, value, activation, call):
     apply, reason = find_rule(activation), why_as_it_is(activation, builder.reads)
     if apply is None or reason is not None:
         raise LoweringError(f"the activation {title(activation)}: {reason or 'no rule'}")
+    if takes_arguments(apply):
+        raise LoweringError(f"the activation {title(activation)}, a layer that may take a mask")
     if activation.autocast:
         value = builder.cast(value, activation.compute_dtype)
     inner = dataclasses.replace(call, name=f"{call.name}_{activation.name}", args=(value,))

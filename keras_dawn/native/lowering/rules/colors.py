@@ -2,6 +2,7 @@
 
 from keras_dawn.native.lowering import colors, draws
 from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.augmentation import (
     augment,
@@ -96,7 +97,7 @@ def random_color_jitter(builder, layer, inputs, call):
         ("hue", turn_hue, (dtype,)),
     ):
         if getattr(layer, f"{name}_factor") is not None:
-            inner = getattr(layer, f"random_{name}")
+            inner = Recorded(getattr(layer, f"random_{name}"), builder.reads)
             steps.append((function, (*inner.factor, tuple(inner.value_range), *more)))
     if not call.training:
         return of_floats(inputs)[0]

@@ -92,7 +92,7 @@ def batch_norm_in_training(x, gamma, beta, epsilon):
         # either side of a ReLU's kink if beta is 0.
         outputs = outputs * 0
         if beta is not None:
-            outputs = outputs + beta.view(-1, *[1] * (x.ndim - 2))
+            outputs = outputs + beta.to(x.dtype).view(-1, *[1] * (x.ndim - 2))
     return outputs, *statistics
 
 

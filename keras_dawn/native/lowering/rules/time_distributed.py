@@ -9,6 +9,7 @@ from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import rule
 
+import keras
 import torch
 from keras import layers
 
@@ -81,6 +82,10 @@ def _why_not_at_once(builder, layer, training):
         reasons = [_why_not_at_once(builder, one, training) for one in operations.values()]
         return next((reason for reason in reasons if reason is not None), None)
     kind = keras_internals.class_of(layer)
+    activation = getattr(layer, "activation", None)
+    if isinstance(activation, keras.Layer):
+        builder.reads.note(layer, "activation", activation)
+        return _why_not_at_once(builder, activation, training)
     if kind in ALWAYS or (kind in IN_EVALUATION and not training):
         return None
     if kind in RECURRENT:

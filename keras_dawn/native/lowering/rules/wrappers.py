@@ -6,7 +6,7 @@ from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.reads import Recorded
-from keras_dawn.native.lowering.rules import find_rule, rule
+from keras_dawn.native.lowering.rules import find_rule, rule, takes_arguments
 
 import keras
 from keras import layers
@@ -25,6 +25,11 @@ def inside(builder, layer, value, call):
     reason = why_as_it_is(layer, None if builder.for_one_layer else builder.reads)
     if apply is None or reason is not None:
         raise LoweringError(f"{layer.name} inside it: {reason or 'no rule'}")
+    if takes_arguments(apply):
+        raise LoweringError(f"{layer.name} inside it, which has more arguments than a tensor")
+    # Keras's inner layers put masks on tensors themselves, whatever the outer one supports.
+    if value.mask is not None or not keras_internals.only_passes_mask_on(layer):
+        raise LoweringError(f"{layer.name} inside it may have a mask")
     if keras_internals.converts_inputs(layer):
         value = builder.cast(value, layer.compute_dtype)
     call = dataclasses.replace(call, name=f"{call.name}_{layer.name}", args=(value,))

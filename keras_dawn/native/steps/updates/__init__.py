@@ -1,20 +1,47 @@
 """Optimizer steps on torch's leaves: fused where the formula is known, else Keras's own."""
 
 from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.updates.adam import KerasFormAdam
+from keras_dawn.native.steps.updates.adafactor import Adafactor
+from keras_dawn.native.steps.updates.adam import FUSED_DTYPES, KerasFormAdam
+from keras_dawn.native.steps.updates.adam_kin import Adamax, Lamb, Nadam, ScheduleFreeAdamW
+from keras_dawn.native.steps.updates.adaptive import Adadelta, Adagrad, Ftrl, Lion, RMSprop
 from keras_dawn.native.steps.updates.base import Update
+from keras_dawn.native.steps.updates.fused import ACCUMULATORS, AVERAGES
+from keras_dawn.native.steps.updates.keras_muon import KerasFormMuon
+from keras_dawn.native.steps.updates.several import Several, parts_of
 from keras_dawn.native.steps.updates.sgd import KerasFormSGD, TorchFormSGD
 from keras_dawn.native.steps.updates.unfused import KerasApply, OwnForm
 from keras_dawn.optimizers import LARS, SGD, Muon
 
-import keras
-import torch
+__all__ = ["FORMS", "KerasApply", "is_patched", "make_update", "why_not_fused"]
 
-__all__ = ["KerasApply", "is_patched", "make_update", "why_not_fused"]
+FORMS = {
+    "Adadelta": Adadelta,
+    "Adafactor": Adafactor,
+    "Adagrad": Adagrad,
+    "Adam": KerasFormAdam,
+    "AdamW": KerasFormAdam,
+    "Adamax": Adamax,
+    "Ftrl": Ftrl,
+    "Lamb": Lamb,
+    "Lion": Lion,
+    "Muon": KerasFormMuon,
+    "Nadam": Nadam,
+    "RMSprop": RMSprop,
+    "SGD": KerasFormSGD,
+    "ScheduleFreeAdamW": ScheduleFreeAdamW,
+}
+"""Keras's optimizers by name: on torch, each is of a class beside the one that Keras exports."""
 
 _ITS_OWN = (
     "apply", "scale_loss", "update_step", "_backend_apply_gradients", "_backend_update_step",
 )  # fmt: skip
+_NEEDS = {
+    "use_ema": AVERAGES,
+    "gradient_accumulation_steps": ACCUMULATORS,
+    "amsgrad": "_velocity_hats",
+    "centered": "_average_gradients",
+}  # settings and the state that an optimizer is built with for them
 
 
 def make_update(optimizer, leaves, variables):
@@ -38,34 +65,41 @@ def make_update(optimizer, leaves, variables):
     if reason is not None:  # what is wrong with the variables is for `apply` to say, then
         return KerasApply(optimizer, leaves, reason, variables)
     keras_internals.check_known(optimizer, variables)
-    kind = type(optimizer)
-    if kind is SGD:
+    if _is_several(optimizer):
+        parts = [
+            (numbers, make_update(inner, [leaves[n] for n in numbers], []))
+            for inner, numbers in parts_of(optimizer, leaves)
+        ]
+        return Several(optimizer, leaves, parts)
+    tensor = leaves[0].tensor
+    if type(optimizer) is SGD and (tensor.dtype, tensor.device.type) in FUSED_DTYPES:
         return TorchFormSGD(optimizer, leaves)
-    if kind in (LARS, Muon):
+    if type(optimizer) in (SGD, LARS, Muon):
         return OwnForm(optimizer, leaves)
-    if isinstance(optimizer, keras.optimizers.SGD):
-        return KerasFormSGD(optimizer, leaves)
-    return KerasFormAdam(optimizer, leaves)
+    return FORMS[type(optimizer).__name__](optimizer, leaves)
 
 
 def why_not_fused(optimizer, leaves):
     """Why Keras's `apply` has to do an optimizer's step, as its settings are now, or `None`."""
-    known = (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.AdamW)
+    several = _is_several(optimizer)
     ours = type(optimizer) in (SGD, LARS, Muon)
-    theirs = isinstance(optimizer, known) and type(optimizer).__module__.startswith("keras.")
+    theirs = several or (_is_keras_s(optimizer) and type(optimizer).__name__ in FORMS)
     if (not ours and not theirs) or is_patched(optimizer):
         return f"{type(optimizer).__name__} steps by its own code"
-    for name in ("use_ema", "loss_scale_factor", "gradient_accumulation_steps", "amsgrad"):
-        if getattr(optimizer, name, None):
-            return f"{name} is applied by Keras"
+    for name, state in _NEEDS.items():
+        if getattr(optimizer, name, None) and not keras_internals.has_state(optimizer, state):
+            return f"{name} was set after the optimizer was built"
     for variable in keras_internals.trainable_variables(optimizer):
-        if variable.constraint:
-            return "a weight constraint is applied by Keras"
         if variable.overwrite_with_gradient:
             return f"{variable.path} is overwritten with its gradient by Keras"
-    kinds = {(leaf.tensor.dtype, leaf.tensor.device.type) for leaf in leaves}
-    if len(kinds) > 1 or (kinds.isdisjoint(_FUSED) and type(optimizer) not in (LARS, Muon)):
-        return "weights in half precision, in float64 on a GPU, or of several dtypes"
+    if len({(leaf.tensor.dtype, leaf.tensor.device.type) for leaf in leaves}) > 1:
+        return "weights of several dtypes"
+    if several:
+        known = keras_internals.trainable_variables(optimizer)
+        if {id(leaf.variable) for leaf in leaves} != set(map(id, known)):
+            return "weights without a gradient"
+        reasons = (why_not_fused(inner, leaves) for inner in optimizer.optimizers)
+        return next((reason for reason in reasons if reason is not None), None)
     return None
 
 
@@ -74,4 +108,9 @@ def is_patched(optimizer):
     return any(name in vars(optimizer) for name in _ITS_OWN)
 
 
-_FUSED = {(torch.float32, "cpu"), (torch.float32, "cuda"), (torch.float64, "cpu")}
+def _is_keras_s(optimizer):
+    return type(optimizer).__module__.startswith("keras.")
+
+
+def _is_several(optimizer):
+    return _is_keras_s(optimizer) and type(optimizer).__name__ == "MultiOptimizer"

@@ -1,7 +1,6 @@
-"""Fused Adam in Keras's form."""
+"""Fused Adam, in Keras's form."""
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.updates.base import Fused
+from keras_dawn.native.steps.updates.fused import Fused
 
 import torch
 
@@ -19,43 +18,108 @@ class KerasFormAdam(Fused):
         super().__init__(optimizer, leaves)
         self._first = self.state("_momentums")
         self._second = self.state("_velocities")
+        self._largest = self.state("_velocity_hats") if optimizer.amsgrad else []
         self._never = [torch.full((), float("inf"), device=self.device)] * len(leaves)
-        self._betas = (None, None)
+        self._beta_powers = BetaPowers(self)
 
-    @torch.no_grad()
-    def step(self, gradients, found_inf=None):
-        gradients, rate = self.clipped(gradients), self.rate()
-        self.decay(rate, found_inf)
+    @property
+    def skips_itself(self):
+        """Whether the kernel takes the step.
+
+        After infinitely many steps there would be all to correct with a beta of 1, still.
+        """
+        known = (self.dtype, self.device.type) in FUSED_DTYPES
+        return known and max(self.number("beta_1"), self.number("beta_2")) < 1
+
+    def take_step(self, gradients, rate, skip):
         betas = self.number("beta_1"), self.number("beta_2")
-        if max(betas) < 1:
-            self._step_fused(gradients, rate, betas, found_inf)
-        else:  # after infinitely many steps there would be all to correct, still
-            self.step_by_its_own_code(gradients)
-        self.count(found_inf)
-
-    def _step_fused(self, gradients, rate, betas, found_inf):
+        powers, epsilon = self._beta_powers(betas), self.number("epsilon")
+        if not self.skips_itself:
+            state = self._first, self._second, self._largest if self.optimizer.amsgrad else None
+            adam_step(self.parameters, state, gradients, rate, betas, powers, epsilon)
+            return
         torch._fused_adam_(
             self.parameters,
             gradients,
             self._first,
             self._second,
-            [],
+            self._largest if self.optimizer.amsgrad else [],
             self._never,
-            lr=self._corrected(rate.to(self.dtype), betas),
+            lr=corrected(rate, powers),
             beta1=betas[0],
             beta2=betas[1],
             weight_decay=0.0,
-            eps=self.number("epsilon"),
-            amsgrad=False,
+            eps=epsilon,
+            amsgrad=bool(self.optimizer.amsgrad),
             maximize=False,
-            found_inf=found_inf,
+            found_inf=skip,
         )
 
-    def _corrected(self, rate, betas):
-        """rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ), in the weights' dtype as in Keras."""
-        if self._betas[0] != betas:
-            on_device = torch.tensor(betas, dtype=self.dtype, device=self.device)
-            self._betas = (betas, on_device)
-        step = keras_internals.iterations(self.optimizer).value + 1
-        first, second = (1 - self._betas[1].pow(step)).unbind()
-        return rate * second.sqrt() / first
+
+class BetaPowers:
+    """βᵗ on the device, of the weights' dtype, for the step t that an update is about to take.
+
+    Args:
+        update: `Fused`.
+        ahead: int, 1 for that step, 2 for the one after it.
+    """
+
+    def __init__(self, update, ahead=1):
+        self._update = update
+        self._ahead = ahead
+        self._betas, self._on_device = None, None
+
+    def __call__(self, betas):
+        """Tensor `(len(betas),)`, for a tuple of numbers."""
+        update = self._update
+        if self._betas != betas:
+            self._on_device = torch.tensor(betas, dtype=update.dtype, device=update.device)
+            self._betas = betas
+        return self._on_device.pow(update.updates_before() + self._ahead)
+
+
+def corrected(rate, powers):
+    """rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ), as Keras corrects both moments, of the powers of both."""
+    first, second = (1 - powers).unbind()
+    return rate * second.sqrt() / first
+
+
+def adam_step(weights, state, gradients, rate, betas, powers, epsilon):
+    """Adam's step in Keras's form, for any dtype.
+
+    Args:
+        weights, gradients: lists of tensors.
+        state: first and second moments, and the largest second moments for AMSGrad or `None`.
+        rate: 0-d tensor.
+        betas: two numbers. powers: tensor `(2,)`, theirs. epsilon: number.
+    """
+    first, second, largest = (*state, None)[:3]
+    moments(first, second, gradients, betas)
+    if largest is not None:
+        torch._foreach_maximum_(largest, second)
+        second = largest
+    below = torch._foreach_sqrt(second)
+    torch._foreach_add_(below, epsilon)
+    step_by(weights, torch._foreach_mul(first, corrected(rate, powers)), below)
+
+
+def step_by(weights, above, below):
+    """weights ← weights − above / below; `above` is written over."""
+    torch._foreach_div_(above, below)
+    torch._foreach_sub_(weights, above)
+
+
+def moments(first, second, gradients, betas):
+    """Averages gradients and their squares into lists of tensors, in Keras's order of rounding."""
+    torch._foreach_mul_(first, betas[0])
+    torch._foreach_add_(first, gradients, alpha=1 - betas[0])
+    average_of_squares(second, gradients, betas[1])
+
+
+def average_of_squares(averages, values, beta):
+    """averages ← beta · averages + (1 − beta) · values²."""
+    torch._foreach_mul_(averages, beta)
+    torch._foreach_add_(averages, torch._foreach_mul(values, values), alpha=1 - beta)
+
+
+FUSED_DTYPES = {(torch.float32, "cpu"), (torch.float32, "cuda"), (torch.float64, "cpu")}

@@ -1,7 +1,6 @@
 """What the updates share."""
 
 from keras_dawn.foundation import keras_internals
-from keras_dawn.native.lowering.layouts import AS_IS
 
 import keras
 import torch
@@ -18,7 +17,8 @@ class Update:
     reason = None  # why it is not fused
     handles_found_inf = True
     takes_none = False  # as a gradient
-    rescales = False  # the gradients, in place
+    needs_all = False  # of the gradients
+    rescales = False  # the gradients, in place, whatever the settings
 
     def __init__(self, optimizer, leaves):
         self.optimizer = optimizer
@@ -33,12 +33,11 @@ class Update:
 
     def changes_gradients(self):
         """Whether a step writes into the gradients that it is given."""
-        names = ("clipnorm", "global_clipnorm", "clipvalue")
-        return self.rescales or any(getattr(self.optimizer, name) for name in names)
+        return self.rescales or any(getattr(self.optimizer, name) for name in _REWRITE_GRADIENTS)
 
     def scale(self, loss):
         """The loss as it is to be differentiated."""
-        return loss
+        return self.optimizer.scale_loss(loss)
 
     def number(self, name):
         """A hyper-parameter as a Python number, whatever kind of scalar was assigned."""
@@ -86,85 +85,5 @@ class Update:
         ]
 
 
-class Fused(Update):
-    """An update in fused kernels: state laid out like the weights, rate and decay on the device."""
-
-    def __init__(self, optimizer, leaves):
-        super().__init__(optimizer, leaves)
-        order = {id(v): n for n, v in enumerate(keras_internals.trainable_variables(optimizer))}
-        self._places = [order[id(leaf.variable)] for leaf in leaves]
-        self._states = []  # lists of views, parallel to the parameters
-        self._decayed = [
-            leaf.tensor
-            for leaf in leaves
-            if keras_internals.uses_weight_decay(optimizer, leaf.variable)
-        ]
-
-    def state(self, name):
-        """torch's views of an optimizer's state, laid out like the parameters."""
-        variables = keras_internals.state_variables(self.optimizer, name)
-        views = [
-            _laid_out(leaf, variables[place])
-            for leaf, place in zip(self.leaves, self._places, strict=True)
-        ]
-        self._states.append(views)
-        return views
-
-    def is_laid_out(self):
-        """Whether the state still lies in memory as the parameters do."""
-        return all(
-            view.stride() == parameter.stride()
-            for views in self._states
-            for view, parameter in zip(views, self.parameters, strict=True)
-        )
-
-    def rate(self):
-        """The learning rate, a 0-d tensor: a variable's, a schedule's or a function's."""
-        rate = self.optimizer.learning_rate
-        if isinstance(rate, keras.Variable):
-            return rate.value.detach()
-        if isinstance(rate, torch.Tensor):
-            return rate.detach()
-        return torch.full((), float(rate), dtype=self.dtype, device=self.device)
-
-    def decay(self, rate, found_inf):
-        """Shrinks the weights that Keras's decoupled weight decay is for."""
-        decay = self.number("weight_decay")
-        if decay is not None and self._decayed:
-            shrink(self._decayed, 1 - decay * rate, found_inf)
-
-
-def shrink(weights, factor, found_inf):
-    """Multiplies weights by a factor (a 0-d tensor), unless the step is skipped."""
-    if found_inf is not None:
-        factor = torch.where(found_inf.view(()) > 0, torch.ones_like(factor), factor)
-    torch._foreach_mul_(weights, factor)
-
-
-def _laid_out(leaf, variable):
-    """torch's view of a state variable, element for element where the parameter has its own.
-
-    Fused kernels walk through raw memory. A parameter need not be contiguous: Keras's
-    `Orthogonal` gives a square kernel that is a transposed matrix.
-    """
-    parameter = leaf.tensor
-    if leaf.transform == AS_IS and not _is_dense(parameter):
-        parameter.data = parameter.data.contiguous()
-    view = leaf.transform.share(variable.value)
-    if view.stride() != parameter.stride():
-        shape, stride = parameter.shape, parameter.stride()
-        dense = torch.empty_strided(shape, stride, dtype=view.dtype, device=view.device)
-        dense.copy_(view)
-        variable.value.data = leaf.transform.undo(dense, tuple(variable.shape))
-        view = dense
-    return view
-
-
-def _is_dense(tensor):
-    """Whether a tensor's elements lie side by side, in whatever order of axes."""
-    expected = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size != 1 and stride != expected:
-            return False
-        expected *= size
-    return True
+_REWRITE_GRADIENTS = ("clipnorm", "global_clipnorm", "clipvalue", "loss_scale_factor",
+                      "gradient_accumulation_steps")  # fmt: skip

@@ -1,12 +1,14 @@
 """Fused stochastic gradient descent, in torch's form and in Keras's."""
 
-from keras_dawn.native.steps.updates.base import Fused, shrink
+from keras_dawn.native.steps.updates.fused import Fused, shrink
 
 import torch
 
 
 class TorchFormSGD(Fused):
     """`keras_dawn.SGD`, one fused call for each group of decay and rate multiplier."""
+
+    skips_itself = True
 
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
@@ -18,20 +20,21 @@ class TorchFormSGD(Fused):
             if velocities:
                 group[1].append(velocities[number])
 
-    @torch.no_grad()
-    def step(self, gradients, found_inf=None):
-        optimizer, gradients = self.optimizer, self.clipped(gradients)
-        rate = self.rate().to(self.dtype)
+    def decay(self, rate, skip):
+        """Nothing: the decay is part of the step."""
+
+    def take_step(self, gradients, rate, skip):
+        optimizer = self.optimizer
         for traits, (numbers, velocities) in self._groups.items():
             weights = [self.parameters[n] for n in numbers]
             own = [gradients[n] for n in numbers]
             group_rate = rate if traits.multiplier == 1.0 else rate * traits.multiplier
             decay = optimizer.weight_decay * traits.decay
             if decay and optimizer.decoupled:
-                shrink(weights, 1 - group_rate * decay, found_inf)
+                shrink(weights, 1 - group_rate * decay, skip)
                 decay = 0.0
             if velocities and not optimizer.momentum:
-                _keep(velocities, own, weights, decay, found_inf)
+                _keep(velocities, own, weights, decay, skip)
                 velocities = []
             torch._fused_sgd_(
                 weights,
@@ -44,17 +47,15 @@ class TorchFormSGD(Fused):
                 nesterov=optimizer.nesterov,
                 maximize=False,
                 is_first_step=False,
-                found_inf=found_inf,
+                found_inf=skip,
             )
-        self.count(found_inf)
 
 
-def _keep(velocities, gradients, weights, decay, found_inf):
+def _keep(velocities, gradients, weights, decay, skip):
     """With momentum 0 the velocities are the last gradients; the fused kernel forgets them."""
     new = torch._foreach_add(gradients, weights, alpha=decay)
-    if found_inf is not None:
-        skip = found_inf.view(()) > 0
-        new = [torch.where(skip, v, n) for v, n in zip(velocities, new, strict=True)]
+    if skip is not None:
+        new = [torch.where(skip.view(()) > 0, v, n) for v, n in zip(velocities, new, strict=True)]
     torch._foreach_copy_(velocities, new)
 
 
@@ -63,7 +64,7 @@ class KerasFormSGD(Fused):
 
     In the fused kernel's terms: the gradient is divided by 1 / rate and negated
     (`maximize`), and the step is subtracted with the rate −1. The kernel takes 1 / rate in
-    float32 only, so float64 weights step by the formula itself.
+    float32 only, so weights of another dtype step by the formula itself.
     """
 
     rescales = True
@@ -72,23 +73,19 @@ class KerasFormSGD(Fused):
         super().__init__(optimizer, leaves)
         self._velocities = self.state("momentums") if optimizer.momentums else []
         self._minus_one = torch.tensor(-1.0, device=self.device)
-        self.handles_found_inf = self.dtype != torch.float64
+        self.skips_itself = self.dtype == torch.float32
 
-    @torch.no_grad()
-    def step(self, gradients, found_inf=None):
-        gradients, rate = self.clipped(gradients), self.rate()
-        self.decay(rate, found_inf)
-        rate, momentum = rate.to(self.dtype), self.number("momentum")
+    def take_step(self, gradients, rate, skip):
+        momentum = self.number("momentum")
         if momentum and not self._velocities:
             # Built without momentum: Keras has an error of its own for that.
             self.step_by_its_own_code(gradients)
-        elif momentum and self.dtype == torch.float64:
-            self._step_in_full(gradients, rate, momentum)
+        elif self.dtype == torch.float32:
+            self._step_fused(gradients, rate, momentum, skip)
         else:
-            self._step_fused(gradients, rate, momentum, found_inf)
-        self.count(found_inf)
+            self._step_in_full(gradients, rate, momentum)
 
-    def _step_fused(self, gradients, rate, momentum, found_inf):
+    def _step_fused(self, gradients, rate, momentum, skip):
         torch._fused_sgd_(
             self.parameters,
             gradients,
@@ -101,11 +98,14 @@ class KerasFormSGD(Fused):
             maximize=bool(momentum),
             is_first_step=False,
             grad_scale=rate.reciprocal() if momentum else None,
-            found_inf=found_inf,
+            found_inf=skip,
         )
 
     def _step_in_full(self, gradients, rate, momentum):
         steps = torch._foreach_mul(gradients, rate)
+        if not momentum:
+            torch._foreach_sub_(self.parameters, steps)
+            return
         torch._foreach_mul_(self._velocities, momentum)
         torch._foreach_sub_(self._velocities, steps)
         if self.optimizer.nesterov:

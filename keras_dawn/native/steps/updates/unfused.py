@@ -1,20 +1,25 @@
 """Updates by an optimizer's own code."""
 
 from keras_dawn.native.steps.updates.base import Update
+from keras_dawn.native.steps.updates.fused import Fused
 
 import keras
 import torch
 
 
-class OwnForm(Update):
-    """`keras_dawn`'s other optimizers: their own update, past what Keras's `apply` adds."""
+class OwnForm(Fused):
+    """`keras_dawn`'s optimizers by their own code, past what Keras's `apply` does around it."""
 
-    handles_found_inf = False
+    def __init__(self, optimizer, leaves):
+        super().__init__(optimizer, leaves)
+        if optimizer._velocities:
+            self.state("_velocities")
 
-    @torch.no_grad()
-    def step(self, gradients, found_inf=None):
-        self.step_by_its_own_code(self.clipped(gradients))
-        self.count(None)
+    def decay(self, rate, skip):
+        """Nothing: the decay is part of the step."""
+
+    def take_step(self, gradients, rate, skip):
+        self.step_by_its_own_code(gradients)
 
 
 class KerasApply(Update):

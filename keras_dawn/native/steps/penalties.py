@@ -1,0 +1,77 @@
+"""Penalties on weights, as Keras's regularizers put them into the loss, for many at once."""
+
+import torch
+
+
+class Penalties:
+    """The sum of the penalties on weights with `L1`, `L2` or `L1L2`.
+
+    Weights with one factor are summed up in one call, and get their gradients in one. Factors are
+    read in every step.
+
+    Args:
+        variables: list of Keras variables for which `is_penalty` holds.
+        tensors: list of the tensors that are to get the gradients, one for each.
+    """
+
+    def __init__(self, variables, tensors):
+        self._regularizers = [variable.regularizer for variable in variables]
+        self._tensors = tensors
+        self._factors, self._groups = None, []
+
+    def added_to(self, loss):
+        """A loss, a 0-d tensor, with the penalties."""
+        factors = [(getattr(r, "l1", 0.0), getattr(r, "l2", 0.0)) for r in self._regularizers]
+        if not _same(factors, self._factors):
+            self._factors, self._groups = factors, self._grouped(factors)
+        for penalty, factor, tensors in self._groups:
+            loss = loss + penalty.apply(factor, *tensors)
+        return loss
+
+    def _grouped(self, factors):
+        groups = {}
+        for tensor, pair in zip(self._tensors, factors, strict=True):
+            for kind, factor in zip((Absolute, Squares), map(float, pair), strict=True):
+                if factor:
+                    groups.setdefault((kind, factor, tensor.dtype), []).append(tensor)
+        return [(kind, factor, tensors) for (kind, factor, _), tensors in groups.items()]
+
+
+class Squares(torch.autograd.Function):
+    """factor · Σ w², over all elements of some weights."""
+
+    @staticmethod
+    def forward(ctx, factor, *weights):
+        ctx.factor = factor
+        ctx.save_for_backward(*weights)
+        return torch.stack(torch._foreach_norm(weights)).square().sum() * factor
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None, *torch._foreach_mul(ctx.saved_tensors, gradient * (2 * ctx.factor))
+
+
+class Absolute(torch.autograd.Function):
+    """factor · Σ |w|, over all elements of some weights."""
+
+    @staticmethod
+    def forward(ctx, factor, *weights):
+        ctx.factor = factor
+        ctx.save_for_backward(*weights)
+        return torch.stack(torch._foreach_norm(weights, 1)).sum() * factor
+
+    @staticmethod
+    def backward(ctx, gradient):
+        signs = torch._foreach_sign(ctx.saved_tensors)
+        torch._foreach_mul_(signs, gradient * ctx.factor)
+        return None, *signs
+
+
+def _same(now, then):
+    """Whether factors are the same; `L1` keeps a tensor, whose number nobody asks for here."""
+    if then is None:
+        return False
+    pairs = zip(sum(now, ()), sum(then, ()), strict=True)
+    return all(
+        one is other if isinstance(one, torch.Tensor) else one == other for one, other in pairs
+    )

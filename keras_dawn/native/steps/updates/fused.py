@@ -1,0 +1,212 @@
+"""What Keras's `apply` does around an optimizer's own formula, for all weights at once."""
+
+from keras_dawn.foundation import keras_internals
+from keras_dawn.native.steps.updates.base import Update
+from keras_dawn.native.steps.updates.counting import CountedSteps
+from keras_dawn.native.steps.updates.layout import laid_out
+from keras_dawn.native.steps.updates.schedules import ScheduledRate
+from keras_dawn.native.steps.updates.skipping import copy_where, unless
+
+import keras
+import torch
+
+ACCUMULATORS, AVERAGES = "_accumulated_gradients", "_model_variables_moving_average"
+
+
+class Fused(Update):
+    """An update in few kernels: state laid out like the weights, rate and decay on the device.
+
+    A subclass brings `take_step`, the formula. Around it are, in Keras's order, the loss scale,
+    the accumulation of gradients, clipping, weight decay, the average of weights and constraints.
+    """
+
+    skips_itself = False  # whether `take_step` and `decay` heed what they are told to skip
+
+    def __init__(self, optimizer, leaves):
+        super().__init__(optimizer, leaves)
+        trained = keras_internals.trainable_variables(optimizer)
+        order = {id(variable): place for place, variable in enumerate(trained)}
+        self._places = [order[id(leaf.variable)] for leaf in leaves]
+        self._states = []  # views of state, each with the parameter that it is laid out like
+        self._decayed = [
+            leaf.tensor
+            for leaf in leaves
+            if keras_internals.uses_weight_decay(optimizer, leaf.variable)
+        ]
+        self._variables = [leaf.variable for leaf in leaves]
+        constraints = [variable.constraint for variable in self._variables]
+        self.handles_found_inf = all(map(_may_be_taken_back, constraints))
+        self._accumulators = self._all_accumulators = self._averages = self._averaged = []
+        if keras_internals.has_state(optimizer, ACCUMULATORS):
+            self._accumulators = self.state(ACCUMULATORS)
+            self._all_accumulators = _memories(optimizer, ACCUMULATORS)
+        if keras_internals.has_state(optimizer, AVERAGES):
+            others = [place for place in range(len(trained)) if place not in set(self._places)]
+            averages = _memories(optimizer, AVERAGES)
+            self._averages = self.state(AVERAGES) + [averages[place] for place in others]
+            memory = keras_internals.memory_of
+            self._averaged = self.parameters + [memory(trained[place]) for place in others]
+        self._steps = CountedSteps(optimizer)
+        self._scheduled = ScheduledRate(optimizer)
+
+    def state(self, name, numbers=None):
+        """torch's views of an optimizer's state, laid out like the parameters.
+
+        Args:
+            name: str, of the list of state variables.
+            numbers: list of int, which of the parameters have such a state; by default all.
+        """
+        variables = keras_internals.state_variables(self.optimizer, name)
+        numbers = range(len(self.leaves)) if numbers is None else numbers
+        views = [laid_out(self.leaves[n], variables[self._places[n]]) for n in numbers]
+        self._states += [(view, self.parameters[n]) for view, n in zip(views, numbers, strict=True)]
+        return views
+
+    def more_state(self):
+        """Tensors that `take_step` changes besides parameters and what `state` returned."""
+        return []
+
+    def is_laid_out(self):
+        """Whether the state still lies in memory as the parameters do."""
+        return all(view.stride() == parameter.stride() for view, parameter in self._states)
+
+    @torch.no_grad()
+    def step(self, gradients, found_inf=None):
+        """Steps, unless `found_inf` (float32, of one element) says on the device not to."""
+        optimizer = self.optimizer
+        accumulates = self._accumulators and optimizer.gradient_accumulation_steps
+        averages = self._averages and optimizer.use_ema
+        constrained = [v for v in self._variables if v.constraint is not None]
+        gradients = self._unscaled(gradients)
+        if not accumulates and not averages and not constrained:
+            self._update(gradients, found_inf)
+        elif found_inf is None:
+            self._apply(gradients, constrained, self._steps.taken())
+        else:
+            with unless(found_inf, self._all_that_changes()):
+                self._apply(gradients, constrained, self._steps.on_device())
+        self.count(found_inf)
+
+    def count(self, found_inf):
+        super().count(found_inf)
+        self._steps.counted(found_inf)
+
+    def _apply(self, gradients, constrained, taken):
+        """All that Keras's `apply` does; `taken` are the steps before, an int or a tensor."""
+        optimizer = self.optimizer
+        accumulated = optimizer.gradient_accumulation_steps if self._accumulators else None
+        if accumulated:
+            self._accumulate(gradients, accumulated, (taken + 1) % accumulated == 0)
+        else:
+            self._update(gradients)
+        if self._averages and optimizer.use_ema:
+            updates, frequency = taken // (accumulated or 1), optimizer.ema_overwrite_frequency
+            self._average((updates + 1) % frequency == 0 if frequency else False)
+        for variable in constrained:
+            variable.assign(variable.constraint(variable))
+
+    def _all_that_changes(self):
+        lists = (self._changed_by_step(), self._averages, self._averaged, self._all_accumulators)
+        # Views of one memory are there once: those of the accumulators are among the states.
+        return list({tensor.data_ptr(): tensor for one in lists for tensor in one}.values())
+
+    def _changed_by_step(self):
+        return [*self.parameters, *(view for view, _ in self._states), *self.more_state()]
+
+    def _unscaled(self, gradients):
+        factor = self.number("loss_scale_factor")
+        if factor is not None:
+            torch._foreach_div_(gradients, factor)
+        return gradients
+
+    def _update(self, gradients, skip=None):
+        gradients, rate = self.clipped(gradients), self.rate()
+        if skip is None or self.skips_itself:
+            self._decay_and_step(gradients, rate, skip)
+            return
+        with unless(skip, self._changed_by_step()):
+            self._decay_and_step(gradients, rate, None)
+
+    def _decay_and_step(self, gradients, rate, skip):
+        self.decay(rate, skip)
+        self.take_step(gradients, rate.to(self.dtype), skip)
+
+    def take_step(self, gradients, rate, skip):
+        """The optimizer's formula.
+
+        Args:
+            gradients: list of tensors, clipped; they may be written to.
+            rate: 0-d tensor of the weights' dtype.
+            skip: `None`, or with `skips_itself` a float32 tensor of one element: not 0 if nothing
+                may change.
+        """
+        raise NotImplementedError
+
+    def _accumulate(self, gradients, steps, is_last):
+        """Takes a step on the mean of several batches' gradients, in the last of them."""
+        if isinstance(is_last, torch.Tensor):  # then nobody here knows which batch it is
+            mean = torch._foreach_add(gradients, self._accumulators)
+            torch._foreach_div_(mean, steps)
+            waits = (~is_last).to(torch.float32).view(1)
+            self._update(mean, waits)
+            torch._foreach_add_(self._accumulators, gradients)
+            torch._foreach_mul_(self._all_accumulators, waits.view(()).to(self.dtype))
+        elif is_last:
+            torch._foreach_add_(gradients, self._accumulators)
+            torch._foreach_div_(gradients, steps)
+            self._update(gradients)
+            torch._foreach_zero_(self._all_accumulators)
+        else:
+            torch._foreach_add_(self._accumulators, gradients)
+
+    def _average(self, overwrites):
+        """Takes the weights into their moving average, and the average over where it is time."""
+        moving = (self.updates_before() != 0).to(self.dtype) * self.number("ema_momentum")
+        new = torch._foreach_mul(self._averaged, 1 - moving)
+        torch._foreach_mul_(self._averages, moving)
+        torch._foreach_add_(self._averages, new)
+        if isinstance(overwrites, torch.Tensor):
+            copy_where(overwrites, self._averaged, [a.clone() for a in self._averages])
+        elif overwrites:
+            torch._foreach_copy_(self._averaged, self._averages)
+
+    def updates_before(self):
+        """How many updates there have been, on the device; batches accumulated for one are one."""
+        count = keras_internals.iterations(self.optimizer).value
+        steps = self.optimizer.gradient_accumulation_steps
+        return count // steps if steps else count
+
+    def rate(self):
+        """The learning rate, a 0-d tensor: a variable's, a schedule's or a function's."""
+        rate = self._scheduled()
+        if rate is None:
+            rate = self.optimizer.learning_rate
+        if isinstance(rate, keras.Variable):
+            return rate.value.detach()
+        if isinstance(rate, torch.Tensor):
+            return rate.detach()
+        return torch.full((), float(rate), dtype=self.dtype, device=self.device)
+
+    def decay(self, rate, skip):
+        """Shrinks the weights that Keras's decoupled weight decay is for."""
+        decay = self.number("weight_decay")
+        if decay is not None and self._decayed:
+            shrink(self._decayed, 1 - decay * rate, skip)
+
+
+def shrink(weights, factor, skip):
+    """Multiplies weights by a factor (a 0-d tensor), unless the step is skipped."""
+    if skip is not None:
+        factor = torch.where(skip.view(()) > 0, torch.ones_like(factor), factor)
+    torch._foreach_mul_(weights, factor)
+
+
+def _memories(optimizer, name):
+    """The memories of all of an optimizer's state variables of a name."""
+    variables = keras_internals.state_variables(optimizer, name)
+    return [keras_internals.memory_of(variable) for variable in variables]
+
+
+def _may_be_taken_back(constraint):
+    """Whether a constraint is Keras's, which has no more than its value to be taken back."""
+    return constraint is None or type(constraint).__module__.startswith("keras.")

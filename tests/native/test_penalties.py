@@ -1,0 +1,162 @@
+"""Regularized weights: penalties and their gradients as plain Keras's."""
+
+from unittest import mock
+
+import keras_dawn
+from keras_dawn.foundation import keras_internals
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, losses, regularizers
+
+RANDOM = np.random.default_rng(0)
+X, Y = RANDOM.normal(size=(24, 6, 6, 2)), RANDOM.integers(0, 3, size=24)
+
+
+class Halves(regularizers.Regularizer):
+    def __call__(self, x):
+        return 0.5 * keras.ops.sum(keras.ops.absolute(x) ** 3)
+
+
+class Adds(layers.Layer):
+    """A layer that adds a loss of its own, and so is called as it is."""
+
+    def call(self, x):
+        self.add_loss(0.1 * keras.ops.mean(x**2))
+        return x
+
+
+def network(kinds, between=()):
+    kinds = iter([*kinds, None, None, None])
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(3, 3, kernel_regularizer=next(kinds), bias_regularizer=next(kinds)),
+            layers.BatchNormalization(gamma_regularizer=next(kinds)),
+            layers.Flatten(),
+            *(make() for make in between),
+            layers.Dense(4, "tanh", kernel_regularizer=next(kinds)),
+            layers.Dense(3, kernel_regularizer=next(kinds)),
+        ]
+    )
+
+
+def train(build, native, change=None, loss=None, y=Y):
+    keras.utils.set_random_seed(1)
+    model = build()
+    loss = loss or losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"])
+    if native:
+        keras_dawn.accelerate(model)
+    settings = {"batch_size": 5, "verbose": 0}
+    history = model.fit(X, y, epochs=2, shuffle=False, **settings).history
+    if change:
+        change(model)
+        history |= {"later": model.fit(X, y, shuffle=False, **settings).history["loss"]}
+    return model, [*history.values(), model.evaluate(X, y, **settings), *model.get_weights()]
+
+
+def assert_alike(build, tolerance=1e-10, **arguments):
+    ours, theirs = (train(build, native, **arguments) for native in (True, False))
+    for one, other in zip(ours[1], theirs[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+    return ours[0]
+
+
+KINDS = {
+    "L2": lambda: [regularizers.L2(0.03)] * 5,
+    # The bias before the normalisation has no gradient but rounding, whose sign would decide.
+    "L1": lambda: [regularizers.L1(0.02), None, *[regularizers.L1(0.02)] * 3],
+    "both": lambda: [regularizers.L1L2(0.02, 0.03), "l2", None, regularizers.L1L2(0, 0.1), "l1"],
+}
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_penalties_equal_plain_keras_without_it(kinds, true_float64):
+    refused = dict.fromkeys(("with_added_losses", "compute_loss"), AssertionError)
+    with mock.patch.multiple(keras_internals, **refused):
+        model = train(lambda: network(KINDS[kinds]()), True)[0]
+    assert keras_dawn.explain(model).is_whole()
+    assert_alike(lambda: network(KINDS[kinds]()))
+
+
+def test_penalties_in_float32():
+    assert_alike(lambda: network(KINDS["both"]()), tolerance=2e-5)
+
+
+def test_other_regularizers_and_added_losses_beside_them_are_keras_s(true_float64):
+    def build():
+        others = ["l2", Halves(), None, regularizers.OrthogonalRegularizer(0.1), "l1"]
+        return network(others, between=[Adds])
+
+    assert_alike(build)
+
+
+def tightened(model):
+    model.layers[0].kernel.regularizer.l2 = 0.3
+
+
+def exchanged(model):
+    model.layers[0].kernel.regularizer = regularizers.L1(0.1)
+
+
+def frozen(model):
+    model.layers[0].trainable = False
+    model.compile(keras.optimizers.SGD(0.05), model.loss)
+
+
+@pytest.mark.parametrize("change", [tightened, exchanged, frozen])
+def test_what_is_changed_counts(change, true_float64):
+    assert_alike(lambda: network(KINDS["L2"]()), change=change)
+
+
+def test_a_loss_that_keras_computes_has_them_once(true_float64):
+    broadcast = losses.MeanSquaredError()  # one target for three outputs: Keras's to pair
+    assert_alike(lambda: network(KINDS["both"]()), loss=broadcast, y=Y[:, None])
+
+
+class OwnLoss(keras.Sequential):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return 2 * super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+
+def test_a_compute_loss_of_one_s_own_gets_keras_s(true_float64):
+    def build():
+        return OwnLoss([*network(KINDS["both"]()).layers])
+
+    assert_alike(build)
+
+
+def test_several_outputs_have_them_too(true_float64):
+    def build():
+        inputs = keras.Input((6, 6, 2))
+        flat = layers.Flatten()(inputs)
+        heads = [layers.Dense(3, kernel_regularizer="l2", name=name)(flat) for name in "ab"]
+        return keras.Model(inputs, heads)
+
+    found = []
+    for native in (True, False):
+        keras.utils.set_random_seed(1)
+        model = build()
+        model.compile(keras.optimizers.SGD(0.05), ["mse", "mae"], loss_weights=[0.5, 2.0])
+        if native:
+            keras_dawn.accelerate(model)
+        y = [np.eye(3)[Y], np.eye(3)[Y]]
+        history = model.fit(X, y, batch_size=5, epochs=2, shuffle=False, verbose=0).history
+        found.append([*history.values(), *model.get_weights()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+def no_longer_reduced(model):
+    model.loss.reduction = "none"
+
+
+def test_a_loss_that_is_not_reduced_is_keras_s_error():
+    said = []
+    for native in (True, False):
+        with pytest.raises(RuntimeError) as error:
+            train(lambda: network(KINDS["L2"]()), native, change=no_longer_reduced)
+        said.append(str(error.value))
+    assert said[0] == said[1]
