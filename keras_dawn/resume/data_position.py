@@ -3,7 +3,7 @@
 import hashlib
 from types import SimpleNamespace
 
-from keras_dawn.foundation import keras_fit
+from keras_dawn.foundation import keras_fit, keras_passes
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.resume.source_state import SourceState
 
@@ -42,7 +42,7 @@ class DataPosition:
                 "`steps_per_epoch` is given: its queue goes on over the ends of epochs. Leave "
                 "`steps_per_epoch` out, or make the PyDataset with workers=1."
             )
-        self.passes = keras_fit.Passes(
+        self.passes = keras_passes.Passes(
             iterator, self._note, self._put_back, self._see, self._begins
         )
 
