@@ -124,17 +124,14 @@ def train(preset, images, seed, folder, clock):
     timer = TimeToAccuracy(FLAGS.target, clock=clock)
     history = records.HistoryWriter(folder)
     callbacks = [timer, history, train_bias(model, preset.bias_epochs)]
-    resume, done = run_flags.resume_training(f"seed{seed}"), 0
+    resume = run_flags.resume_training(f"seed{seed}")
     if resume:
         resume.track("losses", memory)
-        done = resume.next_epoch()
         callbacks.append(resume)
     begin = time.perf_counter()
     everything = fits[0].data
     whiten(model, everything.normalized(everything.images[:5000]))
     for one in fits:
-        if one.epochs.stop <= done:
-            continue
         clock.resume()  # what a further fit prepares counts too
         model.fit(
             one.data,

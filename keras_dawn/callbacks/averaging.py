@@ -15,14 +15,16 @@ class ExponentialMovingAverage(WeightCopies):
     After each `every`-th step, `average ← decay · average + (1 - decay) · weights` (Polyak &
     Juditsky 1992), as `torch.optim.swa_utils.AveragedModel` does it with
     `get_ema_multi_avg_fn`: the first step's weights are taken as they are, and the moving
-    averages of batch normalisation are averaged too. Within `fit`, validation sees the average.
-    At the end the model has it, and `ModelCheckpoint` before that has the weights that train;
-    `in_place` gives the average in between.
+    averages of batch normalisation are averaged too. Within `fit`, validation sees the average,
+    and so does what comes after it in that epoch: `ModelCheckpoint` saves it, and `EarlyStopping`
+    restores the best of it. At the end the model has the average, or what `EarlyStopping` has
+    restored; `in_place` gives it in between.
 
     Args:
         decay: float in (0, 1).
         every: int from 1 up, in how many steps of an epoch the weights are taken in.
-        validate: bool, whether validation within `fit` sees the average.
+        validate: bool, whether validation within `fit`, and what is saved after it in that epoch,
+            sees the average.
 
     Raises:
         ValueError: values out of range.
@@ -51,14 +53,10 @@ class ExponentialMovingAverage(WeightCopies):
         self.updates += 1
 
     def on_test_begin(self, logs=None):
-        if self.validate and self.updates:
+        if self.validate and self.updates and not self._swapped:
             self._swap()
             if current().several:
                 average_moving_statistics(self.model)
-
-    def on_test_end(self, logs=None):
-        if self._swapped:
-            self._swap()
 
 
 class StochasticWeightAveraging(WeightCopies):

@@ -16,6 +16,9 @@ class WeightCopies(keras.callbacks.Callback):
     begins with epoch 0; a `fit` with `initial_epoch` goes on with it, and so do the phases of
     `fit_plan`. The checkpoints of `ResumeTraining` include it.
 
+    Where validation saw the copy, the model has it until the next epoch begins: what is saved,
+    compared and restored by the metrics of that validation are the weights that reached them.
+
     Attributes:
         updates: int, how often the weights were taken in.
         goes_on: bool, whether another `fit` of the same training follows: the weights then
@@ -35,12 +38,18 @@ class WeightCopies(keras.callbacks.Callback):
         self._begins = True
 
     def on_epoch_begin(self, epoch, logs=None):
+        if self._swapped:
+            self._swap()
         if self._begins and (epoch == 0 or self._copies is None):
             self._make()
         self._begins = False
 
     def on_train_end(self, logs=None):
-        if self.updates and not self.goes_on:
+        if self._swapped and self.goes_on:
+            self._swap()
+        elif self._swapped:  # the model has it, or what another callback chose by its metrics
+            self._swapped = False
+        elif self.updates and not self.goes_on:
             self._put_in_place()
 
     @contextlib.contextmanager
@@ -52,6 +61,9 @@ class WeightCopies(keras.callbacks.Callback):
         """
         if not self.updates:
             raise ValueError(f"{type(self).__name__} has no weights yet: train first.")
+        if self._swapped:  # validation has just seen it
+            yield self.model
+            return
         self._swap()
         try:
             yield self.model
@@ -60,7 +72,11 @@ class WeightCopies(keras.callbacks.Callback):
 
     def state_dict(self):
         """The copy, on the CPU, for checkpoints."""
-        return {"updates": self.updates, "trainable": self._on_cpu(trainable=True)}
+        return {
+            "updates": self.updates,
+            "swapped": self._swapped,
+            "trainable": self._on_cpu(trainable=True),
+        }
 
     def rank_state_dict(self):
         """What of it differs between ranks: the moving averages."""
@@ -70,7 +86,7 @@ class WeightCopies(keras.callbacks.Callback):
         """Takes up what `state_dict` and `rank_state_dict` returned, merged."""
         self._make()
         self._begins = False
-        self.updates = state["updates"]
+        self.updates, self._swapped = state["updates"], state["swapped"]
         for trainable, name in ((True, "trainable"), (False, "statistics")):
             copies = [c for v, c in self._pairs() if v.trainable == trainable]
             for copy, value in zip(copies, state[name], strict=True):

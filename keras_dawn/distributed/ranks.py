@@ -16,6 +16,7 @@ import torch.distributed as dist
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _COMPRESSIONS = (None, "float16", "bfloat16")
 _GOODBYE_SECONDS = 30
+_TOLD_TO_END = 75  # all ranks end so together, when the training was saved
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
     _current = Ranks(rank, world_size, local_rank, backend, gradient_compression, control, passes)
     atexit.register(_part)
     _say_who_failed()
+    _note_exits()
     return _current
 
 
@@ -193,6 +195,24 @@ def _say_who_failed():
     sys.excepthook = hook
 
 
+def _note_exits():
+    """Takes note of `sys.exit` with an error, which no hook of Python's is told about.
+
+    absl's usage errors end so, too. The others are in the middle of something that this process
+    no longer takes part in: it must not wait for them.
+    """
+    previous = sys.exit
+
+    def leave(code=None):
+        global _failed
+        if code not in (None, 0, _TOLD_TO_END):
+            _failed = True
+            print(f"rank {_current.rank} of {_current.world_size} calls sys.exit.", file=sys.stderr)
+        previous(code)
+
+    sys.exit = leave
+
+
 def _is_consequence(error):
     """Whether an exception only says that a process at the other end is gone."""
     if isinstance(error, dist.DistError):
@@ -208,6 +228,7 @@ def _part():
     if not dist.is_initialized():
         return
     if _failed:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)  # tearing down could wait for processes that are gone
     if not _parallel_models and _current.is_main:

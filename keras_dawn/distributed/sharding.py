@@ -81,6 +81,15 @@ class ShardedArrays(DataLoader):
     def __len__(self):
         return len(self._bounds)
 
+    def state_dict(self):
+        """What the order depends on, for checkpoints."""
+        return {"epoch": self._epoch, "seed": int(self._seed)}
+
+    def load_state_dict(self, state):
+        """Takes up what `state_dict` returned."""
+        self._epoch = state["epoch"]
+        self._seed.fill_(state["seed"])
+
     def __iter__(self):
         epoch = self._epoch
         order = torch.arange(self._length)

@@ -7,6 +7,7 @@ from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_internals
 from keras_dawn.foundation.device import why_not_native
+from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.fit_callbacks import (
     Announcement,
@@ -24,6 +25,7 @@ from keras_dawn.native.steps.functions import NativeFunction, OwnStep
 from keras_dawn.native.steps.own_metrics import NativeMeans
 from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 from keras_dawn.native.steps.reduction import GradientReduction
+from keras_dawn.schedules.parameter_schedule import end_schedules
 
 import keras
 
@@ -89,7 +91,12 @@ class Engine:
 
     def fit(self, *args, **kwargs):
         with self._running():
-            return self._fit(*args, **kwargs)
+            try:
+                return self._fit(*args, **kwargs)
+            except BaseException:  # Ctrl-C in a notebook: the next `fit` begins as this one did
+                for optimizer in optimizers_of(self.model):
+                    end_schedules(optimizer)
+                raise
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)

@@ -1,112 +1,144 @@
-"""Runs a `TrainingPlan`: one ordinary `fit` a phase, one history."""
+"""Runs a `TrainingPlan` as one `fit`."""
 
-from keras_dawn.callbacks.weight_copies import WeightCopies
-from keras_dawn.resume.resume_training import ResumeTraining
+from keras_dawn.foundation import keras_fit
+from keras_dawn.plans.phase import Phase
+from keras_dawn.plans.plan import TrainingPlan
+from keras_dawn.plans.plan_data import PlanData
+from keras_dawn.plans.published import PLANS
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
 import keras
+import numpy as np
+import torch
 
 
 def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), verbose="auto"):
-    """Trains a compiled model by a plan, phase after phase.
+    """Trains a compiled model by a plan, phase after phase, in one `fit`.
 
-    Every phase is a `fit` of its own with fresh data of its image and batch size; epochs,
-    history and optimizer go on through all of them. The plan sets learning rate, momentum and
-    weight decay. With a `ResumeTraining` among the callbacks, a run that was cut off goes on
-    at the step of its last checkpoint.
+    Every phase has fresh data of its image and batch size. To callbacks the plan is one
+    training: it begins and ends once, its epochs are counted through, and only `params["steps"]`
+    changes with the phase. The plan sets learning rate, momentum and weight decay. With a
+    `ResumeTraining` among the callbacks, a run that was cut off goes on at the step of its last
+    checkpoint, and one that is complete is not trained again.
 
     Args:
         model: compiled `keras.Model` that takes images of any size.
-        plan: `TrainingPlan`.
-        train_data: callable from a `Phase` to data for `fit`, such as `ResizingImages`.
-        validation_data: callable from a `Phase` to data for `evaluate`, or `None`. Not called
-            again while size, shape and source stay the same.
-        callbacks: list of Keras callbacks; they see a `fit` begin and end for every phase, and
-            a `val_size` in the logs.
+        plan: `TrainingPlan`, list of `Phase`, or the name of a plan in `PLANS`.
+        train_data: callable from a `Phase` to data for `fit`: a torch `DataLoader` such as
+            `ResizingImages`, a `PyDataset`, or arrays `(x, y)`, which are shuffled. Arrays may be
+            given as they are where all phases have their image size.
+        validation_data: callable from a `Phase` to data for `evaluate`, or data for all phases,
+            or `None`. Not called again while size, shape and source stay the same.
+        callbacks: list of Keras callbacks; they see `image_size` and `val_size` in the logs.
         verbose: as in `fit`.
 
     Returns:
         `keras.callbacks.History` over all epochs, those before a resumption included.
 
     Raises:
-        ValueError: callbacks that set the learning rate too.
+        ValueError: callbacks that set the learning rate too, or data that does not fit the plan.
 
     Example:
         >>> history = fit_plan(                                         # doctest: +SKIP
         ...     model, PLANS["fastai_8gpu"].scaled(1 / 8), make_training_data)
     """
-    callbacks = list(callbacks)
+    plan = _plan(plan)
+    callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
+    rivals = (
+        ParameterSchedule,
+        keras.callbacks.LearningRateScheduler,
+        keras.callbacks.ReduceLROnPlateau,
+    )
     for callback in callbacks:
-        if isinstance(callback, (ParameterSchedule, keras.callbacks.LearningRateScheduler)):
+        if isinstance(callback, rivals):
             raise ValueError(
                 f"The plan sets the learning rate; leave {type(callback).__name__} out."
             )
-    rows = _Rows()
-    start = 0
-    for callback in callbacks:
-        if isinstance(callback, ResumeTraining):
-            callback.track("fit_plan", rows)
-            start = callback.next_epoch()
-    validation, validation_kind = None, None
-    for first, phase in plan.starts():
-        last = first + phase.epochs
-        if last <= start:
-            continue
-        kind = (phase.evaluated_at, phase.validation.rectangular, phase.crops.copies)
-        if validation_data is not None and kind != validation_kind:
-            validation, validation_kind = validation_data(phase), kind
-        for callback in callbacks:
-            if isinstance(callback, WeightCopies):
-                callback.goes_on = last < plan.epochs
-        schedule = ParameterSchedule(phase.curves(), epochs=range(first, last))
-        model.fit(
-            train_data(phase),
-            validation_data=validation,
-            initial_epoch=first,
-            epochs=last,
-            callbacks=[schedule, _ValidationSize(phase), rows, *callbacks],
-            verbose=verbose,
-            shuffle=False,  # the data shuffles itself
+    training = PlanData(plan, _maker(train_data, plan), id, training=True)
+    validation = validation_data
+    if callable(validation_data):
+        validation = PlanData(plan, validation_data, _kind_of_validation, training=False)
+    schedules = [
+        ParameterSchedule(phase.curves(), epochs=range(first, first + phase.epochs))
+        for first, phase in plan.starts()
+        if phase.curves()
+    ]
+    return model.fit(
+        training,
+        validation_data=validation,
+        epochs=plan.epochs,
+        callbacks=[_Phases(plan, training, validation), *schedules, *callbacks],
+        verbose=verbose,
+        shuffle=False,  # the data shuffles itself
+    )
+
+
+def _plan(plan):
+    if isinstance(plan, str):
+        if plan not in PLANS:
+            raise ValueError(f"There is no plan {plan!r}; PLANS has {', '.join(PLANS)}.")
+        return PLANS[plan]
+    if isinstance(plan, Phase) or (
+        isinstance(plan, (list, tuple)) and all(isinstance(phase, Phase) for phase in plan)
+    ):
+        return TrainingPlan([plan] if isinstance(plan, Phase) else plan)
+    if not isinstance(plan, TrainingPlan):
+        raise ValueError(
+            "`plan` must be a TrainingPlan, a list of Phase or the name of a plan in PLANS, got "
+            f"{plan!r}."
         )
-        if model.stop_training:
-            break
-    return rows.history(model)
+    return plan
 
 
-class _ValidationSize(keras.callbacks.Callback):
-    """Puts the validation size beside the accuracy, and the training size too."""
+def _maker(train_data, plan):
+    """A callable from a phase to its data."""
+    wanted = (
+        "`train_data` must be a callable from a Phase to data of its image_size and batch_size, "
+        "such as lambda phase: DeviceImages(images[phase.image_size], labels, phase.batch_size)"
+    )
+    arrays = isinstance(train_data, (tuple, list)) and len(train_data) == 2
+    if arrays and all(isinstance(part, (np.ndarray, torch.Tensor)) for part in train_data):
+        size = tuple(train_data[0].shape[1:3])
+        others = sorted({phase.image_size for phase in plan.phases} - {size[0]})
+        if others or len(size) != 2 or size[0] != size[1]:
+            raise ValueError(
+                f"{wanted}. It is arrays of {' × '.join(map(str, size))} px, and the plan has "
+                f"phases of {', '.join(str(phase.image_size) for phase in plan.phases)} px."
+            )
+        return lambda phase: tuple(train_data)
+    if not callable(train_data):
+        raise ValueError(f"{wanted}; got a {type(train_data).__name__}.")
+    return train_data
 
-    def __init__(self, phase):
+
+def _kind_of_validation(phase):
+    return phase.evaluated_at, phase.validation.rectangular, phase.crops.copies
+
+
+class _Phases(keras.callbacks.Callback):
+    """Takes `fit` to the data of the phase that begins, and puts its sizes into the logs."""
+
+    def __init__(self, plan, training, validation):
         super().__init__()
-        self._phase = phase
+        self._plan, self._training, self._validation = plan, training, validation
+
+    def on_train_begin(self, logs=None):
+        self._callbacks = keras_fit.callback_list(self)
+        self._iterator = keras_fit.epoch_iterator(self.model)
+        self._known = self._plan.phases[0]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._training.set_epoch(epoch)
+        if isinstance(self._validation, PlanData):
+            before = self._validation.data
+            self._validation.set_epoch(epoch)
+            if self._validation.data is not before:
+                keras_fit.forget_validation_data(self.model)
+        if self._training.phase is not self._known:
+            self._known = self._training.phase
+            keras_fit.change_length(self._iterator, self._callbacks, self._training)
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["image_size"] = float(self._phase.image_size)
+        logs["image_size"] = float(self._known.image_size)
         if any(name.startswith("val_") for name in logs):
-            logs["val_size"] = float(self._phase.evaluated_at)
-
-
-class _Rows(keras.callbacks.Callback):
-    """Keeps the logs of all epochs, through all phases and over an interruption."""
-
-    def __init__(self):
-        super().__init__()
-        self._rows = {}
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._rows[epoch] = dict(logs)
-
-    def history(self, model):
-        """The rows as a Keras `History`."""
-        history = keras.callbacks.History()
-        history.set_model(model)
-        history.on_train_begin()
-        for epoch, logs in sorted(self._rows.items()):
-            history.on_epoch_end(epoch, logs)
-        return history
-
-    def state_dict(self):
-        return {"rows": self._rows}
-
-    def load_state_dict(self, state):
-        self._rows = dict(state["rows"])
+            logs["val_size"] = float(self._known.evaluated_at)

@@ -3,7 +3,7 @@
 import hashlib
 from types import SimpleNamespace
 
-from keras_dawn.foundation import keras_fit
+from keras_dawn.foundation import keras_fit, keras_passes
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.resume.source_state import SourceState
 
@@ -42,7 +42,7 @@ class DataPosition:
                 "`steps_per_epoch` is given: its queue goes on over the ends of epochs. Leave "
                 "`steps_per_epoch` out, or make the PyDataset with workers=1."
             )
-        self.passes = keras_fit.Passes(
+        self.passes = keras_passes.Passes(
             iterator, self._note, self._put_back, self._see, self._begins
         )
 
@@ -73,6 +73,10 @@ class DataPosition:
     def take_up(self, position, step):
         """Goes on from a position when the next epoch begins."""
 
+        if not (step or position["open"] or self._replays):
+            return  # a fresh pass, with the state as `put_back_now` and callbacks have made it
+        before = []
+
         def then():
             if position["digest"] != self._digest:
                 raise ValueError(
@@ -81,9 +85,15 @@ class DataPosition:
                     "`state_dict` and `load_state_dict`, or use a torch DataLoader over a dataset "
                     "with a length, a PyDataset or arrays."
                 )
-            self._put_back(position["now"])
+            self._put_back(position["now"] if step else before[0])
 
-        again = SimpleNamespace(**position, step=step, then=then, replays=self._replays)
+        again = SimpleNamespace(
+            **position,
+            step=step,
+            begin=lambda: before.append(self._note()),
+            then=then,
+            replays=self._replays,
+        )
         self.passes.take_up(again)
 
     def _note(self):

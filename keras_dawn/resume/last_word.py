@@ -11,6 +11,7 @@ from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
 from keras_dawn.resume.restoration import Restoration, find_state
 from keras_dawn.resume.saved_state import with_states
+from keras_dawn.resume.shared_folder import check_shared
 from keras_dawn.resume.training_state import collect
 
 import keras
@@ -54,6 +55,7 @@ class LastWord(keras.callbacks.Callback):
             raise
 
     def _begin(self):
+        check_shared(self._folder.path)
         description = describe(self.model, self._iterator)
         self._position = DataPosition(self._iterator)
         state, followed = find_state(self._folder, self._fit, self._asked)

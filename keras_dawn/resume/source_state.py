@@ -27,8 +27,8 @@ class SourceState:
 
     Found are random generators (torch's, NumPy's, Python's), what has `state_dict` and
     `load_state_dict`, and the numbers, strings, arrays, tensors and lists among the attributes
-    of the source, its sampler, its transforms and whatever else it holds. Of those, the ones
-    are kept that have changed since this object was made.
+    of the source, its sampler, its transforms and whatever else it holds. Those are kept
+    that have changed since this object was made.
 
     Args:
         source: what was given to `fit`, or `None`.
@@ -42,6 +42,7 @@ class SourceState:
         self._holders, self._seen = [], set()
         self._look(source, (), 0)
         self._first = {path: _mark(get()) for path, get, _, _ in self._holders}
+        self._originals = {}  # copies of what was put back over
         self._orders = {path: list(get()) for path, get, _, kind in self._holders if kind == "list"}
 
     def now(self):
@@ -59,9 +60,12 @@ class SourceState:
         """Puts back what `now` returned, in another process too."""
         for path, get, put, kind in self._holders:
             name = "/".join(path)
-            if name not in state:
+            if name not in state:  # it was then as it had been at first
+                self._put_first(path, get, put, kind)
                 continue
             saved = state[name]
+            if kind in ("list", "array") and _mark(get()) == self._first[path]:
+                self._originals[path] = _copied(get())
             if kind == "list":
                 value = get()
                 if saved["order"] is None:
@@ -79,6 +83,14 @@ class SourceState:
                 _put_array(get(), from_plain(saved), put)
             else:
                 put(from_plain(saved))
+
+    def _put_first(self, path, get, put, kind):
+        if kind == "state" or _mark(get()) == self._first[path]:
+            return
+        if kind == "value":
+            put(self._first[path])
+        else:  # it was put back over before, which is how it came to be another
+            _put_array(get(), self._originals[path], put)
 
     def _changed(self, path, value, kind):
         whose = f"the data ({'/'.join(path)})"
@@ -182,12 +194,18 @@ def _generator(value):
 
 def _put_array(array, saved, put):
     """Into the array's own memory where it fits: others may look at it."""
-    if array.shape == saved.shape and isinstance(array, torch.Tensor):
+    if isinstance(array, list):
+        array[:] = saved
+    elif array.shape == saved.shape and isinstance(array, torch.Tensor):
         array.copy_(saved)
     elif array.shape == saved.shape and array.flags.writeable:
         array[...] = saved
     else:
         put(saved)
+
+
+def _copied(value):
+    return value.clone() if isinstance(value, torch.Tensor) else value.copy()
 
 
 def _mark(value):

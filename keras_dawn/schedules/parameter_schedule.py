@@ -1,8 +1,17 @@
 """Schedules any hyper-parameter of the optimizer, batch by batch."""
 
-from keras_dawn.foundation import hyperparameters
+import weakref
+
+from keras_dawn.foundation import hyperparameters, keras_fit
 
 import keras
+
+_SETTERS_OF_THE_RATE = (
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+)
+# The schedules that have not reached their ends, by optimizer: an interrupted `fit` ends none.
+_UNDER_WAY = weakref.WeakKeyDictionary()
 
 
 class ParameterSchedule(keras.callbacks.Callback):
@@ -98,8 +107,11 @@ class ParameterSchedule(keras.callbacks.Callback):
         return plots.plot_schedule(self.values(epochs, steps_per_epoch), epochs, path=path)
 
     def on_train_begin(self, logs=None):
-        self._restore()  # an interrupted `fit` did not reach its end
         optimizer = self._optimizer()
+        callbacks = keras_fit.callbacks_of_fit(self)
+        for left in _UNDER_WAY.get(optimizer, []):  # an interrupted `fit` did not reach its end
+            if left not in callbacks or left is self:
+                left._restore()
         epochs, steps = self.params.get("epochs"), self.params.get("steps")
         if not epochs:
             raise ValueError(f"{self._title()} needs a training of at least one epoch.")
@@ -109,14 +121,15 @@ class ParameterSchedule(keras.callbacks.Callback):
                 "not tell: pass `steps_per_epoch=` to `fit`."
             )
         self._span = self.epochs or range(epochs)
-        self._total_steps = len(self._span) * steps
         self._active = []
         found = {}
-        for name, curve in self.curves(self._total_steps, optimizer).items():
+        for name, curve in self.curves(len(self._span) * steps, optimizer).items():
             attribute = hyperparameters.resolve(optimizer, name)
             found[attribute] = hyperparameters.read(optimizer, name)
             self._active.append((name, attribute, curve))
+        self._check_rivals(found, callbacks)
         self._found = (optimizer, found)
+        _UNDER_WAY.setdefault(optimizer, []).append(self)
         self._latest = {}
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -126,8 +139,9 @@ class ParameterSchedule(keras.callbacks.Callback):
         if self._epoch not in self._span:
             return
         optimizer, _ = self._found
-        step = (self._epoch - self._span.start) * self.params["steps"] + batch
-        progress = min(1.0, step / self._total_steps)
+        steps = self.params["steps"]  # of this epoch: a plan's phases differ
+        step = (self._epoch - self._span.start) * steps + batch
+        progress = min(1.0, step / (len(self._span) * steps))
         for name, attribute, curve in self._active:
             value = float(curve(progress))
             hyperparameters.write(optimizer, attribute, value)
@@ -154,6 +168,16 @@ class ParameterSchedule(keras.callbacks.Callback):
             for attribute, value in found.items():
                 hyperparameters.write(optimizer, attribute, value)
             self._found = None
+            _UNDER_WAY[optimizer] = [one for one in _UNDER_WAY[optimizer] if one is not self]
+
+    def _check_rivals(self, attributes, callbacks):
+        """Raises `ValueError` where another callback sets what this one sets."""
+        for callback in callbacks:
+            if "learning_rate" in attributes and isinstance(callback, _SETTERS_OF_THE_RATE):
+                raise ValueError(
+                    f"{self._title()} and {type(callback).__name__} would both set the learning "
+                    "rate, the one undoing what the other does. Leave one of them out."
+                )
 
     def _optimizer(self):
         optimizer = getattr(self.model, "optimizer", None)
@@ -163,6 +187,13 @@ class ParameterSchedule(keras.callbacks.Callback):
 
     def _title(self):
         return type(self).__name__
+
+
+def end_schedules(optimizer):
+    """Sets back what schedules have set whose `fit` was interrupted."""
+    optimizer = hyperparameters.unwrap(optimizer)
+    for schedule in list(_UNDER_WAY.get(optimizer, [])):
+        schedule._restore()
 
 
 def _check_epochs(epochs):

@@ -25,6 +25,8 @@ class Act(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "raise":
             raise RuntimeError("the coffee machine of rank one is empty")
+        if self.how == "exit":
+            sys.exit("rank one has had enough")
 
 
 def main(how):

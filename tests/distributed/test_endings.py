@@ -28,6 +28,14 @@ def test_an_exception_ends_the_job_with_that_ranks_message():
     assert "rank 0 of 2 failed" not in done.printed
 
 
+def test_sys_exit_on_one_rank_ends_the_job():
+    begin = time.monotonic()
+    done = torchrun(2, SCRIPT, "exit", seconds=120)
+    assert done.returncode != 0 and time.monotonic() - begin < 60
+    assert "rank one has had enough" in done.printed
+    assert "rank 1 of 2 calls sys.exit" in done.printed
+
+
 def test_a_model_that_was_not_accelerated_is_warned_about():
     done = run_ranks(2, endings.main, "forgotten")
     assert done.returncodes == [0, 0], done.printed

@@ -1,9 +1,13 @@
 """Two processes of which one is killed or told to end."""
 
+import os
+
+from keras_dawn.resume import shared_folder
+
 import pytest
 import torch
 
-from tests.processes import torchrun
+from tests.processes import run_ranks, torchrun
 from tests.resume import interrupted
 from tests.resume.killing import run
 from tests.resume.test_interruptions import result, same
@@ -41,3 +45,15 @@ def test_told_to_end_around_an_epochs_last_step_loses_nothing(tmp_path, whole):
         last = ("checkpoint-00000-0000005.pt", "checkpoint-00001-0000000.pt")[number]
         assert sorted(saved.glob("*.pt"))[-1].name == last
         same(result(run(saved, out, ranks=2), out), whole)
+
+
+def on_a_disk_of_its_own(folder):
+    shared_folder._SECONDS = 0.5
+    interrupted.main(f"{folder}/{os.environ['RANK']}", f"{folder}/out.pt")
+
+
+def test_folders_that_ranks_do_not_share_are_noticed_when_the_training_begins(tmp_path):
+    done = run_ranks(2, on_a_disk_of_its_own, str(tmp_path))
+    assert 0 not in done.returncodes
+    assert "Rank 1 does not find in" in done.printed
+    assert not list(tmp_path.glob("*/checkpoint*"))

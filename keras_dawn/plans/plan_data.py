@@ -1,0 +1,102 @@
+"""The data of a plan as one data set for `fit`: in every epoch that of its phase."""
+
+import contextlib
+
+from keras_dawn.distributed import sharding
+from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation import keras_fit
+from keras_dawn.resume.source_state import SourceState
+
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class PlanData(DataLoader):
+    """Data that changes with the phase of a plan, and with it image size, batch size and length.
+
+    It knows the epoch as this package's data sets do (`epoch`, `set_epoch`), and passes it on.
+
+    Args:
+        plan: `TrainingPlan`.
+        make: callable from a `Phase` to data for `fit`: a torch `DataLoader` (this package's data
+            sets are such), a `PyDataset`, or arrays `(x, y)`, which are shuffled.
+        kind: callable from a `Phase` to what it depends on; while that stays the same, the
+            data stays.
+        training: bool, whether it is trained on.
+
+    Attributes:
+        phase: `Phase` of the present epoch.
+        data: what `make` returned for it, as a torch `DataLoader`.
+    """
+
+    def __init__(self, plan, make, kind, training):
+        self._plan, self._make, self._kind, self._training = plan, make, kind, training
+        self._shared, self._stack = False, contextlib.ExitStack()
+        self.epoch, self.phase, self.data = 0, None, None
+        self._enter(plan.phases[0])
+        # What Keras looks at besides the length: the rows of this set are never read.
+        super().__init__(TensorDataset(torch.zeros(1)), batch_size=plan.phases[0].batch_size)
+
+    @property
+    def rank_weight(self):
+        """What this rank's part of the last batch weighs."""
+        return getattr(self.data, "rank_weight", 1.0)
+
+    def set_epoch(self, epoch):
+        """Goes to an epoch (0-based) and its phase."""
+        self.epoch = int(epoch)
+        self._enter(self._plan.phase_at(self.epoch))
+        for part in (self.data, sharding.sampler_of(self.data)):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(self.epoch)
+
+    def set_share(self, share, training):
+        """Serves one rank's share, or all of it again, in this phase and in those that follow."""
+        self._shared = share.world_size > 1
+        self._share_out()
+
+    def __len__(self):
+        return len(self.data)
+
+    def __iter__(self):
+        yield from self.data
+
+    def state_dict(self):
+        """Where it is, for checkpoints: the epoch, and the state of its phase's data."""
+        return {"epoch": self.epoch, "data": self._source.now()}
+
+    def load_state_dict(self, state):
+        """Takes up what `state_dict` returned."""
+        self.set_epoch(state["epoch"])
+        self._source.put_back(state["data"])
+
+    def _enter(self, phase):
+        if phase is self.phase:
+            return
+        before, self.phase = self.phase, phase
+        if before is not None and self._kind(before) == self._kind(phase):
+            return
+        made = self._make(phase)
+        if not isinstance(made, DataLoader):
+            made = self._loader(made, phase)
+        self.data, self._source = made, SourceState(made)
+        self._share_out()
+
+    def _loader(self, made, phase):
+        x, y = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        if current().several:
+            return sharding.shard_arrays(
+                x, y, None, phase.batch_size, shuffle=self._training, training=self._training
+            )
+        try:
+            return keras_fit.Loader(x, y, phase.batch_size, shuffle=self._training)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"The data of {phase} is a {type(made).__name__}: expected a torch DataLoader, "
+                f"such as keras_dawn.data.DeviceImages, a PyDataset or arrays (x, y). {error}"
+            ) from None
+
+    def _share_out(self):
+        self._stack.close()
+        if self._shared:
+            self._stack.enter_context(sharding.shared_out(self.data, self._training))

@@ -1,0 +1,198 @@
+"""To every callback a plan is one training, whatever its phases are made of."""
+
+import csv
+
+import keras_dawn
+from keras_dawn import Phase, ResumeTraining, TimeToAccuracy, TrainingPlan, data, fit_plan
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from tests.resume.test_resume import Cut
+
+K = keras.callbacks
+Y = np.arange(40) % 3
+PLAN = TrainingPlan(
+    [Phase(2, 8, 8, (0.05, 0.2)), Phase(2, 12, 5, (0.2, 0.1)), Phase(1, 12, 10, (0.1, 0.0))]
+)
+STEPS = [5, 5, 8, 8, 4]
+
+
+def pixels(size, count=40):
+    random = np.random.default_rng(size)
+    return random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def build(accelerated=True):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras_dawn.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+    return keras_dawn.accelerate(model) if accelerated else model
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffles itself."""
+
+    def __init__(self, phase):
+        super().__init__()
+        self.phase, self.places = phase, np.arange(40)
+        self.images = pixels(phase.image_size).astype("float32") / 255
+
+    def __len__(self):
+        return 40 // self.phase.batch_size
+
+    def __getitem__(self, number):
+        size = self.phase.batch_size
+        places = self.places[size * number : size * number + size]
+        return self.images[places], Y[places]
+
+    def on_epoch_end(self):
+        np.random.shuffle(self.places)
+
+
+def images(phase):
+    return data.DeviceImages(pixels(phase.image_size), Y, phase.batch_size, sampler=data.Shuffled())
+
+
+def loader(phase):
+    rows = torch.utils.data.TensorDataset(
+        torch.tensor(pixels(phase.image_size)) / 255, torch.tensor(Y)
+    )
+    generator = torch.Generator().manual_seed(phase.image_size)
+    return torch.utils.data.DataLoader(rows, phase.batch_size, shuffle=True, generator=generator)
+
+
+def arrays(phase):
+    return pixels(phase.image_size).astype("float32") / 255, Y
+
+
+KINDS = [images, loader, arrays, Batches]
+
+
+def validation(phase):
+    return data.DeviceImages(pixels(phase.evaluated_at, 16), Y[:16], 8)
+
+
+class Watch(K.Callback):
+    """Notes what a callback is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_train_begin(self, logs=None):
+        self.told.append("begin")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.told.append((epoch, self.params["epochs"], self.params["steps"]))
+        self.steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        assert self.steps == self.params["steps"]
+
+    def on_train_end(self, logs=None):
+        self.told.append("end")
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+@pytest.mark.parametrize("make", KINDS)
+def test_a_plan_begins_and_ends_once_and_counts_its_epochs_through(make, accelerated):
+    watch = Watch()
+    history = fit_plan(
+        build(accelerated), PLAN, make, validation_data=validation, callbacks=[watch], verbose=0
+    )
+    epochs = [(epoch, 5, steps) for epoch, steps in enumerate(STEPS)]
+    assert watch.told == ["begin", *epochs, "end"]
+    assert history.epoch == [0, 1, 2, 3, 4]
+    assert history.history["image_size"] == history.history["val_size"] == [8, 8, 12, 12, 12]
+
+
+def test_rows_times_and_patience_are_those_of_one_training(tmp_path):
+    class Worse(K.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["score"] = float(epoch)
+
+    place = tmp_path / "log.csv"
+    history = fit_plan(
+        build(),
+        PLAN,
+        images,
+        validation_data=validation,
+        callbacks=[
+            TimeToAccuracy(99.0),
+            Worse(),
+            K.EarlyStopping("score", mode="min", patience=3),
+            K.CSVLogger(str(place)),
+        ],
+        verbose=0,
+    )
+    with place.open(encoding="utf-8") as file:
+        assert [row[0] for row in csv.reader(file)][1:] == ["0", "1", "2", "3"]
+    assert history.epoch == [0, 1, 2, 3] and len(history.history["training_seconds"]) == 4
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+@pytest.mark.parametrize("make", KINDS)
+def test_a_plan_goes_on_where_it_was_whatever_its_data(make, accelerated, tmp_path):
+    def run(folder, cut=None, seed=1):
+        keras.utils.set_random_seed(seed)
+        model, resume = build(accelerated), ResumeTraining(folder, every_steps=3)
+        callbacks = [resume, Cut(cut)]
+        try:
+            fit_plan(model, PLAN, make, validation_data=validation, callbacks=callbacks, verbose=0)
+        except RuntimeError:
+            assert cut is not None
+        return model
+
+    whole = run(tmp_path / "whole")
+    for cut in (9, 6, 11):
+        run(tmp_path / "cut", cut)
+    ours = run(tmp_path / "cut", seed=5)
+    again = run(tmp_path / "cut", seed=7)  # complete: not trained again
+    for model in (ours, again):
+        assert model.history.history == whole.history.history
+        for a, b in zip(model.variables, whole.variables, strict=True):
+            assert torch.equal(a.value, b.value)
+
+
+def test_a_list_of_phases_a_name_and_arrays_are_taken():
+    made = fit_plan(
+        build(), [Phase(1, 8, 8, 0.1), Phase(1, 8, 20, 0.1)], arrays(PLAN.phases[0]), verbose=0
+    )
+    assert made.epoch == [0, 1]
+
+    def small(phase):
+        size = 8
+        return data.DeviceImages(pixels(size), Y, 40)
+
+    stop = K.LambdaCallback(on_epoch_end=lambda e, logs: setattr(model, "stop_training", True))
+    model = build()
+    assert fit_plan(model, "fastai_8gpu", small, callbacks=stop, verbose=0).epoch == [0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "train", "said"),
+    [
+        ("fastai", images, "There is no plan 'fastai'; PLANS has"),
+        (3, images, "must be a TrainingPlan, a list of Phase or the name"),
+        (PLAN, arrays(PLAN.phases[0]), "It is arrays of 8 × 8 px, and the plan has phases of"),
+        (PLAN, images(PLAN.phases[0]), "must be a callable from a Phase.*got a DeviceImages"),
+        (PLAN, lambda phase: iter([]), "is a list_iterator: expected a torch DataLoader"),
+    ],
+)
+def test_what_does_not_fit_is_told_what_is_wanted(plan, train, said):
+    with pytest.raises(ValueError, match=said):
+        fit_plan(build(), plan, train, verbose=0)
+
+
+@pytest.mark.parametrize("rival", [K.LearningRateScheduler(lambda e: 0.1), K.ReduceLROnPlateau()])
+def test_a_second_setter_of_the_rate_is_refused(rival):
+    with pytest.raises(ValueError, match=f"leave {type(rival).__name__} out"):
+        fit_plan(build(), PLAN, images, callbacks=[rival])
