@@ -66,16 +66,17 @@ class NativeMean:
             or keras_internals.in_stateless_scope()
         ):
             return keras.metrics.Mean.update_state(metric, values, sample_weight)
-        with torch.no_grad():
-            total.add_(values if sample_weight is None else values * weight)
-            keras_internals.memory_of(metric.count).add_(weight)
+        values = values.detach()
+        total.add_(values if sample_weight is None else values * weight)
+        keras_internals.memory_of(metric.count).add_(weight)
         return None
 
     def result(self):
         metric = self.metric
         if keras_internals.in_stateless_scope():
             return keras.metrics.Mean.result(metric)
-        total, count = map(keras_internals.memory_of, (metric.total, metric.count))
-        with torch.no_grad():
-            # As Keras divides: nothing by nothing is nothing.
-            return torch.where(count == 0, 0, total / count)
+        total = keras_internals.memory_of(metric.total)
+        count = keras_internals.memory_of(metric.count)
+        if not count.is_cuda and count:  # a look that makes nobody wait
+            return total / count
+        return torch.where(count == 0, 0, total / count)  # as Keras divides: 0 by 0 is 0
