@@ -4,52 +4,12 @@ Each twin is `torch.nn`'s LSTM, GRU or RNN, begins with the Keras model's weight
 an ordinary loop with a fused optimizer. `difference` says how far the two are apart.
 """
 
-import dataclasses
-from collections.abc import Callable
-
 import keras
 import torch
 import torch.nn.functional as F
+from everyday_twins import Case, adam, embedding_of, linear_of
 from keras import layers
 from torch import nn
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One model twice.
-
-    Args:
-        name: str.
-        keras_model: function that makes the Keras model, compiled.
-        twin: class of the network by hand; made from a Keras model, whose weights it copies.
-        loss: function `(outputs, targets) -> loss` of the loop by hand.
-        batch: function that makes `(inputs, targets)`; several inputs are a tuple.
-    """
-
-    name: str
-    keras_model: Callable
-    twin: type
-    loss: Callable
-    batch: Callable
-
-
-class Loop:
-    """An ordinary training loop around a network, with the mean loss kept on the device."""
-
-    def __init__(self, network, loss):
-        self.network, self.loss = network, loss
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
-        self.total = torch.zeros(())
-
-    def train(self, batch, steps):
-        x, y = batch
-        inputs = x if isinstance(x, tuple) else (x,)
-        for _ in range(steps):
-            loss = self.loss(self.network(*inputs), y)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            self.total += loss.detach()  # on the device, as `fit` has to
 
 
 @torch.no_grad()
@@ -69,19 +29,6 @@ def copy_cell(module, cell, suffix="_l0"):
 def _reset_first(weight):
     update, reset, candidate = weight.chunk(3, -1)
     return torch.cat((reset, update, candidate), -1)
-
-
-@torch.no_grad()
-def linear_of(layer):
-    kernel = layer.kernel.value
-    module = nn.Linear(*kernel.shape)
-    module.weight.copy_(kernel.T)
-    module.bias.copy_(layer.bias.value)
-    return module
-
-
-def embedding_of(layer):
-    return nn.Embedding.from_pretrained(layer.embeddings.value.detach().clone(), freeze=False)
 
 
 def recurrence_of(layer):
@@ -224,6 +171,9 @@ def cases():
     """The `Case`s, in the order of the table."""
     binary, mse, classes = F.binary_cross_entropy_with_logits, F.mse_loss, F.cross_entropy
 
+    def case(name, model, twin, loss, batch):
+        return Case(name, model, twin, loss, (), batch, adam(1e-3))
+
     def both():
         twice = [
             layers.Bidirectional(layers.LSTM(64, return_sequences=more)) for more in (True, False)
@@ -231,16 +181,16 @@ def cases():
         return text_in_keras(*twice)
 
     return [
-        Case("LSTM text", lambda: text_in_keras(layers.LSTM(64)), Text, binary, _texts),
-        Case("LSTM text, mask_zero", lambda: text_in_keras(layers.LSTM(64), mask_zero=True),
+        case("LSTM text", lambda: text_in_keras(layers.LSTM(64)), Text, binary, _texts),
+        case("LSTM text, mask_zero", lambda: text_in_keras(layers.LSTM(64), mask_zero=True),
              PaddedText, binary, lambda: _texts(padded=True)),
-        Case("two Bidirectional LSTM", both, TextInBothDirections, binary, _texts),
-        Case("GRU series", lambda: series_in_keras(layers.GRU(32)), Series, mse, _series),
-        Case("SimpleRNN series", lambda: series_in_keras(layers.SimpleRNN(32)), Series, mse,
+        case("two Bidirectional LSTM", both, TextInBothDirections, binary, _texts),
+        case("GRU series", lambda: series_in_keras(layers.GRU(32)), Series, mse, _series),
+        case("SimpleRNN series", lambda: series_in_keras(layers.SimpleRNN(32)), Series, mse,
              _series),
-        Case("LSTM encoder and decoder", translator_in_keras, Translator, _of_letters, _letters),
+        case("LSTM encoder and decoder", translator_in_keras, Translator, _of_letters, _letters),
         # keras-team/keras 20902: ten times slower on torch than on other backends
-        Case("small LSTM classifier", lambda: text_in_keras(
+        case("small LSTM classifier", lambda: text_in_keras(
             layers.LSTM(128), classes=10, words=1000, width=128), Text, classes,
             lambda: _texts(10, 1000, 80)),
     ]  # fmt: skip

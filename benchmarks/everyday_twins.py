@@ -18,7 +18,7 @@ class Case:
         twin: class of the network by hand; made from a Keras model, whose weights it copies.
         loss: function `(outputs, targets) -> loss` of the loop by hand.
         counters: classes of what the loop counts, in the order of the Keras model's metrics.
-        batch: function that makes `(inputs, targets)`.
+        batch: function that makes `(inputs, targets)`; several inputs are a tuple.
         optimizer: function `parameters -> (optimizer, schedule or None)` of the loop.
     """
 
@@ -42,9 +42,10 @@ class Loop:
 
     def train(self, batch, steps):
         x, y = batch
+        inputs = x if isinstance(x, tuple) else (x,)
         self.network.train()
         for _ in range(steps):
-            outputs = self.network(x)
+            outputs = self.network(*inputs)
             loss = self.loss(outputs, y)
             self.optimizer.zero_grad()
             loss.backward()
