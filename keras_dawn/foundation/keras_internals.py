@@ -1,7 +1,7 @@
-"""Every private Keras attribute that is read, in one place.
+"""The private Keras attributes that are read, but for those of the `keras_*.py` beside this file.
 
 Keras moves these between versions; `tests/foundation/test_keras_internals.py` says what
-each is expected to be. Nothing else in the package touches an underscore of Keras's, but for
+each is expected to be. Nothing outside the foundation touches an underscore of Keras's, but for
 what an optimizer has to override (`keras_dawn/optimizers/`).
 """
 
@@ -18,6 +18,7 @@ from keras.src.layers.preprocessing.data_layer import DataLayer
 from keras.src.random import seed_generator
 
 # The version that these attributes are read of, and the next one, which is told from it.
+TENSORS = (torch.Tensor, torch.nn.Parameter)  # what a call is quick with: no subclasses
 VERSION = tuple(int(number) for number in keras.__version__.split(".")[:2])
 
 
@@ -301,8 +302,7 @@ def uses_weight_decay(optimizer, variable):
 
 def wraps_models_itself():
     """Whether this Keras's `fit` uses DistributedDataParallel by itself (from 3.16 on)."""
-    major, minor = (int(part) for part in keras.__version__.split(".")[:2])
-    return (major, minor) >= (3, 16)
+    return VERSION >= (3, 16)
 
 
 def set_first_epoch(model, epoch):
@@ -529,6 +529,11 @@ def note_call_settings(layer, reads):
         reads.note(layer, name, getattr(layer, name))
 
 
+def note_graph(model, reads):
+    """Notes the graph of a model, which `Sequential.add` and `pop` make anew."""
+    reads.note(model, "_functional", getattr(model, "_functional", None))
+
+
 def has_training_argument(model):
     """Whether `fit` tells a model the mode."""
     return model._call_has_training_arg
@@ -628,8 +633,11 @@ def class_with_call(base, call):
     return kind
 
 
+def keeps_keras_call(layer):
+    """Whether a layer's class calls as Keras does, and the call adds nothing to the loss."""
+    return layer.activity_regularizer is None and is_called_as_a_layer(layer)
+
+
 def is_only_its_call(layer):
     """Whether calling a layer or model does no more than its `call`."""
-    kind = class_of(layer)
-    plain = kind.__call__ is keras.Layer.__call__ and layer.activity_regularizer is None
-    return plain and is_plain_call(layer)
+    return keeps_keras_call(layer) and is_plain_call(layer)

@@ -59,12 +59,19 @@ class ShortCall:
         self._most = names.index("training") if "training" in names else len(names)
         self._policy = self._call = self._wrapped = self._scope = None
 
-    def suits(self, tensors):
-        """Whether a call with these tensors needs no more than this."""
+    def suits(self, tensors, settings):
+        """Whether a call needs no more than this: tensors, and the mode at most.
+
+        Args:
+            tensors: tuple, the call's positional arguments.
+            settings: dict, those by name.
+        """
+        if settings and (len(settings) > 1 or type(settings.get("training")) is not bool):
+            return False
         layer = self.layer
         if not layer.built or not keras_internals.is_plain_call(layer):
             return False
-        if layer.activity_regularizer is not None or len(tensors) > self._most:
+        if layer.activity_regularizer is not None or not 0 < len(tensors) <= self._most:
             return False
         own = layer.__dict__
         if own["_dtype_policy"] is not self._policy and not self._read_policy(layer):
@@ -75,6 +82,8 @@ class ShortCall:
         if attribute("stateless_scope") is not None or attribute("distribution") is not None:
             return False
         for x in tensors:
+            if type(x) not in keras_internals.TENSORS:
+                return False
             if x.dtype is not self._dtype and x.is_floating_point():
                 return False
             if getattr(x, "_keras_mask", None) is not None:

@@ -58,7 +58,7 @@ class NativeSteps:
             self.loss_reason = "compute_loss of the model's own"
         else:
             self._loss, self.loss_reason = native_loss(self.model, outputs)
-        self.metrics = NativeMetrics(self.model, outputs)
+        self.metrics = NativeMetrics(self.model)
 
     def _look_at(self, outputs):
         """Takes note of the outputs of a model whose Python decides what they are."""

@@ -344,7 +344,7 @@ def _lower_call(builder, node, args, kwargs, training):
         masks = [value.mask for value in inputs] + keras.tree.flatten(kwargs.get("mask"))
         warns = any(mask is not None for mask in masks) and not operation.supports_masking
         if inner is not None and keras_internals.is_only_its_call(operation) and not warns:
-            builder.reads.note(operation, "_functional", getattr(operation, "_functional", None))
+            keras_internals.note_graph(operation, builder.reads)
             values = _inner_inputs(builder, inner, args, kwargs)
             if values is not None:
                 return _run(builder, inner, values, training)

@@ -1,6 +1,7 @@
 """ConvLSTM: an LSTM whose products are convolutions, in one to three dimensions."""
 
-from keras_dawn.native.recurrent.activations import FUNCTIONS
+from keras_dawn.native.activations import FUNCTIONS
+from keras_dawn.native.padding import pad_axes, same_padding
 from keras_dawn.native.recurrent.loops import lstm_step
 from keras_dawn.native.recurrent.sequences import Sequences
 
@@ -61,21 +62,14 @@ def _channels_first(images, channels_last):
     return images.movedim(-1, 1) if channels_last else images
 
 
-def _same(size, kernel, stride, dilation):
-    """Zeros before and after one axis under Keras's "same", as `(before, after)`."""
-    reach = (kernel - 1) * dilation + 1
-    total = max(0, (-(-size // stride) - 1) * stride + reach - size)
-    return total // 2, total - total // 2
-
-
 def _convolve(images, kernel, bias, strides, dilation, groups, padding, size):
     pads = [(0, 0)] * len(size)
     if padding == "same":
         pads = [
-            _same(*each) for each in zip(images.shape[2:], size, strides, dilation, strict=True)
+            same_padding(*each)
+            for each in zip(images.shape[2:], size, strides, dilation, strict=True)
         ]
     if any(before != after for before, after in pads):
-        flat = [length for pair in reversed(pads) for length in pair]
-        images, pads = torch.nn.functional.pad(images, flat), [(0, 0)] * len(size)
+        images, pads = pad_axes(images, pads), [(0, 0)] * len(size)
     function = CONVOLUTIONS[len(size)]
     return function(images, kernel, bias, strides, [pad for pad, _ in pads], dilation, groups)

@@ -39,7 +39,7 @@ class NativeLayers:
             found = find_parts(self.model, self._include_self)
         else:
             for layer in self._inside:
-                if hasattr(layer, "_layers"):
+                if isinstance(layer, keras.Layer):
                     found |= find_parts(layer, include_self=False)
         self.parts = [known.get(key, part) for key, part in found.items()]
         for part in self.parts:

@@ -60,7 +60,6 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         if outputs.ndim == 1:
             raise NotAlikeError("class_id without classes")
         targets, outputs = targets[..., number, None], outputs[..., number, None]
-    weight = torch.ones_like(outputs) if weight is None else weight.expand_as(outputs)
     outputs, labels = outputs.flatten(), targets.flatten() != 0
     weight = None if weight is None else weight.expand(targets.shape).flatten()
     if keras_internals.even_thresholds(metric):

@@ -3,9 +3,8 @@
 from keras_dawn.foundation import keras_internals
 
 import keras
-import torch
 
-TENSORS = (torch.Tensor, torch.nn.Parameter)
+TENSORS = keras_internals.TENSORS
 _SETTINGS = (type(None), bool, int, float, str)
 
 

@@ -9,13 +9,12 @@ from keras_dawn.native.steps.loss_values import (
     paired,
 )
 from keras_dawn.native.steps.several_losses import SeveralLosses, why_not_several
-from keras_dawn.native.steps.weighing import reduced
+from keras_dawn.native.steps.weighing import MEANS, reduced
 
 import keras
 import torch
 import torch.nn.functional as F
 
-_MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")  # alike without weights
 _FULL = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -111,7 +110,7 @@ class NativeLoss:
         settings = known(function, keras_internals.settings_of_loss(loss))
         if function not in _OF_CLASSES:
             targets = _as_floats(targets, dtype)
-        if weight is None and mask is None and loss.reduction in _MEANS and function in _MEAN_OF:
+        if weight is None and mask is None and loss.reduction in MEANS and function in _MEAN_OF:
             value = _MEAN_OF[function](targets, outputs, **settings)
             if value is not None:
                 return value

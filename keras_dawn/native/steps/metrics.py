@@ -21,7 +21,7 @@ class NativeMetrics:
         reason: str, which metrics Keras counts, or `None`.
     """
 
-    def __init__(self, model, outputs):
+    def __init__(self, model):
         self.model = model
         self.tracker = keras_internals.loss_tracker(model)
         self._groups = keras_internals.compiled_metrics(model)

@@ -8,10 +8,6 @@ layer's `call` runs right away, in the same context. Every other call goes to Ke
 from keras_dawn.foundation import keras_internals
 from keras_dawn.foundation.keras_layer_call import ShortCall
 
-import torch
-
-_TENSORS = (torch.Tensor, torch.nn.Parameter)
-
 
 class OwnLayer:
     """A built layer or subclassed model whose calls are shortened.
@@ -30,15 +26,8 @@ class OwnLayer:
 
         def __call__(layer, *args, **kwargs):  # noqa: N807
             # A copy made inside a step has this class too, and is another layer.
-            if args and layer is owner and (not kwargs or (len(kwargs) == 1)):
-                training = kwargs.get("training")
-                if not kwargs or type(training) is bool:
-                    for x in args:
-                        if type(x) not in _TENSORS:
-                            break
-                    else:
-                        if call.suits(args):
-                            return call(args, training)
+            if layer is owner and call.suits(args, kwargs):
+                return call(args, kwargs.get("training"))
             return base.__call__(layer, *args, **kwargs)
 
         return __call__

@@ -231,12 +231,7 @@ def find_parts(model, include_self=True):
 def may_be_native(layer):
     """Whether a layer has a rule or is a graph of layers, and does nothing beside its call."""
     graph = isinstance(layer, keras.Model) and keras_internals.functional_graph(layer)
-    return bool(graph or find_rule(layer) is not None) and _is_simple(layer)
-
-
-def _is_simple(layer):
-    """Whether a call is all that a layer does."""
-    return layer.activity_regularizer is None and keras_internals.is_called_as_a_layer(layer)
+    return bool(graph or find_rule(layer) is not None) and keras_internals.keeps_keras_call(layer)
 
 
 def fits(tensors, symbolic):

@@ -5,7 +5,7 @@ from keras_dawn.native.steps.loss_values import same_rank
 
 import torch
 
-_MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
 
 def reduced(values, weight, mask, reduction):
@@ -27,7 +27,7 @@ def reduced(values, weight, mask, reduction):
     if reduction in (None, "none") or values.ndim == 0 or values.shape == (0,):
         return values
     total = values.sum()
-    if reduction not in _MEANS:
+    if reduction not in MEANS:
         return total
     if reduction == "mean_with_sample_weight" and weight is not None:
         return _divide_no_nan(total, weight.sum().to(total.dtype))

@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_dawn.foundation import keras_internals
+from keras_dawn.native.activations import ELEMENTWISE
 from keras_dawn.native.lowering.attention import masked_softmax
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value
@@ -18,28 +19,6 @@ import torch
 import torch.nn.functional as F
 from keras import activations, layers
 
-ELEMENTWISE = {
-    activations.relu: torch.relu,
-    activations.relu6: F.relu6,
-    activations.sigmoid: torch.sigmoid,
-    activations.tanh: torch.tanh,
-    activations.silu: F.silu,
-    activations.elu: F.elu,
-    activations.selu: torch.selu,
-    activations.celu: torch.celu,
-    activations.gelu: F.gelu,
-    activations.softplus: F.softplus,
-    activations.softsign: F.softsign,
-    activations.mish: F.mish,
-    activations.exponential: torch.exp,
-    activations.hard_sigmoid: F.hardsigmoid,
-    activations.hard_silu: F.hardswish,
-    activations.hard_tanh: F.hardtanh,
-    activations.hard_shrink: F.hardshrink,
-    activations.soft_shrink: F.softshrink,
-    activations.tanh_shrink: F.tanhshrink,
-    activations.log_sigmoid: F.logsigmoid,
-}
 ALONG_THE_CHANNELS = {
     activations.softmax: torch.softmax,
     activations.log_softmax: torch.log_softmax,

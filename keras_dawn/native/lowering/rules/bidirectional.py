@@ -45,7 +45,7 @@ def _outputs(builder, layer, x, states, mask, call):
                 raise LoweringError(f"{name} of one direction alone")
     count = 0 if states is None else len(states) // 2
     halves = (None, None) if states is None else (states[:count], states[count:])
-    if mask is None and not layer.stateful and _is_one_call(builder, layer, directions, call):
+    if mask is None and not layer.stateful and _is_one_call(builder, directions, call):
         return _both_at_once(builder, layer, directions, x, states, call)
     results = []
     for direction, half in zip(directions, halves, strict=True):
@@ -93,7 +93,7 @@ def _merged(builder, layer, forward, backward, call):
     return [forward.with_node(node)]
 
 
-def _is_one_call(builder, layer, directions, call):
+def _is_one_call(builder, directions, call):
     """Whether both directions are one call of a torch kernel."""
     kinds = {keras_internals.class_of(unrecorded(direction)) for direction in directions}
     if len(kinds) > 1 or not kinds <= KINDS.keys():

@@ -9,10 +9,9 @@ from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.recurrent import (
     dropout_of,
     floats_for,
-    mask_to_hand_on,
     name_of,
+    outputs_of,
     refuse_what_keras_refuses,
-    sequences_states_mask,
     states_that_are_kept,
     without_defaults,
 )
@@ -24,11 +23,7 @@ CONVOLUTIONAL = (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D)
 
 @rule(*CONVOLUTIONAL, arguments=True, masks=True)
 def conv_lstm(builder, layer, inputs, call):
-    x, states, mask = sequences_states_mask(call)
-    outputs = run_images(builder, layer, x, states, mask, call)
-    if layer.return_sequences:
-        builder.set_mask(outputs[0], mask_to_hand_on(x, call))
-    return outputs
+    return outputs_of(run_images, builder, layer, call)
 
 
 def run_images(builder, layer, x, states, mask, call):
@@ -64,7 +59,7 @@ def run_images(builder, layer, x, states, mask, call):
         "backwards": layer.go_backwards,
         "zero_masked": layer.zero_output_for_mask,
         "memory": states_that_are_kept(builder, layer),
-        "dropout": dropout_of(cell, layer, call.training),
+        "dropout": dropout_of(cell, call.training),
     }
     node, kept = builder.keras_order(x), []
     said = without_defaults(options)

@@ -44,19 +44,18 @@ def group_normalization(builder, layer, inputs, call):
     return builder.to(builder.to(result, value.dtype), layer.compute_dtype)
 
 
-def _trailing(layer, value):
-    """The sorted axes of a layer, if they are the last ones."""
+def _check_trailing(layer, value):
+    """Raises `LoweringError` unless the axes of a layer are the last ones."""
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     axes = sorted(axis if axis >= 0 else axis + value.rank for axis in axes)
     if axes != list(range(value.rank - len(axes), value.rank)):
         raise LoweringError(f"axes {layer.axis}")
-    return axes
 
 
 @rule(layers.RMSNormalization)
 def rms_normalization(builder, layer, inputs, call):
     value = _float(inputs[0])
-    _trailing(layer, value)
+    _check_trailing(layer, value)
     wide = builder.to(value, result_type(value.dtype, "float32"))
     scale = builder.parameter(layer.scale, AS_IS, layer.compute_dtype)
     scale = builder.to(Value(scale, len(layer.scale.shape), layer.compute_dtype), wide.dtype)

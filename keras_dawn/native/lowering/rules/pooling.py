@@ -4,12 +4,8 @@ from keras_dawn.foundation import keras_internals
 from keras_dawn.native.lowering.dtypes import is_float, result_type
 from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
-from keras_dawn.native.lowering.rules.images import (
-    axis_sizes,
-    pad_same,
-    resolve_padding,
-    same_padding,
-)
+from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
+from keras_dawn.native.padding import pad_same, same_padding
 
 import torch
 import torch.nn.functional as F

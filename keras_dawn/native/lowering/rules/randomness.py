@@ -20,7 +20,7 @@ def generator_of(builder, generator):
     return builder.parameter(generator.state, AS_IS)
 
 
-def _value_to_change(builder, layer, inputs):
+def _value_to_change(layer, inputs):
     (value,) = inputs
     if value.dtype != layer.compute_dtype or not is_float(value.dtype):
         raise LoweringError(f"of {value.dtype}")
@@ -29,7 +29,7 @@ def _value_to_change(builder, layer, inputs):
 
 def _drop(builder, layer, inputs, call, shape):
     """Dropout that Keras draws from the layer's own generator, in Keras's order of axes."""
-    value = _value_to_change(builder, layer, inputs)
+    value = _value_to_change(layer, inputs)
     node, rate = builder.keras_order(value), float(layer.rate)
     if rate == 1:
         node = builder.call(torch.zeros_like, node, name=call.name)
@@ -46,7 +46,7 @@ def dropout(builder, layer, inputs, call):
     if layer.seed is not None or layer.noise_shape is not None:
         return _drop(builder, layer, inputs, call, layer.noise_shape)
     # Here Keras asks torch's own generator, too.
-    value = builder.padded(_value_to_change(builder, layer, inputs))
+    value = builder.padded(_value_to_change(layer, inputs))
     node = builder.call(F.dropout, value.node, float(layer.rate), True, name=call.name)
     return value.with_node(node)
 
@@ -77,7 +77,7 @@ def gaussian_dropout(builder, layer, inputs, call):
 
 
 def _noise(builder, layer, inputs, call, join, mean, deviation):
-    value = _value_to_change(builder, layer, inputs)
+    value = _value_to_change(layer, inputs)
     node = builder.keras_order(value)
     state = generator_of(builder, layer.seed_generator)
     noise = builder.call(draws.normal_like, state, node, mean, deviation)
@@ -89,7 +89,7 @@ def _noise(builder, layer, inputs, call, join, mean, deviation):
 def alpha_dropout(builder, layer, inputs, call):
     if not call.training or layer.rate == 0:
         return inputs[0]
-    value = _value_to_change(builder, layer, inputs)
+    value = _value_to_change(layer, inputs)
     shape = None if layer.noise_shape is None else tuple(layer.noise_shape)
     node = builder.call(
         drop_to_saturation,

@@ -29,19 +29,21 @@ def _moved(value, node, call):
     return value.with_node(node, rank=len(call.output.shape), torch_order=False)
 
 
+def _said(builder, call, function, *settings):
+    """The call of an operation with one tensor as one call of a torch function."""
+    value = _only(call)
+    node = builder.call(function, builder.keras_order(value), *settings, name=call.name)
+    return _moved(value, node, call)
+
+
 @rule(NUMPY + "Reshape")
 def reshape(builder, operation, inputs, call):
-    value = _only(call)
-    shape = _numbers(operation.newshape)
-    node = builder.call(torch.reshape, builder.keras_order(value), shape, name=call.name)
-    return _moved(value, node, call)
+    return _said(builder, call, torch.reshape, _numbers(operation.newshape))
 
 
 @rule(NUMPY + "Ravel")
 def ravel(builder, operation, inputs, call):
-    value = _only(call)
-    node = builder.call(torch.flatten, builder.keras_order(value), name=call.name)
-    return _moved(value, node, call)
+    return _said(builder, call, torch.flatten)
 
 
 @rule(NUMPY + "Transpose")
@@ -63,10 +65,8 @@ def swapaxes(builder, operation, inputs, call):
 
 @rule(NUMPY + "Moveaxis")
 def moveaxis(builder, operation, inputs, call):
-    value = _only(call)
     axes = _numbers(operation.source), _numbers(operation.destination)
-    node = builder.call(torch.movedim, builder.keras_order(value), *axes, name=call.name)
-    return _moved(value, node, call)
+    return _said(builder, call, torch.movedim, *axes)
 
 
 @rule(NUMPY + "ExpandDims")
@@ -81,20 +81,14 @@ def expand_dims(builder, operation, inputs, call):
 
 @rule(NUMPY + "Squeeze")
 def squeeze(builder, operation, inputs, call):
-    value = _only(call)
     if operation.axis is None:
         raise LoweringError("all axes of 1, the batch's perhaps")
-    axes = _numbers(operation.axis)
-    node = builder.call(torch.squeeze, builder.keras_order(value), axes, name=call.name)
-    return _moved(value, node, call)
+    return _said(builder, call, torch.squeeze, _numbers(operation.axis))
 
 
 @rule(NUMPY + "BroadcastTo")
 def broadcast_to(builder, operation, inputs, call):
-    value = _only(call)
-    shape = _numbers(operation.shape)
-    node = builder.call(torch.broadcast_to, builder.keras_order(value), shape, name=call.name)
-    return _moved(value, node, call)
+    return _said(builder, call, torch.broadcast_to, _numbers(operation.shape))
 
 
 @rule(NUMPY + "Split", arguments=True)

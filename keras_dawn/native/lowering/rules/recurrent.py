@@ -1,12 +1,12 @@
 """Recurrent layers: LSTM, GRU, SimpleRNN and their cells inside an RNN, stacked too."""
 
 from keras_dawn.native import recurrent
+from keras_dawn.native.activations import FUNCTIONS
 from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import title, why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, DENSE
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
-from keras_dawn.native.recurrent.activations import FUNCTIONS
 
 import keras
 from keras import activations, layers
@@ -20,8 +20,13 @@ CELLS = {
 
 @rule(layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN, arguments=True, masks=True)
 def recurrence(builder, layer, inputs, call):
+    return outputs_of(run_layer, builder, layer, call)
+
+
+def outputs_of(run, builder, layer, call):
+    """A recurrent layer's outputs by `run_layer` or its like; sequences keep their mask."""
     x, states, mask = sequences_states_mask(call)
-    outputs = run_layer(builder, layer, x, states, mask, call)
+    outputs = run(builder, layer, x, states, mask, call)
     if layer.return_sequences:
         builder.set_mask(outputs[0], mask_to_hand_on(x, call))
     return outputs
@@ -77,7 +82,7 @@ def run_layer(builder, layer, x, states, mask, call):
             "backwards": layer.go_backwards and number == 0,
             "zero_masked": layer.zero_output_for_mask and final,
             "memory": None if memory is None else memory[len(last) : len(last) + count],
-            "dropout": dropout_of(cell, layer, call.training),
+            "dropout": dropout_of(cell, call.training),
         }
         name = call.name if len(cells) == 1 else f"{call.name}_{cell.name}"
         result = run_cell(builder, cell, node, options, name)
@@ -154,7 +159,7 @@ def refuse_what_keras_refuses(layer, cells, mask, call):
             raise LoweringError("use_cudnn=True")
 
 
-def dropout_of(cell, layer, training):
+def dropout_of(cell, training):
     """What `lstm` and its like are told of dropout, or `None`."""
     rates = cell.dropout, cell.recurrent_dropout
     if not any(rates):

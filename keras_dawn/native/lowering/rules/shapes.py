@@ -4,7 +4,7 @@ import math
 
 from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.rules import rule
-from keras_dawn.native.lowering.rules.images import pad_axes
+from keras_dawn.native.padding import pad_axes
 
 import torch
 from keras import layers
