@@ -116,7 +116,7 @@ def test_a_keras_that_wraps_models_itself_is_refused(dense_model, monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     assert not keras_internals.wraps_models_itself()
     assert parallel.why_not(model) is None
-    monkeypatch.setattr(keras, "__version__", "3.16.0")
+    monkeypatch.setattr(keras_internals, "VERSION", (3, 16))
     assert "keras<3.16" in parallel.why_not(model)
 
 
