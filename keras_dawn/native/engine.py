@@ -5,7 +5,7 @@ import inspect
 
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses, keras_models, keras_variables
 from keras_dawn.foundation.device import why_not_native
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
@@ -118,7 +118,7 @@ class Engine:
             metrics.check_metrics(model)
             own = self._is_own("train_function")  # else the loss has been weighed
             weight = (lambda: self._rank_weight) if own else lambda: 1.0
-            tensors = [keras_internals.memory_of(variable) for variable in model.variables]
+            tensors = [keras_variables.memory_of(variable) for variable in model.variables]
             return stack.enter_context(GradientReduction(tensors, weight).active())
 
         with contextlib.ExitStack() as stack:
@@ -182,7 +182,7 @@ class Engine:
             return arguments  # a method of the model's own, which takes none
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
-            own = self._is_own(f"{_PURPOSES[name]}_function") or keras_internals.is_overridden(
+            own = self._is_own(f"{_PURPOSES[name]}_function") or keras_models.is_overridden(
                 self.model, "compute_metrics"
             )  # then the logs are the model's own tensors, which a GPU makes wait for
             kind = FollowChanges if own and _device_of(self.model) != "cpu" else LastCallback
@@ -279,22 +279,22 @@ class Engine:
                 each.refresh()
 
     def _is_graph(self):
-        graph = keras_internals.functional_graph(self.model) is not None
+        graph = keras_models.functional_graph(self.model) is not None
         return graph and self._by_layer is None
 
     def _is_own(self, attribute):
         """Whether the model's class brings its own step, or its own function around it."""
         step = attribute.replace("function", "step")
         return any(
-            keras_internals.is_overridden(self.model, name) for name in (step, f"make_{attribute}")
+            keras_models.is_overridden(self.model, name) for name in (step, f"make_{attribute}")
         )
 
     def own_parts(self):
         """Names of the model's methods that keep their Python."""
         model = self.model
         names = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
-        own = [name for name in names if keras_internals.is_overridden(model, name)]
-        if not self._is_graph() and keras_internals.is_overridden(model, "call"):
+        own = [name for name in names if keras_models.is_overridden(model, name)]
+        if not self._is_graph() and keras_models.is_overridden(model, "call"):
             own.insert(0, f"{type(model).__name__}.call")
         return own
 
@@ -366,4 +366,4 @@ def _device_of(model):
 def _compiled_parts(model):
     """What `compile` made: optimizer, loss, loss weights, metrics."""
     optimizer = getattr(model, "optimizer", None)
-    return [optimizer, *keras_internals.compiled_loss(model), *model.metrics]
+    return [optimizer, *keras_losses.compiled_loss(model), *model.metrics]

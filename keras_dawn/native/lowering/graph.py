@@ -10,7 +10,7 @@ two, are images here, too.
 import keyword
 import re
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks, keras_variables
 from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.reads import Reads
@@ -159,7 +159,7 @@ class GraphBuilder:
     def value(self, argument):
         """A call's argument; what Keras takes for a tensor becomes a `Value`."""
         if isinstance(argument, keras.Variable):
-            casts = self.autocast and keras_internals.autocasts(argument)
+            casts = self.autocast and keras_variables.autocasts(argument)
             dtype = self.autocast if casts and is_float(argument.dtype) else argument.dtype
             node = self.parameter(argument, AS_IS, dtype)
             return Value(node, len(argument.shape), dtype)
@@ -185,7 +185,7 @@ class GraphBuilder:
         """Lets the mask of a node's tensor be what a call of Keras has left there."""
         for value in self._masked:
             if value.node is node and value.mask is not None:
-                value.mask = self.call(keras_internals.mask_of, node)
+                value.mask = self.call(keras_masks.mask_of, node)
 
     def tensor(self, part):
         """The node of a `Value`, in Keras's order, or of a mask; `None` stays `None`."""

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass, field
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers, keras_masks, keras_models, keras_version
 from keras_dawn.native.lowering.arguments import call_arguments, cast
 from keras_dawn.native.lowering.graph import (
     GraphBuilder,
@@ -176,7 +176,7 @@ def lower_layer(layer, args, kwargs, training):
         LoweringError: no rule, or none for these settings.
     """
     first = keras.tree.flatten((args, kwargs))[0]
-    keras_internals.check_input(layer, args[0] if args else first)
+    keras_layers.check_input(layer, args[0] if args else first)
     outputs = layer.compute_output_spec(*args, **kwargs)
     inputs = []
 
@@ -190,7 +190,7 @@ def lower_layer(layer, args, kwargs, training):
             name = f"x{len(inputs)}" if len(inputs) else "x"
             value = Value(builder.graph.placeholder(name), len(part.shape), part.dtype)
             inputs.append(value)
-            if keras_internals.mask_of(part) is not None:
+            if keras_masks.mask_of(part) is not None:
                 builder.set_mask(value, builder.graph.placeholder(f"{name}_mask"))
             return value
 
@@ -295,7 +295,7 @@ def _calls(builder, *kinds):
 def _output_structure(functional, count):
     """The structure of `model(x)`; a list of one tensor is handed out as the tensor."""
     structure = keras.tree.pack_sequence_as(
-        keras_internals.output_structure(functional), list(range(count))
+        keras_models.output_structure(functional), list(range(count))
     )
     single = isinstance(structure, (list, tuple)) and len(structure) == 1
     return structure[0] if single else structure
@@ -304,7 +304,7 @@ def _output_structure(functional, count):
 def _functional(model):
     if not isinstance(model, keras.Model):
         raise LoweringError(f"Expected a keras.Model, got {type(model).__name__}.")
-    functional = keras_internals.functional_graph(model)
+    functional = keras_models.functional_graph(model)
     if functional is None and isinstance(model, keras.Sequential):
         raise LoweringError(f"{model.name} is not built: give it an Input, or call it once.")
     if functional is None:
@@ -318,14 +318,14 @@ def _functional(model):
 def _run(builder, functional, inputs, training):
     """Lowers every call of a `Functional`; returns the values of its outputs, flat."""
     values = dict(zip(map(id, functional.inputs), inputs, strict=True))
-    for node in keras_internals.nodes(functional):
+    for node in keras_models.nodes(functional):
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue
         args, kwargs = node.arguments.fill_in(values)
         # Keras (3.15) lets the mode of the outermost call win over the one that a layer
         # was called with when the graph was made, so that is what happens here. From 3.16 on
         # that one wins, and is what the layers after it are told: they are left to Keras.
-        if kwargs.get("training") is not None and keras_internals.VERSION >= (3, 16):
+        if kwargs.get("training") is not None and keras_version.VERSION >= (3, 16):
             raise LoweringError(f"{node.operation.name} was called with a mode of its own")
         kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         results = _lower_call(builder, node, args, kwargs, training)
@@ -339,12 +339,12 @@ def _lower_call(builder, node, args, kwargs, training):
         builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
     if isinstance(operation, keras.Model):
-        inner = keras_internals.functional_graph(operation)
+        inner = keras_models.functional_graph(operation)
         inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
         masks = [value.mask for value in inputs] + keras.tree.flatten(kwargs.get("mask"))
         warns = any(mask is not None for mask in masks) and not operation.supports_masking
-        if inner is not None and keras_internals.is_only_its_call(operation) and not warns:
-            keras_internals.note_graph(operation, builder.reads)
+        if inner is not None and keras_layers.is_only_its_call(operation) and not warns:
+            keras_models.note_graph(operation, builder.reads)
             values = _inner_inputs(builder, inner, args, kwargs)
             if values is not None:
                 return _run(builder, inner, values, training)
@@ -368,7 +368,7 @@ def _lower_call(builder, node, args, kwargs, training):
         values, reason = _apply_rule(builder, node, apply, call)
     if reason is not None:
         _check_averages(builder, operation)
-        if keras_internals.computes_in_torch(operation):
+        if keras_layers.computes_in_torch(operation):
             builder.native.append(operation)
         else:
             builder.fallbacks.append((operation, reason))
@@ -376,7 +376,7 @@ def _lower_call(builder, node, args, kwargs, training):
     builder.native.append(operation)
     if isinstance(operation, keras.Layer) and not says_masks(apply):
         return _with_masks(builder, values, mask_after(builder, node, args, kwargs))
-    if keras_internals.VERSION >= (3, 16) and not getattr(operation, "supports_masking", True):
+    if keras_version.VERSION >= (3, 16) and not getattr(operation, "supports_masking", True):
         for value in values:  # recurrent layers of that version drop masks
             value.mask = None
     return values
@@ -386,7 +386,7 @@ def _check_averages(builder, operation):
     """Raises `AveragedTwiceError` if a layer that is called as it is has been lowered before."""
     if not builder.statistics or not isinstance(operation, keras.Layer):
         return
-    called = set(map(id, keras_internals.all_layers(operation)))
+    called = set(map(id, keras_layers.all_layers(operation)))
     for layer, _, _ in builder.statistics:
         if id(unrecorded(layer)) in called:
             raise AveragedTwiceError(unrecorded(layer))
@@ -431,7 +431,7 @@ def _apply_rule(builder, node, apply, call):
         else:
             inputs = keras.tree.flatten((call.args, call.kwargs))
             inputs = [x for x in inputs if isinstance(x, Value)]
-            if isinstance(operation, keras.Layer) and keras_internals.converts_inputs(recorded):
+            if isinstance(operation, keras.Layer) and keras_layers.converts_inputs(recorded):
                 inputs = [cast(builder, recorded, value) for value in inputs]
             inputs = dropping_masks(builder, operation, inputs)
         values = apply(builder, recorded, inputs, call)
@@ -454,7 +454,7 @@ def _apply_rule(builder, node, apply, call):
 def _inner_inputs(builder, inner, args, kwargs):
     """The values that a nested model is called with, in the order of its inputs, or `None`."""
     structure, mask = args[0] if args else kwargs.get("inputs"), kwargs.get("mask")
-    flat = keras_internals.match_inputs(inner, structure)
+    flat = keras_models.match_inputs(inner, structure)
     ranks = [len(tensor.shape) for tensor in inner.inputs]
     if not all(isinstance(v, Value) for v in flat) or [v.rank for v in flat] != ranks:
         return None

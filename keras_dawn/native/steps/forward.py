@@ -4,7 +4,14 @@ import contextlib
 
 from keras_dawn.distributed.collectives import broadcast
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import (
+    keras_context,
+    keras_layers,
+    keras_losses,
+    keras_masks,
+    keras_models,
+    keras_variables,
+)
 from keras_dawn.native import parallel
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
@@ -33,7 +40,7 @@ class GraphForward:
     def __init__(self, model, compile):
         self.model = model
         self._compile = compile
-        self._functional = keras_internals.functional_graph(model)
+        self._functional = keras_models.functional_graph(model)
         self._special = special_weights(model)
         self._penalised, self._views = sort_out(self._special, model)
         self._penalties = self._penalties_on({})
@@ -70,7 +77,7 @@ class GraphForward:
             self._penalties = self._penalties_on(tensors)
 
     def _penalties_on(self, tensors):
-        own = keras_internals.memory_of
+        own = keras_variables.memory_of
         return Penalties(self._penalised, [tensors.get(id(v), own(v)) for v in self._penalised])
 
     def leaves(self):
@@ -116,9 +123,9 @@ class GraphForward:
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""
         if not self._penalised or loss.ndim:  # Keras knows what to say of one that is not reduced
-            return keras_internals.with_added_losses(self.model, loss)
+            return keras_losses.with_added_losses(self.model, loss)
         if self.runs_python:
-            loss = keras_internals.with_added_losses_but_of(self.model, loss, self._penalised)
+            loss = keras_losses.with_added_losses_but_of(self.model, loss, self._penalised)
         return self._penalties.added_to(loss)
 
     def _decides_in_python(self):
@@ -126,7 +133,7 @@ class GraphForward:
 
         DistributedDataParallel wants every backward pass to be like the first.
         """
-        own_loss = keras_internals.is_overridden(self.model, "compute_loss")
+        own_loss = keras_models.is_overridden(self.model, "compute_loss")
         return own_loss or self.training.calls_keras
 
     def is_complete(self):
@@ -136,9 +143,9 @@ class GraphForward:
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
         model = self.model
-        if keras_internals.functional_graph(model) is not self._functional:
+        if keras_models.functional_graph(model) is not self._functional:
             return False  # layers were added to a Sequential, or taken from it
-        if not keras_internals.is_only_its_call(model):
+        if not keras_layers.is_only_its_call(model):
             return False
         if not same(special_weights(model), self._special):
             return False
@@ -174,7 +181,7 @@ class GraphForward:
     def _run(self, lowered, forward, flat):
         if not lowered.calls_keras:
             return forward(*flat)
-        with keras_internals.inside_call(self.model, lowered is self.training):
+        with keras_context.inside_call(self.model, lowered is self.training):
             return forward(*flat)
 
     def native(self):
@@ -194,7 +201,7 @@ class GraphForward:
         else:
             if len(keras.tree.flatten(x)) != len(lowered.functional.inputs):
                 raise LoweringError("it was given another number of inputs")
-            flat = keras_internals.standardize_inputs(lowered.functional, x)
+            flat = keras_models.standardize_inputs(lowered.functional, x)
             for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
                 if tensor is None:
                     raise LoweringError("an optional input is None")
@@ -218,7 +225,7 @@ class GraphForward:
         flat = outputs if isinstance(outputs, tuple) else (outputs,)
         for tensor, mask in zip(flat, masks[0] if masks else (), strict=False):
             if mask is not None:
-                keras_internals.attach_mask(tensor, mask)
+                keras_masks.attach_mask(tensor, mask)
         if lowered.output_structure == 0:
             return outputs
         return keras.tree.pack_sequence_as(lowered.output_structure, list(flat))
@@ -254,9 +261,9 @@ class LayerForward:
     def with_added_losses(self, loss):
         layers = self.layers
         sure = layers.complete and not layers.regularized
-        if sure and not keras_internals.has_added_losses(layers.all):
+        if sure and not keras_losses.has_added_losses(layers.all):
             return loss
-        return keras_internals.with_added_losses(self.model, loss)
+        return keras_losses.with_added_losses(self.model, loss)
 
     def is_complete(self):
         return not self.layers.found_more()
@@ -277,7 +284,7 @@ class LayerForward:
     def _call(self, x, training):
         # Exactly what `Model.train_step` and `test_step` do: a `call` without the argument is
         # not told the mode.
-        if keras_internals.has_training_argument(self.model):
+        if keras_models.has_training_argument(self.model):
             return self.model(x, training=training)
         return self.model(x)
 
@@ -294,7 +301,7 @@ def _batch_size(x):
 
 def may_keep_outputs(model):
     """Whether code of the user's sees a step's outputs, and may look at them later."""
-    if any(keras_internals.is_overridden(model, f"compute_{n}") for n in ("loss", "metrics")):
+    if any(keras_models.is_overridden(model, f"compute_{n}") for n in ("loss", "metrics")):
         return True
     parts = [part for metric in model.metrics for part in getattr(metric, "metrics", [metric])]
     return not all(type(part).__module__.startswith(("keras.", "keras_dawn.")) for part in parts)

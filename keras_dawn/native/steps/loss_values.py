@@ -8,7 +8,7 @@ that are broadcast, settings of an unusual kind, what it warns of or refuses.
 import functools
 import inspect
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks, keras_version
 
 import keras
 import torch
@@ -215,7 +215,7 @@ def sparse_categorical_crossentropy(
     targets = class_numbers(torch.where(valid, targets, 0), outputs, axis)
     outputs = torch.where(valid.unsqueeze(axis), outputs, 0)
     loss = torch.where(valid, _of_classes(targets, outputs, from_logits, axis), 0.0)
-    keras_internals.attach_mask(loss, valid)  # as Keras tells whoever reduces it
+    keras_masks.attach_mask(loss, valid)  # as Keras tells whoever reduces it
     return loss
 
 
@@ -252,7 +252,7 @@ def tversky(targets, outputs, alpha=0.5, beta=0.5, axis=None):
     targets, outputs, total = _of_overlap(targets, outputs, axis)
     common = total(targets * outputs)
     missed, added = total((1 - outputs) * targets), total(outputs * (1 - targets))
-    if keras_internals.VERSION >= (3, 16):  # before, Keras had the two the other way round
+    if keras_version.VERSION >= (3, 16):  # before, Keras had the two the other way round
         alpha, beta = beta, alpha
     return 1 - common / (common + missed * alpha + added * beta + keras.config.epsilon())
 

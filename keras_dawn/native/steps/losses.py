@@ -1,6 +1,6 @@
 """The compiled loss of a model, without leaving the device."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses, keras_masks
 from keras_dawn.native.steps.loss_values import (
     VALUES,
     NotAlikeError,
@@ -30,10 +30,10 @@ def native_loss(model, outputs):
         model: compiled `keras.Model`, its loss built.
         outputs: the `KerasTensor`s it returns, flat.
     """
-    plan = keras_internals.loss_plan(model)
+    plan = keras_losses.loss_plan(model)
     if plan is None:
         return None, "no loss was built"
-    dtype = keras_internals.dtype_of_total_loss(model)
+    dtype = keras_losses.dtype_of_total_loss(model)
     if len(plan.losses) == 1 and len(outputs) == 1 and not keras.tree.is_nested(plan.outputs):
         (loss, share), reason = plan.losses[0], why_not(plan.losses[0][0])
         if reason is not None:
@@ -54,7 +54,7 @@ def _called_as_it_is(losses):
     """Which losses have no form in torch, or `None`."""
     names = []
     for loss in losses:
-        function = keras_internals.function_of_loss(loss)
+        function = keras_losses.function_of_loss(loss)
         if function not in VALUES:
             kind = type(loss).__name__
             names.append(kind if function is None else getattr(function, "__name__", "a function"))
@@ -63,7 +63,7 @@ def _called_as_it_is(losses):
 
 def why_not(loss):
     """Which of a loss's present settings has no native form, or `None`."""
-    if not keras_internals.reduces_as_keras(loss):
+    if not keras_losses.reduces_as_keras(loss):
         return f"the loss {type(loss).__name__}"
     if loss.dtype not in _FULL:
         return f"a loss in {loss.dtype}"
@@ -98,16 +98,16 @@ class NativeLoss:
         return value if self._share is None else value * self._share
 
     def _value(self, loss, targets, outputs, weight):
-        mask = keras_internals.mask_of(outputs)
+        mask = keras_masks.mask_of(outputs)
         dtype = _FULL[loss.dtype]
         outputs = outputs.to(dtype)
-        function = keras_internals.function_of_loss(loss)
+        function = keras_losses.function_of_loss(loss)
         if function not in VALUES:
             values = loss.call(_as_floats(targets, dtype), outputs)
             if not isinstance(values, torch.Tensor):
                 raise NotAlikeError(f"a loss of {type(values).__name__}")
             return reduced(values.to(dtype), weight, mask, loss.reduction)
-        settings = known(function, keras_internals.settings_of_loss(loss))
+        settings = known(function, keras_losses.settings_of_loss(loss))
         if function not in _OF_CLASSES:
             targets = _as_floats(targets, dtype)
         if weight is None and mask is None and loss.reduction in MEANS and function in _MEAN_OF:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native.activations import ELEMENTWISE
 from keras_dawn.native.lowering.attention import masked_softmax
 from keras_dawn.native.lowering.dtypes import is_float
@@ -49,7 +49,7 @@ def activate(builder, value, layer, call, name=None):
         builder.undo(before)
         builder.fallbacks.append((unrecorded(layer), reason_of(error)))
     kwargs = {}
-    if isinstance(activation, keras.Layer) and keras_internals.takes(activation, "training"):
+    if isinstance(activation, keras.Layer) and keras_layers.takes(activation, "training"):
         kwargs["training"] = call.training
     node = call_keras(builder, activation, (value,), kwargs)
     return Value(node, value.rank, value.dtype, guessed=True)

@@ -1,6 +1,6 @@
 """Attention of several heads, and the attention layers without weights of their own."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_attention
 from keras_dawn.native.lowering import attention as functions
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.graph import LoweringError, Value
@@ -38,7 +38,7 @@ def group_query_attention(builder, layer, inputs, call):
 
 
 def _of_heads(builder, layer, call, of_query):
-    settings, given = keras_internals.head_settings(layer), call.arguments
+    settings, given = keras_attention.head_settings(layer), call.arguments
     query, value, key = given["query"], given["value"], given["key"]
     key = value if key is None else key
     scores_too, causal = given["return_attention_scores"], given["use_causal_mask"]
