@@ -17,7 +17,7 @@ from keras_dawn.native.fit_callbacks import (
     SetEpoch,
     watches_batches,
 )
-from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.by_layer import NativeLayers

@@ -2,10 +2,11 @@
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import Value, _safe
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.masks import may_mask
+from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.reads import Recorded
+from keras_dawn.native.lowering.values import Value
 
 import keras
 import torch
@@ -149,7 +150,7 @@ class KerasCall:
         self.arguments = arguments
         self.training = training
         self.followed = False
-        self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
+        self.__name__ = self.__qualname__ = f"keras_{identifier(title(operation))}"
         self.__module__ = __name__
 
     def filled_in(self, args, kwargs):

@@ -5,7 +5,8 @@ import warnings
 
 from keras_dawn.foundation import keras_layers
 from keras_dawn.native.lowering.arguments import masks_of
-from keras_dawn.native.lowering.graph import Value, _safe
+from keras_dawn.native.lowering.names import identifier
+from keras_dawn.native.lowering.values import Value
 
 import keras
 
@@ -84,7 +85,7 @@ class MaskDropped:
 
     def __init__(self, layer):
         self.title = f"'{layer.name}' (of type {type(layer).__name__})"
-        self.__name__ = self.__qualname__ = f"{_safe(layer.name)}_drops"
+        self.__name__ = self.__qualname__ = f"{identifier(layer.name)}_drops"
         self.__module__ = __name__
 
     def __call__(self, tensor, mask):
@@ -102,7 +103,7 @@ class MaskCall:
 
     def __init__(self, layer):
         self.layer = layer
-        self.__name__ = self.__qualname__ = f"mask_of_{_safe(layer.name)}"
+        self.__name__ = self.__qualname__ = f"mask_of_{identifier(layer.name)}"
         self.__module__ = __name__
 
     def __call__(self, inputs, previous):

@@ -15,8 +15,8 @@ from keras_dawn.foundation import (
 from keras_dawn.native import parallel
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.parts import fits
 from keras_dawn.native.steps.penalties import Penalties

@@ -6,13 +6,12 @@ from keras_dawn.foundation import keras_layers
 from keras_dawn.native.activations import ELEMENTWISE
 from keras_dawn.native.lowering.attention import masked_softmax
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import find_rule, rule, takes_arguments
 from keras_dawn.native.lowering.rules.merging import same_order
-from keras_dawn.native.lowering.values import reason_of
+from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Value, reason_of
 
 import keras
 import torch

@@ -3,12 +3,12 @@
 from keras_dawn.foundation import keras_attention
 from keras_dawn.native.lowering import attention as functions
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.projections import apply_projection
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
 import torch.nn.functional as F

@@ -4,7 +4,6 @@ import dataclasses
 
 from keras_dawn.foundation import keras_layers
 from keras_dawn.native import recurrent
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
@@ -18,6 +17,7 @@ from keras_dawn.native.lowering.rules.recurrent import (
     sequences_states_mask,
     weights_of,
 )
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
 from keras import layers

@@ -1,7 +1,6 @@
 """Random changes of the colours and the sharpness of a batch of images, and erased parts."""
 
 from keras_dawn.native.lowering import colors, draws
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.augmentation import (
@@ -13,6 +12,7 @@ from keras_dawn.native.lowering.rules.augmentation import (
     of_floats,
 )
 from keras_dawn.native.lowering.rules.randomness import generator_of
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 import torch

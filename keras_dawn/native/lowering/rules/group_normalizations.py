@@ -1,9 +1,9 @@
 """Normalisation of each example by itself, in groups or along axes."""
 
 from keras_dawn.native.lowering.dtypes import is_float, result_type
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
 import torch

@@ -4,8 +4,8 @@ import functools
 import operator
 
 from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 import torch

@@ -1,8 +1,8 @@
 """`keras.ops` on Keras tensors: products, reductions, comparisons, choices, activations."""
 
 from keras_dawn.native.lowering.dtypes import HALF, is_float, promoted, result_type
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
 import torch.nn.functional as F

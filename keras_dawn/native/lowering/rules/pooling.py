@@ -2,9 +2,9 @@
 
 from keras_dawn.foundation import keras_version
 from keras_dawn.native.lowering.dtypes import is_float, result_type
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
+from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.padding import pad_same, same_padding
 
 import torch

@@ -1,9 +1,9 @@
 """Layers whose kernel is divided by its largest singular value before each step."""
 
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.wrappers import inside
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 import torch

@@ -5,9 +5,9 @@ can be samples of a larger batch.
 """
 
 from keras_dawn.foundation import keras_layers, keras_models
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
 import torch

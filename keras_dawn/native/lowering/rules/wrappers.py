@@ -3,10 +3,10 @@
 import dataclasses
 
 from keras_dawn.foundation import keras_layers
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import find_rule, rule, takes_arguments
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 from keras import layers
