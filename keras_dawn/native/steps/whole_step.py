@@ -1,0 +1,139 @@
+"""A whole training step as one CUDA graph, one for each kind of batch."""
+
+import warnings
+
+from keras_dawn.foundation import keras_masks
+from keras_dawn.native.capture import GraphPool
+
+import torch
+
+WARM_UP_STEPS = 3
+MOST_GRAPHS = 8
+MOST_SETTINGS = 16
+
+
+class WholeStep:
+    """Takes training steps: a kind of batch that is seen often by replaying a CUDA graph.
+
+    Forward and backward pass, loss, optimizer, moving averages, metrics and loss scaling are in
+    the graph. The first steps with a kind of batch (its shapes and dtypes, and all settings that
+    the Python of a step reads) are ordinary ones, and so are rare ones such as an epoch's last
+    batch. What callbacks move from step to step, such as the momentum, the graph reads on the
+    device.
+
+    Args:
+        take: callable `(inputs, targets, sample weights)`, an ordinary step on tensors, which
+            returns whether it was native throughout.
+        settings: callable without arguments, what the Python of a step reads.
+        follow: callable without arguments, called before every step: it takes up what callbacks
+            have assigned.
+        device: torch device.
+
+    Attributes:
+        reason: str, why no graph is made any more, or `None`.
+    """
+
+    def __init__(self, take, settings, follow, device):
+        self._take = take
+        self._settings, self._follow = settings, follow
+        self._pool = GraphPool(device)
+        self._seen = {}
+        self._graphs = {}
+        self._all_settings = set()
+        self.reason = None
+
+    def __call__(self, inputs, targets, weights):
+        """One step.
+
+        Args:
+            inputs: list of tensors on the device.
+            targets, weights: tensor on the device, structure of such, or `None`.
+        """
+        self._follow()
+        tensors = list(inputs)
+        try:
+            structure = _take_apart(targets, tensors), _take_apart(weights, tensors)
+        except TypeError:
+            self._take(inputs, targets, weights)
+            return
+        key = self._key(tensors, structure)
+        if key not in self._graphs and not self._may_capture(key):
+            native = self._take(inputs, targets, weights)
+            self._seen[key] = self._seen.get(key, 0) + 1 if native else -(10**9)
+            return
+        if key not in self._graphs and not self._capture(key, tensors, len(inputs), structure):
+            self._take(inputs, targets, weights)
+            return
+        replay, static = self._graphs[key]
+        for own, given in zip(static, tensors, strict=True):
+            own.copy_(given, non_blocking=True)
+        replay()
+
+    def _key(self, tensors, structure):
+        settings = self._settings()
+        kinds = tuple((tensor.shape, tensor.dtype, tensor.stride()) for tensor in tensors)
+        if settings not in self._all_settings:
+            self._all_settings.add(settings)
+            if len(self._all_settings) > MOST_SETTINGS:
+                self._give_up("settings that callbacks change in every step")
+        return kinds, structure, settings
+
+    def _may_capture(self, key):
+        enough = self._seen.get(key, 0) >= WARM_UP_STEPS and len(self._graphs) < MOST_GRAPHS
+        return enough and self.reason is None
+
+    def _capture(self, key, tensors, count, structure):
+        """Makes the graph for a kind of batch; whether that could be done."""
+        static = [tensor.detach().clone() for tensor in tensors]
+
+        def work():
+            rest = iter(static[count:])
+            targets, weights = (_put_together(part, rest) for part in structure)
+            self._take(static[:count], targets, weights)
+
+        try:
+            self._graphs[key] = self._pool.capture(work), static
+        except RuntimeError as error:
+            self._give_up(str(error))
+            warnings.warn(
+                f"No CUDA graph could be made ({error}); the steps run eagerly, with the "
+                "same results.",
+                stacklevel=2,
+            )
+        return key in self._graphs
+
+    def _give_up(self, reason):
+        self.reason = reason
+        self.release()
+
+    def release(self):
+        """Drops the graphs and their memory; the next steps of a known kind make new ones."""
+        self._graphs.clear()
+        self._pool.release()
+
+
+def _take_apart(part, tensors):
+    """The structure of targets or weights, whose tensors are put into a list."""
+    if part is None:
+        return None
+    if isinstance(part, torch.Tensor):
+        if part.requires_grad or keras_masks.mask_of(part) is not None:
+            raise TypeError("a tensor with more than values")
+        tensors.append(part)
+        return ""
+    if type(part) in (list, tuple):
+        return type(part), tuple(_take_apart(item, tensors) for item in part)
+    if type(part) is dict:
+        return dict, tuple((key, _take_apart(item, tensors)) for key, item in part.items())
+    raise TypeError(f"{type(part).__name__} in a batch")
+
+
+def _put_together(structure, tensors):
+    if structure is None:
+        return None
+    if structure == "":
+        return next(tensors)
+    kind, parts = structure
+    if kind is dict:
+        return {key: _put_together(part, tensors) for key, part in parts}
+    return kind(_put_together(part, tensors) for part in parts)
