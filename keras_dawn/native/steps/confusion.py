@@ -4,7 +4,7 @@ Each function adds one batch to a metric's variables, or raises `NotAlikeError` 
 """
 
 from keras_dawn.foundation import keras_metrics, keras_variables, keras_version
-from keras_dawn.native.steps.loss_values import NotAlikeError, same_rank
+from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
 
 import keras
 import torch

@@ -1,19 +1,14 @@
 """The compiled loss of a model, without leaving the device."""
 
 from keras_dawn.foundation import keras_losses, keras_masks
-from keras_dawn.native.steps.loss_values import (
-    VALUES,
-    NotAlikeError,
-    class_numbers,
-    known,
-    paired,
-)
+from keras_dawn.native.steps.loss_targets import NotAlikeError
+from keras_dawn.native.steps.loss_values import VALUES, known
+from keras_dawn.native.steps.mean_losses import MEAN_OF
 from keras_dawn.native.steps.several_losses import SeveralLosses, why_not_several
 from keras_dawn.native.steps.weighing import MEANS, reduced
 
 import keras
 import torch
-import torch.nn.functional as F
 
 _FULL = {"float32": torch.float32, "float64": torch.float64}
 
@@ -110,8 +105,8 @@ class NativeLoss:
         settings = known(function, keras_losses.settings_of_loss(loss))
         if function not in _OF_CLASSES:
             targets = _as_floats(targets, dtype)
-        if weight is None and mask is None and loss.reduction in MEANS and function in _MEAN_OF:
-            value = _MEAN_OF[function](targets, outputs, **settings)
+        if weight is None and mask is None and loss.reduction in MEANS and function in MEAN_OF:
+            value = MEAN_OF[function](targets, outputs, **settings)
             if value is not None:
                 return value
         values = VALUES[function](targets, outputs, **settings)
@@ -122,51 +117,7 @@ def _as_floats(targets, dtype):
     return targets if targets.dtype == dtype else targets.to(dtype)
 
 
-def _mean_of_classes(targets, outputs, from_logits=False, ignore_class=None, axis=-1):
-    """A sum divided by the batch: torch's own mean leaves out labels of −100, Keras's does not."""
-    if not from_logits or ignore_class is not None or axis != -1 or outputs.ndim != 2:
-        return None
-    targets = class_numbers(targets, outputs)
-    return F.cross_entropy(outputs, targets, reduction="sum") / len(targets)
-
-
-def _mean_of_one_hot(targets, outputs, from_logits=False, label_smoothing=0.0, axis=-1):
-    if not from_logits or axis != -1 or outputs.ndim != 2 or outputs.shape[-1] == 1:
-        return None
-    targets, outputs = paired(targets, outputs)
-    if label_smoothing:
-        targets = targets * (1.0 - label_smoothing) + label_smoothing / targets.shape[-1]
-    return F.cross_entropy(outputs, targets)
-
-
-def _mean_of_two(targets, outputs, from_logits=False, label_smoothing=0.0, axis=-1):
-    targets, outputs = paired(targets, outputs)
-    if label_smoothing:
-        targets = targets * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    if from_logits:
-        return F.binary_cross_entropy_with_logits(outputs, targets)
-    epsilon = keras.config.epsilon()
-    return F.binary_cross_entropy(torch.clip(outputs, epsilon, 1.0 - epsilon), targets)
-
-
-def _mean_squared_error(targets, outputs):
-    targets, outputs = paired(targets, outputs)
-    return F.mse_loss(outputs, targets)
-
-
-def _mean_absolute_error(targets, outputs):
-    targets, outputs = paired(targets, outputs)
-    return F.l1_loss(outputs, targets)
-
-
 _OF_CLASSES = {
     keras.losses.sparse_categorical_crossentropy,
     keras.losses.categorical_generalized_cross_entropy,
-}
-_MEAN_OF = {
-    keras.losses.sparse_categorical_crossentropy: _mean_of_classes,
-    keras.losses.categorical_crossentropy: _mean_of_one_hot,
-    keras.losses.binary_crossentropy: _mean_of_two,
-    keras.losses.mean_squared_error: _mean_squared_error,
-    keras.losses.mean_absolute_error: _mean_absolute_error,
 }

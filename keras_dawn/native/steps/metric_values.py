@@ -4,14 +4,14 @@ As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """
 
 from keras_dawn.foundation import keras_metrics
-from keras_dawn.native.steps.loss_values import VALUES as LOSSES
-from keras_dawn.native.steps.loss_values import (
+from keras_dawn.native.steps.loss_targets import (
     NotAlikeError,
     class_numbers,
-    known,
     paired,
     same_rank,
 )
+from keras_dawn.native.steps.loss_values import VALUES as LOSSES
+from keras_dawn.native.steps.loss_values import known
 
 import keras
 import numpy as np

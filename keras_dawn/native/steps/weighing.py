@@ -1,7 +1,7 @@
 """Losses and metrics of items put together under weights and masks, as Keras does it."""
 
 from keras_dawn.foundation import keras_masks, keras_variables
-from keras_dawn.native.steps.loss_values import same_rank
+from keras_dawn.native.steps.loss_targets import same_rank
 
 import torch
 

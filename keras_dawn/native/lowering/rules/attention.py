@@ -1,7 +1,7 @@
 """Attention of several heads, and the attention layers without weights of their own."""
 
 from keras_dawn.foundation import keras_attention
-from keras_dawn.native.lowering import attention as functions
+from keras_dawn.native.lowering import attention_scores as functions
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
