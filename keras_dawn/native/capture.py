@@ -5,6 +5,11 @@ import contextlib
 import torch
 
 
+def can_be_captured(device):
+    """Whether work on a torch device can become a CUDA graph."""
+    return device.type == "cuda"
+
+
 class GraphPool:
     """Captures graphs that are replayed one after the other and may use the same memory.
 

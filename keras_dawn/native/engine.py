@@ -97,6 +97,9 @@ class Engine:
                 for optimizer in optimizers_of(self.model):
                     end_schedules(optimizer)
                 raise
+            finally:
+                if self.steps is not None:
+                    self.steps.release_graphs()
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)

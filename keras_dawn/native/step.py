@@ -5,7 +5,13 @@ import warnings
 
 from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_layers, keras_losses, keras_metrics, keras_models
+from keras_dawn.foundation import (
+    keras_layers,
+    keras_losses,
+    keras_metrics,
+    keras_models,
+    keras_variables,
+)
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
@@ -13,6 +19,7 @@ from keras_dawn.native.steps.forward import GraphForward, LayerForward
 from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
+from keras_dawn.native.steps.whole_step import WholeStep
 
 import keras
 import numpy as np
@@ -42,6 +49,8 @@ class NativeSteps:
         self.metrics = None
         self.optimization = None
         self.averages = None
+        self.whole = None  # `WholeStep`, where a step may become a CUDA graph
+        self.no_whole_graph = None  # why it may not
         self._own_loss = keras_models.is_overridden(model, "compute_loss")
         self._own_metrics = keras_models.is_overridden(model, "compute_metrics")
         self._loss, self.loss_reason = None, None
@@ -74,6 +83,7 @@ class NativeSteps:
         if self.optimization is not None:
             if not self.optimization.is_current():
                 self._optimize()
+                self._connect()
             return
         optimizer = self.model.optimizer
         inner = unwrap(optimizer)
@@ -87,6 +97,7 @@ class NativeSteps:
         self.forward.connect_training()
         training = self.forward.training
         self.averages = MovingAverages(training.statistics if training else [])
+        self._connect()
         halves = [layer for layer in self.forward.native() if _in_float16(layer)]
         if halves and optimizer is inner and optimizer.loss_scale_factor is None:
             warnings.warn(
@@ -111,6 +122,37 @@ class NativeSteps:
         self.optimization = Optimization(self.model, self.forward.leaves(), python)
         self._moves = moves.count
 
+    def _connect(self):
+        """Prepares a CUDA graph of the whole step, or one of its forward and backward pass."""
+        self.release_graphs()
+        self.whole, self.no_whole_graph = None, self._why_no_whole_graph()
+        if self.no_whole_graph is None:
+            update = self.optimization.update
+            update.follow_on_device()
+            self._captured = self._memory()
+            self.whole = WholeStep(self._take, self._settings, update.follow, update.device)
+        self.forward.graph_alone(self.whole is None)
+
+    def _why_no_whole_graph(self):
+        reason = self.forward.why_no_graph()
+        if reason is None and (self._own_loss or self.loss_reason is not None):
+            reason = f"the loss: {self.loss_reason}"
+        if reason is None and self.metrics.reason is not None:
+            reason = self.metrics.reason
+        return self.optimization.why_no_graph() if reason is None else reason
+
+    def _settings(self):
+        """All that the Python of a step reads and a CUDA graph would freeze."""
+        config = keras.config.epsilon(), keras.config.floatx(), self.model.run_eagerly
+        forward, optimizer = self.forward.settings(), self.optimization.settings()
+        config = *config, self.keep_gradients
+        return config, forward, optimizer, self._loss.settings(), self.metrics.settings()
+
+    def release_graphs(self):
+        """Gives the memory of CUDA graphs back; steps that follow make new ones."""
+        if self.whole is not None:
+            self.whole.release()
+
     @property
     def update(self):
         """The optimizer step that is taken when every weight gets a gradient."""
@@ -122,7 +164,15 @@ class NativeSteps:
             return False
         if self.averages is not None and not self.averages.are_shared():
             return False
+        if self.whole is not None and self._memory() != self._captured:
+            self.release_graphs()  # which would write to where a weight was
+            self._captured = self._memory()
         return self.forward.is_current()
+
+    def _memory(self):
+        """Where everything lies that a step changes."""
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        return [keras_variables.memory_of(variable).data_ptr() for variable in variables]
 
     def reset_logs(self):
         """Makes the next step's logs fresh ones: a new epoch begins."""
@@ -135,8 +185,30 @@ class NativeSteps:
             self.prepare_training()
         self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
+        inputs = self.forward.inputs(x)
+        if self.whole is None:
+            logs = self._train(inputs, y, sample_weight, x)
+            return self._fresh_logs() if logs is None else logs
+        self.whole(inputs, _beside(y, inputs), _beside(sample_weight, inputs))
+        if self.whole.reason is not None:
+            self.no_whole_graph, self.whole = self.whole.reason, None
+            self.forward.graph_alone(True)
+        return self._fresh_logs()
+
+    def _take(self, inputs, y, sample_weight):
+        """A step that a CUDA graph may be made of; why none may, or `None`."""
+        self._left_to_keras = False
+        self._train(inputs, y, sample_weight, inputs)
+        if self._left_to_keras or self.metrics.left_to_keras or self.optimization.left_to_keras:
+            return "a batch that Keras has to look at"
+        if self.keep_gradients:
+            return "a callback that may look at gradients"
+        return "run_eagerly" if self.model.run_eagerly else self._why_no_whole_graph()
+
+    def _train(self, inputs, y, sample_weight, x):
+        """The step itself; logs of the model's own, or `None`."""
         with self.forward.calls():
-            outputs, statistics, batch = self.forward.train(x)
+            outputs, statistics, batch = self.forward.train(inputs)
             if self.forward.by_layer:
                 self._look_at(outputs)
             if self.forward.runs_python:
@@ -148,7 +220,7 @@ class NativeSteps:
                 # Layers are called here too, where a checkpointed part is computed again.
                 skip = self.optimization.step(weighed, self.keep_gradients)
         self.averages.update(statistics, skip)
-        return self._finish(loss, x, y, outputs, sample_weight, batch)
+        return self._count(loss, x, y, outputs, sample_weight, batch)
 
     @torch.no_grad()
     def test_step(self, batches):
@@ -160,7 +232,8 @@ class NativeSteps:
                 self._look_at(outputs)
             y, sample_weight = _beside(y, outputs), _beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
-        return self._finish(loss, x, y, outputs, sample_weight, batch)
+        logs = self._count(loss, x, y, outputs, sample_weight, batch)
+        return self._fresh_logs() if logs is None else logs
 
     @torch.no_grad()
     def predict_step(self, batches):
@@ -173,17 +246,23 @@ class NativeSteps:
         loss = None
         if self._loss is not None:
             loss = self._loss(y, outputs, sample_weight)
+        self._left_to_keras = loss is None
         if loss is None and self.forward.adds_penalties:
             loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)
         if loss is None:
             return keras_losses.compute_loss(self.model, x, y, outputs, sample_weight, training)
         return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
 
-    def _finish(self, loss, x, y, outputs, sample_weight, batch):
+    def _count(self, loss, x, y, outputs, sample_weight, batch):
+        """Takes a batch into the metrics; returns logs of the model's own, or `None`."""
         if self._own_metrics:
             self.metrics.track(loss, batch)
             return keras_metrics.own_metrics(self.model, x, y, outputs, sample_weight)
         self.metrics.update(loss, y, outputs, sample_weight, batch)
+        return None
+
+    def _fresh_logs(self):
+        """The logs, computed anew every few steps."""
         self._since_refresh += 1
         if self._logs is None or self.exact_logs or self._since_refresh >= self.log_every:
             self._since_refresh = 0

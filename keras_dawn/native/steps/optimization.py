@@ -7,6 +7,7 @@ from keras_dawn.foundation import keras_layers, keras_optimizers, keras_variable
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.loss_scaling import LossScaling
+from keras_dawn.native.steps.settings import settings_of
 from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
 
 import keras
@@ -36,6 +37,7 @@ class Optimization:
         if python:
             self._all += [keras_variables.memory_of(leaf.variable) for leaf in leaves]
         self._chosen = {}
+        self.left_to_keras = False  # what is said of weights without a gradient in the last step
         self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
         self.update, self._scaling = self._make(self._leaves)
 
@@ -47,6 +49,17 @@ class Optimization:
         return not fused or (
             why_not_fused(self._optimizer, self._leaves) is None and self.update.is_laid_out()
         )
+
+    def why_no_graph(self):
+        """Why the step cannot be part of a CUDA graph, or `None`."""
+        if not self._variables:
+            return "no weight to train"
+        return "gradients of the user's" if self._twice else self.update.why_no_graph()
+
+    def settings(self):
+        """All that the Python of a step reads of the optimizer."""
+        outer = () if self._scaling is None else settings_of(self._outer)
+        return outer, self.update.settings()
 
     def clear(self):
         """Forgets gradients: of plain training before, of an interrupted step, of anybody."""
@@ -72,7 +85,7 @@ class Optimization:
             leaf.add_gradient(keras_variables.memory_of(leaf.variable).grad)
         gradients = [parameter.grad for parameter in self._parameters]
         kept = [None if g is None else g.clone() for g in gradients] if keep else []
-        update, scaling = self.update, self._scaling
+        update, scaling, self.left_to_keras = self.update, self._scaling, False
         if not update.takes_none and self._some_missing(gradients):
             update, scaling = self._choose(gradients)
             if not update.takes_none:
@@ -92,6 +105,7 @@ class Optimization:
 
     def _choose(self, gradients):
         """The update of those weights that got a gradient; Keras's words about the others."""
+        self.left_to_keras = True
         if self.update.needs_all:
             return self._by_keras(self._leaves, "weights without a gradient"), None
         key = tuple(gradient is not None for gradient in gradients)

@@ -7,7 +7,7 @@ _NUMBERS = (bool, int, float, str, type(None), np.generic)
 _LONGEST = 256  # of what is compared item by item: an AUC's thresholds
 
 
-def settings_of(thing, without=()):
+def settings_of(thing, without=(), held=()):
     """The settings of an optimizer, a loss, a metric or a regularizer.
 
     What is no number, string or short list of such counts as the object it is, tensors with what
@@ -16,11 +16,14 @@ def settings_of(thing, without=()):
     Args:
         thing: object with attributes.
         without: names whose values do not matter, as attributes of theirs or with `_` before.
+        held: tensors whose contents do not matter.
     """
     return tuple(
         (name, frozen(value))
         for name, value in vars(thing).items()
-        if name not in without and name.removeprefix("_") not in without
+        if name not in without
+        and name.removeprefix("_") not in without
+        and not any(value is one for one in held)
     )
 
 

@@ -23,7 +23,7 @@ class WholeStep:
 
     Args:
         take: callable `(inputs, targets, sample weights)`, an ordinary step on tensors, which
-            returns whether it was native throughout.
+            returns why a graph would not do the same, or `None`.
         settings: callable without arguments, what the Python of a step reads.
         follow: callable without arguments, called before every step: it takes up what callbacks
             have assigned.
@@ -40,6 +40,7 @@ class WholeStep:
         self._seen = {}
         self._graphs = {}
         self._all_settings = set()
+        self._unfit = 0
         self.reason = None
 
     def __call__(self, inputs, targets, weights):
@@ -58,8 +59,7 @@ class WholeStep:
             return
         key = self._key(tensors, structure)
         if key not in self._graphs and not self._may_capture(key):
-            native = self._take(inputs, targets, weights)
-            self._seen[key] = self._seen.get(key, 0) + 1 if native else -(10**9)
+            self._warm_up(key, tensors, (inputs, targets, weights))
             return
         if key not in self._graphs and not self._capture(key, tensors, len(inputs), structure):
             self._take(inputs, targets, weights)
@@ -68,6 +68,18 @@ class WholeStep:
         for own, given in zip(static, tensors, strict=True):
             own.copy_(given, non_blocking=True)
         replay()
+
+    def _warm_up(self, key, tensors, batch):
+        """An ordinary step, and whether a graph may do the same."""
+        before = [tensor._version for tensor in tensors]
+        reason = self._take(*batch)
+        if before != [tensor._version for tensor in tensors]:
+            reason = "sample weights that a mask is multiplied into"
+        self._seen[key] = self._seen.get(key, 0) + 1 if reason is None else 0
+        if reason is not None and not self._graphs:
+            self._unfit += 1  # a metric's first batch may be, or an epoch's last
+            if self._unfit > 2 * WARM_UP_STEPS:
+                self._give_up(reason)
 
     def _key(self, tensors, structure):
         settings = self._settings()

@@ -68,7 +68,8 @@ class Update:
 
     def settings(self):
         """All that the Python of a step reads of the optimizer, but for what the device holds."""
-        return settings_of(self.optimizer, self.moving.moving()), self.moving.signs()
+        held = self.kept_on_device().values()
+        return settings_of(self.optimizer, self.moving.moving(), held), self.moving.signs()
 
     def why_no_graph(self):
         """Why the step cannot be part of a CUDA graph, or `None`."""
