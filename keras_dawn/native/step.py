@@ -148,8 +148,20 @@ class NativeSteps:
         config = *config, self.keep_gradients
         return config, forward, optimizer, self._loss.settings(), self.metrics.settings()
 
+    def graph(self):
+        """What of a training step is a CUDA graph, and why not more; `None` without a GPU."""
+        if self.averages is None or self.forward.training is None or not self.forward.on_gpu():
+            return None
+        if self.whole is not None:
+            return "the whole step"
+        alone = self.forward.why_no_graph()
+        if alone is not None:
+            return f"none: {alone}"
+        return f"forward and backward pass; not the whole step: {self.no_whole_graph}"
+
     def release_graphs(self):
         """Gives the memory of CUDA graphs back; steps that follow make new ones."""
+        self.forward.release_graphs()
         if self.whole is not None:
             self.whole.release()
 
@@ -203,7 +215,7 @@ class NativeSteps:
             return "a batch that Keras has to look at"
         if self.keep_gradients:
             return "a callback that may look at gradients"
-        return "run_eagerly" if self.model.run_eagerly else self._why_no_whole_graph()
+        return self._why_no_whole_graph()
 
     def _train(self, inputs, y, sample_weight, x):
         """The step itself; logs of the model's own, or `None`."""

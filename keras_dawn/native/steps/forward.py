@@ -105,12 +105,14 @@ class GraphForward:
         step, which nobody may keep.
         """
         training = self.training
-        if not capture.can_be_captured(self._device()):
+        if not self.on_gpu():
             return "there is no GPU"
         if current().several:
             return parallel.NO_CUDA_GRAPH
         if self._compile:
             return "torch.compile makes its own"
+        if self.model.run_eagerly:
+            return "run_eagerly is set"
         if training.calls_keras or training.calls_operations or self._views:
             return "calls of Keras's or of the user's, which would be frozen in it"
         if training.changes_state:
@@ -119,12 +121,21 @@ class GraphForward:
             return "code of the user's gets the outputs, and may keep them"
         return None
 
+    def on_gpu(self):
+        """Whether its work can become CUDA graphs."""
+        return capture.can_be_captured(self._device())
+
     def graph_alone(self, alone):
         """Whether forward and backward pass become a CUDA graph of their own."""
         if not alone:
             self._call_training = self.training.module
         elif self.why_no_graph() is None:
             self._call_training = GraphedForward(self.training.module)
+
+    def release_graphs(self):
+        """Gives the memory of CUDA graphs back."""
+        if isinstance(self._call_training, GraphedForward):
+            self._call_training.release()
 
     def settings(self):
         """What the Python of a pass reads in every step."""
@@ -303,6 +314,9 @@ class LayerForward:
 
     def graph_alone(self, alone):
         """Nothing: no graph is made around Python."""
+
+    def release_graphs(self):
+        """Nothing: there are none."""
 
     def inputs(self, x):
         return x
