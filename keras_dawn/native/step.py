@@ -15,7 +15,8 @@ from keras_dawn.foundation import (
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
-from keras_dawn.native.steps.forward import GraphForward, LayerForward
+from keras_dawn.native.steps.graph_forward import GraphForward
+from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability

@@ -5,8 +5,8 @@ import contextlib
 from keras_dawn.foundation import keras_layers, keras_models
 from keras_dawn.foundation.keras_layer_call import is_ordinary
 from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.steps.find_parts import find_parts
 from keras_dawn.native.steps.own_layers import OwnLayer
-from keras_dawn.native.steps.parts import find_parts
 
 import keras
 

@@ -17,8 +17,8 @@ from keras_dawn.foundation import (
     keras_version,
 )
 from keras_dawn.native.lowering import lower, lower_layer
-from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.averages import average_now
+from keras_dawn.native.steps.graph_inputs import fits
 from keras_dawn.native.steps.layer_calls import TENSORS, described, symbolic, tensors_of, unmask
 
 import keras
@@ -221,37 +221,6 @@ def _cast(flat, lowered):
     if not dtypes:
         return flat
     return [x if x.dtype == dtype else x.to(dtype) for x, dtype in zip(flat, dtypes, strict=True)]
-
-
-def find_parts(model, include_self=True):
-    """A `Part` for every layer of a model that can compute natively by itself, by its id."""
-    layers = keras_layers.all_layers(model)
-    parts = {}
-    for layer in layers if include_self else layers[1:]:
-        if not getattr(layer, "built", False) or id(layer) in parts:
-            continue
-        if may_be_native(layer):
-            parts[id(layer)] = Part(layer)
-    return parts
-
-
-def may_be_native(layer):
-    """Whether a layer has a rule or is a graph of layers, and does nothing beside its call."""
-    graph = isinstance(layer, keras.Model) and keras_models.functional_graph(layer)
-    return bool(graph or find_rule(layer) is not None) and keras_layers.keeps_keras_call(layer)
-
-
-def fits(tensors, symbolic):
-    """Whether tensors have the shapes of symbolic inputs, where those are known."""
-    if len(tensors) != len(symbolic):
-        return False
-    for x, expected in zip(tensors, symbolic, strict=True):
-        if x.ndim != len(expected.shape):
-            return False
-        pairs = zip(x.shape[1:], expected.shape[1:], strict=True)
-        if any(size is not None and size != found for found, size in pairs):
-            return False
-    return True
 
 
 def _function_of(module):
