@@ -75,7 +75,7 @@ class Engine(Stepping):
                 raise
             finally:
                 if self.steps is not None:
-                    self.steps.release_graphs()
+                    self.steps.graphs.release()
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)

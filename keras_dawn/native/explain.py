@@ -123,7 +123,7 @@ def explanation(engine):
         details["loss"] = _how(steps.loss_reason, "Keras's, on the native outputs")
         details["metrics"] = _how(steps.metrics.reason, "Keras's")
         details["optimizer"] = _how(steps.update.reason, "its own apply")
-        details["graph"] = steps.graph()
+        details["graph"] = steps.graphs.how()
     forward = steps.forward
     return _explanation(forward.native(), forward.fallbacks(), own, **details)
 

@@ -5,25 +5,19 @@ import warnings
 
 from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import (
-    keras_layers,
-    keras_losses,
-    keras_metrics,
-    keras_models,
-    keras_variables,
-)
+from keras_dawn.foundation import keras_layers, keras_losses, keras_metrics, keras_models
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
+from keras_dawn.native.steps.beside import beside, flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
 from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
-from keras_dawn.native.steps.whole_step import WholeStep
+from keras_dawn.native.steps.step_graphs import StepGraphs
 
 import keras
-import numpy as np
 import torch
 
 
@@ -50,11 +44,11 @@ class NativeSteps:
         self.metrics = None
         self.optimization = None
         self.averages = None
-        self.whole = None  # `WholeStep`, where a step may become a CUDA graph
-        self.no_whole_graph = None  # why it may not
+        self.graphs = StepGraphs(self, self._train)
+        self.left_to_keras = False  # the loss of the last batch
         self._own_loss = keras_models.is_overridden(model, "compute_loss")
         self._own_metrics = keras_models.is_overridden(model, "compute_metrics")
-        self._loss, self.loss_reason = None, None
+        self.loss, self.loss_reason = None, None
         self._output_ranks = None
         self._logs, self._since_refresh = None, 0
 
@@ -67,12 +61,12 @@ class NativeSteps:
         if self._own_loss:
             self.loss_reason = "compute_loss of the model's own"
         else:
-            self._loss, self.loss_reason = native_loss(self.model, outputs)
+            self.loss, self.loss_reason = native_loss(self.model, outputs)
         self.metrics = NativeMetrics(self.model)
 
     def _look_at(self, outputs):
         """Takes note of the outputs of a model whose Python decides what they are."""
-        flat = _tensors(outputs)
+        flat = flat_tensors(outputs)
         ranks = [tensor.ndim for tensor in flat]
         if ranks != self._output_ranks:
             self._output_ranks = ranks
@@ -84,7 +78,7 @@ class NativeSteps:
         if self.optimization is not None:
             if not self.optimization.is_current():
                 self._optimize()
-                self._connect()
+                self.graphs.connect()
             return
         optimizer = self.model.optimizer
         inner = unwrap(optimizer)
@@ -98,7 +92,7 @@ class NativeSteps:
         self.forward.connect_training()
         training = self.forward.training
         self.averages = MovingAverages(training.statistics if training else [])
-        self._connect()
+        self.graphs.connect()
         halves = [layer for layer in self.forward.native() if _in_float16(layer)]
         if halves and optimizer is inner and optimizer.loss_scale_factor is None:
             warnings.warn(
@@ -123,49 +117,6 @@ class NativeSteps:
         self.optimization = Optimization(self.model, self.forward.leaves(), python)
         self._moves = moves.count
 
-    def _connect(self):
-        """Prepares a CUDA graph of the whole step, or one of its forward and backward pass."""
-        self.release_graphs()
-        self.whole, self.no_whole_graph = None, self._why_no_whole_graph()
-        if self.no_whole_graph is None:
-            update = self.optimization.update
-            update.follow_on_device()
-            self._captured = self._memory()
-            self.whole = WholeStep(self._take, self._settings, update.follow, update.device)
-        self.forward.graph_alone(self.whole is None)
-
-    def _why_no_whole_graph(self):
-        reason = self.forward.why_no_graph()
-        if reason is None and (self._own_loss or self.loss_reason is not None):
-            reason = f"the loss: {self.loss_reason}"
-        if reason is None and self.metrics.reason is not None:
-            reason = self.metrics.reason
-        return self.optimization.why_no_graph() if reason is None else reason
-
-    def _settings(self):
-        """All that the Python of a step reads and a CUDA graph would freeze."""
-        config = keras.config.epsilon(), keras.config.floatx(), self.model.run_eagerly
-        forward, optimizer = self.forward.settings(), self.optimization.settings()
-        config = *config, self.keep_gradients
-        return config, forward, optimizer, self._loss.settings(), self.metrics.settings()
-
-    def graph(self):
-        """What of a training step is a CUDA graph, and why not more; `None` without a GPU."""
-        if self.averages is None or self.forward.training is None or not self.forward.on_gpu():
-            return None
-        if self.whole is not None:
-            return "the whole step"
-        alone = self.forward.why_no_graph()
-        if alone is not None:
-            return f"none: {alone}"
-        return f"forward and backward pass; not the whole step: {self.no_whole_graph}"
-
-    def release_graphs(self):
-        """Gives the memory of CUDA graphs back; steps that follow make new ones."""
-        self.forward.release_graphs()
-        if self.whole is not None:
-            self.whole.release()
-
     @property
     def update(self):
         """The optimizer step that is taken when every weight gets a gradient."""
@@ -177,15 +128,8 @@ class NativeSteps:
             return False
         if self.averages is not None and not self.averages.are_shared():
             return False
-        if self.whole is not None and self._memory() != self._captured:
-            self.release_graphs()  # which would write to where a weight was
-            self._captured = self._memory()
+        self.graphs.check_memory()
         return self.forward.is_current()
-
-    def _memory(self):
-        """Where everything lies that a step changes."""
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        return [keras_variables.memory_of(variable).data_ptr() for variable in variables]
 
     def reset_logs(self):
         """Makes the next step's logs fresh ones: a new epoch begins."""
@@ -199,26 +143,13 @@ class NativeSteps:
         self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
         inputs = self.forward.inputs(x)
-        if self.whole is None:
+        if self.graphs.whole is None:
             logs = self._train(inputs, y, sample_weight, x)
             return self._fresh_logs() if logs is None else logs
-        self.whole(inputs, _beside(y, inputs), _beside(sample_weight, inputs))
-        if self.whole.reason is not None:
-            self.no_whole_graph, self.whole = self.whole.reason, None
-            self.forward.graph_alone(True)
+        self.graphs.step(inputs, beside(y, inputs), beside(sample_weight, inputs))
         return self._fresh_logs()
 
-    def _take(self, inputs, y, sample_weight):
-        """A step that a CUDA graph may be made of; why none may, or `None`."""
-        self._left_to_keras = False
-        self._train(inputs, y, sample_weight, inputs)
-        if self._left_to_keras or self.metrics.left_to_keras or self.optimization.left_to_keras:
-            return "a batch that Keras has to look at"
-        if self.keep_gradients:
-            return "a callback that may look at gradients"
-        return self._why_no_whole_graph()
-
-    def _train(self, inputs, y, sample_weight, x):
+    def _train(self, inputs, y, sample_weight, x=None):
         """The step itself; logs of the model's own, or `None`."""
         with self.forward.calls():
             outputs, statistics, batch = self.forward.train(inputs)
@@ -226,7 +157,7 @@ class NativeSteps:
                 self._look_at(outputs)
             if self.forward.runs_python:
                 self._follow_the_call()
-            y, sample_weight = _beside(y, outputs), _beside(sample_weight, outputs)
+            y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
@@ -243,7 +174,7 @@ class NativeSteps:
             outputs, batch = self.forward.evaluate(x)
             if self.forward.by_layer:
                 self._look_at(outputs)
-            y, sample_weight = _beside(y, outputs), _beside(sample_weight, outputs)
+            y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
         logs = self._count(loss, x, y, outputs, sample_weight, batch)
         return self._fresh_logs() if logs is None else logs
@@ -257,9 +188,9 @@ class NativeSteps:
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
         loss = None
-        if self._loss is not None:
-            loss = self._loss(y, outputs, sample_weight)
-        self._left_to_keras = loss is None
+        if self.loss is not None:
+            loss = self.loss(y, outputs, sample_weight)
+        self.left_to_keras = loss is None
         if loss is None and self.forward.adds_penalties:
             loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)
         if loss is None:
@@ -292,26 +223,6 @@ def make_forward(model, compile, by_layer):
     if graph and not by_layer and keras_layers.is_only_its_call(model):
         return GraphForward(model, compile)
     return LayerForward(model)
-
-
-def _beside(y, outputs):
-    """Targets or weights on the device of the outputs; in a structure, each for itself."""
-    if isinstance(y, (list, tuple, dict)):
-        return keras.tree.map_structure(lambda part: _beside(part, outputs), y)
-    if isinstance(y, np.ndarray):
-        y = torch.as_tensor(y)
-    if isinstance(y, torch.Tensor):
-        first = _tensors(outputs)[0]
-        if y.device != first.device:
-            y = y.to(first.device)
-    return y
-
-
-def _tensors(outputs):
-    """The outputs, flat; a model's Python may also say `None`."""
-    if isinstance(outputs, torch.Tensor):
-        return [outputs]
-    return [tensor for tensor in keras.tree.flatten(outputs) if tensor is not None]
 
 
 def _in_float16(layer):

@@ -54,6 +54,9 @@ class LayerForward:
     def why_no_graph(self):
         return "Python of the user's, which would be frozen in it"
 
+    def on_gpu(self):
+        return False  # for what concerns graphs
+
     def graph_alone(self, alone):
         """Nothing: no graph is made around Python."""
 

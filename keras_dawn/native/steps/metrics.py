@@ -3,8 +3,8 @@
 from keras_dawn.foundation import keras_masks, keras_metrics, keras_variables
 from keras_dawn.native.steps.confusion import COUNTERS
 from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
-from keras_dawn.native.steps.settings import settings_of
 from keras_dawn.native.steps.metric_values import knows, values_of
+from keras_dawn.native.steps.settings import settings_of
 from keras_dawn.native.steps.weighing import add_to_mean
 
 import keras

@@ -37,6 +37,7 @@ class Optimization:
         if python:
             self._all += [keras_variables.memory_of(leaf.variable) for leaf in leaves]
         self._chosen = {}
+        self._kept = []  # leaves with the gradients that a callback may look at
         self.left_to_keras = False  # what is said of weights without a gradient in the last step
         self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
         self.update, self._scaling = self._make(self._leaves)
@@ -92,11 +93,19 @@ class Optimization:
                 gradients = [gradient for gradient in gradients if gradient is not None]
         skip = update.step(gradients) if scaling is None else scaling.step(gradients)
         self.clear()
-        for leaf, gradient in zip(self._leaves, kept, strict=False):
-            if gradient is not None:
-                shape = tuple(leaf.variable.shape)
-                keras_variables.memory_of(leaf.variable).grad = leaf.transform.undo(gradient, shape)
+        self._kept = [pair for pair in zip(self._leaves, kept, strict=False) if pair[1] is not None]
+        self.hand_out(self.kept())
         return skip
+
+    def kept(self):
+        """The gradients that the last step kept, as torch lays them out."""
+        return [gradient for _, gradient in self._kept]
+
+    def hand_out(self, gradients):
+        """Leaves gradients, those of `kept` or others like them, in the variables."""
+        for (leaf, _), gradient in zip(self._kept, gradients, strict=True):
+            shape = tuple(leaf.variable.shape)
+            keras_variables.memory_of(leaf.variable).grad = leaf.transform.undo(gradient, shape)
 
     def _some_missing(self, gradients):
         if len(gradients) < len(self._variables):

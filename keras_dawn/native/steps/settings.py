@@ -36,7 +36,7 @@ def frozen(value):
     if isinstance(value, (list, tuple)) and len(value) <= _LONGEST:
         if all(isinstance(item, _NUMBERS) for item in value):
             return tuple(value)
-    elif isinstance(value, dict) and len(value) <= _LONGEST:
+    elif isinstance(value, dict) and len(value) <= _LONGEST:  # noqa: SIM102
         if all(isinstance(item, _NUMBERS) for item in value.values()):
             return tuple(value.items())
     return Same(value)

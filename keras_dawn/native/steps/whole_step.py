@@ -22,20 +22,16 @@ class WholeStep:
     device.
 
     Args:
-        take: callable `(inputs, targets, sample weights)`, an ordinary step on tensors, which
-            returns why a graph would not do the same, or `None`.
-        settings: callable without arguments, what the Python of a step reads.
-        follow: callable without arguments, called before every step: it takes up what callbacks
-            have assigned.
+        of: `StepGraphs`, which takes ordinary steps, knows what they read, takes up what callbacks
+            have assigned and hands out what a step leaves to them.
         device: torch device.
 
     Attributes:
         reason: str, why no graph is made any more, or `None`.
     """
 
-    def __init__(self, take, settings, follow, device):
-        self._take = take
-        self._settings, self._follow = settings, follow
+    def __init__(self, of, device):
+        self._of = of
         self._pool = GraphPool(device)
         self._seen = {}
         self._graphs = {}
@@ -50,29 +46,33 @@ class WholeStep:
             inputs: list of tensors on the device.
             targets, weights: tensor on the device, structure of such, or `None`.
         """
-        self._follow()
-        tensors = list(inputs)
+        self._of.follow()
+        tensors = []
         try:
-            structure = _take_apart(targets, tensors), _take_apart(weights, tensors)
+            structure = [_take_apart(part, tensors) for part in (list(inputs), targets, weights)]
         except TypeError:
-            self._take(inputs, targets, weights)
+            self._of.take(inputs, targets, weights)
             return
         key = self._key(tensors, structure)
         if key not in self._graphs and not self._may_capture(key):
             self._warm_up(key, tensors, (inputs, targets, weights))
             return
-        if key not in self._graphs and not self._capture(key, tensors, len(inputs), structure):
-            self._take(inputs, targets, weights)
+        if key not in self._graphs and not self._capture(key, tensors, structure):
+            self._of.take(inputs, targets, weights)
             return
-        replay, static = self._graphs[key]
+        replay, static, left = self._graphs[key]
         for own, given in zip(static, tensors, strict=True):
             own.copy_(given, non_blocking=True)
         replay()
+        if left:  # whoever gets it may keep it
+            copies = [torch.empty_like(tensor) for tensor in left]
+            torch._foreach_copy_(copies, left)
+            self._of.hand_out(copies)
 
     def _warm_up(self, key, tensors, batch):
         """An ordinary step, and whether a graph may do the same."""
         before = [tensor._version for tensor in tensors]
-        reason = self._take(*batch)
+        reason = self._of.take(*batch)
         if before != [tensor._version for tensor in tensors]:
             reason = "sample weights that a mask is multiplied into"
         self._seen[key] = self._seen.get(key, 0) + 1 if reason is None else 0
@@ -82,29 +82,31 @@ class WholeStep:
                 self._give_up(reason)
 
     def _key(self, tensors, structure):
-        settings = self._settings()
+        settings = self._of.settings()
         kinds = tuple((tensor.shape, tensor.dtype, tensor.stride()) for tensor in tensors)
         if settings not in self._all_settings:
             self._all_settings.add(settings)
             if len(self._all_settings) > MOST_SETTINGS:
                 self._give_up("settings that callbacks change in every step")
-        return kinds, structure, settings
+        return kinds, tuple(structure), settings
 
     def _may_capture(self, key):
         enough = self._seen.get(key, 0) >= WARM_UP_STEPS and len(self._graphs) < MOST_GRAPHS
         return enough and self.reason is None
 
-    def _capture(self, key, tensors, count, structure):
+    def _capture(self, key, tensors, structure):
         """Makes the graph for a kind of batch; whether that could be done."""
-        static = [tensor.detach().clone() for tensor in tensors]
+        static, left = [tensor.detach().clone() for tensor in tensors], []
 
         def work():
-            rest = iter(static[count:])
-            targets, weights = (_put_together(part, rest) for part in structure)
-            self._take(static[:count], targets, weights)
+            rest = iter(static)
+            reason = self._of.take(*(_put_together(part, rest) for part in structure))
+            if reason is not None:
+                raise RuntimeError(reason)
+            left.extend(self._of.kept())
 
         try:
-            self._graphs[key] = self._pool.capture(work), static
+            self._graphs[key] = self._pool.capture(work), static, left
         except RuntimeError as error:
             self._give_up(str(error))
             warnings.warn(
@@ -121,6 +123,7 @@ class WholeStep:
     def release(self):
         """Drops the graphs and their memory; the next steps of a known kind make new ones."""
         self._graphs.clear()
+        self._all_settings.clear()
         self._pool.release()
 
 

@@ -189,7 +189,7 @@ class Fused(Update):
         if any(variable.constraint is not None for variable in self._variables):
             return "constraints of weights"
         rate = keras_optimizers.schedule_of(self.optimizer)
-        if not isinstance(rate, keras.Variable) and self._scheduled() is None:
+        if not isinstance(rate, keras.Variable) and not self._scheduled.is_known():
             return "a learning rate that is called in every step"
         return None
 
