@@ -120,7 +120,7 @@ class _Replay(torch.autograd.Function):
         for own, given in zip(passes.inputs, tensors, strict=False):
             own.copy_(given, non_blocking=True)
         passes.replay_forward()
-        outputs = tuple(tensor.detach() for tensor in passes.outputs)
+        outputs = tuple(tensor.clone() for tensor in passes.outputs)  # a loss may keep them
         ctx.mark_non_differentiable(
             *(t for t, wanted in zip(outputs, passes.wanted, strict=True) if not wanted)
         )

@@ -53,6 +53,7 @@ class StepGraphs:
     def take(self, inputs, targets, weights):
         """An ordinary step; why a graph would not do the same, or `None`."""
         steps = self._steps
+        steps.optimization.clear()  # of what a capture that failed has left
         self._take_step(inputs, targets, weights)
         if steps.left_to_keras or steps.metrics.left_to_keras or steps.optimization.left_to_keras:
             return "a batch that Keras has to look at"

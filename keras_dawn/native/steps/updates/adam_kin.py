@@ -3,7 +3,7 @@
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.adam import BetaPowers, average_of_squares, moments, step_by
 from keras_dawn.native.steps.updates.fused import Fused
-from keras_dawn.native.steps.updates.numbers import add_, scale_
+from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
 
 import torch
 
@@ -43,11 +43,12 @@ class Nadam(Fused):
         return [self._product]
 
     def take_step(self, gradients, rate, skip):
-        beta_1, beta_2 = self.number("beta_1"), self.number("beta_2")
+        beta_1, beta_2 = self.changing("beta_1"), self.changing("beta_2")
+        momentum = factor_for(self.parameters[0], beta_1)
         faded, power = self._powers((0.96, beta_2)).unbind()
-        now = beta_1 * (1.0 - 0.5 * faded)
+        now = momentum * (1.0 - 0.5 * faded)
         (faded,) = self._next_powers((0.96,)).unbind()
-        after = beta_1 * (1.0 - 0.5 * faded)
+        after = momentum * (1.0 - 0.5 * faded)
         self._product.copy_(self._product * now)
         moments(self._first, self._second, gradients, (beta_1, beta_2))
         ahead = torch._foreach_mul(self._first, after)
