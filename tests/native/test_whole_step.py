@@ -364,3 +364,21 @@ def test_a_weight_that_lies_elsewhere_is_the_one_that_is_trained():
         return [keras.callbacks.LambdaCallback(on_epoch_begin=move)]
 
     compared(Case(callbacks=moving, epochs=4), graphs=2)
+
+
+def test_graphs_of_steps_that_are_made_anew_are_gone_at_once():
+    alive = []
+
+    class Freezes(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                alive.append(engine_of(self.model).steps.graphs)
+                self.model.layers[0].trainable = False
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if len(alive) == 1 and engine_of(self.model).steps.graphs is not alive[0]:
+                alive.append(len(alive[0].whole._graphs))
+
+    with cuda_graphs_on_a_cpu() as graphs:
+        Case(callbacks=lambda model: [Freezes()]).train(graphs=True)
+        assert alive[1:] == [0] and graphs.made == 2
