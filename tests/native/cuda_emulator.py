@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 _READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique2"}
 _COPIES = {"lift_fresh", "_pin_memory"}  # `torch.tensor` of numbers
@@ -35,6 +35,11 @@ class Graph:
                     old.copy_(new)
 
 
+def _where_it_lies(part):
+    """A tensor's memory of now, as a graph has it: its owner may get another one."""
+    return torch.ops.aten.alias(part) if isinstance(part, torch.Tensor) else part
+
+
 class _Tape(TorchDispatchMode):
     """Writes operations down, and takes back what they wrote when the capture ends."""
 
@@ -51,7 +56,7 @@ class _Tape(TorchDispatchMode):
             raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
         self._keep(function, args, kwargs)
         result = function(*args, **kwargs)
-        self._graph.tape.append((function, args, kwargs, result))
+        self._graph.tape.append((function, *tree_map(_where_it_lies, (args, kwargs, result))))
         return result
 
     def _keep(self, function, args, kwargs):

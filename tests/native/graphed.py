@@ -73,8 +73,7 @@ class Case:
         fit = {name: part() if callable(part) else part for name, part in self.fit.items()}
         with contextlib.ExitStack() as stack:
             if not graphs:
-                for place in ("cuda_graph", "steps.whole_step"):
-                    stack.enter_context(mock.patch(f"keras_dawn.native.{place}.MOST_GRAPHS", 0))
+                stack.enter_context(mock.patch("keras_dawn.native.cuda_graph.MOST_GRAPHS", 0))
             history = model.fit(
                 self.source(), callbacks=self.callbacks(model), shuffle=False, verbose=0, **fit
             )

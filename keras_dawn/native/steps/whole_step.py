@@ -3,12 +3,11 @@
 import warnings
 
 from keras_dawn.foundation import keras_masks
+from keras_dawn.native import cuda_graph
 from keras_dawn.native.capture import GraphPool
 
 import torch
 
-WARM_UP_STEPS = 3
-MOST_GRAPHS = 8
 MOST_SETTINGS = 16
 
 
@@ -27,6 +26,7 @@ class WholeStep:
         device: torch device.
 
     Attributes:
+        made: int, how many graphs there have been.
         reason: str, why no graph is made any more, or `None`.
     """
 
@@ -36,7 +36,7 @@ class WholeStep:
         self._seen = {}
         self._graphs = {}
         self._all_settings = set()
-        self._unfit = 0
+        self._unfit = self.made = 0
         self.reason = None
 
     def __call__(self, inputs, targets, weights):
@@ -78,7 +78,7 @@ class WholeStep:
         self._seen[key] = self._seen.get(key, 0) + 1 if reason is None else 0
         if reason is not None and not self._graphs:
             self._unfit += 1  # a metric's first batch may be, or an epoch's last
-            if self._unfit > 2 * WARM_UP_STEPS:
+            if self._unfit > 2 * cuda_graph.WARM_UP_STEPS:
                 self._give_up(reason)
 
     def _key(self, tensors, structure):
@@ -91,8 +91,8 @@ class WholeStep:
         return kinds, tuple(structure), settings
 
     def _may_capture(self, key):
-        enough = self._seen.get(key, 0) >= WARM_UP_STEPS and len(self._graphs) < MOST_GRAPHS
-        return enough and self.reason is None
+        enough = self._seen.get(key, 0) >= cuda_graph.WARM_UP_STEPS
+        return enough and len(self._graphs) < cuda_graph.MOST_GRAPHS and self.reason is None
 
     def _capture(self, key, tensors, structure):
         """Makes the graph for a kind of batch; whether that could be done."""
@@ -107,6 +107,7 @@ class WholeStep:
 
         try:
             self._graphs[key] = self._pool.capture(work), static, left
+            self.made += 1
         except RuntimeError as error:
             self._give_up(str(error))
             warnings.warn(
