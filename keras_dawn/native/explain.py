@@ -16,7 +16,7 @@ class Explanation:
     Args:
         native: bool, whether `fit` runs native at all.
         refusal: str or `None`, why it does not.
-        layers: `Counter` of layer classes said in torch.
+        layers: `Counter` of layer classes written in torch.
         fallbacks: list of `(layer name, class, reason)`: layers called as they are.
         loss, metrics, optimizer: `"native"`, or how and why otherwise; `None` if not compiled.
         ranks: how several processes train together, or `None` for one.
