@@ -309,6 +309,15 @@ def test_the_learning_rate_as_an_object():
     assert "a learning rate that is called" in graphed.how
 
 
+def test_settings_of_a_schedule_that_change():
+    cosine = keras.optimizers.schedules.CosineDecay(0.05, 100)
+
+    def shorten(model, batch):
+        cosine.decay_steps = 10 if batch == 7 else 100
+
+    compared(Case(lambda: adam(cosine), callbacks=assigning(shorten), epochs=3), replays=11)
+
+
 def test_what_runs_python_is_a_graph_in_part_or_not_at_all():
     graphed = compared(Case(loss=Twice), graphs=2)
     assert graphed.how == "forward and backward pass; not the whole step: the loss: Twice itself"
