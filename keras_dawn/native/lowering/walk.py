@@ -33,6 +33,7 @@ def run(builder, functional, inputs, training):
     """Lowers every call of a `Functional`; returns the values of its outputs, flat."""
     values = dict(zip(map(id, functional.inputs), inputs, strict=True))
     for node in keras_models.nodes(functional):
+        # A layer may have other nodes, of graphs that it was called in before.
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue
         args, kwargs = node.arguments.fill_in(values)
@@ -48,6 +49,17 @@ def run(builder, functional, inputs, training):
 
 
 def lower_call(builder, node, args, kwargs, training):
+    """Lowers one call: a nested model's graph, the operation's rule, or Keras's own call.
+
+    Args:
+        builder: `GraphBuilder`.
+        node: Keras's node of the call, or a `Node`.
+        args, kwargs: what is called with, `Value`s in place of tensors; without `training`.
+        training: bool.
+
+    Returns:
+        list of `Value`, one for each output.
+    """
     operation = node.operation
     if builder.last_call is not None and isinstance(operation, keras.Layer):
         builder.last_call.followed = True
