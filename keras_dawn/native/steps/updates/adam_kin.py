@@ -103,8 +103,8 @@ class ScheduleFreeAdamW(Fused):
         below = torch._foreach_sqrt(torch._foreach_div(self._second, 1 - power))
         torch._foreach_add_(below, self.number("epsilon"))
         step_by(self._fast, torch._foreach_mul(gradients, rate), below)
-        # A bug of Keras's that is followed: on torch its copy of the old momentum is the same tensor
-        # as the new one, which has been written by then.
+        # A bug of Keras's that is followed: on torch its copy of the old momentum is the same
+        # tensor as the new one, which has been written by then.
         weights, share = self.parameters, step.reciprocal()
         part = torch._foreach_mul(self._fast, 1 - beta_1)
         torch._foreach_sub_(weights, part)
