@@ -59,7 +59,7 @@ def run_fit(model, method, arguments, weigh):
         stack.enter_context(metrics.weighed(model, _weight_of(arguments["x"])))
         history = method(model, **arguments)
     if requests.agreed:
-        raise KeyboardInterrupt("a rank was told to stop")
+        raise KeyboardInterrupt("a rank was asked to stop")
     return history
 
 
