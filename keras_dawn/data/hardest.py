@@ -40,7 +40,7 @@ class LossMemory(keras.metrics.Mean):
         if targets.ndim == logits.ndim:
             targets = targets.argmax(-1)
         losses = F.cross_entropy(logits, targets.long().reshape(-1), reduction="none")
-        # None in an evaluation; and Keras tries a metric out on tensors without content.
+        # In an evaluation no images are expected; and Keras tries a metric on meta tensors.
         if self._indices is not None and not losses.is_meta:
             self.losses = self.losses.to(losses.device)
             self.losses.index_copy_(0, self._indices, losses)

@@ -15,8 +15,8 @@ import torch.distributed as dist
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _COMPRESSIONS = (None, "float16", "bfloat16")
-_GOODBYE_SECONDS = 30
-_TOLD_TO_END = 75  # all ranks end so together, when the training was saved
+_GOODBYE_SECONDS = 30  # how long the first to end waits for the others
+_EVICTED = 75  # the exit code (EX_TEMPFAIL) of all ranks together when a training was saved
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _note_exits():
 
     def leave(code=None):
         global _failed
-        if code not in (None, 0, _TOLD_TO_END):
+        if code not in (None, 0, _EVICTED):
             _failed = True
             print(f"rank {_current.rank} of {_current.world_size} calls sys.exit.", file=sys.stderr)
         previous(code)

@@ -1,4 +1,4 @@
-"""Which device Keras computes on, and which ones this package is proved on."""
+"""Which device Keras computes on, and on which ones this package is tested."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ PROVED = ("cpu", "cuda")
 
 
 def choose_device():
-    """Keeps Keras off a device that nothing here was proved on, unless it is asked for by name.
+    """Keeps Keras off a device on which nothing here was tested, unless it is asked for by name.
 
     Keras's torch backend takes an Apple processor's `mps` (or Intel's `xpu`) by itself when it is
     imported. There float64, fused updates and half precision are missing or untested, so that the

@@ -51,7 +51,7 @@ class Stepping:
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         self.refusal = why_not_native(device_of(self.model))
         if getattr(self.model, "steps_per_execution", 1) > 1:
-            self.refusal = "steps_per_execution"  # an error of Keras's before 3.16
+            self.refusal = "steps_per_execution"  # before 3.16 Keras raises: torch has none
         if self.refusal is not None:
             self.steps = None
             return None
@@ -65,7 +65,7 @@ class Stepping:
             if not self.is_graph():
                 self.refusal = str(error)
                 return None
-            self._by_layer = str(error)  # the layers that can still compute natively
+            self._by_layer = str(error)  # from now on each layer computes natively that can
             return self._prepared(purpose, compiled)
 
     def _is_current(self):
@@ -94,7 +94,8 @@ class Stepping:
         elif self.steps is not None and not self._is_current():
             exact = self.steps.exact_logs
             if self.prepare("predict_function") is not None:
-                self.steps.exact_logs = exact  # the function that runs prepares what it needs
+                # Forward only: the function that runs next prepares losses or training itself.
+                self.steps.exact_logs = exact
 
     def _refresh(self):
         """Looks anew at what an own `train_step` and the like use."""

@@ -151,7 +151,7 @@ class ResizingImages(_Photos):
     def _transformed(self, images, labels, part, epoch, number):
         part, seed = part.to(images.device), self.sampler.seed
         self.sampler.expect(part)
-        # Other numbers than the crop's: a seed of their own.
+        # Other draws than the crop's, which come from the seed itself: a seed of their own.
         random = PerImageRandom(seed + 1, epoch, part)
         return self.transforms(images, labels, random, [seed, epoch, number, self._share.rank])
 
@@ -222,7 +222,7 @@ class ValidationImages(_Photos):
                 try:
                     photo = read_header(self.source[index][0])
                     ratios.append(photo.width / photo.height)
-                except ValueError:
+                except ValueError:  # unreadable: it becomes a grey square
                     ratios.append(1.0)
             self._ratios = torch.tensor(ratios, dtype=torch.float64)
         return self._ratios

@@ -4,12 +4,13 @@ Weights come as torch lays them out, `(gates · units, features)`, in Keras's or
 is torch's, GRU's update and reset gate change places. Keras's second bias is zero but in a GRU.
 """
 
+import re
 import warnings
 
 import torch
 
-# Each weight is a Keras variable with memory of its own; cuDNN's kernels compact them in the call.
-warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
+_COMPACTS = "RNN module weights are not part of single contiguous"
+_SILENT = ("ignore", re.compile(_COMPACTS, re.IGNORECASE), Warning, None, 0)
 
 
 class Kernel:
@@ -59,6 +60,11 @@ class Kernel:
 
 def call(kind, x, states, weights, biased, bidirectional=False):
     """torch's function of a kind: `(outputs, list of the last states)`."""
+    if x.is_cuda and _SILENT not in warnings.filters:
+        # Each weight is a Keras variable with memory of its own; cuDNN compacts them in every call
+        # and warns of it. Silenced for good: a filter around each call would make Python forget
+        # which warnings it has shown, and show them again in every step.
+        warnings.filterwarnings("ignore", message=_COMPACTS)
     states = tuple(states) if kind == "lstm" else states[0]
     training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs only then
     outputs, *last = getattr(torch._VF, kind)(
@@ -73,7 +79,7 @@ def _reset_first(weight, axis=0):
     return torch.cat((reset, update, candidate), axis)
 
 
-# Far enough that the sigmoid of it is exactly 1 and of its negative 0 in every dtype.
+# So large that its sigmoid is exactly 1 in every dtype, and that of its negative exactly 0.
 _FAR = 1e4
 
 
@@ -87,6 +93,6 @@ def _holding(x, kernel, hold):
     flag = kernel.new_zeros(kernel.shape[0], 1)
     flag[:units] = -_FAR
     flag[units : 2 * units] = _FAR
-    # What stands in a masked step may be anything, and 0 · inf is no zero.
+    # A masked step may hold anything, and 0 · inf is not 0.
     x = x.masked_fill(hold.unsqueeze(2), 0.0)
     return torch.cat((x, hold.unsqueeze(2).to(x.dtype)), 2), torch.cat((kernel, flag), 1)

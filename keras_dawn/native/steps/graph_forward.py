@@ -67,7 +67,7 @@ class GraphForward:
         self.training = _lowered(
             self.model, training=True, collect_statistics=True, views=self._views
         )
-        if self._penalised:  # a layer may have been frozen since
+        if self._penalised:  # looked up anew: a layer may have been frozen since
             self._penalised = sort_out(special_weights(self.model), self.model)[0]
             leaves = self.training.leaves.values()
             tensors = {id(leaf.variable): leaf.tensor for leaf in leaves}

@@ -26,7 +26,7 @@ class KerasFormAdam(Fused):
     def skips_itself(self):
         """Whether the kernel takes the step.
 
-        After infinitely many steps there would be all to correct with a beta of 1, still.
+        Not with a beta of 1: its power stays 1, and the kernel would divide by 1 − 1.
         """
         known = (self.dtype, self.device.type) in FUSED_DTYPES
         return known and max(self.number("beta_1"), self.number("beta_2")) < 1

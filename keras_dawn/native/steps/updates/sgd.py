@@ -33,6 +33,7 @@ class TorchFormSGD(Fused):
             if decay and optimizer.decoupled:
                 shrink(weights, 1 - group_rate * decay, skip)
                 decay = 0.0
+            # A schedule may pass momentum 0 and come back.
             if velocities and not optimizer.momentum:
                 _keep(velocities, own, weights, decay, skip)
                 velocities = []
