@@ -28,10 +28,7 @@ def draw(results, path, phase="train"):
     contestants = ("p/t", "plain Keras", "tab:gray"), ("n/t", "keras_dawn", "tab:blue")
     for axes, (title, cases) in zip(columns[0], groups.items(), strict=True):
         places = range(len(cases))[::-1]
-        for key, label, color in (
-            ("p/t", "plain Keras", "tab:gray"),
-            ("n/t", "keras_dawn", "tab:blue"),
-        ):
+        for key, label, color in contestants:
             middle, low, high = zip(*(case[key] for case in cases.values()), strict=True)
             axes.hlines(places, low, high, color=color, linewidth=1)
             axes.plot(middle, places, "o", color=color, markersize=4, label=label)
