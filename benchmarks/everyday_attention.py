@@ -39,10 +39,10 @@ class Attention(nn.Module):
         self.outputs.weight.copy_(layer.output_dense.kernel.value.flatten(0, 1).T)
         self.outputs.bias.copy_(layer.output_dense.bias.value)
 
-    def forward(self, x):
+    def forward(self, x, mask=None):
         parts = self.inputs(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         rate = self.rate if self.training else 0.0
-        x = F.scaled_dot_product_attention(*parts, dropout_p=rate)
+        x = F.scaled_dot_product_attention(*parts, mask, rate)
         return self.outputs(x.transpose(1, 2).flatten(2))
 
 

@@ -33,10 +33,13 @@ class Loop:
 
     def outputs(self, x):
         inputs = x if isinstance(x, tuple) else (x,)
+        named = {}
+        if isinstance(x, dict):
+            inputs, named = (), x
         if not self.half:
-            return self.network(*inputs)
+            return self.network(*inputs, **named)
         with torch.autocast(DEVICE, torch.bfloat16):
-            outputs = self.network(*inputs)
+            outputs = self.network(*inputs, **named)
         return keras.tree.map_structure(torch.Tensor.float, outputs)
 
     def count(self, outputs, y):

@@ -58,7 +58,7 @@ def check(case):
     return {"evaluation": evaluation, "training": training}
 
 
-def measure(case, policy, rounds, seconds, compiled=False):
+def measure(case, policy, rounds, seconds, *, clock=time.perf_counter, compiled=False):
     """Times of a step by phase and contestant, and their ratios, as a dict for JSON.
 
     Args:
@@ -66,6 +66,7 @@ def measure(case, policy, rounds, seconds, compiled=False):
         policy: str; "float32" or "mixed_bfloat16".
         rounds: int; how often each contestant has its turn.
         seconds: float; about how long a turn of the loop by hand takes.
+        clock: function; `time.process_time` where other work runs on the machine.
         compiled: bool; ours under `torch.compile`, too.
     """
     batch = on_device(case.batch())
@@ -73,7 +74,7 @@ def measure(case, policy, rounds, seconds, compiled=False):
     differences = _outputs_apart(found, batch)
     result = {"own_python": case.own_python, "outputs_apart": differences}
     for phase in PHASES:
-        result[phase] = _compare(found, phase, batch, rounds, seconds)
+        result[phase] = _compare(found, phase, batch, rounds, seconds, clock)
     return result
 
 
@@ -89,15 +90,15 @@ def _outputs_apart(found, batch):
     }
 
 
-def _timed(one, phase, batch, steps):
-    start = time.perf_counter()
+def _timed(one, phase, batch, steps, clock=time.perf_counter):
+    start = clock()
     getattr(one, phase)(batch, steps)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return (time.perf_counter() - start) / steps
+    return (clock() - start) / steps
 
 
-def _compare(found, phase, batch, rounds, seconds):
+def _compare(found, phase, batch, rounds, seconds, clock):
     for one in found.values():
         _timed(one, phase, batch, 6)  # CUDA graphs are captured within these
     base = min((name for name in found if name.startswith(HAND)), default=OURS,
@@ -107,7 +108,7 @@ def _compare(found, phase, batch, rounds, seconds):
     times = {name: [] for name in found}
     for _ in range(rounds):
         for name, one in found.items():
-            times[name].append(_timed(one, phase, batch, steps_of[name]))
+            times[name].append(_timed(one, phase, batch, steps_of[name], clock))
     hands = {name: statistics.median(times[name]) for name in found if name.startswith(HAND)}
     result = {
         "steps": steps,

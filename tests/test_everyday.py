@@ -5,27 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-import everyday_attention
-import everyday_images
-import everyday_own_python
 import everyday_plain
-import everyday_recurrent
-import everyday_series
-import everyday_videos
 import pytest
 import torch
+from everyday_cases import all_cases
 from everyday_measure import check
 from everyday_twins import linear_of
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "everyday.py"
-MODULES = (
-    everyday_attention, everyday_images, everyday_own_python, everyday_plain, everyday_recurrent,
-    everyday_series, everyday_videos,
-)  # fmt: skip
-CASES = [case for module in MODULES for case in module.cases()]
+CASES = all_cases()
+HUB = pytest.mark.slow, pytest.mark.filterwarnings("default")  # TensorFlow's and KerasHub's own
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, id=c.name, marks=HUB if "KerasHub" in c.name else ()) for c in CASES],
+)
 def test_a_model_and_its_twin_compute_the_same(case):
     found = check(case)
     assert (found["training"] is None) == case.by_chance
