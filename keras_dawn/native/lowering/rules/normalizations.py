@@ -15,9 +15,12 @@ import torch
 from keras import layers
 
 
-@rule(layers.BatchNormalization)
+@rule(layers.BatchNormalization, arguments=True)
 def batch_normalization(builder, layer, inputs, call):
-    (value,) = inputs
+    value, mask = call.arguments["inputs"], call.arguments["mask"]
+    if isinstance(mask, Value) and mask.rank != value.rank - 1:
+        raise LoweringError("a mask of another shape")
+    mask = builder.tensor(mask)
     if layer.renorm:
         raise LoweringError("renorm")
     axis = layer.axis if layer.axis >= 0 else layer.axis + value.rank
@@ -30,8 +33,16 @@ def batch_normalization(builder, layer, inputs, call):
         raise LoweringError(f"of {value.dtype} with weights of {layer.moving_mean.dtype}")
     gamma, beta = _gamma_and_beta(builder, layer, call.name)
     synchronized = layer.synchronized and current().several
-    if call.training and layer.trainable and (builder.collect_statistics or synchronized):
-        if synchronized:
+    trains = call.training and layer.trainable
+    if trains and mask is not None and (synchronized or not builder.collect_statistics):
+        raise LoweringError("a mask")
+    if trains and (builder.collect_statistics or synchronized):
+        if mask is not None:
+            if call.output.shape[axis] == 1:
+                raise LoweringError("a mask and one channel, which Keras has an error for")
+            function, channels = masked_batch_norm, 1 if value.torch_order else value.rank - 1
+            args = (value.node, mask, channels, gamma, beta, layer.epsilon)
+        elif synchronized:
             function, args = synchronized_batch_norm, (value.node, gamma, beta, layer.epsilon)
         else:
             function, args = batch_norm_in_training, (value.node, gamma, beta, layer.epsilon)
@@ -47,7 +58,7 @@ def batch_normalization(builder, layer, inputs, call):
             gamma,
             beta,
             *moving,
-            call.training and layer.trainable,
+            trains,
             round(1.0 - layer.momentum, 12),  # 0.01, and not 0.010000000000000009
             layer.epsilon,
             torch.backends.cudnn.enabled,
@@ -95,6 +106,32 @@ def batch_norm_in_training(x, gamma, beta, epsilon):
         if beta is not None:
             outputs = outputs + beta.to(x.dtype).view(-1, *[1] * (x.ndim - 2))
     return outputs, *statistics
+
+
+def masked_batch_norm(x, mask, channels, gamma, beta, epsilon):
+    """`batch_norm_in_training` that leaves masked places out of mean and variance, as Keras does.
+
+    Args:
+        x: `(batch, normalised axis, …)`.
+        mask: bool, of x's shape without Keras's last axis; `None` where there is none after all.
+        channels: int, where Keras's last axis is in x.
+        gamma, beta: of the size of the normalised axis, or `None`.
+        epsilon: float.
+    """
+    if mask is None:
+        return batch_norm_in_training(x, gamma, beta, epsilon)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    counted = mask.to(torch.bool).unsqueeze(channels).expand(wide.shape)
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    total = counted.to(wide.dtype).sum(axes, keepdim=True) + keras.config.epsilon()
+    mean = torch.where(counted, wide, 0).sum(axes, keepdim=True) / total
+    variance = torch.where(counted, wide - mean, 0).square().sum(axes, keepdim=True) / total
+    deviation = (variance + epsilon).rsqrt()
+    shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
+    outputs = (wide - mean) * (deviation if gamma is None else deviation * gamma.view(shape))
+    if beta is not None:
+        outputs = outputs + beta.view(shape)
+    return outputs.to(x.dtype), mean.detach().flatten(), deviation.detach().flatten()
 
 
 def _gamma_and_beta(builder, layer, name):
