@@ -22,7 +22,9 @@ PRIVATE = {
     "optimizers/sgd.py": {"_use_weight_decay", "_get_variable_index"},
     # torch's: how often a tensor was written to, and what DistributedDataParallel leaves alone.
     "native/lowering/draws.py": {"_version"},
+    "native/steps/settings.py": {"_version"},
     "native/steps/updates/counting.py": {"_version"},
+    "native/steps/whole_step.py": {"_version"},
     "native/parallel.py": {"_set_params_and_buffers_to_ignore_for_model"},
 }
 

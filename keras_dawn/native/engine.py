@@ -73,6 +73,9 @@ class Engine(Stepping):
                 for optimizer in optimizers_of(self.model):
                     end_schedules(optimizer)
                 raise
+            finally:
+                if self.steps is not None:
+                    self.steps.graphs.release()
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)

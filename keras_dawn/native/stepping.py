@@ -53,20 +53,25 @@ class Stepping:
         if getattr(self.model, "steps_per_execution", 1) > 1:
             self.refusal = "steps_per_execution"  # before 3.16 Keras raises: torch has none
         if self.refusal is not None:
-            self.steps = None
+            self._drop_steps()
             return None
         compiled = _compiled_parts(self.model)
         if self.steps is not None and not self._is_current():
-            self.steps = None
+            self._drop_steps()
         try:
             return self._prepared(purpose, compiled)
         except LoweringError as error:
-            self.steps = None
+            self._drop_steps()
             if not self.is_graph():
                 self.refusal = str(error)
                 return None
             self._by_layer = str(error)  # from now on each layer computes natively that can
             return self._prepared(purpose, compiled)
+
+    def _drop_steps(self):
+        if self.steps is not None:
+            self.steps.graphs.release()
+        self.steps = None
 
     def _is_current(self):
         """Whether the steps still fit what was compiled, and every setting that they read."""
@@ -172,7 +177,8 @@ class Stepping:
             raise ValueError(f"{self.model.name} cannot be trained on several ranks: {reason}")
         if self.is_graph():
             exact = self.steps is not None and self.steps.exact_logs
-            self.steps, self._by_layer = None, reason
+            self._drop_steps()
+            self._by_layer = reason
             self.prepare(attribute).exact_logs = exact
         return self.steps
 

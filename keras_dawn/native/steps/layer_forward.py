@@ -51,6 +51,21 @@ class LayerForward:
     def calls(self):
         return self.layers.in_place()
 
+    def why_no_graph(self):
+        return "Python of the user's, which would be frozen in it"
+
+    def on_gpu(self):
+        return False  # for what concerns graphs
+
+    def graph_alone(self, alone):
+        """Nothing: no graph is made around Python."""
+
+    def release_graphs(self):
+        """Nothing: there are none."""
+
+    def inputs(self, x):
+        return x
+
     def train(self, x):
         return self._call(x, True), (), _batch_size(x)
 

@@ -48,6 +48,10 @@ class SeveralLosses:
             total = total + (value if factor is None else value * factor)
         return total
 
+    def settings(self):
+        """What computing the losses reads."""
+        return tuple(setting for native in self._losses for setting in native.settings())
+
     def _weights(self, weight):
         """The sample weights of each loss; `None` where Keras knows what is wrong with them."""
         if weight is None or isinstance(weight, torch.Tensor):

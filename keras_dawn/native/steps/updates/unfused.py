@@ -1,5 +1,6 @@
 """Updates by an optimizer's own code."""
 
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.fused import Fused
 
@@ -17,6 +18,18 @@ class OwnForm(Fused):
 
     def decay(self, rate, skip):
         """Nothing: the decay is part of the step."""
+
+    def follow_on_device(self):
+        super().follow_on_device()
+        self.moving.take_over()  # its own code reads them there, moved or not
+
+    def kept_on_device(self):
+        return self.optimizer.on_device()
+
+    def why_no_graph(self):
+        if not isinstance(keras_optimizers.schedule_of(self.optimizer), keras.Variable):
+            return "a learning rate that is called in every step"
+        return super().why_no_graph()
 
     def take_step(self, gradients, rate, skip):
         self.step_by_its_own_code(gradients)
