@@ -169,7 +169,7 @@ def _end(process):
 
 
 def _file(name):
-    return Path(FLAGS.runs_dir) / f"{name}.json"
+    return Path(FLAGS.runs_dir) / f"part_{name}.json"  # record.py has a record.json there
 
 
 def _write(path, document):

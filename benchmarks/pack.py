@@ -4,9 +4,9 @@
 
 Gathers this project, the wheels that such a machine lacks (for its Python, not this one's), and
 CIFAR-10 as lossless pictures, two thirds of the official files' size, from which those are made
-again byte for byte. `PACK/part0.tar`, `PACK/part1.tar`, … hold whole files each, but for files
-larger than a part, which are cut up; every part is of use by itself. The first holds the project
-and the wheels. What to type there is printed, and in `PACK/README.txt`.
+again byte for byte. `PACK/part0.tar`, `PACK/part1.tar`, … are as few as there can be: a file at the
+end of one may go on in the next. The first begins with the project and the wheels. What to type
+there is printed, and in `PACK/README.txt`.
 
 `--has` is a list of what that machine has, one `NAME==VERSION` a line (`pip list --format=freeze`
 there); these are not packed, and what is packed fits their versions.
@@ -100,13 +100,12 @@ def _normal(name):
 def split(files, largest):
     """Parts of at most `largest` bytes, each a list of `(name, Path, first byte, bytes)`.
 
-    A file that fits into one part is not cut. Tar's own blocks are counted in.
+    As few as there can be: a file that does not fit into the rest of a part is cut there. Tar's own
+    blocks are counted in.
     """
     parts, room = [[]], 0
     for name, path in files:
         size, start = path.stat().st_size, 0
-        if room < _in_tar(size) <= largest - _END:
-            room = 0
         while start < size or not size:
             if room < _in_tar(1):
                 parts.append([])

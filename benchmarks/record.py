@@ -120,6 +120,8 @@ def main(arguments):
         write()
         clock = TrainingClock()
         images, _ = choose_dataset("cifar10", FLAGS.data_dir)
+        if preset.train_images:
+            images = images.subset(preset.train_images, preset.test_images)
         loaded = clock.training_seconds()
         folder = RunFolder(
             FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset)
