@@ -6,6 +6,7 @@ import warnings
 from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_layers, keras_losses, keras_metrics, keras_models
+from keras_dawn.foundation.device import moved
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
@@ -212,7 +213,7 @@ def _beside(y, outputs):
     if isinstance(y, torch.Tensor):
         first = _tensors(outputs)[0]
         if y.device != first.device:
-            y = y.to(first.device)
+            y = moved(y, first.device)
     return y
 
 
