@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import keras_dawn
 from keras_dawn.native import cuda_graph
+from keras_dawn.native.lowering.rules import normalizations
 
 import gpu_checks
 import keras
@@ -31,9 +32,12 @@ def device():
 
 
 class Ours:
-    """A Keras model under `fit`: accelerated with or without CUDA graphs, or plain."""
+    """A Keras model under `fit`: accelerated with or without CUDA graphs, or plain.
 
-    def __init__(self, build, policy, graphs=True, accelerated=True):
+    `cudnn` says who computes batch normalisation in float16.
+    """
+
+    def __init__(self, build, policy, graphs=True, accelerated=True, cudnn=True):
         keras.config.set_dtype_policy(policy)
         self.model = build()
         keras.config.set_dtype_policy("float32")
@@ -43,10 +47,11 @@ class Ours:
         self.model.compile(optimizer, gpu_checks.LOSS, metrics=["accuracy"])
         if accelerated:
             keras_dawn.accelerate(self.model)
-        self.graphs = graphs
+        self.graphs, self.cudnn = graphs, cudnn
 
     def train(self, batch, steps):
-        before = cuda_graph.WARM_UP_STEPS
+        before = cuda_graph.WARM_UP_STEPS, normalizations.CUDNN_IN_FLOAT16
+        normalizations.CUDNN_IN_FLOAT16 = self.cudnn
         if not self.graphs:
             cuda_graph.WARM_UP_STEPS = 10**9
         try:
@@ -55,7 +60,7 @@ class Ours:
                 callbacks=[keras_dawn.OneCycle(0.01)],
             )  # fmt: skip
         finally:
-            cuda_graph.WARM_UP_STEPS = before
+            cuda_graph.WARM_UP_STEPS, normalizations.CUDNN_IN_FLOAT16 = before
 
 
 class Hand:
@@ -118,6 +123,7 @@ class Case:
         )
 
 
+ASIDE = ("hand, CUDA graph", "keras_dawn, no graph", "plain Keras", "keras_dawn, torch's BN")
 POLICIES = ("mixed_bfloat16", "mixed_float16")
 
 
@@ -152,15 +158,14 @@ def other_sizes(cases):
     _measure_all(
         cases,
         [resnet(size, policy) for policy in reversed(POLICIES) for size in sizes],
-        without=("hand, CUDA graph", "keras_dawn, no graph", "plain Keras"),
+        without=ASIDE,
     )
 
 
 def compiled(cases):
     """Beside `torch.compile`, which takes a minute for its first steps."""
     found = main_pairs()[:1] if FLAGS.tiny else main_pairs()
-    without = ("hand, CUDA graph", "keras_dawn, no graph", "plain Keras")
-    _measure_all(cases, found, compiled=not FLAGS.tiny, without=without)
+    _measure_all(cases, found, compiled=not FLAGS.tiny, without=ASIDE)
 
 
 def _measure_all(cases, found, compiled=False, without=()):
@@ -181,6 +186,8 @@ def contestants(case, batch, compiled):
         "keras_dawn, no graph": lambda: Ours(ours, policy, graphs=False),
         "plain Keras": lambda: Ours(ours, policy, accelerated=False),
     }
+    if policy == "mixed_float16":
+        builders["keras_dawn, torch's BN"] = lambda: Ours(ours, policy, cudnn=False)
     if compiled:
         builders["hand, compiled"] = lambda: Hand(theirs(), policy, batch, "compiled")
     return builders

@@ -202,6 +202,9 @@ SETTINGS = {
         steps, transforms=[data.RandomFlip(), *JITTER]
     )),
     "NumPy arrays": (wide(), arrays),
+    "NumPy arrays, ResumeTraining": (wide(), arrays, lambda: [keras_dawn.ResumeTraining(
+        tempfile.mkdtemp(), every_seconds=1000
+    )]),
     "DataLoader, pinned": (wide(), loader),
     "DataLoader": (wide(), lambda steps: loader(steps, pinned=False)),
     "LossMemory": (wide(metrics=("accuracy", lambda: data.LossMemory(MANY * BATCH))), images),
