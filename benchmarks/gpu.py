@@ -19,6 +19,7 @@ with the parts that have nothing yet, then with the cases that others lack. What
 * `kernels`: what the profiler sees of a step: launches, busy time, the largest kernels.
 * `normalizations`: half-precision batch normalisation by cuDNN and by torch's own kernels.
 * `sizes`: ResNet-50 at 128 and 288 px, from which `projection` follows: hours on ImageNet.
+* `heuristics`: the first steps with algorithms that cuDNN guesses, where all others time them.
 * `photos`: ResNet-50 on photos at 128 px: decoding, steps, and both at once.
 * `seeds`: 20 more seeds of the record recipe and 4 of the loop.
 

@@ -39,6 +39,7 @@ PARTS = {
     "normalizations": Part(("gpu_normalizations", "run"), 1),
     "kernels": Part(("gpu_kernels", "run"), 2),
     "sizes": Part(("gpu_steps", "other_sizes"), 2),
+    "heuristics": Part(("gpu_steps", "heuristics"), 1.5),
     "photos": Part(("gpu_photos", "run"), 2),
     "compiled": Part(("gpu_steps", "compiled"), 4),
     "seeds": Part(("gpu_recipes", "seeds"), 4, needs_data=True),

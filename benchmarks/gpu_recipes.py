@@ -96,6 +96,7 @@ def summary(results):
 
 @contextlib.contextmanager
 def _running(script, **flags_of_it):
+    flags_of_it["cudnn_benchmark"] = str(FLAGS.cudnn_benchmark).lower()
     given = [f"--{name}={value}" for name, value in flags_of_it.items()]
     with subprocess.Popen([sys.executable, "-u", str(script), *given]) as process:
         yield process

@@ -57,9 +57,9 @@ def show(document):
         said = check.get("found") or check.get("error")
         console.print(f"{'passed' if check.get('passed') else 'FAILED'}  {name}: {said}")
     results = {}
-    for name in ("steps", "sizes", "compiled"):
+    for name in ("steps", "sizes", "heuristics", "compiled"):
         for title, result in (parts.get(name, {}).get("results") or {}).items():
-            results[title if name != "compiled" else f"{title}, beside compiled"] = result
+            results[title if name in ("steps", "sizes") else f"{title}, {name}"] = result
     names = list(dict.fromkeys(name for result in results.values() for name in result))
     table = Table(title="images/s (time over hand; MiB reserved)")
     for column in ("case", *names):

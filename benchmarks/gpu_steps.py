@@ -162,6 +162,12 @@ def other_sizes(cases):
     )
 
 
+def heuristics(cases):
+    """With the algorithms that cuDNN guesses; in a process of its own, as it keeps its choices."""
+    torch.backends.cudnn.benchmark = False
+    _measure_all(cases, main_pairs()[:1] if FLAGS.tiny else main_pairs()[:2], without=ASIDE)
+
+
 def compiled(cases):
     """Beside `torch.compile`, which takes a minute for its first steps."""
     found = main_pairs()[:1] if FLAGS.tiny else main_pairs()

@@ -111,6 +111,7 @@ def main(arguments):
 
     try:  # before anything is trained
         preset = cifar10_record.PRESETS[FLAGS.preset]
+        run_flags.choose_algorithms()
         precision = run_flags.read_precision(preset.precision)
         preset = dataclasses.replace(preset, precision=precision)
         document = {**environment(), "settings": dataclasses.asdict(preset)}

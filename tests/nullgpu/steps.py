@@ -133,6 +133,13 @@ def record(preset):
     return make, lambda steps: images(steps, transforms)
 
 
+def without_gamma():
+    return keras.Sequential([
+        keras.Input((SIDE, SIDE, 3)), layers.Conv2D(8, 3), layers.BatchNormalization(scale=False),
+        layers.GlobalAveragePooling2D(), layers.Dense(10),
+    ])  # fmt: skip
+
+
 class Own(keras.Model):
     """A model that keeps its Python."""
 
@@ -181,6 +188,7 @@ SETTINGS = {
     ), lambda steps: loader_of(steps, 32)),
     "the record, gpu": record("gpu"),
     "the record, smoke": record("smoke"),
+    "BatchNormalization without gamma": (compiled(without_gamma, "mixed_float16"), images),
     "LSTM": (compiled(lstm, "float32"), series),
     "LSTM, bfloat16, Adam": (compiled(lstm, "mixed_bfloat16", K.Adam), series),
     "ColorJitter": (wide(), lambda steps: images(steps, JITTER)),
