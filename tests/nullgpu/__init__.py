@@ -61,8 +61,26 @@ def build():
     return folder
 
 
-def run(*command, gpus=1, gib=79, **options):
-    """`subprocess.run` of a Python program on so many null GPUs with so much memory."""
+def run(*command, **options):
+    """`subprocess.run` of a Python program on null GPUs; options of `start` and of `Popen`."""
+    timeout = options.pop("timeout", None)
+    with start(*command, **options) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def start(*command, gpus=1, gib=79, paths=(), **options):
+    """`subprocess.Popen` of a Python program on so many null GPUs with so much memory each.
+
+    Args:
+        *command: what follows the interpreter.
+        gpus, gib: int.
+        paths: folders to import from.
+        **options: of `subprocess.Popen`.
+    """
     folder = build()
     environment = {
         **os.environ,
@@ -73,6 +91,6 @@ def run(*command, gpus=1, gib=79, **options):
         "NULLGPU_GIB": str(gib),
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(map(str, [HERE, *paths])),
     }
-    return subprocess.run([sys.executable, *map(str, command)], env=environment, **options)
+    return subprocess.Popen([sys.executable, *map(str, command)], env=environment, **options)

@@ -32,9 +32,7 @@ def run(rank, port):
     from keras_dawn import callbacks
     from keras_dawn.evaluation import evaluate_images
 
-    import steps
-
-    make = steps.wide("float32")
+    make = settings.wide("float32")
 
     def model():
         return keras_dawn.accelerate(make())
@@ -42,7 +40,7 @@ def run(rank, port):
     def fit(*given, **options):
         model().fit(*given, verbose=0, **{"shuffle": False, **options})
 
-    images, arrays = steps.images, steps.arrays
+    images, arrays = settings.images, settings.arrays
     folder = os.path.join(tempfile.gettempdir(), f"keras_dawn_ranks_{port}")
     for name, work in {
         "fit": lambda: fit(images(4)),
@@ -77,7 +75,7 @@ def run(rank, port):
 
     # The stand-in refuses what NCCL refuses, or nothing above would show anything.
     try:
-        dist.all_reduce(steps.torch.zeros(1))
+        dist.all_reduce(settings.torch.zeros(1))
         found = "a tensor of the host's was taken"
     except RuntimeError:
         found = "works"
@@ -87,10 +85,10 @@ def run(rank, port):
 def one_image():
     from keras_dawn import data
 
-    import steps
-
     return data.DeviceImages(
-        steps.np.zeros((1, steps.SIDE, steps.SIDE, 3), "uint8"), steps.np.zeros(1, "int64"), 8
+        settings.np.zeros((1, settings.SIDE, settings.SIDE, 3), "uint8"),
+        settings.np.zeros(1, "int64"),
+        8,
     )
 
 
