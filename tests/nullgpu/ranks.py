@@ -32,6 +32,8 @@ def run(rank, port):
     from keras_dawn import callbacks
     from keras_dawn.evaluation import evaluate_images
 
+    import settings
+
     make = settings.wide("float32")
 
     def model():
@@ -85,11 +87,10 @@ def run(rank, port):
 def one_image():
     from keras_dawn import data
 
-    return data.DeviceImages(
-        settings.np.zeros((1, settings.SIDE, settings.SIDE, 3), "uint8"),
-        settings.np.zeros(1, "int64"),
-        8,
-    )
+    import numpy as np
+    from settings import SIDE
+
+    return data.DeviceImages(np.zeros((1, SIDE, SIDE, 3), "uint8"), np.zeros(1, "int64"), 8)
 
 
 if __name__ == "__main__":
