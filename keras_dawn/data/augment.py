@@ -7,6 +7,7 @@ A function with this signature is a transform too. They stand in the list `trans
 (`DeviceImages`) and of photos (`photos.ResizingImages`) alike.
 """
 
+import functools
 import math
 
 from keras_dawn.data.by_epoch import at_epoch
@@ -206,10 +207,16 @@ def rotate(images, degrees):
     return rotated.permute(0, 2, 3, 1)
 
 
+@functools.cache
+def _grey_weights(device, dtype):
+    """How much each colour counts, made once: a copy to a GPU would be waited for."""
+    return torch.tensor([0.2989, 0.587, 0.114], device=device, dtype=dtype)
+
+
 def _blend(images, which, factor):
     """Moves each image away from black (0), its mean grey (1) or its grey version (2)."""
     if images.shape[-1] == 3:
-        grey = (images * images.new_tensor([0.2989, 0.587, 0.114])).sum(-1, keepdim=True)
+        grey = (images * _grey_weights(images.device, images.dtype)).sum(-1, keepdim=True)
     else:
         grey = images
     which = which[:, None, None, None]

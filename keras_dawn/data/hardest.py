@@ -45,7 +45,12 @@ class LossMemory(keras.metrics.Mean):
             self.losses = self.losses.to(losses.device)
             self.losses.index_copy_(0, self._indices, losses)
             self._indices = None
-        super().update_state(losses, sample_weight)
+        if sample_weight is not None or losses.is_meta:
+            super().update_state(losses, sample_weight)
+            return
+        # What Keras's own does, which copies the number of images to the device and waits for it.
+        self.total.assign(self.total.value + losses.sum())
+        self.count.assign(self.count.value + losses.numel())
 
     def when_begun(self, epoch):
         """The losses with which an epoch began: those of now, but for one that is resumed."""

@@ -114,6 +114,7 @@ def environment():
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(),
         "processes": {"world_size": current().world_size, "backend": current().backend},
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
 
 

@@ -16,6 +16,7 @@ from keras_dawn.native.fit_callbacks import (
     SetEpoch,
     watches_batches,
 )
+from keras_dawn.native.host_arrays import on_the_way
 from keras_dawn.native.stepping import Stepping, device_of
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import GradientReduction
@@ -140,6 +141,7 @@ class Engine(Stepping):
     def _arguments(self, name, args, kwargs):
         """The call's arguments by name, with the callbacks that a native step needs."""
         arguments = arguments_of(self.model, name, args, kwargs)
+        arguments = on_the_way(self.model, name, arguments, device_of(self.model))
         if not takes_callbacks(self.model, name):
             return arguments  # a method of the model's own, which takes none
         callbacks = arguments.get("callbacks")

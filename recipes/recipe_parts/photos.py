@@ -45,6 +45,7 @@ def main(recipe, presets, entry):
             clock = TrainingClock()
             name, preset = choose_preset(presets, entry, ranks)
             prices = run_flags.read_prices()
+            run_flags.choose_algorithms()
             precision = run_flags.read_precision("mixed_float16")
             with keras_dawn.distributed.main_first():  # the others read what rank 0 has indexed
                 photos, reason = find_photos(preset, scratch)

@@ -13,6 +13,10 @@ import keras
 import torch
 from keras import layers
 
+# Two calls of cuDNN's for five kernels of torch's own; `benchmarks/gpu_normalizations.py` measures
+# both. In bfloat16 torch's binding of cuDNN takes no float32 scales.
+CUDNN_IN_FLOAT16 = True
+
 
 @rule(layers.BatchNormalization, arguments=True)
 def batch_normalization(builder, layer, inputs, call):
@@ -97,7 +101,8 @@ def _as_is(result):
 
 def batch_norm_in_training(x, gamma, beta, epsilon):
     """`(outputs, mean, inverse deviation)` of a batch in torch's order of axes."""
-    outputs, *statistics = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, epsilon)
+    function = torch.cudnn_batch_norm if _goes_to_cudnn(x, gamma, beta) else torch.native_batch_norm
+    outputs, *statistics = function(x, gamma, beta, None, None, True, 0.0, epsilon)[:3]
     if x.numel() == x.shape[1]:
         # One value a channel: exactly beta in Keras, where torch leaves what rounding does, on
         # either side of a ReLU's kink if beta is 0.
@@ -105,6 +110,20 @@ def batch_norm_in_training(x, gamma, beta, epsilon):
         if beta is not None:
             outputs = outputs + beta.to(x.dtype).view(-1, *[1] * (x.ndim - 2))
     return outputs, *statistics
+
+
+def _goes_to_cudnn(x, gamma, beta):
+    """Whether cuDNN computes it: in float16 on a GPU, as `torch.nn.BatchNorm2d` chooses, too."""
+    return (
+        CUDNN_IN_FLOAT16
+        and x.is_cuda
+        and x.dtype == torch.float16
+        and x.ndim > 2
+        and gamma is not None
+        and beta is not None
+        and x.numel() < 2**31
+        and torch.backends.cudnn.enabled
+    )
 
 
 def masked_batch_norm(x, mask, channels, gamma, beta, epsilon):
