@@ -11,8 +11,9 @@ from keras_dawn.schedules import linear
 import keras
 import numpy as np
 import pytest
-import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from tests.on_device import torch
 
 
 class Weights(keras.callbacks.Callback):

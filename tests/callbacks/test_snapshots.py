@@ -5,7 +5,8 @@ from keras_dawn.callbacks import Snapshots
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 def train(model, points, callbacks, epochs=7):

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 import simplejpeg
-import torch
+
+from tests.on_device import torch
 
 
 class Photos:

@@ -6,7 +6,8 @@ from keras_dawn.evaluation.views import fixed_views
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 def build(activation=None, accelerated=False):

@@ -4,8 +4,9 @@ from keras_dawn.models import ResNet
 import keras
 import numpy as np
 import pytest
-import torch
 import torchvision
+
+from tests.on_device import torch
 
 
 def copy_weights(model, theirs):

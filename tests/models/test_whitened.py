@@ -7,8 +7,9 @@ import airbench
 import keras
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
+
+from tests.on_device import torch
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@ from keras_dawn.models import WideResNet
 import keras
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
+
+from tests.on_device import torch
 
 
 def trainable_count(model):

@@ -7,7 +7,8 @@ from keras_dawn.models.winograd import winograd_conv2d
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 SIZES = [
     (3, 5, 1),

@@ -2,8 +2,7 @@
 
 from keras_dawn.native.allocator import keep_freed_memory
 
-import torch
-
+from tests.on_device import torch
 from tests.processes import Program
 
 

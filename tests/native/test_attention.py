@@ -5,11 +5,11 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.test_rules import assert_as_keras
 from tests.native.trained import assert_trains_alike
+from tests.on_device import torch
 
 HEADS = layers.MultiHeadAttention
 GROUPS = layers.GroupQueryAttention

@@ -6,9 +6,9 @@ from keras_dawn.native.operations import OperationCounter
 
 import keras
 import pytest
-import torch
 
 from tests.models.test_wide_resnet import torch_wide_resnet
+from tests.on_device import torch
 
 X, Y = torch.randn(8, 32, 32, 3), torch.arange(8)
 

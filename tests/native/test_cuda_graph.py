@@ -8,7 +8,8 @@ from keras_dawn.native.steps.forward import may_keep_outputs
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 class OnGpu(torch.Tensor):

@@ -6,8 +6,9 @@ from keras_dawn.native.lowering.graph import AS_IS, Value
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
+
+from tests.on_device import torch
 
 
 def small_net():

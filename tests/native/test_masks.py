@@ -5,10 +5,10 @@ import keras_dawn
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, ops
 
 from tests.native.trained import assert_trains_alike
+from tests.on_device import torch
 
 RANDOM = np.random.default_rng(0)
 TOKENS = RANDOM.integers(1, 9, (8, 6)) * (np.arange(6) < RANDOM.integers(1, 6, (8, 1)))

@@ -8,7 +8,8 @@ from keras_dawn.native.steps.own_metrics import NativeMeans
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 VALUES = [
     (torch.tensor(1.5), None),

@@ -5,11 +5,11 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
 from tests.native.test_rules import assert_as_keras
+from tests.on_device import torch
 
 FIRST = {"data_format": "channels_first"}
 IMAGE = {

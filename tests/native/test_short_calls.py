@@ -9,8 +9,9 @@ from keras_dawn.native.steps.by_layer import NativeLayers
 
 import keras
 import pytest
-import torch
 from keras import layers
+
+from tests.on_device import torch
 
 pytestmark = pytest.mark.skipif(not KNOWN, reason="this Keras calls its layers otherwise")
 

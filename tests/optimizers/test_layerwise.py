@@ -6,7 +6,8 @@ from keras_dawn.optimizers.muon import orthogonalize
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 def variables(dtype="float64"):

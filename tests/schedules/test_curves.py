@@ -3,7 +3,8 @@ import math
 from keras_dawn import schedules
 
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 def torch_rates(scheduler_class, steps, rate=1.0, **arguments):
