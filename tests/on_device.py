@@ -15,6 +15,7 @@ import torch itself.
 import functools
 import types
 
+import pytest
 import torch as _torch
 
 MAKERS = ("arange", "as_tensor", "empty", "eye", "full", "linspace", "ones")
@@ -50,4 +51,6 @@ class OnDevice(types.ModuleType):
         setattr(_torch, name, value)
 
 
+# For what is said of a processor alone, or would end the process on a GPU.
+on_processor = pytest.mark.skipif(_torch.cuda.is_available(), reason="of a processor")
 torch = OnDevice() if _torch.cuda.is_available() else _torch

@@ -16,7 +16,7 @@ from keras_dawn.native.fit_callbacks import (
     SetEpoch,
     watches_batches,
 )
-from keras_dawn.native.stepping import Stepping, device_of
+from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import GradientReduction
 from keras_dawn.schedules.parameter_schedule import end_schedules
@@ -145,7 +145,11 @@ class Engine(Stepping):
         own = self.is_own(f"{_PURPOSES[name]}_function") or keras_models.is_overridden(
             self.model, "compute_metrics"
         )  # then the logs are the model's own tensors, which a GPU makes wait for
-        kind = FollowChanges if own and device_of(self.model) != "cpu" else LastCallback
+        kind = (
+            FollowChanges
+            if own and keras_variables.device_of(self.model).type != "cpu"
+            else LastCallback
+        )
         self.watched = name == "fit" and watches_batches(callbacks)
         last = kind(self.follow_changes, self.watched)
         fresh = FreshLogs(self, callbacks)

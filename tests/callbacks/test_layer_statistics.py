@@ -4,8 +4,7 @@ from keras_dawn.callbacks import LayerStatistics
 import keras
 import numpy as np
 import pytest
-
-from tests.on_device import torch
+import torch
 
 
 def build(accelerated):

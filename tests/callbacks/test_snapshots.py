@@ -5,8 +5,7 @@ from keras_dawn.callbacks import Snapshots
 import keras
 import numpy as np
 import pytest
-
-from tests.on_device import torch
+import torch
 
 
 def train(model, points, callbacks, epochs=7):

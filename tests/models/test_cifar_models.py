@@ -85,8 +85,8 @@ def test_torch_weights_give_torchs_outputs():
     ours.get_layer("predictions").set_weights(
         [linear.weight.detach().numpy().T, linear.bias.detach().numpy()]
     )
-    theirs.eval()
     x = torch.randn(2, 32, 48, 3)
+    theirs.eval().to(x.device)
     with torch.no_grad():
         expected = theirs(x.permute(0, 3, 1, 2))
         scale = expected.abs().max()

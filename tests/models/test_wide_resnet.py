@@ -95,7 +95,7 @@ def test_outputs_equal_a_torch_network_with_the_same_weights(size, training):
     network = torch_wide_resnet(2)
     copy_weights(model, network)
     images = torch.randn(4, size, size, 3)
-    network.train(training)
+    network.to(images.device).train(training)
     with torch.no_grad():
         ours = model(images, training=training)
         theirs = network(images.permute(0, 3, 1, 2))

@@ -7,8 +7,7 @@ from keras_dawn.models.winograd import winograd_conv2d
 import keras
 import numpy as np
 import pytest
-
-from tests.on_device import torch
+import torch
 
 SIZES = [
     (3, 5, 1),

@@ -2,7 +2,8 @@
 
 from keras_dawn.native.allocator import keep_freed_memory
 
-from tests.on_device import torch
+import torch
+
 from tests.processes import Program
 
 

@@ -32,7 +32,7 @@ def audit_ours(optimizer, policy="float32"):
 
 def audit_hand_written():
     """A careful loop by hand: channels_last, fused SGD, loss and accuracy on the device."""
-    network = torch_wide_resnet(1).to(memory_format=torch.channels_last)
+    network = torch_wide_resnet(1).to(X.device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
     total, hits = torch.zeros(()), torch.zeros(())
 

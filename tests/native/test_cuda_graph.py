@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.on_device import torch
+from tests.on_device import on_processor, torch
 
 
 class OnGpu(torch.Tensor):
@@ -76,6 +76,7 @@ def test_no_graph_where_the_users_code_may_keep_the_outputs():
     assert not graphed(plain(OwnLoss))
 
 
+@on_processor
 def test_on_a_cpu_everything_is_eager():
     forward = GraphedForward(eager, capture=None)
     assert {forward(torch.zeros(8, 3))[0] for _ in range(9)} == {"eager"}

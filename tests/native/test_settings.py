@@ -65,7 +65,9 @@ FORMATS = {
 
 def again(layer):
     """A new layer of the same settings, in float64."""
-    return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+    config = {**layer.get_config(), "dtype": "float64"}
+    del config["name"]  # Keras counts anew in a process that has cleared its session
+    return type(layer).from_config(config)
 
 
 def images(*shape):

@@ -156,7 +156,7 @@ def test_unusual_calls_are_kerass_own(unusual, short):
     if unusual == "mask":
         keras_masks.attach_mask(x, torch.ones(2, dtype=torch.bool))
     elif unusual == "numpy":
-        x = x.numpy()
+        x = x.cpu().numpy()
     elif unusual == "dtype":
         x = x.double()
     elif unusual == "hook":

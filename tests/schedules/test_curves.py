@@ -3,8 +3,7 @@ import math
 from keras_dawn import schedules
 
 import pytest
-
-from tests.on_device import torch
+import torch
 
 
 def torch_rates(scheduler_class, steps, rate=1.0, **arguments):

@@ -1,8 +1,7 @@
 from keras_dawn.schedules.one_cycle_shapes import OneCycleShape, one_cycle
 
 import pytest
-
-from tests.on_device import torch
+import torch
 
 
 def torch_one_cycle(steps, max_lr=0.7, momentum=(0.95, 0.85), **arguments):
