@@ -2,7 +2,8 @@
 
 The forward and the backward pass of the shapes that ResNet-50 (128 images of 224 px) and WRN-22-6
 (512 of 32 px) have, channels_last, float16 with float32 scales. The ratio decides what
-`keras_dawn` takes for float16 (`CUDNN_IN_FLOAT16` in `native/lowering/rules/batch_normalization.py`).
+`keras_dawn` takes for float16 (`CUDNN_IN_FLOAT16` in
+`native/lowering/rules/batch_normalization.py`).
 """
 
 import statistics

@@ -9,11 +9,11 @@ from keras_dawn.native.lowering.values import Value
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, ops
 
 from tests.native.conftest import relative
 from tests.native.test_rules import assert_as_keras
+from tests.on_device import torch
 
 
 def image_model(*between):

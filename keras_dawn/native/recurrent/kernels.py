@@ -4,13 +4,11 @@ Weights come as torch lays them out, `(gates · units, features)`, in Keras's or
 is torch's, GRU's update and reset gate change places. Keras's second bias is zero but in a GRU.
 """
 
+import contextlib
 import re
 import warnings
 
 import torch
-
-_COMPACTS = "RNN module weights are not part of single contiguous"
-_SILENT = ("ignore", re.compile(_COMPACTS, re.IGNORECASE), Warning, None, 0)
 
 
 class Kernel:
@@ -60,17 +58,38 @@ class Kernel:
 
 def call(kind, x, states, weights, biased, bidirectional=False):
     """torch's function of a kind: `(outputs, list of the last states)`."""
-    if x.is_cuda and _SILENT not in warnings.filters:
-        # Each weight is a Keras variable with memory of its own; cuDNN compacts them in every call
-        # and warns of it. Silenced for good: a filter around each call would make Python forget
-        # which warnings it has shown, and show them again in every step.
-        warnings.filterwarnings("ignore", message=_COMPACTS)
     states = tuple(states) if kind == "lstm" else states[0]
     training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs only then
-    outputs, *last = getattr(torch._VF, kind)(
-        x, states, weights, biased, 1, 0.0, training, bidirectional, True
-    )
+    with weights_may_lie_apart() if x.is_cuda else contextlib.nullcontext():
+        outputs, *last = getattr(torch._VF, kind)(
+            x, states, weights, biased, 1, 0.0, training, bidirectional, True
+        )
     return outputs, last
+
+
+_LIE_APART = (
+    "ignore",
+    re.compile("RNN module weights are not part of single contiguous chunk of memory"),
+    UserWarning,
+    None,
+    0,
+)
+
+
+@contextlib.contextmanager
+def weights_may_lie_apart():
+    """Each weight is a Keras variable with memory of its own: cuDNN puts them together in the call.
+
+    torch warns of it in every call, and advises a method that only `torch.nn.LSTM` has.
+    `warnings.catch_warnings` would make Python forget, in every step, which of the user's warnings
+    were shown before.
+    """
+    warnings.filters.insert(0, _LIE_APART)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # someone has put other filters in its place
+            warnings.filters.remove(_LIE_APART)
 
 
 def _reset_first(weight, axis=0):

@@ -228,7 +228,7 @@ class GraphForward:
     def _device(self):
         for parameter in self.evaluating.module.parameters():
             return parameter.device
-        return torch.device("cpu")
+        return keras_variables.device_of(self.model)
 
 
 def may_keep_outputs(model):
