@@ -1,7 +1,7 @@
 """Several small images side by side as one wide one."""
 
 from keras_dawn.convolutions.torchs_own import TorchsOwn, turned
-from keras_dawn.convolutions.way import Way, planes, rows
+from keras_dawn.convolutions.way import Way, empty, planes, rows
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +31,8 @@ class Beside(Way):
         return _apart(found, self._count, sizes)
 
     def to_input(self, change, weight, sizes):
-        return self.forward(change, turned(weight), sizes)
+        back = sizes._replace(channels=sizes.filters, filters=sizes.channels)
+        return self.forward(change, turned(weight), back)
 
     def to_weight(self, images, change, sizes):
         between = sizes.padding[1]
@@ -52,5 +53,7 @@ def _apart(wide, count, sizes):
     """The images that were beside each other."""
     height, width = sizes.image
     places = rows(wide).view(len(wide), height, count, width + sizes.padding[1], -1)
-    apart = places[:, :, :, :width].transpose(1, 2)
-    return planes(apart.reshape(sizes.batch, height, width, -1))
+    apart = empty(sizes, "forward", wide)
+    target = rows(apart).view(len(wide), count, height, width, -1)
+    target.copy_(places[:, :, :, :width].transpose(1, 2))
+    return apart

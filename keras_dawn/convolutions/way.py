@@ -52,7 +52,15 @@ def matrix(weight):
 
 
 def empty(sizes, stage, like):
-    """Memory for what a stage gives, channels innermost."""
-    shape = sizes.shape(stage)
-    memory = torch.empty(shape[0], *shape[2:], shape[1], dtype=like.dtype, device=like.device)
-    return planes(memory)
+    """Memory for what a stage gives, channels innermost.
+
+    It is no view: what a function of autograd returns may only be overwritten if it is none.
+    """
+    batch, channels, height, width = shape = sizes.shape(stage)
+    strides = height * width * channels, 1, width * channels, channels
+    return torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device)
+
+
+def dense(tensor):
+    """The tensor with the channels innermost in memory: itself, or a copy."""
+    return tensor if rows(tensor).is_contiguous() else planes(rows(tensor).contiguous())

@@ -4,7 +4,7 @@ import functools
 from typing import NamedTuple
 
 from keras_dawn.convolutions.torchs_own import turned
-from keras_dawn.convolutions.way import Way, planes
+from keras_dawn.convolutions.way import Way, empty, planes, rows
 
 import torch
 
@@ -59,12 +59,15 @@ class Winograd(Way):
         return min(sizes.result) >= SMALLEST and max(*sizes.image, *sizes.result) <= 2 * EXACT_TILE
 
     def forward(self, images, weight, sizes):
-        return planes(_filtered(images, weight, _axes(sizes.result, sizes.padding, images.dtype)))
+        result = empty(sizes, "forward", images)
+        _filtered(images, weight, _axes(sizes.result, sizes.padding, images.dtype), result)
+        return result
 
     def to_input(self, change, weight, sizes):
         padding = tuple(2 - one for one in sizes.padding)
-        axes = _axes(sizes.image, padding, change.dtype)
-        return planes(_filtered(change, turned(weight), axes))
+        result = empty(sizes, "to_input", change)
+        _filtered(change, turned(weight), _axes(sizes.image, padding, change.dtype), result)
+        return result
 
     def to_weight(self, images, change, sizes):
         down, across = _axes(sizes.result, sizes.padding, images.dtype)
@@ -74,7 +77,8 @@ class Winograd(Way):
         tiles = down.tiles, len(down.filters), across.tiles, len(across.filters)
         products = products.view(*tiles, sizes.filters * sizes.channels).sum((0, 2)).flatten(0, 1)
         found = torch.kron(down.filters, across.filters).t() @ products
-        return planes(found.view(3, 3, sizes.filters, sizes.channels).permute(2, 0, 1, 3).contiguous())
+        found = found.view(3, 3, sizes.filters, sizes.channels).permute(2, 0, 1, 3)
+        return planes(found.contiguous())
 
 
 def _axes(sides, padding, dtype):
@@ -83,8 +87,8 @@ def _axes(sides, padding, dtype):
     ]
 
 
-def _filtered(images, weight, axes):
-    """The result `(batch, height, width, filters)`."""
+def _filtered(images, weight, axes, result=None):
+    """The result `(batch, height, width, filters)`, written to the images `result` if given."""
     down, across = axes
     batch, channels = images.shape[:2]
     spread = _spread(images, down.images, across.images)
@@ -92,9 +96,10 @@ def _filtered(images, weight, axes):
     filters = filters.view(len(down.filters), -1, channels, len(weight))
     filters = filters.repeat(down.tiles, across.tiles, 1, 1).flatten(0, 1)
     products = torch.bmm(spread.transpose(0, 1), filters).transpose(0, 1)
-    result = _apply(across.result, products.reshape(batch * len(down.images), -1, len(weight)))
-    result = _apply(down.result, result.view(batch, len(down.images), -1))
-    return result.view(batch, len(down.result), len(across.result), -1)
+    lines = _apply(across.result, products.reshape(batch * len(down.images), -1, len(weight)))
+    out = None if result is None else rows(result).view(batch, len(down.result), -1)
+    found = _apply(down.result, lines.view(batch, len(down.images), -1), out)
+    return found.view(batch, len(down.result), len(across.result), -1)
 
 
 def _spread(images, down, across):
@@ -104,9 +109,9 @@ def _spread(images, down, across):
     return _apply(across, spread.view(-1, width, channels)).view(batch, -1, channels)
 
 
-def _apply(matrix, values):
+def _apply(matrix, values, out=None):
     """The matrix times the second axis of `(batch, size, rest)`."""
-    return torch.bmm(matrix.expand(len(values), -1, -1), values)
+    return torch.bmm(matrix.expand(len(values), -1, -1), values, out=out)
 
 
 class _Transforms(NamedTuple):
