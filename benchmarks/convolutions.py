@@ -8,6 +8,7 @@ The ways take turns; a way's time is the least of its rounds, and the table show
 torch's own convolution. Beside it, what torch's own reaches in GFLOP/s.
 """
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -109,7 +110,12 @@ def main(argv):
                     found = measure(sizes, getattr(torch, precision))
                 threads = torch.get_num_threads()
                 results.append(
-                    {"precision": precision, "threads": threads, "sizes": sizes, "seconds": found}
+                    {
+                        "precision": precision,
+                        "threads": threads,
+                        "sizes": dataclasses.astuple(sizes),
+                        "seconds": found,
+                    }
                 )
                 print(_line(precision, sizes, found), flush=True)
                 if FLAGS.json:

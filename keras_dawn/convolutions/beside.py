@@ -1,5 +1,7 @@
 """Several small images side by side as one wide one."""
 
+from dataclasses import replace
+
 from keras_dawn.convolutions.torchs_own import TorchsOwn, turned
 from keras_dawn.convolutions.way import Way, empty, planes, rows
 
@@ -31,13 +33,13 @@ class Beside(Way):
         return _apart(found, self._count, sizes)
 
     def to_input(self, change, weight, sizes):
-        back = sizes._replace(channels=sizes.filters, filters=sizes.channels)
+        back = replace(sizes, channels=sizes.filters, filters=sizes.channels)
         return self.forward(change, turned(weight), back)
 
     def to_weight(self, images, change, sizes):
         between = sizes.padding[1]
         wide, wide_change = (_beside(one, self._count, between) for one in (images, change))
-        sizes = sizes._replace(batch=len(wide), image=tuple(wide.shape[2:]))
+        sizes = replace(sizes, batch=len(wide), image=tuple(wide.shape[2:]))
         return _OWN.to_weight(wide, wide_change, sizes)
 
 

@@ -6,7 +6,7 @@ import os
 import torch
 
 KINDS = ("amx", "avx512", "avx2", "other")
-_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # what oneDNN may use of the processor
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # what oneDNN may use of the processor
 
 
 @functools.cache
@@ -23,8 +23,8 @@ def kind_of_processor():
     if "Intel" not in str(torch.cpu.get_capabilities().get("cpu_name")):
         return "other"  # nothing was measured there
     capability = torch.backends.cpu.get_cpu_capability()
-    limit = next((os.environ[name].upper() for name in _LIMITS if name in os.environ), "ALL")
-    if capability == "AVX512" and limit in ("ALL", "DEFAULT") or "AMX" in limit:
+    limit = next((os.environ[name].upper() for name in LIMITS if name in os.environ), "ALL")
+    if (capability == "AVX512" and limit in ("ALL", "DEFAULT")) or "AMX" in limit:
         return "amx" if torch.cpu.get_capabilities().get("amx_bf16") else "avx512"
     if capability == "AVX512" and "AVX512" in limit:
         return "avx512"

@@ -1,9 +1,10 @@
 """The sizes of one convolution over images."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Sizes(NamedTuple):
+@dataclass(frozen=True)
+class Sizes:
     """A convolution of images, as far as its time depends on it.
 
     Args:

@@ -1,6 +1,6 @@
 """torch's own convolution."""
 
-from keras_dawn.convolutions.way import Way, planes, rows
+from keras_dawn.convolutions.way import Way, dense, planes, rows
 
 import torch
 
@@ -17,7 +17,6 @@ class TorchsOwn(Way):
 
     def to_input(self, change, weight, sizes):
         shape = sizes.shape("to_input")
-        images = change.new_empty(()).expand(shape)  # only its shape is looked at
         images = planes(change.new_empty(shape[0], *shape[2:], shape[1]))
         return gradients(change, images, weight, sizes, (True, False, False))[0]
 
@@ -51,7 +50,8 @@ class Turned(Way):
         return super().fits(sizes) and sizes.keeps_size and not sizes.is_pointwise
 
     def to_input(self, change, weight, sizes):
-        return torch.conv2d(change, turned(weight), None, 1, sizes.padding, sizes.dilation)
+        found = torch.conv2d(change, turned(weight), None, 1, sizes.padding, sizes.dilation)
+        return dense(found)
 
 
 def turned(weight):

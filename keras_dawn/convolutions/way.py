@@ -56,7 +56,8 @@ def empty(sizes, stage, like):
 
     It is no view: what a function of autograd returns may only be overwritten if it is none.
     """
-    batch, channels, height, width = shape = sizes.shape(stage)
+    shape = sizes.shape(stage)
+    channels, height, width = shape[1:]
     strides = height * width * channels, 1, width * channels, channels
     return torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device)
 

@@ -32,7 +32,7 @@ def winograd_conv2d(images, weight, bias=None, padding=0):
         >>> winograd_conv2d(images, weight)[0, 0, 0].round().tolist()
         [576.0, 576.0, 576.0]
     """
-    batch, channels, height, width = images.shape
+    channels, height, width = images.shape[1:]
     sides = [size - 2 + 2 * padding for size in (height, width)]
     if not _pays(images, sides, min(channels, len(weight))):
         return torch.conv2d(images, weight, bias, padding=padding)

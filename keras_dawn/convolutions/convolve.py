@@ -12,6 +12,7 @@ from keras_dawn.convolutions.ways import TORCH, WAYS
 import torch
 
 PRECISIONS = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
+LEAST_CHANNELS = 32  # of the images and of the result: torch's own is the fastest with fewer
 
 
 def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -46,6 +47,45 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
     ):
         return _Convolution.apply(images, weight, bias, plan)
     return _forward(images, weight, bias, plan)
+
+
+conv2d.__module__ = "keras_dawn.convolutions"  # as it is named in generated code
+
+
+def may_gain(channels, filters, precision, device="cpu", groups=1):
+    """Whether `conv2d` may ever go another way than torch's own.
+
+    Args:
+        channels, filters: int.
+        precision: what is computed in, such as `"bfloat16"`.
+        device: type of the device, such as `"cpu"`.
+        groups: int.
+
+    Example:
+        >>> may_gain(64, 64, "float32"), may_gain(64, 64, "float64"), may_gain(3, 64, "float32")
+        (True, False, False)
+    """
+    large = min(channels, filters) >= LEAST_CHANNELS
+    return large and groups == 1 and precision in PRECISIONS.values() and device == "cpu"
+
+
+def ways_of(images, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    """The name of the way of each stage of `conv2d` with these arguments, as a dict.
+
+    Args:
+        images, weight: tensors, of any device: what computes on a CPU is said.
+
+    Example:
+        >>> ways_of(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3))
+        {'forward': 'torch', 'to_input': 'torch', 'to_weight': 'torch'}
+    """
+    around = torch.get_num_threads(), table_in_use()
+    plan = None
+    if images.dtype in PRECISIONS:
+        settings = stride, padding, dilation, groups, images.dtype
+        plan = _plan(images.shape, weight.shape, *settings, *around)
+    ways = (None,) * len(STAGES) if plan is None else plan[1:]
+    return {s: TORCH if way is None else way.name for s, way in zip(STAGES, ways, strict=True)}
 
 
 class _Plan(NamedTuple):
@@ -90,7 +130,6 @@ def _plan(images, weight, stride, padding, dilation, groups, dtype, threads, tab
     if all(name == TORCH for name in names):
         return None
     return _Plan(sizes, *(None if name == TORCH else WAYS[name] for name in names))
-
 
 
 def _forward(images, weight, bias, plan):
