@@ -1,7 +1,7 @@
 """What runs native in a model, what falls back, and why."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.accelerate import engine_of
@@ -22,6 +22,8 @@ class Explanation:
         ranks: how several processes train together, or `None` for one.
         python: what keeps its Python, such as an own `train_step`, or `None` for a graph.
         accelerated: bool, whether the model is accelerated at all.
+        convolutions: dict from the name of a convolution to the ways that it went with the last
+            batch (`keras_dawn.convolutions`); those that always are torch's own are left out.
     """
 
     native: bool
@@ -34,6 +36,7 @@ class Explanation:
     ranks: str | None = None
     python: str | None = None
     accelerated: bool = True
+    convolutions: dict = field(default_factory=dict)
 
     def is_whole(self):
         """Whether everything in the model and its step is native."""
@@ -53,6 +56,10 @@ class Explanation:
             lines.append((f"{count} × {kind}", "native"))
         for name, kind, reason in self.fallbacks:
             lines.append((f"{name} ({kind})", f"the Keras layer itself: {reason}"))
+        for way in dict.fromkeys(self.convolutions.values()):
+            alike = [name for name, other in self.convolutions.items() if other == way]
+            more = f" and {len(alike) - 1} like it" if len(alike) > 1 else ""
+            lines.append((f"{alike[0]}{more}", way))
         for part in ("loss", "metrics", "optimizer", "ranks"):
             if getattr(self, part):
                 lines.append((part, getattr(self, part)))
@@ -121,6 +128,7 @@ def explanation(engine):
         details["metrics"] = _how(steps.metrics.reason, "Keras's")
         details["optimizer"] = _how(steps.update.reason, "its own apply")
     forward = steps.forward
+    details["convolutions"] = forward.convolutions()
     return _explanation(forward.native(), forward.fallbacks(), own, **details)
 
 

@@ -64,6 +64,10 @@ class LayerForward:
             return self.model(x, training=training)
         return self.model(x)
 
+    def convolutions(self):
+        """Nothing: the layers are called with whatever the model's Python makes of a batch."""
+        return {}
+
     def native(self):
         return self.layers.native()
 
