@@ -1,6 +1,7 @@
 """Fused Adam, in Keras's form."""
 
 from keras_dawn.native.steps.updates.fused import Fused
+from keras_dawn.native.steps.updates.layout import in_memory_order
 
 import torch
 
@@ -38,12 +39,9 @@ class KerasFormAdam(Fused):
             state = self._first, self._second, self._largest if self.optimizer.amsgrad else None
             adam_step(self.parameters, state, gradients, rate, betas, powers, epsilon)
             return
+        largest = self._largest if self.optimizer.amsgrad else []
         torch._fused_adam_(
-            self.parameters,
-            gradients,
-            self._first,
-            self._second,
-            self._largest if self.optimizer.amsgrad else [],
+            *in_memory_order(self.parameters, gradients, self._first, self._second, largest),
             self._never,
             lr=corrected(rate, powers),
             beta1=betas[0],

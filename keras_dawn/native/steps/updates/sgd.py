@@ -1,6 +1,7 @@
 """Fused stochastic gradient descent, in torch's form and in Keras's."""
 
 from keras_dawn.native.steps.updates.fused import Fused, shrink
+from keras_dawn.native.steps.updates.layout import in_memory_order
 
 import torch
 
@@ -37,9 +38,7 @@ class TorchFormSGD(Fused):
                 _keep(velocities, own, weights, decay, skip)
                 velocities = []
             torch._fused_sgd_(
-                weights,
-                own,
-                velocities,
+                *in_memory_order(weights, own, velocities),
                 weight_decay=decay,
                 momentum=optimizer.momentum if velocities else 0.0,
                 lr=group_rate,
@@ -86,10 +85,9 @@ class KerasFormSGD(Fused):
             self._step_in_full(gradients, rate, momentum)
 
     def _step_fused(self, gradients, rate, momentum, skip):
+        velocities = self._velocities if momentum else []  # without it Keras leaves them alone
         torch._fused_sgd_(
-            self.parameters,
-            gradients,
-            self._velocities if momentum else [],  # without momentum Keras leaves them alone
+            *in_memory_order(self.parameters, gradients, velocities),
             weight_decay=0.0,
             momentum=momentum,
             lr=self._minus_one if momentum else rate,
