@@ -66,6 +66,20 @@ def has_queue(iterator):
     return getattr(iterator.data_adapter, "enqueuer", None) is not None
 
 
+def passes_done(iterator):
+    """How many passes over its data Keras has counted, which is what it shuffles arrays by.
+
+    `None` before Keras 3.16, which shuffles by torch's random numbers.
+    """
+    return getattr(iterator.data_adapter, "_epoch", None)
+
+
+def set_passes_done(iterator, count):
+    """Puts back what `passes_done` returned."""
+    if count is not None:
+        iterator.data_adapter._epoch = count
+
+
 def size_of_data(iterator):
     """`{"batch_size": …, "images": …}` as far as Keras knows them."""
     adapter = iterator.data_adapter

@@ -78,6 +78,7 @@ class Engine(Stepping):
         arguments = self._arguments("fit", args, kwargs)
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
+            # First of all: the other callbacks may look at the data of the epoch that begins.
             arguments["callbacks"] = [SetEpoch(arguments["x"]), *arguments["callbacks"]]
         if not current().several:
             return type(self.model).fit(self.model, **arguments)
@@ -98,7 +99,8 @@ class Engine(Stepping):
             return stack.enter_context(GradientReduction(tensors, weight).active())
 
         with contextlib.ExitStack() as stack:
-            first, *others = arguments["callbacks"]  # before anybody saves
+            # Ahead of callbacks that save: they may only see weights that all ranks share.
+            first, *others = arguments["callbacks"]
             arguments["callbacks"] = [first, EqualWeights(begin), *others]
             return type(model).fit(model, **arguments)
 
@@ -144,7 +146,7 @@ class Engine(Stepping):
         callbacks = keras.tree.flatten(callbacks) if callbacks else []
         own = self.is_own(f"{_PURPOSES[name]}_function") or keras_models.is_overridden(
             self.model, "compute_metrics"
-        )  # then the logs are the model's own tensors, which a GPU makes wait for
+        )  # then the logs are tensors of the model's own, and to read them waits for a GPU
         kind = FollowChanges if own and device_of(self.model) != "cpu" else LastCallback
         self.watched = name == "fit" and watches_batches(callbacks)
         last = kind(self.follow_changes, self.watched)

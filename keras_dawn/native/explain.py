@@ -16,7 +16,7 @@ class Explanation:
     Args:
         native: bool, whether `fit` runs native at all.
         refusal: str or `None`, why it does not.
-        layers: `Counter` of layer classes said in torch.
+        layers: `Counter` of layer classes written in torch.
         fallbacks: list of `(layer name, class, reason)`: layers called as they are.
         loss, metrics, optimizer: `"native"`, or how and why otherwise; `None` if not compiled.
         ranks: how several processes train together, or `None` for one.
@@ -117,7 +117,7 @@ def explanation(engine):
     model = engine.model
     own = engine.own_parts()
     if "train_step" in own and engine.layers is not None:
-        return _explanation(engine.layers.native(), engine.layers.fallbacks(), own)
+        return _explanation(model, engine.layers.native(), engine.layers.fallbacks(), own)
     trained = engine.steps is not None and engine.steps.update is not None
     steps = engine.prepare("predict_function")
     if steps is None:
@@ -129,16 +129,19 @@ def explanation(engine):
         details["optimizer"] = _how(steps.update.reason, "its own apply")
     forward = steps.forward
     details["convolutions"] = forward.convolutions()
-    return _explanation(forward.native(), forward.fallbacks(), own, **details)
+    return _explanation(model, forward.native(), forward.fallbacks(), own, **details)
 
 
-def _explanation(native, fallbacks, own, **details):
+def _explanation(model, native, fallbacks, own, **details):
     if current().several:
         details["ranks"] = f"{current().world_size} over {current().backend}, "
         if fallbacks or set(own) - {"compute_metrics", "test_step", "predict_step"}:
             details["ranks"] += "gradients averaged at the end of each backward pass"
         else:
             details["ranks"] += f"DistributedDataParallel; {NO_CUDA_GRAPH}"
+    if any(layer is model for layer in native):  # its `call` only combines layers
+        native = [layer for layer in native if layer is not model]
+        own = [part for part in own if part != f"{type(model).__name__}.call"]
     return Explanation(
         True,
         None,

@@ -1,4 +1,4 @@
-"""Keras's metric functions said in torch: one number, or hit, for each item.
+"""Keras's metric functions written in torch: one number, or hit, for each item.
 
 As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """

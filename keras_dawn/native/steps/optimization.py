@@ -19,7 +19,7 @@ class Optimization:
         model: compiled `keras.Model`, its optimizer built.
         leaves: list of `Leaf`, the trainable parameters of the training graph.
         python: bool, whether Python of somebody's runs in the step, which may also use the
-            variables of layers that are said in torch.
+            variables of layers that are written in torch.
 
     Raises:
         ValueError: a weight that the optimizer was not built for, in Keras's words.

@@ -127,6 +127,8 @@ def transposed_padding(kernel, stride, dilation, added, padding):
         `(padding, output_padding, end)`: the first two for torch, and what then has to be cut
         off the end of the axis.
     """
+    # Keras may cut different lengths off the two ends; torch cuts both alike (`padding`) and can
+    # add at the end (`output_padding`). What is left over is cut afterwards.
     reach = (kernel - 1) * dilation + 1
     if padding == "valid":
         first, last = 0, -(max(0, stride - reach) if added is None else added)

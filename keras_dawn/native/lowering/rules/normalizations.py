@@ -22,6 +22,7 @@ def batch_normalization(builder, layer, inputs, call):
         raise LoweringError("renorm")
     axis = layer.axis if layer.axis >= 0 else layer.axis + value.rank
     value, restored = _channels_second(builder, value, axis)
+    # Half precision goes in as it is: torch's kernel sums in float32, as Keras's cast does.
     if value.dtype != layer.compute_dtype or value.dtype not in HALF:
         value = builder.to(value, result_type(value.dtype, "float32"))
     moving = [builder.parameter(v, AS_IS) for v in (layer.moving_mean, layer.moving_variance)]
@@ -47,7 +48,7 @@ def batch_normalization(builder, layer, inputs, call):
             beta,
             *moving,
             call.training and layer.trainable,
-            round(1.0 - layer.momentum, 12),
+            round(1.0 - layer.momentum, 12),  # 0.01, and not 0.010000000000000009
             layer.epsilon,
             torch.backends.cudnn.enabled,
             name=call.name,
@@ -141,6 +142,7 @@ def layer_normalization(builder, layer, inputs, call):
 def normalized_over(x, axes, gamma, beta, epsilon):
     """Layer normalisation over axes that are not the last ones, with Keras's variance."""
     mean = x.mean(axes, keepdim=True)
+    # Keras's formula, in which large means lose digits: torch's `var` would be another number.
     variance = x.square().mean(axes, keepdim=True) - mean.square()
     factor = torch.rsqrt(variance + epsilon)
     factor = factor if gamma is None else factor * gamma
