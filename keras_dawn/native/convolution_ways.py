@@ -12,11 +12,10 @@ import torch
 def convolution_ways(module, shapes, dtypes):
     """Which way each convolution goes that may go another one than torch's own.
 
-    The graph is run without numbers, on torch's meta device, as far as that is possible: a call
-    of a Keras layer ends it.
+    The graph is run without numbers, on torch's meta device, as far as that is possible.
 
     Args:
-        module: lowered module.
+        module: lowered module, in which no Python of the user's runs.
         shapes, dtypes: of its inputs.
 
     Returns:

@@ -193,9 +193,14 @@ class GraphForward:
         return (self.training or self.evaluating).fallbacks
 
     def convolutions(self):
-        """Which way each convolution went with the last batch; nothing before the first."""
+        """Which way each convolution went with the last batch; nothing before the first.
+
+        Nor where the user's Python would run, or a generator would count, to find it out.
+        """
         evaluating = self.evaluating
-        if self._shapes is None or self._device().type != "cpu":
+        if self._shapes is None or evaluating.calls_keras or evaluating.changes_state:
+            return {}
+        if self._device().type != "cpu":
             return {}
         return convolution_ways(evaluating.module, self._shapes, evaluating.input_dtypes)
 
