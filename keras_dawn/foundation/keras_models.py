@@ -63,7 +63,8 @@ def is_overridden(model, name):
 
 def note_graph(model, reads):
     """Notes the graph of a model, which `Sequential.add` and `pop` make anew."""
-    reads.note(model, "_functional", getattr(model, "_functional", None))
+    if isinstance(model, keras.Sequential):  # a `Functional` is its own, and stays so
+        reads.note(model, "_functional", model._functional)
 
 
 def has_training_argument(model):

@@ -91,6 +91,10 @@ class LayerForward:
             lambda leaf: moved(leaf, device) if isinstance(leaf, torch.Tensor) else leaf, x
         )
 
+    def convolutions(self):
+        """Nothing: the layers are called with whatever the model's Python makes of a batch."""
+        return {}
+
     def native(self):
         return self.layers.native()
 
