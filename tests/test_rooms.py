@@ -154,6 +154,16 @@ def test_private_attributes_of_keras_are_read_in_the_foundation():
         assert not [node for node in inside if node.module.startswith("keras.src")], file
 
 
+def test_importing_the_package_hides_no_warnings():
+    changing = ("filterwarnings", "simplefilter", "catch_warnings", "resetwarnings")
+    for name, tree in MODULES.items():
+        for statement in tree.body:
+            inner = (ast.FunctionDef, ast.ClassDef)
+            calls = [] if isinstance(statement, inner) else ast.walk(statement)
+            found = [n.attr for n in calls if isinstance(n, ast.Attribute) and n.attr in changing]
+            assert not found, f"{name} changes the filters when it is imported"
+
+
 def defined(tree):
     """The names that a file's own code gives to functions, classes and attributes."""
     for node in ast.walk(tree):

@@ -1,7 +1,7 @@
 """What runs native in a model, what falls back, and why."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.accelerate import engine_of
@@ -23,6 +23,8 @@ class Explanation:
         graph: what of a training step is a CUDA graph, or `None` without a GPU.
         python: what keeps its Python, such as an own `train_step`, or `None` for a graph.
         accelerated: bool, whether the model is accelerated at all.
+        convolutions: dict from the name of a convolution to the ways that it went with the last
+            batch (`keras_dawn.convolutions`); those that always are torch's own are left out.
     """
 
     native: bool
@@ -36,6 +38,7 @@ class Explanation:
     graph: str | None = None
     python: str | None = None
     accelerated: bool = True
+    convolutions: dict = field(default_factory=dict)
 
     def is_whole(self):
         """Whether everything in the model and its step is native."""
@@ -55,6 +58,10 @@ class Explanation:
             lines.append((f"{count} × {kind}", "native"))
         for name, kind, reason in self.fallbacks:
             lines.append((f"{name} ({kind})", f"the Keras layer itself: {reason}"))
+        for way in dict.fromkeys(self.convolutions.values()):
+            alike = [name for name, other in self.convolutions.items() if other == way]
+            more = f" and {len(alike) - 1} like it" if len(alike) > 1 else ""
+            lines.append((f"{alike[0]}{more}", way))
         for part in ("loss", "metrics", "optimizer", "ranks", "graph"):
             if getattr(self, part):
                 name = "CUDA graph" if part == "graph" else part
@@ -125,6 +132,7 @@ def explanation(engine):
         details["optimizer"] = _how(steps.update.reason, "its own apply")
         details["graph"] = steps.graphs.how()
     forward = steps.forward
+    details["convolutions"] = forward.convolutions()
     return _explanation(model, forward.native(), forward.fallbacks(), own, **details)
 
 

@@ -137,7 +137,7 @@ class NativeSteps:
 
     def train_step(self, batches):
         """One step on `batches[0]`, as `fit` hands it over; returns logs as floats."""
-        if self._trainability.changed():  # within an epoch; Keras looks in every step, too
+        if self._trainability.changed():  # Keras looks at `trainable` in every step, too
             self.optimization = None
             self.prepare_training()
         self.optimization.clear()
@@ -163,6 +163,7 @@ class NativeSteps:
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
                 # Layers are called here too, where a checkpointed part is computed again.
                 skip = self.optimization.step(weighed, self.keep_gradients)
+        # After the step, which knows whether it was skipped: then the averages stay, too.
         self.averages.update(statistics, skip)
         return self._count(loss, x, y, outputs, sample_weight, batch)
 

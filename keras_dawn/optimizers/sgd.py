@@ -213,7 +213,7 @@ class SGD(keras.optimizers.Optimizer):
 
 
 def check_patterns(patterns):
-    """Regular expressions as a list; `ValueError` for what is none."""
+    """Regular expressions as a list; `ValueError` for one that cannot be compiled."""
     for pattern in patterns:
         try:
             re.compile(pattern)

@@ -10,10 +10,10 @@ from keras_dawn.native.steps.graph_forward import may_keep_outputs
 import keras
 import numpy as np
 import pytest
-import torch
 
 from tests.native.cuda_emulator import cuda_graphs_on_a_cpu
 from tests.native.graphed import Case, how
+from tests.on_device import on_processor, torch
 
 
 def batch(*shape):
@@ -74,6 +74,7 @@ def test_no_graph_where_the_users_code_may_keep_the_outputs():
     assert not graphed(plain(OwnLoss))
 
 
+@on_processor
 def test_on_a_cpu_everything_is_eager():
     model, _ = Case().train(graphs=True)
     assert how(model) is None and engine_of(model).steps.graphs.reason == "there is no GPU"

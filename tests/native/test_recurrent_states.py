@@ -7,7 +7,6 @@ from keras_dawn.native.step import make_forward
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
@@ -18,6 +17,7 @@ from tests.native.recurrent_models import (
     assert_as_keras,
     batch,
 )
+from tests.on_device import torch
 
 
 def encoder_and_decoder(**settings):

@@ -1,5 +1,7 @@
 """Targets and sample weights on the device of the outputs."""
 
+from keras_dawn.foundation.device import moved
+
 import keras
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ def beside(part, outputs):
     if isinstance(part, torch.Tensor):
         first = flat_tensors(outputs)[0]
         if part.device != first.device:
-            part = part.to(first.device)
+            part = moved(part, first.device)
     return part
 
 

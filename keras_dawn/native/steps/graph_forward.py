@@ -12,6 +12,7 @@ from keras_dawn.foundation import (
     keras_variables,
 )
 from keras_dawn.native import capture, parallel
+from keras_dawn.native.convolution_ways import convolution_ways
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.values import LoweringError
@@ -47,6 +48,7 @@ class GraphForward:
         self._call_training = None
         self.reduction = None  # of gradients over the ranks, where torch's does not do
         self._layers = None
+        self._shapes = None  # of the last batch
 
     @property
     def outputs(self):
@@ -67,7 +69,7 @@ class GraphForward:
         self.training = _lowered(
             self.model, training=True, collect_statistics=True, views=self._views
         )
-        if self._penalised:  # a layer may have been frozen since
+        if self._penalised:  # looked up anew: a layer may have been frozen since
             self._penalised = sort_out(special_weights(self.model), self.model)[0]
             leaves = self.training.leaves.values()
             tensors = {id(leaf.variable): leaf.tensor for leaf in leaves}
@@ -197,12 +199,14 @@ class GraphForward:
 
     def train(self, flat):
         """`(outputs, statistics, images in the batch)` of a batch to train on."""
+        self._shapes = [tensor.shape for tensor in flat]
         outputs, statistics, *masks = self._run(self.training, self._call_training, flat)
         return structured(self.training, outputs, masks), statistics, flat[0].shape[0]
 
     def evaluate(self, x):
         """`(outputs, images in the batch)`."""
         flat = graph_inputs(self.evaluating, x, self._device())
+        self._shapes = [tensor.shape for tensor in flat]
         outputs = self._run(self.evaluating, self._call_evaluating, flat)
         masks = ()
         if self.evaluating.masked:
@@ -222,13 +226,25 @@ class GraphForward:
     def fallbacks(self):
         return (self.training or self.evaluating).fallbacks
 
+    def convolutions(self):
+        """Which way each convolution went with the last batch; nothing before the first.
+
+        Nor where the user's Python would run, or a generator would count, to find it out.
+        """
+        evaluating = self.evaluating
+        if self._shapes is None or evaluating.calls_keras or evaluating.changes_state:
+            return {}
+        if self._device().type != "cpu":
+            return {}
+        return convolution_ways(evaluating.module, self._shapes, evaluating.input_dtypes)
+
     def _callable(self, lowered):
         return torch.compile(lowered.module) if self._compile else lowered.module
 
     def _device(self):
         for parameter in self.evaluating.module.parameters():
             return parameter.device
-        return torch.device("cpu")
+        return keras_variables.device_of(self.model)
 
 
 def may_keep_outputs(model):

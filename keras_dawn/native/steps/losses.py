@@ -11,6 +11,7 @@ from keras_dawn.native.steps.weighing import MEANS, reduced
 import keras
 import torch
 
+# Losses of half precision stay Keras's: their sums depend on where the rounding happens.
 _FULL = {"float32": torch.float32, "float64": torch.float64}
 
 

@@ -164,7 +164,7 @@ def as_numbers(results):
 
     Others, such as the F1 score of each class, become NumPy arrays of their own.
     """
-    numbers, waiting = {}, {}
+    numbers, waiting = {}, {}  # one wait for the device for each dtype, not one a metric
     for name, value in results.items():
         value = value.value if isinstance(value, keras.Variable) else value
         if isinstance(value, torch.Tensor):

@@ -83,6 +83,7 @@ class Optimization:
             warnings.warn("The model does not have any trainable weights.", stacklevel=2)
             return None
         (self._scaling or self.update).scale(loss).backward()
+        # Python may have used the variable itself besides: its gradient then has two parts.
         for leaf in self._twice:
             leaf.add_gradient(keras_variables.memory_of(leaf.variable).grad)
         gradients = [parameter.grad for parameter in self._parameters]
@@ -122,7 +123,7 @@ class Optimization:
         found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
         used = [True if found.get(id(v)) else None for v in self._variables]
         keras_optimizers.check_gradients(self._optimizer, used, self._variables)
-        if len(self._chosen) > 16:
+        if len(self._chosen) > 16:  # of a model whose Python reaches ever other weights
             self._chosen.clear()
         if key not in self._chosen:
             self._chosen[key] = self._make(

@@ -52,6 +52,7 @@ class Squares(torch.autograd.Function):
     def forward(ctx, factor, *weights):
         ctx.factor = factor
         ctx.save_for_backward(*weights)
+        # The square of each norm: the squares of all weights are never written to memory.
         return torch.stack(torch._foreach_norm(weights)).square().sum() * factor
 
     @staticmethod

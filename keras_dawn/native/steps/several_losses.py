@@ -60,8 +60,8 @@ class SeveralLosses:
             found = [weight[key] for key in self._plan.keys]
         except (KeyError, IndexError, TypeError):
             return None
-        alright = all(one is None or isinstance(one, torch.Tensor) for one in found)
-        return found if alright else None
+        usable = all(one is None or isinstance(one, torch.Tensor) for one in found)
+        return found if usable else None
 
 
 def why_not_several(plan):

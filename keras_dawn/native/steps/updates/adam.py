@@ -1,6 +1,7 @@
 """Fused Adam, in Keras's form."""
 
 from keras_dawn.native.steps.updates.fused import Fused
+from keras_dawn.native.steps.updates.layout import in_memory_order
 from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
 
 import torch
@@ -27,7 +28,7 @@ class KerasFormAdam(Fused):
     def skips_itself(self):
         """Whether the kernel takes the step.
 
-        After infinitely many steps there would be all to correct with a beta of 1, still.
+        Not with a beta of 1: its power stays 1, and the kernel would divide by 1 − 1.
         """
         known = (self.dtype, self.device.type) in FUSED_DTYPES
         betas = self.changing("beta_1"), self.changing("beta_2")
@@ -42,12 +43,9 @@ class KerasFormAdam(Fused):
             state = self._first, self._second, self._largest if self.optimizer.amsgrad else None
             adam_step(self.parameters, state, gradients, rate, betas, powers, epsilon)
             return
+        largest = self._largest if self.optimizer.amsgrad else []
         torch._fused_adam_(
-            self.parameters,
-            gradients,
-            self._first,
-            self._second,
-            self._largest if self.optimizer.amsgrad else [],
+            *in_memory_order(self.parameters, gradients, self._first, self._second, largest),
             self._never,
             lr=corrected(rate, powers),
             beta1=betas[0],

@@ -46,6 +46,7 @@ class Nadam(Fused):
         beta_1, beta_2 = self.changing("beta_1"), self.changing("beta_2")
         momentum = factor_for(self.parameters[0], beta_1)
         faded, power = self._powers((0.96, beta_2)).unbind()
+        # Momentum grows towards beta_1 by Dozat's schedule (2016), with Keras's constants.
         now = momentum * (1.0 - 0.5 * faded)
         (faded,) = self._next_powers((0.96,)).unbind()
         after = momentum * (1.0 - 0.5 * faded)
@@ -104,7 +105,8 @@ class ScheduleFreeAdamW(Fused):
         below = torch._foreach_sqrt(torch._foreach_div(self._second, 1 - power))
         torch._foreach_add_(below, self.number("epsilon"))
         step_by(self._fast, torch._foreach_mul(gradients, rate), below)
-        # On torch Keras's "old" momentum is the same tensor as the new one: so it is here.
+        # A bug of Keras's that is followed: on torch its copy of the old momentum is the same
+        # tensor as the new one, which has been written by then.
         weights, share = self.parameters, step.reciprocal()
         part = torch._foreach_mul(self._fast, 1 - beta_1)
         torch._foreach_sub_(weights, part)

@@ -81,13 +81,14 @@ class Update:
         each, together, value = map(self.number, ("clipnorm", "global_clipnorm", "clipvalue"))
         if each and each > 0:
             norms = torch._foreach_norm(gradients)
-            torch._foreach_clamp_min_(norms, each)
+            torch._foreach_clamp_min_(norms, each)  # shorter ones are multiplied by each / each
             torch._foreach_mul_(gradients, each)
             torch._foreach_div_(gradients, norms)
         elif together and together > 0:
             norm = torch.stack(torch._foreach_norm(gradients)).norm()
             scale = together * norm.reciprocal().clamp_max(1.0 / together)
-            torch._foreach_mul_(gradients, scale + (norm - norm))  # NaN if the norm is none
+            # norm − norm is 0, or NaN where the norm is not finite: then all is NaN, as in Keras.
+            torch._foreach_mul_(gradients, scale + (norm - norm))
         elif value and value > 0:
             torch._foreach_clamp_min_(gradients, -value)
             torch._foreach_clamp_max_(gradients, value)

@@ -132,7 +132,7 @@ class Fused(Update):
         with unless(skip, self._changed_by_step()):
             self._decay_and_step(gradients, rate, None)
 
-    def _decay_and_step(self, gradients, rate, skip):
+    def _decay_and_step(self, gradients, rate, skip):  # in this order, as Keras's `apply`
         self.decay(rate, skip)
         self.take_step(gradients, rate.to(self.dtype), skip)
 
@@ -166,6 +166,7 @@ class Fused(Update):
 
     def _average(self, overwrites):
         """Takes the weights into their moving average, and the average over where it is time."""
+        # The first update replaces the average, which Keras begins with zeros.
         moving = (self.updates_before() != 0).to(self.dtype) * self.number("ema_momentum")
         new = torch._foreach_mul(self._averaged, 1 - moving)
         torch._foreach_mul_(self._averages, moving)

@@ -83,8 +83,9 @@ class KerasFormMuon(Fused):
     def _orthogonal(self, matrices):
         """Keras's Newton-Schulz iteration for matrices `(count, rows, columns)`."""
         a, b, c = map(self.number, ("muon_a", "muon_b", "muon_c"))
-        tall = matrices.shape[-2] > matrices.shape[-1]
+        tall = matrices.shape[-2] > matrices.shape[-1]  # the smaller of the two products x xᵀ
         x = matrices.mT if tall else matrices
+        # Singular values of at most 1, where the iteration converges; 1e-7 is Keras's.
         x = x / (torch.linalg.norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
         for _ in range(self.optimizer.ns_steps):
             gram = x @ x.mT

@@ -12,9 +12,9 @@ from keras.optimizers import schedules
 class ScheduledRate:
     """The learning rate of an optimizer whose rate is one of Keras's own schedule objects.
 
-    The same operations on the same numbers as in Keras, so that not a bit is another one; what is
-    saved is Keras's way to them, and copying each setting to the device in every step. Settings
-    that are changed count from the next step on.
+    The same operations on the same numbers as in Keras, so that no bit differs; spared are Keras's
+    own casts, and copying each setting to the device in every step. Settings that are changed
+    count from the next step on.
 
     Args:
         optimizer: built Keras optimizer.
@@ -100,7 +100,7 @@ def _piecewise(constants, values, boundaries):
         return None
     boundaries = constants(list(map(int, boundaries)), dtype=torch.int64)
     values = constants(list(values))
-    return lambda step: values.take((step > boundaries).sum())
+    return lambda step: values.take((step > boundaries).sum())  # how many it has passed
 
 
 def _polynomial(constants, initial, end, steps, power, cycle):

@@ -1,6 +1,7 @@
 """Fused stochastic gradient descent, in torch's form and in Keras's."""
 
 from keras_dawn.native.steps.updates.fused import Fused, shrink
+from keras_dawn.native.steps.updates.layout import in_memory_order
 from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
 
 import torch
@@ -37,6 +38,7 @@ class TorchFormSGD(Fused):
             if isinstance(decay, torch.Tensor):
                 own = torch._foreach_add(own, torch._foreach_mul(weights, decay))
                 decay = 0.0
+            # A schedule may pass momentum 0 and come back.
             if velocities and not optimizer.momentum:
                 _keep(velocities, own, weights, decay, skip)
                 velocities = []
@@ -48,9 +50,7 @@ class TorchFormSGD(Fused):
                 slow_down(velocities, momentum, skip)
                 momentum = 1.0
             torch._fused_sgd_(
-                weights,
-                own,
-                velocities,
+                *in_memory_order(weights, own, velocities),
                 weight_decay=decay,
                 momentum=momentum,
                 lr=group_rate,
@@ -133,10 +133,9 @@ class KerasFormSGD(Fused):
         if keeps and isinstance(momentum, torch.Tensor):
             slow_down(self._velocities, momentum, skip)
             momentum = 1.0
+        velocities = self._velocities if keeps else []  # without momentum Keras leaves them alone
         torch._fused_sgd_(
-            self.parameters,
-            gradients,
-            self._velocities if keeps else [],  # without momentum Keras leaves them alone
+            *in_memory_order(self.parameters, gradients, velocities),
             weight_decay=0.0,
             momentum=momentum if keeps else 0.0,
             lr=self._minus_one if keeps else rate,

@@ -40,9 +40,9 @@ class KerasApply(Update):
 
     Args:
         optimizer, leaves: as for `Update`.
-        reason: str, why nothing faster will do.
-        variables: list of all trainable variables; what `apply` says of those without a
-            gradient is for it to say.
+        reason: str, why no fused update does the same.
+        variables: list of all trainable variables; `apply` itself warns of those without a
+            gradient.
         applier: the optimizer to call, `optimizer` or a `LossScaleOptimizer` around it.
     """
 
