@@ -104,10 +104,14 @@ def test_steps_that_loss_scaling_skips_and_scales_that_grow():
             inner, initial_scale=2.0**30, dynamic_growth_steps=4
         )
 
-    graphed = compared(Case(optimizer, functools.partial(network, "mixed_float16"), epochs=6))
+    def grow_faster(model, batch):
+        model.optimizer.dynamic_growth_steps = 2 if batch > 4 else 4
+
+    make = functools.partial(network, "mixed_float16")
+    graphed = compared(Case(optimizer, make, callbacks=assigning(grow_faster), epochs=6), graphs=2)
     scale = float(graphed.optimizer.dynamic_scale.value)
     steps = int(graphed.optimizer.inner_optimizer.iterations.value)
-    assert scale < 2.0**29 and 0 < steps < 54  # it was halved, and steps were skipped
+    assert scale < 2.0**30 and 0 < steps < 54  # it was halved, and steps were skipped
 
 
 def test_weight_decay_that_is_scheduled_up_from_zero_and_back():
@@ -330,6 +334,59 @@ def test_what_runs_python_is_a_graph_in_part_or_not_at_all():
         return model
 
     assert compared(Case(make=eager), 0, 0).how == "none: run_eagerly is set"
+
+
+class Remembers(Twice):
+    """A loss of the user's that keeps what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def call(self, y_true, y_pred):
+        if y_pred.device.type != "meta":  # Keras looks at the shapes first
+            self.seen.append(y_pred.detach())
+        return super().call(y_true, y_pred)
+
+
+def test_outputs_that_a_loss_keeps_stay_those_of_their_step():
+    losses = []
+
+    def loss():
+        losses.append(Remembers())
+        return losses[-1]
+
+    compared(Case(loss=loss), graphs=2)
+    for one, other in zip(losses[0].seen, losses[1].seen, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_sample_weights_that_a_mask_is_multiplied_into_as_keras_does():
+    class Batches(keras.utils.PyDataset):
+        """The same tensors in every epoch: Keras's masked loss writes into the weights."""
+
+        def __init__(self):
+            super().__init__()
+            images = torch.from_numpy(np.float32(IMAGES[:64, :4, 0] / 255))
+            labels = torch.arange(256).view(64, 4) % 4
+            weights = torch.full((64, 4), 0.5)
+            parts = (part.split(8) for part in (images, labels, weights))
+            self.batches = list(zip(*parts, strict=True))
+
+        def __len__(self):
+            return len(self.batches)
+
+        def __getitem__(self, number):
+            return self.batches[number]
+
+    def make():
+        return keras.Sequential([keras.Input((4, 3)), layers.Dense(4)])
+
+    loss = functools.partial(
+        keras.losses.SparseCategoricalCrossentropy, from_logits=True, ignore_class=0
+    )
+    graphed = compared(Case(make=make, source=Batches, loss=loss, metrics=[]), graphs=2)
+    assert "sample weights that a mask" in graphed.how
 
 
 def test_a_first_batch_that_keras_has_to_look_at_is_no_hindrance():
