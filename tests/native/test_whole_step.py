@@ -14,6 +14,9 @@ from keras import layers
 
 from tests.native.cuda_emulator import cuda_graphs_on_a_cpu
 from tests.native.graphed import IMAGES, LABELS, Case, everything, how, images, network
+from tests.on_device import on_processor
+
+pytestmark = on_processor  # a GPU has its own: test_whole_step_on_gpu.py
 
 adam, adamw = keras.optimizers.Adam, keras.optimizers.AdamW
 rmsprop = keras.optimizers.RMSprop
