@@ -1,6 +1,7 @@
 """Work on a GPU recorded as CUDA graphs, in memory that they share."""
 
 import contextlib
+import gc
 
 import torch
 
@@ -38,6 +39,8 @@ class GraphPool:
         """
         if self._handle is None:
             self._handle = torch.cuda.graph_pool_handle()
+        # What earlier steps left in circles of Python's would tie the weights to their stream.
+        gc.collect()
         graph = torch.cuda.CUDAGraph()
         with undone_if_it_fails(self.device, self._handle):
             recording = torch.cuda.graph(

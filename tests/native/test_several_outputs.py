@@ -1,5 +1,6 @@
 """Models of several outputs: every loss with its weight, its mask and its mean, as plain Keras."""
 
+import gc
 from unittest import mock
 
 import keras_dawn
@@ -8,6 +9,7 @@ from keras_dawn.foundation import keras_losses
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers, losses
 
 RANDOM = np.random.default_rng(0)
@@ -154,3 +156,28 @@ def test_targets_that_fit_no_outputs_are_keras_s_error(targets):
             )
         said.append((type(error.value), str(error.value)))
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict])
+def test_a_step_leaves_no_gradients_behind_in_circles_of_references(kind):
+    # They would live until Python collects its garbage, and tie the weights to a CUDA stream.
+    x = keras.Input((4,))
+    heads = [keras.layers.Dense(2, name="one")(x), keras.layers.Dense(3, name="two")(x)]
+    names, targets = ["one", "two"], [np.ones((8, 2)), np.ones((8, 3))]
+    keyed = kind is dict
+    outputs, y = (
+        kind(zip(names, parts, strict=True) if keyed else parts) for parts in (heads, targets)
+    )
+    model = keras.Model(x, outputs)
+    model.compile("sgd", dict.fromkeys(names, "mse"), metrics={key: ["mae"] for key in names})
+    keras_dawn.accelerate(model)
+    for _ in range(2):
+        model.train_on_batch(np.ones((8, 4)), y)
+    gc.collect()
+    gc.disable()
+    try:
+        model.train_on_batch(np.ones((8, 4)), y)
+        tensors = [each for each in gc.get_objects() if type(each) is torch.Tensor]
+        assert not [tensor.shape for tensor in tensors if tensor.grad_fn is not None]
+    finally:
+        gc.enable()

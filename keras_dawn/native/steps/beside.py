@@ -1,5 +1,6 @@
-"""Targets and sample weights on the device of the outputs."""
+"""Structures of outputs, targets and sample weights, which leave nothing behind."""
 
+from keras_dawn.foundation import keras_masks
 from keras_dawn.foundation.device import moved
 
 import keras
@@ -22,6 +23,44 @@ def beside(part, outputs):
 
 def flat_tensors(outputs):
     """The outputs, flat; a model's Python may also say `None`."""
+    return [tensor for tensor in leaves(outputs) if tensor is not None]
+
+
+def leaves(outputs):
+    """The tensors of a structure, in Keras's order.
+
+    `keras.tree` would leave functions behind that refer to themselves and to the outputs: these,
+    and all that their gradients need, lived on until Python collects its garbage.
+    """
+    if isinstance(outputs, (list, tuple)):
+        return [leaf for part in outputs for leaf in leaves(part)]
+    if isinstance(outputs, dict):
+        return [leaf for key in sorted(outputs) for leaf in leaves(outputs[key])]
+    return [outputs] if outputs is None or isinstance(outputs, torch.Tensor) else _leaves(outputs)
+
+
+def packed(structure, flat):
+    """Tensors of an iterator in a structure of lists, tuples and dicts; see `leaves`."""
+    if type(structure) in (list, tuple):
+        return type(structure)([packed(part, flat) for part in structure])
+    if type(structure) is dict:
+        found = {key: packed(structure[key], flat) for key in sorted(structure)}
+        return {key: found[key] for key in structure}
+    if keras.tree.is_nested(structure):
+        return keras.tree.pack_sequence_as(structure, [next(flat) for _ in _leaves(structure)])
+    return next(flat)
+
+
+def detached(outputs):
+    """The outputs without their gradients, masks kept."""
     if isinstance(outputs, torch.Tensor):
-        return [outputs]
-    return [tensor for tensor in keras.tree.flatten(outputs) if tensor is not None]
+        return keras_masks.with_mask(outputs.detach(), keras_masks.mask_of(outputs))
+    if type(outputs) in (list, tuple):
+        return type(outputs)([detached(part) for part in outputs])
+    if type(outputs) is dict:
+        return {key: detached(part) for key, part in outputs.items()}
+    return outputs
+
+
+def _leaves(structure):
+    return keras.tree.flatten(structure)

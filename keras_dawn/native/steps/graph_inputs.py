@@ -3,6 +3,7 @@
 from keras_dawn.foundation import keras_masks, keras_models
 from keras_dawn.foundation.device import moved
 from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.steps.beside import packed
 
 import keras
 import torch
@@ -61,4 +62,4 @@ def structured(lowered, outputs, masks):
             keras_masks.attach_mask(tensor, mask)
     if lowered.output_structure == 0:
         return outputs
-    return keras.tree.pack_sequence_as(lowered.output_structure, list(flat))
+    return packed(lowered.output_structure, iter(flat))

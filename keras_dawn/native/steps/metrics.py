@@ -1,6 +1,7 @@
 """Metrics counted on the device, straight into the Keras metrics' variables."""
 
 from keras_dawn.foundation import keras_masks, keras_metrics, keras_variables
+from keras_dawn.native.steps.beside import detached
 from keras_dawn.native.steps.confusion import COUNTERS
 from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
 from keras_dawn.native.steps.metric_values import knows, values_of
@@ -67,7 +68,9 @@ class NativeMetrics:
 
     def _by_output(self, targets, outputs, sample_weight):
         """Targets, outputs and weights of each output, or `None` where Keras pairs them."""
-        parts = [keras_metrics.flat_outputs(self.model, part) for part in (targets, outputs)]
+        parts = [
+            keras_metrics.flat_outputs(self.model, part) for part in (targets, detached(outputs))
+        ]
         if any(len(part) != len(self._groups) for part in parts):
             return None
         weights = [None] * len(self._groups)

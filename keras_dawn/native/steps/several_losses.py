@@ -1,6 +1,7 @@
 """The compiled losses of several outputs, each with its weight and its mean in the logs."""
 
 from keras_dawn.foundation import keras_variables
+from keras_dawn.native.steps.beside import leaves
 
 import keras
 import torch
@@ -91,7 +92,7 @@ def _paired(outputs, targets, names):
         alike = isinstance(targets, dict) and targets.keys() == outputs.keys()
         if not alike:
             return [], None
-        outputs, targets = (keras.tree.flatten(part) for part in (outputs, targets))
+        outputs, targets = leaves(outputs), leaves(targets)
     elif isinstance(outputs, (list, tuple)):
         if isinstance(targets, dict) and names and set(names) == targets.keys():
             targets = [targets[name] for name in names]
