@@ -6,7 +6,8 @@ import keras
 import torch
 from keras.src.backend.common import variables as variables_module
 
-TENSORS = (torch.Tensor, torch.nn.Parameter)  # what a call is quick with: no subclasses
+# What a native call takes. A subclass may do anything in its place, and goes to Keras's own call.
+TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 
 def device_of(model):

@@ -49,22 +49,27 @@ class Stepping:
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         self.refusal = why_not_native(keras_variables.device_of(self.model).type)
         if getattr(self.model, "steps_per_execution", 1) > 1:
-            self.refusal = "steps_per_execution"  # an error of Keras's before 3.16
+            self.refusal = "steps_per_execution"  # before 3.16 Keras raises: torch has none
         if self.refusal is not None:
-            self.steps = None
+            self._drop_steps()
             return None
         compiled = _compiled_parts(self.model)
         if self.steps is not None and not self._is_current():
-            self.steps = None
+            self._drop_steps()
         try:
             return self._prepared(purpose, compiled)
         except LoweringError as error:
-            self.steps = None
+            self._drop_steps()
             if not self.is_graph():
                 self.refusal = str(error)
                 return None
-            self._by_layer = str(error)  # the layers that can still compute natively
+            self._by_layer = str(error)  # from now on each layer computes natively that can
             return self._prepared(purpose, compiled)
+
+    def _drop_steps(self):
+        if self.steps is not None:
+            self.steps.graphs.release()
+        self.steps = None
 
     def _is_current(self):
         """Whether the steps still fit what was compiled, and every setting that they read."""
@@ -92,7 +97,8 @@ class Stepping:
         elif self.steps is not None and not self._is_current():
             exact = self.steps.exact_logs
             if self.prepare("predict_function") is not None:
-                self.steps.exact_logs = exact  # the function that runs prepares what it needs
+                # Forward only: the function that runs next prepares losses or training itself.
+                self.steps.exact_logs = exact
 
     def _refresh(self):
         """Looks anew at what an own `train_step` and the like use."""
@@ -169,7 +175,8 @@ class Stepping:
             raise ValueError(f"{self.model.name} cannot be trained on several ranks: {reason}")
         if self.is_graph():
             exact = self.steps is not None and self.steps.exact_logs
-            self.steps, self._by_layer = None, reason
+            self._drop_steps()
+            self._by_layer = reason
             self.prepare(attribute).exact_logs = exact
         return self.steps
 

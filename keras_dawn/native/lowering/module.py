@@ -130,7 +130,7 @@ def _restored(state, nodes):
         for name, variable in zip(
             call.attributes, getattr(call.operation, "variables", ()), strict=True
         ):
-            # The layer is a new one, so its weights are to be shared anew.
+            # The layer was made anew, and so were its variables: the module takes theirs.
             if name in module._parameters:
                 module._parameters[name] = variable.value
             else:

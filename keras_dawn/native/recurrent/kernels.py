@@ -98,7 +98,7 @@ def _reset_first(weight, axis=0):
     return torch.cat((reset, update, candidate), axis)
 
 
-# Far enough that the sigmoid of it is exactly 1 and of its negative 0 in every dtype.
+# So large that its sigmoid is exactly 1 in every dtype, and that of its negative exactly 0.
 _FAR = 1e4
 
 
@@ -112,6 +112,6 @@ def _holding(x, kernel, hold):
     flag = kernel.new_zeros(kernel.shape[0], 1)
     flag[:units] = -_FAR
     flag[units : 2 * units] = _FAR
-    # What stands in a masked step may be anything, and 0 · inf is no zero.
+    # A masked step may hold anything, and 0 · inf is not 0.
     x = x.masked_fill(hold.unsqueeze(2), 0.0)
     return torch.cat((x, hold.unsqueeze(2).to(x.dtype)), 2), torch.cat((kernel, flag), 1)
