@@ -8,8 +8,9 @@ import keras_dawn
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, ops
+
+from tests.on_device import torch
 
 SCALE = 2.0
 FACTORS = [1.0, 2.0]
