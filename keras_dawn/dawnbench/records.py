@@ -119,6 +119,7 @@ def environment():
         "hardware": hardware(),
         "convolutions": table_in_use().identity,
         "processes": {"world_size": current().world_size, "backend": current().backend},
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
 
 

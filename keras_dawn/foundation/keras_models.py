@@ -72,4 +72,4 @@ def has_training_argument(model):
     return model._call_has_training_arg
 
 
-_PROBE = keras.Model(*(keras.Input((1,)),) * 2)
+_PROBE = keras.Model(*(keras.Input((1,)),) * 2)  # of class `Functional`, which is not exported

@@ -1,6 +1,7 @@
 """What a layer's own `call` does with symbolic tensors, call by call."""
 
 import contextlib
+import warnings
 from dataclasses import dataclass
 
 from keras_dawn.foundation import keras_context, keras_layers
@@ -56,7 +57,9 @@ def trace(layer, inputs, training):
         with (
             keras_context.inside_part(layer, keras_context.current_call_context(), training),
             _noted(layer, called, constants),
+            warnings.catch_warnings(),
         ):
+            warnings.simplefilter("ignore")  # they come when it computes
             outputs = layer.call(*inputs, **arguments)
         known = {id(tensor) for tensor in (*inputs, *(symbol for symbol, _ in constants))}
         nodes = _nodes_before(outputs, known)
@@ -67,6 +70,9 @@ def trace(layer, inputs, training):
         if names_before is not None:
             names.clear()
             names.update(names_before)
+    parts = keras.tree.flatten([(n.arguments.args, n.arguments.kwargs) for n in nodes])
+    if any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts):
+        raise TraceError("it computes with weights of its own")
     if sum(isinstance(node.operation, keras.Layer) for node in nodes) != len(called):
         raise TraceError("it calls a layer whose result is not used")
     return Trace(list(inputs), constants, nodes, outputs)
@@ -101,6 +107,8 @@ def _noting(base, called, constants):
     def __call__(layer, *args, **kwargs):  # noqa: N807
         if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
             return base.__call__(layer, *args, **kwargs)
+        if not layer.built:
+            raise TraceError("a layer inside it is not built yet")
         called.append(layer)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
         return base.__call__(layer, *args, **kwargs)

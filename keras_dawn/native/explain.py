@@ -20,6 +20,7 @@ class Explanation:
         fallbacks: list of `(layer name, class, reason)`: layers called as they are.
         loss, metrics, optimizer: `"native"`, or how and why otherwise; `None` if not compiled.
         ranks: how several processes train together, or `None` for one.
+        graph: what of a training step is a CUDA graph, or `None` without a GPU.
         python: what keeps its Python, such as an own `train_step`, or `None` for a graph.
         accelerated: bool, whether the model is accelerated at all.
         convolutions: dict from the name of a convolution to the ways that it went with the last
@@ -34,6 +35,7 @@ class Explanation:
     metrics: str | None = None
     optimizer: str | None = None
     ranks: str | None = None
+    graph: str | None = None
     python: str | None = None
     accelerated: bool = True
     convolutions: dict = field(default_factory=dict)
@@ -60,9 +62,10 @@ class Explanation:
             alike = [name for name, other in self.convolutions.items() if other == way]
             more = f" and {len(alike) - 1} like it" if len(alike) > 1 else ""
             lines.append((f"{alike[0]}{more}", way))
-        for part in ("loss", "metrics", "optimizer", "ranks"):
+        for part in ("loss", "metrics", "optimizer", "ranks", "graph"):
             if getattr(self, part):
-                lines.append((part, getattr(self, part)))
+                name = "CUDA graph" if part == "graph" else part
+                lines.append((name, getattr(self, part)))
         width = max(len(first) for first, _ in lines)
         return "\n".join(f"{first:<{width}}  {second}" for first, second in lines)
 
@@ -127,6 +130,7 @@ def explanation(engine):
         details["loss"] = _how(steps.loss_reason, "Keras's, on the native outputs")
         details["metrics"] = _how(steps.metrics.reason, "Keras's")
         details["optimizer"] = _how(steps.update.reason, "its own apply")
+        details["graph"] = steps.graphs.how()
     forward = steps.forward
     details["convolutions"] = forward.convolutions()
     return _explanation(model, forward.native(), forward.fallbacks(), own, **details)

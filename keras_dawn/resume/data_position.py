@@ -119,6 +119,7 @@ class DataPosition:
         for leaf in keras.tree.flatten(batch):
             if isinstance(leaf, torch.Tensor):
                 flat = leaf.detach().reshape(-1)
+                # About a thousand numbers tell batches apart; all of them would cost a copy.
                 leaf = flat[:: max(1, len(flat) // 1024)].cpu().numpy()
             digest.update(np.ascontiguousarray(leaf).tobytes())
         self._digest = digest.digest()

@@ -9,8 +9,9 @@ from keras_dawn.native.steps.by_layer import NativeLayers
 
 import keras
 import pytest
-import torch
 from keras import layers
+
+from tests.on_device import torch
 
 pytestmark = pytest.mark.skipif(not KNOWN, reason="this Keras calls its layers otherwise")
 
@@ -155,7 +156,7 @@ def test_unusual_calls_are_kerass_own(unusual, short):
     if unusual == "mask":
         keras_masks.attach_mask(x, torch.ones(2, dtype=torch.bool))
     elif unusual == "numpy":
-        x = x.numpy()
+        x = x.cpu().numpy()
     elif unusual == "dtype":
         x = x.double()
     elif unusual == "hook":

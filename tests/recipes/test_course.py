@@ -232,6 +232,6 @@ def test_the_build_makes_a_site_with_pictures_and_reference(tmp_path):
     page = (tmp_path / "course" / f"{name}.html").read_text(encoding="utf-8")
     assert f"figures/{name}-1.png" in page and "<math" in page
     assert (tmp_path / "course" / "figures" / f"{name}-2.png").stat().st_size > 10_000
-    reference = (tmp_path / "reference" / "callbacks.html").read_text(encoding="utf-8")
+    reference = (tmp_path / "reference" / "schedules.html").read_text(encoding="utf-8")
     assert 'id="keras_dawn.schedules.OneCycle"' in reference
     assert "cifar10_record.py" in recipes

@@ -3,7 +3,7 @@
 import operator
 
 from keras_dawn.convolutions import conv2d
-from keras_dawn.native.lowering.rules.normalizations import batch_norm_in_training
+from keras_dawn.native.lowering.rules.batch_normalization import batch_norm_in_training
 
 import torch
 

@@ -152,7 +152,7 @@ class _Reading:
             self.reads.note(holder, name, value)
         self._usable(".".join(chain), value, names)
 
-    def _usable(self, name, value, names=()):
+    def _usable(self, name, value, names):
         if isinstance(value, keras.Layer):
             return
         if isinstance(value, (list, tuple, dict)):
@@ -205,7 +205,10 @@ class _Reading:
         cell = function.__closure__[function.__code__.co_freevars.index(name)]
         value = cell.cell_contents
         self.reads.note(cell, "cell_contents", value)
-        self._usable(name, value, {"append"})
+        if isinstance(value, types.FunctionType):
+            self._called(name, value)
+        else:
+            self._constant(name, value)
 
 
 def _check_attribute(owner, name):

@@ -45,6 +45,7 @@ def run(builder, functional, inputs, training):
 def run_nodes(builder, nodes, values, training):
     """Lowers calls one after the other; their values are put in a dict by their tensors' ids."""
     for node in nodes:
+        # A layer may have other nodes, of graphs that it was called in before.
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue
         args, kwargs = node.arguments.fill_in(values)
@@ -59,6 +60,17 @@ def run_nodes(builder, nodes, values, training):
 
 
 def lower_call(builder, node, args, kwargs, training):
+    """Lowers one call: a nested model's graph, the operation's rule, or Keras's own call.
+
+    Args:
+        builder: `GraphBuilder`.
+        node: Keras's node of the call, or a `Node`.
+        args, kwargs: what is called with, `Value`s in place of tensors; without `training`.
+        training: bool.
+
+    Returns:
+        list of `Value`, one for each output.
+    """
     operation = node.operation
     if builder.last_call is not None and isinstance(operation, keras.Layer):
         builder.last_call.followed = True

@@ -86,6 +86,7 @@ class NativeLayers:
             for part in (*self.parts, *self._own):
                 if type(part.layer) is part.base:  # else an outer step has swapped it already
                     swapped.append(part)
+                    # Past Keras's `__setattr__`, which would track what is set.
                     object.__setattr__(part.layer, "__class__", part.swapped)
             yield
         finally:

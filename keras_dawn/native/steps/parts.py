@@ -94,9 +94,12 @@ class Part:
         if lowered.calls_keras and self.is_graph and _MODES_STAY:
             return EMPTY  # a layer that Keras calls may tell those after it another mode
         if lowered.calls_keras and told is None:
-            return EMPTY  # nobody is told the mode: what one layer inside is told holds for others
+            # Nobody says the mode. Then what one layer inside says holds for those after it, which
+            # a graph, lowered for one mode, does not follow.
+            return EMPTY
         if lowered.statistics and torch._C._autograd._top_saved_tensors_default_hooks(True):
-            return EMPTY  # checkpointed: torch may leave the second pass before they are averaged
+            # Checkpointed: the second pass may end early, before the averages would be moved.
+            return EMPTY
         tensors = _cast(flat, lowered)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_context.inside_part(layer, context, bool(mode)):
@@ -107,7 +110,9 @@ class Part:
             except _OUT_OF_MEMORY:
                 raise
             except _REFUSED as error:
-                # Nothing has been changed yet. Keras's own call says what is wrong, or can do it.
+                # Keras's own call says what is wrong, or can do it. Moving averages have not been
+                # touched; what a graph changes on its way (how often a generator was asked, a
+                # state that is kept) may have been, and then changes twice.
                 self._refuse(key, f"{type(error).__name__}: {error}")
                 return EMPTY
         if lowered.unmasked:
