@@ -24,7 +24,8 @@ class PerImageRandom:
     def __init__(self, seed, epoch, indices):
         self.epoch = epoch
         self.indices = indices
-        self._key = _mix(indices ^ _signed((seed * _ODD + epoch) * _ODD))
+        self._seed = seed
+        self._key = None  # made by the first draw: there may be none
         self._draws = 0
 
     def uniform(self, low=0.0, high=1.0):
@@ -43,6 +44,8 @@ class PerImageRandom:
 
     def _bits(self):
         """64 random bits per image as int64, to be read from the top after a logical shift."""
+        if self._key is None:
+            self._key = _mix(self.indices ^ _signed((self._seed * _ODD + self.epoch) * _ODD))
         self._draws += 1
         return _Unsigned(_mix(self._key + _signed(self._draws * _ODD)))
 

@@ -32,6 +32,7 @@ def run(rank, port):
     from keras_dawn import callbacks
     from keras_dawn.evaluation import evaluate_images
 
+    import counters  # noqa: F401  (stands in for cuDNN)
     import settings
 
     make = settings.wide("float32")
