@@ -83,6 +83,7 @@ def test_ranks_send_no_tensor_of_the_hosts_through_the_gpus_group():
             HERE / "nullgpu" / "ranks.py",
             *(str(rank), str(port)),
             gpus=2,
+            raw=True,
             paths=PATHS,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
