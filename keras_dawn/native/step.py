@@ -192,7 +192,7 @@ class NativeSteps:
         loss = None
         if self.loss is not None:
             loss = self.loss(y, outputs, sample_weight)
-        self.left_to_keras = loss is None
+        self.left_to_keras = loss is None or self.loss.left_to_keras
         if loss is None and self.forward.adds_penalties:
             loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)
         if loss is None:

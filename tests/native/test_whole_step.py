@@ -339,6 +339,23 @@ def test_what_runs_python_is_a_graph_in_part_or_not_at_all():
     assert compared(Case(make=eager), 0, 0).how == "none: run_eagerly is set"
 
 
+def test_a_loss_whose_targets_keras_broadcasts_is_no_part_of_a_graph():
+    def make():
+        x = keras.Input((4,))
+        return keras.Model(x, [layers.Dense(2, name="one")(x), layers.Dense(3, name="two")(x)])
+
+    class TwoTargets(Case):
+        def train(self, graphs):
+            self.fit |= {"y": [np.ones((70, 2)), np.ones((70, 1))], "batch_size": 8}
+            return super().train(graphs)
+
+    x = np.float32(IMAGES[:, :4, 0, 0] / 255)
+    case = TwoTargets(
+        make=make, source=lambda: x, loss=lambda: ["mse", "mse"], metrics=[], epochs=3
+    )
+    assert "a batch that Keras has to look at" in compared(case, graphs=2).how
+
+
 class Remembers(Twice):
     """A loss of the user's that keeps what it is given."""
 

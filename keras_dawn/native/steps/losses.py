@@ -76,6 +76,8 @@ class NativeLoss:
         share: float or `None`, the weight of the loss.
     """
 
+    left_to_keras = False  # a part of the last batch
+
     def __init__(self, loss, dtype, share=None):
         self._loss = loss
         self._settings = Settings(loss)

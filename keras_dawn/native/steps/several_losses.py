@@ -19,6 +19,8 @@ class SeveralLosses:
         dtype: torch dtype that each loss is cast to.
     """
 
+    left_to_keras = False  # a loss of the last batch
+
     def __init__(self, plan, losses, dtype):
         self._plan = plan
         self._dtype = dtype
@@ -30,6 +32,7 @@ class SeveralLosses:
 
     def __call__(self, targets, outputs, weight=None):
         """The weighted sum, or `None` for what Keras has to pair."""
+        self.left_to_keras = False
         outputs, targets = _paired(outputs, targets, self._plan.names)
         if targets is None or len(outputs) != self._count:
             return None
@@ -42,6 +45,7 @@ class SeveralLosses:
             y, found = targets[place], outputs[place]
             value = native(y, found, own_weight)
             if value is None:
+                self.left_to_keras = True
                 value = loss(y, found, own_weight)
             value = value.to(self._dtype)
             if self._plan.means:
