@@ -325,6 +325,16 @@ def test_settings_of_a_schedule_that_change():
     compared(Case(lambda: adam(cosine), callbacks=assigning(shorten), epochs=3), replays=11)
 
 
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
+def test_a_frozen_model_is_no_graph():
+    def frozen():
+        model = network()
+        model.trainable = False
+        return model
+
+    assert compared(Case(make=frozen), 0, 0).how == "none: no weight to train"
+
+
 def test_what_runs_python_is_a_graph_in_part_or_not_at_all():
     graphed = compared(Case(loss=Twice), graphs=2)
     assert graphed.how == "forward and backward pass; not the whole step: the loss: Twice itself"

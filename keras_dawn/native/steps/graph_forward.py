@@ -114,6 +114,8 @@ class GraphForward:
             return "run_eagerly is set"
         if training.calls_keras or training.calls_operations or self._views:
             return "calls of Keras's or of the user's, which would be frozen in it"
+        if not self.leaves():
+            return "no weight to train"
         if training.changes_state:
             return "draws from layers' own generators, or states"
         if may_keep_outputs(self.model):
