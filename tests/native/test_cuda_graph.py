@@ -5,7 +5,7 @@ from keras_dawn.native.accelerate import engine_of
 from keras_dawn.native.capture import GraphPool
 from keras_dawn.native.cuda_graph import GraphedForward, ReplayedPasses
 from keras_dawn.native.lowering import lower
-from keras_dawn.native.steps.graph_forward import may_keep_outputs
+from keras_dawn.native.steps.kept_outputs import may_keep_outputs
 
 import keras
 import numpy as np

@@ -18,6 +18,7 @@ from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
+from keras_dawn.native.steps.kept_outputs import may_keep_outputs
 from keras_dawn.native.steps.penalties import Penalties
 from keras_dawn.native.steps.reduction import GradientReduction
 from keras_dawn.native.steps.special_weights import same, sort_out, special_weights
@@ -247,14 +248,6 @@ class GraphForward:
         for parameter in self.evaluating.module.parameters():
             return parameter.device
         return keras_variables.device_of(self.model)
-
-
-def may_keep_outputs(model):
-    """Whether code of the user's sees a step's outputs, and may look at them later."""
-    if any(keras_models.is_overridden(model, f"compute_{n}") for n in ("loss", "metrics")):
-        return True
-    parts = [part for metric in model.metrics for part in getattr(metric, "metrics", [metric])]
-    return not all(type(part).__module__.startswith(("keras.", "keras_dawn.")) for part in parts)
 
 
 def _lowered(model, **arguments):
