@@ -3,7 +3,8 @@
 A rule is a box of sizes in which one way was never slower than torch's own at any shape that was
 measured. Boxes grow from single shapes; the one that saves most is taken, and the shapes in it are
 left out for the next one. Where nothing was measured no rule holds, but for larger batches and more
-channels: the ratio of two ways hardly changes there any more.
+channels: the ratio of two ways hardly changes there any more. The work of a stage is bound by the
+most that was measured under the rule, so that no corner of a box is a guess.
 """
 
 from keras_dawn.convolutions.choice import features_of

@@ -11,6 +11,7 @@ from keras_dawn.convolutions.ways import TORCH, WAYS
 
 FEATURES = ("batch", "pixels", "channels", "filters", "work", "kernel", "stride")
 PRECISIONS = ("bfloat16", "float32")
+LARGE_BATCH = 64  # images; with more of them the ratio of two ways hardly changes
 _FOLDER = Path(__file__).parent / "tables"
 
 
@@ -95,17 +96,18 @@ def way_of(stage, sizes, precision, threads, table):
 def features_of(sizes):
     """What rules have bounds for, by name.
 
-    `pixels` are those of one result, `work` the millions of multiplications for one, `kernel` and
-    `stride` products over the axes.
+    `pixels` are those of one result, `work` the millions of multiplications for the batch, or for
+    64 images of a larger one; `kernel` and `stride` are products over the axes.
     """
     pixels = sizes.result[0] * sizes.result[1]
     kernel = sizes.kernel[0] * sizes.kernel[1]
+    each = sizes.channels // sizes.groups * sizes.filters
     return {
         "batch": sizes.batch,
         "pixels": pixels,
         "channels": sizes.channels,
         "filters": sizes.filters,
-        "work": pixels * kernel * sizes.channels // sizes.groups * sizes.filters / 1e6,
+        "work": min(sizes.batch, LARGE_BATCH) * pixels * kernel * each / 1e6,
         "kernel": kernel,
         "stride": sizes.stride[0] * sizes.stride[1],
     }

@@ -39,7 +39,9 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
         >>> float(conv2d(images, weight, padding=(1, 1))[0, 0, 1, 1])
         288.0
     """
-    plan = _plan_for(images, weight, stride, padding, dilation, groups)
+    plan = None
+    if not torch.compiler.is_compiling():
+        plan = _plan_for(images, weight, stride, padding, dilation, groups)
     if plan is None:
         return torch.conv2d(images, weight, bias, stride, padding, dilation, groups)
     if torch.is_grad_enabled() and (
@@ -112,7 +114,6 @@ def _needs_torch():
     """Whether only torch's own function does what is asked for around the call."""
     return (
         torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch.autograd.forward_ad._current_level >= 0
     )

@@ -38,8 +38,8 @@ def rule(**bounds):
         ({"batch": (65, None)}, "torch"),
         ({"pixels": (None, 15)}, "torch"),
         ({"kernel": (9, 9), "stride": (1, 1), "channels": (512, None)}, "windows"),
-        ({"work": (None, 37)}, "torch"),  # 16 · 9 · 512 · 512 / 1e6 = 37.7
-        ({"work": (None, 38)}, "windows"),
+        ({"work": (None, 2415)}, "torch"),  # 64 · 16 · 9 · 512 · 512 / 1e6 = 2415.9
+        ({"work": (None, 2416)}, "windows"),
         ({"threads": (None, 2)}, "windows"),
         ({"threads": (None, 1)}, "torch"),
     ],

@@ -147,6 +147,14 @@ def test_what_torch_transforms_goes_torchs_way(use):
         assert conv2d(images, weight, None, *settings).dtype == torch.bfloat16
 
 
+def test_what_is_compiled_is_torchs_in_one_graph(use):
+    use("windows")
+    (images, weight, bias), settings = arguments(CASES[0], torch.float32)
+    compiled = torch.compile(conv2d, backend="eager", fullgraph=True)
+    found = compiled(images, weight, bias, *settings)
+    torch.testing.assert_close(found, torch.conv2d(images, weight, bias, *settings))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_other_precisions_are_torchs_own(use, monkeypatch, dtype):
     use("windows")
