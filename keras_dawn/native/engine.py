@@ -102,7 +102,9 @@ class Engine:
         arguments = self._arguments("fit", args, kwargs)
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
-            arguments["callbacks"] = [SetEpoch(arguments["x"]), *arguments["callbacks"]]
+            goes_on = arguments.get("steps_per_epoch") is not None
+            first = SetEpoch(arguments["x"], arguments.get("initial_epoch", 0), goes_on)
+            arguments["callbacks"] = [first, *arguments["callbacks"]]
         if not current().several:
             return type(self.model).fit(self.model, **arguments)
         self._check_parallel()

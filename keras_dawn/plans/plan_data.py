@@ -5,7 +5,7 @@ import contextlib
 from keras_dawn.distributed import sharding
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
-from keras_dawn.resume.source_state import SourceState
+from keras_dawn.foundation.source_state import SourceState
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset

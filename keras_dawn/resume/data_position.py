@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from keras_dawn.foundation import keras_fit, keras_passes
 from keras_dawn.foundation.random_state import random_state, set_random_state
-from keras_dawn.resume.source_state import SourceState
+from keras_dawn.foundation.source_state import SourceState
 
 import keras
 import numpy as np
