@@ -87,7 +87,7 @@ def test_epochs_shorter_than_the_data_have_their_own_sizes(made, photo_folder):
 
 
 def test_another_fit_counts_on():
-    _, source, watch = fit(arrays, None, epochs=1, fits=3)
+    _, _, watch = fit(arrays, None, epochs=1, fits=3)
     assert watch.sizes == {0: [8] * 4 + [12] * 4 + [16] * 4}
     assert len(set(watch.sums)) == 12
 
