@@ -7,6 +7,7 @@ from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_internals
 from keras_dawn.foundation.hyperparameters import unwrap
+from keras_dawn.native import parallel
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.steps.forward import GraphForward, LayerForward
@@ -135,6 +136,8 @@ class NativeSteps:
             self.prepare_training()
         self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
+        if self.forward.needs_rehearsal:
+            self._rehearse(x, y, sample_weight)
         with self.forward.calls():
             outputs, statistics, batch = self.forward.train(x)
             if self.forward.by_layer:
@@ -149,6 +152,16 @@ class NativeSteps:
                 skip = self.optimization.step(weighed, self.keep_gradients)
         self.averages.update(statistics, skip)
         return self._finish(loss, x, y, outputs, sample_weight, batch)
+
+    def _rehearse(self, x, y, sample_weight):
+        """Backward passes for torch to lay the gradients out by, and for nothing else."""
+        self.forward.needs_rehearsal = False
+        with parallel.rehearsal(self.model), self.forward.calls():
+            for _ in range(parallel.PASSES_BEFORE_THE_LAYOUT_STAYS):
+                outputs = self.forward.train(x)[0]
+                targets, weights = _beside(y, outputs), _beside(sample_weight, outputs)
+                self._compute_loss(x, targets, outputs, weights, training=True).backward()
+                self.optimization.clear()
 
     @torch.no_grad()
     def test_step(self, batches):

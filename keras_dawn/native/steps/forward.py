@@ -42,6 +42,7 @@ class GraphForward:
         self._call_evaluating = self._callable(self.evaluating)
         self._call_training = None
         self.reduction = None  # of gradients over the ranks, where torch's does not do
+        self.needs_rehearsal = False
         self._layers = None
 
     @property
@@ -87,6 +88,7 @@ class GraphForward:
             self._call_training = forward
         elif current().several:
             self._call_training = parallel.data_parallel(forward)
+            self.needs_rehearsal = parallel.needs_rehearsal()
         elif self._compile or self._is_no_cuda_graph():
             self._call_training = forward
         else:
@@ -235,6 +237,7 @@ class LayerForward:
     runs_python = adds_losses = True
     adds_penalties = False
     reduction = None  # `fit` does that, whose step may be the model's own
+    needs_rehearsal = False
     training = evaluating = None
 
     def __init__(self, model):
