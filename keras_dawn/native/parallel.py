@@ -57,7 +57,7 @@ def data_parallel(module):
 
 
 def needs_rehearsal():
-    """Whether the first backward passes of a `data_parallel` module round otherwise than later ones.
+    """Whether the first backward passes of a `data_parallel` module round unlike later ones.
 
     The first tells torch which gradients there are, and after the second it lays them out in the
     order in which they came. Where a gradient lies decides in which order the ranks' numbers are
