@@ -135,7 +135,7 @@ class Engine:
             with self._running():
                 return method(self.model, **arguments)
         with self._running(), self._all_ranks():
-            return session.run_evaluate(self.model, method, arguments)
+            return session.run_evaluate(self.model, method, arguments, self._alone)
 
     def predict(self, *args, **kwargs):
         arguments = self._arguments("predict", args, kwargs)
@@ -217,9 +217,12 @@ class Engine:
         finally:
             self.running -= 1
 
+    def _alone(self):
+        return self._all_ranks(together=False)
+
     @contextlib.contextmanager
-    def _all_ranks(self):
-        before, self._together = self._together, True
+    def _all_ranks(self, together=True):
+        before, self._together = self._together, together
         try:
             yield
         finally:

@@ -42,6 +42,11 @@ class PlanData(DataLoader):
         """What this rank's part of the last batch weighs."""
         return getattr(self.data, "rank_weight", 1.0)
 
+    @property
+    def served_whole(self):
+        """Whether every rank is served all of it (`distributed.sharding.shared_out`)."""
+        return sharding.is_served_whole(self.data)
+
     def set_epoch(self, epoch):
         """Goes to an epoch (0-based) and its phase."""
         self.epoch = int(epoch)
