@@ -37,6 +37,14 @@ def epoch_iterator(model):
     return None
 
 
+def validation_data(model):
+    """What the model's `fit` under way was given as `validation_data`, or `None`."""
+    for caller in _callers():
+        if caller.get("self") is model and isinstance(caller.get("epoch_iterator"), EpochIterator):
+            return caller.get("validation_data")
+    return None
+
+
 def _callers():
     """The names and values of the calls under way, the innermost first."""
     frame = inspect.currentframe().f_back
