@@ -1,6 +1,6 @@
 """What goes on inside the layers while a model trains."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses
 
 import keras
 import torch
@@ -50,9 +50,9 @@ class LayerStatistics(keras.callbacks.Callback):
         names = self.layers
         if names is None:
             names = [name for name, layer in known.items() if hasattr(layer, "kernel")]
-            names = (
-                [names[n * (len(names) - 1) // 7] for n in range(8)] if len(names) > 8 else names
-            )
+            if len(names) > _MOST:
+                last = _MOST - 1
+                names = [names[n * (len(names) - 1) // last] for n in range(_MOST)]
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"{self.model.name} has no layer {', '.join(unknown)}.")
         self._watched = [known[name] for name in names]
@@ -73,7 +73,7 @@ class LayerStatistics(keras.callbacks.Callback):
     def _look(self):
         answer, *outputs = self._probe(self.x, training=False)
         targets = torch.as_tensor(self.y, device=answer.device)
-        loss = keras_internals.compute_loss(self.model, self.x, targets, answer, None, False)
+        loss = keras_losses.compute_loss(self.model, self.x, targets, answer, None, False)
         weights = [weight for layer in self._watched for weight in layer.trainable_weights]
         slopes = torch.autograd.grad(loss, [w.value for w in weights], allow_unused=True)
         by_weight = {id(w): slope for w, slope in zip(weights, slopes, strict=True)}

@@ -7,6 +7,7 @@ A function with this signature is a transform too. They stand in the list `trans
 (`DeviceImages`) and of photos (`photos.ResizingImages`) alike.
 """
 
+import functools
 import math
 
 from keras_dawn.data.by_epoch import at_epoch
@@ -42,7 +43,7 @@ class PadCrop(Transform):
     def _coordinates(self, random, size):
         start = random.integers(-self.padding, self.padding + 1)
         line = (start[:, None] + torch.arange(size, device=start.device)).abs()
-        return torch.where(line < size, line, 2 * (size - 1) - line)
+        return torch.where(line < size, line, 2 * (size - 1) - line)  # mirrored at both edges
 
 
 class RandomFlip(Transform):
@@ -60,6 +61,7 @@ class AlternatingFlip(Transform):
     """
 
     def __call__(self, images, random):
+        # A coin that knows neither seed nor epoch: the same image, the same half, in every run.
         first = type(random)(0, 0, random.indices).coin()
         return flip_where(images, first ^ (random.epoch % 2 == 1))
 
@@ -100,7 +102,7 @@ class Resize(Transform):
             as `{0: 20, 4: 24, 8: 32}`.
 
     Raises:
-        ValueError: sizes or epochs that are none.
+        ValueError: a size below 1, an epoch below 0, or no size for epoch 0.
     """
 
     def __init__(self, size):
@@ -177,6 +179,7 @@ def take_pixels(images, rows, columns):
         rows, columns: int64 `(batch, new_height)` and `(batch, new_width)`.
     """
     batch, height, width, channels = images.shape
+    # One gather of whole pixels, their channels side by side in memory.
     first = torch.arange(batch, device=images.device)[:, None, None] * (height * width)
     places = first + rows[:, :, None] * width + columns[:, None, :]
     pixels = images.reshape(-1, channels).index_select(0, places.flatten())
@@ -193,6 +196,7 @@ def rotate(images, degrees):
     angle = degrees * (math.pi / 180)
     cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     batch, height, width, channels = images.shape
+    # Of coordinates in [-1, 1], so of squares: the aspect ratio corrects for other shapes.
     matrix = torch.stack(
         [cosine, -sine * height / width, zero, sine * width / height, cosine, zero], dim=1
     ).view(batch, 2, 3)
@@ -203,10 +207,16 @@ def rotate(images, degrees):
     return rotated.permute(0, 2, 3, 1)
 
 
+@functools.cache
+def _grey_weights(device, dtype):
+    """How much each colour counts, made once: a copy to a GPU would be waited for."""
+    return torch.tensor([0.2989, 0.587, 0.114], device=device, dtype=dtype)
+
+
 def _blend(images, which, factor):
     """Moves each image away from black (0), its mean grey (1) or its grey version (2)."""
     if images.shape[-1] == 3:
-        grey = (images * images.new_tensor([0.2989, 0.587, 0.114])).sum(-1, keepdim=True)
+        grey = (images * _grey_weights(images.device, images.dtype)).sum(-1, keepdim=True)
     else:
         grey = images
     which = which[:, None, None, None]

@@ -1,5 +1,7 @@
 """Random numbers for augmentation that depend on nothing but (seed, epoch, image)."""
 
+import functools
+
 import torch
 
 
@@ -26,15 +28,21 @@ class PerImageRandom:
         self.epoch = epoch
         self.settings_epoch = epoch if settings_epoch is None else settings_epoch
         self.indices = indices
-        self._key = _mix(indices ^ _signed((seed * _ODD + epoch) * _ODD))
+        self._seed = seed
         self._draws = 0
+
+    @functools.cached_property
+    def _key(self):  # a dozen kernels, for those who draw
+        return _mix(self.indices ^ _signed((self._seed * _ODD + self.epoch) * _ODD))
 
     def uniform(self, low=0.0, high=1.0):
         """float32 tensor of shape `(batch,)`, uniform in [low, high)."""
+        # 24 bits, as many as a float32 holds: more could round up to `high`.
         return low + (high - low) * (self._bits() >> 40).to(torch.float32) / 2**24
 
     def integers(self, low, high):
         """int64 tensor of shape `(batch,)`, uniform in low, …, high - 1."""
+        # The upper half of a product, not a remainder: no division, and hardly any bias.
         return low + ((self._bits() >> 32) * (high - low) >> 32)
 
     def coin(self):
@@ -47,7 +55,7 @@ class PerImageRandom:
         return _Unsigned(_mix(self._key + _signed(self._draws * _ODD)))
 
 
-_ODD = 0x9E3779B97F4A7C15
+_ODD = 0x9E3779B97F4A7C15  # SplitMix64's step: 2⁶⁴ over the golden ratio
 
 
 class _Unsigned:

@@ -67,6 +67,7 @@ def epoch_order(count, seed, epoch):
         >>> len(epoch_order(10, seed=0, epoch=3))
         10
     """
+    # Mixed, not added: seed 1 in epoch 0 has another order than seed 0 in epoch 1.
     sequence = np.random.SeedSequence([seed % 2**64, epoch])
     state = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.randperm(count, generator=torch.Generator().manual_seed(state))

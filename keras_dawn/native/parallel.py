@@ -5,7 +5,7 @@ import inspect
 import warnings
 
 from keras_dawn.distributed.ranks import current, note_parallel_model
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses, keras_version
 from keras_dawn.foundation.model_state import optimizers_of, state_tensors
 from keras_dawn.foundation.random_state import random_state, set_random_state
 
@@ -46,9 +46,13 @@ def data_parallel(module):
     states = [name for name, each in module.named_parameters() if not each.is_floating_point()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, states)
     # A depthwise kernel's gradient has other strides on its axis of size 1: a copy more, no fault.
+    # The filter stays: torch warns in the backward pass, in a thread of its own.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     parallel = DistributedDataParallel(
-        module, gradient_as_bucket_view=True, static_graph=True, **{_SYNC_BUFFERS: False}
+        module,
+        gradient_as_bucket_view=True,  # no copy of each gradient out of its bucket
+        static_graph=True,  # all steps use the same weights: `fit` by layer averages otherwise
+        **{_SYNC_BUFFERS: False},
     )
     if ranks.gradient_compression:
         parallel.register_comm_hook(None, _HOOKS[ranks.gradient_compression])
@@ -82,12 +86,12 @@ def rehearsal(model):
 
 def why_not(model):
     """Why a compiled model's training cannot be shared out over ranks, or `None`."""
-    if keras_internals.wraps_models_itself():
+    if keras_version.wraps_models_itself():
         return (
             f"Keras {keras.__version__} puts models under DistributedDataParallel itself, and "
             "gradients would be averaged twice. Install keras<3.16."
         )
-    loss, _ = keras_internals.compiled_loss(model)
+    loss, _ = keras_losses.compiled_loss(model)
     for part in keras.tree.flatten(loss):
         reduction = getattr(part, "reduction", "sum_over_batch_size")
         if reduction not in ("sum_over_batch_size", "mean"):

@@ -137,6 +137,10 @@ class SGD(keras.optimizers.Optimizer):
             for v in variables
         ]
 
+    def on_device(self):
+        """The hyper-parameters that are kept in 0-d tensors, by name; `build` makes them."""
+        return {"momentum": self._device_momentum, "weight_decay": self._device_decay}
+
     def _decay(self, variable):
         if matches(self.no_decay, variable) or not self._use_weight_decay(variable):
             return 0.0
@@ -209,7 +213,7 @@ class SGD(keras.optimizers.Optimizer):
 
 
 def check_patterns(patterns):
-    """Regular expressions as a list; `ValueError` for what is none."""
+    """Regular expressions as a list; `ValueError` for one that cannot be compiled."""
     for pattern in patterns:
         try:
             re.compile(pattern)

@@ -5,7 +5,7 @@ import time
 
 from keras_dawn.distributed.collectives import Agreement
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_fit, keras_internals
+from keras_dawn.foundation import keras_fit
 from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
@@ -69,7 +69,7 @@ class LastWord(keras.callbacks.Callback):
         self._description = description
 
     def on_epoch_begin(self, epoch, logs=None):
-        keras_internals.set_first_epoch(self.model, 0)
+        keras_fit.set_first_epoch(self.model, 0)  # of this `fit` alone: the next has its own
         restoration, self._restoration = self._restoration, None
         if restoration is not None:
             restoration.enter()
@@ -109,31 +109,32 @@ class LastWord(keras.callbacks.Callback):
         told = self._notices.told()
         if current().several:
             told = self._agreement.settle(told)
-        self._save(epoch + 1, 0)
+        self._save(epoch + 1, 0)  # the place to go on from: the next epoch's first step
         if told > _TIME:
             self._leave(told)
 
     def on_train_end(self, logs=None):
-        keras_internals.set_first_epoch(self.model, 0)
+        keras_fit.set_first_epoch(self.model, 0)
         if self._restoration is not None:  # nothing was left to do
             self._restoration.end()
         told = self._notices.told()
         self._let_go()
         if told:  # it came while the others ended: all is saved
             self._say_that_it_is_saved()
-            raise KeyboardInterrupt("told to end") if told == INTERRUPTED else Evicted()
+            raise KeyboardInterrupt("asked to stop") if told == INTERRUPTED else Evicted()
 
     def _leave(self, why):
         self._let_go()
         self._say_that_it_is_saved()
         if why == INTERRUPTED:
-            raise KeyboardInterrupt("told to end; the training was saved")
+            raise KeyboardInterrupt("asked to stop; the training was saved")
         raise Evicted()
 
     def _say_that_it_is_saved(self):
         if current().is_main:
             print(
-                f"Told to end: saved to {self._folder.path}. The same command goes on from there.",
+                f"Asked to stop: saved to {self._folder.path}. The same command "
+                "goes on from there.",
                 file=sys.stderr,
                 flush=True,
             )

@@ -4,8 +4,9 @@ from keras_dawn.models import ResNet
 import keras
 import numpy as np
 import pytest
-import torch
 import torchvision
+
+from tests.on_device import torch
 
 
 def copy_weights(model, theirs):
@@ -60,7 +61,7 @@ def test_resnet50_gives_torchvisions_outputs(size):
     copy_weights(model, theirs)
     x = torch.randn(1, size, size, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected = theirs(x.permute(0, 3, 1, 2))
+        expected = theirs.to(x.device)(x.permute(0, 3, 1, 2))
         ours = model(x, training=False)
         lowered = keras_dawn.to_torch(model)(x)
     scale = expected.abs().max()
@@ -78,7 +79,7 @@ def test_resnet18_gives_torchvisions_outputs_and_averages_and_torch_fills_it_ali
     copy_weights(model, theirs)
     x = torch.randn(2, 64, 80, 3)
     with torch.no_grad():
-        expected = theirs(x.permute(0, 3, 1, 2))
+        expected = theirs.to(x.device)(x.permute(0, 3, 1, 2))
         difference = (model(x, training=False) - expected).abs().max() / expected.abs().max()
         assert float(difference) < 1e-5
         theirs.train()(x.permute(0, 3, 1, 2))

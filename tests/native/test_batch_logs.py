@@ -3,13 +3,14 @@
 import functools
 
 import keras_dawn
-from keras_dawn.foundation.keras_internals import VERSION
+from keras_dawn.foundation.keras_version import VERSION
 from keras_dawn.native.steps import metrics
 from keras_dawn.native.steps.batch_logs import reads_batch_logs
 
 import keras
 import numpy as np
 import pytest
+import torch
 
 X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
 Y = X @ np.arange(4.0)[:, None]
@@ -141,6 +142,28 @@ class Partial(keras.callbacks.Callback):
         self.on_train_batch_end = functools.partial(print, "batch")
 
 
+def noted(function):
+    @functools.wraps(function)
+    def wrapper(self, batch, logs=None):
+        print(logs)
+        return function(self, batch, logs)
+
+    return wrapper
+
+
+class Decorated(keras.callbacks.Callback):
+    @torch.no_grad()
+    @noted
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
+class WithoutGradient(keras.callbacks.Callback):
+    @torch.no_grad()
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
 @pytest.mark.parametrize(
     ("callback", "reads"),
     [
@@ -155,6 +178,9 @@ class Partial(keras.callbacks.Callback):
         (keras.callbacks.ModelCheckpoint("unused.keras"), False),
         (keras.callbacks.ModelCheckpoint("unused.keras", save_freq=2), True),
         (keras_dawn.OneCycle(0.1), False),
+        (keras_dawn.callbacks.ExponentialMovingAverage(0.9), False),  # under torch.no_grad()
+        (Decorated(), True),
+        (WithoutGradient(), False),
     ],
 )
 def test_only_callbacks_that_use_batch_logs_are_waited_for(callback, reads):
@@ -175,3 +201,17 @@ def test_steps_per_execution_is_refused_in_keras_s_words_or_steps_plainly(method
         return
     with pytest.raises(ValueError, match="must be 1 with the PyTorch backend"):
         getattr(model, method)(*((X,) if method == "predict" else (X, Y)), batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [({}, 2 * 2), ({"verbose": 2}, 2 * 4), ({"callbacks": [OnTrainBatchEnd([])]}, 2 * 6)],
+)
+def test_logs_are_fetched_only_where_a_batchs_end_is_seen(monkeypatch, arguments, expected):
+    fetched = []
+    numbers = metrics.as_numbers
+    monkeypatch.setattr(metrics, "as_numbers", lambda x: fetched.append(1) or numbers(x))
+    model = keras_dawn.accelerate(network(), log_every=2)
+    found = fit(model, **arguments)
+    assert len(fetched) == expected
+    assert found["loss"] == pytest.approx(fit(network())["loss"])

@@ -2,13 +2,14 @@
 
 from types import SimpleNamespace
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks
 from keras_dawn.native.steps.own_metrics import NativeMeans
 
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 VALUES = [
     (torch.tensor(1.5), None),
@@ -34,7 +35,7 @@ def test_means_are_kerass(count):
         with means.in_place():
             metric.update_state(value, sample_weight=weight)
             found = metric.result()
-        np.testing.assert_array_equal(found.numpy(), plain.result().numpy())
+        np.testing.assert_array_equal(found.cpu().numpy(), plain.result().cpu().numpy())
         assert found.dtype == plain.result().dtype and not found.requires_grad
     for one, other in zip(metric.variables, plain.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
@@ -48,7 +49,7 @@ def test_a_masked_loss_and_a_metric_of_ones_own_are_kerass():
 
     own, masked, plain = Own(), keras.metrics.Mean(), keras.metrics.Mean()
     value = torch.tensor(3.0)
-    keras_internals.attach_mask(value, torch.tensor(False))
+    keras_masks.attach_mask(value, torch.tensor(False))
     plain.update_state(value, sample_weight=1)
     with NativeMeans(SimpleNamespace(metrics=[own, masked])).in_place():
         own(torch.tensor(3.0))

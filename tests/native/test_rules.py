@@ -1,16 +1,16 @@
 """Every rule against the Keras layer, in float64: outputs, training outputs, gradients."""
 
-from keras_dawn.foundation.keras_internals import VERSION
+from keras_dawn.foundation.keras_version import VERSION
 from keras_dawn.native import LoweringError, to_torch
 from keras_dawn.native.lowering import lower
 
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
+from tests.on_device import torch
 
 IMAGE = [
     layers.Conv2D(5, 3),

@@ -3,14 +3,15 @@
 import warnings
 
 import keras_dawn
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_context, keras_masks
 from keras_dawn.foundation.keras_layer_call import KNOWN, ShortCall, is_ordinary
 from keras_dawn.native.steps.by_layer import NativeLayers
 
 import keras
 import pytest
-import torch
 from keras import layers
+
+from tests.on_device import torch
 
 pytestmark = pytest.mark.skipif(not KNOWN, reason="this Keras calls its layers otherwise")
 
@@ -27,7 +28,7 @@ class Probe(layers.Layer):
         self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
 
     def call(self, x, training=None):
-        context = keras_internals.current_call_context()
+        context = keras_context.current_call_context()
         path = keras.Variable(0.0, name="made", trainable=False).path
         read = keras.ops.convert_to_tensor(self.scale)
         self.seen.append((training, context.training, path, read.dtype, x.dtype, type(context)))
@@ -36,14 +37,14 @@ class Probe(layers.Layer):
 
 
 class Silent(layers.Layer):
-    """Without a `training` argument: hands the mode on."""
+    """Without a `training` argument: hands the mode on. Its Python is more than layers."""
 
     def __init__(self, inner, **kwargs):
         super().__init__(**kwargs)
         self.inner = inner
 
     def call(self, x):
-        return self.inner(x)
+        return self.inner(torch.as_tensor(x))
 
 
 class Two(layers.Layer):
@@ -99,7 +100,7 @@ def test_context_of_a_call_is_kerass(policy, told, outer, short):
     assert len(short) == 1 + outer
     assert torch.equal(found == 0, expected == 0)
     assert "/" not in keras.Variable(0.0, name="made").path  # no scope is left open
-    assert keras_internals.current_call_context() is None
+    assert keras_context.current_call_context() is None
 
 
 def test_losses_of_the_step_before_are_dropped_as_keras_drops_them(short):
@@ -143,7 +144,7 @@ def test_an_error_says_what_keras_says(short):
         messages.append(str(error.value))
     assert messages[0] == messages[1]
     assert len(short) == 1
-    assert keras_internals.current_call_context() is None
+    assert keras_context.current_call_context() is None
 
 
 @pytest.mark.parametrize("unusual", ["mask", "numpy", "dtype", "hook", "regularizer", "unbuilt"])
@@ -153,9 +154,9 @@ def test_unusual_calls_are_kerass_own(unusual, short):
     if unusual != "unbuilt":
         layer(x)
     if unusual == "mask":
-        keras_internals.attach_mask(x, torch.ones(2, dtype=torch.bool))
+        keras_masks.attach_mask(x, torch.ones(2, dtype=torch.bool))
     elif unusual == "numpy":
-        x = x.numpy()
+        x = x.cpu().numpy()
     elif unusual == "dtype":
         x = x.double()
     elif unusual == "hook":
@@ -212,7 +213,7 @@ def test_a_block_of_ones_own_trains_as_in_plain_keras(short, true_float64):
             self.dense.build(shape)
 
         def call(self, x, training=None):
-            return x + self.drop(self.dense(x), training=training)
+            return torch.add(x, self.drop(self.dense(x), training=training))
 
     def trained(accelerated):
         keras.utils.set_random_seed(0)

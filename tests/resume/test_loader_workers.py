@@ -64,7 +64,11 @@ def life(*arguments):
     """A process of its own with a group of its own, a fresh interpreter."""
     script = f"from tests.resume.test_loader_workers import main; main(*{list(arguments)!r})"
     return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", script],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
     )
 
 

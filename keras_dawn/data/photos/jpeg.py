@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
+# Start-of-frame markers, without the three in their range that begin something else (ITU-T T.81).
 _SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_BASELINE = (0xC0, 0xC1)
+_BASELINE = (0xC0, 0xC1)  # sequential: rows come one after the other, and decoding can stop
 _TAIL = 4096  # bytes in which a whole file's end marker is looked for
 
 
@@ -122,6 +123,7 @@ def snap_scale(box, size):
 def snap(box, scale):
     """The box on the grid of the shrunken photo's pixels, in pixels of the whole one."""
     left, top, width, height = box
+    # Edges down to the grid: the decoder hands out whole pixels of the shrunken photo.
     right = (left + width) // scale * scale
     bottom = (top + height) // scale * scale
     left, top = left // scale * scale, top // scale * scale

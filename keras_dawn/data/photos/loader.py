@@ -71,6 +71,7 @@ class Loader:
         images = torch.empty((count, *job.size, 3), dtype=torch.uint8, pin_memory=pinned)
         labels = torch.empty(count, dtype=torch.int64, pin_memory=pinned)
         draws = job.draws.tolist()
+        # Several parts a thread: photos differ in size, and a batch waits for its last one.
         parts = min(count, 4 * self.threads)
         futures = [
             self._pool.submit(self._fill, job, draws, range(part, count, parts), images, labels)
@@ -117,7 +118,7 @@ class Loader:
             moved = [t.to(self.device, non_blocking=True) for t in (images, labels)]
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(stream)
-        for tensor in moved:
+        for tensor in moved:  # or the allocator would reuse it while the training still reads
             tensor.record_stream(current)
         return tuple(moved)
 

@@ -13,6 +13,7 @@ from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import InOrder, Shuffled
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from keras_dawn.distributed.sharding import Share
+from keras_dawn.foundation.device import moved
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -164,9 +165,9 @@ class ResizingImages(_Photos):
         return Job(part.tolist(), (size, size), crop, draws)
 
     def _transformed(self, images, labels, part, epoch, number):
-        part, seed = part.to(images.device), self.sampler.seed
+        part, seed = moved(part, images.device), self.sampler.seed
         self.sampler.expect(part)
-        # Other numbers than the crop's: a seed of their own.
+        # Other draws than the crop's, which come from the seed itself: a seed of their own.
         random = PerImageRandom(seed + 1, epoch, part, self.settings_epoch)
         return self.transforms(images, labels, random, [seed, epoch, number, self._share.rank])
 
@@ -217,7 +218,7 @@ class ValidationImages(_Photos):
         jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds)
         for number, (images, labels) in enumerate(self._loader.batches(jobs)):
             start, stop = self._bounds[number]
-            part = self._share.of(order[start:stop]).to(images.device)
+            part = moved(self._share.of(order[start:stop]), images.device)
             entropy = [self.sampler.seed, 0, number, self._share.rank]
             yield self.transforms(images, labels, PerImageRandom(0, 0, part), entropy)
 
@@ -237,7 +238,7 @@ class ValidationImages(_Photos):
                 try:
                     photo = read_header(self.source[index][0])
                     ratios.append(photo.width / photo.height)
-                except ValueError:
+                except ValueError:  # unreadable: it becomes a grey square
                     ratios.append(1.0)
             self._ratios = torch.tensor(ratios, dtype=torch.float64)
         return self._ratios

@@ -7,12 +7,10 @@ where an operation depends on the order. Series and volumes, of one and three ax
 two, are images here, too.
 """
 
-import keyword
-import re
-
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks, keras_variables
 from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Value
 
@@ -50,6 +48,7 @@ class GraphBuilder:
         self.lower_inside = None  # for rules: `(layer, shape, value, training) -> list of Value`
         self.as_it_is = frozenset()  # ids of layers that are not to be lowered
         self.last_call = None  # `KerasCall` of a layer
+        self.untold = False  # whether nobody is told the mode
         self.for_one_layer = False  # which is looked at in every call
         self.changes_state = False  # whether a run changes tensors that outlive it
         self.model_name = model_name
@@ -59,7 +58,7 @@ class GraphBuilder:
         self.root = torch.nn.Module()
         self.leaves = {}  # id of a Keras variable → (attribute, Leaf)
         self.statistics = []  # (BatchNormalization layer, mean node, inverse deviation node)
-        self.native = []  # layers said in torch
+        self.native = []  # layers written in torch
         self.fallbacks = []  # (layer, reason): called as they are
         self._known = None if variables is None else {id(variable) for variable in variables}
         self._buffers = {}  # id of a tensor or of a variable that is not the model's → attribute
@@ -70,7 +69,9 @@ class GraphBuilder:
 
     def call(self, function, *args, name=None, **kwargs):
         """A call of a torch function; returns its node."""
-        node = self.graph.create_node("call_function", function, args, kwargs, name=_safe(name))
+        node = self.graph.create_node(
+            "call_function", function, args, kwargs, name=identifier(name)
+        )
         return node
 
     def parameter(self, variable, transform, dtype=None):
@@ -105,7 +106,7 @@ class GraphBuilder:
         if id(variable) not in self.leaves:
             name = self._attribute(variable.path.removeprefix(f"{self.model_name}/"))
             if self._is_view(variable):
-                transform.share(variable.value)  # so that the view is dense
+                transform.share(variable.value)  # else torch copies the view in every step
             leaf = Leaf(variable, AS_IS if self._is_view(variable) else transform)
             self.reads.note(variable, "trainable", variable.trainable)
             self.root.register_parameter(name, leaf.tensor)
@@ -135,7 +136,7 @@ class GraphBuilder:
     def undo(self, mark):
         """Takes out of the graph what was added since `mark`, as by a rule that then failed."""
         last, leaves, lengths = mark
-        for node in reversed(self.graph.nodes):
+        for node in reversed(self.graph.nodes):  # what others use cannot be erased before them
             if node is last:
                 break
             self.graph.erase_node(node)
@@ -151,7 +152,7 @@ class GraphBuilder:
 
     def _attribute(self, name):
         """A name for an attribute of the module that is not taken."""
-        name = _safe(name)
+        name = identifier(name)
         while hasattr(self.root, name) or hasattr(torch.fx.GraphModule, name):
             name += "_"
         return name
@@ -159,7 +160,7 @@ class GraphBuilder:
     def value(self, argument):
         """A call's argument; what Keras takes for a tensor becomes a `Value`."""
         if isinstance(argument, keras.Variable):
-            casts = self.autocast and keras_internals.autocasts(argument)
+            casts = self.autocast and keras_variables.autocasts(argument)
             dtype = self.autocast if casts and is_float(argument.dtype) else argument.dtype
             node = self.parameter(argument, AS_IS, dtype)
             return Value(node, len(argument.shape), dtype)
@@ -185,7 +186,7 @@ class GraphBuilder:
         """Lets the mask of a node's tensor be what a call of Keras has left there."""
         for value in self._masked:
             if value.node is node and value.mask is not None:
-                value.mask = self.call(keras_internals.mask_of, node)
+                value.mask = self.call(keras_masks.mask_of, node)
 
     def tensor(self, part):
         """The node of a `Value`, in Keras's order, or of a mask; `None` stays `None`."""
@@ -203,6 +204,7 @@ class GraphBuilder:
         """The value in another dtype."""
         if value.dtype == dtype and not value.guessed:
             return value
+        # Half precision made wider and narrow again is what it was: the first node serves.
         narrow = self._narrow.get(value.node)
         if narrow is not None and narrow.dtype == dtype:
             node = narrow.node
@@ -246,11 +248,3 @@ def _is_array(argument):
     if isinstance(argument, np.ndarray):
         return argument.dtype.kind in "biuf"
     return isinstance(argument, torch.Tensor)
-
-
-def _safe(name):
-    """A Python identifier of ASCII letters for a layer's or variable's name."""
-    if name is None:
-        return None
-    name = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return f"_{name}" if not name or name[0].isdigit() or keyword.iskeyword(name) else name

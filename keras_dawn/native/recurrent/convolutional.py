@@ -1,6 +1,6 @@
 """ConvLSTM: an LSTM whose products are convolutions, in one to three dimensions."""
 
-from keras_dawn.native.activations import FUNCTIONS
+from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.padding import pad_axes, same_padding
 from keras_dawn.native.recurrent.loops import lstm_step
 from keras_dawn.native.recurrent.sequences import Sequences
@@ -39,6 +39,7 @@ def conv_lstm(
         steps = _channels_first(steps, channels_last)
     groups = 1 if by_gate is None else 4
     size = kernel.shape[2:]
+    # The inputs of all steps by one convolution; only the states' go step by step.
     outputs = _convolve(steps, kernel, bias, strides, dilation, groups, padding, size)
     outputs = outputs.unflatten(0, inputs.shape[:2])
     if of_states is not None:

@@ -3,8 +3,8 @@
 Each function adds one batch to a metric's variables, or raises `NotAlikeError` before that.
 """
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.loss_values import NotAlikeError, same_rank
+from keras_dawn.foundation import keras_metrics, keras_variables, keras_version
+from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
 
 import keras
 import torch
@@ -41,7 +41,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         thresholds: list of float.
         places: callable `thresholds -> tensor` on the outputs' device.
     """
-    dtype = keras_internals.memory_of(metric.variables[0]).dtype
+    dtype = keras_variables.memory_of(metric.variables[0]).dtype
     outputs, targets = same_rank(outputs.to(dtype), targets.to(dtype))
     if outputs.shape != targets.shape or not outputs.numel():
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
@@ -54,7 +54,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
     if getattr(metric, "top_k", None) is not None:
         chosen = outputs.topk(metric.top_k).indices
         kept = torch.zeros_like(outputs, dtype=torch.bool).scatter(-1, chosen, True)
-        outputs = torch.where(kept, outputs, -1e10)
+        outputs = torch.where(kept, outputs, -1e10)  # Keras's number for "below any threshold"
     number = getattr(metric, "class_id", None)
     if number is not None:
         if outputs.ndim == 1:
@@ -62,7 +62,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         targets, outputs = targets[..., number, None], outputs[..., number, None]
     outputs, labels = outputs.flatten(), targets.flatten() != 0
     weight = None if weight is None else weight.expand(targets.shape).flatten()
-    if keras_internals.even_thresholds(metric):
+    if keras_metrics.even_thresholds(metric):
         return _by_buckets(outputs, labels, weight, thresholds)
     weight = torch.ones_like(outputs) if weight is None else weight
     true, false = torch.where(labels, weight, 0.0), torch.where(labels, 0.0, weight)
@@ -82,6 +82,7 @@ def _by_buckets(outputs, labels, weight, thresholds):
     single = buckets.new_ones(()).expand(place.shape) if weight is None else weight.float()
     buckets.scatter_add_(0, place, single)
     buckets = buckets.view(2, -1).to(outputs.dtype)
+    # Over a threshold is whatever lies in its bucket or a higher one: a sum from the end.
     fp, tp = buckets[:, 1:].flip(1).cumsum(1).flip(1)
     if weight is None:
         negatives, positives = buckets.sum(1)
@@ -94,28 +95,28 @@ def add_decisions(metric, targets, outputs, weight, places):
     """Adds a batch to `Precision`, `Recall` and those at a given sensitivity and the like."""
     found = counts(metric, targets, outputs, weight, metric.thresholds, places)
     names = _STATE[type(metric)]
-    states = [keras_internals.memory_of(getattr(metric, name)) for name in names]
+    states = [keras_variables.memory_of(getattr(metric, name)) for name in names]
     torch._foreach_add_(states, [getattr(found, _COUNT_OF[name]) for name in names])
 
 
 def add_condition(metric, targets, outputs, weight, places):
     """Adds a batch to `TruePositives`, `FalseNegatives`, …"""
     found = counts(metric, targets, outputs, weight, metric.thresholds, places)
-    metric.accumulator.value.add_(getattr(found, keras_internals.counted_condition(metric)))
+    metric.accumulator.value.add_(getattr(found, keras_metrics.counted_condition(metric)))
 
 
 def add_to_auc(metric, targets, outputs, weight, places):
     """Adds a batch to an `AUC` over all labels together."""
     if metric.multi_label or metric.label_weights is not None:
         raise NotAlikeError("several labels")
-    if keras_internals.takes_logits(metric):
+    if keras_metrics.takes_logits(metric):
         outputs = torch.sigmoid(outputs)
     add_decisions(metric, targets, outputs, weight, places)
 
 
 def add_to_f_score(metric, targets, outputs, weight, places):
     """Adds a batch to an `FBetaScore` or `F1Score`."""
-    if not keras_internals.is_built(metric):
+    if not keras_metrics.is_built(metric):
         raise NotAlikeError("a first batch")
     dtype = metric.true_positives.value.dtype
     if targets.shape != outputs.shape or outputs.ndim != 2:
@@ -123,6 +124,7 @@ def add_to_f_score(metric, targets, outputs, weight, places):
     targets, outputs = targets.to(dtype), outputs.to(dtype)
     if metric.threshold is None:
         highest = outputs.amax(-1, keepdim=True)
+        # Keras's rule: the highest counts, ties all, unless it is 0 but for rounding.
         decided = (outputs >= highest) & (outputs.abs() > 1e-9)
     else:
         decided = outputs > metric.threshold
@@ -157,13 +159,15 @@ def add_to_iou(metric, targets, outputs, weight, places):
         inside &= targets != metric.ignore_class
     weight = total.new_ones(()) if weight is None else weight.to(total.dtype).flatten()
     weight = torch.where(inside, weight.expand_as(targets), 0)
+    # What lies outside the classes is added with weight 0, since its place is known on the device
+    # only.
     place = torch.where(inside, targets.long() * classes + outputs.long(), 0)
     total.view(-1).scatter_add_(0, place, weight)
 
 
 def add_to_r2(metric, targets, outputs, weight, places):
     """Adds a batch to an `R2Score`."""
-    if not keras_internals.is_built(metric):
+    if not keras_metrics.is_built(metric):
         raise NotAlikeError("a first batch")
     dtype = metric.sum.value.dtype
     targets, outputs = same_rank(targets.to(dtype), outputs.to(dtype))
@@ -176,7 +180,7 @@ def add_to_r2(metric, targets, outputs, weight, places):
     metric.squared_sum.value.add_((targets * weighted).sum(0))
     metric.total_mse.value.add_(((targets - outputs).square() * weight).sum(0))
     metric.count.value.add_(weight.sum(0))
-    if keras_internals.VERSION >= (3, 16):  # samples, not numbers, and none of weight 0
+    if keras_version.VERSION >= (3, 16):  # samples, not numbers, and none of weight 0
         metric.num_samples.value.add_((weight != 0).any(-1).sum())
     else:
         metric.num_samples.value.add_(targets.numel())

@@ -1,17 +1,17 @@
-"""Keras's metric functions said in torch: one number, or hit, for each item.
+"""Keras's metric functions written in torch: one number, or hit, for each item.
 
 As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.loss_values import VALUES as LOSSES
-from keras_dawn.native.steps.loss_values import (
+from keras_dawn.foundation import keras_metrics
+from keras_dawn.native.steps.loss_targets import (
     NotAlikeError,
     class_numbers,
-    known,
     paired,
     same_rank,
 )
+from keras_dawn.native.steps.loss_values import VALUES as LOSSES
+from keras_dawn.native.steps.loss_values import known
 
 import keras
 import numpy as np
@@ -59,7 +59,7 @@ def _binary_accuracy(targets, outputs, threshold=0.5):
 
 def _sparse_categorical_accuracy(targets, outputs):
     _check_classes(outputs)
-    if targets.is_floating_point():  # 1.5 is no class, not class 1
+    if targets.is_floating_point():  # a target of 1.5 hits no class, in Keras too
         whole = targets.to(outputs.dtype).to(torch.float64)
         classes = class_numbers(whole, outputs)
         classes = classes.masked_fill(classes != whole.view_as(classes), -1)
@@ -140,8 +140,8 @@ def _similarity(targets, outputs, axis=-1):
 
 
 _VALUES = {
-    keras_internals.metric_function(keras.metrics.Accuracy()): _accuracy,
-    keras_internals.metric_function(keras.metrics.CosineSimilarity()): _similarity,
+    keras_metrics.metric_function(keras.metrics.Accuracy()): _accuracy,
+    keras_metrics.metric_function(keras.metrics.CosineSimilarity()): _similarity,
     keras.metrics.binary_accuracy: _binary_accuracy,
     keras.metrics.sparse_categorical_accuracy: _sparse_categorical_accuracy,
     keras.metrics.categorical_accuracy: _categorical_accuracy,

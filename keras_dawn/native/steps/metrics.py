@@ -1,9 +1,10 @@
 """Metrics counted on the device, straight into the Keras metrics' variables."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks, keras_metrics, keras_variables
 from keras_dawn.native.steps.confusion import COUNTERS
-from keras_dawn.native.steps.loss_values import NotAlikeError, same_rank
+from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
 from keras_dawn.native.steps.metric_values import knows, values_of
+from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.weighing import add_to_mean
 
 import keras
@@ -23,13 +24,15 @@ class NativeMetrics:
 
     def __init__(self, model):
         self.model = model
-        self.tracker = keras_internals.loss_tracker(model)
-        self._groups = keras_internals.compiled_metrics(model)
+        self.tracker = keras_metrics.loss_tracker(model)
+        self._groups = keras_metrics.compiled_metrics(model)
         self._places = {}  # id of a metric → its thresholds, as a list and on the device
         everyone = [metric for pair in self._groups for group in pair for metric in group]
         unknown = [metric.name for metric in everyone if not is_known(metric)]
         self.reason = f"Keras counts {', '.join(unknown)}" if unknown else None
-        self._any = bool(everyone)
+        self._everyone = everyone
+        self._settings = list(map(Settings, everyone))
+        self.left_to_keras = False  # something of the last batch
 
     @torch.no_grad()
     def track(self, loss, batch):
@@ -37,21 +40,24 @@ class NativeMetrics:
         if self.tracker is None:
             return
         if loss.ndim:  # a loss that is not reduced: Keras knows what its mean is
+            self.left_to_keras = True
             self.tracker.update_state(loss.detach(), sample_weight=batch)
             return
-        total = keras_internals.memory_of(self.tracker.total)
+        total = keras_variables.memory_of(self.tracker.total)
         total.add_(loss.detach().to(total.dtype), alpha=batch)
-        keras_internals.memory_of(self.tracker.count).add_(batch)
+        keras_variables.memory_of(self.tracker.count).add_(batch)
 
     @torch.no_grad()
     def update(self, loss, targets, outputs, sample_weight, batch):
         """Adds one batch."""
+        self.left_to_keras = False
         self.track(loss, batch)
-        if not self._any:
+        if not self._everyone:
             return
         parts = self._by_output(targets, outputs, sample_weight)
         if parts is None:
-            keras_internals.update_compiled_metrics(self.model, targets, outputs, sample_weight)
+            self.left_to_keras = True
+            keras_metrics.update_compiled_metrics(self.model, targets, outputs, sample_weight)
             return
         for (unweighted, weighted), y, found, weight in zip(self._groups, *parts, strict=True):
             for metric in unweighted:
@@ -61,18 +67,19 @@ class NativeMetrics:
 
     def _by_output(self, targets, outputs, sample_weight):
         """Targets, outputs and weights of each output, or `None` where Keras pairs them."""
-        parts = [keras_internals.flat_outputs(self.model, part) for part in (targets, outputs)]
+        parts = [keras_metrics.flat_outputs(self.model, part) for part in (targets, outputs)]
         if any(len(part) != len(self._groups) for part in parts):
             return None
         weights = [None] * len(self._groups)
         if sample_weight is not None:
-            given = keras_internals.flat_outputs(self.model, sample_weight)
+            given = keras_metrics.flat_outputs(self.model, sample_weight)
             weights = given if len(given) == len(weights) else [given[0] for _ in weights]
         return *parts, weights
 
     def _add(self, metric, targets, outputs, weight):
         if add_batch(metric, targets, outputs, weight, self._thresholds_of(metric)):
             return
+        self.left_to_keras = True
         if weight is None:
             metric.update_state(targets, outputs)
         else:
@@ -89,6 +96,10 @@ class NativeMetrics:
             return known[1]
 
         return on_the_device
+
+    def settings(self):
+        """What counting a batch reads of the metrics."""
+        return tuple(settings() for settings in self._settings)
 
     def results(self):
         """What `get_metrics_result` says now, as Python numbers: waits for the device.
@@ -130,13 +141,13 @@ def _counted(metric, targets, outputs, weight, places):
             raise NotAlikeError("targets that are broadcast")
         add_to_mean(metric, (outputs - targets).square(), weight, None)
         return True
-    function = keras_internals.metric_function(metric)
+    function = keras_metrics.metric_function(metric)
     if function is None:
         return False
-    values = values_of(function, targets, outputs, keras_internals.settings_of_metric(metric))
+    values = values_of(function, targets, outputs, keras_metrics.settings_of_metric(metric))
     if values is None:
         return False
-    add_to_mean(metric, values, weight, keras_internals.mask_of(outputs))
+    add_to_mean(metric, values, weight, keras_masks.mask_of(outputs))
     return True
 
 
@@ -145,7 +156,7 @@ def is_known(metric):
     kind = type(metric)
     if kind in COUNTERS or kind is keras.metrics.RootMeanSquaredError:
         return True
-    return knows(keras_internals.metric_function(metric))
+    return knows(keras_metrics.metric_function(metric))
 
 
 def as_numbers(results):
@@ -153,7 +164,7 @@ def as_numbers(results):
 
     Others, such as the F1 score of each class, become NumPy arrays of their own.
     """
-    numbers, waiting = {}, {}
+    numbers, waiting = {}, {}  # one wait for the device for each dtype, not one a metric
     for name, value in results.items():
         value = value.value if isinstance(value, keras.Variable) else value
         if isinstance(value, torch.Tensor):

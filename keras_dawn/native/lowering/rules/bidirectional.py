@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native import recurrent
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
@@ -18,6 +17,7 @@ from keras_dawn.native.lowering.rules.recurrent import (
     sequences_states_mask,
     weights_of,
 )
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
 from keras import layers
@@ -45,6 +45,7 @@ def _outputs(builder, layer, x, states, mask, call):
                 raise LoweringError(f"{name} of one direction alone")
     count = 0 if states is None else len(states) // 2
     halves = (None, None) if states is None else (states[:count], states[count:])
+    # torch's kernel knows no masks, and both directions share what it does besides.
     if mask is None and not layer.stateful and _is_one_call(builder, directions, call):
         return _both_at_once(builder, layer, directions, x, states, call)
     results = []
@@ -53,12 +54,12 @@ def _outputs(builder, layer, x, states, mask, call):
         value = builder.cast(x, direction.compute_dtype)
         run = (
             run_images
-            if keras_internals.class_of(unrecorded(direction)) in CONVOLUTIONAL
+            if keras_layers.class_of(unrecorded(direction)) in CONVOLUTIONAL
             else run_layer
         )
         results.append(run(builder, direction, value, half, mask, inner))
     (forward, *kept), (backward, *kept_backward) = results
-    if layer.return_sequences:
+    if layer.return_sequences:  # it ran from the end: its steps in the order of the forward ones
         backward = backward.with_node(builder.call(torch.flip, backward.node, (1,)))
     merged = _merged(builder, layer, forward, backward, call)
     return [*merged, *kept, *kept_backward]
@@ -67,7 +68,7 @@ def _outputs(builder, layer, x, states, mask, call):
 def _inside(builder, layer, name):
     """One direction's layer, as a `Recorded` one."""
     direction = unrecorded(getattr(layer, name))
-    if keras_internals.class_of(direction) not in (*KINDS, layers.RNN, *CONVOLUTIONAL):
+    if keras_layers.class_of(direction) not in (*KINDS, layers.RNN, *CONVOLUTIONAL):
         raise LoweringError(f"{direction.name} ({type(direction).__name__}) in a direction")
     reason = why_as_it_is(direction, builder.reads)
     if reason is not None:
@@ -95,7 +96,7 @@ def _merged(builder, layer, forward, backward, call):
 
 def _is_one_call(builder, directions, call):
     """Whether both directions are one call of a torch kernel."""
-    kinds = {keras_internals.class_of(unrecorded(direction)) for direction in directions}
+    kinds = {keras_layers.class_of(unrecorded(direction)) for direction in directions}
     if len(kinds) > 1 or not kinds <= KINDS.keys():
         return False
     if [direction.go_backwards for direction in directions] != [False, True]:
@@ -115,7 +116,7 @@ def _is_one_call(builder, directions, call):
 
 
 def _both_at_once(builder, layer, directions, x, states, call):
-    (kind,) = {KINDS[keras_internals.class_of(unrecorded(direction))] for direction in directions}
+    (kind,) = {KINDS[keras_layers.class_of(unrecorded(direction))] for direction in directions}
     cells = [cells_of(builder, direction)[0] for direction in directions]
     dtype = cells[0].compute_dtype
     x = floats_for(builder, builder.cast(x, dtype), dtype)

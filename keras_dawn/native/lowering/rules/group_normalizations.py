@@ -1,29 +1,24 @@
 """Normalisation of each example by itself, in groups or along axes."""
 
-from keras_dawn.native.lowering.dtypes import is_float, result_type
-from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.dtypes import result_type
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value, float_value
 
 import keras
 import torch
 from keras import layers
 
 
-def _float(value):
-    if not is_float(value.dtype):
-        raise LoweringError(f"of {value.dtype}")
-    return value
-
-
 @rule(layers.GroupNormalization)
 def group_normalization(builder, layer, inputs, call):
-    value = _float(inputs[0])
+    value = float_value(inputs[0])
     axis, last = layer.axis, value.rank - 1
     if axis < -1:
         raise LoweringError(f"axis {axis}")
     if last == 1 and layer.groups == call.shapes[0][1]:
-        # All that is left of the gradient is rounding, which Adam makes large.
+        # The result is 0 whatever the input: its gradient is nothing but rounding, which Adam makes
+        # as large as any other.
         raise LoweringError("groups of one number")
     wide = builder.to(value, result_type(value.dtype, "float32"))  # as Keras computes it
     image = last > 1 and axis in (-1, last)
@@ -35,6 +30,9 @@ def group_normalization(builder, layer, inputs, call):
         builder.parameter(weight, AS_IS, wide.dtype) if weight is not None else None
         for weight in (layer.gamma, layer.beta)
     )
+    if gamma is None and beta is not None:  # which torch 2.11 cannot differentiate
+        ones = torch.ones_like(layer.beta.value, dtype=getattr(torch, wide.dtype)).detach()
+        gamma = builder.constant(ones, call.name)
     groups, epsilon = int(layer.groups), float(layer.epsilon)
     cudnn = torch.backends.cudnn.enabled
     node = builder.call(torch.group_norm, node, groups, gamma, beta, epsilon, cudnn, name=call.name)
@@ -54,7 +52,7 @@ def _check_trailing(layer, value):
 
 @rule(layers.RMSNormalization)
 def rms_normalization(builder, layer, inputs, call):
-    value = _float(inputs[0])
+    value = float_value(inputs[0])
     _check_trailing(layer, value)
     wide = builder.to(value, result_type(value.dtype, "float32"))
     scale = builder.parameter(layer.scale, AS_IS, layer.compute_dtype)
@@ -72,11 +70,12 @@ def rms_normalization(builder, layer, inputs, call):
 
 @rule(layers.UnitNormalization)
 def unit_normalization(builder, layer, inputs, call):
-    value = _float(inputs[0])
+    value = float_value(inputs[0])
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
     node = builder.keras_order(value)
     total = builder.call(torch.sum, builder.call(torch.square, node), tuple(axes), True)
-    # Keras bounds it after the reciprocal root, whose slope at 0 is none.
+    # Keras bounds the reciprocal root, not the sum under it: at 0 the gradient is not finite there
+    # either.
     most = builder.constant(keras.ops.cast(1e12, value.dtype), call.name)
     scale = builder.call(torch.minimum, builder.call(torch.rsqrt, total), most)
     node = builder.call(torch.mul, node, scale, name=call.name)

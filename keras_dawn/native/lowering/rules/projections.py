@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, Projection
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import find_rule, rule
 from keras_dawn.native.lowering.rules.activations import activate
+from keras_dawn.native.lowering.values import LoweringError
 
 import torch
 from keras import layers
@@ -77,6 +77,7 @@ def project(builder, layer, value, name):
         vector = Projection(tuple(range(linear.outputs)), linear.outputs)
         vector = AS_IS if linear.outputs == 1 else vector
         bias = builder.parameter(layer.bias, vector, layer.compute_dtype)
+    # As one matrix product: torch's einsum looks for the same one in every call.
     if linear.inputs > 1:
         node = builder.call(torch.flatten, node, value.rank - linear.inputs)
     node = builder.call(torch._C._nn.linear, node, weight, bias, name=name)

@@ -4,9 +4,9 @@ import math
 
 from keras_dawn.native.lowering import draws
 from keras_dawn.native.lowering.dtypes import is_float, torch_dtype
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 import torch
@@ -115,6 +115,7 @@ def drop_to_saturation(x, state, rate, shape, dtype):
         dtype: that the draws are made in.
     """
     kept = (draws.uniform(state, x, shape, dtype=dtype) >= rate).to(x.dtype)
+    # What keeps mean 0 and variance 1 (Klambauer et al. 2017, arXiv:1706.02515, section 3).
     scale = ((1 - rate) * (1 + rate * SATURATION**2)) ** -0.5
     return scale * (x * kept + SATURATION * (1 - kept)) - scale * SATURATION * rate
 

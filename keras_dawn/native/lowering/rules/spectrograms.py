@@ -1,9 +1,9 @@
 """Spectrograms of a batch of signals."""
 
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import convolution
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.series import conv1d
+from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.padding import pad_same
 
 import keras
@@ -58,6 +58,7 @@ def spectrum(signals, real, imaginary, mode, stride, padding, epsilon):
     Returns:
         `(batch, channels, frequencies, time)`; twice the frequencies for `"stft"`.
     """
+    # Each channel is a signal of its own.
     flat = signals.flatten(0, 1).unsqueeze(1)
     kernels = [kernel for kernel in (real, imaginary) if kernel is not None]
     if padding == "same":

@@ -1,9 +1,11 @@
 """What Keras's `apply` does around an optimizer's own formula, for all weights at once."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers, keras_variables
+from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.counting import CountedSteps
 from keras_dawn.native.steps.updates.layout import laid_out
+from keras_dawn.native.steps.updates.numbers import factor_for
 from keras_dawn.native.steps.updates.schedules import ScheduledRate
 from keras_dawn.native.steps.updates.skipping import copy_where, unless
 
@@ -24,30 +26,31 @@ class Fused(Update):
 
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
-        trained = keras_internals.trainable_variables(optimizer)
+        trained = keras_optimizers.trainable_variables(optimizer)
         order = {id(variable): place for place, variable in enumerate(trained)}
         self._places = [order[id(leaf.variable)] for leaf in leaves]
         self._states = []  # views of state, each with the parameter that it is laid out like
         self._decayed = [
             leaf.tensor
             for leaf in leaves
-            if keras_internals.uses_weight_decay(optimizer, leaf.variable)
+            if keras_optimizers.uses_weight_decay(optimizer, leaf.variable)
         ]
         self._variables = [leaf.variable for leaf in leaves]
         constraints = [variable.constraint for variable in self._variables]
         self.handles_found_inf = all(map(_may_be_taken_back, constraints))
         self._accumulators = self._all_accumulators = self._averages = self._averaged = []
-        if keras_internals.has_state(optimizer, ACCUMULATORS):
+        if keras_optimizers.has_state(optimizer, ACCUMULATORS):
             self._accumulators = self.state(ACCUMULATORS)
             self._all_accumulators = _memories(optimizer, ACCUMULATORS)
-        if keras_internals.has_state(optimizer, AVERAGES):
+        if keras_optimizers.has_state(optimizer, AVERAGES):
             others = [place for place in range(len(trained)) if place not in set(self._places)]
             averages = _memories(optimizer, AVERAGES)
             self._averages = self.state(AVERAGES) + [averages[place] for place in others]
-            memory = keras_internals.memory_of
+            memory = keras_variables.memory_of
             self._averaged = self.parameters + [memory(trained[place]) for place in others]
         self._steps = CountedSteps(optimizer)
         self._scheduled = ScheduledRate(optimizer)
+        self._of_rate = None  # a schedule, with its `Settings`
 
     def state(self, name, numbers=None):
         """torch's views of an optimizer's state, laid out like the parameters.
@@ -56,7 +59,7 @@ class Fused(Update):
             name: str, of the list of state variables.
             numbers: list of int, which of the parameters have such a state; by default all.
         """
-        variables = keras_internals.state_variables(self.optimizer, name)
+        variables = keras_optimizers.state_variables(self.optimizer, name)
         numbers = range(len(self.leaves)) if numbers is None else numbers
         views = [laid_out(self.leaves[n], variables[self._places[n]]) for n in numbers]
         self._states += [(view, self.parameters[n]) for view, n in zip(views, numbers, strict=True)]
@@ -80,11 +83,13 @@ class Fused(Update):
         gradients = self._unscaled(gradients)
         if not accumulates and not averages and not constrained:
             self._update(gradients, found_inf)
-        elif found_inf is None:
-            self._apply(gradients, constrained, self._steps.taken())
-        else:
+        elif found_inf is not None:
             with unless(found_inf, self._all_that_changes()):
                 self._apply(gradients, constrained, self._steps.on_device())
+        elif self.moving is not None:  # a graph asks nobody which step it is
+            self._apply(gradients, constrained, self._steps.on_device())
+        else:
+            self._apply(gradients, constrained, self._steps.taken())
         self.count(found_inf)
 
     def count(self, found_inf):
@@ -127,7 +132,7 @@ class Fused(Update):
         with unless(skip, self._changed_by_step()):
             self._decay_and_step(gradients, rate, None)
 
-    def _decay_and_step(self, gradients, rate, skip):
+    def _decay_and_step(self, gradients, rate, skip):  # in this order, as Keras's `apply`
         self.decay(rate, skip)
         self.take_step(gradients, rate.to(self.dtype), skip)
 
@@ -161,6 +166,7 @@ class Fused(Update):
 
     def _average(self, overwrites):
         """Takes the weights into their moving average, and the average over where it is time."""
+        # The first update replaces the average, which Keras begins with zeros.
         moving = (self.updates_before() != 0).to(self.dtype) * self.number("ema_momentum")
         new = torch._foreach_mul(self._averaged, 1 - moving)
         torch._foreach_mul_(self._averages, moving)
@@ -172,9 +178,25 @@ class Fused(Update):
 
     def updates_before(self):
         """How many updates there have been, on the device; batches accumulated for one are one."""
-        count = keras_internals.iterations(self.optimizer).value
+        count = keras_optimizers.iterations(self.optimizer).value
         steps = self.optimizer.gradient_accumulation_steps
         return count // steps if steps else count
+
+    def settings(self):
+        rate = keras_optimizers.schedule_of(self.optimizer)
+        if isinstance(rate, keras.Variable):
+            return super().settings()
+        if self._of_rate is None or self._of_rate[0] is not rate:
+            self._of_rate = rate, Settings(rate)
+        return *super().settings(), self._of_rate[1]()
+
+    def why_no_graph(self):
+        if any(variable.constraint is not None for variable in self._variables):
+            return "constraints of weights"
+        rate = keras_optimizers.schedule_of(self.optimizer)
+        if not isinstance(rate, keras.Variable) and not self._scheduled.is_known():
+            return "a learning rate that is called in every step"
+        return None
 
     def rate(self):
         """The learning rate, a 0-d tensor: a variable's, a schedule's or a function's."""
@@ -189,9 +211,9 @@ class Fused(Update):
 
     def decay(self, rate, skip):
         """Shrinks the weights that Keras's decoupled weight decay is for."""
-        decay = self.number("weight_decay")
+        decay = self.changing("weight_decay")
         if decay is not None and self._decayed:
-            shrink(self._decayed, 1 - decay * rate, skip)
+            shrink(self._decayed, 1 - factor_for(rate, decay) * rate, skip)
 
 
 def shrink(weights, factor, skip):
@@ -203,8 +225,8 @@ def shrink(weights, factor, skip):
 
 def _memories(optimizer, name):
     """The memories of all of an optimizer's state variables of a name."""
-    variables = keras_internals.state_variables(optimizer, name)
-    return [keras_internals.memory_of(variable) for variable in variables]
+    variables = keras_optimizers.state_variables(optimizer, name)
+    return [keras_variables.memory_of(variable) for variable in variables]
 
 
 def _may_be_taken_back(constraint):

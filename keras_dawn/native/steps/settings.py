@@ -1,0 +1,84 @@
+"""What the Python of a step reads, as values that can be compared: a CUDA graph freezes them."""
+
+import numpy as np
+import torch
+
+_NUMBERS = (bool, int, float, str, type(None), np.generic)
+_LONGEST, _MOST = 256, 16  # of what is compared item by item: an AUC's thresholds, arguments
+
+
+class Settings:
+    """The settings of an optimizer, a loss, a metric or a regularizer, looked at in every step.
+
+    What is no number, string or short list of such counts as the object it is, tensors with what
+    was written to them.
+
+    Args:
+        thing: object with attributes.
+        held: tensors among them whose contents do not matter.
+    """
+
+    def __init__(self, thing, held=()):
+        self._thing = thing
+        self._held = list(held)
+        self._count = self._frozen = self._without = None
+
+    def __call__(self, without=()):
+        """A tuple that is equal to another one where the settings are; the last one, if it is.
+
+        Args:
+            without: names whose values do not matter, as attributes of theirs or with `_` before.
+        """
+        now = vars(self._thing)
+        if (
+            len(now) != self._count
+            or self._without != list(without)
+            or any(now.get(name, self) is not value for name, value in self._watched)
+            or any(frozen(value) != before for value, before in self._changeable)
+        ):
+            self._look(now, list(without))
+        return self._frozen
+
+    def _look(self, now, without):
+        self._count, self._without = len(now), without
+        self._watched = [
+            (name, value)
+            for name, value in now.items()
+            if name not in without
+            and name.removeprefix("_") not in without
+            and not any(value is tensor for tensor in self._held)
+        ]
+        changeable = (list, dict, torch.Tensor)
+        values = [value for _, value in self._watched if isinstance(value, changeable)]
+        self._changeable = [(value, frozen(value)) for value in values]
+        self._frozen = tuple((name, frozen(value)) for name, value in self._watched)
+
+
+def frozen(value):
+    """A value that is equal to another one where a step would do the same with both."""
+    if isinstance(value, _NUMBERS):
+        return value
+    if isinstance(value, torch.Tensor):
+        return Same(value), value._version
+    if isinstance(value, (list, tuple)) and len(value) <= _LONGEST:
+        if all(isinstance(item, _NUMBERS) for item in value):
+            return tuple(value)
+    elif isinstance(value, dict) and len(value) <= _MOST:  # noqa: SIM102
+        if all(isinstance(item, _NUMBERS) for item in value.values()):
+            return tuple(value.items())
+    return Same(value)
+
+
+class Same:
+    """An object that is equal to itself only; it is kept, so that no other gets its place."""
+
+    __slots__ = ("_it",)
+
+    def __init__(self, it):
+        self._it = it
+
+    def __eq__(self, other):
+        return type(other) is Same and self._it is other._it
+
+    def __hash__(self):
+        return id(self._it)
