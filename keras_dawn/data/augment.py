@@ -120,7 +120,7 @@ class Resize(Transform):
         self.size = dict(sorted(sizes.items()))
 
     def __call__(self, images, random):
-        size = at_epoch(self.size, random.epoch)
+        size = at_epoch(self.size, random.settings_epoch)
         images = to_unit_range(images)
         if tuple(images.shape[1:3]) == (size, size):
             return images

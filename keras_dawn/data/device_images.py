@@ -22,7 +22,9 @@ class DeviceImages(DataLoader):
 
     Order and transforms depend on the sampler's seed and the epoch alone. The epoch starts at 0 and
     advances with each whole pass; `set_epoch` sets it, for instance to go on with an
-    interrupted training.
+    interrupted training. Where a `fit` has `steps_per_epoch`, order and random numbers are those
+    of the pass over the data, and transforms that change with the epoch are those of the `fit`'s
+    epoch (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
 
     On several ranks (`keras_dawn.distribute`), `fit` and `evaluate` give every rank its share
     of each batch; iterating over the data by hand serves all of it.
@@ -72,7 +74,7 @@ class DeviceImages(DataLoader):
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.images = images.to(device)
         self.labels = labels.to(device, torch.int64)
-        self.epoch = 0
+        self.epoch, self.settings_epoch = 0, None
         self.rank_weight = 1.0
         super().__init__(
             TensorDataset(self.images, self.labels),
@@ -92,7 +94,7 @@ class DeviceImages(DataLoader):
 
     def set_epoch(self, epoch):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""
-        self.epoch = int(epoch)
+        self.epoch, self.settings_epoch = int(epoch), None
 
     def __len__(self):
         return len(self._bounds)
@@ -108,7 +110,7 @@ class DeviceImages(DataLoader):
         return self.transforms(
             self.images.index_select(0, indices),
             self.labels.index_select(0, indices),
-            PerImageRandom(seed, epoch, indices),
+            PerImageRandom(seed, epoch, indices, self.settings_epoch),
             [seed, epoch, number, self.share.rank],
         )
 

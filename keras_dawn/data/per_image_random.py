@@ -16,6 +16,7 @@ class PerImageRandom:
         seed: int.
         epoch: int from 0 up.
         indices: int64 tensor of shape `(batch,)`, the images' places in the whole set.
+        settings_epoch: int, the epoch whose transforms and sizes are used; by default `epoch`.
 
     Example:
         >>> random = PerImageRandom(0, epoch=3, indices=torch.tensor([7, 9]))
@@ -23,8 +24,9 @@ class PerImageRandom:
         torch.Size([2])
     """
 
-    def __init__(self, seed, epoch, indices):
+    def __init__(self, seed, epoch, indices, settings_epoch=None):
         self.epoch = epoch
+        self.settings_epoch = epoch if settings_epoch is None else settings_epoch
         self.indices = indices
         self._seed = seed
         self._draws = 0

@@ -42,14 +42,14 @@ class Pipeline:
         Args:
             images: uint8 `(batch, height, width, channels)`.
             labels: int64 `(batch,)`.
-            random: `PerImageRandom`, which knows the epoch too.
+            random: `PerImageRandom`, which knows the epoch of the settings too.
             entropy: list of ints, of this batch and this rank.
 
         Returns:
             `(images, labels)`: float32, and int64 `(batch,)` or float32 `(batch, classes)`.
         """
         mixed = 0
-        for transform in at_epoch(self.by_epoch, random.epoch):
+        for transform in at_epoch(self.by_epoch, random.settings_epoch):
             if isinstance(transform, BatchTransform):
                 # A second one that mixes needs draws of its own.
                 images, labels = transform(images, labels, [*entropy, mixed] if mixed else entropy)

@@ -63,15 +63,19 @@ def run_fit(model, method, arguments, weigh):
     return history
 
 
-def run_evaluate(model, method, arguments):
-    """Calls `Model.evaluate` as one of several ranks, exactly on data of any length."""
+def run_evaluate(model, method, arguments, alone):
+    """Calls `Model.evaluate` as one of several ranks, exactly on data of any length.
+
+    Args:
+        model, method, arguments: as for `run_fit`.
+        alone: callable that returns a context in which metrics are not summed over the ranks.
+    """
     average_moving_statistics(model)
     arguments = dict(arguments)
     if not current().is_main:
         arguments["verbose"] = 0
     if arguments.get("_use_cached_eval_dataset"):  # called by `fit`
-        with metrics.weighed(model, _weight_of(arguments["x"])):
-            return agreed(method(model, **arguments))
+        return _evaluate(model, method, arguments, alone)
     arguments["x"] = sharding.shard_arrays(
         arguments.get("x"),
         arguments.pop("y", None),
@@ -80,11 +84,14 @@ def run_evaluate(model, method, arguments):
         shuffle=False,
         training=False,
     )
-    weight = _weight_of(arguments["x"])
-    with (
-        sharding.shared_out(arguments["x"], training=False),
-        metrics.weighed(model, weight),
-    ):
+    with sharding.shared_out(arguments["x"], training=False):
+        return _evaluate(model, method, arguments, alone)
+
+
+def _evaluate(model, method, arguments, alone):
+    data = arguments["x"]
+    together = alone() if sharding.is_served_whole(data) else contextlib.nullcontext()
+    with together, metrics.weighed(model, _weight_of(data)):
         return agreed(method(model, **arguments))
 
 

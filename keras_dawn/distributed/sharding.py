@@ -3,7 +3,7 @@
 import contextlib
 import math
 
-from keras_dawn.distributed.collectives import broadcast
+from keras_dawn.distributed.collectives import broadcast, gather
 from keras_dawn.distributed.ranks import current
 
 import keras
@@ -71,13 +71,18 @@ class ShardedArrays(DataLoader):
         if len(lengths) != 1:
             raise ValueError(f"The arrays must have equal lengths, got {sorted(lengths)}.")
         (self._length,) = lengths
-        self._share, self._shuffle = share, shuffle
-        self._bounds = share.batches(self._length, batch_size, False, training)
+        self._shuffle, self._batch_size = shuffle, batch_size
+        self.set_share(share, training)
         self._epoch = 0
         self._seed = torch.randint(0, 2**31, (1,)) if shuffle else torch.zeros(1).long()
         broadcast([self._seed])
         self.rank_weight = 1.0
         super().__init__(TensorDataset(torch.zeros(self._length)), batch_size=batch_size)
+
+    def set_share(self, share, training):
+        """Serves one rank's share of each batch from now on."""
+        self._share = share
+        self._bounds = share.batches(self._length, self._batch_size, False, training)
 
     def __len__(self):
         return len(self._bounds)
@@ -112,6 +117,8 @@ class ShardedArrays(DataLoader):
 def shared_out(data, training):
     """Lets data that knows about ranks serve this rank's share, and all of it again after.
 
+    Of data to evaluate with fewer images than ranks, every rank is served all (`served_whole`).
+
     Args:
         data: what was passed to `fit` or `evaluate` as `x`.
         training: bool.
@@ -125,14 +132,24 @@ def shared_out(data, training):
     ranks = current()
     if hasattr(data, "set_share"):
         data.set_share(Share(ranks.rank, ranks.world_size), training)
+        whole = not training and not all(gather(len(data)))
+        if whole:
+            data.set_share(Share(), training)
+            data.served_whole = True
         try:
             yield data
         finally:
             data.set_share(Share(), training)
+            if whole:
+                data.served_whole = False
         return
-    if not isinstance(data, ShardedArrays):
-        _check_sampler(data, training)
+    _check_sampler(data, training)
     yield data
+
+
+def is_served_whole(data):
+    """Whether every rank is served all of the data, which has too few images to share."""
+    return getattr(data, "served_whole", False)
 
 
 def shard_arrays(x, y, sample_weight, batch_size, shuffle, training):

@@ -37,6 +37,16 @@ def epoch_iterator(model):
     return None
 
 
+def validation_data(model):
+    """What the model's `fit` under way was given as `validation_data`, or `None`."""
+    for caller in _callers():
+        if caller.get("self") is not model or "validation_data" not in caller:
+            continue  # such as `evaluate`, which has an iterator too
+        if isinstance(caller.get("epoch_iterator"), EpochIterator):
+            return caller["validation_data"]
+    return None
+
+
 def _callers():
     """The names and values of the calls under way, the innermost first."""
     frame = inspect.currentframe().f_back

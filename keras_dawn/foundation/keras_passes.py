@@ -22,21 +22,26 @@ class Pass:
         fetched: int.
     """
 
-    def __init__(self, loader, note, see, made, at_start):
-        self._loader, self._note, self._see = loader, note, see
+    def __init__(self, loader, note, prepare, made, at_start):
+        self._loader, self._note = loader, note
+        self._starting, self._see = prepare(loader)
         self.made, self.begun, self.at_start = made, None, at_start
         self.fetched = 0
         self._batches = None
 
     def __iter__(self):
         if self._batches is None:
-            self._batches = iter(self._loader)
+            with self._starting():
+                self._batches = iter(self._loader)
         return self
 
     def __next__(self):
         if self.begun is None:
             self.begun = self._note()
-        batch = next(self._batches)
+            with self._starting():
+                batch = next(self._batches)
+        else:
+            batch = next(self._batches)
         self.fetched += 1
         self._see(batch)
         return batch
@@ -49,8 +54,8 @@ class Passes:
         iterator: the `EpochIterator` of the `fit`, before its first epoch.
         note: callable that returns the state of the data and of all random numbers.
         put_back: callable that puts back what `note` returned.
-        see: callable, told every batch that is fetched.
-        prepare: callable, told the loader of each pass before it is gone through.
+        prepare: callable, told the loader of each pass before it is gone through; returns a
+            callable for a context in which the pass is started, and one that is told every batch.
 
     Attributes:
         present: `Pass` that was begun last, or `None`.
@@ -58,9 +63,9 @@ class Passes:
         first: what `note` said before the first of all.
     """
 
-    def __init__(self, iterator, note, put_back, see, prepare):
+    def __init__(self, iterator, note, put_back, prepare):
         self.iterator, self._note, self._put_back = iterator, note, put_back
-        self._see, self._prepare = see, prepare
+        self._prepare = prepare
         self.present, self.earlier, self.first = None, [], note()
         self._before = self._again = None
         self._make, self._steps = iterator._get_iterator, iterator._enumerate_iterator
@@ -107,9 +112,7 @@ class Passes:
         return present
 
     def _new(self, made, at_start):
-        loader = self._make()
-        self._prepare(loader)
-        return Pass(loader, self._note, self._see, made, at_start)
+        return Pass(self._make(), self._note, self._prepare, made, at_start)
 
     def _epoch(self):
         again, iterator = self._again, self.iterator

@@ -83,7 +83,9 @@ class Engine(Stepping):
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
             # First of all: the other callbacks may look at the data of the epoch that begins.
-            arguments["callbacks"] = [SetEpoch(arguments["x"]), *arguments["callbacks"]]
+            goes_on = arguments.get("steps_per_epoch") is not None
+            first = SetEpoch(arguments["x"], arguments.get("initial_epoch", 0), goes_on)
+            arguments["callbacks"] = [first, *arguments["callbacks"]]
         if not current().several:
             return type(self.model).fit(self.model, **arguments)
         self._check_parallel()
@@ -115,7 +117,7 @@ class Engine(Stepping):
             with self._running():
                 return method(self.model, **arguments)
         with self._running(), self._all_ranks():
-            return session.run_evaluate(self.model, method, arguments)
+            return session.run_evaluate(self.model, method, arguments, self._alone)
 
     def predict(self, *args, **kwargs):
         arguments = self._arguments("predict", args, kwargs)
@@ -181,9 +183,12 @@ class Engine(Stepping):
         finally:
             self.running -= 1
 
+    def _alone(self):
+        return self._all_ranks(together=False)
+
     @contextlib.contextmanager
-    def _all_ranks(self):
-        before, self._together = self._together, True
+    def _all_ranks(self, together=True):
+        before, self._together = self._together, together
         try:
             yield
         finally:

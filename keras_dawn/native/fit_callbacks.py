@@ -13,18 +13,33 @@ class SetEpoch(keras.callbacks.Callback):
 
     Data that has been through more epochs already counts on: another `fit` from epoch 0 does
     not repeat order and augmentation of the one before.
+
+    Args:
+        data: object with `epoch` and `set_epoch`.
+        initial_epoch: int, that of the `fit`, and not the one in which a training goes on.
+        goes_on: bool, whether a pass over the data goes on over the ends of epochs, as under
+            `steps_per_epoch`. Data with a `settings_epoch` then counts its passes itself.
     """
 
-    def __init__(self, data):
+    def __init__(self, data, initial_epoch, goes_on):
         super().__init__()
         self._data = data
-        self._passed = data.epoch  # before Keras looks at a first batch
-        self._ahead = None
+        self._own_passes = goes_on and hasattr(data, "settings_epoch")
+        passed = data.epoch  # before Keras looks at a first batch
+        if getattr(data, "settings_epoch", None) is not None:
+            passed = max(passed, data.settings_epoch + 1)
+        self._first = max(passed, initial_epoch)
+        self._ahead = self._first - initial_epoch
+
+    def on_train_begin(self, logs=None):
+        if self._own_passes:
+            self._data.set_epoch(self._first)
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._ahead is None:
-            self._ahead = max(0, self._passed - epoch)
-        self._data.set_epoch(epoch + self._ahead)
+        if self._own_passes:
+            self._data.settings_epoch = epoch + self._ahead
+        else:
+            self._data.set_epoch(epoch + self._ahead)
 
 
 class FollowChanges(keras.callbacks.Callback):

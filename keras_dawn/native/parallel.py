@@ -1,11 +1,13 @@
 """The lowered training graph under torch's DistributedDataParallel."""
 
+import contextlib
 import inspect
 import warnings
 
 from keras_dawn.distributed.ranks import current, note_parallel_model
 from keras_dawn.foundation import keras_losses, keras_version
-from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.foundation.model_state import optimizers_of, state_tensors
+from keras_dawn.foundation.random_state import random_state, set_random_state
 
 import keras
 import torch
@@ -22,6 +24,7 @@ _SYNC_BUFFERS = next(
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in inspect.signature(DistributedDataParallel).parameters
 )
+PASSES_BEFORE_THE_LAYOUT_STAYS = 2
 NO_CUDA_GRAPH = "no CUDA graph: its gradients would only start to travel after the last one"
 
 
@@ -55,6 +58,30 @@ def data_parallel(module):
         parallel.register_comm_hook(None, _HOOKS[ranks.gradient_compression])
     note_parallel_model()
     return parallel
+
+
+def needs_rehearsal():
+    """Whether the first backward passes of a `data_parallel` module round unlike later ones.
+
+    The first tells torch which gradients there are, and after the second it lays them out in the
+    order in which they came. Where a gradient lies decides in which order the ranks' numbers are
+    added, which from three ranks on is another sum in its last bits: a process that goes on with
+    a training would differ from one that has trained all along.
+    """
+    return current().world_size > 2
+
+
+@contextlib.contextmanager
+def rehearsal(model):
+    """What is computed inside leaves the state of a model's layers and all random numbers alone."""
+    states = [(tensor, tensor.detach().clone()) for tensor in state_tensors(model)]
+    random = random_state()
+    try:
+        yield
+    finally:
+        for tensor, content in states:
+            tensor.data.copy_(content)
+        set_random_state(random)
 
 
 def why_not(model):

@@ -7,6 +7,7 @@ from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_layers, keras_losses, keras_metrics, keras_models
 from keras_dawn.foundation.hyperparameters import unwrap
+from keras_dawn.native import parallel
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.steps.beside import beside, flat_tensors
@@ -144,6 +145,8 @@ class NativeSteps:
         self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
         inputs = self.forward.inputs(x)
+        if self.forward.needs_rehearsal:
+            self._rehearse(inputs, y, sample_weight, x)
         if self.graphs.whole is None:
             logs = self._train(inputs, y, sample_weight, x)
             return self._fresh_logs() if logs is None else logs
@@ -167,6 +170,16 @@ class NativeSteps:
         # After the step, which knows whether it was skipped: then the averages stay, too.
         self.averages.update(statistics, skip)
         return self._count(loss, x, y, outputs, sample_weight, batch)
+
+    def _rehearse(self, inputs, y, sample_weight, x):
+        """Backward passes for torch to lay the gradients out by, and for nothing else."""
+        self.forward.needs_rehearsal = False
+        with parallel.rehearsal(self.model), self.forward.calls():
+            for _ in range(parallel.PASSES_BEFORE_THE_LAYOUT_STAYS):
+                outputs = self.forward.train(inputs)[0]
+                targets, weights = beside(y, outputs), beside(sample_weight, outputs)
+                self._compute_loss(x, targets, outputs, weights, training=True).backward()
+                self.optimization.clear()
 
     @torch.no_grad()
     def test_step(self, batches):

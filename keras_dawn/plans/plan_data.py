@@ -5,7 +5,7 @@ import contextlib
 from keras_dawn.distributed import sharding
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
-from keras_dawn.resume.source_state import SourceState
+from keras_dawn.foundation.source_state import SourceState
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -41,6 +41,11 @@ class PlanData(DataLoader):
     def rank_weight(self):
         """What this rank's part of the last batch weighs."""
         return getattr(self.data, "rank_weight", 1.0)
+
+    @property
+    def served_whole(self):
+        """Whether every rank is served all of it (`distributed.sharding.shared_out`)."""
+        return sharding.is_served_whole(self.data)
 
     def set_epoch(self, epoch):
         """Goes to an epoch (0-based) and its phase."""

@@ -1,11 +1,13 @@
 """Where a `fit` is in its data, for checkpoints: of the batch that will be trained on next."""
 
+import contextlib
 import hashlib
 from types import SimpleNamespace
 
 from keras_dawn.foundation import keras_fit, keras_passes
 from keras_dawn.foundation.random_state import random_state, set_random_state
-from keras_dawn.resume.source_state import SourceState
+from keras_dawn.foundation.source_state import SourceState
+from keras_dawn.resume.loader_workers import let_workers_outlive, starting_workers
 
 import keras
 import numpy as np
@@ -23,12 +25,14 @@ class DataPosition:
 
     Args:
         iterator: the `EpochIterator` of the `fit`.
+        signals: bool, whether the training takes note of signals.
 
     Raises:
         ValueError: data whose position cannot be known.
     """
 
-    def __init__(self, iterator):
+    def __init__(self, iterator, signals):
+        self._outlives = signals
         kind, source = keras_fit.data_of(iterator)
         self._source, self._iterator = SourceState(source), iterator
         self._digest = None
@@ -42,9 +46,7 @@ class DataPosition:
                 "`steps_per_epoch` is given: its queue goes on over the ends of epochs. Leave "
                 "`steps_per_epoch` out, or make the PyDataset with workers=1."
             )
-        self.passes = keras_passes.Passes(
-            iterator, self._note, self._put_back, self._see, self._begins
-        )
+        self.passes = keras_passes.Passes(iterator, self._note, self._put_back, self._begins)
 
     def now(self, step):
         """The position as plain data; `step` is how many steps of the epoch are done."""
@@ -106,11 +108,13 @@ class DataPosition:
         keras_fit.set_passes_done(self._iterator, noted.get("passes"))
 
     def _begins(self, loader):
+        has_workers = self._outlives and let_workers_outlive(loader)
         if self._digest is not None and not self._replays:
             self._digest = b""  # of one pass alone
         if isinstance(loader, DataLoader) and getattr(loader, "persistent_workers", False):
             # Workers that live on have random numbers of their own, which nobody can save.
             loader._iterator = None
+        return starting_workers if has_workers else contextlib.nullcontext, self._see
 
     def _see(self, batch):
         if self._digest is None:

@@ -103,6 +103,11 @@ class Notices:
         """Whether anything may tell it."""
         return bool(self._parts)
 
+    @property
+    def takes_signals(self):
+        """Whether it takes note of signals."""
+        return self._signals is not None
+
     def start(self):
         """Begins to listen."""
         for part in self._parts:

@@ -9,6 +9,7 @@ from keras_dawn.foundation import keras_fit
 from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
+from keras_dawn.resume.loader_workers import let_workers_outlive
 from keras_dawn.resume.restoration import Restoration, find_state
 from keras_dawn.resume.saved_state import with_states
 from keras_dawn.resume.shared_folder import check_shared
@@ -57,7 +58,7 @@ class LastWord(keras.callbacks.Callback):
     def _begin(self):
         check_shared(self._folder.path)
         description = describe(self.model, self._iterator)
-        self._position = DataPosition(self._iterator)
+        self._position = DataPosition(self._iterator, self._notices.takes_signals)
         state, followed = find_state(self._folder, self._fit, self._asked)
         self._notices.start()
         if state is not None:
@@ -74,6 +75,10 @@ class LastWord(keras.callbacks.Callback):
             restoration.enter()
         self._epoch = epoch
         self._agreement = Agreement()
+
+    def on_test_begin(self, logs=None):
+        if self._notices.takes_signals:
+            let_workers_outlive(keras_fit.validation_data(self.model))
 
     def on_train_batch_end(self, batch, logs=None):
         step = batch + 1

@@ -6,8 +6,8 @@ from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.description import check_same
-from keras_dawn.resume.plain_state import from_plain
 from keras_dawn.resume.training_state import (
     check_state,
     metric_variables,

@@ -6,7 +6,7 @@ from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.hyperparameters import available, unwrap
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of, state_tensors
-from keras_dawn.resume.plain_state import to_plain
+from keras_dawn.foundation.plain_state import to_plain
 
 FORMAT = 4
 

@@ -4,9 +4,10 @@ import math
 
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import hyperparameters, keras_metrics
+from keras_dawn.foundation import hyperparameters, keras_fit, keras_metrics
 from keras_dawn.foundation.model_state import optimizer_variables, torch_buffers
 from keras_dawn.foundation.random_state import random_state, set_random_state
+from keras_dawn.foundation.source_state import SourceState
 from keras_dawn.schedules.range_test import RangeTest, Sweep
 
 import keras
@@ -23,8 +24,11 @@ def find_learning_rate(
     Reads the loss of each batch by itself, not Keras's running mean. Ends early when the
     smoothed loss diverges or is not finite. Afterwards weights, optimizers, moving averages,
     those of torch modules inside the model too, random numbers and the data's epoch are bit for
-    bit what they were. Works with all that `fit` takes, accelerated or not, and on all ranks
-    together. Another hyper-parameter, another spacing or another end: `try_values`.
+    bit what they were, and so are the random generators of the data. Works with all that `fit`
+    takes, accelerated or not, and on all ranks together. Image size and transforms are those of
+    the data's epoch throughout: for a later size, `data.set_epoch` to an epoch that has it. Under
+    a plan, give the data that is made for a phase. Another hyper-parameter, another spacing or
+    another end: `try_values`.
 
     Args:
         model: compiled `keras.Model`.
@@ -38,7 +42,8 @@ def find_learning_rate(
         `RangeTest`, with the suggestions `valley`, `minimum`, `steep` and `slide`.
 
     Raises:
-        ValueError: a range that makes no sense.
+        ValueError: a range that makes no sense; a learning rate that is a schedule object; within
+            a `fit` of the model.
 
     Example:
         >>> found = find_learning_rate(model, images, labels)           # doctest: +SKIP
@@ -59,7 +64,8 @@ def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments
         `RangeTest`.
 
     Raises:
-        ValueError: a model that is not compiled, or a parameter that its optimizer lacks.
+        ValueError: a model that is not compiled, a parameter that its optimizer lacks, or a call
+            within a `fit` of the model.
 
     Example:
         >>> sweep = Sweep(0.5, 0.95, 20, parameter="momentum", spacing="linear")
@@ -67,16 +73,21 @@ def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments
     """
     if getattr(model, "optimizer", None) is None:
         raise ValueError("The range test needs a compiled model.")
+    if keras_fit.epoch_iterator(model) is not None:
+        raise ValueError(
+            "The range test trains the model in a `fit` of its own, and one is under way. Call it "
+            "before that `fit`, not in a callback."
+        )
     attribute = hyperparameters.resolve(model.optimizer, sweep.parameter)
-    run = _Sweeping(sweep, attribute, validation_data)
-    random, epoch = random_state(), getattr(x, "epoch", None)
+    run = _Sweeping(sweep, attribute, x, validation_data)
+    random, source = random_state(), SourceState(x)
+    before = source.now()
     try:
         model.fit(x, y, epochs=sweep.steps, callbacks=[run], verbose=0, **fit_arguments)
     finally:
         run.put_back()
+        source.put_back(before)
         set_random_state(random)
-        if epoch is not None:
-            x.set_epoch(epoch)
         model.stop_training = False
     return RangeTest.from_losses(
         sweep.parameter,
@@ -92,10 +103,13 @@ def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments
 class _Sweeping(keras.callbacks.Callback):
     """Sets the swept value before each batch and reads the batch's loss after it."""
 
-    def __init__(self, sweep, attribute, validation_data):
+    def __init__(self, sweep, attribute, data, validation_data):
         super().__init__()
         self.values = sweep.values()
-        self._attribute = attribute
+        self._attribute, self._data = attribute, data
+        self._settings = getattr(data, "settings_epoch", None)
+        if self._settings is None:
+            self._settings = getattr(data, "epoch", None)
         self._smoothing, self._stop_factor = sweep.smoothing, sweep.stop_factor
         self._validation = validation_data
         self._mean, self._lowest = 0.0, math.inf
@@ -114,6 +128,10 @@ class _Sweeping(keras.callbacks.Callback):
             [(tensor, tensor.detach().clone()) for tensor in tensors],
             (optimizer, getattr(optimizer, self._attribute)),
         )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if hasattr(self._data, "settings_epoch"):  # the order changes, and the size does not
+            self._data.settings_epoch = self._settings
 
     def on_train_batch_begin(self, batch, logs=None):
         value = self.values[min(len(self.losses), len(self.values) - 1)]

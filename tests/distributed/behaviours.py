@@ -82,6 +82,31 @@ def early_stopping():
 
 
 @scenario
+def validated_on_one_image():
+    """Fewer images than ranks: arrays, this package's data, a split, and callbacks on them."""
+    keras.utils.set_random_seed(3)
+    x = np.random.default_rng(0).normal(size=(33, 16, 16, 3)).astype("float32")
+    y = np.arange(33) % 10
+    ways = {
+        "arrays": {"validation_data": (x[:1], y[:1])},
+        "images": {"validation_data": images(1)},
+        "split": {"validation_split": 1 / 33},
+    }
+    found = {}
+    for name, way in ways.items():
+        model = keras.Sequential([keras.Input((16, 16, 3)), layers.Flatten(), layers.Dense(10)])
+        model.compile(keras_dawn.SGD(0.01), LOSS, metrics=["accuracy"])
+        keras_dawn.accelerate(model)
+        first = model.evaluate(x[:1], y[:1], verbose=0)
+        lower = keras.callbacks.ReduceLROnPlateau(patience=0, min_delta=1e9)
+        fit = {"batch_size": 8, "epochs": 3, "shuffle": False, "verbose": 0, "callbacks": [lower]}
+        history = model.fit(x[: None if name == "split" else 32], y[: len(y) - (name != "split")],
+                            **fit, **way).history  # fmt: skip
+        found[name] = {**state(model), "history": history, "first": first}
+    return found
+
+
+@scenario
 def signal_on_one_rank():
     def send(model):
         if rank() == 1:

@@ -130,6 +130,18 @@ def test_early_stopping_ends_all_ranks(two):
     assert [result["steps"] for result in two["early_stopping"]] == [4, 4]
 
 
+@pytest.mark.parametrize("way", ["arrays", "images", "split"])
+def test_a_validation_with_fewer_images_than_ranks_is_the_same_on_all(way, one, two):
+    expected = one("validated_on_one_image")[way]
+    assert min(expected["history"]["learning_rate"]) < 1e-3  # the plateau was acted upon
+    for result in two["validated_on_one_image"]:
+        assert result[way]["first"] == pytest.approx(expected["first"], abs=1e-6)
+        assert list(result[way]["history"]) == list(expected["history"])
+        for name, values in expected["history"].items():
+            assert result[way]["history"][name] == pytest.approx(values, abs=1e-5), name
+        assert largest_difference(result[way], expected) < 1e-6
+
+
 def test_a_signal_to_one_rank_interrupts_all_on_the_same_step(two):
     assert [result["interrupted"] for result in two["signal_on_one_rank"]] == [True, True]
     assert [result["steps"] for result in two["signal_on_one_rank"]] == [4, 4]

@@ -8,9 +8,9 @@ import warnings
 
 import keras_dawn
 from keras_dawn.dawnbench.paid_time import PaidTime
+from keras_dawn.foundation.plain_state import from_plain, to_plain
 from keras_dawn.resume import checkpoint_file, folder_lock
 from keras_dawn.resume.checkpoints import CheckpointFolder
-from keras_dawn.resume.plain_state import from_plain, to_plain
 
 import numpy as np
 import pytest

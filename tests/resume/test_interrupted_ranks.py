@@ -57,3 +57,23 @@ def test_folders_that_ranks_do_not_share_are_noticed_when_the_training_begins(tm
     assert 0 not in done.returncodes
     assert "Rank 1 does not find in" in done.printed
     assert not list(tmp_path.glob("*/checkpoint*"))
+
+
+def test_three_ranks_of_which_one_is_killed_end_with_the_same_bits(tmp_path):
+    out = tmp_path / "whole.pt"
+    whole = result(run(tmp_path / "whole", out, ranks=3), out)
+    saved, out = tmp_path / "saved", tmp_path / "out.pt"
+    assert run(saved, out, "SIGKILL:9", ranks=3).returncode == -9
+    same(result(run(saved, out, ranks=3), out), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--half",)])
+@pytest.mark.parametrize("ranks", [3, 5])
+def test_more_ranks_of_which_one_is_killed_at_any_step(ranks, options, tmp_path):
+    out = tmp_path / "whole.pt"
+    whole = result(run(tmp_path / "whole", out, "nothing:0", *options, ranks=ranks), out)
+    for step in range(2, 21, 3):
+        saved, out = tmp_path / f"saved{step}", tmp_path / f"out{step}.pt"
+        assert run(saved, out, f"SIGKILL:{step}", *options, ranks=ranks).returncode == -9
+        same(result(run(saved, out, "nothing:0", *options, ranks=ranks), out), whole)

@@ -137,6 +137,39 @@ def test_a_sample_is_validated_after_every_step():
     assert len(set(found.validation_losses)) == 8
 
 
+def test_the_datas_own_random_numbers_are_put_back():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(48, 8, 8, 3)).astype("float32"), random.integers(0, 3, 48)
+    rows = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
+    generator = torch.Generator().manual_seed(3)
+    loader = torch.utils.data.DataLoader(rows, 8, shuffle=True, generator=generator)
+    model = build()
+    find_learning_rate(model, loader, steps=2, shuffle=False)  # Keras looks at a batch only once
+    before = generator.get_state()
+    curves = [
+        find_learning_rate(model, loader, end=1.0, steps=15, shuffle=False).losses for _ in range(2)
+    ]
+    assert curves[0] == curves[1]
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_it_is_refused_within_a_fit_and_for_a_schedule_object():
+    class Within(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            find_learning_rate(self.model, images(), shuffle=False)
+
+    model = keras_dawn.accelerate(build())
+    with pytest.raises(ValueError, match="one is under way. Call it before that `fit`"):
+        model.fit(images(), shuffle=False, verbose=0, callbacks=[Within()])
+    plan = keras_dawn.TrainingPlan([keras_dawn.Phase(1, 8, 8, 0.1)])
+    with pytest.raises(ValueError, match="one is under way"):
+        keras_dawn.fit_plan(model, plan, lambda phase: images(), callbacks=[Within()], verbose=0)
+    falling = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+    model = keras_dawn.accelerate(build(keras.optimizers.SGD(falling, momentum=0.9)))
+    with pytest.raises(ValueError, match="is a schedule object, .* Compile with a float"):
+        find_learning_rate(model, images(), shuffle=False)
+
+
 def test_its_valley_goes_into_one_cycle():
     model = keras_dawn.accelerate(build())
     found = find_learning_rate(model, images(), end=1.0, steps=40, shuffle=False)

@@ -69,7 +69,9 @@ class ResizingImages(_Photos):
     made from (seed, epoch, place) alone, also its order, crops and flips. Being a torch
     `DataLoader` it goes into `fit` (with `shuffle=False`: it shuffles itself). An accelerated
     model's `fit` tells it the epoch; elsewhere it counts its own passes from 0, and
-    `set_epoch` sets them.
+    `set_epoch` sets them. Where that `fit` has `steps_per_epoch`, order and random numbers are
+    those of the pass over the data, and size, crop and transforms are those of the `fit`'s epoch
+    (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
 
     Args:
         source: `ImageFolder`, `PreparedImages`, … : `source[i]` is `(bytes, class number)`.
@@ -112,7 +114,7 @@ class ResizingImages(_Photos):
         device=None,
     ):
         self.image_size = by_epoch(image_size, "image_size", _check_size)
-        self.epoch = 0
+        self.epoch, self.settings_epoch = 0, None
         pipeline = Pipeline(
             [RandomFlip()] if transforms is None else transforms,
             Normalize(IMAGENET_MEAN, IMAGENET_STD),
@@ -128,21 +130,34 @@ class ResizingImages(_Photos):
 
     def set_epoch(self, epoch):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""
-        self.epoch = int(epoch)
+        self.epoch, self.settings_epoch = int(epoch), None
 
     def __iter__(self):
         epoch = self.epoch
-        size = at_epoch(self.image_size, epoch)
-        crop = at_epoch(self.transforms.crops, epoch)
         order = self.sampler.order(len(self.source), epoch).cpu()
         parts = [self._share.of(order[start:stop]) for start, stop in self._bounds]
-        made = self._loader.batches(self._job(part, epoch, size, crop) for part in parts)
-        for number, (images, labels) in enumerate(made):
+        for number, (images, labels) in enumerate(self._decoded(parts, epoch)):
             start, stop = self._bounds[number]
             self.rank_weight = self._share.weight(stop - start)
             if number == len(parts) - 1:
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
             yield self._transformed(images, labels, parts[number], epoch, number)
+
+    def _decoded(self, parts, epoch):
+        """Pixels and labels, begun anew where the settings change before the pass has ended."""
+        done = 0
+        while done < len(parts):
+            settings = self._settings(epoch)
+            made = self._loader.batches(self._job(part, epoch, *settings) for part in parts[done:])
+            while done < len(parts) and self._settings(epoch) == settings:
+                yield next(made)
+                done += 1
+            made.close()  # what was decoded ahead has another size
+
+    def _settings(self, epoch):
+        """The size and the crop of the next batch."""
+        epoch = epoch if self.settings_epoch is None else self.settings_epoch
+        return at_epoch(self.image_size, epoch), at_epoch(self.transforms.crops, epoch)
 
     def _job(self, part, epoch, size, crop):
         random = PerImageRandom(self.sampler.seed, epoch, part)
@@ -153,7 +168,7 @@ class ResizingImages(_Photos):
         part, seed = moved(part, images.device), self.sampler.seed
         self.sampler.expect(part)
         # Other draws than the crop's, which come from the seed itself: a seed of their own.
-        random = PerImageRandom(seed + 1, epoch, part)
+        random = PerImageRandom(seed + 1, epoch, part, self.settings_epoch)
         return self.transforms(images, labels, random, [seed, epoch, number, self._share.rank])
 
 

@@ -48,6 +48,7 @@ class GraphForward:
         self._call_evaluating = self._callable(self.evaluating)
         self._call_training = None
         self.reduction = None  # of gradients over the ranks, where torch's does not do
+        self.needs_rehearsal = False
         self._layers = None
         self._shapes = None  # of the last batch
 
@@ -94,6 +95,7 @@ class GraphForward:
             self._call_training = forward
         elif current().several:
             self._call_training = parallel.data_parallel(forward)
+            self.needs_rehearsal = parallel.needs_rehearsal()
         else:
             self._call_training = forward
 

@@ -20,6 +20,7 @@ class LayerForward:
     runs_python = adds_losses = True
     adds_penalties = False
     reduction = None  # `fit` does that, whose step may be the model's own
+    needs_rehearsal = False
     training = evaluating = None
 
     def __init__(self, model):

@@ -2,7 +2,7 @@
 
 import random
 
-from keras_dawn.resume.source_state import SourceState
+from keras_dawn.foundation.source_state import SourceState
 
 import numpy as np
 import pytest

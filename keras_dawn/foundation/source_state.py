@@ -5,7 +5,7 @@ import random
 import types
 from collections.abc import Iterator
 
-from keras_dawn.resume.plain_state import from_plain, to_plain
+from keras_dawn.foundation.plain_state import from_plain, to_plain
 
 import keras
 import numpy as np
@@ -114,7 +114,7 @@ class SourceState:
         elif hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
             self._holders.append((path, value.state_dict, value.load_state_dict, "state"))
         elif type(value).__module__.startswith("keras_dawn.") and hasattr(value, "set_epoch"):
-            self._holders.append((path, lambda: value.epoch, value.set_epoch, "state"))
+            self._holders.append((path, *_epochs(value), "state"))
         elif isinstance(value, Iterator) and not hasattr(value, "__dict__"):
             self.reads_on = True  # Python's own, which do not tell where they are
         elif isinstance(value, (dict, list, tuple)):
@@ -148,6 +148,17 @@ class SourceState:
                 )
         else:
             self._look(part, here, depth + 1)
+
+
+def _epochs(data):
+    """How to get and to put the epochs that this package's data is in."""
+
+    def put(epochs):
+        data.set_epoch(epochs["epoch"])
+        if epochs["settings"] is not None:
+            data.settings_epoch = epochs["settings"]
+
+    return lambda: {"epoch": data.epoch, "settings": getattr(data, "settings_epoch", None)}, put
 
 
 def _attributes(value):

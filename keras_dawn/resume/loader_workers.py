@@ -1,0 +1,68 @@
+"""Workers of a torch `DataLoader` that a signal to all processes of a group does not end."""
+
+import contextlib
+import os
+import signal
+import threading
+
+from torch.utils.data import DataLoader
+
+
+class Outliving:
+    """A `worker_init_fn` after which SIGTERM ends a worker if its parent sends it, and not else.
+
+    Schedulers and terminals send a signal to the whole group of processes. The training saves
+    after the step under way, for which it may be waiting for a worker's batch; torch's workers
+    would be gone by then. Where the system does not say who sends a signal (macOS, Windows),
+    workers end as ever.
+
+    Args:
+        before: the `worker_init_fn` that the loader had, or `None`.
+    """
+
+    def __init__(self, before):
+        self.before = before
+
+    def __call__(self, number):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if hasattr(signal, "sigwaitinfo"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads from now on
+            threading.Thread(target=_wait_for_the_parents, daemon=True).start()
+        if self.before is not None:
+            self.before(number)
+
+
+def _wait_for_the_parents():
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)  # as torch's own handler does
+
+
+def let_workers_outlive(loader):
+    """Lets the workers of a loader's next pass outlive a signal; anything else is left alone.
+
+    Args:
+        loader: what `fit` was given to train or to validate on, or `None`.
+
+    Returns:
+        Whether it has workers.
+    """
+    loader = getattr(loader, "data", loader)  # what a plan has for its phase
+    if not isinstance(loader, DataLoader) or not loader.num_workers:
+        return False
+    if not isinstance(loader.worker_init_fn, Outliving):
+        loader.worker_init_fn = Outliving(loader.worker_init_fn)
+    return True
+
+
+@contextlib.contextmanager
+def starting_workers():
+    """Processes that are started inside have SIGTERM blocked from their birth; it comes later."""
+    if not hasattr(signal, "sigwaitinfo"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
