@@ -1,9 +1,11 @@
 """Photos of any size, decoded at the size that training needs."""
 
 from keras_dawn.data.photos.crops import CenterCrop, RandomResizedCrop
+from keras_dawn.data.photos.image_folder import ImageFolder
 from keras_dawn.data.photos.prepare import PreparedImages, prepare
 from keras_dawn.data.photos.resizing import ResizingImages, ValidationImages
-from keras_dawn.data.photos.sources import ImageFolder, ImageNetTar, TfdsImages, photos_of
+from keras_dawn.data.photos.sources import ImageNetTar, TfdsImages, photos_of
+from keras_dawn.data.photos.unreadable import UnreadablePhotoError
 
 __all__ = [
     "CenterCrop",
@@ -13,6 +15,7 @@ __all__ = [
     "RandomResizedCrop",
     "ResizingImages",
     "TfdsImages",
+    "UnreadablePhotoError",
     "ValidationImages",
     "photos_of",
     "prepare",

@@ -7,8 +7,8 @@ from keras_dawn.data.by_epoch import at_epoch, by_epoch
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.photos.crops import CenterCrop, RandomResizedCrop, rectangle
-from keras_dawn.data.photos.jpeg import read_header
 from keras_dawn.data.photos.loader import Job, Loader, default_device, default_threads
+from keras_dawn.data.photos.photo import read_header
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import InOrder, Shuffled
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
@@ -57,8 +57,7 @@ class _Photos(DataLoader):
     @property
     def problems(self):
         """What was wrong with files so far: dict from their names to sentences."""
-        found = sorted(self._loader.problems.items())
-        return {self.source.name(index): problem for index, problem in found}
+        return self._loader.problems.by_name()
 
 
 class ResizingImages(_Photos):
@@ -136,12 +135,18 @@ class ResizingImages(_Photos):
         order = self.sampler.order(len(self.source), epoch).cpu()
         parts = [self._share.of(order[start:stop]) for start, stop in self._bounds]
         made = self._loader.batches(self._job(part, epoch, size, crop) for part in parts)
-        for number, (images, labels) in enumerate(made):
+        for number, batch in enumerate(made):
             start, stop = self._bounds[number]
+            part = parts[number]
             self.rank_weight = self._share.weight(stop - start)
-            if number == len(parts) - 1:
-                self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
-            yield self._transformed(images, labels, parts[number], epoch, number)
+            if batch.places is not None:
+                part = part[batch.places]
+                if self._share.world_size > 1:  # as if their weight were 0
+                    self.rank_weight *= len(part) / len(parts[number])
+            if number == len(parts) - 1:  # before the last `yield`: Keras does not come back
+                self.epoch = epoch + 1
+                self._loader.problems.warn()
+            yield self._transformed(batch.images, batch.labels, part, epoch, number)
 
     def _job(self, part, epoch, size, crop):
         random = PerImageRandom(self.sampler.seed, epoch, part)
@@ -200,11 +205,16 @@ class ValidationImages(_Photos):
             ratios = self._aspect_ratios()
             order = ratios.argsort(stable=True)
         jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds)
-        for number, (images, labels) in enumerate(self._loader.batches(jobs)):
+        for number, batch in enumerate(self._loader.batches(jobs)):
             start, stop = self._bounds[number]
-            part = self._share.of(order[start:stop]).to(images.device)
+            part = self._share.of(order[start:stop])
+            if batch.places is not None:
+                part = part[batch.places]
+            if number == len(self._bounds) - 1:
+                self._loader.problems.warn()
+            random = PerImageRandom(0, 0, part.to(batch.images.device))
             entropy = [self.sampler.seed, 0, number, self._share.rank]
-            yield self.transforms(images, labels, PerImageRandom(0, 0, part), entropy)
+            yield self.transforms(batch.images, batch.labels, random, entropy)
 
     def _job(self, batch, ratios):
         size = (self.image_size, self.image_size)
