@@ -34,7 +34,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
 import cifar10_record
 
-from recipe_parts import reporting, run_flags
+from recipe_parts import run_files, run_flags
 
 PEERS = {"airbench94": airbench.train, "airbench94_muon": airbench_muon.train}
 SAME = ("settings", "versions", "hardware")  # in all sittings of a results file
@@ -46,7 +46,7 @@ def ours(preset, images, seed, folder, loaded, prices):
     own = RunFolder(folder.path / f"seed{seed}")
     result = cifar10_record.train(preset, images, seed, own, TrainingClock(loaded))
     result.description.update(recipe="cifar10_record", preset=FLAGS.preset)
-    reporting.save(result, own, prices, FLAGS.author, FLAGS.author_email)
+    run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email)
     return {
         "seconds": result.description["clocks"]["training"],
         "dawnbench_seconds": result.timer.records[-1].training_seconds,

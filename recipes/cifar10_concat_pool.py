@@ -16,7 +16,8 @@ from keras_dawn.schedules import Curve
 
 from absl import app
 
-from recipe_parts.cifar10 import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
+from recipe_parts.cifar10 import define_flags, main
+from recipe_parts.cifar10_presets import CIFAR_AUGMENTATION, Preset, smaller
 
 
 def linear_cycle(preset):

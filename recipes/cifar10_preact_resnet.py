@@ -20,7 +20,8 @@ from keras_dawn.models import PreActResNet18, PreActResNet50
 
 from absl import app, flags
 
-from recipe_parts.cifar10 import CIFAR_AUGMENTATION, Preset, define_flags, main, smaller
+from recipe_parts.cifar10 import define_flags, main
+from recipe_parts.cifar10_presets import CIFAR_AUGMENTATION, Preset, smaller
 
 NETWORKS = {18: PreActResNet18, 50: PreActResNet50}
 NOTEBOOKS = {

@@ -17,7 +17,8 @@ from keras_dawn.schedules import piecewise_linear
 
 from absl import app
 
-from recipe_parts.cifar10 import Preset, define_flags, main, smaller
+from recipe_parts.cifar10 import define_flags, main
+from recipe_parts.cifar10_presets import Preset, smaller
 
 # In this order in 2018 too: crop, flip, cut out.
 AUGMENTATION = (data.PadCrop(4), data.RandomFlip(), data.Cutout(8))

@@ -21,7 +21,8 @@ from keras_dawn.models import WideResNet
 
 from absl import app
 
-from recipe_parts.cifar10 import CIFAR_AUGMENTATION, Preset, define_flags, main
+from recipe_parts.cifar10 import define_flags, main
+from recipe_parts.cifar10_presets import CIFAR_AUGMENTATION, Preset
 
 PRESETS = {
     # One V100 in 2018: batches of 512, 30 epochs, 12 up, 12 down, a tail of 6.

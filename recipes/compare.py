@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recipe_parts import run_flags
-from recipe_parts.cifar10 import CIFAR_AUGMENTATION, DIGITS_AUGMENTATION
+from recipe_parts.cifar10_presets import CIFAR_AUGMENTATION, DIGITS_AUGMENTATION
 
 FLAGS = flags.FLAGS
 TUNING_SEED = 1000

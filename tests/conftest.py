@@ -2,7 +2,7 @@ import hashlib
 import pickle
 
 import keras_dawn  # noqa: F401  (chooses the backend before the tests import Keras)
-from keras_dawn.foundation.keras_internals import VERSION
+from keras_dawn.foundation.keras_version import VERSION
 
 import keras
 import numpy as np

@@ -1,6 +1,6 @@
 """What goes on inside the layers while a model trains."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses
 
 import keras
 import torch
@@ -73,7 +73,7 @@ class LayerStatistics(keras.callbacks.Callback):
     def _look(self):
         answer, *outputs = self._probe(self.x, training=False)
         targets = torch.as_tensor(self.y, device=answer.device)
-        loss = keras_internals.compute_loss(self.model, self.x, targets, answer, None, False)
+        loss = keras_losses.compute_loss(self.model, self.x, targets, answer, None, False)
         weights = [weight for layer in self._watched for weight in layer.trainable_weights]
         slopes = torch.autograd.grad(loss, [w.value for w in weights], allow_unused=True)
         by_weight = {id(w): slope for w, slope in zip(weights, slopes, strict=True)}

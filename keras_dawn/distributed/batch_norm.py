@@ -1,6 +1,6 @@
 """Batch normalisation on several ranks: statistics of one rank, averaged, or of all."""
 
-from keras_dawn.foundation.keras_internals import all_layers
+from keras_dawn.foundation.keras_layers import all_layers
 
 import keras
 

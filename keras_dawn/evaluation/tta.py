@@ -4,7 +4,7 @@ from keras_dawn.data.batches import Batches
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.evaluation.views import Views, check_order, fixed_views
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses, keras_metrics
 from keras_dawn.native.accelerate import native_forward
 
 import torch
@@ -75,7 +75,7 @@ def evaluate_tta(
     elif average == "logits" and not gives_logits(model):
         scores = torch.softmax(scores, -1)
     model.reset_metrics()
-    tracker = keras_internals.loss_tracker(model)
+    tracker = keras_metrics.loss_tracker(model)
     for part, target in zip(scores.split(batch_size), labels.split(batch_size), strict=True):
         loss = model.compute_loss(y=target, y_pred=part, training=False)
         tracker.update_state(loss, sample_weight=len(part))
@@ -159,7 +159,7 @@ def _scorer(model, average):
 
 def gives_logits(model):
     """Whether a model's outputs are logits, by the loss it was compiled with; else `None`."""
-    loss, _ = keras_internals.compiled_loss(model)
+    loss, _ = keras_losses.compiled_loss(model)
     if loss is None:
         return None
     return bool(getattr(loss, "get_config", dict)().get("from_logits", False))

@@ -136,3 +136,8 @@ class Loader(DataLoader):
             self._adapter.enqueuer.ready_queue.queue.clear()
         self._adapter.on_epoch_begin()
         yield from self._adapter.get_torch_dataloader()
+
+
+def set_first_epoch(model, epoch):
+    """Makes `fit`, once it has called `on_train_begin`, start at an epoch (0 for its own)."""
+    model._initial_epoch = epoch or None

@@ -1,12 +1,12 @@
 """What `keras.Layer.__call__` does for tensors without masks, and nothing more.
 
-Like `keras_internals` this reads private Keras attributes (3.15); a test of short calls holds it
+The private attributes of Keras that this reads are those of 3.15; a test of short calls holds it
 against Keras's own call.
 """
 
 import inspect
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers, keras_variables, keras_version
 
 import keras
 import torch
@@ -23,14 +23,14 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 # What is said here in short is the call of this version; by another one every layer is called at
 # length, which is right and slower.
-KNOWN = keras_internals.VERSION == (3, 15)
+KNOWN = keras_version.VERSION == (3, 15)
 
 
 def is_ordinary(layer):
     """Whether a layer's class leaves Keras's `__call__` and what it asks as they are."""
     if not KNOWN:
         return False
-    kind = keras_internals.class_of(layer)
+    kind = keras_layers.class_of(layer)
     if any(getattr(kind, name) is not getattr(keras.Layer, name) for name in _SAME_METHODS):
         return False
     if any(getattr(kind, name) is not getattr(keras.Layer, name) for name in _SAME_PROPERTIES):
@@ -51,10 +51,10 @@ class ShortCall:
 
     def __init__(self, layer):
         self.layer = layer
-        self._kind = keras_internals.class_of(layer)
+        self._kind = keras_layers.class_of(layer)
         names = [p.name for p in layer._call_signature.parameters.values() if p.kind in _POSITIONAL]
         self._takes_mode = "training" in layer._call_signature.parameters
-        self._default = keras_internals.default_training(layer)
+        self._default = keras_layers.default_training(layer)
         # Where the mode would come as a tensor is left to Keras.
         self._most = names.index("training") if "training" in names else len(names)
         self._policy = self._call = self._wrapped = self._scope = None
@@ -69,7 +69,7 @@ class ShortCall:
         if settings and (len(settings) > 1 or type(settings.get("training")) is not bool):
             return False
         layer = self.layer
-        if not layer.built or not keras_internals.is_plain_call(layer):
+        if not layer.built or not keras_layers.is_plain_call(layer):
             return False
         if layer.activity_regularizer is not None or not 0 < len(tensors) <= self._most:
             return False
@@ -82,7 +82,7 @@ class ShortCall:
         if attribute("stateless_scope") is not None or attribute("distribution") is not None:
             return False
         for x in tensors:
-            if type(x) not in keras_internals.TENSORS:
+            if type(x) not in keras_variables.TENSORS:
                 return False
             if x.dtype is not self._dtype and x.is_floating_point():
                 return False

@@ -1,6 +1,6 @@
 """All that a training changes in a model besides what its optimizer trains."""
 
-from keras_dawn.foundation.keras_internals import all_layers, weights_to_train
+from keras_dawn.foundation.keras_layers import all_layers, weights_to_train
 
 import keras
 

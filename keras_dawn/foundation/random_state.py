@@ -2,7 +2,7 @@
 
 import random
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_random
 
 import numpy as np
 import torch
@@ -16,14 +16,14 @@ def random_state():
         "numpy": (name, torch.from_numpy(words.astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "keras": keras_internals.global_seed(),
+        "keras": keras_random.global_seed(),
     }
 
 
 def set_random_state(state):
     """Puts back what `random_state` returned."""
     if state["keras"] is not None:  # first: making one draws from Python's
-        keras_internals.set_global_seed(state["keras"])
+        keras_random.set_global_seed(state["keras"])
     random.setstate(state["python"])
     name, words, *rest = state["numpy"]
     np.random.set_state((name, words.numpy().astype(np.uint32), *rest))

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.accelerate import engine_of
-from keras_dawn.native.engine import Engine
 from keras_dawn.native.parallel import NO_CUDA_GRAPH
+from keras_dawn.native.stepping import Stepping
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,11 @@ def explain(model):
     engine = engine_of(model)
     if engine is not None:
         return explanation(engine)
-    return replace(explanation(Engine(model, 1, False)), accelerated=False)
+    return replace(explanation(Stepping(model, 1, False)), accelerated=False)
 
 
 def explanation(engine):
-    """The `Explanation` of an `Engine`."""
+    """The `Explanation` of an `Engine`, or of the `Stepping` of a model that is not accelerated."""
     model = engine.model
     own = engine.own_parts()
     if "train_step" in own and engine.layers is not None:

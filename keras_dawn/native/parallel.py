@@ -4,7 +4,7 @@ import inspect
 import warnings
 
 from keras_dawn.distributed.ranks import current, note_parallel_model
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses, keras_version
 from keras_dawn.foundation.model_state import optimizers_of
 
 import keras
@@ -55,12 +55,12 @@ def data_parallel(module):
 
 def why_not(model):
     """Why a compiled model's training cannot be shared out over ranks, or `None`."""
-    if keras_internals.wraps_models_itself():
+    if keras_version.wraps_models_itself():
         return (
             f"Keras {keras.__version__} puts models under DistributedDataParallel itself, and "
             "gradients would be averaged twice. Install keras<3.16."
         )
-    loss, _ = keras_internals.compiled_loss(model)
+    loss, _ = keras_losses.compiled_loss(model)
     for part in keras.tree.flatten(loss):
         reduction = getattr(part, "reduction", "sum_over_batch_size")
         if reduction not in ("sum_over_batch_size", "mean"):

@@ -5,11 +5,12 @@ import warnings
 
 from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers, keras_losses, keras_metrics, keras_models
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
-from keras_dawn.native.steps.forward import GraphForward, LayerForward
+from keras_dawn.native.steps.graph_forward import GraphForward
+from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
@@ -42,8 +43,8 @@ class NativeSteps:
         self.metrics = None
         self.optimization = None
         self.averages = None
-        self._own_loss = keras_internals.is_overridden(model, "compute_loss")
-        self._own_metrics = keras_internals.is_overridden(model, "compute_metrics")
+        self._own_loss = keras_models.is_overridden(model, "compute_loss")
+        self._own_metrics = keras_models.is_overridden(model, "compute_metrics")
         self._loss, self.loss_reason = None, None
         self._output_ranks = None
         self._logs, self._since_refresh = None, 0
@@ -174,15 +175,15 @@ class NativeSteps:
         if self._loss is not None:
             loss = self._loss(y, outputs, sample_weight)
         if loss is None and self.forward.adds_penalties:
-            loss = keras_internals.compiled_loss_of(self.model, y, outputs, sample_weight)
+            loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)
         if loss is None:
-            return keras_internals.compute_loss(self.model, x, y, outputs, sample_weight, training)
+            return keras_losses.compute_loss(self.model, x, y, outputs, sample_weight, training)
         return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
 
     def _finish(self, loss, x, y, outputs, sample_weight, batch):
         if self._own_metrics:
             self.metrics.track(loss, batch)
-            return keras_internals.own_metrics(self.model, x, y, outputs, sample_weight)
+            return keras_metrics.own_metrics(self.model, x, y, outputs, sample_weight)
         self.metrics.update(loss, y, outputs, sample_weight, batch)
         self._since_refresh += 1
         if self._logs is None or self.exact_logs or self._since_refresh >= self.log_every:
@@ -196,8 +197,8 @@ _NOTHING = contextlib.nullcontext()
 
 def make_forward(model, compile, by_layer):
     """`GraphForward` of a model that is a graph of layers, else `LayerForward`."""
-    graph = keras_internals.functional_graph(model) is not None
-    if graph and not by_layer and keras_internals.is_only_its_call(model):
+    graph = keras_models.functional_graph(model) is not None
+    if graph and not by_layer and keras_layers.is_only_its_call(model):
         return GraphForward(model, compile)
     return LayerForward(model)
 

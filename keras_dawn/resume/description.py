@@ -4,7 +4,7 @@ import json
 import re
 
 from keras_dawn.foundation import hyperparameters, keras_fit
-from keras_dawn.foundation.keras_internals import all_layers
+from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.resume.training_state import metric_variables
 

@@ -5,7 +5,7 @@ import time
 
 from keras_dawn.distributed.collectives import Agreement
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_fit
 from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
@@ -68,7 +68,7 @@ class LastWord(keras.callbacks.Callback):
         self._description = description
 
     def on_epoch_begin(self, epoch, logs=None):
-        keras_internals.set_first_epoch(self.model, 0)
+        keras_fit.set_first_epoch(self.model, 0)
         restoration, self._restoration = self._restoration, None
         if restoration is not None:
             restoration.enter()
@@ -109,7 +109,7 @@ class LastWord(keras.callbacks.Callback):
             self._leave(told)
 
     def on_train_end(self, logs=None):
-        keras_internals.set_first_epoch(self.model, 0)
+        keras_fit.set_first_epoch(self.model, 0)
         if self._restoration is not None:  # nothing was left to do
             self._restoration.end()
         told = self._notices.told()

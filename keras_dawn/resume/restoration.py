@@ -4,7 +4,7 @@ import sys
 
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import hyperparameters, keras_fit, keras_internals
+from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.resume.description import check_same
 from keras_dawn.resume.plain_state import from_plain
@@ -86,12 +86,12 @@ class Restoration:
         self._position.put_back_now(state["data"][self._rank])
         ended = state["stopped"] or state["epoch"] >= params["epochs"]
         if self._followed or (same_fit and ended):
-            keras_internals.set_first_epoch(model, max(params["epochs"], 1))
+            keras_fit.set_first_epoch(model, max(params["epochs"], 1))
             _say("already complete: nothing trained", self._path)
             return before
         if same_fit or not state["complete"]:
             self._position.take_up(state["data"][self._rank], state["step"])
-        keras_internals.set_first_epoch(model, state["epoch"])
+        keras_fit.set_first_epoch(model, state["epoch"])
         steps = f" of {params['steps']}" if params.get("steps") else ""
         _say(f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}{steps}", self._path)
         for number, name, old, new in rates:

@@ -2,9 +2,9 @@
 
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.hyperparameters import available, unwrap
-from keras_dawn.foundation.keras_internals import all_layers
+from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of, state_tensors
 from keras_dawn.resume.plain_state import to_plain
 
@@ -103,7 +103,7 @@ def optimizer_state(optimizer, model):
     """An optimizer's variables and numbers, and which of the model's variables it is for."""
     inner = unwrap(optimizer)
     numbers = {variable_id: n for n, variable_id in enumerate(map(id, model.variables))}
-    trained = keras_internals.trainable_variables(inner) if inner.built else []
+    trained = keras_optimizers.trainable_variables(inner) if inner.built else []
     return {
         "built_for": [numbers[id(v)] for v in trained] if inner.built else None,
         "variables": [copied(v) for v in optimizer.variables],

@@ -5,19 +5,21 @@ from keras_dawn.schedules.curves import (
     combine,
     constant,
     cosine,
-    cosine_restarts,
-    exp_range,
     exponential,
     flat_cosine,
     in_turn,
     linear,
     piecewise_linear,
     polynomial,
-    restart_ends,
     steps,
+    warm_up,
+)
+from keras_dawn.schedules.cyclical_curves import (
+    cosine_restarts,
+    exp_range,
+    restart_ends,
     triangular,
     triangular2,
-    warm_up,
 )
 from keras_dawn.schedules.finder import find_learning_rate, try_values
 from keras_dawn.schedules.one_cycle import OneCycle, OneCycleSchedule

@@ -4,7 +4,7 @@ import math
 
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import hyperparameters, keras_internals
+from keras_dawn.foundation import hyperparameters, keras_metrics
 from keras_dawn.foundation.model_state import optimizer_variables, torch_buffers
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.schedules.range_test import RangeTest, Sweep
@@ -118,14 +118,14 @@ class _Sweeping(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         value = self.values[min(len(self.losses), len(self.values) - 1)]
         hyperparameters.write(self.model.optimizer, self._attribute, value)
-        tracker = keras_internals.loss_tracker(self.model)
+        tracker = keras_metrics.loss_tracker(self.model)
         for variable in (tracker.total, tracker.count):
             variable.value.data.zero_()  # so that it holds this batch alone
 
     def on_train_batch_end(self, batch, logs=None):
         if self._done:  # several ranks stop one step after one of them asked for it
             return
-        tracker = keras_internals.loss_tracker(self.model)
+        tracker = keras_metrics.loss_tracker(self.model)
         sums = torch.stack([tracker.total.value, tracker.count.value]).detach()
         if current().several:
             sum_over_ranks([sums])

@@ -15,7 +15,7 @@
 from collections import Counter
 
 import keras_dawn  # before Keras: picks Keras's torch backend
-from keras_dawn.native.operations import OperationCounter
+from keras_dawn.native.operation_counter import OperationCounter
 from keras_dawn.plots.style import BLUE, ORANGE, figure_of
 
 import classroom

@@ -13,7 +13,7 @@ from keras_dawn.evaluation import evaluate_images
 import keras
 from absl import app, flags
 
-from recipe_parts import projection, reporting, run_flags
+from recipe_parts import projection, reporting, run_files, run_flags
 from recipe_parts.digit_photos import write_digit_photos
 from recipe_parts.photo_folder import Photos
 from recipe_parts.photo_network import build_model, one_hot
@@ -66,7 +66,7 @@ def main(recipe, presets, entry):
             result.description.update(recipe=recipe, preset=name, reason=reason)
             reporting.summary(result, prices)
             reporting.problems(photos.problems())
-            saved = reporting.save(result, own, prices, FLAGS.author, FLAGS.author_email)
+            saved = run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email)
             if result.interrupted or not saved:
                 sys.exit(130 if result.interrupted else 1)
             results.append(result)

@@ -4,7 +4,7 @@ from pathlib import Path
 import keras_dawn
 from keras_dawn.distributed import ranks as ranks_module
 from keras_dawn.distributed.sharding import ShardedArrays, Share, split_for_validation
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_version
 from keras_dawn.native import parallel
 
 import keras
@@ -114,9 +114,9 @@ def test_bad_arguments_and_environments_say_what_to_do(arguments, environment, w
 def test_a_keras_that_wraps_models_itself_is_refused(dense_model, monkeypatch):
     model = dense_model("sgd")
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    assert not keras_internals.wraps_models_itself()
+    assert not keras_version.wraps_models_itself()
     assert parallel.why_not(model) is None
-    monkeypatch.setattr(keras_internals, "VERSION", (3, 16))
+    monkeypatch.setattr(keras_version, "VERSION", (3, 16))
     assert "keras<3.16" in parallel.why_not(model)
 
 

@@ -3,8 +3,8 @@
 import keras_dawn
 from keras_dawn.native import to_torch
 from keras_dawn.native.lowering import lower
-from keras_dawn.native.lowering.graph import Value
 from keras_dawn.native.lowering.rules import RULES
+from keras_dawn.native.lowering.values import Value
 
 import keras
 import numpy as np

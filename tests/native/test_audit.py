@@ -2,7 +2,7 @@
 
 import keras_dawn
 from keras_dawn.native.accelerate import engine_of
-from keras_dawn.native.operations import OperationCounter
+from keras_dawn.native.operation_counter import OperationCounter
 
 import keras
 import pytest

@@ -3,7 +3,7 @@
 import functools
 
 import keras_dawn
-from keras_dawn.foundation.keras_internals import VERSION
+from keras_dawn.foundation.keras_version import VERSION
 from keras_dawn.native.steps import metrics
 from keras_dawn.native.steps.batch_logs import reads_batch_logs
 

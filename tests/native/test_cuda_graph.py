@@ -3,7 +3,7 @@
 import keras_dawn
 from keras_dawn.native.cuda_graph import GraphedForward, _Shell
 from keras_dawn.native.lowering import lower
-from keras_dawn.native.steps.forward import may_keep_outputs
+from keras_dawn.native.steps.graph_forward import may_keep_outputs
 
 import keras
 import numpy as np

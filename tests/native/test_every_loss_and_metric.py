@@ -5,7 +5,7 @@ import inspect
 from pathlib import Path
 
 import keras_dawn
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses, keras_masks
 from keras_dawn.native import explain
 from keras_dawn.native.steps.loss_values import VALUES
 from keras_dawn.native.steps.losses import NativeLoss
@@ -98,7 +98,7 @@ MASK = torch.as_tensor(np.arange(5) < RANDOM.integers(0, 5, (24, 1)))
 
 def masked(outputs):
     outputs = outputs.clone()
-    keras_internals.attach_mask(outputs, MASK)
+    keras_masks.attach_mask(outputs, MASK)
     return outputs
 
 
@@ -113,7 +113,7 @@ def outcome(run):
 def value_and_gradient(loss, y, outputs, weight, mask):
     outputs = outputs.clone().requires_grad_()
     if mask is not None:
-        keras_internals.attach_mask(outputs, mask)
+        keras_masks.attach_mask(outputs, mask)
     value = loss(torch.as_tensor(y), outputs, None if weight is None else weight.clone())
     value.backward()
     return value.detach(), outputs.grad
@@ -319,7 +319,7 @@ def test_every_exported_loss_and_metric_is_native_or_named():
     assert {name for name, _ in inspect.getmembers(metrics, inspect.isclass)} == METRICS.keys()
     text = README.read_text(encoding="utf-8")
     for name, case in LOSSES.items():
-        function = case and keras_internals.function_of_loss(getattr(losses, name)())
+        function = case and keras_losses.function_of_loss(getattr(losses, name)())
         assert function in VALUES or f"`{name}`" in text, name
     for name, case in METRICS.items():
         assert case is not None or f"`{name}`" in text, name

@@ -1,7 +1,8 @@
 import keras_dawn
 from keras_dawn.native import LoweringError, to_torch
 from keras_dawn.native.lowering import lower
-from keras_dawn.native.lowering.graph import AS_IS, Value
+from keras_dawn.native.lowering.layouts import AS_IS
+from keras_dawn.native.lowering.values import Value
 
 import keras
 import numpy as np

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks
 from keras_dawn.native.steps.own_metrics import NativeMeans
 
 import keras
@@ -48,7 +48,7 @@ def test_a_masked_loss_and_a_metric_of_ones_own_are_kerass():
 
     own, masked, plain = Own(), keras.metrics.Mean(), keras.metrics.Mean()
     value = torch.tensor(3.0)
-    keras_internals.attach_mask(value, torch.tensor(False))
+    keras_masks.attach_mask(value, torch.tensor(False))
     plain.update_state(value, sample_weight=1)
     with NativeMeans(SimpleNamespace(metrics=[own, masked])).in_place():
         own(torch.tensor(3.0))

@@ -3,7 +3,7 @@
 from unittest import mock
 
 import keras_dawn
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses
 
 import keras
 import numpy as np
@@ -75,7 +75,7 @@ KINDS = {
 @pytest.mark.parametrize("kinds", KINDS)
 def test_penalties_equal_plain_keras_without_it(kinds, true_float64):
     refused = dict.fromkeys(("with_added_losses", "compute_loss"), AssertionError)
-    with mock.patch.multiple(keras_internals, **refused):
+    with mock.patch.multiple(keras_losses, **refused):
         model = train(lambda: network(KINDS[kinds]()), True)[0]
     assert keras_dawn.explain(model).is_whole()
     assert_alike(lambda: network(KINDS[kinds]()))

@@ -1,6 +1,6 @@
 """Every rule against the Keras layer, in float64: outputs, training outputs, gradients."""
 
-from keras_dawn.foundation.keras_internals import VERSION
+from keras_dawn.foundation.keras_version import VERSION
 from keras_dawn.native import LoweringError, to_torch
 from keras_dawn.native.lowering import lower
 

@@ -3,7 +3,7 @@
 import warnings
 
 import keras_dawn
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_context, keras_masks
 from keras_dawn.foundation.keras_layer_call import KNOWN, ShortCall, is_ordinary
 from keras_dawn.native.steps.by_layer import NativeLayers
 
@@ -27,7 +27,7 @@ class Probe(layers.Layer):
         self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
 
     def call(self, x, training=None):
-        context = keras_internals.current_call_context()
+        context = keras_context.current_call_context()
         path = keras.Variable(0.0, name="made", trainable=False).path
         read = keras.ops.convert_to_tensor(self.scale)
         self.seen.append((training, context.training, path, read.dtype, x.dtype, type(context)))
@@ -99,7 +99,7 @@ def test_context_of_a_call_is_kerass(policy, told, outer, short):
     assert len(short) == 1 + outer
     assert torch.equal(found == 0, expected == 0)
     assert "/" not in keras.Variable(0.0, name="made").path  # no scope is left open
-    assert keras_internals.current_call_context() is None
+    assert keras_context.current_call_context() is None
 
 
 def test_losses_of_the_step_before_are_dropped_as_keras_drops_them(short):
@@ -143,7 +143,7 @@ def test_an_error_says_what_keras_says(short):
         messages.append(str(error.value))
     assert messages[0] == messages[1]
     assert len(short) == 1
-    assert keras_internals.current_call_context() is None
+    assert keras_context.current_call_context() is None
 
 
 @pytest.mark.parametrize("unusual", ["mask", "numpy", "dtype", "hook", "regularizer", "unbuilt"])
@@ -153,7 +153,7 @@ def test_unusual_calls_are_kerass_own(unusual, short):
     if unusual != "unbuilt":
         layer(x)
     if unusual == "mask":
-        keras_internals.attach_mask(x, torch.ones(2, dtype=torch.bool))
+        keras_masks.attach_mask(x, torch.ones(2, dtype=torch.bool))
     elif unusual == "numpy":
         x = x.numpy()
     elif unusual == "dtype":

@@ -1,6 +1,6 @@
 import keras_dawn
 from keras_dawn import Phase, ResumeTraining, TrainingPlan, data, fit_plan
-from keras_dawn.foundation.keras_internals import VERSION
+from keras_dawn.foundation.keras_version import VERSION
 
 import keras
 import numpy as np

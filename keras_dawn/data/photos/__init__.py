@@ -2,7 +2,8 @@
 
 from keras_dawn.data.photos.crops import CenterCrop, RandomResizedCrop
 from keras_dawn.data.photos.image_folder import ImageFolder
-from keras_dawn.data.photos.prepare import PreparedImages, prepare
+from keras_dawn.data.photos.prepare import prepare
+from keras_dawn.data.photos.prepared import PreparedImages
 from keras_dawn.data.photos.resizing import ResizingImages, ValidationImages
 from keras_dawn.data.photos.sources import ImageNetTar, TfdsImages, photos_of
 from keras_dawn.data.photos.unreadable import UnreadablePhotoError

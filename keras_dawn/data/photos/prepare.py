@@ -9,7 +9,6 @@ The source is a folder with one folder a class, or what `photos_of` reads: `FOLD
 
 import concurrent.futures
 import contextlib
-import hashlib
 import json
 import multiprocessing
 import os
@@ -17,17 +16,14 @@ from pathlib import Path
 
 from keras_dawn.data.photos.jpeg import decode_crop
 from keras_dawn.data.photos.photo import read_header
-from keras_dawn.data.photos.photo_source import PhotoSource
-from keras_dawn.data.photos.shards import new_suffix, open_reader, open_writer
+from keras_dawn.data.photos.prepared import INDEX, LABEL_BYTES, PreparedImages, sha256
+from keras_dawn.data.photos.shards import new_suffix, open_writer
 from keras_dawn.data.photos.sources import photos_of
 from keras_dawn.data.photos.unreadable import UnreadablePhotoError
 from keras_dawn.foundation.files import written_whole
 
 import numpy as np
 import simplejpeg
-
-INDEX = "index.json"
-_LABEL_BYTES = 4
 
 
 def prepare(source, output, short_side, *, quality=90, shard_images=1024, processes=None):
@@ -87,66 +83,6 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
     return PreparedImages(output)
 
 
-class PreparedImages(PhotoSource):
-    """What `prepare` wrote: `source[i]` is `(bytes of a JPEG, class number)`.
-
-    Args:
-        folder: path.
-
-    Raises:
-        FileNotFoundError: no finished copies there.
-        ValueError: a shard that is missing or has another size than when it was written.
-    """
-
-    def __init__(self, folder):
-        self.folder = Path(folder)
-        index = self.folder / INDEX
-        document = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
-        if not document.get("finished"):
-            raise FileNotFoundError(
-                f"{self.folder} holds no finished copies; run keras_dawn.data.photos.prepare."
-            )
-        self.class_names = tuple(document["class_names"])
-        self.short_side = document["short_side"]
-        self.problems = {k: v for shard in document["shards"] for k, v in shard["problems"].items()}
-        self.labels = np.concatenate([shard["labels"] for shard in document["shards"]])
-        self._names = [name for shard in document["shards"] for name in shard["names"]]
-        self._shards, self._readers = document["shards"], {}
-        self._ends = np.cumsum([len(shard["labels"]) for shard in self._shards])
-        for shard in self._shards:
-            path = self.folder / shard["file"]
-            if not path.exists() or path.stat().st_size != shard["bytes"]:
-                raise ValueError(f"{path} is missing or damaged: delete it and prepare again.")
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, index):
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        start = self._ends[number - 1] if number else 0
-        (record,) = self._reader(number).read([int(index - start)])
-        return record[_LABEL_BYTES:], int.from_bytes(record[:_LABEL_BYTES], "little")
-
-    def name(self, index):
-        """The name of the photo in the set it was copied from."""
-        return self._names[index]
-
-    def verify(self):
-        """Reads every shard and compares its SHA-256.
-
-        Raises:
-            ValueError: a shard that has changed.
-        """
-        for shard in self._shards:
-            if _sha256(self.folder / shard["file"]) != shard["sha256"]:
-                raise ValueError(f"{self.folder / shard['file']} is damaged: prepare it again.")
-
-    def _reader(self, number):
-        if number not in self._readers:
-            self._readers[number] = open_reader(self.folder / self._shards[number]["file"])
-        return self._readers[number]
-
-
 def shrink(data, short_side, quality):
     """A photo's copy, bytes of a JPEG file; see `prepare`."""
     photo = read_header(data)
@@ -192,9 +128,12 @@ def _write_shard(source, path, start, settings):
             try:
                 data = shrink(data, settings["short_side"], settings["quality"])
             except UnreadablePhotoError as error:
-                problems[name] = f"left out: {error}"
-                continue
-            writer.write(label.to_bytes(_LABEL_BYTES, "little") + data)
+                problem = f"left out: {error}"
+            if problem is not None:
+                problems[name] = problem
+                if problem.startswith("left out"):
+                    continue
+            writer.write(label.to_bytes(LABEL_BYTES, "little") + data)
             labels.append(label)
             names.append(name)
     report = {
@@ -202,7 +141,7 @@ def _write_shard(source, path, start, settings):
         "names": names,
         "problems": problems,
         "bytes": partial.stat().st_size,
-        "sha256": _sha256(partial),
+        "sha256": sha256(partial),
     }
     os.replace(partial, path)
     _write(_report(path), json.dumps(report))
@@ -236,11 +175,6 @@ def _report(path):
 def _write(path, text):
     with written_whole(path) as file:
         file.write(text.encode())
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _main(argv):

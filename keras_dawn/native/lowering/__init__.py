@@ -1,5 +1,6 @@
 """From Keras layers to torch: the walk over a graph, and one small rule a layer."""
 
-from keras_dawn.native.lowering.walk import Lowered, lower, lower_layer, to_torch
+from keras_dawn.native.lowering.lower import lower, lower_layer, to_torch
+from keras_dawn.native.lowering.lowered import Lowered
 
 __all__ = ["Lowered", "lower", "lower_layer", "to_torch"]

@@ -1,6 +1,6 @@
 """What a layer's `call` is told: arguments by name, cast, with the masks that Keras fills in."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
@@ -22,12 +22,12 @@ def call_arguments(builder, operation, args, kwargs):
             with what is none.
     """
     try:
-        arguments = keras_internals.bound_arguments(operation, args, kwargs)
+        arguments = keras_layers.bound_arguments(operation, args, kwargs)
     except (TypeError, ValueError) as error:
         raise LoweringError(str(error)) from error
     if not isinstance(operation, keras.Layer):
         return arguments
-    if keras_internals.converts_inputs(operation):
+    if keras_layers.converts_inputs(operation):
         arguments = keras.tree.map_structure(lambda part: cast(builder, operation, part), arguments)
     fill_in_masks(arguments)
     return arguments

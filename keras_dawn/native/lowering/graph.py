@@ -7,12 +7,10 @@ where an operation depends on the order. Series and volumes, of one and three ax
 two, are images here, too.
 """
 
-import keyword
-import re
-
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks, keras_variables
 from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Value
 
@@ -70,7 +68,9 @@ class GraphBuilder:
 
     def call(self, function, *args, name=None, **kwargs):
         """A call of a torch function; returns its node."""
-        node = self.graph.create_node("call_function", function, args, kwargs, name=_safe(name))
+        node = self.graph.create_node(
+            "call_function", function, args, kwargs, name=identifier(name)
+        )
         return node
 
     def parameter(self, variable, transform, dtype=None):
@@ -151,7 +151,7 @@ class GraphBuilder:
 
     def _attribute(self, name):
         """A name for an attribute of the module that is not taken."""
-        name = _safe(name)
+        name = identifier(name)
         while hasattr(self.root, name) or hasattr(torch.fx.GraphModule, name):
             name += "_"
         return name
@@ -159,7 +159,7 @@ class GraphBuilder:
     def value(self, argument):
         """A call's argument; what Keras takes for a tensor becomes a `Value`."""
         if isinstance(argument, keras.Variable):
-            casts = self.autocast and keras_internals.autocasts(argument)
+            casts = self.autocast and keras_variables.autocasts(argument)
             dtype = self.autocast if casts and is_float(argument.dtype) else argument.dtype
             node = self.parameter(argument, AS_IS, dtype)
             return Value(node, len(argument.shape), dtype)
@@ -185,7 +185,7 @@ class GraphBuilder:
         """Lets the mask of a node's tensor be what a call of Keras has left there."""
         for value in self._masked:
             if value.node is node and value.mask is not None:
-                value.mask = self.call(keras_internals.mask_of, node)
+                value.mask = self.call(keras_masks.mask_of, node)
 
     def tensor(self, part):
         """The node of a `Value`, in Keras's order, or of a mask; `None` stays `None`."""
@@ -246,11 +246,3 @@ def _is_array(argument):
     if isinstance(argument, np.ndarray):
         return argument.dtype.kind in "biuf"
     return isinstance(argument, torch.Tensor)
-
-
-def _safe(name):
-    """A Python identifier of ASCII letters for a layer's or variable's name."""
-    if name is None:
-        return None
-    name = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return f"_{name}" if not name or name[0].isdigit() or keyword.iskeyword(name) else name

@@ -1,11 +1,12 @@
 """Keras's own layers, operations and functions as nodes of the lowered graph."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_context, keras_layers, keras_masks
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import Value, _safe
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.masks import may_mask
+from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.reads import Recorded
+from keras_dawn.native.lowering.values import Value
 
 import keras
 import torch
@@ -23,8 +24,8 @@ def why_as_it_is(operation, reads):
     if not isinstance(operation, keras.Layer):
         return None
     if reads is not None:
-        keras_internals.note_call_settings(operation, reads)
-    if not keras_internals.is_plain_call(operation):
+        keras_layers.note_call_settings(operation, reads)
+    if not keras_layers.is_plain_call(operation):
         return "a torch hook, a `call` of its own, or rematerialisation"
     if operation.activity_regularizer is not None:
         return "an activity regularizer"
@@ -41,7 +42,7 @@ def call_as_it_is(builder, node, args, kwargs, training):
         list of `Value`, one for each output.
     """
     operation = node.operation
-    if isinstance(operation, keras.Layer) and keras_internals.takes(operation, "training"):
+    if isinstance(operation, keras.Layer) and keras_layers.takes(operation, "training"):
         kwargs = {**kwargs, "training": training}
     call = call_keras(builder, operation, args, kwargs)
     if len(node.outputs) == 1:
@@ -58,7 +59,7 @@ def call_as_it_is(builder, node, args, kwargs, training):
             if isinstance(part, Value) and part.mask is not None:
                 builder.read_mask_anew(part.node)  # attention takes it off, inside other layers too
         for value in values:
-            builder.set_mask(value, builder.call(keras_internals.mask_of, value.node))
+            builder.set_mask(value, builder.call(keras_masks.mask_of, value.node))
     return values
 
 
@@ -91,7 +92,7 @@ def call_keras(builder, operation, args, kwargs=None):
             return value
         node = builder.keras_order(value)
         if value.mask is not None or value.unmasked:
-            node = builder.call(keras_internals.with_mask, node, value.mask)
+            node = builder.call(keras_masks.with_mask, node, value.mask)
         return node
 
     args, kwargs = keras.tree.map_structure(argument, (args, kwargs or {}))
@@ -115,7 +116,7 @@ def call_keras(builder, operation, args, kwargs=None):
 
 
 def _keras_call(builder, operation, attributes, arguments):
-    kind = OperationCall if keras_internals.computes_in_torch(operation) else KerasCall
+    kind = OperationCall if keras_layers.computes_in_torch(operation) else KerasCall
     call = kind(operation, attributes, arguments, builder.training)
     if isinstance(operation, keras.Layer):
         builder.last_call = call
@@ -149,7 +150,7 @@ class KerasCall:
         self.arguments = arguments
         self.training = training
         self.followed = False
-        self.__name__ = self.__qualname__ = f"keras_{_safe(title(operation))}"
+        self.__name__ = self.__qualname__ = f"keras_{identifier(title(operation))}"
         self.__module__ = __name__
 
     def filled_in(self, args, kwargs):
@@ -166,14 +167,14 @@ class KerasCall:
         args, kwargs = self.filled_in(args, kwargs)
         if not isinstance(self.operation, keras.Layer):
             return self.operation(*args, **kwargs)
-        if keras_internals.current_call_context() is None:
+        if keras_context.current_call_context() is None:
             # The module is used by itself: the layer still has to know the mode.
-            with keras_internals.inside_call(self.operation, self.training):
+            with keras_context.inside_call(self.operation, self.training):
                 return self.operation(*args, **kwargs)
-        keras_internals.set_mode(self.training)
+        keras_context.set_mode(self.training)
         outputs = self.operation(*args, **kwargs)
         if self.followed:
-            keras_internals.set_mode(self.training)
+            keras_context.set_mode(self.training)
         return outputs
 
 

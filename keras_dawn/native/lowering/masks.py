@@ -3,9 +3,10 @@
 import copy
 import warnings
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native.lowering.arguments import masks_of
-from keras_dawn.native.lowering.graph import Value, _safe
+from keras_dawn.native.lowering.names import identifier
+from keras_dawn.native.lowering.values import Value
 
 import keras
 
@@ -17,8 +18,8 @@ def may_mask(operation, arguments):
     values = [v for v in keras.tree.flatten(arguments) if isinstance(v, Value)]
     return (
         any(value.mask is not None for value in values)
-        or not keras_internals.only_passes_mask_on(operation)
-        or bool(keras_internals.inner_layers(operation))
+        or not keras_layers.only_passes_mask_on(operation)
+        or bool(keras_layers.inner_layers(operation))
     )
 
 
@@ -28,9 +29,9 @@ def why_mask_is_read(operation):
         return None
     if isinstance(operation, keras.layers.Multiply):
         return "it leaves masked factors out"
-    if keras_internals.inner_layers(operation) and not operation.supports_masking:
+    if keras_layers.inner_layers(operation) and not operation.supports_masking:
         return "its inner layers see the mask of its input"
-    if keras_internals.takes(operation, "mask"):
+    if keras_layers.takes(operation, "mask"):
         return "it reads the mask, which its input only has at run time"
     return None
 
@@ -62,7 +63,7 @@ def mask_after(builder, node, args, kwargs):
     if previous is None:
         previous = masks_of(first)
     masked = any(mask is not None for mask in keras.tree.flatten(previous))
-    if keras_internals.only_passes_mask_on(layer):
+    if keras_layers.only_passes_mask_on(layer):
         return previous if masked and layer.supports_masking and isinstance(first, Value) else None
     if not layer.supports_masking:
         return None
@@ -84,7 +85,7 @@ class MaskDropped:
 
     def __init__(self, layer):
         self.title = f"'{layer.name}' (of type {type(layer).__name__})"
-        self.__name__ = self.__qualname__ = f"{_safe(layer.name)}_drops"
+        self.__name__ = self.__qualname__ = f"{identifier(layer.name)}_drops"
         self.__module__ = __name__
 
     def __call__(self, tensor, mask):
@@ -102,7 +103,7 @@ class MaskCall:
 
     def __init__(self, layer):
         self.layer = layer
-        self.__name__ = self.__qualname__ = f"mask_of_{_safe(layer.name)}"
+        self.__name__ = self.__qualname__ = f"mask_of_{identifier(layer.name)}"
         self.__module__ = __name__
 
     def __call__(self, inputs, previous):

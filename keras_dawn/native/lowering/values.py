@@ -1,5 +1,7 @@
 """The tensors of a graph under construction, and what may go wrong with them."""
 
+from keras_dawn.native.lowering.dtypes import is_float
+
 
 class LoweringError(ValueError):
     """A layer or its use has no torch equivalent here; the message says which and why."""
@@ -57,6 +59,13 @@ class Value:
             self.torch_order if torch_order is None else torch_order,
             guessed=self.guessed and dtype is None,
         )
+
+
+def float_value(value):
+    """The `Value`, which a rule wants to hold floats; `LoweringError` where it does not."""
+    if not is_float(value.dtype):
+        raise LoweringError(f"of {value.dtype}")
+    return value
 
 
 class AveragedTwiceError(Exception):

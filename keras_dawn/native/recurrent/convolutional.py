@@ -1,6 +1,6 @@
 """ConvLSTM: an LSTM whose products are convolutions, in one to three dimensions."""
 
-from keras_dawn.native.activations import FUNCTIONS
+from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.padding import pad_axes, same_padding
 from keras_dawn.native.recurrent.loops import lstm_step
 from keras_dawn.native.recurrent.sequences import Sequences

@@ -3,7 +3,7 @@
 One call does what a Keras layer does: dropout, direction, masks, states that are kept.
 """
 
-from keras_dawn.native.activations import FUNCTIONS
+from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.recurrent import loops
 from keras_dawn.native.recurrent.kernels import Kernel, call
 from keras_dawn.native.recurrent.masking import Steps

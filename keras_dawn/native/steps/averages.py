@@ -1,6 +1,6 @@
 """Moving averages of batch normalisation that are called one by one."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_variables
 
 import torch
 
@@ -14,8 +14,8 @@ def average_now(layers, statistics):
     """
     for layer, (mean, deviation) in zip(layers, statistics, strict=True):
         average(
-            keras_internals.memory_of(layer.moving_mean),
-            keras_internals.memory_of(layer.moving_variance),
+            keras_variables.memory_of(layer.moving_mean),
+            keras_variables.memory_of(layer.moving_variance),
             mean,
             deviation,
             layer.momentum,

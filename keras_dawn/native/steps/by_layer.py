@@ -2,11 +2,11 @@
 
 import contextlib
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers, keras_models
 from keras_dawn.foundation.keras_layer_call import is_ordinary
 from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.steps.find_parts import find_parts
 from keras_dawn.native.steps.own_layers import OwnLayer
-from keras_dawn.native.steps.parts import find_parts
 
 import keras
 
@@ -45,7 +45,7 @@ class NativeLayers:
         for part in self.parts:
             part.reasons.clear()  # what a layer's settings refused may be possible now
         self._find_own()
-        self.all = [x for x in keras_internals.all_layers(self.model) if hasattr(x, "call")]
+        self.all = [x for x in keras_layers.all_layers(self.model) if hasattr(x, "call")]
         self._unbuilt = [layer for layer in self.all if not layer.built]
         self.complete = not self._unbuilt
         self.regularized = any(
@@ -54,12 +54,12 @@ class NativeLayers:
 
     def _find_own(self):
         # What lies inside a part, such as the cell of an LSTM, is called where that is not native.
-        inside = [keras_internals.all_layers(part.layer) for part in self.parts]
+        inside = [keras_layers.all_layers(part.layer) for part in self.parts]
         native = {id(layer) for layers in inside for layer in layers}
         known = {id(own.layer): own for own in self._own}
         self._own = [
             known.get(id(layer)) or OwnLayer(layer)
-            for layer in keras_internals.all_layers(self.model)
+            for layer in keras_layers.all_layers(self.model)
             if id(layer) not in native
             and (self._include_self or layer is not self.model)
             and isinstance(layer, keras.Layer)
@@ -105,10 +105,10 @@ class NativeLayers:
         native = {id(layer) for layer in self.native()}
         for layer in self.native():
             if isinstance(layer, keras.Layer):  # a cell is part of what its RNN computes
-                native |= {id(each) for each in keras_internals.all_layers(layer)}
+                native |= {id(each) for each in keras_layers.all_layers(layer)}
         parts = {id(part.layer): part for part in self.parts}
         found = []
-        for layer in keras_internals.all_layers(self.model):
+        for layer in keras_layers.all_layers(self.model):
             if id(layer) in native or layer is self.model or not hasattr(layer, "call"):
                 continue
             if isinstance(layer, keras.layers.InputLayer):
@@ -119,12 +119,12 @@ class NativeLayers:
             reasons = [] if part is None else list(part.reasons.values())
             if reasons:
                 found.append((layer, reasons[-1]))
-            elif not layer.built and (find_rule(layer) or keras_internals.functional_graph(layer)):
+            elif not layer.built and (find_rule(layer) or keras_models.functional_graph(layer)):
                 found.append((layer, "not built yet: lowered in its first call"))
-            elif part is None and not keras_internals.inner_layers(layer):
+            elif part is None and not keras_layers.inner_layers(layer):
                 found.append((layer, "no rule"))
             elif part is None:
-                inner = keras_internals.all_layers(layer)[1:]
+                inner = keras_layers.all_layers(layer)[1:]
                 some = any(id(each) in native for each in inner)
                 reason = "its own Python, layers inside it natively" if some else "no rule"
                 found.append((layer, reason))

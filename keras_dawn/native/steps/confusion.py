@@ -3,8 +3,8 @@
 Each function adds one batch to a metric's variables, or raises `NotAlikeError` before that.
 """
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.loss_values import NotAlikeError, same_rank
+from keras_dawn.foundation import keras_metrics, keras_variables, keras_version
+from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
 
 import keras
 import torch
@@ -41,7 +41,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         thresholds: list of float.
         places: callable `thresholds -> tensor` on the outputs' device.
     """
-    dtype = keras_internals.memory_of(metric.variables[0]).dtype
+    dtype = keras_variables.memory_of(metric.variables[0]).dtype
     outputs, targets = same_rank(outputs.to(dtype), targets.to(dtype))
     if outputs.shape != targets.shape or not outputs.numel():
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
@@ -62,7 +62,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         targets, outputs = targets[..., number, None], outputs[..., number, None]
     outputs, labels = outputs.flatten(), targets.flatten() != 0
     weight = None if weight is None else weight.expand(targets.shape).flatten()
-    if keras_internals.even_thresholds(metric):
+    if keras_metrics.even_thresholds(metric):
         return _by_buckets(outputs, labels, weight, thresholds)
     weight = torch.ones_like(outputs) if weight is None else weight
     true, false = torch.where(labels, weight, 0.0), torch.where(labels, 0.0, weight)
@@ -94,28 +94,28 @@ def add_decisions(metric, targets, outputs, weight, places):
     """Adds a batch to `Precision`, `Recall` and those at a given sensitivity and the like."""
     found = counts(metric, targets, outputs, weight, metric.thresholds, places)
     names = _STATE[type(metric)]
-    states = [keras_internals.memory_of(getattr(metric, name)) for name in names]
+    states = [keras_variables.memory_of(getattr(metric, name)) for name in names]
     torch._foreach_add_(states, [getattr(found, _COUNT_OF[name]) for name in names])
 
 
 def add_condition(metric, targets, outputs, weight, places):
     """Adds a batch to `TruePositives`, `FalseNegatives`, …"""
     found = counts(metric, targets, outputs, weight, metric.thresholds, places)
-    metric.accumulator.value.add_(getattr(found, keras_internals.counted_condition(metric)))
+    metric.accumulator.value.add_(getattr(found, keras_metrics.counted_condition(metric)))
 
 
 def add_to_auc(metric, targets, outputs, weight, places):
     """Adds a batch to an `AUC` over all labels together."""
     if metric.multi_label or metric.label_weights is not None:
         raise NotAlikeError("several labels")
-    if keras_internals.takes_logits(metric):
+    if keras_metrics.takes_logits(metric):
         outputs = torch.sigmoid(outputs)
     add_decisions(metric, targets, outputs, weight, places)
 
 
 def add_to_f_score(metric, targets, outputs, weight, places):
     """Adds a batch to an `FBetaScore` or `F1Score`."""
-    if not keras_internals.is_built(metric):
+    if not keras_metrics.is_built(metric):
         raise NotAlikeError("a first batch")
     dtype = metric.true_positives.value.dtype
     if targets.shape != outputs.shape or outputs.ndim != 2:
@@ -163,7 +163,7 @@ def add_to_iou(metric, targets, outputs, weight, places):
 
 def add_to_r2(metric, targets, outputs, weight, places):
     """Adds a batch to an `R2Score`."""
-    if not keras_internals.is_built(metric):
+    if not keras_metrics.is_built(metric):
         raise NotAlikeError("a first batch")
     dtype = metric.sum.value.dtype
     targets, outputs = same_rank(targets.to(dtype), outputs.to(dtype))
@@ -176,7 +176,7 @@ def add_to_r2(metric, targets, outputs, weight, places):
     metric.squared_sum.value.add_((targets * weighted).sum(0))
     metric.total_mse.value.add_(((targets - outputs).square() * weight).sum(0))
     metric.count.value.add_(weight.sum(0))
-    if keras_internals.VERSION >= (3, 16):  # samples, not numbers, and none of weight 0
+    if keras_version.VERSION >= (3, 16):  # samples, not numbers, and none of weight 0
         metric.num_samples.value.add_((weight != 0).any(-1).sum())
     else:
         metric.num_samples.value.add_(targets.numel())

@@ -1,6 +1,6 @@
 """What stands in a model's `train_function`, `test_function` and `predict_function`."""
 
-from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.values import LoweringError
 
 
 class OwnStep:

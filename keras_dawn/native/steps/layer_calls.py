@@ -1,10 +1,10 @@
 """What a layer is called with: the tensors, flat, and everything else that a lowering is for."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks, keras_variables
 
 import keras
 
-TENSORS = keras_internals.TENSORS
+TENSORS = keras_variables.TENSORS
 _SETTINGS = (type(None), bool, int, float, str)
 
 
@@ -28,7 +28,7 @@ def _collect(part, found, settings):
     kind = type(part)
     if kind in TENSORS:
         found.append(part)
-        mask = keras_internals.mask_of(part)
+        mask = keras_masks.mask_of(part)
         if mask is None:
             return True
         found.append(mask)
@@ -50,7 +50,7 @@ def described(part, open_sizes=False):
         sizes = part.shape[1:]
         if open_sizes and len(sizes) > 1:
             sizes = (*[None] * (len(sizes) - 1), sizes[-1])
-        mask = keras_internals.mask_of(part)
+        mask = keras_masks.mask_of(part)
         mask = None if mask is None else described(mask, open_sizes)
         return (part.ndim, sizes, part.dtype, part.device, mask)
     if kind in (list, tuple):
@@ -70,9 +70,9 @@ def symbolic(part, open_sizes=False):
     if open_sizes:
         shape[1:-1] = [None] * len(shape[1:-1])
     tensor = keras.KerasTensor(shape, keras.backend.standardize_dtype(part.dtype))
-    mask = keras_internals.mask_of(part)
+    mask = keras_masks.mask_of(part)
     if mask is not None:
-        keras_internals.attach_mask(tensor, symbolic(mask, open_sizes))
+        keras_masks.attach_mask(tensor, symbolic(mask, open_sizes))
     return tensor
 
 
@@ -85,8 +85,8 @@ def unmask(numbers, flat):
     """
     places, place = [], 0
     while place < len(flat):
-        masked = keras_internals.mask_of(flat[place]) is not None
+        masked = keras_masks.mask_of(flat[place]) is not None
         places.append(place)
         place += 1 + masked
     for number in numbers:
-        keras_internals.attach_mask(flat[places[number]], None)
+        keras_masks.attach_mask(flat[places[number]], None)

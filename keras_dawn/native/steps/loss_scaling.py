@@ -1,6 +1,6 @@
 """Loss scaling for float16, on the device."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.hyperparameters import unwrap
 
 import torch
@@ -13,7 +13,7 @@ class LossScaling:
         self.optimizer = optimizer
         self.update = update
         if not optimizer.built:
-            optimizer.build(keras_internals.trainable_variables(unwrap(optimizer)))
+            optimizer.build(keras_optimizers.trainable_variables(unwrap(optimizer)))
 
     def scale(self, loss):
         """The loss times the present scale."""

@@ -1,19 +1,14 @@
 """The compiled loss of a model, without leaving the device."""
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.loss_values import (
-    VALUES,
-    NotAlikeError,
-    class_numbers,
-    known,
-    paired,
-)
+from keras_dawn.foundation import keras_losses, keras_masks
+from keras_dawn.native.steps.loss_targets import NotAlikeError
+from keras_dawn.native.steps.loss_values import VALUES, known
+from keras_dawn.native.steps.mean_losses import MEAN_OF
 from keras_dawn.native.steps.several_losses import SeveralLosses, why_not_several
 from keras_dawn.native.steps.weighing import MEANS, reduced
 
 import keras
 import torch
-import torch.nn.functional as F
 
 _FULL = {"float32": torch.float32, "float64": torch.float64}
 
@@ -30,10 +25,10 @@ def native_loss(model, outputs):
         model: compiled `keras.Model`, its loss built.
         outputs: the `KerasTensor`s it returns, flat.
     """
-    plan = keras_internals.loss_plan(model)
+    plan = keras_losses.loss_plan(model)
     if plan is None:
         return None, "no loss was built"
-    dtype = keras_internals.dtype_of_total_loss(model)
+    dtype = keras_losses.dtype_of_total_loss(model)
     if len(plan.losses) == 1 and len(outputs) == 1 and not keras.tree.is_nested(plan.outputs):
         (loss, share), reason = plan.losses[0], why_not(plan.losses[0][0])
         if reason is not None:
@@ -54,7 +49,7 @@ def _called_as_it_is(losses):
     """Which losses have no form in torch, or `None`."""
     names = []
     for loss in losses:
-        function = keras_internals.function_of_loss(loss)
+        function = keras_losses.function_of_loss(loss)
         if function not in VALUES:
             kind = type(loss).__name__
             names.append(kind if function is None else getattr(function, "__name__", "a function"))
@@ -63,7 +58,7 @@ def _called_as_it_is(losses):
 
 def why_not(loss):
     """Which of a loss's present settings has no native form, or `None`."""
-    if not keras_internals.reduces_as_keras(loss):
+    if not keras_losses.reduces_as_keras(loss):
         return f"the loss {type(loss).__name__}"
     if loss.dtype not in _FULL:
         return f"a loss in {loss.dtype}"
@@ -98,20 +93,20 @@ class NativeLoss:
         return value if self._share is None else value * self._share
 
     def _value(self, loss, targets, outputs, weight):
-        mask = keras_internals.mask_of(outputs)
+        mask = keras_masks.mask_of(outputs)
         dtype = _FULL[loss.dtype]
         outputs = outputs.to(dtype)
-        function = keras_internals.function_of_loss(loss)
+        function = keras_losses.function_of_loss(loss)
         if function not in VALUES:
             values = loss.call(_as_floats(targets, dtype), outputs)
             if not isinstance(values, torch.Tensor):
                 raise NotAlikeError(f"a loss of {type(values).__name__}")
             return reduced(values.to(dtype), weight, mask, loss.reduction)
-        settings = known(function, keras_internals.settings_of_loss(loss))
+        settings = known(function, keras_losses.settings_of_loss(loss))
         if function not in _OF_CLASSES:
             targets = _as_floats(targets, dtype)
-        if weight is None and mask is None and loss.reduction in MEANS and function in _MEAN_OF:
-            value = _MEAN_OF[function](targets, outputs, **settings)
+        if weight is None and mask is None and loss.reduction in MEANS and function in MEAN_OF:
+            value = MEAN_OF[function](targets, outputs, **settings)
             if value is not None:
                 return value
         values = VALUES[function](targets, outputs, **settings)
@@ -122,51 +117,7 @@ def _as_floats(targets, dtype):
     return targets if targets.dtype == dtype else targets.to(dtype)
 
 
-def _mean_of_classes(targets, outputs, from_logits=False, ignore_class=None, axis=-1):
-    """A sum divided by the batch: torch's own mean leaves out labels of −100, Keras's does not."""
-    if not from_logits or ignore_class is not None or axis != -1 or outputs.ndim != 2:
-        return None
-    targets = class_numbers(targets, outputs)
-    return F.cross_entropy(outputs, targets, reduction="sum") / len(targets)
-
-
-def _mean_of_one_hot(targets, outputs, from_logits=False, label_smoothing=0.0, axis=-1):
-    if not from_logits or axis != -1 or outputs.ndim != 2 or outputs.shape[-1] == 1:
-        return None
-    targets, outputs = paired(targets, outputs)
-    if label_smoothing:
-        targets = targets * (1.0 - label_smoothing) + label_smoothing / targets.shape[-1]
-    return F.cross_entropy(outputs, targets)
-
-
-def _mean_of_two(targets, outputs, from_logits=False, label_smoothing=0.0, axis=-1):
-    targets, outputs = paired(targets, outputs)
-    if label_smoothing:
-        targets = targets * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    if from_logits:
-        return F.binary_cross_entropy_with_logits(outputs, targets)
-    epsilon = keras.config.epsilon()
-    return F.binary_cross_entropy(torch.clip(outputs, epsilon, 1.0 - epsilon), targets)
-
-
-def _mean_squared_error(targets, outputs):
-    targets, outputs = paired(targets, outputs)
-    return F.mse_loss(outputs, targets)
-
-
-def _mean_absolute_error(targets, outputs):
-    targets, outputs = paired(targets, outputs)
-    return F.l1_loss(outputs, targets)
-
-
 _OF_CLASSES = {
     keras.losses.sparse_categorical_crossentropy,
     keras.losses.categorical_generalized_cross_entropy,
-}
-_MEAN_OF = {
-    keras.losses.sparse_categorical_crossentropy: _mean_of_classes,
-    keras.losses.categorical_crossentropy: _mean_of_one_hot,
-    keras.losses.binary_crossentropy: _mean_of_two,
-    keras.losses.mean_squared_error: _mean_squared_error,
-    keras.losses.mean_absolute_error: _mean_absolute_error,
 }

@@ -3,15 +3,15 @@
 As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.loss_values import VALUES as LOSSES
-from keras_dawn.native.steps.loss_values import (
+from keras_dawn.foundation import keras_metrics
+from keras_dawn.native.steps.loss_targets import (
     NotAlikeError,
     class_numbers,
-    known,
     paired,
     same_rank,
 )
+from keras_dawn.native.steps.loss_values import VALUES as LOSSES
+from keras_dawn.native.steps.loss_values import known
 
 import keras
 import numpy as np
@@ -140,8 +140,8 @@ def _similarity(targets, outputs, axis=-1):
 
 
 _VALUES = {
-    keras_internals.metric_function(keras.metrics.Accuracy()): _accuracy,
-    keras_internals.metric_function(keras.metrics.CosineSimilarity()): _similarity,
+    keras_metrics.metric_function(keras.metrics.Accuracy()): _accuracy,
+    keras_metrics.metric_function(keras.metrics.CosineSimilarity()): _similarity,
     keras.metrics.binary_accuracy: _binary_accuracy,
     keras.metrics.sparse_categorical_accuracy: _sparse_categorical_accuracy,
     keras.metrics.categorical_accuracy: _categorical_accuracy,

@@ -1,8 +1,8 @@
 """Metrics counted on the device, straight into the Keras metrics' variables."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_masks, keras_metrics, keras_variables
 from keras_dawn.native.steps.confusion import COUNTERS
-from keras_dawn.native.steps.loss_values import NotAlikeError, same_rank
+from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
 from keras_dawn.native.steps.metric_values import knows, values_of
 from keras_dawn.native.steps.weighing import add_to_mean
 
@@ -23,8 +23,8 @@ class NativeMetrics:
 
     def __init__(self, model):
         self.model = model
-        self.tracker = keras_internals.loss_tracker(model)
-        self._groups = keras_internals.compiled_metrics(model)
+        self.tracker = keras_metrics.loss_tracker(model)
+        self._groups = keras_metrics.compiled_metrics(model)
         self._places = {}  # id of a metric → its thresholds, as a list and on the device
         everyone = [metric for pair in self._groups for group in pair for metric in group]
         unknown = [metric.name for metric in everyone if not is_known(metric)]
@@ -39,9 +39,9 @@ class NativeMetrics:
         if loss.ndim:  # a loss that is not reduced: Keras knows what its mean is
             self.tracker.update_state(loss.detach(), sample_weight=batch)
             return
-        total = keras_internals.memory_of(self.tracker.total)
+        total = keras_variables.memory_of(self.tracker.total)
         total.add_(loss.detach().to(total.dtype), alpha=batch)
-        keras_internals.memory_of(self.tracker.count).add_(batch)
+        keras_variables.memory_of(self.tracker.count).add_(batch)
 
     @torch.no_grad()
     def update(self, loss, targets, outputs, sample_weight, batch):
@@ -51,7 +51,7 @@ class NativeMetrics:
             return
         parts = self._by_output(targets, outputs, sample_weight)
         if parts is None:
-            keras_internals.update_compiled_metrics(self.model, targets, outputs, sample_weight)
+            keras_metrics.update_compiled_metrics(self.model, targets, outputs, sample_weight)
             return
         for (unweighted, weighted), y, found, weight in zip(self._groups, *parts, strict=True):
             for metric in unweighted:
@@ -61,12 +61,12 @@ class NativeMetrics:
 
     def _by_output(self, targets, outputs, sample_weight):
         """Targets, outputs and weights of each output, or `None` where Keras pairs them."""
-        parts = [keras_internals.flat_outputs(self.model, part) for part in (targets, outputs)]
+        parts = [keras_metrics.flat_outputs(self.model, part) for part in (targets, outputs)]
         if any(len(part) != len(self._groups) for part in parts):
             return None
         weights = [None] * len(self._groups)
         if sample_weight is not None:
-            given = keras_internals.flat_outputs(self.model, sample_weight)
+            given = keras_metrics.flat_outputs(self.model, sample_weight)
             weights = given if len(given) == len(weights) else [given[0] for _ in weights]
         return *parts, weights
 
@@ -130,13 +130,13 @@ def _counted(metric, targets, outputs, weight, places):
             raise NotAlikeError("targets that are broadcast")
         add_to_mean(metric, (outputs - targets).square(), weight, None)
         return True
-    function = keras_internals.metric_function(metric)
+    function = keras_metrics.metric_function(metric)
     if function is None:
         return False
-    values = values_of(function, targets, outputs, keras_internals.settings_of_metric(metric))
+    values = values_of(function, targets, outputs, keras_metrics.settings_of_metric(metric))
     if values is None:
         return False
-    add_to_mean(metric, values, weight, keras_internals.mask_of(outputs))
+    add_to_mean(metric, values, weight, keras_masks.mask_of(outputs))
     return True
 
 
@@ -145,7 +145,7 @@ def is_known(metric):
     kind = type(metric)
     if kind in COUNTERS or kind is keras.metrics.RootMeanSquaredError:
         return True
-    return knows(keras_internals.metric_function(metric))
+    return knows(keras_metrics.metric_function(metric))
 
 
 def as_numbers(results):

@@ -3,7 +3,7 @@
 import operator
 import warnings
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers, keras_optimizers, keras_variables
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.loss_scaling import LossScaling
@@ -34,7 +34,7 @@ class Optimization:
         self._parameters = [leaf.tensor for leaf in self._leaves]
         self._all = [leaf.tensor for leaf in leaves]
         if python:
-            self._all += [keras_internals.memory_of(leaf.variable) for leaf in leaves]
+            self._all += [keras_variables.memory_of(leaf.variable) for leaf in leaves]
         self._chosen = {}
         self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
         self.update, self._scaling = self._make(self._leaves)
@@ -69,7 +69,7 @@ class Optimization:
             return None
         (self._scaling or self.update).scale(loss).backward()
         for leaf in self._twice:
-            leaf.add_gradient(keras_internals.memory_of(leaf.variable).grad)
+            leaf.add_gradient(keras_variables.memory_of(leaf.variable).grad)
         gradients = [parameter.grad for parameter in self._parameters]
         kept = [None if g is None else g.clone() for g in gradients] if keep else []
         update, scaling = self.update, self._scaling
@@ -82,7 +82,7 @@ class Optimization:
         for leaf, gradient in zip(self._leaves, kept, strict=False):
             if gradient is not None:
                 shape = tuple(leaf.variable.shape)
-                keras_internals.memory_of(leaf.variable).grad = leaf.transform.undo(gradient, shape)
+                keras_variables.memory_of(leaf.variable).grad = leaf.transform.undo(gradient, shape)
         return skip
 
     def _some_missing(self, gradients):
@@ -97,7 +97,7 @@ class Optimization:
         key = tuple(gradient is not None for gradient in gradients)
         found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
         used = [True if found.get(id(v)) else None for v in self._variables]
-        keras_internals.check_gradients(self._optimizer, used, self._variables)
+        keras_optimizers.check_gradients(self._optimizer, used, self._variables)
         if len(self._chosen) > 16:
             self._chosen.clear()
         if key not in self._chosen:
@@ -133,7 +133,7 @@ class Trainability:
     """Notices that a layer or a weight was frozen or thawed, within an epoch too."""
 
     def __init__(self, model):
-        layers = [x for x in keras_internals.all_layers(model) if hasattr(x, "trainable")]
+        layers = [x for x in keras_layers.all_layers(model) if hasattr(x, "trainable")]
         self._watched = [*layers, *model.variables]
         self._flags = self._now()
 

@@ -5,7 +5,7 @@ which nothing is left to do where tensors of the layer's dtype come without a ma
 layer's `call` runs right away, in the same context. Every other call goes to Keras's own.
 """
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers
 from keras_dawn.foundation.keras_layer_call import ShortCall
 
 
@@ -18,8 +18,8 @@ class OwnLayer:
 
     def __init__(self, layer):
         self.layer = layer
-        self.base = keras_internals.class_of(layer)
-        self.swapped = keras_internals.class_with_call(self.base, self._make_call())
+        self.base = keras_layers.class_of(layer)
+        self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
     def _make_call(self):
         owner, base, call = self.layer, self.base, ShortCall(self.layer)

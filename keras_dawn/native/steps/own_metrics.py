@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_context, keras_masks, keras_variables
 
 import keras
 import torch
@@ -55,28 +55,28 @@ class NativeMean:
 
     def update_state(self, values, sample_weight=None):
         metric = self.metric
-        total = keras_internals.memory_of(metric.total)
+        total = keras_variables.memory_of(metric.total)
         weight = 1 if sample_weight is None else sample_weight
         if (
             type(values) is not torch.Tensor
             or values.ndim
             or type(weight) not in (int, float)
             or values.dtype != total.dtype
-            or keras_internals.mask_of(values) is not None
-            or keras_internals.in_stateless_scope()
+            or keras_masks.mask_of(values) is not None
+            or keras_context.in_stateless_scope()
         ):
             return keras.metrics.Mean.update_state(metric, values, sample_weight)
         values = values.detach()
         total.add_(values if sample_weight is None else values * weight)
-        keras_internals.memory_of(metric.count).add_(weight)
+        keras_variables.memory_of(metric.count).add_(weight)
         return None
 
     def result(self):
         metric = self.metric
-        if keras_internals.in_stateless_scope():
+        if keras_context.in_stateless_scope():
             return keras.metrics.Mean.result(metric)
-        total = keras_internals.memory_of(metric.total)
-        count = keras_internals.memory_of(metric.count)
+        total = keras_variables.memory_of(metric.total)
+        count = keras_variables.memory_of(metric.count)
         if not count.is_cuda and count:  # a look that makes nobody wait
             return total / count
         return torch.where(count == 0, 0, total / count)  # as Keras divides: 0 by 0 is 0

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_variables
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf, moves
 from keras_dawn.native.steps.updates import make_update, why_not_fused
 
@@ -107,7 +107,7 @@ class NativeApply:
 def _as_before(variables, update):
     """Whether no weight has got another tensor since the update was made."""
     return all(
-        keras_internals.memory_of(variable) is parameter
+        keras_variables.memory_of(variable) is parameter
         for variable, parameter in zip(variables, update.parameters, strict=True)
     )
 

@@ -8,10 +8,17 @@ the layer's own `__call__`.
 import inspect
 import types
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import (
+    keras_context,
+    keras_layers,
+    keras_masks,
+    keras_models,
+    keras_variables,
+    keras_version,
+)
 from keras_dawn.native.lowering import lower, lower_layer
-from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.averages import average_now
+from keras_dawn.native.steps.graph_inputs import fits
 from keras_dawn.native.steps.layer_calls import TENSORS, described, symbolic, tensors_of, unmask
 
 import keras
@@ -21,7 +28,7 @@ MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
 _EMPTY = object()
 # From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
 # graph; before, every layer's mode was handed on, and a graph told each of its layers.
-_MODES_STAY = keras_internals.VERSION >= (3, 16)
+_MODES_STAY = keras_version.VERSION >= (3, 16)
 
 
 class Part:
@@ -36,12 +43,12 @@ class Part:
 
     def __init__(self, layer):
         self.layer = layer
-        self.is_graph = keras_internals.functional_graph(layer) is not None
-        self.base = keras_internals.class_of(layer)
-        self.default_training = keras_internals.default_training(layer)
+        self.is_graph = keras_models.functional_graph(layer) is not None
+        self.base = keras_layers.class_of(layer)
+        self.default_training = keras_layers.default_training(layer)
         self._lowered = {}
         self.reasons = {}
-        self.swapped = keras_internals.class_with_call(self.base, self._make_call())
+        self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
     def _make_call(self):
         base, compute = self.base, self.compute
@@ -60,9 +67,9 @@ class Part:
     def compute(self, args, kwargs):
         """The outputs, or `_EMPTY` where the layer's own call has to compute them."""
         layer = self.layer
-        if not layer.built or not keras_internals.is_plain_call(layer):
+        if not layer.built or not keras_layers.is_plain_call(layer):
             return _EMPTY
-        if keras_internals.in_stateless_scope():
+        if keras_context.in_stateless_scope():
             return _EMPTY  # other weights than the layer's own
         training = _EMPTY
         if "training" in kwargs:
@@ -71,7 +78,7 @@ class Part:
         flat = self._flat(args, kwargs)
         if not flat:
             return _EMPTY
-        context = keras_internals.current_call_context()
+        context = keras_context.current_call_context()
         if training is _EMPTY:
             told = context.get_value("training") if context is not None else None
             told = self.default_training if told is None else told
@@ -92,7 +99,7 @@ class Part:
             return _EMPTY  # checkpointed: torch may leave the second pass before they are averaged
         tensors = _cast(flat, lowered)
         if lowered.calls_keras:  # an error is the user's, and happens once
-            with keras_internals.inside_part(layer, context, bool(mode)):
+            with keras_context.inside_part(layer, context, bool(mode)):
                 outputs = forward(*tensors)
         else:
             try:
@@ -118,7 +125,7 @@ class Part:
             average_now(lowered.statistics, statistics)
             for output, mask in zip(_tuple(outputs), masks[0] if masks else (), strict=False):
                 if mask is not None:
-                    keras_internals.attach_mask(output, mask)
+                    keras_masks.attach_mask(output, mask)
         if lowered.output_structure == 0:
             return outputs
         return keras.tree.pack_sequence_as(lowered.output_structure, list(_tuple(outputs)))
@@ -133,17 +140,17 @@ class Part:
         if type(inputs) in TENSORS:
             flat = [inputs]
         else:
-            functional = keras_internals.functional_graph(self.layer)
+            functional = keras_models.functional_graph(self.layer)
             try:
-                flat = keras_internals.standardize_inputs(functional, inputs)
+                flat = keras_models.standardize_inputs(functional, inputs)
             except ValueError:
                 return None
-        usual = all(type(x) in TENSORS and keras_internals.mask_of(x) is None for x in flat)
+        usual = all(type(x) in TENSORS and keras_masks.mask_of(x) is None for x in flat)
         return flat if usual else None
 
     def _entry(self, mode, args, kwargs, flat):
         """`(key, (function, Lowered))` for a call, or `(key, None)`."""
-        if self.is_graph and not fits(flat, keras_internals.functional_graph(self.layer).inputs):
+        if self.is_graph and not fits(flat, keras_models.functional_graph(self.layer).inputs):
             return None, None
         key = self._key(mode, args, kwargs, flat)
         entry = self._lowered.get(key)
@@ -153,7 +160,7 @@ class Part:
             return key, None
         if torch._C._functorch.peek_interpreter_stack() is not None:
             return key, None  # inside vmap and the like no weight can be laid out
-        with keras_internals.no_autocast(), torch.inference_mode(False):
+        with keras_variables.no_autocast(), torch.inference_mode(False):
             return key, self._lower(key, mode, args, kwargs)
 
     def _lower(self, key, mode, args, kwargs):
@@ -203,7 +210,7 @@ _OUT_OF_MEMORY = tuple(getattr(torch, name) for name in _FATAL if hasattr(torch,
 def _holds(lowered):
     """Whether the variables still have the tensors that were lowered."""
     for leaf in lowered.leaves.values():
-        if keras_internals.memory_of(leaf.variable) is not leaf.tensor:
+        if keras_variables.memory_of(leaf.variable) is not leaf.tensor:
             return False
     return True
 
@@ -214,37 +221,6 @@ def _cast(flat, lowered):
     if not dtypes:
         return flat
     return [x if x.dtype == dtype else x.to(dtype) for x, dtype in zip(flat, dtypes, strict=True)]
-
-
-def find_parts(model, include_self=True):
-    """A `Part` for every layer of a model that can compute natively by itself, by its id."""
-    layers = keras_internals.all_layers(model)
-    parts = {}
-    for layer in layers if include_self else layers[1:]:
-        if not getattr(layer, "built", False) or id(layer) in parts:
-            continue
-        if may_be_native(layer):
-            parts[id(layer)] = Part(layer)
-    return parts
-
-
-def may_be_native(layer):
-    """Whether a layer has a rule or is a graph of layers, and does nothing beside its call."""
-    graph = isinstance(layer, keras.Model) and keras_internals.functional_graph(layer)
-    return bool(graph or find_rule(layer) is not None) and keras_internals.keeps_keras_call(layer)
-
-
-def fits(tensors, symbolic):
-    """Whether tensors have the shapes of symbolic inputs, where those are known."""
-    if len(tensors) != len(symbolic):
-        return False
-    for x, expected in zip(tensors, symbolic, strict=True):
-        if x.ndim != len(expected.shape):
-            return False
-        pairs = zip(x.shape[1:], expected.shape[1:], strict=True)
-        if any(size is not None and size != found for found, size in pairs):
-            return False
-    return True
 
 
 def _function_of(module):

@@ -4,7 +4,7 @@ import contextlib
 
 from keras_dawn.distributed.collectives import gather, sum_over_ranks
 from keras_dawn.distributed.ranks import current, note_parallel_model
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_variables
 
 import torch
 import torch.distributed as dist
@@ -121,7 +121,7 @@ def check_equal_weights(variables):
         ValueError: the weights differ between ranks.
     """
     sums = torch.stack(
-        [keras_internals.memory_of(v).detach().double().sum().cpu() for v in variables]
+        [keras_variables.memory_of(v).detach().double().sum().cpu() for v in variables]
     )
     everywhere = gather(sums.tolist())
     for number, variable in enumerate(variables):

@@ -1,6 +1,6 @@
 """The compiled losses of several outputs, each with its weight and its mean in the logs."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_variables
 
 import keras
 import torch
@@ -106,6 +106,6 @@ def _add(mean, value, batch):
     if value.ndim:
         mean.update_state(value, sample_weight=batch)
         return
-    total, count = map(keras_internals.memory_of, (mean.total, mean.count))
+    total, count = map(keras_variables.memory_of, (mean.total, mean.count))
     total.add_(value.to(total.dtype), alpha=batch)
     count.add_(batch)

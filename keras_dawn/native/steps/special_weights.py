@@ -1,6 +1,6 @@
 """Weights that are more than what layers compute with: regularized ones, those with hooks."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_losses, keras_models, keras_variables
 
 import keras
 from keras import regularizers
@@ -11,7 +11,7 @@ def special_weights(model):
     found = []
     for variable in model.trainable_variables:
         regularizer = getattr(variable, "regularizer", None)
-        hooked = keras_internals.has_hooks(variable)
+        hooked = keras_variables.has_hooks(variable)
         if regularizer is not None or hooked:
             found.append((variable, regularizer, hooked))
     return found
@@ -41,6 +41,6 @@ def _is_penalty(variable):
 
 def _may_add_penalties(model):
     """Whether what Keras adds to a model's compiled loss may be added here instead."""
-    own = keras_internals.is_overridden(model, "compute_loss")
+    own = keras_models.is_overridden(model, "compute_loss")
     sums_itself = type(model).losses is not keras.Layer.losses
-    return not own and not sums_itself and keras_internals.has_compiled_loss(model)
+    return not own and not sums_itself and keras_losses.has_compiled_loss(model)

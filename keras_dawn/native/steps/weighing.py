@@ -1,7 +1,7 @@
 """Losses and metrics of items put together under weights and masks, as Keras does it."""
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.steps.loss_values import same_rank
+from keras_dawn.foundation import keras_masks, keras_variables
+from keras_dawn.native.steps.loss_targets import same_rank
 
 import torch
 
@@ -17,7 +17,7 @@ def reduced(values, weight, mask, reduction):
         mask: Keras's mask of the outputs, or `None`; one that the values bring counts, too.
         reduction: str or `None`, as Keras's losses have it.
     """
-    own = keras_internals.mask_of(values)
+    own = keras_masks.mask_of(values)
     if own is not None:
         mask = own if mask is None else mask & own
     weight = masked_weight(weight, mask, values.dtype, reduction)
@@ -68,8 +68,8 @@ def add_to_mean(metric, values, weight, mask):
         weight: tensor of sample weights, or `None`.
         mask: Keras's mask of the outputs, or `None`.
     """
-    total, count = map(keras_internals.memory_of, (metric.total, metric.count))
-    own = keras_internals.mask_of(values)
+    total, count = map(keras_variables.memory_of, (metric.total, metric.count))
+    own = keras_masks.mask_of(values)
     weight = masked_weight(weight, mask, total.dtype, "sum")
     if weight is not None or values.ndim > 1 or values.is_floating_point():
         values = values.to(total.dtype)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 from keras_dawn.data.photos.crops import CenterCrop
 from keras_dawn.data.photos.jpeg import decode_crop
@@ -94,6 +95,7 @@ def test_a_small_file_that_claims_many_pixels_is_refused_before_memory_is_taken(
 def test_a_png_beyond_pillows_limit_is_refused():
     png = bytearray(encoded("PNG", Image.fromarray(smooth(8, 8))))
     png[16:24] = struct.pack(">II", 30_000, 30_000)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
     with pytest.raises(UnreadablePhotoError, match="exceeds limit"):
         read_header(bytes(png))
 

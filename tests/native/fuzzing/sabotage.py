@@ -6,7 +6,7 @@ Every function here is a context manager within which one small thing is wrong.
 import contextlib
 from unittest import mock
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_context, keras_losses, keras_masks, keras_models
 from keras_dawn.native import statistics, step
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.rules import RULES
@@ -98,13 +98,13 @@ def clipping_forgotten():
 
 @sabotage
 def added_losses_left_out():
-    with mock.patch.object(keras_internals, "with_added_losses", lambda model, loss: loss):
+    with mock.patch.object(keras_losses, "with_added_losses", lambda model, loss: loss):
         yield
 
 
 @sabotage
 def masks_lost():
-    with mock.patch.object(keras_internals, "attach_mask", lambda tensor, mask: None):
+    with mock.patch.object(keras_masks, "attach_mask", lambda tensor, mask: None):
         yield
 
 
@@ -116,13 +116,13 @@ def changed_settings_not_seen():
 
 @sabotage
 def mode_of_the_layer_before_kept():
-    with mock.patch.object(keras_internals, "set_mode", lambda training: None):
+    with mock.patch.object(keras_context, "set_mode", lambda training: None):
         yield
 
 
 @sabotage
 def training_branch_dropped():
-    with mock.patch.object(keras_internals, "has_training_argument", lambda model: False):
+    with mock.patch.object(keras_models, "has_training_argument", lambda model: False):
         yield
 
 

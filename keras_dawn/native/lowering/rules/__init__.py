@@ -18,7 +18,7 @@ name, the masks that Keras fills in among it, and it may return a list of `Value
 
 from dataclasses import dataclass, field
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers
 
 RULES = {}
 _CALLS = {}  # what a class's `call` was when its rule was registered
@@ -69,7 +69,7 @@ def rule(*classes, arguments=False, masks=False):
 
 def find_rule(operation):
     """The rule of a layer or operation, or `None`."""
-    kind = keras_internals.class_of(operation)
+    kind = keras_layers.class_of(operation)
     if kind in _CALLS and kind.call is not _CALLS[kind]:
         return None  # somebody gave the class another `call`
     return RULES.get(kind) or RULES.get(f"{kind.__module__}.{kind.__qualname__}")

@@ -2,17 +2,21 @@
 
 import dataclasses
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.activations import ELEMENTWISE
-from keras_dawn.native.lowering.attention import masked_softmax
-from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError, TwoLayoutsError, Value
+from keras_dawn.foundation import keras_layers
+from keras_dawn.native.elementwise import ELEMENTWISE
+from keras_dawn.native.lowering.attention_scores import masked_softmax
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import find_rule, rule, takes_arguments
 from keras_dawn.native.lowering.rules.merging import same_order
-from keras_dawn.native.lowering.values import reason_of
+from keras_dawn.native.lowering.values import (
+    LoweringError,
+    TwoLayoutsError,
+    Value,
+    float_value,
+    reason_of,
+)
 
 import keras
 import torch
@@ -49,7 +53,7 @@ def activate(builder, value, layer, call, name=None):
         builder.undo(before)
         builder.fallbacks.append((unrecorded(layer), reason_of(error)))
     kwargs = {}
-    if isinstance(activation, keras.Layer) and keras_internals.takes(activation, "training"):
+    if isinstance(activation, keras.Layer) and keras_layers.takes(activation, "training"):
         kwargs["training"] = call.training
     node = call_keras(builder, activation, (value,), kwargs)
     return Value(node, value.rank, value.dtype, guessed=True)
@@ -58,7 +62,7 @@ def activate(builder, value, layer, call, name=None):
 def _function(builder, value, activation, call, name):
     if activation is activations.softmax:
         _refuse_softmax_of_one(call, -1)
-    value = _floats(builder.padded(value))
+    value = float_value(builder.padded(value))
     if activation in ALONG_THE_CHANNELS:
         axis = 1 if value.torch_order else value.rank - 1
         node = builder.call(ALONG_THE_CHANNELS[activation], value.node, axis, name=name)
@@ -84,12 +88,6 @@ def _layer_as_activation(builder, value, activation, call):
     return apply(builder, Recorded(activation, builder.reads), [value], inner)
 
 
-def _floats(value):
-    if not is_float(value.dtype):
-        raise LoweringError(f"of {value.dtype}")
-    return value
-
-
 def _refuse_softmax_of_one(call, axis):
     """Keras warns of a softmax that is always 1, in every call."""
     if isinstance(axis, int) and call.output.shape[axis] == 1:
@@ -105,7 +103,7 @@ def activation(builder, layer, inputs, call):
 
 @rule(layers.ReLU)
 def relu(builder, layer, inputs, call):
-    value = _floats(builder.padded(inputs[0]))
+    value = float_value(builder.padded(inputs[0]))
     slope, most = float(layer.negative_slope), layer.max_value
     if layer.threshold:
         raise LoweringError("threshold above 0")
@@ -127,20 +125,20 @@ def relu(builder, layer, inputs, call):
 
 @rule(layers.LeakyReLU)
 def leaky_relu(builder, layer, inputs, call):
-    value = _floats(builder.padded(inputs[0]))
+    value = float_value(builder.padded(inputs[0]))
     node = builder.call(F.leaky_relu, value.node, float(layer.negative_slope), name=call.name)
     return value.with_node(node)
 
 
 @rule(layers.ELU)
 def elu(builder, layer, inputs, call):
-    value = _floats(builder.padded(inputs[0]))
+    value = float_value(builder.padded(inputs[0]))
     return value.with_node(builder.call(F.elu, value.node, float(layer.alpha), name=call.name))
 
 
 @rule(layers.PReLU)
 def prelu(builder, layer, inputs, call):
-    value = _floats(inputs[0])
+    value = float_value(inputs[0])
     alpha = builder.parameter(layer.alpha, AS_IS, layer.compute_dtype)
     slopes = Value(alpha, len(layer.alpha.shape), layer.compute_dtype)
     if value.dtype != layer.compute_dtype:
@@ -157,7 +155,7 @@ def prelu(builder, layer, inputs, call):
 def softmax(builder, layer, inputs, call):
     value, mask = call.arguments["inputs"], call.arguments["mask"]
     _refuse_softmax_of_one(call, layer.axis)
-    value = _floats(value)
+    value = float_value(value)
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     node = builder.keras_order(value)
     if mask is not None:

@@ -1,14 +1,14 @@
 """Attention of several heads, and the attention layers without weights of their own."""
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.lowering import attention as functions
+from keras_dawn.foundation import keras_attention
+from keras_dawn.native.lowering import attention_scores as functions
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.projections import apply_projection
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ def group_query_attention(builder, layer, inputs, call):
 
 
 def _of_heads(builder, layer, call, of_query):
-    settings, given = keras_internals.head_settings(layer), call.arguments
+    settings, given = keras_attention.head_settings(layer), call.arguments
     query, value, key = given["query"], given["value"], given["key"]
     key = value if key is None else key
     scores_too, causal = given["return_attention_scores"], given["use_causal_mask"]

@@ -2,10 +2,10 @@
 
 from keras_dawn.native.lowering import draws, warps
 from keras_dawn.native.lowering.dtypes import HALF, is_float, torch_dtype
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.randomness import generator_of
 from keras_dawn.native.lowering.rules.resizing import cut_and_resize
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 import torch

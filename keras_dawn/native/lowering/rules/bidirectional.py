@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native import recurrent
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
@@ -18,6 +17,7 @@ from keras_dawn.native.lowering.rules.recurrent import (
     sequences_states_mask,
     weights_of,
 )
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
 from keras import layers
@@ -53,7 +53,7 @@ def _outputs(builder, layer, x, states, mask, call):
         value = builder.cast(x, direction.compute_dtype)
         run = (
             run_images
-            if keras_internals.class_of(unrecorded(direction)) in CONVOLUTIONAL
+            if keras_layers.class_of(unrecorded(direction)) in CONVOLUTIONAL
             else run_layer
         )
         results.append(run(builder, direction, value, half, mask, inner))
@@ -67,7 +67,7 @@ def _outputs(builder, layer, x, states, mask, call):
 def _inside(builder, layer, name):
     """One direction's layer, as a `Recorded` one."""
     direction = unrecorded(getattr(layer, name))
-    if keras_internals.class_of(direction) not in (*KINDS, layers.RNN, *CONVOLUTIONAL):
+    if keras_layers.class_of(direction) not in (*KINDS, layers.RNN, *CONVOLUTIONAL):
         raise LoweringError(f"{direction.name} ({type(direction).__name__}) in a direction")
     reason = why_as_it_is(direction, builder.reads)
     if reason is not None:
@@ -95,7 +95,7 @@ def _merged(builder, layer, forward, backward, call):
 
 def _is_one_call(builder, directions, call):
     """Whether both directions are one call of a torch kernel."""
-    kinds = {keras_internals.class_of(unrecorded(direction)) for direction in directions}
+    kinds = {keras_layers.class_of(unrecorded(direction)) for direction in directions}
     if len(kinds) > 1 or not kinds <= KINDS.keys():
         return False
     if [direction.go_backwards for direction in directions] != [False, True]:
@@ -115,7 +115,7 @@ def _is_one_call(builder, directions, call):
 
 
 def _both_at_once(builder, layer, directions, x, states, call):
-    (kind,) = {KINDS[keras_internals.class_of(unrecorded(direction))] for direction in directions}
+    (kind,) = {KINDS[keras_layers.class_of(unrecorded(direction))] for direction in directions}
     cells = [cells_of(builder, direction)[0] for direction in directions]
     dtype = cells[0].compute_dtype
     x = floats_for(builder, builder.cast(x, dtype), dtype)

@@ -1,7 +1,6 @@
 """Random changes of the colours and the sharpness of a batch of images, and erased parts."""
 
-from keras_dawn.native.lowering import colors, draws
-from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering import color_spaces, draws
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.augmentation import (
@@ -13,6 +12,7 @@ from keras_dawn.native.lowering.rules.augmentation import (
     of_floats,
 )
 from keras_dawn.native.lowering.rules.randomness import generator_of
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 import torch
@@ -35,7 +35,7 @@ def random_grayscale(builder, layer, inputs, call):
 def turn_gray(images, state, share, dtype):
     """Turns a share of the images grey."""
     chosen = draws.uniform(state, images, (None, 1, 1, 1), dtype=dtype) < share
-    return torch.where(chosen, colors.gray(images), images)
+    return torch.where(chosen, color_spaces.gray(images), images)
 
 
 @rule(layers.RandomColorDegeneration)
@@ -47,7 +47,7 @@ def random_color_degeneration(builder, layer, inputs, call):
 def fade(images, state, low, high, value_range, dtype):
     """Takes a share of the colour out of each image."""
     shares = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype).to(images.dtype)
-    return (images + shares * (colors.gray(images) - images)).clamp(*value_range)
+    return (images + shares * (color_spaces.gray(images) - images)).clamp(*value_range)
 
 
 @rule(layers.RandomSaturation)
@@ -60,8 +60,8 @@ def saturate(images, state, low, high, value_range, epsilon, dtype):
     """Scales the saturation of each image."""
     shares = draws.uniform(state, images, (None,), low, high, dtype)
     factors = (shares / (1 - shares + epsilon)).to(images.dtype)[:, None, None]
-    hue, saturation, value = colors.to_hsv(images)
-    return colors.to_rgb(hue, (saturation * factors).clamp(*value_range), value)
+    hue, saturation, value = color_spaces.to_hsv(images)
+    return color_spaces.to_rgb(hue, (saturation * factors).clamp(*value_range), value)
 
 
 @rule(layers.RandomHue)
@@ -76,13 +76,13 @@ def turn_hue(images, state, low, high, value_range, dtype):
     turns = signs * draws.uniform(state, images, (None,), low, high, dtype) * 0.5
     inside = images
     if tuple(value_range) != (0, 1):
-        inside = colors.to_range(images.float(), value_range, (0, 1))  # as Keras computes it
-    hue, saturation, value = colors.to_hsv(inside)
+        inside = color_spaces.to_range(images.float(), value_range, (0, 1))  # as Keras computes it
+    hue, saturation, value = color_spaces.to_hsv(inside)
     hue = hue + turns.to(inside.dtype)[:, None, None]
     hue = torch.where(hue > 1.0, hue - 1.0, hue)
     hue = torch.where(hue < 0.0, hue + 1.0, hue)
-    turned = colors.to_rgb(hue, saturation, value).clamp(0, 1)
-    return colors.to_range(turned, (0, 1), value_range).to(images.dtype)
+    turned = color_spaces.to_rgb(hue, saturation, value).clamp(0, 1)
+    return color_spaces.to_range(turned, (0, 1), value_range).to(images.dtype)
 
 
 @rule(layers.RandomColorJitter)
@@ -138,9 +138,9 @@ def posterize(images, state, low, high, value_range):
     else:
         bits = draws.whole(state, images, (None, 1, 1, 1), low, high, torch.uint8)
         lost = 8 - bits
-    bytes_ = colors.to_range(images, value_range, (0, 255)).to(torch.uint8)
+    bytes_ = color_spaces.to_range(images, value_range, (0, 255)).to(torch.uint8)
     kept = torch.bitwise_left_shift(torch.bitwise_right_shift(bytes_, lost), lost)
-    return colors.to_range(kept.to(images.dtype), (0, 255), value_range)
+    return color_spaces.to_range(kept.to(images.dtype), (0, 255), value_range)
 
 
 @rule(layers.RandomSharpness)
@@ -153,7 +153,7 @@ def sharpen(images, state, low, high, value_range, dtype):
     """Blurs or sharpens each image."""
     factors = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype)
     factors = (factors * 2).to(images.dtype)
-    return (images + (1.0 - factors) * (colors.smooth(images) - images)).clamp(*value_range)
+    return (images + (1.0 - factors) * (color_spaces.smooth(images) - images)).clamp(*value_range)
 
 
 @rule(layers.RandomGaussianBlur)
@@ -174,7 +174,7 @@ def blur_some(images, state, low, high, size, sigma, value_range, dtype):
     """Blurs some of the images, all alike."""
     chosen = chosen_images(images, state, low, high, dtype)
     sigmas = draws.uniform(state, images, (2,), *sigma, images.dtype) + 1e-6
-    return torch.where(chosen, colors.blur(images, size, sigmas), images).clamp(*value_range)
+    return torch.where(chosen, color_spaces.blur(images, size, sigmas), images).clamp(*value_range)
 
 
 @rule(layers.Solarization)
@@ -191,9 +191,9 @@ def solarize(images, state, additions, thresholds, value_range):
         draws.uniform(state, images, shape, low, high * 255, images.dtype)
         for low, high in (additions, thresholds)
     )
-    brighter = (colors.to_range(images, value_range, (0, 255)) + more).clamp(0, 255)
+    brighter = (color_spaces.to_range(images, value_range, (0, 255)) + more).clamp(0, 255)
     turned = torch.where(brighter < threshold, brighter, 255 - brighter)
-    return colors.to_range(turned, (0, 255), value_range)
+    return color_spaces.to_range(turned, (0, 255), value_range)
 
 
 @rule(layers.AutoContrast)
@@ -207,9 +207,9 @@ def auto_contrast(builder, layer, inputs, call):
 
 def stretch_contrast(images, value_range):
     """Images whose numbers fill a range, along the second and third axis; `(batch, …, …, …)`."""
-    wide = colors.to_range(images, value_range, (0, 255))
+    wide = color_spaces.to_range(images, value_range, (0, 255))
     low, high = wide.amin((1, 2), True), wide.amax((1, 2), True)
     scale = 255.0 / (high - low)
     stretched = (wide * scale + -low * scale).clamp(0.0, 255.0)
-    results = colors.to_range(stretched, (0, 255), value_range)
+    results = color_spaces.to_range(stretched, (0, 255), value_range)
     return torch.where(results.isnan(), images, results)  # an image of one number

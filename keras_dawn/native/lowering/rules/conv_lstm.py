@@ -1,7 +1,6 @@
 """ConvLSTM1D, ConvLSTM2D and ConvLSTM3D."""
 
 from keras_dawn.native import recurrent
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, Transform
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
@@ -15,6 +14,7 @@ from keras_dawn.native.lowering.rules.recurrent import (
     states_that_are_kept,
     without_defaults,
 )
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 from keras import layers
 

@@ -1,11 +1,11 @@
 """Convolutions over one, two and three axes."""
 
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, convolution, depthwise
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
 from keras_dawn.native.lowering.rules.series import conv1d, conv_transpose1d
+from keras_dawn.native.lowering.values import LoweringError
 
 import torch
 from keras import layers

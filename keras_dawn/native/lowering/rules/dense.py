@@ -1,11 +1,11 @@
 """Dense layers."""
 
 from keras_dawn.native.lowering.dtypes import result_type
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS, DENSE
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 from keras_dawn.native.lowering.rules.convolutions import bias_of
+from keras_dawn.native.lowering.values import LoweringError
 
 import torch
 from keras import layers

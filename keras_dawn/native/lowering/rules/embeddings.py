@@ -1,8 +1,8 @@
 """Tables of vectors, looked up by number and read backwards, and layers that make masks."""
 
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
 from keras import layers

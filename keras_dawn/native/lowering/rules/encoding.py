@@ -1,8 +1,8 @@
 """Numbers as categories, and categories as vectors."""
 
 from keras_dawn.native.lowering.dtypes import is_float, torch_dtype
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 import torch

@@ -1,24 +1,18 @@
 """Normalisation of each example by itself, in groups or along axes."""
 
-from keras_dawn.native.lowering.dtypes import is_float, result_type
-from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.lowering.dtypes import result_type
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value, float_value
 
 import keras
 import torch
 from keras import layers
 
 
-def _float(value):
-    if not is_float(value.dtype):
-        raise LoweringError(f"of {value.dtype}")
-    return value
-
-
 @rule(layers.GroupNormalization)
 def group_normalization(builder, layer, inputs, call):
-    value = _float(inputs[0])
+    value = float_value(inputs[0])
     axis, last = layer.axis, value.rank - 1
     if axis < -1:
         raise LoweringError(f"axis {axis}")
@@ -54,7 +48,7 @@ def _check_trailing(layer, value):
 
 @rule(layers.RMSNormalization)
 def rms_normalization(builder, layer, inputs, call):
-    value = _float(inputs[0])
+    value = float_value(inputs[0])
     _check_trailing(layer, value)
     wide = builder.to(value, result_type(value.dtype, "float32"))
     scale = builder.parameter(layer.scale, AS_IS, layer.compute_dtype)
@@ -72,7 +66,7 @@ def rms_normalization(builder, layer, inputs, call):
 
 @rule(layers.UnitNormalization)
 def unit_normalization(builder, layer, inputs, call):
-    value = _float(inputs[0])
+    value = float_value(inputs[0])
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
     node = builder.keras_order(value)
     total = builder.call(torch.sum, builder.call(torch.square, node), tuple(axes), True)

@@ -1,6 +1,6 @@
 """Axes of images, series and volumes: their sizes, and the zeros that Keras puts around them."""
 
-from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.padding import pad_axes, pad_same, same_padding
 
 

@@ -4,10 +4,10 @@ import functools
 import operator
 
 from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.unit_vectors import of_length_one
 
-import keras
 import torch
 from keras import layers
 
@@ -153,18 +153,10 @@ def dot_of_batches(one, other, axes, normalize):
         tensor `(batch, *axes of one, *axes of the other)`, `(batch, 1)` if none are left.
     """
     if normalize:
-        one, other = (_unit(x, axis) for x, axis in zip((one, other), axes, strict=True))
+        one, other = (of_length_one(x, axis) for x, axis in zip((one, other), axes, strict=True))
     one = one.movedim(axes[0], -1)
     other = other.movedim(axes[1], 1)
     left = one.flatten(1, -2) if one.ndim > 2 else one.unsqueeze(1)
     right = other.flatten(2) if other.ndim > 2 else other.unsqueeze(2)
     sizes = *one.shape[1:-1], *other.shape[2:]
     return torch.matmul(left, right).reshape(len(one), *(sizes or (1,)))
-
-
-def _unit(vectors, axis):
-    scale = torch.rsqrt(vectors.square().sum(axis, keepdim=True))
-    most = 1 / keras.config.epsilon()
-    if most < torch.finfo(scale.dtype).max:  # else no bound, as in Keras
-        scale = scale.clamp(max=most)
-    return vectors * scale

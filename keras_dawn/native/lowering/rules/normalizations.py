@@ -4,10 +4,10 @@ import operator
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.lowering.dtypes import HALF, is_float, promoted, result_type
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.merging import same_order
+from keras_dawn.native.lowering.values import LoweringError, Value
 from keras_dawn.native.synchronized import synchronized_batch_norm
 
 import keras

@@ -1,8 +1,8 @@
 """`keras.ops` on Keras tensors: products, reductions, comparisons, choices, activations."""
 
 from keras_dawn.native.lowering.dtypes import HALF, is_float, promoted, result_type
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value, float_value
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +31,7 @@ def _floats(*values):
     """Float tensors of one dtype that is known."""
     if len({value.dtype for value in values}) > 1 or any(value.guessed for value in values):
         raise LoweringError("operands of different dtypes")
-    if not is_float(values[0].dtype):
-        raise LoweringError(f"of {values[0].dtype}")
+    float_value(values[0])
     return values
 
 

@@ -3,9 +3,9 @@
 import operator
 
 from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.merging import same_order
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
 import numpy as np

@@ -1,10 +1,10 @@
 """Pooling of series, images and volumes."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_version
 from keras_dawn.native.lowering.dtypes import is_float, result_type
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
+from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.padding import pad_same, same_padding
 
 import torch
@@ -61,7 +61,7 @@ def average_of_pixels(images, kernel, stride):
 
 @rule(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 def average_pooling(builder, layer, inputs, call):
-    if layer.padding == "same" and keras_internals.VERSION >= (3, 16):
+    if layer.padding == "same" and keras_version.VERSION >= (3, 16):
         value = builder.padded(inputs[0])
         node = builder.image(value, layer.data_format)
         geometry = tuple(layer.pool_size), tuple(layer.strides)

@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, Projection
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import find_rule, rule
 from keras_dawn.native.lowering.rules.activations import activate
+from keras_dawn.native.lowering.values import LoweringError
 
 import torch
 from keras import layers

@@ -4,9 +4,9 @@ import math
 
 from keras_dawn.native.lowering import draws
 from keras_dawn.native.lowering.dtypes import is_float, torch_dtype
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 import torch

@@ -3,9 +3,9 @@
 import itertools
 import operator
 
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.embeddings import lookup
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
 

@@ -1,12 +1,12 @@
 """Recurrent layers: LSTM, GRU, SimpleRNN and their cells inside an RNN, stacked too."""
 
 from keras_dawn.native import recurrent
-from keras_dawn.native.activations import FUNCTIONS
-from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.lowering.keras_calls import title, why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, DENSE
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
 from keras import activations, layers

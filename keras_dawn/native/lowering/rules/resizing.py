@@ -1,8 +1,8 @@
 """Making images, series and volumes larger or smaller."""
 
 from keras_dawn.native.lowering.dtypes import HALF, is_float
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError
 
 import torch
 import torch.nn.functional as F

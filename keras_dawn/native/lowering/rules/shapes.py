@@ -2,8 +2,8 @@
 
 import math
 
-from keras_dawn.native.lowering.graph import LoweringError, Value
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value
 from keras_dawn.native.padding import pad_axes
 
 import torch

@@ -1,11 +1,11 @@
 """Layers whose kernel is divided by its largest singular value before each step."""
 
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.wrappers import inside
+from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.unit_vectors import of_length_one
 
-import keras
 import torch
 from keras import layers
 from torch.fx.node import has_side_effect
@@ -62,14 +62,9 @@ def divide_by_norm(weight, vector, order, shape, rounds):
         matrix = weight.detach().reshape(shape).permute(order).flatten(0, -2)
         other, found = None, vector.detach()
         for _ in range(rounds):
-            other = _of_length_1(found @ matrix.T)
-            found = _of_length_1(other @ matrix)
+            other = of_length_one(found @ matrix.T)
+            found = of_length_one(other @ matrix)
         norm = (other @ matrix @ found.T).reshape(())
         some = weight.any()  # Keras leaves a kernel of zeros alone
         weight.copy_(torch.where(some, weight / norm, weight))
         vector.copy_(torch.where(some, found, vector))
-
-
-def _of_length_1(vector):
-    scale = torch.rsqrt(vector.square().sum())
-    return vector * scale.clamp(max=1 / keras.config.epsilon())

@@ -1,9 +1,9 @@
 """Spectrograms of a batch of signals."""
 
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import convolution
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.series import conv1d
+from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.padding import pad_same
 
 import keras

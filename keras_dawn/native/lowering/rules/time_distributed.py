@@ -4,10 +4,10 @@ Keras calls the layer step by step. Where each sample of a batch is computed for
 can be samples of a larger batch.
 """
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.lowering.graph import LoweringError, Value
+from keras_dawn.foundation import keras_layers, keras_models
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
 import torch
@@ -46,7 +46,7 @@ def time_distributed(builder, layer, inputs, call):
     shape = call.shapes[0]
     if call.arguments["mask"] is not None:
         builder.reads.note(inner, "call", inner.call)
-        if keras_internals.takes(inner, "mask"):
+        if keras_layers.takes(inner, "mask"):
             raise LoweringError(f"{inner.name} takes a mask of its own")
     if inner.compute_dtype != layer.compute_dtype:
         raise LoweringError(f"{inner.name}: another dtype")
@@ -74,14 +74,12 @@ def with_time(steps, like):
 
 def _why_not_at_once(builder, layer, training):
     """Why a step of a layer or model may depend on the others, or `None`."""
-    functional = keras_internals.functional_graph(layer)
+    functional = keras_models.functional_graph(layer)
     if functional is not None:
-        operations = {
-            id(node.operation): node.operation for node in keras_internals.nodes(functional)
-        }
+        operations = {id(node.operation): node.operation for node in keras_models.nodes(functional)}
         reasons = [_why_not_at_once(builder, one, training) for one in operations.values()]
         return next((reason for reason in reasons if reason is not None), None)
-    kind = keras_internals.class_of(layer)
+    kind = keras_layers.class_of(layer)
     activation = getattr(layer, "activation", None)
     if isinstance(activation, keras.Layer):
         builder.reads.note(layer, "activation", activation)

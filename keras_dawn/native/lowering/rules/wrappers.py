@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from keras_dawn.foundation import keras_internals
-from keras_dawn.native.lowering.graph import LoweringError
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import find_rule, rule, takes_arguments
+from keras_dawn.native.lowering.values import LoweringError
 
 import keras
 from keras import layers
@@ -28,9 +28,9 @@ def inside(builder, layer, value, call):
     if takes_arguments(apply):
         raise LoweringError(f"{layer.name} inside it, which has more arguments than a tensor")
     # Keras's inner layers put masks on tensors themselves, whatever the outer one supports.
-    if value.mask is not None or not keras_internals.only_passes_mask_on(layer):
+    if value.mask is not None or not keras_layers.only_passes_mask_on(layer):
         raise LoweringError(f"{layer.name} inside it may have a mask")
-    if keras_internals.converts_inputs(layer):
+    if keras_layers.converts_inputs(layer):
         value = builder.cast(value, layer.compute_dtype)
     call = dataclasses.replace(call, name=f"{call.name}_{layer.name}", args=(value,))
     return apply(builder, Recorded(layer, builder.reads), [value], call)

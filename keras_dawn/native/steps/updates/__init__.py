@@ -1,6 +1,6 @@
 """Optimizer steps on torch's leaves: fused where the formula is known, else Keras's own."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.adafactor import Adafactor
 from keras_dawn.native.steps.updates.adam import FUSED_DTYPES, KerasFormAdam
 from keras_dawn.native.steps.updates.adam_kin import Adamax, Lamb, Nadam, ScheduleFreeAdamW
@@ -64,7 +64,7 @@ def make_update(optimizer, leaves, variables):
     reason = why_not_fused(optimizer, leaves)
     if reason is not None:  # what is wrong with the variables is for `apply` to say, then
         return KerasApply(optimizer, leaves, reason, variables)
-    keras_internals.check_known(optimizer, variables)
+    keras_optimizers.check_known(optimizer, variables)
     if _is_several(optimizer):
         parts = [
             (numbers, make_update(inner, [leaves[n] for n in numbers], []))
@@ -87,15 +87,15 @@ def why_not_fused(optimizer, leaves):
     if (not ours and not theirs) or is_patched(optimizer):
         return f"{type(optimizer).__name__} steps by its own code"
     for name, state in _NEEDS.items():
-        if getattr(optimizer, name, None) and not keras_internals.has_state(optimizer, state):
+        if getattr(optimizer, name, None) and not keras_optimizers.has_state(optimizer, state):
             return f"{name} was set after the optimizer was built"
-    for variable in keras_internals.trainable_variables(optimizer):
+    for variable in keras_optimizers.trainable_variables(optimizer):
         if variable.overwrite_with_gradient:
             return f"{variable.path} is overwritten with its gradient by Keras"
     if len({(leaf.tensor.dtype, leaf.tensor.device.type) for leaf in leaves}) > 1:
         return "weights of several dtypes"
     if several:
-        known = keras_internals.trainable_variables(optimizer)
+        known = keras_optimizers.trainable_variables(optimizer)
         if {id(leaf.variable) for leaf in leaves} != set(map(id, known)):
             return "weights without a gradient"
         reasons = (why_not_fused(inner, leaves) for inner in optimizer.optimizers)

@@ -1,6 +1,6 @@
 """Adafactor, in Keras's form."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers, keras_variables
 from keras_dawn.native.steps.updates.fused import Fused
 
 import torch
@@ -12,11 +12,11 @@ class Adafactor(Fused):
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
         self.state("_v")
-        self._weights = [keras_internals.memory_of(leaf.variable) for leaf in leaves]
+        self._weights = [keras_variables.memory_of(leaf.variable) for leaf in leaves]
         self._rows, self._columns, self._squares = (
-            [keras_internals.memory_of(variables[place]) for place in self._places]
+            [keras_variables.memory_of(variables[place]) for place in self._places]
             for variables in (
-                keras_internals.state_variables(optimizer, name) for name in ("_r", "_c", "_v")
+                keras_optimizers.state_variables(optimizer, name) for name in ("_r", "_c", "_v")
             )
         )
         sizes = [max(1, weight.numel()) ** 0.5 for weight in self._weights]
@@ -28,7 +28,7 @@ class Adafactor(Fused):
 
     def take_step(self, gradients, rate, skip):
         step = (self.updates_before() + 1).to(self.dtype)
-        if self.optimizer.relative_step and not keras_internals.rate_is_called(self.optimizer):
+        if self.optimizer.relative_step and not keras_optimizers.rate_is_called(self.optimizer):
             rate = torch.minimum(rate, step.rsqrt())
         rho = torch.minimum(rate, step.rsqrt())
         beta = 1 - step.pow(self.number("beta_2_decay"))

@@ -1,6 +1,6 @@
 """Adam's relatives: a first moment, and something to divide it by."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.adam import BetaPowers, average_of_squares, moments, step_by
 from keras_dawn.native.steps.updates.fused import Fused
 
@@ -35,7 +35,7 @@ class Nadam(Fused):
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
         self._first, self._second = self.state("_momentums"), self.state("_velocities")
-        self._product = keras_internals.product_of_momenta(optimizer)
+        self._product = keras_optimizers.product_of_momenta(optimizer)
         self._powers, self._next_powers = BetaPowers(self), BetaPowers(self, ahead=2)
 
     def more_state(self):

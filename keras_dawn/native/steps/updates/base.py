@@ -1,6 +1,6 @@
 """What the updates share."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers
 
 import keras
 import torch
@@ -65,7 +65,7 @@ class Update:
 
     def count(self, found_inf):
         """Advances the optimizer's own counter, unless the step was skipped."""
-        counter = keras_internals.iterations(self.optimizer).value
+        counter = keras_optimizers.iterations(self.optimizer).value
         if found_inf is None:
             counter.add_(1)
         else:
@@ -75,7 +75,7 @@ class Update:
         """The optimizer's own update, past what `apply` does before and after it."""
         variables = [leaf.variable for leaf in self.leaves]
         gradients = self.in_keras_shapes(gradients)
-        keras_internals.update_variables(self.optimizer, gradients, variables)
+        keras_optimizers.update_variables(self.optimizer, gradients, variables)
 
     def in_keras_shapes(self, gradients):
         """The parameters' gradients in the shapes of their Keras variables."""

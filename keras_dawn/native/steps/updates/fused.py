@@ -1,6 +1,6 @@
 """What Keras's `apply` does around an optimizer's own formula, for all weights at once."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers, keras_variables
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.counting import CountedSteps
 from keras_dawn.native.steps.updates.layout import laid_out
@@ -24,27 +24,27 @@ class Fused(Update):
 
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
-        trained = keras_internals.trainable_variables(optimizer)
+        trained = keras_optimizers.trainable_variables(optimizer)
         order = {id(variable): place for place, variable in enumerate(trained)}
         self._places = [order[id(leaf.variable)] for leaf in leaves]
         self._states = []  # views of state, each with the parameter that it is laid out like
         self._decayed = [
             leaf.tensor
             for leaf in leaves
-            if keras_internals.uses_weight_decay(optimizer, leaf.variable)
+            if keras_optimizers.uses_weight_decay(optimizer, leaf.variable)
         ]
         self._variables = [leaf.variable for leaf in leaves]
         constraints = [variable.constraint for variable in self._variables]
         self.handles_found_inf = all(map(_may_be_taken_back, constraints))
         self._accumulators = self._all_accumulators = self._averages = self._averaged = []
-        if keras_internals.has_state(optimizer, ACCUMULATORS):
+        if keras_optimizers.has_state(optimizer, ACCUMULATORS):
             self._accumulators = self.state(ACCUMULATORS)
             self._all_accumulators = _memories(optimizer, ACCUMULATORS)
-        if keras_internals.has_state(optimizer, AVERAGES):
+        if keras_optimizers.has_state(optimizer, AVERAGES):
             others = [place for place in range(len(trained)) if place not in set(self._places)]
             averages = _memories(optimizer, AVERAGES)
             self._averages = self.state(AVERAGES) + [averages[place] for place in others]
-            memory = keras_internals.memory_of
+            memory = keras_variables.memory_of
             self._averaged = self.parameters + [memory(trained[place]) for place in others]
         self._steps = CountedSteps(optimizer)
         self._scheduled = ScheduledRate(optimizer)
@@ -56,7 +56,7 @@ class Fused(Update):
             name: str, of the list of state variables.
             numbers: list of int, which of the parameters have such a state; by default all.
         """
-        variables = keras_internals.state_variables(self.optimizer, name)
+        variables = keras_optimizers.state_variables(self.optimizer, name)
         numbers = range(len(self.leaves)) if numbers is None else numbers
         views = [laid_out(self.leaves[n], variables[self._places[n]]) for n in numbers]
         self._states += [(view, self.parameters[n]) for view, n in zip(views, numbers, strict=True)]
@@ -172,7 +172,7 @@ class Fused(Update):
 
     def updates_before(self):
         """How many updates there have been, on the device; batches accumulated for one are one."""
-        count = keras_internals.iterations(self.optimizer).value
+        count = keras_optimizers.iterations(self.optimizer).value
         steps = self.optimizer.gradient_accumulation_steps
         return count // steps if steps else count
 
@@ -203,8 +203,8 @@ def shrink(weights, factor, skip):
 
 def _memories(optimizer, name):
     """The memories of all of an optimizer's state variables of a name."""
-    variables = keras_internals.state_variables(optimizer, name)
-    return [keras_internals.memory_of(variable) for variable in variables]
+    variables = keras_optimizers.state_variables(optimizer, name)
+    return [keras_variables.memory_of(variable) for variable in variables]
 
 
 def _may_be_taken_back(constraint):

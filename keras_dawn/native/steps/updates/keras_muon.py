@@ -2,7 +2,7 @@
 
 import functools
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers, keras_variables
 from keras_dawn.native.steps.updates.adam import BetaPowers, adam_step
 from keras_dawn.native.steps.updates.fused import Fused, shrink
 
@@ -18,18 +18,18 @@ class KerasFormMuon(Fused):
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
         first = self.state("momentums")
-        velocities = keras_internals.state_variables(optimizer, "adam_velocities")
+        velocities = keras_optimizers.state_variables(optimizer, "adam_velocities")
         by_adam = [velocities[place] is not None for place in self._places]
         self._adam = [number for number, which in enumerate(by_adam) if which]
         self._first = [first[number] for number in self._adam]
         self._second = self.state("adam_velocities", self._adam)
         self._beta_powers = BetaPowers(self)
         self._matrices = {}
-        momenta = keras_internals.state_variables(optimizer, "momentums")
+        momenta = keras_optimizers.state_variables(optimizer, "momentums")
         for number, which in enumerate(by_adam):
             if not which:
-                weight = keras_internals.memory_of(leaves[number].variable)
-                momentum = keras_internals.memory_of(momenta[self._places[number]])
+                weight = keras_variables.memory_of(leaves[number].variable)
+                momentum = keras_variables.memory_of(momenta[self._places[number]])
                 same = self._matrices.setdefault(tuple(weight.shape), ([], [], []))
                 for part, item in zip(same, (number, weight, momentum), strict=True):
                     part.append(item)
@@ -37,8 +37,8 @@ class KerasFormMuon(Fused):
             name: [
                 leaf.tensor
                 for leaf in leaves
-                if keras_internals.uses_weight_decay(optimizer, leaf.variable)
-                and keras_internals.muon_steps_as_adam(optimizer, leaf.variable) == adam
+                if keras_optimizers.uses_weight_decay(optimizer, leaf.variable)
+                and keras_optimizers.muon_steps_as_adam(optimizer, leaf.variable) == adam
             ]
             for name, adam in (("adam_weight_decay", True), ("weight_decay", False))
         }

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers
 
 import keras
 import torch
@@ -26,11 +26,11 @@ class ScheduledRate:
 
     def __call__(self):
         """A 0-d tensor, or `None` for what only Keras or its author can evaluate."""
-        schedule = keras_internals.schedule_of(self._optimizer)
+        schedule = keras_optimizers.schedule_of(self._optimizer)
         if type(schedule) not in _FORMS:
             return None
         formula, names = _FORMS[type(schedule)]
-        step = keras_internals.iterations(self._optimizer).value
+        step = keras_optimizers.iterations(self._optimizer).value
         config = schedule.get_config()
         settings = [config[name] for name in names]
         known = [type(schedule), keras.config.floatx(), step.device, *settings]

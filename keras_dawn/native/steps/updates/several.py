@@ -1,6 +1,6 @@
 """Several optimizers, each for weights of its own."""
 
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.base import Update
 
 
@@ -35,7 +35,7 @@ def parts_of(optimizer, leaves):
     """`(inner optimizer, numbers of its leaves)` in a `MultiOptimizer`, in its order."""
     parts = {}
     for number, leaf in enumerate(leaves):
-        inner = keras_internals.optimizer_of(optimizer, leaf.variable)
+        inner = keras_optimizers.optimizer_of(optimizer, leaf.variable)
         parts.setdefault(id(inner), (inner, []))[1].append(number)
     order = {id(inner): place for place, inner in enumerate(optimizer.optimizers)}
     return [parts[key] for key in sorted(parts, key=order.__getitem__)]

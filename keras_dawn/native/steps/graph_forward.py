@@ -1,22 +1,26 @@
-"""The forward pass of a step: a lowered graph, or the model's own Python with native layers."""
+"""The forward pass of a step by a lowered graph."""
 
 import contextlib
 
 from keras_dawn.distributed.collectives import broadcast
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_internals
+from keras_dawn.foundation import (
+    keras_context,
+    keras_layers,
+    keras_losses,
+    keras_models,
+    keras_variables,
+)
 from keras_dawn.native import parallel
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
-from keras_dawn.native.lowering.graph import LoweringError
-from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps.by_layer import NativeLayers
-from keras_dawn.native.steps.parts import fits
+from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
 from keras_dawn.native.steps.penalties import Penalties
 from keras_dawn.native.steps.reduction import GradientReduction
 from keras_dawn.native.steps.special_weights import same, sort_out, special_weights
 
-import keras
 import torch
 
 
@@ -33,7 +37,7 @@ class GraphForward:
     def __init__(self, model, compile):
         self.model = model
         self._compile = compile
-        self._functional = keras_internals.functional_graph(model)
+        self._functional = keras_models.functional_graph(model)
         self._special = special_weights(model)
         self._penalised, self._views = sort_out(self._special, model)
         self._penalties = self._penalties_on({})
@@ -70,7 +74,7 @@ class GraphForward:
             self._penalties = self._penalties_on(tensors)
 
     def _penalties_on(self, tensors):
-        own = keras_internals.memory_of
+        own = keras_variables.memory_of
         return Penalties(self._penalised, [tensors.get(id(v), own(v)) for v in self._penalised])
 
     def leaves(self):
@@ -116,9 +120,9 @@ class GraphForward:
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""
         if not self._penalised or loss.ndim:  # Keras knows what to say of one that is not reduced
-            return keras_internals.with_added_losses(self.model, loss)
+            return keras_losses.with_added_losses(self.model, loss)
         if self.runs_python:
-            loss = keras_internals.with_added_losses_but_of(self.model, loss, self._penalised)
+            loss = keras_losses.with_added_losses_but_of(self.model, loss, self._penalised)
         return self._penalties.added_to(loss)
 
     def _decides_in_python(self):
@@ -126,7 +130,7 @@ class GraphForward:
 
         DistributedDataParallel wants every backward pass to be like the first.
         """
-        own_loss = keras_internals.is_overridden(self.model, "compute_loss")
+        own_loss = keras_models.is_overridden(self.model, "compute_loss")
         return own_loss or self.training.calls_keras
 
     def is_complete(self):
@@ -136,9 +140,9 @@ class GraphForward:
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
         model = self.model
-        if keras_internals.functional_graph(model) is not self._functional:
+        if keras_models.functional_graph(model) is not self._functional:
             return False  # layers were added to a Sequential, or taken from it
-        if not keras_internals.is_only_its_call(model):
+        if not keras_layers.is_only_its_call(model):
             return False
         if not same(special_weights(model), self._special):
             return False
@@ -158,23 +162,23 @@ class GraphForward:
 
     def train(self, x):
         """`(outputs, statistics, images in the batch)` of a batch to train on."""
-        flat = self._inputs(self.training, x)
+        flat = graph_inputs(self.training, x, self._device())
         outputs, statistics, *masks = self._run(self.training, self._call_training, flat)
-        return self._structured(self.training, outputs, masks), statistics, flat[0].shape[0]
+        return structured(self.training, outputs, masks), statistics, flat[0].shape[0]
 
     def evaluate(self, x):
         """`(outputs, images in the batch)`."""
-        flat = self._inputs(self.evaluating, x)
+        flat = graph_inputs(self.evaluating, x, self._device())
         outputs = self._run(self.evaluating, self._call_evaluating, flat)
         masks = ()
         if self.evaluating.masked:
             outputs, _, *masks = outputs
-        return self._structured(self.evaluating, outputs, masks), flat[0].shape[0]
+        return structured(self.evaluating, outputs, masks), flat[0].shape[0]
 
     def _run(self, lowered, forward, flat):
         if not lowered.calls_keras:
             return forward(*flat)
-        with keras_internals.inside_call(self.model, lowered is self.training):
+        with keras_context.inside_call(self.model, lowered is self.training):
             return forward(*flat)
 
     def native(self):
@@ -187,114 +191,15 @@ class GraphForward:
     def _callable(self, lowered):
         return torch.compile(lowered.module) if self._compile else lowered.module
 
-    def _inputs(self, lowered, x):
-        """The batch as the graph's inputs: flat, on the device, in the inputs' dtypes."""
-        if isinstance(x, torch.Tensor) and fits([x], lowered.functional.inputs):
-            flat = [x]
-        else:
-            if len(keras.tree.flatten(x)) != len(lowered.functional.inputs):
-                raise LoweringError("it was given another number of inputs")
-            flat = keras_internals.standardize_inputs(lowered.functional, x)
-            for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
-                if tensor is None:
-                    raise LoweringError("an optional input is None")
-                if not fits([tensor], [expected]):
-                    raise LoweringError(
-                        f"its graph is for inputs of shape {tuple(expected.shape)}, and it was "
-                        f"given {tuple(tensor.shape)}"
-                    )
-        device = self._device()
-        return [
-            tensor.to(device, dtype) if (tensor.dtype, tensor.device) != (dtype, device) else tensor
-            for tensor, dtype in zip(flat, lowered.input_dtypes, strict=True)
-        ]
-
     def _device(self):
         for parameter in self.evaluating.module.parameters():
             return parameter.device
         return torch.device("cpu")
 
-    def _structured(self, lowered, outputs, masks):
-        flat = outputs if isinstance(outputs, tuple) else (outputs,)
-        for tensor, mask in zip(flat, masks[0] if masks else (), strict=False):
-            if mask is not None:
-                keras_internals.attach_mask(tensor, mask)
-        if lowered.output_structure == 0:
-            return outputs
-        return keras.tree.pack_sequence_as(lowered.output_structure, list(flat))
-
-
-class LayerForward:
-    """A model that keeps its Python: its own call, with layers that compute natively.
-
-    Args:
-        model: built `keras.Model`.
-    """
-
-    by_layer = True
-    runs_python = adds_losses = True
-    adds_penalties = False
-    reduction = None  # `fit` does that, whose step may be the model's own
-    training = evaluating = None
-
-    def __init__(self, model):
-        self.model = model
-        self.layers = NativeLayers(model)
-
-    outputs = None  # symbolic outputs are not known
-
-    def lower_training(self):
-        """Nothing: each part is lowered when it is called."""
-
-    connect_training = lower_training
-
-    def leaves(self):
-        return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
-
-    def with_added_losses(self, loss):
-        layers = self.layers
-        sure = layers.complete and not layers.regularized
-        if sure and not keras_internals.has_added_losses(layers.all):
-            return loss
-        return keras_internals.with_added_losses(self.model, loss)
-
-    def is_complete(self):
-        return not self.layers.found_more()
-
-    def is_current(self):
-        self.layers.refresh()
-        return True  # each part looks at its settings when it is called
-
-    def calls(self):
-        return self.layers.in_place()
-
-    def train(self, x):
-        return self._call(x, True), (), _batch_size(x)
-
-    def evaluate(self, x):
-        return self._call(x, False), _batch_size(x)
-
-    def _call(self, x, training):
-        # Exactly what `Model.train_step` and `test_step` do: a `call` without the argument is
-        # not told the mode.
-        if keras_internals.has_training_argument(self.model):
-            return self.model(x, training=training)
-        return self.model(x)
-
-    def native(self):
-        return self.layers.native()
-
-    def fallbacks(self):
-        return self.layers.fallbacks()
-
-
-def _batch_size(x):
-    return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]
-
 
 def may_keep_outputs(model):
     """Whether code of the user's sees a step's outputs, and may look at them later."""
-    if any(keras_internals.is_overridden(model, f"compute_{n}") for n in ("loss", "metrics")):
+    if any(keras_models.is_overridden(model, f"compute_{n}") for n in ("loss", "metrics")):
         return True
     parts = [part for metric in model.metrics for part in getattr(metric, "metrics", [metric])]
     return not all(type(part).__module__.startswith(("keras.", "keras_dawn.")) for part in parts)

@@ -2,11 +2,11 @@
 
 from keras_dawn.models.winograd import winograd_conv2d
 from keras_dawn.native.lowering.dtypes import is_float
-from keras_dawn.native.lowering.graph import LoweringError
 from keras_dawn.native.lowering.layouts import convolution
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 from keras_dawn.native.lowering.rules.convolutions import bias_of
+from keras_dawn.native.lowering.values import LoweringError
 
 import torch
 

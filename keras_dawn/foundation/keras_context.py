@@ -1,0 +1,57 @@
+"""The call context of Keras: how a layer that is not told the mode finds it out."""
+
+import contextlib
+
+from keras_dawn.foundation.keras_variables import autocast_scope
+
+from keras.src.backend.common import global_state
+from keras.src.layers import layer as layer_module
+
+
+def current_call_context():
+    """The context of the Keras call under way (it knows the mode), or `None`."""
+    return global_state.get_global_attribute("current_call_ctx")
+
+
+@contextlib.contextmanager
+def inside_call(model, training):
+    """What a layer finds when a model calls it: the mode, and the dtype of its weights.
+
+    A layer without a `training` argument passes the mode on to the layers inside it by Keras's
+    call context. As at the beginning of a model's own call, losses that were added are dropped.
+    """
+    context = layer_module.CallContext(entry_layer=model)
+    context.set_value("training", training)
+    before = current_call_context()
+    global_state.set_global_attribute("current_call_ctx", context)
+    if before is None:
+        model._clear_losses()
+    try:
+        with autocast_scope(model):
+            yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", before)
+
+
+def set_mode(training):
+    """Restates the mode in the present call context, as a layer does that is told it."""
+    context = current_call_context()
+    if context is not None:
+        context.set_value("training", training)
+
+
+@contextlib.contextmanager
+def inside_part(model, context, training):
+    """`inside_call` for a model that may itself be called inside another one's call."""
+    if context is None:
+        with inside_call(model, training):
+            yield
+        return
+    context.set_value("training", training)
+    with autocast_scope(model):
+        yield
+
+
+def in_stateless_scope():
+    """Whether Keras computes with other values than its variables hold."""
+    return global_state.get_global_attribute("stateless_scope") is not None

@@ -1,0 +1,146 @@
+"""Layers: what is inside them, what their calls take, and whether a call is as Keras made it."""
+
+import inspect
+
+import keras
+from keras.src.layers.preprocessing.data_layer import DataLayer
+
+
+def all_layers(model):
+    """A model and every layer inside it, at any depth."""
+    return model._flatten_layers()
+
+
+def inner_layers(layer):
+    """The layers directly inside a layer."""
+    return layer._layers
+
+
+def weights_to_train(layer):
+    """The variables that a layer was made to train, whether it is frozen or not."""
+    return layer._trainable_variables
+
+
+def takes(layer, argument):
+    """Whether a layer's `call` has an argument of this name."""
+    return argument in layer.call_signature_parameters
+
+
+def bound_arguments(operation, args, kwargs):
+    """What an operation's `call` is told, by name, with its defaults but for `training`."""
+    if isinstance(operation, keras.Layer):
+        signature = operation._call_signature
+    else:
+        signature = inspect.signature(operation.call)
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        raise ValueError("a `call` with any keyword arguments")
+    return {name: value for name, value in bound.arguments.items() if name != "training"}
+
+
+_OF_FUNCTIONS = {
+    "Map",
+    "Scan",
+    "AssociativeScan",
+    "Switch",
+    "WhileLoop",
+    "ForiLoop",
+    "Cond",
+    "VectorizedMap",
+    "JVP",
+    "ElasticTransform",
+}  # operations that call functions of the user's, or draw from a generator
+
+
+def computes_in_torch(operation):
+    """Whether an operation is one of `keras.ops` whose `call` only computes with tensors."""
+    if isinstance(operation, keras.Layer) or not isinstance(operation, keras.Operation):
+        return False
+    kind = type(operation)
+    ours = kind.__module__.startswith("keras.src.ops.") and kind.__name__ not in _OF_FUNCTIONS
+    return ours and "call" not in vars(operation) and operation._remat_mode is None
+
+
+def converts_inputs(layer):
+    """Whether a layer casts the floats that it is called with to its compute dtype."""
+    return layer._convert_input_args and layer.autocast
+
+
+def default_training(layer):
+    """The default of `call`'s argument `training`, or `None`."""
+    parameter = layer._call_signature.parameters.get("training")
+    default = None if parameter is None else parameter.default
+    return None if default is inspect.Parameter.empty else default
+
+
+def only_passes_mask_on(layer):
+    """Whether a layer's output has the mask of its input, as `Layer.compute_mask` says."""
+    return type(layer).compute_mask is keras.Layer.compute_mask
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def is_plain_call(layer):
+    """Whether nothing of torch's or the user's is hung into a layer's call.
+
+    Keras layers are torch modules: hooks run when they are called. `call` may also have been
+    replaced on the instance.
+    """
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+        return False
+    if layer._backward_pre_hooks or layer._remat_mode is not None:
+        return False
+    return "call" not in layer.__dict__ and "forward" not in layer.__dict__
+
+
+def note_call_settings(layer, reads):
+    """Notes what `is_plain_call` looks at, and the layer's regularizer of activities."""
+    for name in (*_HOOKS, "_remat_mode", "call", "forward", "activity_regularizer"):
+        reads.note(layer, name, getattr(layer, name))
+
+
+def check_input(layer, symbolic):
+    """Raises Keras's `ValueError` for an input that a layer's `input_spec` does not allow."""
+    layer._assert_input_compatibility(symbolic)
+
+
+def is_called_as_a_layer(layer):
+    """Whether calling a layer does what Keras does for its own layers, and no more."""
+    return class_of(layer).__call__ in (keras.Layer.__call__, DataLayer.__call__)
+
+
+def class_of(layer):
+    """A layer's class, that behind the swapped one inside a step."""
+    return vars(type(layer)).get("native_base", type(layer))
+
+
+def class_with_call(base, call):
+    """A subclass that looks like its base and has another `__call__`.
+
+    Copies, by `copy` or `pickle`, are of the base: nobody would put their class back.
+    """
+
+    def __reduce_ex__(layer, protocol):  # noqa: N807
+        object.__setattr__(layer, "__class__", base)
+        try:
+            return layer.__reduce_ex__(protocol)
+        finally:
+            object.__setattr__(layer, "__class__", kind)
+
+    names = ("__module__", "__qualname__", "__doc__")
+    like_base = {name: getattr(base, name) for name in names}
+    own = {"__call__": call, "__reduce_ex__": __reduce_ex__, "native_base": base}
+    kind = type(base.__name__, (base,), own | like_base)
+    return kind
+
+
+def keeps_keras_call(layer):
+    """Whether a layer's class calls as Keras does, and the call adds nothing to the loss."""
+    return layer.activity_regularizer is None and is_called_as_a_layer(layer)
+
+
+def is_only_its_call(layer):
+    """Whether calling a layer or model does no more than its `call`."""
+    return keeps_keras_call(layer) and is_plain_call(layer)

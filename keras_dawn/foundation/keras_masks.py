@@ -1,0 +1,23 @@
+"""The mask that Keras attaches to a tensor."""
+
+import torch
+from keras.src.backend.common import masking
+
+
+def mask_of(tensor):
+    """The mask that Keras has attached to a tensor (symbolic or not), or `None`."""
+    if isinstance(tensor, torch.Tensor):
+        return getattr(tensor, "_keras_mask", None)  # where Keras keeps it, and quicker
+    return masking.get_keras_mask(tensor)
+
+
+def attach_mask(tensor, mask):
+    """Attaches a mask to a tensor, as Keras's layers do."""
+    masking.set_keras_mask(tensor, mask)
+
+
+def with_mask(tensor, mask):
+    """The tensor, with a mask attached where there is one, and without where there is none."""
+    if mask is not None or mask_of(tensor) is not None:
+        attach_mask(tensor, mask)
+    return tensor

@@ -1,0 +1,69 @@
+"""The metrics of a compiled model, and what a metric computes with."""
+
+import keras
+
+
+def loss_tracker(model):
+    """The metric that keeps the mean loss, or `None`."""
+    return model._loss_tracker
+
+
+def settings_of_metric(metric):
+    """What a metric that wraps a function calls it with."""
+    return metric._fn_kwargs
+
+
+def compiled_metrics(model):
+    """The metrics that `compute_metrics` feeds, `(unweighted, weighted)` for each output."""
+    compile_metrics = getattr(model, "_compile_metrics", None)
+    if compile_metrics is None or not compile_metrics.built:
+        return []
+    groups = (compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics)
+    return [
+        tuple([] if group is None else list(group.metrics) for group in pair)
+        for pair in zip(*groups, strict=True)
+    ]
+
+
+def flat_outputs(model, structure):
+    """Targets, outputs or weights as a list with one entry for each output's metrics."""
+    return model._compile_metrics._flatten_y(structure)
+
+
+def metric_function(metric):
+    """The function that a metric takes the mean of, or `None` if it does more than that."""
+    wrapper = keras.metrics.MeanMetricWrapper
+    kind = type(metric)
+    plain = isinstance(metric, wrapper) and kind.update_state is wrapper.update_state
+    return metric._fn if plain and "update_state" not in vars(metric) else None
+
+
+def even_thresholds(metric):
+    """Whether a metric's thresholds lie at equal distances, as it has found out itself."""
+    return metric._thresholds_distributed_evenly
+
+
+def takes_logits(metric):
+    """Whether an `AUC` is told logits."""
+    return metric._from_logits
+
+
+def is_built(metric):
+    """Whether a metric that waits for the outputs' shape has its variables."""
+    return metric._built
+
+
+def counted_condition(metric):
+    """What `TruePositives` and its like count: `"tp"`, `"fp"`, `"tn"` or `"fn"`."""
+    return metric._confusion_matrix_cond.value
+
+
+def update_compiled_metrics(model, targets, outputs, sample_weight):
+    """Feeds all compiled metrics the Keras way."""
+    if model._compile_metrics is not None:
+        model._compile_metrics.update_state(targets, outputs, sample_weight)
+
+
+def own_metrics(model, inputs, targets, outputs, sample_weight):
+    """The logs of a model that brings its own `compute_metrics`."""
+    return model.compute_metrics(inputs, targets, outputs, sample_weight=sample_weight)

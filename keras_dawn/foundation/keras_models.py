@@ -1,0 +1,74 @@
+"""Models: the graph behind a Functional or Sequential one, and which methods are its own."""
+
+import keras
+
+
+def functional_graph(model):
+    """The `Functional` that computes a model, or `None` if it is no static graph.
+
+    A `Sequential` keeps one inside. A subclass with a `call` of its own has none.
+    """
+    if isinstance(model, keras.Sequential):
+        if type(model).call is not keras.Sequential.call:
+            return None
+        return model._functional if model.built else None
+    functional = type(_PROBE)
+    if isinstance(model, functional) and type(model).call is functional.call:
+        return model
+    return None
+
+
+def nodes(functional):
+    """The calls of a `Functional`'s operations, in an order in which they can run."""
+    by_depth = functional._nodes_by_depth
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            if node.operation and not node.is_input:
+                yield node
+
+
+def output_structure(functional):
+    """The structure of a `Functional`'s outputs."""
+    return functional._outputs_struct
+
+
+def match_inputs(functional, inputs):
+    """What a `Functional` is called with, flat, in the order of its inputs.
+
+    A dict finds inputs of a list by their names, as in `Functional.call`.
+    """
+    wanted = functional._inputs_struct
+    if isinstance(inputs, dict) and not isinstance(wanted, dict):
+        inputs = [inputs.get(tensor.name) for tensor in keras.tree.flatten(wanted)]
+    flat = keras.tree.flatten(inputs)
+    return flat if len(flat) == len(functional.inputs) else [None] * len(functional.inputs)
+
+
+def standardize_inputs(functional, inputs):
+    """The flat list of input tensors as a call of the `Functional` makes it.
+
+    Raises Keras's `ValueError` for inputs that it does not know, or too many.
+    """
+    if isinstance(inputs, dict) or len(keras.tree.flatten(inputs)) != len(functional.inputs):
+        functional._assert_input_compatibility(inputs)  # `call` itself would leave out the rest
+    return functional._standardize_inputs(inputs)
+
+
+def is_overridden(model, name):
+    """Whether the model brings its own version of a `keras.Model` method, by class or by itself."""
+    if name in vars(model) and not name.startswith("make_"):  # `accelerate` puts those there
+        return True
+    return getattr(type(model), name) is not getattr(type(_PROBE), name)
+
+
+def note_graph(model, reads):
+    """Notes the graph of a model, which `Sequential.add` and `pop` make anew."""
+    reads.note(model, "_functional", getattr(model, "_functional", None))
+
+
+def has_training_argument(model):
+    """Whether `fit` tells a model the mode."""
+    return model._call_has_training_arg
+
+
+_PROBE = keras.Model(*(keras.Input((1,)),) * 2)

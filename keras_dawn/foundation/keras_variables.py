@@ -1,0 +1,36 @@
+"""Variables: their own tensors, and the scopes of dtypes in which layers read them."""
+
+import contextlib
+
+import torch
+from keras.src.backend.common import variables as variables_module
+
+TENSORS = (torch.Tensor, torch.nn.Parameter)  # what a call is quick with: no subclasses
+
+
+def autocast_scope(layer):
+    """The scope of dtypes in which a layer's `call` reads weights."""
+    if layer.compute_dtype == layer.variable_dtype or not layer.autocast:
+        return contextlib.nullcontext()
+    return variables_module.AutocastScope(layer.compute_dtype)
+
+
+def no_autocast():
+    """A scope in which a variable's value is the variable's own memory."""
+    return variables_module.AutocastScope(None)
+
+
+def has_hooks(variable):
+    """Whether somebody's hook waits for the gradient of a variable's own tensor."""
+    tensor = variable._value
+    return bool(tensor._backward_hooks or tensor._post_accumulate_grad_hooks)
+
+
+def memory_of(variable):
+    """A variable's own tensor, past the casts of an autocast scope."""
+    return variable._value
+
+
+def autocasts(variable):
+    """Whether a variable is read in an autocast scope's dtype."""
+    return variable._autocast

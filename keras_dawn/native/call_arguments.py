@@ -1,0 +1,35 @@
+"""The arguments of a `fit`, `evaluate` or `predict` by name, whatever signature a class gave it."""
+
+import inspect
+
+import keras
+
+
+def arguments_of(model, name, args, kwargs):
+    """What a method of the model's class is called with, by name.
+
+    A class may bring its own `fit` with other arguments: what it passes on as `**kwargs`, or as
+    `*args`, has the names of Keras's own.
+    """
+    signature = inspect.signature(getattr(type(model), name))
+    bound = signature.bind(model, *args, **kwargs)
+    arguments = {}
+    for key, value in bound.arguments.items():
+        kind = signature.parameters[key].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            arguments.update(value)
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            plain = inspect.signature(getattr(keras.Model, name)).parameters
+            unnamed = [each for each in plain if each not in ("self", *arguments)]
+            arguments.update(zip(unnamed, value, strict=False))
+        else:
+            arguments[key] = value
+    del arguments[next(iter(signature.parameters))]  # the model itself
+    return arguments
+
+
+def takes_callbacks(model, name):
+    """Whether a method of the model's class takes callbacks, or hands on what it is given."""
+    parameters = inspect.signature(getattr(type(model), name)).parameters
+    kinds = {each.kind for each in parameters.values()}
+    return "callbacks" in parameters or inspect.Parameter.VAR_KEYWORD in kinds

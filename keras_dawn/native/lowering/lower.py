@@ -1,0 +1,142 @@
+"""Lowers a model, or one layer for one kind of call, to a `torch.fx.GraphModule`."""
+
+from keras_dawn.foundation import keras_layers, keras_masks, keras_models
+from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
+from keras_dawn.native.lowering.values import LoweringError, Value
+from keras_dawn.native.lowering.walk import Node, lower_call, run
+
+import keras
+import torch
+
+
+def to_torch(model, training=False):
+    """A Keras model as straight PyTorch that shares its weights.
+
+    The module computes what `model(x, training=training)` computes, on the Keras
+    variables' own memory: what one changes, the other sees. Its parameters have torch's
+    shapes (a convolution's `(out, in, height, width)`, in `channels_last` memory format).
+    `module.code` is the model as a PyTorch function. For a layer without a rule the
+    Keras layer itself is called.
+
+    Args:
+        model: a built Functional or Sequential `keras.Model`.
+        training: bool, which mode the code is for. In training, moving averages follow
+            torch's definition (the unbiased variance), unlike under `accelerate`.
+
+    Returns:
+        `torch.fx.GraphModule` from input tensors in Keras's shapes to outputs in Keras's.
+
+    Raises:
+        LoweringError: a model that is no graph of layers; the message says why.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "relu")])
+        >>> module = keras_dawn.to_torch(model)
+        >>> x = torch.ones(3, 4)
+        >>> bool((module(x) == model(x)).all())
+        True
+    """
+    return lower(model, training, masks=False).module
+
+
+def lower(model, training, collect_statistics=False, *, views=(), masks=True):
+    """Lowers a model and says how; see `to_torch`.
+
+    Args:
+        model: built `keras.Model` that is a graph of layers.
+        training: bool.
+        collect_statistics: bool, whether the module returns batch statistics.
+        views: variables to be parameters themselves, not in torch's layout; `None` for all.
+        masks: bool, whether the module returns the outputs' masks where there may be any.
+    """
+    functional = _functional(model)
+
+    def walk(builder):
+        inputs = []
+        for number, tensor in enumerate(functional.inputs):
+            name = "x" if len(functional.inputs) == 1 else f"x{number}"
+            node = builder.graph.placeholder(name)
+            inputs.append(Value(node, len(tensor.shape), tensor.dtype))
+        return run(builder, functional, inputs, training)
+
+    make = builder_of(model, training, collect_statistics)
+    lowered = lowered_graph(walk, make, views, masks)
+    lowered.output_structure = _output_structure(functional, lowered.output_structure)
+    lowered.input_dtypes = [getattr(torch, tensor.dtype) for tensor in functional.inputs]
+    lowered.functional = functional
+    return lowered
+
+
+def lower_layer(layer, args, kwargs, training):
+    """Lowers one built layer for one kind of call; its variables are the parameters.
+
+    The module takes the call's tensors in their order, each followed by its mask if it has one.
+
+    Args:
+        layer: built Keras layer.
+        args, kwargs: what it is called with, `KerasTensor`s in place of tensors, their masks
+            attached; without `training`.
+        training: bool.
+
+    Raises:
+        LoweringError: no rule, or none for these settings.
+    """
+    first = keras.tree.flatten((args, kwargs))[0]
+    keras_layers.check_input(layer, args[0] if args else first)
+    outputs = layer.compute_output_spec(*args, **kwargs)
+    inputs = []
+
+    def walk(builder):
+        builder.for_one_layer = True
+        inputs.clear()
+
+        def placeholder(part):
+            if not isinstance(part, keras.KerasTensor):
+                return part
+            name = f"x{len(inputs)}" if len(inputs) else "x"
+            value = Value(builder.graph.placeholder(name), len(part.shape), part.dtype)
+            inputs.append(value)
+            if keras_masks.mask_of(part) is not None:
+                builder.set_mask(value, builder.graph.placeholder(f"{name}_mask"))
+            return value
+
+        values = keras.tree.map_structure(placeholder, (args, kwargs))
+        symbols = tuple(
+            part
+            for part in keras.tree.flatten((args, kwargs))
+            if isinstance(part, keras.KerasTensor)
+        )
+        node = Node(layer, symbols, tuple(keras.tree.flatten(outputs)))
+        results = lower_call(builder, node, *values, training)
+        if builder.fallbacks:
+            raise LoweringError(builder.fallbacks[0][1])
+        return results
+
+    lowered = lowered_graph(walk, builder_of(layer, training, training), None, masks=True)
+    flat = list(range(len(keras.tree.flatten(outputs))))
+    lowered.output_structure = keras.tree.pack_sequence_as(outputs, flat)
+    lowered.unmasked = [number for number, value in enumerate(inputs) if value.unmasked]
+    return lowered
+
+
+def _output_structure(functional, count):
+    """The structure of `model(x)`; a list of one tensor is handed out as the tensor."""
+    structure = keras.tree.pack_sequence_as(
+        keras_models.output_structure(functional), list(range(count))
+    )
+    single = isinstance(structure, (list, tuple)) and len(structure) == 1
+    return structure[0] if single else structure
+
+
+def _functional(model):
+    if not isinstance(model, keras.Model):
+        raise LoweringError(f"Expected a keras.Model, got {type(model).__name__}.")
+    functional = keras_models.functional_graph(model)
+    if functional is None and isinstance(model, keras.Sequential):
+        raise LoweringError(f"{model.name} is not built: give it an Input, or call it once.")
+    if functional is None:
+        raise LoweringError(
+            f"{model.name} is a subclassed model: its `call` is Python, not a graph of layers. "
+            "`accelerate` takes it as it is; for `to_torch` write it with the functional API."
+        )
+    return functional

@@ -1,0 +1,118 @@
+"""A lowered model: the graph that a walk has built, as a module, and what is known of it."""
+
+import functools
+from dataclasses import dataclass, field
+
+from keras_dawn.native.lowering.graph import GraphBuilder
+from keras_dawn.native.lowering.in_place import relu_in_place
+from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
+from keras_dawn.native.lowering.masks import MaskCall
+from keras_dawn.native.lowering.module import lowered_module
+from keras_dawn.native.lowering.reads import Reads, unrecorded
+from keras_dawn.native.lowering.values import AveragedTwiceError, TwoLayoutsError
+from keras_dawn.native.lowering.walk import lower_inside
+
+import torch
+
+
+@dataclass
+class Lowered:
+    """A lowered model, or a part of one.
+
+    Args:
+        module: `torch.fx.GraphModule`; called with the input tensors, flat. Returns the outputs;
+            with statistics `(outputs, statistics)`; with masks these are last.
+        leaves: dict from the id of a Keras variable to its `Leaf`.
+        statistics: list of normalisation layers, in the order of the batch statistics that
+            the module returns besides the outputs when they are collected.
+        fallbacks: list of `(layer, reason)`: called as they are.
+        native: list of layers said in torch.
+        output_structure: what `model(x)` returns, with numbers of the flat outputs.
+        input_dtypes: dtypes that the inputs are cast to.
+        functional: the `Functional` whose graph was walked.
+        masked: bool, whether the module also returns the outputs' masks.
+        unmasked: numbers of the tensors whose mask a lowered layer takes off.
+        calls_keras: bool, whether Python of Keras's or the user's runs inside it.
+        calls_operations: bool, whether functions of `keras.ops` do, which compute in torch but
+            may take numbers from the host.
+        reads: `Reads`, what the lowering depends on.
+        changes_state: bool, whether the module changes more than it returns when it runs: how
+            often a generator was asked, or a weight.
+    """
+
+    module: torch.fx.GraphModule
+    leaves: dict
+    statistics: list
+    fallbacks: list
+    native: list
+    output_structure: object
+    input_dtypes: list
+    functional: object
+    masked: bool = False
+    unmasked: list = field(default_factory=list)
+    calls_keras: bool = False
+    calls_operations: bool = False
+    reads: Reads = field(default_factory=Reads)
+    changes_state: bool = False
+
+
+def builder_of(layer, training, collect_statistics):
+    """A function from the variables that are views to a `GraphBuilder` for a layer or model."""
+    mixed = layer.compute_dtype != layer.variable_dtype
+    return functools.partial(
+        GraphBuilder,
+        training,
+        collect_statistics,
+        layer.name,
+        layer.variables,
+        layer.compute_dtype if mixed else None,
+    )
+
+
+def lowered_graph(walk, make_builder, views, masks):
+    """Builds the graph; again, with views, where a variable is wanted in two layouts."""
+    as_it_is = set()
+    wanted = None if views is None else {id(variable) for variable in views}
+    while True:
+        builder = make_builder(views=wanted)
+        builder.as_it_is = as_it_is
+        builder.lower_inside = functools.partial(lower_inside, builder)
+        try:
+            outputs = walk(builder)
+            break
+        except TwoLayoutsError as error:
+            wanted.add(id(error.variable))
+        except AveragedTwiceError as error:
+            as_it_is.add(id(error.layer))
+    for layer, _, _ in builder.statistics:
+        builder.reads.note(unrecorded(layer), "momentum", layer.momentum)
+    flat = [builder.keras_order(value) for value in outputs]
+    result = flat[0] if len(flat) == 1 else tuple(flat)
+    masked = masks and any(value.mask is not None for value in outputs)
+    if builder.collect_statistics or masked:
+        pairs = tuple((mean, deviation) for _, mean, deviation in builder.statistics)
+        result = (result, pairs, tuple(v.mask for v in outputs)) if masked else (result, pairs)
+    builder.graph.output(result)
+    relu_in_place(builder.graph)
+    builder.graph.eliminate_dead_code()
+    builder.graph.lint()
+    return Lowered(
+        module=lowered_module(builder.root, builder.graph),
+        leaves={key: leaf for key, (_, leaf) in builder.leaves.items()},
+        statistics=[unrecorded(layer) for layer, _, _ in builder.statistics],
+        fallbacks=builder.fallbacks,
+        native=builder.native,
+        output_structure=len(flat),
+        input_dtypes=[],
+        functional=None,
+        masked=masked,
+        calls_keras=_calls(builder, KerasCall, MaskCall) or (masked and not builder.for_one_layer),
+        calls_operations=_calls(builder, OperationCall),
+        reads=builder.reads,
+        changes_state=builder.changes_state,
+    )
+
+
+def _calls(builder, *kinds):
+    """Whether the graph calls functions of these classes."""
+    return any(type(node.target) in kinds for node in builder.graph.nodes)

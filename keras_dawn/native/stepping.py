@@ -1,0 +1,203 @@
+"""Which way an accelerated model steps: by its graph, layer by layer, in its own step, plainly."""
+
+import contextlib
+
+from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation import keras_losses, keras_models
+from keras_dawn.foundation.device import why_not_native
+from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.step import NativeSteps
+from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.functions import NativeFunction, OwnStep
+from keras_dawn.native.steps.own_metrics import NativeMeans
+from keras_dawn.native.steps.own_optimizers import NativeOptimizers
+
+import keras
+
+
+class Stepping:
+    """Which way a model steps, brought up to date before each call of a step.
+
+    Args:
+        model: `keras.Model`.
+        log_every: int, in how many steps the logs within an epoch are refreshed.
+        compile: bool, whether lowered graphs go to `torch.compile`.
+
+    Attributes:
+        steps: `NativeSteps`, or `None`.
+        layers: `NativeLayers` that an own `train_step` and the like run on, or `None`.
+        refusal: str, why the model stays on the plain Keras path, or `None`.
+    """
+
+    def __init__(self, model, log_every, compile):
+        self.model = model
+        self.log_every = log_every
+        self.compile = compile
+        self.steps = None
+        self.layers = self.optimizers = self.means = None
+        self.refusal = None
+        self.rank_weight = 1.0  # of this rank's batches, beside those of other ranks
+        self.watched = False  # whether a callback of the user's acts between batches
+        self._by_layer = None  # why a graph is called layer by layer, found out by a batch
+        self._compiled = None  # what `compile` had made, to know whether it was called again
+
+    def is_native(self):
+        """Whether the last steps computed natively, wholly or with the model's own Python."""
+        if self.steps is not None:
+            return True
+        return self.layers is not None and bool(self.layers.native())
+
+    def prepare(self, purpose):
+        """Brings the steps up to date; returns them, or `None` for the plain path."""
+        self.refusal = why_not_native(device_of(self.model))
+        if getattr(self.model, "steps_per_execution", 1) > 1:
+            self.refusal = "steps_per_execution"  # an error of Keras's before 3.16
+        if self.refusal is not None:
+            self.steps = None
+            return None
+        compiled = _compiled_parts(self.model)
+        if self.steps is not None and not self._is_current():
+            self.steps = None
+        try:
+            return self._prepared(purpose, compiled)
+        except LoweringError as error:
+            self.steps = None
+            if not self.is_graph():
+                self.refusal = str(error)
+                return None
+            self._by_layer = str(error)  # the layers that can still compute natively
+            return self._prepared(purpose, compiled)
+
+    def _is_current(self):
+        """Whether the steps still fit what was compiled, and every setting that they read."""
+        now, then = _compiled_parts(self.model), self._compiled
+        same = len(now) == len(then) and all(a is b for a, b in zip(now, then, strict=True))
+        return same and self.steps.is_current()
+
+    def _prepared(self, purpose, compiled):
+        if self.steps is None:
+            by_layer = self._by_layer is not None
+            self.steps = NativeSteps(self.model, self.log_every, self.compile, by_layer)
+            self.steps.rank_weight = self.rank_weight
+            self._compiled = compiled
+        self.steps.keep_gradients = self.watched
+        if purpose == "train_function":
+            self.steps.prepare_training()
+        elif purpose == "test_function":
+            self.steps.prepare_losses()
+        return self.steps
+
+    def follow_changes(self):
+        """Takes up what callbacks changed, such as a layer's `trainable` or its rate."""
+        if self.is_own("train_function"):
+            self._refresh()
+        elif self.steps is not None and not self._is_current():
+            exact = self.steps.exact_logs
+            if self.prepare("predict_function") is not None:
+                self.steps.exact_logs = exact  # the function that runs prepares what it needs
+
+    def _refresh(self):
+        """Looks anew at what an own `train_step` and the like use."""
+        for each in (self.layers, self.optimizers, self.means):
+            if each is not None:
+                each.refresh()
+
+    def is_graph(self):
+        """Whether the steps go by the model's graph of layers."""
+        graph = keras_models.functional_graph(self.model) is not None
+        return graph and self._by_layer is None
+
+    def is_own(self, attribute):
+        """Whether the model's class brings its own step, or its own function around it."""
+        step = attribute.replace("function", "step")
+        return any(
+            keras_models.is_overridden(self.model, name) for name in (step, f"make_{attribute}")
+        )
+
+    def own_parts(self):
+        """Names of the model's methods that keep their Python."""
+        model = self.model
+        names = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
+        own = [name for name in names if keras_models.is_overridden(model, name)]
+        if not self.is_graph() and keras_models.is_overridden(model, "call"):
+            own.insert(0, f"{type(model).__name__}.call")
+        return own
+
+    def install(self, attribute, plain, force):
+        """Puts the function of a step where `fit` and the like look for it.
+
+        Args:
+            attribute: str, such as `"train_function"`.
+            plain: str, the method of Keras's that makes it.
+            force: bool, as Keras's own method takes it.
+        """
+        model = self.model
+        make_plain = getattr(type(model), plain)
+        own = self.is_own(attribute)
+        if getattr(model, "steps_per_execution", 1) > 1:
+            make_plain(model, force=True)  # raises Keras's own error
+            return
+        proved = why_not_native(device_of(model)) is None
+        if own and proved and not getattr(model, "jit_compile", False):
+            if self.layers is None:
+                self.layers, self.optimizers = NativeLayers(model), NativeOptimizers(model)
+                self.means = NativeMeans(model)
+            self._refresh()
+            make_plain(model, force=True)
+            function = getattr(model, attribute)
+            native = self.layers, self.optimizers, self.means
+            setattr(model, attribute, OwnStep(function, *native))
+            return
+        steps = None if own else self.prepare(attribute)
+        if steps is None and current().several and attribute == "train_function":
+            raise ValueError(
+                f"{model.name} cannot be trained on {current().world_size} ranks: {self.refusal}"
+            )
+        if steps is None:
+            if isinstance(getattr(model, attribute), (NativeFunction, OwnStep)):
+                force = True
+            make_plain(model, force=force)
+            return
+        setattr(model, attribute, NativeFunction(self, attribute))
+
+    def plain_function(self, attribute):
+        """Keras's own function, put in the place of a native one."""
+        getattr(type(self.model), f"make_{attribute}")(self.model, force=True)
+        return getattr(self.model, attribute)
+
+    def fall_back(self, reason, attribute):
+        """Steps that go layer by layer: what a graph cannot do with a batch, or Keras's error."""
+        if current().several and attribute == "train_function":
+            raise ValueError(f"{self.model.name} cannot be trained on several ranks: {reason}")
+        if self.is_graph():
+            exact = self.steps is not None and self.steps.exact_logs
+            self.steps, self._by_layer = None, reason
+            self.prepare(attribute).exact_logs = exact
+        return self.steps
+
+    @contextlib.contextmanager
+    def exact_logs(self):
+        """Logs of every step are exact in here."""
+        self.prepare("predict_function")
+        if self.steps is None:
+            yield
+            return
+        self.steps.exact_logs = True
+        try:
+            yield
+        finally:
+            if self.steps is not None:
+                self.steps.exact_logs = False
+
+
+def device_of(model):
+    """The type of the device that a model's variables are on, such as `"cpu"`."""
+    variables = model.variables
+    tensor = variables[0].value if variables else keras.ops.zeros(())
+    return tensor.device.type
+
+
+def _compiled_parts(model):
+    """What `compile` made: optimizer, loss, loss weights, metrics."""
+    optimizer = getattr(model, "optimizer", None)
+    return [optimizer, *keras_losses.compiled_loss(model), *model.metrics]

@@ -1,0 +1,63 @@
+"""A batch as the inputs of a lowered graph, and the graph's outputs as the model's."""
+
+from keras_dawn.foundation import keras_masks, keras_models
+from keras_dawn.native.lowering.values import LoweringError
+
+import keras
+import torch
+
+
+def fits(tensors, symbolic):
+    """Whether tensors have the shapes of symbolic inputs, where those are known."""
+    if len(tensors) != len(symbolic):
+        return False
+    for x, expected in zip(tensors, symbolic, strict=True):
+        if x.ndim != len(expected.shape):
+            return False
+        pairs = zip(x.shape[1:], expected.shape[1:], strict=True)
+        if any(size is not None and size != found for found, size in pairs):
+            return False
+    return True
+
+
+def graph_inputs(lowered, x, device):
+    """The batch as a graph's inputs: flat, on the device, in the inputs' dtypes.
+
+    Args:
+        lowered: `Lowered` model.
+        x: what the model is called with.
+        device: `torch.device`.
+
+    Raises:
+        LoweringError: a batch that the graph is not for.
+        ValueError: one that Keras refuses, with its message.
+    """
+    if isinstance(x, torch.Tensor) and fits([x], lowered.functional.inputs):
+        flat = [x]
+    else:
+        if len(keras.tree.flatten(x)) != len(lowered.functional.inputs):
+            raise LoweringError("it was given another number of inputs")
+        flat = keras_models.standardize_inputs(lowered.functional, x)
+        for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
+            if tensor is None:
+                raise LoweringError("an optional input is None")
+            if not fits([tensor], [expected]):
+                raise LoweringError(
+                    f"its graph is for inputs of shape {tuple(expected.shape)}, and it was "
+                    f"given {tuple(tensor.shape)}"
+                )
+    return [
+        tensor.to(device, dtype) if (tensor.dtype, tensor.device) != (dtype, device) else tensor
+        for tensor, dtype in zip(flat, lowered.input_dtypes, strict=True)
+    ]
+
+
+def structured(lowered, outputs, masks):
+    """A graph's outputs in the structure that `model(x)` returns, their masks attached."""
+    flat = outputs if isinstance(outputs, tuple) else (outputs,)
+    for tensor, mask in zip(flat, masks[0] if masks else (), strict=False):
+        if mask is not None:
+            keras_masks.attach_mask(tensor, mask)
+    if lowered.output_structure == 0:
+        return outputs
+    return keras.tree.pack_sequence_as(lowered.output_structure, list(flat))

@@ -1,0 +1,75 @@
+"""The forward pass of a model that keeps its Python: its own call, with native layers inside."""
+
+from keras_dawn.foundation import keras_losses, keras_models
+from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.steps.by_layer import NativeLayers
+
+import keras
+
+
+class LayerForward:
+    """A model that keeps its Python: its own call, with layers that compute natively.
+
+    Args:
+        model: built `keras.Model`.
+    """
+
+    by_layer = True
+    runs_python = adds_losses = True
+    adds_penalties = False
+    reduction = None  # `fit` does that, whose step may be the model's own
+    training = evaluating = None
+
+    def __init__(self, model):
+        self.model = model
+        self.layers = NativeLayers(model)
+
+    outputs = None  # symbolic outputs are not known
+
+    def lower_training(self):
+        """Nothing: each part is lowered when it is called."""
+
+    connect_training = lower_training
+
+    def leaves(self):
+        return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
+
+    def with_added_losses(self, loss):
+        layers = self.layers
+        sure = layers.complete and not layers.regularized
+        if sure and not keras_losses.has_added_losses(layers.all):
+            return loss
+        return keras_losses.with_added_losses(self.model, loss)
+
+    def is_complete(self):
+        return not self.layers.found_more()
+
+    def is_current(self):
+        self.layers.refresh()
+        return True  # each part looks at its settings when it is called
+
+    def calls(self):
+        return self.layers.in_place()
+
+    def train(self, x):
+        return self._call(x, True), (), _batch_size(x)
+
+    def evaluate(self, x):
+        return self._call(x, False), _batch_size(x)
+
+    def _call(self, x, training):
+        # Exactly what `Model.train_step` and `test_step` do: a `call` without the argument is
+        # not told the mode.
+        if keras_models.has_training_argument(self.model):
+            return self.model(x, training=training)
+        return self.model(x)
+
+    def native(self):
+        return self.layers.native()
+
+    def fallbacks(self):
+        return self.layers.fallbacks()
+
+
+def _batch_size(x):
+    return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]

@@ -1,0 +1,102 @@
+"""What a recipe writes: the run folder with its records, entry and pictures."""
+
+import re
+from datetime import date
+
+from keras_dawn import dawnbench, plots
+from keras_dawn._version import __version__
+from keras_dawn.distributed import current
+
+from recipe_parts import reporting
+
+
+def save(result, folder, prices, author, author_email):
+    """Writes the run folder, on rank 0; returns whether all of it could be written.
+
+    The numbers are on the screen already, so a full disk loses the files only.
+    """
+    if not current().is_main:
+        return True
+    timer, records = result.timer, result.timer.records
+    document = {
+        "status": "interrupted" if result.interrupted else "finished",
+        **result.description,
+        "target_accuracy": timer.target,
+        "reached": vars(timer.reached) if timer.reached else None,
+        "test_accuracy": records[-1].accuracy if records else None,
+        "training_seconds": timer.clock.training_seconds(),
+        "wall_seconds": timer.clock.wall_seconds(),
+        "prices": [
+            {**vars(price), "cost_usd": price.cost(timer.clock.training_seconds())}
+            for price in prices
+        ],
+        "ranking": reporting.ranking(result, prices),
+        "epochs": [vars(record) for record in records],
+    }
+    try:
+        folder.write_json("run.json", document)
+        if result.rows:
+            folder.write_history(result.rows)
+        if result.benchmark is not None and records:
+            _write_entry(result, folder, prices, author, author_email)
+        _draw(result, folder)
+    except OSError as error:
+        reporting.console.print(f"[bold red]The run folder is incomplete: {error}[/bold red]")
+        return False
+    reporting.console.print(f"Run folder: {folder.path}")
+    return True
+
+
+def _write_entry(result, folder, prices, author, author_email):
+    description = result.description
+    versions, machine = description["versions"], description["hardware"]
+    device = (machine["gpus"] or [machine["processor"]])[0]
+    count = len(machine["gpus"]) or machine["cores"]
+    memory = f", {machine['memory_gib']} GiB memory" if machine["memory_gib"] else ""
+    on_demand = [price.usd_per_hour for price in prices if price.kind == "on-demand"]
+    entry = dawnbench.Entry(
+        author=author,
+        author_email=author_email,
+        framework=f"keras_dawn {__version__}, Keras {versions['keras']}, torch {versions['torch']}",
+        model=result.entry["model"],
+        hardware=f"{count} × {device}{memory}",
+        tags=(author, result.entry["model"], f"{count}x{_short(device)}", "keras-dawn"),
+        timestamp=date.today(),
+        cost_per_hour=on_demand[0] if on_demand else None,
+        misc={
+            **result.entry["misc"],
+            "commandLine": " ".join(description["command"]),
+            "versions": versions,
+            "clock": "data load and model build included, validation excluded",
+        },
+    )
+    path = dawnbench.write_entry(folder.path, entry, result.timer.records, result.benchmark)
+    checks = dawnbench.validate_entry(path, result.benchmark)
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        reporting.console.print("DAWNBench entry: valid, threshold reached.")
+    for check in failed:
+        reached = "threshold not reached" if check.name == "threshold" else check.name
+        reporting.console.print(f"DAWNBench entry: {reached}: {check.message}")
+
+
+def _draw(result, folder):
+    try:
+        schedule = plots.plot_schedule(result.schedule, result.epochs)
+    except ImportError as error:
+        reporting.console.print(f"No pictures: {error}")
+        return
+    schedule.savefig(folder.path / "schedule.png", dpi=150)
+    if result.rows:
+        plots.plot_loss(result.rows, folder.path / "loss.png")
+    if result.timer.records:
+        plots.plot_time_to_accuracy(
+            {"this run": result.timer.records},
+            result.timer.target,
+            dawnbench.BOARDS[result.benchmark] if result.benchmark is not None else (),
+            folder.path / "time_to_accuracy.png",
+        )
+
+
+def _short(device):
+    return re.sub(r"\(R\)|\(TM\)|NVIDIA|CPU|Processor|@.*", "", device).strip() or "processor"
