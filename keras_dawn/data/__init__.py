@@ -9,6 +9,8 @@ from keras_dawn.data.augment import (
     RandomRotation,
     Resize,
 )
+from keras_dawn.data.balance import Balanced, class_weights
+from keras_dawn.data.colors import Grayscale
 from keras_dawn.data.device_images import DeviceImages
 from keras_dawn.data.hardest import Hardest, LossMemory
 from keras_dawn.data.labels import OneHot
@@ -26,11 +28,13 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "AlternatingFlip",
+    "Balanced",
     "BatchTransform",
     "ColorJitter",
     "CutMix",
     "Cutout",
     "DeviceImages",
+    "Grayscale",
     "Hardest",
     "InOrder",
     "LossMemory",
@@ -43,4 +47,5 @@ __all__ = [
     "Resize",
     "Shuffled",
     "Transform",
+    "class_weights",
 ]

@@ -8,6 +8,7 @@ from keras_dawn.foundation import keras_models, keras_variables
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
+from keras_dawn.native.class_weight import weighed_by_class
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,
@@ -79,11 +80,12 @@ class Engine(Stepping):
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
             arguments["callbacks"] = [SetEpoch(arguments["x"]), *arguments["callbacks"]]
-        if not current().several:
-            return type(self.model).fit(self.model, **arguments)
-        self._check_parallel()
-        with self._all_ranks():
-            return session.run_fit(self.model, self._fit_of_a_rank, arguments, self._weigh)
+        with weighed_by_class(arguments):
+            if not current().several:
+                return type(self.model).fit(self.model, **arguments)
+            self._check_parallel()
+            with self._all_ranks():
+                return session.run_fit(self.model, self._fit_of_a_rank, arguments, self._weigh)
 
     def _fit_of_a_rank(self, model, **arguments):
         """`fit` of the model's class; gradients of a model with Python of its own are averaged."""

@@ -54,6 +54,8 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
             "Expected short_side ≥ 8, quality from 1 to 100 and shard_images ≥ 1, got "
             f"{short_side}, {quality}, {shard_images}."
         )
+    if np.ndim(getattr(source, "labels", ())) == 2:
+        raise ValueError("Copies keep one label a photo; these have several.")
     output = Path(output)
     settings = {
         "images": len(source),
@@ -128,11 +130,8 @@ def _write_shard(source, path, start, settings):
             try:
                 data = shrink(data, settings["short_side"], settings["quality"])
             except UnreadablePhotoError as error:
-                problem = f"left out: {error}"
-            if problem is not None:
-                problems[name] = problem
-                if problem.startswith("left out"):
-                    continue
+                problems[name] = f"left out: {error}"
+                continue
             writer.write(label.to_bytes(LABEL_BYTES, "little") + data)
             labels.append(label)
             names.append(name)
