@@ -2,16 +2,18 @@
 
 from keras_dawn.data.augment import (
     AlternatingFlip,
-    ColorJitter,
     Cutout,
     PadCrop,
     RandomFlip,
     RandomRotation,
     Resize,
 )
+from keras_dawn.data.auto_augment import RandAugment, TrivialAugment
 from keras_dawn.data.balance import Balanced, class_weights
-from keras_dawn.data.colors import Grayscale
+from keras_dawn.data.colors import ColorJitter, Grayscale
 from keras_dawn.data.device_images import DeviceImages
+from keras_dawn.data.erasing import RandomErasing
+from keras_dawn.data.foreign import PerImage
 from keras_dawn.data.hardest import Hardest, LossMemory
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.mixing import CutMix, MixUp
@@ -42,10 +44,14 @@ __all__ = [
     "Normalize",
     "OneHot",
     "PadCrop",
+    "PerImage",
+    "RandAugment",
+    "RandomErasing",
     "RandomFlip",
     "RandomRotation",
     "Resize",
     "Shuffled",
     "Transform",
+    "TrivialAugment",
     "class_weights",
 ]

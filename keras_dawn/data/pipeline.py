@@ -1,6 +1,7 @@
 """A list of transforms, made complete and applied in its order."""
 
 from keras_dawn.data.by_epoch import at_epoch, by_epoch
+from keras_dawn.data.foreign import adapted
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.transforms import BatchTransform, Normalize
 
@@ -35,7 +36,7 @@ class Pipeline:
         given = by_epoch(transforms, "transforms", _check_list)
         self.by_epoch, self.crops = {}, {}
         for epoch, transforms in given.items():
-            self.crops[epoch], rest = _split(list(transforms), crop)
+            self.crops[epoch], rest = _split([adapted(t) for t in transforms], crop)
             self.by_epoch[epoch] = _completed(rest, normalize)
             _check_order(self.by_epoch[epoch], several_labels)
 
@@ -76,6 +77,14 @@ class Pipeline:
     def normalized(self, images):
         """Images without any other transform, as the first epoch normalises them."""
         return self.of(Normalize)[0](images)
+
+    @property
+    def mean_and_std(self):
+        """What the first epoch's pixels are normalised by, on the scale [0, 1], for pictures."""
+        normalize = self.of(Normalize)[0]
+        if normalize.scale == 1:
+            return normalize.mean, normalize.std
+        return tuple(m / 255 for m in normalize.mean), tuple(s / 255 for s in normalize.std)
 
     def __repr__(self):
         rows = {
