@@ -51,8 +51,9 @@ def ResNet(
         classes: int.
         include_top: bool, whether to end in global average pooling and a dense layer.
         weights: `None`; `"imagenet"`, torchvision's (`"imagenet_v1"` for its older ones of
-            ResNet-50 and 101), downloaded once and checked; or the path of a file of torchvision's weights
-            (`.pth`) or of Keras's. With another number of classes the last layer begins anew.
+            ResNet-50 and 101), downloaded once and checked; or the path of a file of torchvision's
+            weights (`.pth`) or of Keras's. With another number of classes the last layer begins
+            anew.
         classifier_activation: activation of the last layer; the default gives logits.
         zero_init_gamma: bool, whether each block starts as the identity (Goyal et al. 2017).
         blur_pool: bool, whether to blur before convolutions of stride 2 with 16 channels or
