@@ -78,12 +78,13 @@ class _Layerwise:
         return first_match(self.decay_multipliers, variable)
 
     def _apply_weight_decay(self, variables):
-        by = {v: self.rate_of(v) * self.decay_of(v) for v in variables}
-        with _multiplied_steps(by):
+        factors = [self.rate_of(v) * self.decay_of(v) for v in variables]
+        with _multiplied_steps(variables, factors):
             super()._apply_weight_decay(variables)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        with _multiplied_steps({v: self.rate_of(v) for v in trainable_variables}):
+        factors = [self.rate_of(v) for v in trainable_variables]
+        with _multiplied_steps(trainable_variables, factors):
             super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def get_config(self):
@@ -117,10 +118,10 @@ class multiplied:  # noqa: N801  (a context manager, used like a function)
             torch._foreach_add_(self._weights, steps)
 
 
-def _multiplied_steps(factors):
-    """`multiplied`, of a dict from variables to factors."""
-    changed = {variable: factor for variable, factor in factors.items() if factor != 1.0}
-    return multiplied([v.value.detach() for v in changed], list(changed.values()))
+def _multiplied_steps(variables, factors):
+    """`multiplied`, of variables."""
+    changed = [(v, by) for v, by in zip(variables, factors, strict=True) if by != 1.0]
+    return multiplied([v.value.detach() for v, _ in changed], [by for _, by in changed])
 
 
 def _make(name):
