@@ -7,7 +7,17 @@ Each twin is on torch's fused attention and begins with the Keras model's weight
 import keras
 import torch
 import torch.nn.functional as F
-from everyday_twins import Accuracy, Case, TopFive, adam, embedding_of, linear_of, norm_of
+from everyday_loop import Accuracy, TopFive
+from everyday_twins import (
+    SMALL,
+    Case,
+    adam,
+    all_of,
+    embedding_of,
+    linear_of,
+    norm_of,
+    softmax,
+)
 from keras import layers, ops
 from torch import nn
 
@@ -29,23 +39,23 @@ class Attention(nn.Module):
         self.outputs.weight.copy_(layer.output_dense.kernel.value.flatten(0, 1).T)
         self.outputs.bias.copy_(layer.output_dense.bias.value)
 
-    def forward(self, x):
+    def forward(self, x, mask=None):
         parts = self.inputs(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         rate = self.rate if self.training else 0.0
-        x = F.scaled_dot_product_attention(*parts, dropout_p=rate)
+        x = F.scaled_dot_product_attention(*parts, mask, rate)
         return self.outputs(x.transpose(1, 2).flatten(2))
 
 
 # A text classifier: keras.io, "Text classification with Transformer".
 
-WORDS, LENGTH, WIDTH = 20_000, 200, 32
+WORDS, LENGTH = 20_000, 200
 
 
 class TransformerBlock(layers.Layer):
-    def __init__(self, rate=0.1):
+    def __init__(self, width, heads, rate=0.1):
         super().__init__()
-        self.attention = layers.MultiHeadAttention(2, WIDTH)
-        self.feed_forward = keras.Sequential([layers.Dense(32, "relu"), layers.Dense(WIDTH)])
+        self.attention = layers.MultiHeadAttention(heads, 32)
+        self.feed_forward = keras.Sequential([layers.Dense(width, "relu"), layers.Dense(width)])
         self.norms = [layers.LayerNormalization(epsilon=1e-6) for _ in range(2)]
         self.dropouts = [layers.Dropout(rate) for _ in range(2)]
 
@@ -56,19 +66,20 @@ class TransformerBlock(layers.Layer):
 
 
 class TokenAndPositionEmbedding(layers.Layer):
-    def __init__(self):
+    def __init__(self, width):
         super().__init__()
-        self.tokens = layers.Embedding(WORDS, WIDTH)
-        self.positions = layers.Embedding(LENGTH, WIDTH)
+        self.tokens = layers.Embedding(WORDS, width)
+        self.positions = layers.Embedding(LENGTH, width)
 
     def call(self, x):
         positions = ops.arange(0, ops.shape(x)[-1], 1)
         return self.tokens(x) + self.positions(positions)
 
 
-def text_in_keras():
+def text_in_keras(scale):
+    width = 32 * scale.width
     inputs = keras.Input((LENGTH,))
-    x = TransformerBlock()(TokenAndPositionEmbedding()(inputs))
+    x = TransformerBlock(width, 2 * scale.width)(TokenAndPositionEmbedding(width)(inputs))
     x = layers.Dropout(0.1)(layers.GlobalAveragePooling1D()(x))
     x = layers.Dropout(0.1)(layers.Dense(20, "relu")(x))
     model = keras.Model(inputs, layers.Dense(2, "softmax")(x))
@@ -104,17 +115,17 @@ class Text(nn.Module):
 STEPS, BLOCKS = 100, 4
 
 
-def series_block(x):
-    y = layers.MultiHeadAttention(4, 64, dropout=0.25)(x, x)
+def series_block(x, heads):
+    y = layers.MultiHeadAttention(heads, 64, dropout=0.25)(x, x)
     x = layers.LayerNormalization(epsilon=1e-6)(layers.Dropout(0.25)(y)) + x
     y = layers.Dropout(0.25)(layers.Conv1D(4, 1, activation="relu")(x))
     return layers.LayerNormalization(epsilon=1e-6)(layers.Conv1D(8, 1)(y)) + x
 
 
-def series_in_keras():
+def series_in_keras(scale):
     inputs = x = keras.Input((STEPS, 8))
     for _ in range(BLOCKS):
-        x = series_block(x)
+        x = series_block(x, 4 * scale.width)
     x = layers.GlobalAveragePooling1D()(x)
     x = layers.Dropout(0.4)(layers.Dense(128, "relu")(x))
     model = keras.Model(inputs, layers.Dense(2, "softmax")(x))
@@ -129,13 +140,10 @@ class Series(nn.Module):
     def __init__(self, model):
         super().__init__()
 
-        def all_of(kind, make):
-            return nn.ModuleList(make(x) for x in model.layers if type(x) is kind)
-
-        self.attentions = all_of(layers.MultiHeadAttention, Attention)
-        self.norms = all_of(layers.LayerNormalization, norm_of)
-        self.convolutions = all_of(layers.Conv1D, linear_of)
-        self.hidden, self.head = all_of(layers.Dense, linear_of)
+        self.attentions = all_of(model, layers.MultiHeadAttention, Attention)
+        self.norms = all_of(model, layers.LayerNormalization, norm_of)
+        self.convolutions = all_of(model, layers.Conv1D, linear_of)
+        self.hidden, self.head = all_of(model, layers.Dense, linear_of)
 
     def forward(self, x):
         for number, attention in enumerate(self.attentions):
@@ -150,7 +158,7 @@ class Series(nn.Module):
 
 # A vision transformer: keras.io, "Image classification with Vision Transformer".
 
-SIZE, PATCH, CHANNELS, DEPTH = 32, 4, 64, 4
+SIZE, PATCH, DEPTH = 32, 4, 4
 
 
 class Patches(layers.Layer):
@@ -160,10 +168,10 @@ class Patches(layers.Layer):
 
 
 class PatchEncoder(layers.Layer):
-    def __init__(self):
+    def __init__(self, width):
         super().__init__()
-        self.projection = layers.Dense(CHANNELS)
-        self.positions = layers.Embedding((SIZE // PATCH) ** 2, CHANNELS)
+        self.projection = layers.Dense(width)
+        self.positions = layers.Embedding((SIZE // PATCH) ** 2, width)
 
     def call(self, patches):
         positions = ops.expand_dims(ops.arange(0, (SIZE // PATCH) ** 2, 1), 0)
@@ -176,13 +184,14 @@ def mlp(x, sizes, rate):
     return x
 
 
-def vit_in_keras():
+def vit_in_keras(scale):
+    width = 64 * scale.width
     inputs = keras.Input((SIZE, SIZE, 3))
-    x = PatchEncoder()(Patches()(inputs))
+    x = PatchEncoder(width)(Patches()(inputs))
     for _ in range(DEPTH):
         y = layers.LayerNormalization(epsilon=1e-6)(x)
-        x = layers.Add()([layers.MultiHeadAttention(4, CHANNELS, dropout=0.1)(y, y), x])
-        y = mlp(layers.LayerNormalization(epsilon=1e-6)(x), (2 * CHANNELS, CHANNELS), 0.1)
+        x = layers.Add()([layers.MultiHeadAttention(4 * scale.width, 64, dropout=0.1)(y, y), x])
+        y = mlp(layers.LayerNormalization(epsilon=1e-6)(x), (2 * width, width), 0.1)
         x = layers.Add()([y, x])
     x = layers.Flatten()(layers.LayerNormalization(epsilon=1e-6)(x))
     x = mlp(layers.Dropout(0.5)(x), (256, 128), 0.5)
@@ -202,17 +211,14 @@ class ViT(nn.Module):
     def __init__(self, model):
         super().__init__()
 
-        def all_of(kind, make):
-            return nn.ModuleList(make(x) for x in model.layers if type(x) is kind)
-
         encoder = next(x for x in model.layers if isinstance(x, PatchEncoder))
         self.projection, self.positions = (
             linear_of(encoder.projection),
             embedding_of(encoder.positions),
         )
-        self.norms = all_of(layers.LayerNormalization, norm_of)
-        self.attentions = all_of(layers.MultiHeadAttention, Attention)
-        self.dense = all_of(layers.Dense, linear_of)
+        self.norms = all_of(model, layers.LayerNormalization, norm_of)
+        self.attentions = all_of(model, layers.MultiHeadAttention, Attention)
+        self.dense = all_of(model, layers.Dense, linear_of)
 
     def forward(self, images):
         side = SIZE // PATCH
@@ -243,14 +249,25 @@ def _labels(high, count):
     return torch.randint(0, high, (count,))
 
 
-def cases():
+def cases(scale=SMALL):
     """The `Case`s, in the order of the table."""
     classes = F.cross_entropy
+
+    def case(name, model, twin, counters, batch, optimizer, **more):
+        return Case(
+            name, lambda: model(scale), twin, classes, counters, batch, optimizer,
+            by_chance=True, **more,
+        )  # fmt: skip
+
+    texts, few = 32 * scale.samples, 16 * scale.samples
     return [
-        Case("transformer text", text_in_keras, Text, classes, (Accuracy,),
-             lambda: (torch.randint(0, WORDS, (32, LENGTH)), _labels(2, 32)), adam(1e-3)),
-        Case("transformer series", series_in_keras, Series, classes, (Accuracy,),
-             lambda: (torch.randn(16, STEPS, 8), _labels(2, 16)), adam(1e-4)),
-        Case("ViT", vit_in_keras, ViT, classes, (Accuracy, TopFive),
-             lambda: (torch.rand(16, SIZE, SIZE, 3), _labels(100, 16)), _adamw),
+        case("transformer text", text_in_keras, Text, {"accuracy": Accuracy},
+             lambda: (torch.randint(0, WORDS, (texts, LENGTH)), _labels(2, texts)), adam(1e-3),
+             prediction=softmax),
+        case("transformer series", series_in_keras, Series,
+             {"sparse_categorical_accuracy": Accuracy},
+             lambda: (torch.randn(few, STEPS, 8), _labels(2, few)), adam(1e-4),
+             prediction=softmax),
+        case("ViT", vit_in_keras, ViT, {"accuracy": Accuracy, "top-5-accuracy": TopFive},
+             lambda: (torch.rand(few, SIZE, SIZE, 3), _labels(100, few)), _adamw),
     ]  # fmt: skip

@@ -1,61 +1,107 @@
 """The recipes that `gpu.py` runs, each in a process of its own as a user starts it."""
 
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+from absl import flags
+
+FLAGS = flags.FLAGS
 ROOT = Path(__file__).parent.parent
 
 
-def wrn(data_dir, out, tiny):
-    """The CIFAR-10 recipe with the one-GPU entry's settings; what its `run.json` says."""
-    folder = out / "cifar10_wrn"
-    preset = "smoke" if tiny else "dawnbench_1gpu"
-    _run(
-        ROOT / "recipes" / "cifar10_wrn.py",
-        preset=preset,
-        dataset="cifar10",
-        data_dir=data_dir,
-        output_dir=folder,
-    )
-    document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    names = ("test_accuracy", "training_seconds", "wall_seconds", "reached")
-    return {name: document[name] for name in names}
+def wrn(cases):
+    """The CIFAR-10 recipe with the one-GPU entry's settings, two seeds of it."""
+    for seed in (0,) if FLAGS.tiny else (0, 1):
+        name = f"dawnbench_1gpu, seed {seed}"
+        if not cases.is_missing(name):
+            continue
+        folder = Path(FLAGS.runs_dir) / f"cifar10_wrn_seed{seed}"
+        with _running(
+            ROOT / "recipes" / "cifar10_wrn.py",
+            preset="smoke" if FLAGS.tiny else "dawnbench_1gpu",
+            dataset="cifar10",
+            data_dir=FLAGS.data_dir,
+            seed=seed,
+            output_dir=folder,
+        ) as process:
+            _ended_well(process)
+        document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        names = ("test_accuracy", "training_seconds", "wall_seconds", "reached")
+        cases.keep(name, {name: document[name] for name in names})
 
 
-def record(data_dir, out, tiny, runs, peer_runs):
-    """Seeds of the record recipe and of its peer's loop: means, hits and seconds.
+def record(cases):
+    """One seed of the record recipe and one of its peer's loop."""
+    _record(cases, 1, 1)
 
-    Seeds that an earlier call has run count and are not repeated.
+
+def seeds(cases):
+    """20 seeds more of the recipe and 4 more of the loop."""
+    _record(cases, 2 if FLAGS.tiny else 21, 5)
+
+
+def _record(cases, runs, peer_runs):
+    """Runs `record.py` and keeps what it has found after each seed.
+
+    Seeds that an earlier call has run count and are not repeated, on the same machine.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "record.json"
-    _run(
+    path = Path(FLAGS.runs_dir) / "record.json"
+    earlier = cases.found.get("runs")
+    if earlier and not path.exists():  # another machine of the same kind
+        path.write_text(json.dumps(earlier), encoding="utf-8")
+    with _running(
         ROOT / "benchmarks" / "record.py",
-        preset="smoke" if tiny else "gpu",
+        preset="smoke" if FLAGS.tiny else "gpu",
         runs=runs,
         peer="airbench94_muon",
-        peer_runs=0 if tiny else peer_runs,
-        data_dir=data_dir,
+        peer_runs=0 if FLAGS.tiny else peer_runs,
+        data_dir=FLAGS.data_dir,
         json=path,
-        output_dir=out / f"record{runs}",
-    )
+        output_dir=Path(FLAGS.runs_dir) / f"record{runs}",
+    ) as process:
+        seen = None
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+            if path.exists() and path.stat().st_mtime_ns != seen:
+                seen = path.stat().st_mtime_ns
+                with contextlib.suppress(json.JSONDecodeError):  # being written
+                    _keep(cases, json.loads(path.read_text(encoding="utf-8")))
+        _ended_well(process)
+    _keep(cases, json.loads(path.read_text(encoding="utf-8")))
+
+
+def _keep(cases, document):
+    for name, results in document["runs"].items():
+        if results:
+            cases.keep(name, summary(results))
+    cases.keep("runs", document)
+
+
+def summary(results):
+    """Mean, hits and seconds of one contestant's runs."""
+    accuracies = [one["accuracy_tta"] for one in results]
     return {
-        name: {
-            "runs": len(results),
-            "mean_accuracy": statistics.mean(one["accuracy_tta"] for one in results),
-            "reached": sum(one["accuracy_tta"] >= 94 for one in results),
-            "median_seconds": statistics.median(one["seconds"] for one in results),
-            "accuracies": [one["accuracy_tta"] for one in results],
-            "seconds": [one["seconds"] for one in results],
-        }
-        for name, results in json.loads(path.read_text(encoding="utf-8"))["runs"].items()
-        if results
+        "count": len(results),
+        "mean_accuracy": statistics.mean(accuracies),
+        "reached": sum(accuracy >= 94 for accuracy in accuracies),
+        "median_seconds": statistics.median(one["seconds"] for one in results),
+        "fastest_seconds": min(one["seconds"] for one in results),
     }
 
 
-def _run(script, **flags):
-    command = [sys.executable, str(script), *(f"--{name}={value}" for name, value in flags.items())]
-    subprocess.run(command, check=True)
+@contextlib.contextmanager
+def _running(script, **flags_of_it):
+    flags_of_it["cudnn_benchmark"] = str(FLAGS.cudnn_benchmark).lower()
+    given = [f"--{name}={value}" for name, value in flags_of_it.items()]
+    with subprocess.Popen([sys.executable, "-u", str(script), *given]) as process:
+        yield process
+
+
+def _ended_well(process):
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, process.args)

@@ -3,12 +3,14 @@
 All contestants of a case are built first and then timed in turn, round by round.
 """
 
-import contextlib
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras_dawn
 from keras_dawn.native import cuda_graph
+from keras_dawn.native.lowering.rules import batch_normalization
 
 import gpu_checks
 import keras
@@ -16,9 +18,12 @@ import networks
 import torch
 import torch.nn.functional as F
 import torchvision
-from memory import peak_bytes
+from absl import flags
+from memory import peak_reserved_bytes, reserved
 from step import Repeated
 
+FLAGS = flags.FLAGS
+MOST_ROUNDS, FEWEST_ROUNDS, SECONDS_A_CASE = 5, 3, 30
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 
 
@@ -27,9 +32,12 @@ def device():
 
 
 class Ours:
-    """A Keras model under `fit`: accelerated with or without CUDA graphs, or plain."""
+    """A Keras model under `fit`: accelerated with or without CUDA graphs, or plain.
 
-    def __init__(self, build, policy, graphs=True, accelerated=True):
+    `cudnn` says who computes batch normalisation in float16.
+    """
+
+    def __init__(self, build, policy, graphs=True, accelerated=True, cudnn=True):
         keras.config.set_dtype_policy(policy)
         self.model = build()
         keras.config.set_dtype_policy("float32")
@@ -39,10 +47,11 @@ class Ours:
         self.model.compile(optimizer, gpu_checks.LOSS, metrics=["accuracy"])
         if accelerated:
             keras_dawn.accelerate(self.model)
-        self.graphs = graphs
+        self.graphs, self.cudnn = graphs, cudnn
 
     def train(self, batch, steps):
-        before = cuda_graph.WARM_UP_STEPS
+        before = cuda_graph.WARM_UP_STEPS, batch_normalization.CUDNN_IN_FLOAT16
+        batch_normalization.CUDNN_IN_FLOAT16 = self.cudnn
         if not self.graphs:
             cuda_graph.WARM_UP_STEPS = 10**9
         try:
@@ -51,7 +60,7 @@ class Ours:
                 callbacks=[keras_dawn.OneCycle(0.01)],
             )  # fmt: skip
         finally:
-            cuda_graph.WARM_UP_STEPS = before
+            cuda_graph.WARM_UP_STEPS, batch_normalization.CUDNN_IN_FLOAT16 = before
 
 
 class Hand:
@@ -92,36 +101,90 @@ class Hand:
                 self.hits += (outputs.argmax(1) == y).sum()
 
 
-def cases(tiny):
-    """`(title, Keras network, torch network, images a batch, pixels, policy)`, dearest last."""
-    if tiny:
-        shape = networks.wrn(10, 1)
-        for policy in ("mixed_bfloat16", "mixed_float16"):
-            yield (
-                "WRN-10-1, 32 px",
-                lambda: networks.in_keras(shape),
-                lambda: networks.in_torch(shape),
-                *(8, 32, policy),
-            )
-        return
-    shape = networks.wrn(22, 6)
-    for policy in ("mixed_bfloat16", "mixed_float16"):
-        yield (
-            "WRN-22-6, 32 px",
-            lambda: networks.in_keras(shape),
-            lambda: networks.in_torch(shape),
-            *(512, 32, policy),
+@dataclass(frozen=True)
+class Case:
+    """A network in Keras and by hand, a batch, a precision."""
+
+    title: str
+    ours: Callable
+    theirs: Callable
+    count: int  # images a batch
+    size: int  # pixels
+    policy: str
+
+    @property
+    def name(self):
+        return f"{self.title}, {self.size} px, batch {self.count}, {self.policy}"
+
+    def batch(self):
+        return (
+            torch.randn(self.count, self.size, self.size, 3, device=device()),
+            torch.randint(0, 10, (self.count,), device=device()),
         )
-        yield ("ResNet-50, 224 px", keras_dawn.models.ResNet50, torchvision.models.resnet50,
-               *(128, 224, policy))  # fmt: skip
-    for size in (128, 288):
-        for policy in ("mixed_bfloat16", "mixed_float16"):
-            yield (f"ResNet-50, {size} px", keras_dawn.models.ResNet50,
-                   torchvision.models.resnet50, *(128, size, policy))  # fmt: skip
 
 
-def contestants(ours, theirs, policy, batch, compiled):
+ASIDE = ("hand, CUDA graph", "keras_dawn, no graph", "plain Keras", "keras_dawn, torch's BN")
+POLICIES = ("mixed_bfloat16", "mixed_float16")
+
+
+def wide(policy, depth=22, width=6, count=512):
+    shape = networks.wrn(depth, width)
+    return Case(
+        f"WRN-{depth}-{width}",
+        lambda: networks.in_keras(shape),
+        lambda: networks.in_torch(shape),
+        *(count, 32, policy),
+    )
+
+
+def resnet(size, policy):
+    models = keras_dawn.models.ResNet50, torchvision.models.resnet50
+    return Case("ResNet-50", *models, 128, size, policy)
+
+
+def main_pairs():
+    """The cases that everything else is about, by precision, the dearest answer first."""
+    if FLAGS.tiny:
+        return [wide(policy, 10, 1, 2) for policy in POLICIES]
+    return [case for policy in POLICIES for case in (resnet(224, policy), wide(policy))]
+
+
+def main_cases(cases):
+    _measure_all(cases, main_pairs())
+
+
+def other_sizes(cases):
+    sizes = [] if FLAGS.tiny else [128, 288]
+    _measure_all(
+        cases,
+        [resnet(size, policy) for policy in reversed(POLICIES) for size in sizes],
+        without=ASIDE,
+    )
+
+
+def heuristics(cases):
+    """With the algorithms that cuDNN guesses; in a process of its own, as it keeps its choices."""
+    torch.backends.cudnn.benchmark = False
+    _measure_all(cases, main_pairs()[:1] if FLAGS.tiny else main_pairs()[:2], without=ASIDE)
+
+
+def compiled(cases):
+    """Beside `torch.compile`, which takes a minute for its first steps."""
+    found = main_pairs()[:1] if FLAGS.tiny else main_pairs()
+    _measure_all(cases, found, compiled=not FLAGS.tiny, without=ASIDE)
+
+
+def _measure_all(cases, found, compiled=False, without=()):
+    for case in found:
+        if cases.is_missing(case.name):
+            cases.keep(case.name, measure(case, compiled, without))
+            after = reserved()  # the pools of all contestants are gone, or the next would suffer
+            print(f"{after / 2**20:.0f} MiB stay reserved after {case.name}", flush=True)
+
+
+def contestants(case, batch, compiled):
     """Builders by name, the base of all ratios first."""
+    ours, theirs, policy = case.ours, case.theirs, case.policy
     builders = {
         "hand": lambda: Hand(theirs(), policy, batch),
         "hand, CUDA graph": lambda: Hand(theirs(), policy, batch, "graph"),
@@ -129,34 +192,41 @@ def contestants(ours, theirs, policy, batch, compiled):
         "keras_dawn, no graph": lambda: Ours(ours, policy, graphs=False),
         "plain Keras": lambda: Ours(ours, policy, accelerated=False),
     }
+    if policy == "mixed_float16":
+        builders["keras_dawn, torch's BN"] = lambda: Ours(ours, policy, cudnn=False)
     if compiled:
         builders["hand, compiled"] = lambda: Hand(theirs(), policy, batch, "compiled")
     return builders
 
 
-def measure(ours, theirs, count, size, policy, *, tiny, compiled=False):
+def measure(case, compiled=False, without=()):
     """By contestant: images a second, times over the hand-written loop's, peak memory.
 
-    A contestant that fails is reported with its error, and the others are measured.
+    A turn is 50 steps (10 of plain Keras). A contestant that fails is reported with its error, and
+    the others are measured.
     """
-    batch = (
-        torch.randn(count, size, size, 3, device=device()),
-        torch.randint(0, 10, (count,), device=device()),
-    )
-    results, built = {}, {}
-    for name, build in contestants(ours, theirs, policy, batch, compiled).items():
-        began = time.perf_counter()
+    batch, results, built = case.batch(), {}, {}
+    for name, build in contestants(case, batch, compiled).items():
+        if name in without:
+            continue
+        began, before = time.perf_counter(), reserved()
         try:
             built[name] = build()
-            peak = peak_bytes(lambda name=name: built[name].train(batch, 5))
-            results[name] = {"peak_mib": peak / 2**20, "first_5_steps_seconds": _since(began)}
+            built[name].train(batch, 1 if FLAGS.tiny else 6)
+            results[name] = {"first_6_steps_seconds": _since(began)}
+            if torch.cuda.is_available():
+                peak = peak_reserved_bytes(lambda name=name: built[name].train(batch, 5), before)
+                results[name]["peak_mib"] = peak / 2**20
         except Exception as error:  # reported, whatever it is: a GPU is rare
             built.pop(name, None)
             results[name] = {"error": repr(error)[:500]}
-    steps, rounds = (2, 2) if tiny else (10, 7)
-    seconds = {name: [] for name in built}
-    for _ in range(rounds):
+    seconds, began = {name: [] for name in built}, time.perf_counter()
+    rounds = 1 if FLAGS.tiny else MOST_ROUNDS
+    for number in range(rounds):
+        if number >= FEWEST_ROUNDS and time.perf_counter() - began > SECONDS_A_CASE:
+            break
         for name, one in built.items():
+            steps = 1 if FLAGS.tiny else 10 if name == "plain Keras" else 50
             clock = keras_dawn.TrainingClock()
             one.train(batch, steps)
             clock.pause()  # waits for the GPU
@@ -164,9 +234,10 @@ def measure(ours, theirs, count, size, policy, *, tiny, compiled=False):
     for name, values in seconds.items():
         over = sorted(a / b for a, b in zip(values, seconds.get("hand", values), strict=True))
         results[name] |= {
-            "images_per_second": count / statistics.median(values),
+            "images_per_second": case.count / statistics.median(values),
             "time_over_hand": statistics.median(over),
             "time_over_hand_lowest_and_highest": [over[0], over[-1]],
+            "rounds": len(values),
         }
     return results
 
@@ -175,33 +246,3 @@ def _since(began):
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - began
-
-
-def kernels_of_a_step(ours, count, size, policy):
-    """What torch's profiler sees of one graphed step: kernels, busy time, the largest ones."""
-    batch = (
-        torch.randn(count, size, size, 3, device=device()),
-        torch.randint(0, 10, (count,), device=device()),
-    )
-    one = Ours(ours, policy)
-    one.train(batch, 6)
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if device() == "cuda":
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
-    steps = 5
-    with contextlib.suppress(RuntimeError), torch.profiler.profile(activities=activities) as seen:
-        one.train(batch, steps)
-        _since(0)
-    averages = seen.key_averages()
-    kind = "self_device_time_total" if device() == "cuda" else "self_cpu_time_total"
-    rows = sorted(averages, key=lambda row: -getattr(row, kind))
-    return {
-        "busy_ms_a_step": sum(getattr(row, kind) for row in rows) / 1000 / steps,
-        "launches_a_step": sum(r.count for r in averages if "cudaLaunchKernel" in r.key) / steps,
-        "graph_launches_a_step": sum(r.count for r in averages if "GraphLaunch" in r.key) / steps,
-        "largest": [
-            {"name": row.key[:80], "ms_a_step": getattr(row, kind) / 1000 / steps,
-             "calls_a_step": row.count / steps}
-            for row in rows[:15]
-        ],
-    }  # fmt: skip

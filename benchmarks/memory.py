@@ -1,5 +1,6 @@
 """How much memory a piece of work takes at its peak, beyond what it began with."""
 
+import gc
 import json
 import tempfile
 from pathlib import Path
@@ -33,3 +34,29 @@ def peak_bytes(work):
         held += change
         peak = max(peak, held)
     return peak
+
+
+def reserved():
+    """Bytes that the caching allocator holds and cannot give back, CUDA graphs' pools included.
+
+    What nobody uses any more is given back first. 0 without a GPU.
+    """
+    if not torch.cuda.is_available():
+        return 0
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    return torch.cuda.memory_reserved()
+
+
+def peak_reserved_bytes(work, before):
+    """Runs `work()` and returns the most bytes that were reserved, less those `before`.
+
+    A card has to have these: a graph's private pool counts from its capture on, whoever uses it,
+    and so do weights and states that were made since `before = reserved()`. Needs a GPU.
+    """
+    reserved()  # what the steps before it left is given back
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_reserved() - before

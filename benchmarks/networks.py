@@ -1,8 +1,11 @@
 """The same residual networks twice: in Keras, and in PyTorch as one writes them by hand."""
 
+import keras_dawn
+
 import keras
 import torch
 import torch.nn.functional as F
+import torchvision
 from keras import layers
 
 
@@ -31,8 +34,21 @@ def wrn(depth, width):
     return Shape(16, [16 * width * 2**k for k in range(3)], [(depth - 4) // 6] * 3)
 
 
+class Photo:
+    """A residual network for photos, as torchvision has it: ours from `keras_dawn.models`.
+
+    Args:
+        depth: 18 or 50.
+    """
+
+    def __init__(self, depth):
+        self.depth = depth
+
+
 def in_keras(shape, classes=10):
     """The network as a Functional Keras model that returns logits."""
+    if isinstance(shape, Photo):
+        return keras_dawn.models.ResNet(shape.depth, classes=classes)
 
     def conv(x, filters, size, strides=1):
         if size == 3 and strides == 2:
@@ -82,7 +98,9 @@ class Block(torch.nn.Module):
 
 
 def in_torch(shape, classes=10):
-    """The network as a `torch.nn.Sequential` that returns logits."""
+    """The network as a `torch.nn.Module` that returns logits."""
+    if isinstance(shape, Photo):
+        return getattr(torchvision.models, f"resnet{shape.depth}")(num_classes=classes)
     modules = [torch.nn.Conv2d(3, shape.stem, 3, 1, 1, bias=False)]
     channels = shape.stem
     for group, (width, blocks) in enumerate(zip(shape.widths, shape.blocks, strict=True)):

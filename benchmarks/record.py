@@ -111,6 +111,7 @@ def main(arguments):
 
     try:  # before anything is trained
         preset = cifar10_record.PRESETS[FLAGS.preset]
+        run_flags.choose_algorithms()
         precision = run_flags.read_precision(preset.precision)
         preset = dataclasses.replace(preset, precision=precision)
         document = {**environment(), "settings": dataclasses.asdict(preset)}
@@ -120,6 +121,8 @@ def main(arguments):
         write()
         clock = TrainingClock()
         images, _ = choose_dataset("cifar10", FLAGS.data_dir)
+        if preset.train_images:
+            images = images.subset(preset.train_images, preset.test_images)
         loaded = clock.training_seconds()
         folder = RunFolder(
             FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset)

@@ -209,6 +209,7 @@ def main(argv):
     try:
         if name not in PRESETS:
             raise ValueError(f"--preset must be auto or one of {', '.join(PRESETS)}; got {name!r}.")
+        run_flags.choose_algorithms()
         precision = run_flags.read_precision(PRESETS[name].precision)
         preset = dataclasses.replace(PRESETS[name], precision=precision)
         prices = run_flags.read_prices()

@@ -14,6 +14,9 @@ def pytest_configure(config):
     # Two workers on two cores: more threads would only wait for each other. The same for a single
     # file, so that sums come in the same order.
     torch.set_num_threads(1)
+    if torch.cuda.is_available():  # plain Keras shows it in every call of an LSTM or a GRU
+        message = "ignore:RNN module weights are not part of single contiguous chunk:UserWarning"
+        config.addinivalue_line("filterwarnings", message)
     if VERSION >= (3, 16):  # it warns of its recurrent layers, which drop masks from there on
         config.addinivalue_line("filterwarnings", "ignore:.*does not support masking:UserWarning")
 

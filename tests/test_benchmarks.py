@@ -1,49 +1,167 @@
 """The benchmark scripts run; what they measure is no matter for a test."""
 
+import dataclasses
 import json
+import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import gpu_parts
+import numpy as np
+import pack
+import packed_images
 import pytest
+from absl import flags
+from gpu_parts import PARTS
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.mark.slow
-def test_the_gpu_script_runs_small_on_a_processor(tmp_path):
+def test_the_gpu_script_runs_small_on_a_processor_and_goes_on_after_a_part_that_fails(tmp_path):
+    """Without the package on the path; CIFAR-10's folder is empty, so what reads it fails."""
+    (tmp_path / "data").mkdir()
+    flags = [f"--out={tmp_path / 'out'}", f"--runs_dir={tmp_path / 'runs'}", "--tiny"]
+    flags += [f"--data_dir={tmp_path / 'data'}", "--max_minutes=15"]
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "gpu.py"), "--tiny", f"--out={tmp_path}"],
+        [sys.executable, str(BENCHMARKS / "gpu.py"), *flags],
         capture_output=True,
         encoding="utf-8",
-        timeout=500,
+        timeout=1000,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    parts = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["gpu.json"]
+    parts = json.loads((tmp_path / "out" / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    states = {name: part["state"] for name, part in parts.items()}
+    need_data = {"record", "recipe", "seeds"}
+    assert states == {
+        name: "failed with exit code 1" if name in need_data else "done" for name in PARTS
+    }, done.stdout + done.stderr
+    assert done.returncode == 1 and "failed: record, recipe, seeds" in done.stderr
     assert all(check["passed"] for check in parts["checks"]["results"].values())
-    assert len(parts["steps"]["results"]) == 2
-    assert parts["recipe"]["state"] == "needs --data_dir"
+    for case in parts["steps"]["results"].values():
+        assert not [name for name, result in case.items() if "error" in result]
 
 
-@pytest.mark.slow
-def test_a_part_that_fails_does_not_end_the_others(tmp_path):
-    program = f"""
-import gpu, gpu_steps, sys, time
-from absl import flags
-flags.FLAGS(["gpu"])
-states = {{"steps": "failed with exit code 1", "kernels": "cut off after 3 s"}}
-def run(name, seconds):
-    (out / f"{{name}}.json").write_text('{{"seen": 1}}')  # before it fails or is cut off
-    return states.get(name, "done")
-from pathlib import Path
-out = Path({str(tmp_path)!r})
-gpu._run_part = run
-gpu.run_parts(out, time.perf_counter() + 100)
+PART = """
+import json, os, pathlib, subprocess, sys, time
+name = [f.partition("=")[2] for f in sys.argv if f.startswith("--part=")][0]
+runs = [f.partition("=")[2] for f in sys.argv if f.startswith("--runs_dir=")][0]
+file = pathlib.Path(runs) / f"part_{name}.json"
+if name == "sizes":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (pathlib.Path(runs) / "child").write_text(str(child.pid))
+file.write_text(json.dumps({f"{name} saw": 1}))
+if name == "sizes":
+    time.sleep(60)
+sys.exit(3 if name == "steps" else 0)
 """
-    subprocess.run([sys.executable, "-c", program], cwd=BENCHMARKS, check=True, timeout=100)
-    parts = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
-    assert parts["steps"]["state"] == "failed with exit code 1"
-    assert parts["steps"]["results"] == {"seen": 1}
-    assert parts["kernels"]["results"] == {"seen": 1}
+
+
+@pytest.fixture
+def supervised(tmp_path, monkeypatch):
+    """Runs parts whose processes only say that they ran; `sizes` hangs and `steps` fails."""
+    script = tmp_path / "part.py"
+    script.write_text(PART, encoding="utf-8")
+    holder = flags.FlagValues()
+    for name, value in (("runs_dir", str(tmp_path)), ("data_dir", None)):
+        flags.DEFINE_string(name, value, "", flag_values=holder)
+    holder.mark_as_parsed()
+    monkeypatch.setattr(gpu_parts, "FLAGS", holder)
+    monkeypatch.setattr(
+        gpu_parts,
+        "_command",
+        lambda name: [sys.executable, str(script), f"--part={name}", f"--runs_dir={tmp_path}"],
+    )
+
+    def run(*names, seconds=60):
+        out = tmp_path / "gpu.json"
+        gpu_parts.Supervisor(out, tmp_path, time.monotonic() + seconds).run(names)
+        return json.loads(out.read_text(encoding="utf-8"))["parts"]
+
+    return run
+
+
+def test_parts_that_fail_or_run_over_end_alone_and_keep_what_they_found(
+    supervised, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(PARTS, "sizes", dataclasses.replace(PARTS["sizes"], minutes=2 / 60))
+    parts = supervised("sizes", "steps", "checks", "record")
+    assert parts["sizes"]["state"] == "cut off after 2 s"
+    assert parts["steps"]["state"] == "failed with exit code 3"
     assert parts["checks"]["state"] == "done"
-    assert parts["recipe"]["state"] == "needs --data_dir"
+    assert parts["record"] == {"state": "needs --data_dir"}
+    for name in ("sizes", "steps", "checks"):
+        assert parts[name]["results"] == {f"{name} saw": 1}
+    child = int((tmp_path / "child").read_text(encoding="utf-8"))
+    with pytest.raises(ProcessLookupError):  # what a part has started ends with it
+        for _ in range(200):
+            os.kill(child, 0)
+            time.sleep(0.05)
+
+
+def test_a_second_call_goes_on_with_parts_without_results_first(supervised, tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(
+        gpu_parts.Supervisor, "_run", lambda self, name, seconds: order.append(name)
+    )
+    assert supervised("checks", seconds=1)["checks"]["state"] == "no time left"
+    whole, cut = {"state": "done", "results": {"a": 1}}, {"state": "cut off", "results": {"a": 1}}
+    before = {"parts": {"checks": whole, "steps": cut}}
+    (tmp_path / "gpu.json").write_text(json.dumps(before), encoding="utf-8")
+    supervised("checks", "steps", "kernels")
+    assert order == ["kernels", "steps"]
+
+
+def test_a_case_that_was_found_is_not_measured_again(tmp_path):
+    found = {"whole": {"ratio": 1.0}, "failed": {"error": "RuntimeError()"}}
+    cases = gpu_parts.Cases(tmp_path / "steps.json", found)
+    assert [name for name in ("whole", "failed", "new") if cases.is_missing(name)] == [
+        "failed",
+        "new",
+    ]
+    cases.keep("new", {"ratio": 2.0})
+    kept = json.loads((tmp_path / "steps.json").read_text(encoding="utf-8"))
+    assert kept == {**found, "new": {"ratio": 2.0}}
+
+
+def test_packed_batches_are_the_official_files_again(tiny_cifar10, tmp_path):
+    packed_images.pack_batches(tiny_cifar10.parent, tmp_path / "packed")
+    assert (tmp_path / "packed" / "test_batch.webp").exists()
+    packed_images.unpack_batches(tmp_path / "packed", tmp_path / "again")
+    for name in packed_images.NAMES:
+        assert (tmp_path / "again" / name).read_bytes() == (tiny_cifar10 / name).read_bytes()
+    other = (tmp_path / "packed" / "test_batch.webp").read_bytes()
+    (tmp_path / "packed" / "data_batch_1.webp").write_bytes(other)  # a part of another pack
+    with pytest.raises(ValueError, match="data_batch_1 is not the file that was packed"):
+        packed_images.unpack_batches(tmp_path / "packed", tmp_path / "again")
+
+
+def test_parts_are_full_and_give_all_files_again(tmp_path):
+    random = np.random.default_rng(0)
+    sizes = {"a/small": 700, "empty": 0, "b/half": 500_000, "c/most": 700_000, "d/large": 2_500_000}
+    files = []
+    for name, size in sizes.items():
+        path = tmp_path / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(random.bytes(size))
+        files.append((name, path))
+    parts = pack.write(pack.split(files, pack.MIB), tmp_path / "pack")
+    assert all(part.stat().st_size <= pack.MIB for part in parts) and len(parts) == 4
+    (tmp_path / "there").mkdir()
+    for part in parts:
+        subprocess.run(["tar", "xf", str(part), "-C", str(tmp_path / "there")], check=True)
+    subprocess.run(["bash", "-c", pack.JOIN], cwd=tmp_path / "there", check=True)
+    there = [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
+    assert len(there) == len(files)
+    for name, path in files:
+        assert (tmp_path / "there" / name).read_bytes() == path.read_bytes()
+
+
+def test_what_is_packed_is_what_the_package_needs_beside_torch():
+    names = [re.match(r"[\w-]+", each)[0] for each in pack.required()]
+    assert {"keras", "simplejpeg", "cloudpickle", "pillow"} <= set(names)
+    assert not {"torch", "torchvision", "numpy", "tensorflow-datasets"} & set(names)

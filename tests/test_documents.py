@@ -111,6 +111,34 @@ def test_what_the_migration_page_calls_exists():
         assert any(_reach(place, path) for place in places), name
 
 
+def links(page):
+    """`(text, target)` of every link of a page to another file or a heading, not to the web."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    found = re.findall(r"\[([^\]]+)\]\(([^)\s]+)\)", text)
+    return [(name, target) for name, target in found if "://" not in target]
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_link_of_the_documents_leads_somewhere():
+    folders = [ROOT / name for name in (".github", "benchmarks", "keras_dawn", "recipes")]
+    pages = [*ROOT.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))]
+    seen, broken = 0, []
+    for page in pages:
+        for _, target in links(page):
+            path, _, anchor = target.partition("#")
+            place = (page.parent / path) if path else page
+            seen += 1
+            if not place.exists() or (anchor and anchor not in anchors(place)):
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert seen > 40
+    assert not broken
+
+
 def _reach(place, path):
     for part in path:
         place = getattr(place, part, None)

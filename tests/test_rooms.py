@@ -22,7 +22,9 @@ PRIVATE = {
     "optimizers/sgd.py": {"_use_weight_decay", "_get_variable_index"},
     # torch's: how often a tensor was written to, and what DistributedDataParallel leaves alone.
     "native/lowering/draws.py": {"_version"},
+    "native/steps/settings.py": {"_version"},
     "native/steps/updates/counting.py": {"_version"},
+    "native/steps/whole_step.py": {"_version"},
     "native/parallel.py": {"_set_params_and_buffers_to_ignore_for_model"},
 }
 
@@ -150,6 +152,16 @@ def test_private_attributes_of_keras_are_read_in_the_foundation():
         assert foreign == PRIVATE.get(file, set()), file
         inside = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         assert not [node for node in inside if node.module.startswith("keras.src")], file
+
+
+def test_importing_the_package_hides_no_warnings():
+    changing = ("filterwarnings", "simplefilter", "catch_warnings", "resetwarnings")
+    for name, tree in MODULES.items():
+        for statement in tree.body:
+            inner = (ast.FunctionDef, ast.ClassDef)
+            calls = [] if isinstance(statement, inner) else ast.walk(statement)
+            found = [n.attr for n in calls if isinstance(n, ast.Attribute) and n.attr in changing]
+            assert not found, f"{name} changes the filters when it is imported"
 
 
 def defined(tree):

@@ -50,9 +50,9 @@ class LayerStatistics(keras.callbacks.Callback):
         names = self.layers
         if names is None:
             names = [name for name, layer in known.items() if hasattr(layer, "kernel")]
-            names = (
-                [names[n * (len(names) - 1) // 7] for n in range(8)] if len(names) > 8 else names
-            )
+            if len(names) > _MOST:
+                last = _MOST - 1
+                names = [names[n * (len(names) - 1) // last] for n in range(_MOST)]
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"{self.model.name} has no layer {', '.join(unknown)}.")
         self._watched = [known[name] for name in names]

@@ -88,6 +88,7 @@ class WeightCopies(keras.callbacks.Callback):
         self._begins = False
         self.updates, self._swapped = state["updates"], state["swapped"]
         for trainable, name in ((True, "trainable"), (False, "statistics")):
+            # Moving averages are the floats that nobody trains; each rank has its own.
             copies = [c for v, c in self._pairs() if v.trainable == trainable]
             for copy, value in zip(copies, state[name], strict=True):
                 copy.copy_(value)

@@ -42,7 +42,7 @@ class PadCrop(Transform):
     def _coordinates(self, random, size):
         start = random.integers(-self.padding, self.padding + 1)
         line = (start[:, None] + torch.arange(size, device=start.device)).abs()
-        return torch.where(line < size, line, 2 * (size - 1) - line)
+        return torch.where(line < size, line, 2 * (size - 1) - line)  # mirrored at both edges
 
 
 class RandomFlip(Transform):
@@ -60,6 +60,7 @@ class AlternatingFlip(Transform):
     """
 
     def __call__(self, images, random):
+        # A coin that knows neither seed nor epoch: the same image, the same half, in every run.
         first = type(random)(0, 0, random.indices).coin()
         return flip_where(images, first ^ (random.epoch % 2 == 1))
 
@@ -100,7 +101,7 @@ class Resize(Transform):
             as `{0: 20, 4: 24, 8: 32}`.
 
     Raises:
-        ValueError: sizes or epochs that are none.
+        ValueError: a size below 1, an epoch below 0, or no size for epoch 0.
     """
 
     def __init__(self, size):
@@ -153,6 +154,7 @@ def take_pixels(images, rows, columns):
         rows, columns: int64 `(batch, new_height)` and `(batch, new_width)`.
     """
     batch, height, width, channels = images.shape
+    # One gather of whole pixels, their channels side by side in memory.
     first = torch.arange(batch, device=images.device)[:, None, None] * (height * width)
     places = first + rows[:, :, None] * width + columns[:, None, :]
     pixels = images.reshape(-1, channels).index_select(0, places.flatten())
@@ -169,6 +171,7 @@ def rotate(images, degrees):
     angle = degrees * (math.pi / 180)
     cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     batch, height, width, channels = images.shape
+    # Of coordinates in [-1, 1], so of squares: the aspect ratio corrects for other shapes.
     matrix = torch.stack(
         [cosine, -sine * height / width, zero, sine * width / height, cosine, zero], dim=1
     ).view(batch, 2, 3)

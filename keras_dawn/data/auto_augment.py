@@ -1,5 +1,7 @@
 """RandAugment and TrivialAugment: operations drawn for each image, batched on the device."""
 
+import functools
+
 from keras_dawn.data.operations import OPERATIONS, apply_operations
 from keras_dawn.data.transforms import Transform
 
@@ -7,6 +9,9 @@ import torch
 
 _BINS = 31  # strengths, from none to the most
 _SIGNED = ("shear", "translate", "rotate", "brightness", "color", "contrast", "sharpness")
+# The most of each operation; `translate` is a fraction of the side, or `None` for 32 pixels.
+RAND = {"shear": 0.3, "translate": 150 / 331, "rotate": 30, "blend": 0.9, "bits": 4}
+TRIVIAL = {"shear": 0.99, "translate": None, "rotate": 135, "blend": 0.99, "bits": 6}
 
 
 class RandAugment(Transform):
@@ -38,7 +43,7 @@ class RandAugment(Transform):
 
     def __call__(self, images, random):
         images = to_bytes(images)
-        table = _magnitudes(images, shear=0.3, translate=150 / 331, rotate=30, blend=0.9, bits=4)
+        table = _magnitudes(tuple(images.shape[1:3]), images.device, **RAND)
         for _ in range(self.count):
             operation = random.integers(0, len(OPERATIONS))
             magnitude = _signed(table[operation, self.strength], operation, random.coin())
@@ -61,7 +66,7 @@ class TrivialAugment(Transform):
 
     def __call__(self, images, random):
         images = to_bytes(images)
-        table = _magnitudes(images, shear=0.99, translate=None, rotate=135, blend=0.99, bits=6)
+        table = _magnitudes(tuple(images.shape[1:3]), images.device, **TRIVIAL)
         operation = random.integers(0, len(OPERATIONS))
         strength = random.integers(0, _BINS)
         magnitude = _signed(table[operation, strength], operation, random.coin())
@@ -75,16 +80,20 @@ def to_bytes(images):
     return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def _magnitudes(images, shear, translate, rotate, blend, bits):
+@functools.cache
+def _magnitudes(size, device, *, shear, translate, rotate, blend, bits):
     """The magnitude of each operation at each strength, float32 `(operations, strengths)`.
 
+    Made once: a copy to a GPU would be waited for.
+
     Args:
-        images: their size and device.
+        size: `(height, width)` of the images.
+        device: theirs.
         shear, rotate, blend: float, the most of each.
         translate: float, the most, a fraction of the side; `None` for 32 pixels.
         bits: int, how many of 8 posterizing takes away at most.
     """
-    _, height, width, _ = images.shape
+    height, width = size
     unit = torch.linspace(0, 1, _BINS)
     sides = {"translate_x": width, "translate_y": height}
     rows = []
@@ -103,11 +112,14 @@ def _magnitudes(images, shear, translate, rotate, blend, bits):
         else:
             row = unit * blend
         rows.append(row)
-    return torch.stack(rows).to(images.device)
+    return torch.stack(rows).to(device)
 
 
 def _signed(magnitude, operation, negative):
     """The magnitude, negative for half the images where the operation has two directions."""
-    has_sign = torch.tensor([name.startswith(_SIGNED) for name in OPERATIONS])
-    has_sign = has_sign.to(operation.device)[operation]
-    return torch.where(has_sign & negative, -magnitude, magnitude)
+    return torch.where(_have_signs(operation.device)[operation] & negative, -magnitude, magnitude)
+
+
+@functools.cache
+def _have_signs(device):
+    return torch.tensor([name.startswith(_SIGNED) for name in OPERATIONS], device=device)

@@ -1,5 +1,7 @@
 """Colours: transforms of single pixels, batched."""
 
+import functools
+
 from keras_dawn.data.transforms import Transform, to_unit_range
 
 import torch
@@ -47,11 +49,17 @@ class ColorJitter(Transform):
         return images
 
 
+@functools.cache
+def _grey_weights(device, dtype):
+    """How much each colour counts, made once: a copy to a GPU would be waited for."""
+    return torch.tensor([0.2989, 0.587, 0.114], device=device, dtype=dtype)
+
+
 def grey(images):
     """The brightness of float images, `(batch, height, width, 1)` (ITU-R 601, as torchvision)."""
     if images.shape[-1] != 3:
         return images
-    return (images * images.new_tensor([0.2989, 0.587, 0.114])).sum(-1, keepdim=True)
+    return (images * _grey_weights(images.device, images.dtype)).sum(-1, keepdim=True)
 
 
 def _blend(images, which, factor):

@@ -40,12 +40,17 @@ class LossMemory(keras.metrics.Mean):
         if targets.ndim == logits.ndim:
             targets = targets.argmax(-1)
         losses = F.cross_entropy(logits, targets.long().reshape(-1), reduction="none")
-        # None in an evaluation; and Keras tries a metric out on tensors without content.
+        # In an evaluation no images are expected; and Keras tries a metric on meta tensors.
         if self._indices is not None and not losses.is_meta:
             self.losses = self.losses.to(losses.device)
             self.losses.index_copy_(0, self._indices, losses)
             self._indices = None
-        super().update_state(losses, sample_weight)
+        if sample_weight is not None or losses.is_meta:
+            super().update_state(losses, sample_weight)
+            return
+        # What Keras's own does, which copies the number of images to the device and waits for it.
+        self.total.assign(self.total.value + losses.sum())
+        self.count.assign(self.count.value + losses.numel())
 
     def when_begun(self, epoch):
         """The losses with which an epoch began: those of now, but for one that is resumed."""

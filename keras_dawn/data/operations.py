@@ -64,14 +64,14 @@ def warp(images, transformation):
     """Float images `(batch, height, width, channels)` by nearest pixels, black outside."""
     matrix, sheared = transformation
     batch, height, width, _ = images.shape
-    half = torch.tensor([height / 2, width / 2], device=images.device)
-    matrix = torch.cat([matrix[:, :, :2], matrix[:, :, 2:] + (sheared * half)[:, :, None]], 2)
+    corner = torch.stack([sheared[:, 0] * (height / 2), sheared[:, 1] * (width / 2)], 1)
+    matrix = torch.cat([matrix[:, :, :2], matrix[:, :, 2:] + corner[:, :, None]], 2)
     x = torch.linspace((1 - width) / 2, (width - 1) / 2, width, device=images.device)
     y = torch.linspace((1 - height) / 2, (height - 1) / 2, height, device=images.device)
     ones = torch.ones(height, width, device=images.device)
     base = torch.stack([x.expand(height, width), y[:, None].expand(height, width), ones], -1)
-    size = torch.tensor([width / 2, height / 2], device=images.device)
-    grid = base.view(1, -1, 3) @ (matrix.transpose(1, 2) / size)
+    scaled = torch.stack([matrix[:, 0] / (width / 2), matrix[:, 1] / (height / 2)], 2)
+    grid = base.view(1, -1, 3) @ scaled
     warped = F.grid_sample(
         images.permute(0, 3, 1, 2), grid.view(batch, height, width, 2), "nearest",
         align_corners=False,

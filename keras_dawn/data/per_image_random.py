@@ -29,10 +29,12 @@ class PerImageRandom:
 
     def uniform(self, low=0.0, high=1.0):
         """float32 tensor of shape `(batch,)`, uniform in [low, high)."""
+        # 24 bits, as many as a float32 holds: more could round up to `high`.
         return low + (high - low) * (self._bits() >> 40).to(torch.float32) / 2**24
 
     def integers(self, low, high):
         """int64 tensor of shape `(batch,)`, uniform in low, …, high - 1."""
+        # The upper half of a product, not a remainder: no division, and hardly any bias.
         return low + ((self._bits() >> 32) * (high - low) >> 32)
 
     def coin(self):
@@ -45,7 +47,7 @@ class PerImageRandom:
         return _Unsigned(_mix(self._key + _signed(self._draws * _ODD)))
 
 
-_ODD = 0x9E3779B97F4A7C15
+_ODD = 0x9E3779B97F4A7C15  # SplitMix64's step: 2⁶⁴ over the golden ratio
 
 
 class _Unsigned:

@@ -62,7 +62,7 @@ class Normalize(Transform):
         """float32 images; from uint8, or from floats in [0, 1]."""
         mean, factor = self._on(images.device)
         if self.scale == 1:
-            return (to_unit_range(images) - mean) * factor
+            return (to_unit_range(images) - mean) * factor  # the reciprocal: cheaper than to divide
         pixels = images.float() if images.dtype == torch.uint8 else images * 255
         return (pixels - mean) * factor
 
@@ -74,9 +74,8 @@ class Normalize(Transform):
         """
         if self.scale == 255 or images.dtype != torch.uint8:
             return self(images)
-        device = images.device
-        mean, std = (torch.tensor(numbers, device=device) for numbers in (self.mean, self.std))
-        return (images.to(torch.float32) - 255 * mean) * (1 / (255 * std))
+        mean, factor = self._on(images.device, 255)
+        return (images.to(torch.float32) - mean) * factor
 
     def check_channels(self, channels):
         """Raises `ValueError` unless the numbers fit images of so many channels."""
@@ -86,11 +85,11 @@ class Normalize(Transform):
                     f"`{name}` must have 1 or {channels} values, got {len(getattr(self, name))}."
                 )
 
-    def _on(self, device):
-        if device not in self._tensors:  # copied to a GPU once, not for every batch
-            mean = torch.tensor(self.mean, device=device)
-            self._tensors[device] = mean, 1.0 / torch.tensor(self.std, device=device)
-        return self._tensors[device]
+    def _on(self, device, scale=1):
+        if (device, scale) not in self._tensors:  # copied to a GPU once, not for every batch
+            mean, std = (torch.tensor(numbers, device=device) for numbers in (self.mean, self.std))
+            self._tensors[device, scale] = scale * mean, 1.0 / (scale * std)
+        return self._tensors[device, scale]
 
 
 def to_unit_range(images):

@@ -108,7 +108,7 @@ def rank_by_cost(cost, benchmark=CIFAR10):
 
 def _rank(value, entries, key):
     entries = sorted(entries, key=key)
-    better = [entry for entry in entries if key(entry) <= value]
+    better = [entry for entry in entries if key(entry) <= value]  # who was first keeps the place
     worse = entries[len(better) :]
     return Rank(
         place=len(better) + 1,

@@ -76,5 +76,6 @@ class _Paused:
 
 
 def _finish_device_work():
+    # Not before somebody has used the GPU: to ask it would take memory there.
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()

@@ -10,6 +10,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
+from keras_dawn.convolutions import table_in_use
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation.files import utf8, written_whole
 
@@ -108,12 +109,17 @@ class HistoryWriter(keras.callbacks.Callback):
 
 
 def environment():
-    """The command, versions and hardware of this process, as a dict for `run.json`."""
+    """The command, versions and hardware of this process, as a dict for `run.json`.
+
+    `convolutions` names the table that its convolutions on a CPU go by.
+    """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(),
+        "convolutions": table_in_use().identity,
         "processes": {"world_size": current().world_size, "backend": current().backend},
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
 
 

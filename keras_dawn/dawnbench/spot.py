@@ -72,6 +72,7 @@ def expected_spot_cost(
     mean, restart = mean_hours_between_interruptions, restart_minutes / 60
     stretch = min(checkpoint_seconds / 3600, hours)
     stretches = hours / stretch
-    again = math.expm1(stretch / mean)  # expected interruptions in a stretch
+    # Expected interruptions in a stretch; expm1, since exp(x) − 1 loses digits where x is small.
+    again = math.expm1(stretch / mean)
     expected = stretches * (mean + restart) * again
     return SpotCost(expected, expected * price_per_hour, stretches * again)

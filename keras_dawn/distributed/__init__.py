@@ -1,6 +1,7 @@
 """Training on several processes, one a device, through `torch.distributed`."""
 
 from keras_dawn.distributed.batch_norm import synchronize_batch_normalization
+from keras_dawn.distributed.launch import launch
 from keras_dawn.distributed.ranks import Ranks, current, distribute, main_first
 from keras_dawn.distributed.scaling import StepTimeModel, scale_learning_rate
 
@@ -9,6 +10,7 @@ __all__ = [
     "StepTimeModel",
     "current",
     "distribute",
+    "launch",
     "main_first",
     "scale_learning_rate",
     "synchronize_batch_normalization",

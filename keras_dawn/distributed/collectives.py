@@ -75,7 +75,7 @@ def _process_group(tensor):
     return current().control if tensor.device.type == "cpu" else None
 
 
-_AS_INT64 = (torch.bool, torch.uint16, torch.uint32)
+_AS_INT64 = (torch.bool, torch.uint16, torch.uint32)  # which the backends cannot add
 
 
 def _packed(tensors):

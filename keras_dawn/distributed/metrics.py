@@ -10,6 +10,7 @@ import keras
 def metrics_of_all_ranks(model, compute):
     """Calls `compute()` with the model's metrics summed over the ranks, for the call only."""
     tensors = [variable.value for metric in model.metrics for variable in metric.variables]
+    # Put back afterwards: each rank goes on counting its own, or the next sum would count twice.
     own = [tensor.detach().clone() for tensor in tensors]
     sum_over_ranks(tensors)
     try:

@@ -8,6 +8,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 
+from keras_dawn.distributed.plain_start import say_how_to_use_all
 from keras_dawn.distributed.rendezvous import fresh_store
 
 import torch
@@ -15,8 +16,8 @@ import torch.distributed as dist
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _COMPRESSIONS = (None, "float16", "bfloat16")
-_GOODBYE_SECONDS = 30
-_TOLD_TO_END = 75  # all ranks end so together, when the training was saved
+_GOODBYE_SECONDS = 30  # how long the first to end waits for the others
+_EVICTED = 75  # the exit code (EX_TEMPFAIL) of all ranks together when a training was saved
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def current():
 def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
     """Joins the processes that torchrun started into one training job.
 
-    Call it first in a script; without torchrun, or with one process, it does nothing.
+    Call it first in a script; without torchrun, or with one process, it does nothing, but says
+    in one line how to use all GPUs where there are several.
     From then on `fit` and `evaluate` of an accelerated model work on all processes
     together and give what one process would: batch size and learning rate are those of
     the whole job, every process takes its share of each batch, gradients are averaged by
@@ -104,6 +106,7 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
         return _current
     world_size, rank, local_rank = _environment()
     if world_size == 1:
+        say_how_to_use_all()
         return _current
     gpus = torch.cuda.device_count()
     if backend is None:
@@ -205,7 +208,7 @@ def _note_exits():
 
     def leave(code=None):
         global _failed
-        if code not in (None, 0, _TOLD_TO_END):
+        if code not in (None, 0, _EVICTED):
             _failed = True
             print(f"rank {_current.rank} of {_current.world_size} calls sys.exit.", file=sys.stderr)
         previous(code)

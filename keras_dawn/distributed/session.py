@@ -59,7 +59,7 @@ def run_fit(model, method, arguments, weigh):
         stack.enter_context(metrics.weighed(model, _weight_of(arguments["x"])))
         history = method(model, **arguments)
     if requests.agreed:
-        raise KeyboardInterrupt("a rank was told to stop")
+        raise KeyboardInterrupt("a rank was asked to stop")
     return history
 
 
@@ -110,7 +110,7 @@ class _First(keras.callbacks.Callback):
                 f"{', '.join(f'{p} on rank {r}' for r, p in enumerate(plans))}."
             )
         broadcast_state(self.model)
-        _own_random_streams(self.model)
+        _own_random_streams(self.model)  # after it, which makes seeds alike too
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._sampler is not None:
@@ -226,5 +226,5 @@ def _own_random_streams(model):
     for variable in model.variables:
         if variable.path.endswith("seed_generator_state"):
             state = variable.value.detach().to(torch.int64)
-            state[0] = (state[0] + 7919 * rank) % 2**32
+            state[0] = (state[0] + 7919 * rank) % 2**32  # a prime: layers' seeds lie close together
             variable.assign(state)

@@ -24,6 +24,7 @@ class Share:
 
     def of(self, batch):
         """The rank's part of a batch that can be sliced."""
+        # Every n-th, not a block: what is sorted by class or size is shared out evenly.
         return batch if self.world_size == 1 else batch[self.rank :: self.world_size]
 
     def count(self, images):

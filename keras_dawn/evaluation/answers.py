@@ -33,7 +33,7 @@ class Answers:
     def losses(self):
         """float32 array `(count,)`: the cross-entropy of each answer."""
         right = np.take_along_axis(self.probabilities, self.labels[:, None], -1)[:, 0]
-        return -np.log(np.maximum(right, np.finfo("float32").tiny))
+        return -np.log(np.maximum(right, np.finfo("float32").tiny))  # finite for a probability of 0
 
     def confusion(self):
         """int64 array `(classes, classes)`: how often the row's class got the column's."""

@@ -39,6 +39,7 @@ def estimate_statistics(model, x, *, batch_size=256):
     try:
         for images, _ in Batches(x, batch_size=batch_size):
             for layer in layers:
+                # With momentum n / (n + 1) a moving average is the plain one of n + 1 batches.
                 layer.momentum, layer.synchronized = batches / (batches + 1), False
             model(images, training=True)
             batches += 1

@@ -5,6 +5,7 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.distributed.sharding import shared_out
 from keras_dawn.evaluation.tta import gives_logits
+from keras_dawn.foundation import keras_variables
 from keras_dawn.native.accelerate import native_forward
 
 import torch
@@ -32,15 +33,15 @@ def evaluate_images(model, data, *, flip=False):
         >>> evaluate_images(model, ValidationImages(val, 256, image_size=224))  # doctest: +SKIP
     """
     forward = native_forward(model)
-    if flip and gives_logits(model) is not False:
-        forward = _with_softmax(forward)
+    if flip:
+        forward = _of_both_views(forward, gives_logits(model) is not False)
     if current().several:
         average_moving_statistics(model)
         with shared_out(data, training=False):
-            counts = _count(forward, data, flip, _device(model))
+            counts = _count(forward, data, keras_variables.device_of(model))
         sum_over_ranks([counts])
     else:
-        counts = _count(forward, data, flip, _device(model))
+        counts = _count(forward, data, keras_variables.device_of(model))
     first, five, images = counts.tolist()
     if not images:
         raise ValueError("There are no images to evaluate on.")
@@ -54,23 +55,25 @@ def evaluate_images(model, data, *, flip=False):
     }
 
 
-def _with_softmax(forward):
-    return lambda images: torch.softmax(forward(images).float(), -1)
+def _of_both_views(forward, logits):
+    """Scores in the order of the mean probability of an image and its mirror image."""
 
+    def scores(images):
+        views = forward(images), forward(images.flip(2))
+        if not logits:
+            return views[0] + views[1]
+        # Logarithms: of a confident answer the probabilities of many classes are 0 alike.
+        return torch.logaddexp(*(torch.log_softmax(view.float(), -1) for view in views))
 
-def _device(model):
-    """Where a model computes; a rank without images counts there too, as the others do."""
-    return next((v.value.device for v in model.variables), torch.device("cpu"))
+    return scores
 
 
 @torch.no_grad()
-def _count(forward, data, flip, device):
+def _count(forward, data, device):
     """int64 `(3,)` on `device`: right first, right among five, images."""
     counts = torch.zeros(3, dtype=torch.int64, device=device)
     for images, labels in data:
         outputs = forward(images)
-        if flip:
-            outputs = outputs + forward(images.flip(2))
         labels = torch.as_tensor(labels, device=outputs.device)
         if labels.ndim == 2:
             labels = labels.argmax(-1)

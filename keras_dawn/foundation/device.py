@@ -1,4 +1,4 @@
-"""Which device Keras computes on, and which ones this package is proved on."""
+"""Which device Keras computes on, on which ones this package is tested, and the way there."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ PROVED = ("cpu", "cuda")
 
 
 def choose_device():
-    """Keeps Keras off a device that nothing here was proved on, unless it is asked for by name.
+    """Keeps Keras off a device on which nothing here was tested, unless it is asked for by name.
 
     Keras's torch backend takes an Apple processor's `mps` (or Intel's `xpu`) by itself when it is
     imported. There float64, fused updates and half precision are missing or untested, so that the
@@ -41,6 +41,23 @@ def why_not_native(device):
         f"its weights lie on {device}, where native steps are not proved; "
         "with KERAS_TORCH_DEVICE=cpu they run"
     )
+
+
+def moved(tensor, device, dtype=None):
+    """A tensor on a device, in a dtype; to a GPU without waiting for what that has still to do.
+
+    A plain copy from the host waits until everything before it is done. This one goes by way of
+    pinned memory of its own, so that whoever made the tensor may fill it anew at once.
+
+    Args:
+        tensor: `torch.Tensor`.
+        device: `torch.device`.
+        dtype: `torch.dtype`, or `None` for the tensor's own.
+    """
+    if tensor.device.type == "cpu" and device.type == "cuda":
+        pinned = torch.empty_like(tensor, pin_memory=True).copy_(tensor)
+        tensor = pinned.to(device, non_blocking=True)
+    return tensor.to(device, dtype or tensor.dtype)
 
 
 def _what_keras_would_take():

@@ -30,4 +30,4 @@ def put_text(logger, text):
     file.write(text)
     file.flush()
     logger.append_header = not text
-    logger.writer = None
+    logger.writer = None  # made anew with the next row, when its columns are known

@@ -24,7 +24,7 @@ def inside_call(model, training):
     context.set_value("training", training)
     before = current_call_context()
     global_state.set_global_attribute("current_call_ctx", context)
-    if before is None:
+    if before is None:  # the outermost call: inside another one they are that one's
         model._clear_losses()
     try:
         with autocast_scope(model):

@@ -66,6 +66,20 @@ def has_queue(iterator):
     return getattr(iterator.data_adapter, "enqueuer", None) is not None
 
 
+def passes_done(iterator):
+    """How many passes over its data Keras has counted, which is what it shuffles arrays by.
+
+    `None` before Keras 3.16, which shuffles by torch's random numbers.
+    """
+    return getattr(iterator.data_adapter, "_epoch", None)
+
+
+def set_passes_done(iterator, count):
+    """Puts back what `passes_done` returned."""
+    if count is not None:
+        iterator.data_adapter._epoch = count
+
+
 def size_of_data(iterator):
     """`{"batch_size": …, "images": …}` as far as Keras knows them."""
     adapter = iterator.data_adapter
@@ -81,6 +95,7 @@ def change_length(iterator, callbacks, loader):
         callbacks: its `CallbackList`.
         loader: torch `DataLoader`, the data of the `fit`, whose length has changed.
     """
+    # An adapter reads the length once, when it is made.
     iterator.data_adapter = data_adapters.TorchDataLoaderAdapter(loader)
     iterator._num_batches = iterator.data_adapter.num_batches
     if callbacks.params.get("steps") != iterator.num_batches:
@@ -133,6 +148,7 @@ class Loader(DataLoader):
             self._adapter.on_epoch_end()
         self._ended = False
         if getattr(self._adapter, "enqueuer", None) is not None:
+            # What was fetched for a pass that ended early would be given out first.
             self._adapter.enqueuer.ready_queue.queue.clear()
         self._adapter.on_epoch_begin()
         yield from self._adapter.get_torch_dataloader()

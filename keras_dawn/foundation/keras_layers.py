@@ -21,6 +21,13 @@ def weights_to_train(layer):
     return layer._trainable_variables
 
 
+def own_variables(layer):
+    """Whether a layer holds variables or generators itself, not in layers inside it."""
+    return bool(
+        layer._trainable_variables or layer._non_trainable_variables or layer._seed_generators
+    )
+
+
 def takes(layer, argument):
     """Whether a layer's `call` has an argument of this name."""
     return argument in layer.call_signature_parameters

@@ -56,7 +56,7 @@ def dtype_of_total_loss(model):
 
 def function_of_loss(loss):
     """The function that a loss object calls, or `None` if it does more than that."""
-    wrapper = type(_LOSS).__mro__[1]
+    wrapper = type(_LOSS).__mro__[1]  # `LossFunctionWrapper`, which Keras does not export
     kind = type(loss)
     plain = getattr(kind, "call", None) is wrapper.call and kind.__call__ is wrapper.__call__
     plain = plain and "call" not in vars(loss)

@@ -63,7 +63,8 @@ def is_overridden(model, name):
 
 def note_graph(model, reads):
     """Notes the graph of a model, which `Sequential.add` and `pop` make anew."""
-    reads.note(model, "_functional", getattr(model, "_functional", None))
+    if isinstance(model, keras.Sequential):  # a `Functional` is its own, and stays so
+        reads.note(model, "_functional", model._functional)
 
 
 def has_training_argument(model):
@@ -71,4 +72,4 @@ def has_training_argument(model):
     return model._call_has_training_arg
 
 
-_PROBE = keras.Model(*(keras.Input((1,)),) * 2)
+_PROBE = keras.Model(*(keras.Input((1,)),) * 2)  # of class `Functional`, which is not exported

@@ -92,6 +92,7 @@ class Passes:
             self._before = None
             self.present = self._new(made, at_start)
             return self.present
+        # As it was when the pass was made in the other process: samplers draw their seed then.
         if not again.at_start:
             self._put_back(again.made)
         self._before = None
@@ -130,7 +131,7 @@ class Passes:
         for number, step in enumerate(self._steps()):
             self._before = None  # what is made from now on is made within the epoch
             if number < skipped:  # trained on before; `_begin` has fetched them
-                if number == skipped - 1:
+                if number == skipped - 1:  # Keras warns of too few batches by this count
                     iterator._steps_seen = again.fetched
                 continue
             if number == 0 and again is not None and again.open:

@@ -2,10 +2,19 @@
 
 import contextlib
 
+import keras
 import torch
 from keras.src.backend.common import variables as variables_module
 
-TENSORS = (torch.Tensor, torch.nn.Parameter)  # what a call is quick with: no subclasses
+# What a native call takes. A subclass may do anything in its place, and goes to Keras's own call.
+TENSORS = (torch.Tensor, torch.nn.Parameter)
+
+
+def device_of(model):
+    """The torch device that a model computes on: its variables', else the one Keras computes on."""
+    variables = model.variables
+    tensor = variables[0].value if variables else keras.ops.zeros(())
+    return tensor.device
 
 
 def autocast_scope(layer):

@@ -16,6 +16,7 @@ def random_state():
         "numpy": (name, torch.from_numpy(words.astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "gpu": torch.cuda.current_device() if torch.cuda.is_available() else None,
         "keras": keras_random.global_seed(),
     }
 
@@ -28,5 +29,17 @@ def set_random_state(state):
     name, words, *rest = state["numpy"]
     np.random.set_state((name, words.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] and torch.cuda.is_available():
+        _set_gpus(dict(enumerate(state["cuda"])), state.get("gpu"))
+
+
+def _set_gpus(states, gpu):
+    """The states of the GPUs that there are now, which may be fewer, or others.
+
+    This process's GPU goes on where the one did that it had: it may be visible by another number.
+    """
+    if gpu is not None:
+        states[torch.cuda.current_device()] = states[gpu]
+    for device in range(torch.cuda.device_count()):
+        if device in states:
+            torch.cuda.set_rng_state(states[device], device)

@@ -20,6 +20,7 @@ def convolution(x, filters, kernel_size, strides, name):
         strides,
         padding="valid" if strides > 1 else "same",
         use_bias=False,
+        # torch.nn.init.kaiming_normal_ with mode="fan_out", as the PyTorch models have it
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=name,
     )(x)

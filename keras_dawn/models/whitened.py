@@ -121,6 +121,7 @@ def whiten(model, images, epsilon=5e-4):
             f"`images` must be of shape (count, height, width, {channels}), got "
             f"{tuple(images.shape)}."
         )
+    # In float64: the smallest eigenvalues are far below the largest, and are divided by.
     patches = images.detach().double().unfold(1, height, 1).unfold(2, width, 1)
     patches = patches.permute(0, 1, 2, 4, 5, 3).reshape(-1, height * width * channels)
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
@@ -149,6 +150,7 @@ def _convolution(convolution, x, width, padding, name):
 
 
 def _normal(x, activation, name, shortcut=None):
+    # Jordan's settings: a training of 8 epochs is over before a momentum of 0.99 has caught up.
     x = layers.BatchNormalization(momentum=0.6, epsilon=1e-12, scale=False, name=f"{name}_bn")(x)
     if shortcut is not None:
         x = layers.Add(name=f"{name}_sum")([x, shortcut])

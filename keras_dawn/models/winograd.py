@@ -1,15 +1,8 @@
 """3 × 3 convolutions of small images by Winograd's minimal filtering."""
 
-import functools
-from typing import NamedTuple
+from keras_dawn.convolutions.winograd import winograd_conv2d
 
 import keras
-import torch
-
-_POINTS = (0, 1, -1, 2, -2, 0.5, -0.5, 0.75, -0.75)  # where polynomials are evaluated, and at ∞
-TILE = 8  # pixels a side of the result, at most, that one tile gives
-SMALLEST, LARGEST = 3, 2 * TILE  # pixels a side of the result that are worth it
-FEWEST = 64  # channels, of the images and of the result
 
 
 @keras.saving.register_keras_serializable(package="keras_dawn")
@@ -55,81 +48,3 @@ class WinogradConv2D(keras.layers.Conv2D):
             inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), padding=padding
         )
         return planes.permute(0, 2, 3, 1)
-
-
-def winograd_conv2d(images, weight, bias=None, padding=0):
-    """`torch.conv2d` with a 3 × 3 kernel, by Winograd's minimal filtering where that pays.
-
-    Args:
-        images: float tensor `(batch, channels, height, width)`, in channels_last memory format.
-        weight: float tensor `(filters, channels, 3, 3)`.
-        bias: float tensor `(filters,)`, or `None`.
-        padding: 0 or 1, zeros on each side.
-
-    Returns:
-        Float tensor `(batch, filters, height - 2 + 2 * padding, width - 2 + 2 * padding)`.
-
-    Example:
-        >>> images, weight = torch.ones(1, 64, 5, 5), torch.ones(64, 64, 3, 3)
-        >>> winograd_conv2d(images, weight)[0, 0, 0].round().tolist()
-        [576.0, 576.0, 576.0]
-    """
-    batch, channels, height, width = images.shape
-    sides = [size - 2 + 2 * padding for size in (height, width)]
-    if not _pays(images, sides, min(channels, len(weight))):
-        return torch.conv2d(images, weight, bias, padding=padding)
-    rows, columns = (_transforms(side, padding, images.dtype) for side in sides)
-    spread = _apply(rows.images, images.permute(0, 2, 3, 1).reshape(batch, height, -1))
-    spread = _apply(columns.images, spread.view(-1, width, channels)).view(batch, -1, channels)
-    filters = torch.kron(rows.filters, columns.filters) @ weight.permute(2, 3, 1, 0).reshape(9, -1)
-    filters = filters.view(len(rows.filters), -1, channels, len(weight))
-    filters = filters.repeat(rows.tiles, columns.tiles, 1, 1).flatten(0, 1)
-    products = torch.bmm(spread.transpose(0, 1), filters).transpose(0, 1)
-    result = _apply(columns.result, products.reshape(batch * len(rows.images), -1, len(weight)))
-    result = _apply(rows.result, result.view(batch, len(rows.images), -1))
-    result = result.view(batch, *sides, -1)
-    return (result if bias is None else result + bias).permute(0, 3, 1, 2)
-
-
-def _pays(images, sides, channels):
-    exact = images.dtype in (torch.float32, torch.float64) and images.device.type == "cpu"
-    return exact and min(sides) >= SMALLEST and max(sides) <= LARGEST and channels >= FEWEST
-
-
-def _apply(matrix, values):
-    """The matrix times the second axis of `(batch, size, rest)`."""
-    return torch.bmm(matrix.expand(len(values), -1, -1), values)
-
-
-class _Transforms(NamedTuple):
-    """Of one axis: of the images, of a tile's filters, of the result; and how many tiles."""
-
-    images: torch.Tensor
-    filters: torch.Tensor
-    result: torch.Tensor
-    tiles: int
-
-
-@functools.lru_cache
-@torch.inference_mode(False)  # kept for training, whoever asks first
-def _transforms(side, padding, dtype):
-    """The transforms of an axis whose result has this size; images without their padding."""
-    tiles = -(-side // TILE)
-    step = -(-side // tiles)  # pixels of the result that a tile gives
-    length = step + 2
-    result, filters = _powers(step, step).T, _powers(3, step)
-    inverse = torch.linalg.inv(_powers(length, step)).T
-    images = torch.zeros(tiles * length, tiles * step + 2, dtype=torch.float64, device="cpu")
-    for tile in range(tiles):
-        images[tile * length :, tile * step :][:length, :length] = inverse
-    images = images[:, padding : side + 2 - padding]
-    result = torch.block_diag(*[result] * tiles)[:side]
-    matrices = (matrix.to(dtype).contiguous() for matrix in (images, filters, result))
-    return _Transforms(*matrices, tiles)
-
-
-def _powers(count, step):
-    """`(step + 2, count)`: a polynomial's values, from its coefficients (Toom and Cook)."""
-    rows = [[point**power for power in range(count)] for point in _POINTS[: step + 1]]
-    rows.append([0.0] * (count - 1) + [1.0])
-    return torch.tensor(rows, dtype=torch.float64, device="cpu")

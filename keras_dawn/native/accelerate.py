@@ -109,5 +109,6 @@ def native_forward(model):
 
 
 def _forget_functions(model):
+    # Keras makes each of them once and keeps it, so a change of engine has to take them away.
     for name in ("train_function", "test_function", "predict_function"):
         setattr(model, name, None)

@@ -1,7 +1,8 @@
 """CUDA graphs of a training graph's forward and backward pass, one for each input shape."""
 
-import contextlib
 import warnings
+
+from keras_dawn.native.capture import GraphPool
 
 import torch
 
@@ -10,34 +11,32 @@ MOST_GRAPHS = 8
 
 
 class GraphedForward:
-    """Calls a lowered training module, through a CUDA graph where one exists.
+    """Calls a lowered training module, through CUDA graphs where they exist.
 
-    A graph replays all kernels of the forward and the backward pass in one launch. It is
-    made by `torch.cuda.make_graphed_callables` when a combination of shapes and dtypes has
-    been seen in a few ordinary steps; a rare one, such as an epoch's last batch, runs
-    eagerly until then, and so does everything on a CPU. Loss, optimizer step and moving
-    averages stay outside: they take numbers from the host, such as momentum, that a graph
-    would freeze. Nothing in the module changes state, so making a graph leaves no trace
-    but the random draws of its trial runs.
+    For a step that cannot be one graph (`steps/whole_step.py`): all kernels of the forward pass
+    are one launch, and those of the backward pass are another. Graphs are made when a combination
+    of shapes and dtypes has been seen in a few ordinary steps; a rare one, such as an epoch's last
+    batch, runs eagerly until then. Loss, optimizer step and moving averages stay outside.
 
     If a graph cannot be made, a warning says so once and training goes on eagerly.
 
     Args:
-        module: the lowered module; returns `(outputs, statistics)`.
+        module: the lowered module, on a GPU; returns `(outputs, statistics)`.
         capture: callable `(module, inputs) -> callable`, what makes a graph.
     """
 
     def __init__(self, module, capture=None):
         self._module = module
-        self._capture = capture or _capture
+        self._pool = None
+        self._capture = capture or self._replayed
         self._seen = {}
         self._graphs = {}
         self._failed = False
 
     def __call__(self, *inputs):
-        if self._failed or not inputs[0].is_cuda or not torch.is_grad_enabled():
+        if self._failed or not torch.is_grad_enabled():
             return self._module(*inputs)
-        key = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
+        key = tuple((tensor.shape, tensor.dtype, tensor.stride()) for tensor in inputs)
         if key not in self._graphs:
             self._seen[key] = self._seen.get(key, 0) + 1
             if self._seen[key] <= WARM_UP_STEPS or len(self._graphs) >= MOST_GRAPHS:
@@ -54,58 +53,88 @@ class GraphedForward:
                 return self._module(*inputs)
         return self._graphs[key](*inputs)
 
+    def release(self):
+        """Drops the graphs and their memory; the next call with a known shape makes a new one."""
+        self._graphs.clear()
+        if self._pool is not None:
+            self._pool.release()
 
-class _Shell(torch.nn.Module):
-    """The module with flat outputs, as `make_graphed_callables` wants them.
+    def _replayed(self, module, inputs):
+        if self._pool is None:
+            self._pool = GraphPool(inputs[0].device)
+        return ReplayedPasses(module, inputs, self._pool)
 
-    It also replaces the `forward` of what it is given: that is then this shell's, not the
-    module's, which other shapes go on using.
+
+class ReplayedPasses:
+    """A module's forward pass as one graph and its backward pass as another, for one shape.
+
+    The batch statistics come out as one tensor and are cut into views outside the graph. What the
+    capture leaves is detached: nodes of its autograd graph, if they lived on, would belong to the
+    capture's stream, which torch warns of in every later step.
+
+    Args:
+        module: the lowered module.
+        inputs: list of tensors like those that it will be called with.
+        pool: `GraphPool`.
     """
 
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-        self.structure = None
+    def __init__(self, module, inputs, pool):
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.inputs = [tensor.detach().clone() for tensor in inputs]
+        self.outputs, self.gradients, self._shapes = [], [], []
+        self.replay_forward = pool.capture(lambda: self._run_forward(module))
+        roots = [tensor for tensor in self.outputs if tensor.requires_grad]
+        self.given = [torch.empty_like(tensor) for tensor in roots]
+        self.replay_backward = pool.capture(lambda: self._run_backward(roots))
+        self.wanted = [tensor.requires_grad for tensor in self.outputs]
+        self.outputs = [tensor.detach() for tensor in self.outputs]
 
-    def forward(self, *inputs):
-        outputs, statistics = self.module(*inputs)
-        several = isinstance(outputs, tuple)
-        flat = outputs if several else (outputs,)
-        self.structure = (several, len(flat))
-        return (*flat, *(tensor for pair in statistics for tensor in pair))
+    def _run_forward(self, module):
+        outputs, statistics = module(*self.inputs)
+        self._several = isinstance(outputs, tuple)
+        self.outputs = list(outputs) if self._several else [outputs]
+        flat = [tensor.detach() for pair in statistics for tensor in pair]
+        self._shapes = [tensor.shape for tensor in flat]
+        self.statistics = torch.cat([tensor.flatten() for tensor in flat]) if flat else None
 
-    def unflatten(self, flat):
-        several, count = self.structure
-        outputs = flat[:count] if several else flat[0]
-        rest = flat[count:]
-        return outputs, tuple(zip(rest[::2], rest[1::2], strict=True))
+    def _run_backward(self, roots):
+        self.gradients = torch.autograd.grad(roots, self.parameters, self.given, allow_unused=True)
+
+    def __call__(self, *inputs):
+        outputs = _Replay.apply(self, *inputs, *self.parameters)
+        parts = []
+        if self.statistics is not None:
+            parts = self.statistics.split([shape.numel() for shape in self._shapes])
+            parts = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        pairs = tuple(zip(parts[::2], parts[1::2], strict=True))
+        return (outputs if self._several else outputs[0]), pairs
 
 
-def _capture(module, inputs):
-    shell = _Shell(module)
-    samples = tuple(tensor.detach().clone() for tensor in inputs)
-    with _undone_if_it_fails(inputs[0].device) as pool:
-        graphed = torch.cuda.make_graphed_callables(
-            shell, samples, num_warmup_iters=WARM_UP_STEPS, pool=pool
+class _Replay(torch.autograd.Function):
+    """The forward graph now, the backward graph when gradients are asked for."""
+
+    @staticmethod
+    def forward(ctx, passes, *tensors):
+        ctx.passes = passes
+        ctx.set_materialize_grads(False)
+        for own, given in zip(passes.inputs, tensors, strict=False):
+            own.copy_(given, non_blocking=True)
+        passes.replay_forward()
+        outputs = tuple(tensor.clone() for tensor in passes.outputs)  # a loss may keep them
+        ctx.mark_non_differentiable(
+            *(t for t, wanted in zip(outputs, passes.wanted, strict=True) if not wanted)
         )
-    return lambda *batch: shell.unflatten(graphed(*batch))
+        return outputs
 
-
-@contextlib.contextmanager
-def _undone_if_it_fails(device):
-    """Yields a memory pool to capture into; after an error nothing of the capture is left.
-
-    `torch.cuda.graph` does not put the stream back when a capture was invalidated: everything
-    after it would run on the capture's stream, unordered with the streams that copy batches.
-    Depending on the version, the allocator also believes that the capture goes on, and keeps
-    every block that another stream has used.
-    """
-    stream, pool = torch.cuda.current_stream(device), torch.cuda.graph_pool_handle()
-    try:
-        yield pool
-    except BaseException:
-        torch.cuda.synchronize(device)
-        torch.cuda.set_stream(stream)
-        with contextlib.suppress(RuntimeError):  # it raises where the capture was ended
-            torch._C._cuda_endAllocateToPool(stream.device_index, pool)
-        raise
+    @staticmethod
+    def backward(ctx, *gradients):
+        passes = ctx.passes
+        asked = [g for g, wanted in zip(gradients, passes.wanted, strict=True) if wanted]
+        for own, given in zip(passes.given, asked, strict=True):
+            if given is None:
+                own.zero_()
+            else:
+                own.copy_(given)
+        passes.replay_backward()
+        found = (None if g is None else g.detach() for g in passes.gradients)
+        return None, *(None for _ in passes.inputs), *found

@@ -17,7 +17,8 @@ from keras_dawn.native.fit_callbacks import (
     SetEpoch,
     watches_batches,
 )
-from keras_dawn.native.stepping import Stepping, device_of
+from keras_dawn.native.host_arrays import on_the_way
+from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import GradientReduction
 from keras_dawn.schedules.parameter_schedule import end_schedules
@@ -74,11 +75,15 @@ class Engine(Stepping):
                 for optimizer in optimizers_of(self.model):
                     end_schedules(optimizer)
                 raise
+            finally:
+                if self.steps is not None:
+                    self.steps.graphs.release()
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
+            # First of all: the other callbacks may look at the data of the epoch that begins.
             arguments["callbacks"] = [SetEpoch(arguments["x"]), *arguments["callbacks"]]
         with weighed_by_class(arguments):
             if not current().several:
@@ -100,7 +105,8 @@ class Engine(Stepping):
             return stack.enter_context(GradientReduction(tensors, weight).active())
 
         with contextlib.ExitStack() as stack:
-            first, *others = arguments["callbacks"]  # before anybody saves
+            # Ahead of callbacks that save: they may only see weights that all ranks share.
+            first, *others = arguments["callbacks"]
             arguments["callbacks"] = [first, EqualWeights(begin), *others]
             return type(model).fit(model, **arguments)
 
@@ -137,6 +143,8 @@ class Engine(Stepping):
     def _arguments(self, name, args, kwargs):
         """The call's arguments by name, with the callbacks that a native step needs."""
         arguments = arguments_of(self.model, name, args, kwargs)
+        device = keras_variables.device_of(self.model).type
+        arguments = on_the_way(self.model, name, arguments, device)
         if not takes_callbacks(self.model, name):
             return arguments  # a method of the model's own, which takes none
         callbacks = arguments.get("callbacks")
@@ -146,8 +154,8 @@ class Engine(Stepping):
         callbacks = keras.tree.flatten(callbacks) if callbacks else []
         own = self.is_own(f"{_PURPOSES[name]}_function") or keras_models.is_overridden(
             self.model, "compute_metrics"
-        )  # then the logs are the model's own tensors, which a GPU makes wait for
-        kind = FollowChanges if own and device_of(self.model) != "cpu" else LastCallback
+        )  # then the logs are tensors of the model's own, and to read them waits for a GPU
+        kind = FollowChanges if own and device != "cpu" else LastCallback
         self.watched = name == "fit" and watches_batches(callbacks)
         last = kind(self.follow_changes, self.watched)
         fresh = FreshLogs(self, callbacks)

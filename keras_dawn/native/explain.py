@@ -1,7 +1,7 @@
 """What runs native in a model, what falls back, and why."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.accelerate import engine_of
@@ -16,12 +16,15 @@ class Explanation:
     Args:
         native: bool, whether `fit` runs native at all.
         refusal: str or `None`, why it does not.
-        layers: `Counter` of layer classes said in torch.
+        layers: `Counter` of layer classes written in torch.
         fallbacks: list of `(layer name, class, reason)`: layers called as they are.
         loss, metrics, optimizer: `"native"`, or how and why otherwise; `None` if not compiled.
         ranks: how several processes train together, or `None` for one.
+        graph: what of a training step is a CUDA graph, or `None` without a GPU.
         python: what keeps its Python, such as an own `train_step`, or `None` for a graph.
         accelerated: bool, whether the model is accelerated at all.
+        convolutions: dict from the name of a convolution to the ways that it went with the last
+            batch (`keras_dawn.convolutions`); those that always are torch's own are left out.
     """
 
     native: bool
@@ -32,8 +35,10 @@ class Explanation:
     metrics: str | None = None
     optimizer: str | None = None
     ranks: str | None = None
+    graph: str | None = None
     python: str | None = None
     accelerated: bool = True
+    convolutions: dict = field(default_factory=dict)
 
     def is_whole(self):
         """Whether everything in the model and its step is native."""
@@ -53,9 +58,14 @@ class Explanation:
             lines.append((f"{count} × {kind}", "native"))
         for name, kind, reason in self.fallbacks:
             lines.append((f"{name} ({kind})", f"the Keras layer itself: {reason}"))
-        for part in ("loss", "metrics", "optimizer", "ranks"):
+        for way in dict.fromkeys(self.convolutions.values()):
+            alike = [name for name, other in self.convolutions.items() if other == way]
+            more = f" and {len(alike) - 1} like it" if len(alike) > 1 else ""
+            lines.append((f"{alike[0]}{more}", way))
+        for part in ("loss", "metrics", "optimizer", "ranks", "graph"):
             if getattr(self, part):
-                lines.append((part, getattr(self, part)))
+                name = "CUDA graph" if part == "graph" else part
+                lines.append((name, getattr(self, part)))
         width = max(len(first) for first, _ in lines)
         return "\n".join(f"{first:<{width}}  {second}" for first, second in lines)
 
@@ -110,7 +120,7 @@ def explanation(engine):
     model = engine.model
     own = engine.own_parts()
     if "train_step" in own and engine.layers is not None:
-        return _explanation(engine.layers.native(), engine.layers.fallbacks(), own)
+        return _explanation(model, engine.layers.native(), engine.layers.fallbacks(), own)
     trained = engine.steps is not None and engine.steps.update is not None
     steps = engine.prepare("predict_function")
     if steps is None:
@@ -120,17 +130,22 @@ def explanation(engine):
         details["loss"] = _how(steps.loss_reason, "Keras's, on the native outputs")
         details["metrics"] = _how(steps.metrics.reason, "Keras's")
         details["optimizer"] = _how(steps.update.reason, "its own apply")
+        details["graph"] = steps.graphs.how()
     forward = steps.forward
-    return _explanation(forward.native(), forward.fallbacks(), own, **details)
+    details["convolutions"] = forward.convolutions()
+    return _explanation(model, forward.native(), forward.fallbacks(), own, **details)
 
 
-def _explanation(native, fallbacks, own, **details):
+def _explanation(model, native, fallbacks, own, **details):
     if current().several:
         details["ranks"] = f"{current().world_size} over {current().backend}, "
         if fallbacks or set(own) - {"compute_metrics", "test_step", "predict_step"}:
             details["ranks"] += "gradients averaged at the end of each backward pass"
         else:
             details["ranks"] += f"DistributedDataParallel; {NO_CUDA_GRAPH}"
+    if any(layer is model for layer in native):  # its `call` only combines layers
+        native = [layer for layer in native if layer is not model]
+        own = [part for part in own if part != f"{type(model).__name__}.call"]
     return Explanation(
         True,
         None,

@@ -104,7 +104,7 @@ class Announcement(keras.callbacks.Callback):
 
 
 class EqualWeights(keras.callbacks.Callback):
-    """Begins the averaging of gradients of one `fit`, and holds ranks against each other.
+    """Begins the averaging of gradients of one `fit`; after each epoch, compares the weights.
 
     Args:
         begin: callable without arguments, called when the training begins; returns the

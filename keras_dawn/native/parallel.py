@@ -43,9 +43,13 @@ def data_parallel(module):
     states = [name for name, each in module.named_parameters() if not each.is_floating_point()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, states)
     # A depthwise kernel's gradient has other strides on its axis of size 1: a copy more, no fault.
+    # The filter stays: torch warns in the backward pass, in a thread of its own.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     parallel = DistributedDataParallel(
-        module, gradient_as_bucket_view=True, static_graph=True, **{_SYNC_BUFFERS: False}
+        module,
+        gradient_as_bucket_view=True,  # no copy of each gradient out of its bucket
+        static_graph=True,  # all steps use the same weights: `fit` by layer averages otherwise
+        **{_SYNC_BUFFERS: False},
     )
     if ranks.gradient_compression:
         parallel.register_comm_hook(None, _HOOKS[ranks.gradient_compression])

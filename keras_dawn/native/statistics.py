@@ -19,7 +19,7 @@ class MovingAverages:
 
     def __init__(self, layers):
         self._groups = {}
-        self._again = []
+        self._again = []  # those that are averaged one by one
         seen = set()
         for number, layer in enumerate(layers):
             if id(layer) in seen:
@@ -82,6 +82,7 @@ def _flatten(variables):
         The flat tensor, or `None` where some variables are slices of other flat tensors.
     """
     values = [variable.value.data for variable in variables]
+    # An earlier training of the same model has laid them out already.
     if _are_slices(values):
         count = sum(value.numel() for value in values)
         return values[0].as_strided((count,), (1,))

@@ -9,14 +9,15 @@ from keras_dawn.foundation import keras_layers, keras_losses, keras_metrics, ker
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
+from keras_dawn.native.steps.beside import beside, flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
 from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
+from keras_dawn.native.steps.step_graphs import StepGraphs
 
 import keras
-import numpy as np
 import torch
 
 
@@ -43,9 +44,11 @@ class NativeSteps:
         self.metrics = None
         self.optimization = None
         self.averages = None
+        self.graphs = StepGraphs(self, self._train)
+        self.left_to_keras = False  # the loss of the last batch
         self._own_loss = keras_models.is_overridden(model, "compute_loss")
         self._own_metrics = keras_models.is_overridden(model, "compute_metrics")
-        self._loss, self.loss_reason = None, None
+        self.loss, self.loss_reason = None, None
         self._output_ranks = None
         self._logs, self._since_refresh = None, 0
 
@@ -58,12 +61,12 @@ class NativeSteps:
         if self._own_loss:
             self.loss_reason = "compute_loss of the model's own"
         else:
-            self._loss, self.loss_reason = native_loss(self.model, outputs)
+            self.loss, self.loss_reason = native_loss(self.model, outputs)
         self.metrics = NativeMetrics(self.model)
 
     def _look_at(self, outputs):
         """Takes note of the outputs of a model whose Python decides what they are."""
-        flat = _tensors(outputs)
+        flat = flat_tensors(outputs)
         ranks = [tensor.ndim for tensor in flat]
         if ranks != self._output_ranks:
             self._output_ranks = ranks
@@ -75,6 +78,7 @@ class NativeSteps:
         if self.optimization is not None:
             if not self.optimization.is_current():
                 self._optimize()
+                self.graphs.connect()
             return
         optimizer = self.model.optimizer
         inner = unwrap(optimizer)
@@ -88,6 +92,7 @@ class NativeSteps:
         self.forward.connect_training()
         training = self.forward.training
         self.averages = MovingAverages(training.statistics if training else [])
+        self.graphs.connect()
         halves = [layer for layer in self.forward.native() if _in_float16(layer)]
         if halves and optimizer is inner and optimizer.loss_scale_factor is None:
             warnings.warn(
@@ -123,6 +128,7 @@ class NativeSteps:
             return False
         if self.averages is not None and not self.averages.are_shared():
             return False
+        self.graphs.check_memory()
         return self.forward.is_current()
 
     def reset_logs(self):
@@ -131,25 +137,35 @@ class NativeSteps:
 
     def train_step(self, batches):
         """One step on `batches[0]`, as `fit` hands it over; returns logs as floats."""
-        if self._trainability.changed():  # within an epoch; Keras looks in every step, too
+        if self._trainability.changed():  # Keras looks at `trainable` in every step, too
             self.optimization = None
             self.prepare_training()
         self.optimization.clear()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
+        inputs = self.forward.inputs(x)
+        if self.graphs.whole is None:
+            logs = self._train(inputs, y, sample_weight, x)
+            return self._fresh_logs() if logs is None else logs
+        self.graphs.step(inputs, beside(y, inputs), beside(sample_weight, inputs))
+        return self._fresh_logs()
+
+    def _train(self, inputs, y, sample_weight, x=None):
+        """The step itself; logs of the model's own, or `None`."""
         with self.forward.calls():
-            outputs, statistics, batch = self.forward.train(x)
+            outputs, statistics, batch = self.forward.train(inputs)
             if self.forward.by_layer:
                 self._look_at(outputs)
             if self.forward.runs_python:
                 self._follow_the_call()
-            y, sample_weight = _beside(y, outputs), _beside(sample_weight, outputs)
+            y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
                 # Layers are called here too, where a checkpointed part is computed again.
                 skip = self.optimization.step(weighed, self.keep_gradients)
+        # After the step, which knows whether it was skipped: then the averages stay, too.
         self.averages.update(statistics, skip)
-        return self._finish(loss, x, y, outputs, sample_weight, batch)
+        return self._count(loss, x, y, outputs, sample_weight, batch)
 
     @torch.no_grad()
     def test_step(self, batches):
@@ -159,9 +175,10 @@ class NativeSteps:
             outputs, batch = self.forward.evaluate(x)
             if self.forward.by_layer:
                 self._look_at(outputs)
-            y, sample_weight = _beside(y, outputs), _beside(sample_weight, outputs)
+            y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
-        return self._finish(loss, x, y, outputs, sample_weight, batch)
+        logs = self._count(loss, x, y, outputs, sample_weight, batch)
+        return self._fresh_logs() if logs is None else logs
 
     @torch.no_grad()
     def predict_step(self, batches):
@@ -172,19 +189,25 @@ class NativeSteps:
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
         loss = None
-        if self._loss is not None:
-            loss = self._loss(y, outputs, sample_weight)
+        if self.loss is not None:
+            loss = self.loss(y, outputs, sample_weight)
+        self.left_to_keras = loss is None
         if loss is None and self.forward.adds_penalties:
             loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)
         if loss is None:
             return keras_losses.compute_loss(self.model, x, y, outputs, sample_weight, training)
         return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
 
-    def _finish(self, loss, x, y, outputs, sample_weight, batch):
+    def _count(self, loss, x, y, outputs, sample_weight, batch):
+        """Takes a batch into the metrics; returns logs of the model's own, or `None`."""
         if self._own_metrics:
             self.metrics.track(loss, batch)
             return keras_metrics.own_metrics(self.model, x, y, outputs, sample_weight)
         self.metrics.update(loss, y, outputs, sample_weight, batch)
+        return None
+
+    def _fresh_logs(self):
+        """The logs, computed anew every few steps."""
         self._since_refresh += 1
         if self._logs is None or self.exact_logs or self._since_refresh >= self.log_every:
             self._since_refresh = 0
@@ -201,26 +224,6 @@ def make_forward(model, compile, by_layer):
     if graph and not by_layer and keras_layers.is_only_its_call(model):
         return GraphForward(model, compile)
     return LayerForward(model)
-
-
-def _beside(y, outputs):
-    """Targets or weights on the device of the outputs; in a structure, each for itself."""
-    if isinstance(y, (list, tuple, dict)):
-        return keras.tree.map_structure(lambda part: _beside(part, outputs), y)
-    if isinstance(y, np.ndarray):
-        y = torch.as_tensor(y)
-    if isinstance(y, torch.Tensor):
-        first = _tensors(outputs)[0]
-        if y.device != first.device:
-            y = y.to(first.device)
-    return y
-
-
-def _tensors(outputs):
-    """The outputs, flat; a model's Python may also say `None`."""
-    if isinstance(outputs, torch.Tensor):
-        return [outputs]
-    return [tensor for tensor in keras.tree.flatten(outputs) if tensor is not None]
 
 
 def _in_float16(layer):

@@ -3,7 +3,7 @@
 import contextlib
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_losses, keras_models
+from keras_dawn.foundation import keras_losses, keras_models, keras_variables
 from keras_dawn.foundation.device import why_not_native
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.step import NativeSteps
@@ -11,8 +11,6 @@ from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.functions import NativeFunction, OwnStep
 from keras_dawn.native.steps.own_metrics import NativeMeans
 from keras_dawn.native.steps.own_optimizers import NativeOptimizers
-
-import keras
 
 
 class Stepping:
@@ -49,24 +47,29 @@ class Stepping:
 
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
-        self.refusal = why_not_native(device_of(self.model))
+        self.refusal = why_not_native(keras_variables.device_of(self.model).type)
         if getattr(self.model, "steps_per_execution", 1) > 1:
-            self.refusal = "steps_per_execution"  # an error of Keras's before 3.16
+            self.refusal = "steps_per_execution"  # before 3.16 Keras raises: torch has none
         if self.refusal is not None:
-            self.steps = None
+            self._drop_steps()
             return None
         compiled = _compiled_parts(self.model)
         if self.steps is not None and not self._is_current():
-            self.steps = None
+            self._drop_steps()
         try:
             return self._prepared(purpose, compiled)
         except LoweringError as error:
-            self.steps = None
+            self._drop_steps()
             if not self.is_graph():
                 self.refusal = str(error)
                 return None
-            self._by_layer = str(error)  # the layers that can still compute natively
+            self._by_layer = str(error)  # from now on each layer computes natively that can
             return self._prepared(purpose, compiled)
+
+    def _drop_steps(self):
+        if self.steps is not None:
+            self.steps.graphs.release()
+        self.steps = None
 
     def _is_current(self):
         """Whether the steps still fit what was compiled, and every setting that they read."""
@@ -94,7 +97,8 @@ class Stepping:
         elif self.steps is not None and not self._is_current():
             exact = self.steps.exact_logs
             if self.prepare("predict_function") is not None:
-                self.steps.exact_logs = exact  # the function that runs prepares what it needs
+                # Forward only: the function that runs next prepares losses or training itself.
+                self.steps.exact_logs = exact
 
     def _refresh(self):
         """Looks anew at what an own `train_step` and the like use."""
@@ -137,7 +141,7 @@ class Stepping:
         if getattr(model, "steps_per_execution", 1) > 1:
             make_plain(model, force=True)  # raises Keras's own error
             return
-        proved = why_not_native(device_of(model)) is None
+        proved = why_not_native(keras_variables.device_of(model).type) is None
         if own and proved and not getattr(model, "jit_compile", False):
             if self.layers is None:
                 self.layers, self.optimizers = NativeLayers(model), NativeOptimizers(model)
@@ -171,7 +175,8 @@ class Stepping:
             raise ValueError(f"{self.model.name} cannot be trained on several ranks: {reason}")
         if self.is_graph():
             exact = self.steps is not None and self.steps.exact_logs
-            self.steps, self._by_layer = None, reason
+            self._drop_steps()
+            self._by_layer = reason
             self.prepare(attribute).exact_logs = exact
         return self.steps
 
@@ -188,13 +193,6 @@ class Stepping:
         finally:
             if self.steps is not None:
                 self.steps.exact_logs = False
-
-
-def device_of(model):
-    """The type of the device that a model's variables are on, such as `"cpu"`."""
-    variables = model.variables
-    tensor = variables[0].value if variables else keras.ops.zeros(())
-    return tensor.device.type
 
 
 def _compiled_parts(model):

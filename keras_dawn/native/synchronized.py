@@ -51,6 +51,7 @@ class _Synchronized(torch.autograd.Function):
         axes, shape = _axes(inputs)
         gradient = gradient.to(mean.dtype)
         normalized = (inputs.to(mean.dtype) - mean.view(shape)) * deviation.view(shape)
+        # Those of this rank alone: like all gradients, they are averaged over the ranks later.
         grad_beta = gradient.sum(axes)
         grad_gamma = (gradient * normalized).sum(axes)
         sums = torch.cat([grad_beta, grad_gamma])

@@ -73,7 +73,7 @@ class LARS(SGD):
             super()._update_group(traits, weights, gradients, velocities, rate)
             return
         sizes = torch.stack(torch._foreach_norm(weights))
-        slopes = torch.stack(torch._foreach_norm(gradients))
+        slopes = torch.stack(torch._foreach_norm(gradients))  # before the decay is added
         denominators = slopes + self.epsilon
         if traits.decay and self._weight_decay:
             decay = self._decay_of(traits)

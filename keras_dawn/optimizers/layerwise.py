@@ -67,15 +67,17 @@ class _Layerwise:
         if not self.built:
             for name in ("rate_multipliers", "decay_multipliers"):
                 check_matches(getattr(self, name), variables, name)
+            self._rates = {v.path: first_match(self.rate_multipliers, v) for v in variables}
+            self._decays = {v.path: first_match(self.decay_multipliers, v) for v in variables}
         super().build(variables)
 
     def rate_of(self, variable):
         """What a variable's step is multiplied by."""
-        return first_match(self.rate_multipliers, variable)
+        return self._rates[variable.path]
 
     def decay_of(self, variable):
         """What a variable's weight decay is multiplied by, besides its step."""
-        return first_match(self.decay_multipliers, variable)
+        return self._decays[variable.path]
 
     def _apply_weight_decay(self, variables):
         factors = [self.rate_of(v) * self.decay_of(v) for v in variables]

@@ -108,7 +108,7 @@ class Muon(SGD):
             torch._foreach_mul_(
                 weights, [w.shape[-1] ** 0.5 / size for w, size in zip(weights, sizes, strict=True)]
             )
-        same = {}
+        same = {}  # matrices of one shape go through the iteration together
         for weight, direction in zip(weights, directions, strict=True):
             matrix = direction.reshape(-1, direction.shape[-1])  # inputs by outputs
             same.setdefault(matrix.shape, []).append((weight, matrix))
@@ -144,7 +144,7 @@ def orthogonalize(matrices, steps=5, dtype=torch.bfloat16):
         Tensor of the same shape, of `dtype`.
     """
     a, b, c = _NEWTON_SCHULZ
-    tall = matrices.shape[-2] > matrices.shape[-1]
+    tall = matrices.shape[-2] > matrices.shape[-1]  # the smaller of the two products x xᵀ
     x = matrices.to(dtype)
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)

@@ -146,6 +146,10 @@ class SGD(keras.optimizers.Optimizer):
             for v in variables
         ]
 
+    def on_device(self):
+        """The hyper-parameters that are kept in 0-d tensors, by name; `build` makes them."""
+        return {"momentum": self._device_momentum, "weight_decay": self._device_decay}
+
     def _decay(self, variable):
         if matches(self.no_decay, variable) or not self._use_weight_decay(variable):
             return 0.0

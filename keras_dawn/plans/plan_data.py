@@ -73,6 +73,7 @@ class PlanData(DataLoader):
     def _enter(self, phase):
         if phase is self.phase:
             return
+        # The same data goes on where only rates change: an epoch's order is then no new one.
         before, self.phase = self.phase, phase
         if before is not None and self._kind(before) == self._kind(phase):
             return

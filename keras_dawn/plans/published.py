@@ -98,7 +98,7 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
     cuts = sorted({*changes, top, epochs})
 
     def rate(epoch):
-        up = max_lr / 10 + (max_lr - max_lr / 10) * epoch / top
+        up = max_lr / 10 + (max_lr - max_lr / 10) * epoch / top  # from a tenth, not from 0
         return up if epoch <= top else max_lr * (epochs - epoch) / (epochs - top)
 
     phases = []

@@ -134,6 +134,7 @@ class _Phases(keras.callbacks.Callback):
             self._validation.set_epoch(epoch)
             if self._validation.data is not before:
                 keras_fit.forget_validation_data(self.model)
+        # Keras keeps the length and the evaluator of the first epoch for a whole `fit`.
         if self._training.phase is not self._known:
             self._known = self._training.phase
             keras_fit.change_length(self._iterator, self._callbacks, self._training)

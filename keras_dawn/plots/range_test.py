@@ -33,6 +33,7 @@ def plot_range_test(found, path=None):
         axis.set_xscale("log")
     finite = [loss for loss in found.smoothed if loss == loss and loss != float("inf")]
     if finite:
+        # Past the point of divergence the loss would make all before it look flat.
         axis.set_ylim(min(finite) * 0.9, min(max(finite), 4 * min(finite)) * 1.05)
     axis.set_xlabel(found.parameter.replace("_", " "))
     axis.set_ylabel("loss")

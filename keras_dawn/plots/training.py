@@ -101,6 +101,7 @@ def _board_labels(board):
     """Entries as `(seconds, label)`, those too close to tell apart under one label."""
     groups = []
     for entry in sorted(board, key=lambda entry: entry.seconds):
+        # 12 % apart is as close as two upright labels can stand on the logarithmic axis.
         if groups and entry.seconds < 1.12 * groups[-1][-1].seconds:
             groups[-1].append(entry)
         else:

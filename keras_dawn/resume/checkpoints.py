@@ -64,6 +64,7 @@ class CheckpointFolder:
     def save(self, place, state):
         """`write`, on a GPU in a thread of its own; a full disk is warned about."""
         self.finish()
+        # A GPU computes while a thread writes; on a CPU the two would share the cores.
         if torch.cuda.is_available():
             self._writer = self._writer or ThreadPoolExecutor(1)
             self._writing = self._writer.submit(self.write, place, state)

@@ -30,7 +30,7 @@ class DataPosition:
 
     def __init__(self, iterator):
         kind, source = keras_fit.data_of(iterator)
-        self._source = SourceState(source)
+        self._source, self._iterator = SourceState(source), iterator
         self._digest = None
         iterable = isinstance(getattr(source, "dataset", None), IterableDataset)
         self._replays = kind == "stream" or self._source.reads_on
@@ -97,11 +97,13 @@ class DataPosition:
         self.passes.take_up(again)
 
     def _note(self):
-        return {"random": random_state(), "data": self._source.now()}
+        passes = keras_fit.passes_done(self._iterator)
+        return {"random": random_state(), "data": self._source.now(), "passes": passes}
 
     def _put_back(self, noted):
         set_random_state(noted["random"])
         self._source.put_back(noted["data"])
+        keras_fit.set_passes_done(self._iterator, noted.get("passes"))
 
     def _begins(self, loader):
         if self._digest is not None and not self._replays:
@@ -117,6 +119,7 @@ class DataPosition:
         for leaf in keras.tree.flatten(batch):
             if isinstance(leaf, torch.Tensor):
                 flat = leaf.detach().reshape(-1)
+                # About a thousand numbers tell batches apart; all of them would cost a copy.
                 leaf = flat[:: max(1, len(flat) // 1024)].cpu().numpy()
             digest.update(np.ascontiguousarray(leaf).tobytes())
         self._digest = digest.digest()

@@ -3,6 +3,7 @@
 import json
 import re
 
+from keras_dawn.convolutions import table_in_use
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
@@ -27,6 +28,7 @@ def describe(model, iterator):
         "metrics": [_NUMBERED.sub("", v.path) for v in metric_variables(model)],
         "data": keras_fit.size_of_data(iterator),
         "steps": iterator.num_batches,
+        "convolutions": table_in_use().identity,
     }
 
 
@@ -63,6 +65,9 @@ def check_same(then, now, folder, step):
             f"steps, and the data has changed since: {', '.join(changed)}. Finish that epoch with "
             "the data that it began with, or give another folder."
         )
+    tables = then.get("convolutions"), now["convolutions"]
+    if None not in tables and tables[0] != tables[1]:  # other ways round otherwise, and no more
+        changed.append(f"ways of convolutions {tables[0]} → {tables[1]}")
     rates = [
         (number, name, old[name], new[name])
         for number, (old, new) in enumerate(zip(then["numbers"], now["numbers"], strict=True))

@@ -68,7 +68,7 @@ class LastWord(keras.callbacks.Callback):
         self._description = description
 
     def on_epoch_begin(self, epoch, logs=None):
-        keras_fit.set_first_epoch(self.model, 0)
+        keras_fit.set_first_epoch(self.model, 0)  # of this `fit` alone: the next has its own
         restoration, self._restoration = self._restoration, None
         if restoration is not None:
             restoration.enter()
@@ -104,7 +104,7 @@ class LastWord(keras.callbacks.Callback):
         told = self._notices.told()
         if current().several:
             told = self._agreement.settle(told)
-        self._save(epoch + 1, 0)
+        self._save(epoch + 1, 0)  # the place to go on from: the next epoch's first step
         if told > _TIME:
             self._leave(told)
 
@@ -116,19 +116,20 @@ class LastWord(keras.callbacks.Callback):
         self._let_go()
         if told:  # it came while the others ended: all is saved
             self._say_that_it_is_saved()
-            raise KeyboardInterrupt("told to end") if told == INTERRUPTED else Evicted()
+            raise KeyboardInterrupt("asked to stop") if told == INTERRUPTED else Evicted()
 
     def _leave(self, why):
         self._let_go()
         self._say_that_it_is_saved()
         if why == INTERRUPTED:
-            raise KeyboardInterrupt("told to end; the training was saved")
+            raise KeyboardInterrupt("asked to stop; the training was saved")
         raise Evicted()
 
     def _say_that_it_is_saved(self):
         if current().is_main:
             print(
-                f"Told to end: saved to {self._folder.path}. The same command goes on from there.",
+                f"Asked to stop: saved to {self._folder.path}. The same command "
+                "goes on from there.",
                 file=sys.stderr,
                 flush=True,
             )

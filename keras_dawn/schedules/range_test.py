@@ -101,6 +101,7 @@ class RangeTest:
         the middle of its second third is taken.
         """
         values, losses = self._usable()
+        # A subsequence, not a run: one noisy loss must not end the fall.
         start, end = longest_fall(losses)
         third = (end - start) / 3
         return values[start + int(third) + int(third / 2)]
@@ -109,6 +110,7 @@ class RangeTest:
     def minimum(self):
         """A tenth of the value at the lowest loss."""
         values, losses = self._usable()
+        # At the lowest loss itself the training is about to diverge.
         return values[int(np.argmin(losses))] / 10
 
     @property
@@ -172,6 +174,7 @@ def smooth(losses, smoothing):
     mean, found = 0.0, []
     for number, loss in enumerate(losses, 1):
         mean = smoothing * mean + (1 - smoothing) * loss
+        # The mean began at 0: divided by the weights so far, it isn't pulled there.
         found.append(mean / (1 - smoothing**number))
     return found
 

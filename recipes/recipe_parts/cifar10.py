@@ -204,6 +204,7 @@ def choose_preset(presets, entry_preset):
     }
     if changes.get("max_lr", 1.0) <= 0:
         raise ValueError(f"--max_lr must be above 0; got {changes['max_lr']}.")
+    run_flags.choose_algorithms()
     precision = run_flags.read_precision(presets[name].precision)
     return name, dataclasses.replace(presets[name], precision=precision, **changes)
 

@@ -22,16 +22,15 @@ class Photos:
     Args:
         folder: path with `train/` and `val/`, or ImageNet's tar files.
         preset: `PhotoPreset`.
-        seed: int, of order and crops.
     """
 
     def __init__(self, folder, preset):
         self.folder, self.preset, self.name = Path(folder), preset, Path(folder).name
-        self.seed = 0
+        self.seed = 0  # of order and crops; a recipe that trains several times sets it for each
         self._sources, self.fell_back = {}, set()
         self._serving, self._problems = {}, {}
         self.class_names = self.train("originals").class_names
-        self.val("originals")
+        self.val("originals")  # a missing folder is found now, not after the first epoch
 
     def train(self, kind):
         """The training photos: `"originals"`, or the short side of copies."""
@@ -87,10 +86,11 @@ class Photos:
         copies = self.folder / f"{part}-{kind}"
         if kind != "originals" and copies.is_dir():
             source = PreparedImages(copies)
+            # Labels are places in this list: with another one it would train on wrong labels.
             if names is not None and source.class_names != names:
                 raise ValueError(f"{copies} has other classes than {self.folder / 'train'}.")
         elif kind != "originals":
-            self.fell_back.add(f"{part}-{kind}")
+            self.fell_back.add(f"{part}-{kind}")  # the run says so: other crops, and slower
             source = self._source(part, "originals", count)
         else:
             source = _first(photos_of(self.folder, part, names), count)
@@ -115,6 +115,7 @@ class _First:
         return self._source.name(self._place(index))
 
     def _place(self, index):
+        # Photos are in the order of their classes: the first so many would be of a few classes.
         return index * len(self._source) // self._count
 
 

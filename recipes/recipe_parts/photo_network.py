@@ -55,6 +55,7 @@ def build_model(preset, classes, precision):
     average = {"use_ema": True, "ema_momentum": FLAGS.ema} if FLAGS.ema else {}
     optimizer = keras_dawn.SGD(0.1, momentum=0.9, no_decay=preset.no_decay, **average)
     if precision == "mixed_float16":
+        # Keras begins at 32,768, and each step that overflows on the way down is lost.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
     top5 = min(5, classes)
     if one_hot(preset):

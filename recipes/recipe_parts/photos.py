@@ -45,8 +45,9 @@ def main(recipe, presets, entry):
             clock = TrainingClock()
             name, preset = choose_preset(presets, entry, ranks)
             prices = run_flags.read_prices()
+            run_flags.choose_algorithms()
             precision = run_flags.read_precision("mixed_float16")
-            with keras_dawn.distributed.main_first():
+            with keras_dawn.distributed.main_first():  # the others read what rank 0 has indexed
                 photos, reason = find_photos(preset, scratch)
             if FLAGS.dry_run:
                 reporting.console.quiet = not ranks.is_main
@@ -97,6 +98,7 @@ def choose_preset(presets, entry, ranks):
         raise ValueError(f"--preset must be auto or one of {', '.join(presets)}; got {name!r}.")
     preset = presets[name]
     processes = FLAGS.gpus if FLAGS.dry_run else ranks.world_size
+    # A plan's batches are those of all its GPUs together: for fewer, batch and rate shrink alike.
     if preset.gpus > 1 and processes != preset.gpus:
         preset = dataclasses.replace(preset, plan=preset.plan.scaled(processes / preset.gpus))
     if FLAGS.label_smoothing is not None:
@@ -137,13 +139,14 @@ def train(preset, photos, precision, seed, folder, clock, prices):
             callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 2,
         )
-        clock.pause()
+        clock.pause()  # views with flips are no part of the board's time
         flipped = evaluate_images(model, photos.validation_data(last, hot), flip=True)
         for name in ("top1", "top5"):  # records are in percent
             flipped[name] = round(100 * flipped[name], 4)
     except KeyboardInterrupt:
         clock.pause()
         interrupted = True
+    # The board is for all of ImageNet, whatever a folder is called.
     whole = classes == IMAGENET_CLASSES and len(photos.train("originals")) == IMAGENET_IMAGES
     return run_flags.Result(
         timer=timer,

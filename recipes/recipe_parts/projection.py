@@ -61,6 +61,7 @@ def print_projection(preset, source, precision, prices):
 
 def measure(model, phase, preset):
     """Images a second of training on this device at a phase's size."""
+    # One device's share, and no more than a small device holds.
     batch = max(1, min(phase.batch_size // FLAGS.gpus, 64 if torch.cuda.is_available() else 16))
     size, device = phase.image_size, "cuda" if torch.cuda.is_available() else "cpu"
     images = torch.randn(batch * STEPS, size, size, 3, device=device)
@@ -79,7 +80,7 @@ def measure(model, phase, preset):
 
 def flops_per_pixel(model):
     """Floating-point operations of one forward pass for each pixel."""
-    size = 64
+    size = 64  # any will do: all but the head is the same work for each pixel
     module = to_torch(model)
     images = torch.zeros(1, size, size, 3, device=next(module.parameters()).device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -77,6 +77,7 @@ def differences(entry, preset, entry_name, name):
     for column in ("setting", "entry", "this run"):
         table.add_column(column, overflow="fold")
     ours, theirs = preset.settings(), entry.settings()
+    # The one setting of the entry that is not a field of a preset.
     theirs["loss_scale"] = "static, 512"
     ours["loss_scale"] = (
         "dynamic, from 512" if preset.precision == "mixed_float16" else f"none ({preset.precision})"

@@ -53,6 +53,7 @@ def _write_entry(result, folder, prices, author, author_email):
     device = (machine["gpus"] or [machine["processor"]])[0]
     count = len(machine["gpus"]) or machine["cores"]
     memory = f", {machine['memory_gib']} GiB memory" if machine["memory_gib"] else ""
+    # The board's prices are on-demand ones: beside them a spot price would win unfairly.
     on_demand = [price.usd_per_hour for price in prices if price.kind == "on-demand"]
     entry = dawnbench.Entry(
         author=author,

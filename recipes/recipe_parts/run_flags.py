@@ -11,6 +11,7 @@ from keras_dawn import ResumeTraining, TimeToAccuracy, dawnbench
 from keras_dawn.foundation.precision import PRECISIONS, best_precision
 from keras_dawn.resume.eviction import CLOUDS, EvictionNotice
 
+import torch
 from absl import flags
 
 FLAGS = flags.FLAGS
@@ -56,6 +57,7 @@ def define_common(target):
     """The flags that every recipe has; `target` is the accuracy to reach by default."""
     print_anything()
     flags.DEFINE_string("precision", "auto", f"one of: {', '.join(PRECISIONS)}")
+    flags.DEFINE_bool("cudnn_benchmark", False, "let cuDNN time its algorithms first")
     flags.DEFINE_float("target", target, "test accuracy to reach, in percent")
     flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of this machine")
     flags.DEFINE_float("spot_price_per_hour", None, "spot USD per hour of this machine")
@@ -79,6 +81,11 @@ def define(target):
     flags.DEFINE_enum(
         "gradient_compression", None, ["float16", "bfloat16"], "what gradients travel in"
     )
+
+
+def choose_algorithms():
+    """Tells cuDNN of `--cudnn_benchmark`: the fastest of those timed, or those that it guesses."""
+    torch.backends.cudnn.benchmark = FLAGS.cudnn_benchmark
 
 
 def read_precision(for_gpu):

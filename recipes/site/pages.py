@@ -1,8 +1,8 @@
 """Writes the pages of the documentation site and lets mkdocs make HTML of them.
 
-What exists elsewhere is not written again: the first page and the claims are README.md, the
-reference is the docstrings, the lessons are executed notebooks, the guides are the pages that lie
-beside the code. Links between them are turned into links of the site.
+What exists elsewhere is not written again: the first page is README.md, the reference is the
+docstrings, the lessons are executed notebooks, the guides are the pages that lie beside the code.
+Links between them are turned into links of the site.
 """
 
 import ast
@@ -25,6 +25,9 @@ GUIDES = {
     "recipes/cloud/README.md": "guides/rented_machines.md",
     "recipes/course/README.md": "course/index.md",
     "recipes/course/grading.md": "course/grading.md",
+    "benchmarks/README.md": "measured.md",
+    "recipes/site/claims.md": "recipes.md",
+    "recipes/site/migration.md": "migration.md",
     "README.md": "index.md",
 }
 REFERENCE = {
@@ -67,10 +70,10 @@ def build(output, notebooks):
         lessons = {name: lesson_page(docs, name, book) for name, book in notebooks.items()}
         for source in GUIDES:
             _write(docs / GUIDES[source], _linked(source, lessons))
-        _write(docs / "recipes.md", recipes_page())
+        with open(docs / "recipes.md", "a", encoding="utf-8") as page:
+            page.write(recipe_headers())
         _write(docs / "gallery.md", gallery_page(docs, lessons))
-        for page in ("migration.md", "style.css"):
-            shutil.copy(SITE / page, docs / page)
+        shutil.copy(SITE / "style.css", docs / "style.css")
         for title, modules in REFERENCE.items():
             _write(docs / "reference" / f"{_slug(title)}.md", reference_page(title, modules))
         settings = yaml.safe_load((SITE / "mkdocs.yml").read_text(encoding="utf-8"))
@@ -137,9 +140,9 @@ def gallery_page(docs, lessons):
     return "\n".join([*lines, "</div>", ""])
 
 
-def recipes_page():
+def recipe_headers():
     """What each recipe claims, from the head of its file."""
-    lines = [(SITE / "claims.md").read_text(encoding="utf-8")]
+    lines = [""]
     for path in sorted((PROJECT / "recipes").glob("*.py")):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
         title, _, rest = text.partition("\n")
@@ -182,6 +185,7 @@ def navigation(lessons):
         {"Start": "index.md"},
         {"Course": [*course, {"Grading": "course/grading.md"}]},
         {"Recipes": "recipes.md"},
+        {"Measured": "measured.md"},
         {"Pictures": "gallery.md"},
         {"Guides": [{title: page} for title, page in guides.items()]},
         {"Reference": [{title: f"reference/{_slug(title)}.md"} for title in REFERENCE]},

@@ -11,8 +11,9 @@ from keras_dawn.schedules import linear
 import keras
 import numpy as np
 import pytest
-import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from tests.on_device import torch
 
 
 class Weights(keras.callbacks.Callback):
@@ -162,6 +163,7 @@ def assert_statistics_are_torchs(model, batches):
     """The moving averages are those that torch measures for the model's filters."""
     conv, norm = model.layers[1], model.layers[2]
     theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
+    theirs.to(batches[0].device)
     theirs[0].weight.data.copy_(conv.kernel.value.permute(3, 2, 0, 1))
     update_bn([batch.permute(0, 3, 1, 2) for batch in batches], theirs)
     count = len(batches[0]) * 4 * 4  # torch corrects the variance for the size of the batch

@@ -14,7 +14,7 @@ from keras_dawn.data import (
     Shuffled,
     TrivialAugment,
 )
-from keras_dawn.data.auto_augment import _magnitudes, _signed
+from keras_dawn.data.auto_augment import RAND, TRIVIAL, _magnitudes, _signed
 from keras_dawn.data.operations import OPERATIONS, apply_operations
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.photos import ImageFolder, ResizingImages
@@ -45,10 +45,8 @@ def pictures(count=24, height=20, width=28, channels=3, seed=0):
 
 def tables(images):
     """The magnitudes of RandAugment and of TrivialAugment."""
-    return (
-        _magnitudes(images, 0.3, 150 / 331, 30, 0.9, 4),
-        _magnitudes(images, 0.99, None, 135, 0.99, 6),
-    )
+    size = tuple(images.shape[1:3])
+    return [_magnitudes(size, images.device, **most) for most in (RAND, TRIVIAL)]
 
 
 def torchvisions(kind, image, name, magnitude):

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 import simplejpeg
-import torch
+
+from tests.on_device import torch
 
 
 class Photos:
@@ -90,6 +91,15 @@ def test_flips_average_the_probabilities_of_both_views(activation):
     mean = (views[0] + views[1]) / 2
     expected = float((mean.argmax(-1) == y).float().mean())
     assert evaluate_images(model, [(x, y)], flip=True)["top1"] == pytest.approx(expected)
+
+
+def test_flips_keep_the_places_behind_a_confident_answer():
+    """Of which the probabilities are 0 in float32: 1000, 500 and zeros as logits."""
+    inputs = keras.Input((1, 1, 8))
+    model = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    logits = torch.tensor([[1000.0, 0, 0, 0, 0, 0, 0, 500.0]])
+    found = evaluate_images(model, [(logits[:, None, None], torch.tensor([7]))], flip=True)
+    assert (found["top1"], found["top5"]) == (0, 1)
 
 
 def test_nothing_to_evaluate_on_is_an_error():

@@ -6,7 +6,8 @@ from keras_dawn.evaluation.views import fixed_views
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 def build(activation=None, accelerated=False):
@@ -55,7 +56,7 @@ def test_flips_and_shifts_equal_a_hand_loop(accelerated, average, images, labels
     expected = hand_loop(model, images, average)
     views = Views(shift=2)
     found = predict_tta(model, images, views=views, average=average, batch_size=7)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected.cpu(), atol=1e-6)
     logits = expected.log() if average == "probabilities" else expected
     result = evaluate_tta(model, images, labels, views=views, average=average, batch_size=7)
     assert result["loss"] == pytest.approx(
@@ -85,7 +86,7 @@ def test_a_softmax_model_is_averaged_as_it_answers(images, labels):
     model = build("softmax")
     with torch.no_grad():
         expected = (model(images) + model(images.flip(2))) / 2
-    np.testing.assert_allclose(predict_tta(model, images), expected, atol=1e-6)
+    np.testing.assert_allclose(predict_tta(model, images), expected.cpu(), atol=1e-6)
     geometric = torch.softmax(torch.as_tensor(predict_tta(model, images, average="logits")), -1)
     result = evaluate_tta(model, images, labels, average="logits")
     assert result["loss"] == pytest.approx(
@@ -108,7 +109,7 @@ def test_random_augmentations_are_blended_as_fastai_does():
         fixed = torch.softmax(model(plain.batch(torch.arange(30), 0)[0]), -1)
     unflipped, blend = Views(flip=False), Augmented(augmented, n=3, beta=0.4)
     found = predict_tta(model, plain, views=unflipped, augmented=blend)
-    np.testing.assert_allclose(found, 0.4 * fixed + 0.6 * mean, atol=1e-6)
+    np.testing.assert_allclose(found, (0.4 * fixed + 0.6 * mean).cpu(), atol=1e-6)
     assert (plain.epoch, augmented.epoch) == (0, 3)
     blend = Augmented(augmented, n=3, beta=1.0)
     result = evaluate_tta(model, plain, views=unflipped, augmented=blend)

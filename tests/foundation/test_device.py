@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import keras_dawn
-from keras_dawn.foundation import device
+from keras_dawn.foundation import device, keras_variables
 
 import keras
 import numpy as np
@@ -88,6 +88,16 @@ def test_on_such_a_device_a_model_steps_in_plain_keras(own, points, monkeypatch,
     assert "in plain Keras: its weights lie on cpu" in capsys.readouterr().err
     answers = [model.predict(points[0], verbose=0) for model in (plain, ours)]
     np.testing.assert_array_equal(*answers)
+
+
+def test_a_model_without_weights_computes_where_keras_does():
+    with_weights, without = (
+        keras.Sequential([keras.Input((2,)), layer])
+        for layer in (keras.layers.Dense(2), keras.layers.Flatten())
+    )
+    with keras.device("meta"):  # it stands for a GPU
+        assert keras_variables.device_of(without).type == "meta"
+        assert keras_variables.device_of(with_weights) == with_weights.weights[0].value.device
 
 
 def losses_of(model, points):

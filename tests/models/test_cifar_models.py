@@ -11,8 +11,9 @@ from keras_dawn.models import (
 import keras
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
+
+from tests.on_device import torch
 
 
 def trainable(model):
@@ -84,8 +85,8 @@ def test_torch_weights_give_torchs_outputs():
     ours.get_layer("predictions").set_weights(
         [linear.weight.detach().numpy().T, linear.bias.detach().numpy()]
     )
-    theirs.eval()
     x = torch.randn(2, 32, 48, 3)
+    theirs.eval().to(x.device)
     with torch.no_grad():
         expected = theirs(x.permute(0, 3, 1, 2))
         scale = expected.abs().max()

@@ -6,8 +6,9 @@ from keras_dawn.models.layers import PaddingForPooling2D
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
+
+from tests.on_device import torch
 
 
 def pooled_convolution(shape, trimmed, data_format="channels_last"):

@@ -5,8 +5,9 @@ from keras_dawn.models.pretrained import load_state_dict
 import keras
 import numpy as np
 import pytest
-import torch
 import torchvision
+
+from tests.on_device import torch
 
 
 def randomized(theirs):
@@ -36,7 +37,7 @@ def test_resnet50_gives_torchvisions_outputs(size):
     load_state_dict(model, theirs.state_dict())
     x = torch.randn(1, size, size, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected = theirs(x.permute(0, 3, 1, 2))
+        expected = theirs.to(x.device)(x.permute(0, 3, 1, 2))
         ours = model(x, training=False)
         lowered = keras_dawn.to_torch(model)(x)
     scale = expected.abs().max()
@@ -54,7 +55,7 @@ def test_resnet18_gives_torchvisions_outputs_and_averages_and_torch_fills_it_ali
     load_state_dict(model, theirs.state_dict())
     x = torch.randn(2, 64, 80, 3)
     with torch.no_grad():
-        expected = theirs(x.permute(0, 3, 1, 2))
+        expected = theirs.to(x.device)(x.permute(0, 3, 1, 2))
         difference = (model(x, training=False) - expected).abs().max() / expected.abs().max()
         assert float(difference) < 1e-5
         theirs.train()(x.permute(0, 3, 1, 2))

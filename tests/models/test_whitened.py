@@ -84,7 +84,7 @@ def test_moving_averages_follow_the_batches_at_the_plain_networks_pace(images):
     carry_over(model, net)
     with torch.no_grad():
         net(some.permute(0, 3, 1, 2))
-        keras_dawn.to_torch(model, training=True)(some)
+        keras_dawn.to_torch(model, training=True)(some.to(model.layers[1].kernel.value.device))
     for name, theirs in (("group1_1_bn", net[2][2]), ("group3_2_bn", net[4][5])):
         layer = model.get_layer(name)
         torch.testing.assert_close(

@@ -3,8 +3,9 @@ from keras_dawn.models import WideResNet
 import keras
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
+
+from tests.on_device import torch
 
 
 def trainable_count(model):
@@ -94,7 +95,7 @@ def test_outputs_equal_a_torch_network_with_the_same_weights(size, training):
     network = torch_wide_resnet(2)
     copy_weights(model, network)
     images = torch.randn(4, size, size, 3)
-    network.train(training)
+    network.to(images.device).train(training)
     with torch.no_grad():
         ours = model(images, training=training)
         theirs = network(images.permute(0, 3, 1, 2))

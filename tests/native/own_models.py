@@ -1,8 +1,9 @@
 """Models that keep their Python: subclassed ones, and with a `train_step` of their own."""
 
 import keras
-import torch
 from keras import layers, ops
+
+from tests.on_device import torch
 
 
 class Block(layers.Layer):

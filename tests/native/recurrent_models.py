@@ -4,10 +4,10 @@ from keras_dawn.native.lowering import lower
 
 import keras
 import numpy as np
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
+from tests.on_device import torch
 
 STEPS, FEATURES = 7, 3
 

@@ -5,9 +5,9 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 
 from tests.native.conftest import relative
+from tests.on_device import torch
 
 FAST = ["MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50"]
 SLOW = [

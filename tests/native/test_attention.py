@@ -5,11 +5,11 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.test_rules import assert_as_keras
 from tests.native.trained import assert_trains_alike
+from tests.on_device import on_processor, torch
 
 HEADS = layers.MultiHeadAttention
 GROUPS = layers.GroupQueryAttention
@@ -168,6 +168,7 @@ def test_a_rate_that_changes_is_followed():
     assert not lowered.reads.are_current()
 
 
+@on_processor
 def test_flash_attention_that_there_is_not_is_keras_s_error(recwarn):
     x = keras.Input((LENGTH, 6))
     model = keras.Model(x, HEADS(2, 3, flash_attention=True)(x, x))

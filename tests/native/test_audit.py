@@ -6,9 +6,9 @@ from keras_dawn.native.operation_counter import OperationCounter
 
 import keras
 import pytest
-import torch
 
 from tests.models.test_wide_resnet import torch_wide_resnet
+from tests.on_device import torch
 
 X, Y = torch.randn(8, 32, 32, 3), torch.arange(8)
 
@@ -32,7 +32,7 @@ def audit_ours(optimizer, policy="float32"):
 
 def audit_hand_written():
     """A careful loop by hand: channels_last, fused SGD, loss and accuracy on the device."""
-    network = torch_wide_resnet(1).to(memory_format=torch.channels_last)
+    network = torch_wide_resnet(1).to(X.device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
     total, hits = torch.zeros(()), torch.zeros(())
 

@@ -6,10 +6,10 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
+from tests.on_device import torch
 
 FILLED = [
     (mode, fill) for mode in ("bilinear", "nearest") for fill in ("constant", "reflect", "wrap")

@@ -10,6 +10,7 @@ from keras_dawn.native.steps.batch_logs import reads_batch_logs
 import keras
 import numpy as np
 import pytest
+import torch
 
 X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
 Y = X @ np.arange(4.0)[:, None]
@@ -141,6 +142,28 @@ class Partial(keras.callbacks.Callback):
         self.on_train_batch_end = functools.partial(print, "batch")
 
 
+def noted(function):
+    @functools.wraps(function)
+    def wrapper(self, batch, logs=None):
+        print(logs)
+        return function(self, batch, logs)
+
+    return wrapper
+
+
+class Decorated(keras.callbacks.Callback):
+    @torch.no_grad()
+    @noted
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
+class WithoutGradient(keras.callbacks.Callback):
+    @torch.no_grad()
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
 @pytest.mark.parametrize(
     ("callback", "reads"),
     [
@@ -155,6 +178,9 @@ class Partial(keras.callbacks.Callback):
         (keras.callbacks.ModelCheckpoint("unused.keras"), False),
         (keras.callbacks.ModelCheckpoint("unused.keras", save_freq=2), True),
         (keras_dawn.OneCycle(0.1), False),
+        (keras_dawn.callbacks.ExponentialMovingAverage(0.9), False),  # under torch.no_grad()
+        (Decorated(), True),
+        (WithoutGradient(), False),
     ],
 )
 def test_only_callbacks_that_use_batch_logs_are_waited_for(callback, reads):

@@ -1,24 +1,23 @@
-"""When a CUDA graph is made and used; on a GPU, that it changes no number."""
+"""CUDA graphs of the forward and the backward pass: when they are made, and what they give."""
 
 import keras_dawn
-from keras_dawn.native.cuda_graph import GraphedForward, _Shell
+from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.capture import GraphPool
+from keras_dawn.native.cuda_graph import GraphedForward, ReplayedPasses
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.steps.graph_forward import may_keep_outputs
 
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.native.cuda_emulator import cuda_graphs_on_a_cpu
+from tests.native.graphed import Case, how
+from tests.on_device import on_processor, torch
 
 
-class OnGpu(torch.Tensor):
-    """A CPU tensor that says it is on a GPU."""
-
-    is_cuda = True
-
-
-def on_gpu(*shape):
-    return torch.zeros(*shape).as_subclass(OnGpu)
+def batch(*shape):
+    return torch.zeros(*shape)
 
 
 def eager(*inputs):
@@ -30,13 +29,13 @@ def test_a_graph_is_made_after_three_steps_of_a_shape_and_used_from_then_on():
 
     def capture(module, inputs):
         captured.append(inputs[0].shape)
-        return lambda *batch: ("graph", batch[0].shape)
+        return lambda *inputs: ("graph", inputs[0].shape)
 
     forward = GraphedForward(eager, capture)
-    kinds = [forward(on_gpu(8, 3))[0] for _ in range(6)]
+    kinds = [forward(batch(8, 3))[0] for _ in range(6)]
     assert kinds == ["eager"] * 3 + ["graph"] * 3
-    assert forward(on_gpu(5, 3))[0] == "eager"  # an odd last batch
-    assert forward(on_gpu(8, 3))[0] == "graph" and len(captured) == 1
+    assert forward(batch(5, 3))[0] == "eager"  # an odd last batch
+    assert forward(batch(8, 3))[0] == "graph" and len(captured) == 1
 
 
 def test_a_failed_capture_goes_back_to_eager_and_says_so_once():
@@ -45,10 +44,10 @@ def test_a_failed_capture_goes_back_to_eager_and_says_so_once():
 
     forward = GraphedForward(eager, capture)
     for _ in range(3):
-        forward(on_gpu(8, 3))
+        forward(batch(8, 3))
     with pytest.warns(UserWarning, match="not permitted.*same results"):
-        assert forward(on_gpu(8, 3))[0] == "eager"
-    assert forward(on_gpu(8, 3))[0] == "eager"  # no second warning: warnings are errors
+        assert forward(batch(8, 3))[0] == "eager"
+    assert forward(batch(8, 3))[0] == "eager"  # no second warning: warnings are errors
 
 
 class Keeps(keras.metrics.MeanSquaredError):
@@ -75,43 +74,40 @@ def test_no_graph_where_the_users_code_may_keep_the_outputs():
     assert not graphed(plain(OwnLoss))
 
 
+@on_processor
 def test_on_a_cpu_everything_is_eager():
-    forward = GraphedForward(eager, capture=None)
-    assert {forward(torch.zeros(8, 3))[0] for _ in range(9)} == {"eager"}
+    model, _ = Case().train(graphs=True)
+    assert how(model) is None and engine_of(model).steps.graphs.reason == "there is no GPU"
 
 
-def test_the_shell_keeps_outputs_and_statistics():
+def passes(module, x):
+    """Outputs, statistics and gradients of a training step's two passes."""
+    outputs, statistics = module(x)
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return outputs, statistics, torch.autograd.grad(outputs.square().sum(), parameters)
+
+
+def test_replayed_passes_give_outputs_statistics_and_gradients():
     model = keras_dawn.models.WideResNet(10, 1)
     module = lower(model, training=True, collect_statistics=True).module
-    x = torch.randn(4, 32, 32, 3)
-    outputs, statistics = module(x)
-    shell = _Shell(module)
-    again, statistics_again = shell.unflatten(shell(x))
-    torch.testing.assert_close(again, outputs)
-    assert len(statistics_again) == len(statistics) == 7
-    torch.testing.assert_close(statistics_again[3], statistics[3])
+    first, second = torch.randn(2, 4, 32, 32, 3)
+    with cuda_graphs_on_a_cpu() as graphs:
+        replayed = ReplayedPasses(module, [first], GraphPool(first.device))
+        for x in (second, first):
+            outputs, statistics = replayed(x)
+            found = torch.autograd.grad(outputs.square().sum(), replayed.parameters)
+            expected = passes(module, x)
+            assert len(statistics) == len(expected[1]) == 7
+            torch.testing.assert_close((outputs, statistics, found), expected, rtol=0, atol=0)
+        assert (graphs.made, graphs.replayed) == (2, 4)
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-def test_graphed_training_equals_eager_training(policy, monkeypatch):
-    keras.config.set_dtype_policy(policy)
-    x = np.random.default_rng(0).normal(size=(200, 32, 32, 3)).astype("float32")
-    y = np.arange(200) % 10
-    weights = []
-    for graphs in (8, 0):
-        monkeypatch.setattr("keras_dawn.native.cuda_graph.MOST_GRAPHS", graphs)
-        keras.utils.set_random_seed(0)
-        model = keras_dawn.models.WideResNet(10, 1)
-        model.compile(
-            keras_dawn.SGD(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        )
-        keras_dawn.accelerate(model)
-        model.fit(
-            x, y, batch_size=32, epochs=3, shuffle=False, verbose=0,
-            callbacks=[keras_dawn.OneCycle(0.05)],
-        )  # fmt: skip
-        weights.append(model.get_weights())
-    for one, other in zip(*weights, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
+def test_replayed_passes_leave_no_autograd_nodes_of_the_capture():
+    """torch warns in every step of nodes that belong to another stream."""
+    module = torch.nn.Linear(3, 2)
+    module.forward = lambda x, forward=module.forward: (forward(x), ())
+    with cuda_graphs_on_a_cpu():
+        replayed = ReplayedPasses(module, [torch.zeros(4, 3)], GraphPool(torch.device("cpu")))
+    assert not any(tensor.requires_grad for tensor in replayed.outputs)
+    kept = [thing for thing in vars(replayed).values() if isinstance(thing, torch.Tensor)]
+    assert all(tensor.grad_fn is None for tensor in kept + list(replayed.gradients))

@@ -6,10 +6,10 @@ from keras_dawn.native.lowering import draws, lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
+from tests.on_device import torch
 
 SHAPES = {3: (9, 4), 4: (7, 6, 4), 5: (4, 3, 5, 4)}
 LAYERS = [

@@ -5,8 +5,9 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, ops
+
+from tests.on_device import torch
 
 INPUTS = {
     "uint8": lambda shape: torch.randint(0, 255, shape, dtype=torch.uint8),

@@ -14,8 +14,9 @@ from keras_dawn.native.steps.metrics import add_batch
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, losses, metrics
+
+from tests.on_device import torch
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(24, 5))

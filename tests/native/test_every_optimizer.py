@@ -9,9 +9,10 @@ from keras_dawn.native.steps import updates
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import constraints, layers, optimizers
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.on_device import torch
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(40, 6)), RANDOM.normal(size=(40, 3))

@@ -5,6 +5,7 @@ from keras_dawn import SGD
 
 import keras
 import pytest
+import torch
 from keras import layers
 
 from tests.native.test_accelerate import fit, network
@@ -17,14 +18,14 @@ class OwnStep(keras.Sequential):
 
 class Silent(layers.Layer):
     def call(self, x):
-        return keras.ops.relu(x)
+        return torch.relu(x)
 
 
 class OwnCall(keras.Model):
-    def __init__(self):
+    def __init__(self, last=Silent):
         super().__init__()
         self.flatten, self.head = layers.Flatten(), layers.Dense(5)
-        self.silent = Silent()
+        self.silent = last()
 
     def call(self, x):
         return self.silent(self.head(self.flatten(x)))
@@ -82,6 +83,14 @@ def test_what_keeps_its_python_is_named():
     fit(own)
     assert keras_dawn.explain(own).python == "train_step"
     assert keras_dawn.explain(own).layers == {"Flatten": 1, "Dense": 1}
+
+
+def test_python_that_only_combines_layers_is_native():
+    model = keras_dawn.accelerate(compiled(OwnCall(layers.ReLU)))
+    fit(model)
+    explanation = keras_dawn.explain(model)
+    assert explanation.native and explanation.python is None and not explanation.fallbacks
+    assert explanation.layers == {"Flatten": 1, "Dense": 1, "ReLU": 1}
 
 
 def test_the_first_fit_says_in_one_line_how_it_steps(capsys):

@@ -3,10 +3,12 @@
 import types
 
 import keras_dawn
+from keras_dawn.native.accelerate import engine_of
 
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers, ops
 
 RANDOM = np.random.default_rng(0)
@@ -264,3 +266,38 @@ def test_restoring_within_a_fit_is_an_error():
     with pytest.raises(ValueError, match="in the middle of `fit`"):
         losses(model, callbacks=[at("on_epoch_begin", lambda m, _: keras_dawn.restore(m))])
     keras_dawn.restore(model)
+
+
+def nested_graphs():
+    inner = keras.Input((4,))
+    inside = keras.Model(inner, layers.Dense(3, "relu")(inner))
+    sequential = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, sequential(inside(inputs)))
+
+
+@pytest.mark.parametrize("own_layer", [False, True])
+def test_what_was_lowered_is_used_in_every_fit(own_layer):
+    model = nested_graphs()
+    if own_layer:
+        model = keras.Sequential([model, layers.Lambda(lambda x: 2 * x)])
+    model.compile("adam", "mse")
+    keras_dawn.accelerate(model)
+    x, y = torch.randn(8, 4), torch.randn(8, 2)
+    model.fit(x, y, verbose=0)
+    steps = engine_of(model).steps
+    model.fit(x, y, verbose=0)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    assert engine_of(model).steps is steps
+
+
+def test_a_layer_added_to_a_nested_sequential_takes_effect():
+    model = nested_graphs()
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model)
+    x = torch.randn(8, 4)
+    before = model.predict(x, verbose=0)
+    model.layers[-1].add(layers.Rescaling(2.0))
+    np.testing.assert_allclose(model.predict(x, verbose=0), model(x).detach().numpy(), rtol=1e-6)
+    assert not np.allclose(before, model.predict(x, verbose=0))

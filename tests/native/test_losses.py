@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from keras import layers, losses, metrics
 
+from tests.on_device import on_processor
+
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 5)).astype("float32")
 CLASSES = RANDOM.integers(0, 4, 12)
@@ -54,15 +56,15 @@ def both(y, loss, metrics=None, x=X, sample_weight=None, **network_arguments):
     return found
 
 
-def assert_equal(ours, theirs, tolerance=2e-5):
+def assert_equal(ours, theirs, tolerance=2e-5, atol=1e-6):
     if isinstance(theirs, type):
         assert ours is theirs
         return
     assert list(ours[0]) == list(theirs[0])
     for name, values in theirs[0].items():
-        np.testing.assert_allclose(ours[0][name], values, rtol=tolerance, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(ours[0][name], values, rtol=tolerance, atol=atol, err_msg=name)
     for one, other in zip(ours[1], theirs[1], strict=True):
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=1e-6)
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=atol)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not scale the loss")
@@ -73,7 +75,8 @@ def assert_equal(ours, theirs, tolerance=2e-5):
         (lambda: SPARSE(from_logits=True), CLASSES[:, None], {}),
         (lambda: SPARSE(from_logits=True), CLASSES.astype("float32") + 0.3, {}),
         (lambda: SPARSE(from_logits=True), CLASSES > 1, {}),
-        (lambda: SPARSE(from_logits=True), CLASSES + 1, {}),  # outside: an error
+        # Outside: an error. On a GPU it ends the process, in plain Keras too.
+        pytest.param(lambda: SPARSE(from_logits=True), CLASSES + 1, {}, marks=on_processor),
         (lambda: SPARSE(from_logits=True), ONE_HOT, {}),
         (lambda: SPARSE(from_logits=True), CLASSES.astype("uint8"), {}),
         (lambda: SPARSE(from_logits=True), CLASSES % 1, {"outputs": 1}),
@@ -108,7 +111,9 @@ def assert_equal(ours, theirs, tolerance=2e-5):
 )
 def test_losses_of_all_kinds_of_targets_are_plain_keras_s(loss, y, arguments):
     half = "float16" in str(arguments.get("dtype"))  # a product in half precision is no sum's
-    assert_equal(*both(y, loss, **arguments), tolerance=2e-3 if half else 2e-5)
+    # Four steps of 0.1 with gradients up to 0.25, rounded to multiples of 2 ** -13.
+    tolerances = {"tolerance": 2e-3, "atol": 5e-5} if half else {}
+    assert_equal(*both(y, loss, **arguments), **tolerances)
 
 
 @pytest.mark.parametrize(

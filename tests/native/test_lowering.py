@@ -7,8 +7,9 @@ from keras_dawn.native.lowering.values import Value
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
+
+from tests.on_device import torch
 
 
 def small_net():
@@ -75,8 +76,8 @@ def test_a_hand_written_loop_can_train_it():
         optimizer.zero_grad()
         torch.nn.functional.mse_loss(module(x), y).backward()
         optimizer.step()
-    predictions = model.predict(x.numpy(), verbose=0)
-    assert np.abs(predictions - y.numpy()).mean() < 0.2
+    predictions = model.predict(x.cpu().numpy(), verbose=0)
+    assert np.abs(predictions - y.cpu().numpy()).mean() < 0.2
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,7 @@ def test_moving_averages_of_the_training_code_are_torchs(momentum):
     module = to_torch(model, training=True)
     for step in range(3):
         x = torch.randn(5, 4, 4, 3) + step
+        theirs.to(x.device)
         torch.testing.assert_close(module(x).permute(0, 3, 1, 2), theirs(x.permute(0, 3, 1, 2)))
     norm = model.layers[0]
     torch.testing.assert_close(norm.moving_mean.value.detach(), theirs.running_mean)

@@ -7,11 +7,11 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, ops
 
 from tests.native.conftest import relative
 from tests.native.test_rules import assert_as_keras
+from tests.on_device import torch
 
 ROW = np.array([1.0, -2.0, 3.0])
 IMAGES = (6, 5, 3)

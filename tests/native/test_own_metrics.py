@@ -8,7 +8,8 @@ from keras_dawn.native.steps.own_metrics import NativeMeans
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 VALUES = [
     (torch.tensor(1.5), None),
@@ -34,7 +35,7 @@ def test_means_are_kerass(count):
         with means.in_place():
             metric.update_state(value, sample_weight=weight)
             found = metric.result()
-        np.testing.assert_array_equal(found.numpy(), plain.result().numpy())
+        np.testing.assert_array_equal(found.cpu().numpy(), plain.result().cpu().numpy())
         assert found.dtype == plain.result().dtype and not found.requires_grad
     for one, other in zip(metric.variables, plain.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())

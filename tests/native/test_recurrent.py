@@ -1,15 +1,16 @@
 """Recurrent layers against plain Keras, in float64: outputs, states, gradients, random draws."""
 
 import pickle
+import warnings
 
 import keras_dawn
 from keras_dawn.native import to_torch
 from keras_dawn.native.lowering import lower
+from keras_dawn.native.recurrent import kernels
 
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
@@ -21,6 +22,7 @@ from tests.native.recurrent_models import (
     batch,
     of_one_layer,
 )
+from tests.on_device import torch
 
 OPTIONS = {
     "last": {},
@@ -162,3 +164,15 @@ def test_twenty_steps_of_a_masked_text_classifier_equal_plain_keras(dtype, reque
     tolerance = 1e-10 if dtype == "float64" else 1e-5
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def test_no_warning_that_cudnn_puts_the_weights_together():
+    """torch warns of it in every call on a GPU; warnings of others stay."""
+    before = list(warnings.filters)
+    with kernels.weights_may_lie_apart():
+        warnings.warn(
+            "RNN module weights are not part of single contiguous chunk of memory", stacklevel=1
+        )
+        with pytest.raises(UserWarning, match="of mine"):
+            warnings.warn("of mine", stacklevel=1)
+    assert warnings.filters == before

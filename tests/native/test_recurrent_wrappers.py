@@ -6,7 +6,6 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
@@ -17,6 +16,7 @@ from tests.native.recurrent_models import (
     batch,
     of_one_layer,
 )
+from tests.on_device import torch
 
 BIDIRECTIONAL = {
     "LSTM": lambda: layers.LSTM(4, return_sequences=True),

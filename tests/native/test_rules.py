@@ -7,10 +7,10 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
+from tests.on_device import torch
 
 IMAGE = [
     layers.Conv2D(5, 3),

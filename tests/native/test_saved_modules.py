@@ -9,8 +9,9 @@ from keras_dawn.native import to_torch
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, ops
+
+from tests.on_device import torch
 
 
 class Halve(layers.Layer):

@@ -2,10 +2,10 @@
 
 import keras
 import pytest
-import torch
 from keras import layers
 
 from tests.native.test_rules import assert_as_keras
+from tests.on_device import torch
 
 FIRST, LAST = "channels_first", "channels_last"
 SHAPES = {1: (9, 4), 2: (9, 8, 4), 3: (5, 6, 7, 4)}

@@ -9,8 +9,9 @@ from keras_dawn.native.steps.by_layer import NativeLayers
 
 import keras
 import pytest
-import torch
 from keras import layers
+
+from tests.on_device import torch
 
 pytestmark = pytest.mark.skipif(not KNOWN, reason="this Keras calls its layers otherwise")
 
@@ -36,14 +37,14 @@ class Probe(layers.Layer):
 
 
 class Silent(layers.Layer):
-    """Without a `training` argument: hands the mode on."""
+    """Without a `training` argument: hands the mode on. Its Python is more than layers."""
 
     def __init__(self, inner, **kwargs):
         super().__init__(**kwargs)
         self.inner = inner
 
     def call(self, x):
-        return self.inner(x)
+        return self.inner(torch.as_tensor(x))
 
 
 class Two(layers.Layer):
@@ -155,7 +156,7 @@ def test_unusual_calls_are_kerass_own(unusual, short):
     if unusual == "mask":
         keras_masks.attach_mask(x, torch.ones(2, dtype=torch.bool))
     elif unusual == "numpy":
-        x = x.numpy()
+        x = x.cpu().numpy()
     elif unusual == "dtype":
         x = x.double()
     elif unusual == "hook":
@@ -212,7 +213,7 @@ def test_a_block_of_ones_own_trains_as_in_plain_keras(short, true_float64):
             self.dense.build(shape)
 
         def call(self, x, training=None):
-            return x + self.drop(self.dense(x), training=training)
+            return torch.add(x, self.drop(self.dense(x), training=training))
 
     def trained(accelerated):
         keras.utils.set_random_seed(0)

@@ -6,10 +6,10 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.test_rules import assert_as_keras
+from tests.on_device import torch
 
 WRAPPED = {
     "Dense": lambda: layers.Dense(3, "relu"),

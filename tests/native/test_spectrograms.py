@@ -5,11 +5,11 @@ from keras_dawn.native.lowering import lower
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
 
 from tests.native.conftest import relative
 from tests.native.test_augmentation import compare, images
+from tests.on_device import torch
 
 MODES = ["log", "magnitude", "psd", "real", "imag", "angle", "stft"]
 

@@ -7,8 +7,9 @@ import keras_dawn
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, optimizers
+
+from tests.on_device import torch
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(40, 2, 4)), RANDOM.normal(size=(40, 3))

@@ -3,7 +3,8 @@ from keras_dawn import SGD
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 def variables(dtype="float64"):

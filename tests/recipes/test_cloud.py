@@ -110,7 +110,7 @@ def test_two_processes_told_to_end_save_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     printed, code = ended(process)
     assert code == 75, printed
-    assert "Told to end: saved to" in (folder / "log.txt").read_text(encoding="utf-8")
+    assert "Asked to stop: saved to" in (folder / "log.txt").read_text(encoding="utf-8")
     saved = sorted(folder.glob("checkpoints/seed0/*.pt"))[-1]
     epoch = int(saved.name.split("-")[1])
     printed, code = ended(train(project, folder, f"--epochs={epoch + 1}", gpus=2))
@@ -186,7 +186,7 @@ def test_a_machine_that_ssh_reaches_trains_stops_and_gives_its_results(remote, t
     printed, code = ended(in_tmux("user@box", "--fetch", "here", cwd=tmp_path))
     assert code == 0, printed
     log = (tmp_path / "here" / "cifar10_wrn" / "log.txt").read_text(encoding="utf-8")
-    assert "Told to end: saved to" in log
+    assert "Asked to stop: saved to" in log
     assert list((tmp_path / "here" / "cifar10_wrn" / "checkpoints" / "seed0").glob("*.pt"))
 
 

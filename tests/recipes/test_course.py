@@ -217,7 +217,12 @@ def test_the_build_makes_a_site_with_pictures_and_reference(tmp_path):
         pytest.importorskip(module, reason="needs keras_dawn[course]")
     build = importlib.import_module("build")
     index = build.build(tmp_path, [2])
-    assert "One cycle in any" in index.read_text(encoding="utf-8")
+    assert "Write the model in Keras" in index.read_text(encoding="utf-8")
+    migration = (tmp_path / "migration.html").read_text(encoding="utf-8")
+    assert 'href="course/lesson02_momentum.html"' in migration
+    recipes = (tmp_path / "recipes.html").read_text(encoding="utf-8")
+    assert 'href="measured.html"' in recipes and 'href="evidence/record_log.html"' in recipes
+    assert (tmp_path / "measured.html").is_file()
     name = "lesson02_momentum"
     notebook = json.loads((tmp_path / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
     outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", [])]
@@ -227,6 +232,6 @@ def test_the_build_makes_a_site_with_pictures_and_reference(tmp_path):
     page = (tmp_path / "course" / f"{name}.html").read_text(encoding="utf-8")
     assert f"figures/{name}-1.png" in page and "<math" in page
     assert (tmp_path / "course" / "figures" / f"{name}-2.png").stat().st_size > 10_000
-    reference = (tmp_path / "reference" / "callbacks.html").read_text(encoding="utf-8")
+    reference = (tmp_path / "reference" / "schedules.html").read_text(encoding="utf-8")
     assert 'id="keras_dawn.schedules.OneCycle"' in reference
-    assert "cifar10_record.py" in (tmp_path / "recipes.html").read_text(encoding="utf-8")
+    assert "cifar10_record.py" in recipes

@@ -1,4 +1,4 @@
-"""Two processes of which one is killed or told to end."""
+"""Two processes of which one is killed or asked to stop."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A training that is killed, told to end, or robbed of its disk, in processes of their own."""
+"""A training that is killed, asked to stop, or robbed of its disk, in processes of their own."""
 
 import pytest
 import torch

@@ -5,7 +5,8 @@ from keras_dawn.schedules import Sweep, try_values
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 def build(optimizer=None, policy="float32"):

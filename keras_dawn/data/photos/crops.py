@@ -35,6 +35,7 @@ class RandomResizedCrop(Transform):
             size: `(height, width)` that the crop will be resized to; not used.
             draws: `DRAWS` floats, uniform in [0, 1).
         """
+        # Even in the logarithm: 4 : 3 is as likely as 3 : 4.
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for attempt in range(0, self.DRAWS, 4):
             area, ratio, left, top = draws[attempt : attempt + 4]

@@ -81,6 +81,7 @@ def snap_scale(box, size):
 def snap(box, scale):
     """The box on the grid of the shrunken photo's pixels, in pixels of the whole one."""
     left, top, width, height = box
+    # Edges down to the grid: the decoder hands out whole pixels of the shrunken photo.
     right = (left + width) // scale * scale
     bottom = (top + height) // scale * scale
     left, top = left // scale * scale, top // scale * scale

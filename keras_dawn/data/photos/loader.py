@@ -102,6 +102,7 @@ class Loader:
             (count, *job.size, 3), dtype=torch.uint8, pin_memory=self.device.type == "cuda"
         )
         labels, draws = [None] * count, job.draws.tolist()
+        # Several parts a thread: photos differ in size, and a batch waits for its last one.
         parts = min(count, 4 * self.threads)
         futures = [
             self._pool.submit(self._fill, job, draws, range(part, count, parts), images, labels)
@@ -168,7 +169,7 @@ class Loader:
             )
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(stream)
-        for tensor in (made.images, made.labels):
+        for tensor in (made.images, made.labels):  # or the allocator would reuse it too early
             tensor.record_stream(current)
 
     def _copy_stream(self):

@@ -80,7 +80,7 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
         "finished": True,
     }
     _write(output / INDEX, json.dumps(document, indent=1))
-    for path in shards:
+    for path in shards:  # after the index, which holds them now: killed before, they are kept
         _report(path).unlink(missing_ok=True)
     return PreparedImages(output)
 
@@ -142,7 +142,7 @@ def _write_shard(source, path, start, settings):
         "bytes": partial.stat().st_size,
         "sha256": sha256(partial),
     }
-    os.replace(partial, path)
+    os.replace(partial, path)  # first: a shard counts as done once its report is there
     _write(_report(path), json.dumps(report))
 
 

@@ -14,6 +14,7 @@ from keras_dawn.data.photos.photo_data import (
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import Shuffled
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from keras_dawn.foundation.device import moved
 
 import torch
 
@@ -115,10 +116,10 @@ class ResizingImages(PhotoData):
         return Job((part % len(self.source)).tolist(), height_and_width(size), crop, draws)
 
     def _transformed(self, images, labels, part, epoch, number):
-        part, seed = part.to(images.device), self.sampler.seed
+        part, seed = moved(part, images.device), self.sampler.seed
         places = part % len(self.source)  # what is served again has a higher number
         self.sampler.expect(places)
-        # Other numbers than the crop's: a seed of their own.
+        # Other draws than the crop's, which come from the seed itself: a seed of their own.
         random = PerImageRandom(seed + 1, epoch, part)
         entropy = [seed, epoch, number, self._share.rank]
         weights = self.sampler.weights_of(places, images.device)

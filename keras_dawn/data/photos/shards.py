@@ -27,6 +27,7 @@ def open_writer(path, suffix):
     _need_array_record(path)
     from array_record.python.array_record_module import ArrayRecordWriter
 
+    # Records one by one, since they are read in any order; JPEGs do not compress further.
     return ArrayRecordWriter(str(path), "group_size:1,uncompressed")
 
 

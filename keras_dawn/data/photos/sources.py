@@ -107,6 +107,7 @@ def _nested(path):
             with tarfile.open(fileobj=inner_file) as inner:
                 for image in inner:
                     if image.isfile():
+                        # The class's tar is stored as it is: its images have places in this one.
                         offset = member.offset_data + image.offset_data
                         yield image.name, offset, image.size, Path(member.name).stem
 

@@ -16,6 +16,7 @@ from keras_dawn.data.photos.unreadable import UnreadablePhotoError
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import InOrder
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from keras_dawn.foundation.device import moved
 
 import torch
 
@@ -76,7 +77,7 @@ class ValidationImages(PhotoData):
                 part = part[batch.places]
             if number == len(self._bounds) - 1:
                 self._loader.problems.warn()
-            random = PerImageRandom(0, 0, part.to(batch.images.device))
+            random = PerImageRandom(0, 0, moved(part, batch.images.device))
             entropy = [self.sampler.seed, 0, number, self._share.rank]
             yield self.transforms(batch.images, batch.labels, random, entropy)
 

@@ -15,7 +15,7 @@ import torch
 
 
 def why_not_simple(node, args, kwargs):
-    """Why a call is none of tensors alone, for a rule of such, or `None`."""
+    """Why a call has more in it than tensors, which is all that a simple rule takes, or `None`."""
     operation = node.operation
     inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
     if any(value is not None for value in kwargs.values()):
@@ -31,7 +31,7 @@ def why_not_simple(node, args, kwargs):
 
 
 def apply_rule(builder, node, apply, call):
-    """What the operation's rule returns, and why that is nothing: `(list of Value, reason)`."""
+    """`(values, None)` that the operation's rule returns, or `(None, reason)` why it cannot."""
     operation = node.operation
     before = builder.mark()
     recorded = Recorded(operation, builder.reads)

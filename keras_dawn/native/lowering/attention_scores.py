@@ -59,6 +59,7 @@ def attend(query, key, value, mask, scale, causal):
     if mask is not None:
         while mask.ndim < 4:
             mask = mask.unsqueeze(-3)
+        # Keras's numbers: 0.7 of the lowest there is, so that a score added to it stays finite.
         lowest = -45850.0 if query.dtype == torch.float16 else -0.7 * 3.38953e38
         mask = torch.where(mask, query.new_zeros(()), query.new_full((), lowest))
     causal = causal and mask is None
@@ -100,6 +101,7 @@ def masked_softmax(x, mask, axes):
                 f"{tuple(mask.shape)} with inputs of shape {tuple(x.shape)}."
             )
         mask = mask if mask.dtype == torch.bool else mask > 0.5
+        # Keras's numbers again, which differ from those of its attention layers.
         x = torch.where(mask, x, -3e4 if x.dtype == torch.float16 else -1e9)
     if len(axes) == 1:
         weights = torch.softmax(x, axes[0])
@@ -127,6 +129,8 @@ def lower_where_masked(scores, mask, causal):
         mask = mask.unsqueeze(-2)
     if mask is None:
         return scores
+    # Taken from the score, not put in its place: where all is masked, scores still count, as in
+    # Keras.
     lowest = 65504.0 if scores.dtype == torch.float16 else 1.0e9
     return torch.where(mask, scores, scores - lowest)
 

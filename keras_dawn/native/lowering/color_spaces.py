@@ -8,6 +8,7 @@ def gray(images):
     if images.shape[-1] == 1:
         return images
     red, green, blue = images.unbind(-1)
+    # How bright each colour looks (ITU-R BT.601), in the digits that Keras has.
     return (0.2989 * red + 0.587 * green + 0.114 * blue).to(images.dtype).unsqueeze(-1)
 
 
@@ -59,6 +60,7 @@ def blur(images, size, sigmas):
 
 def smooth(images):
     """Images with each pixel averaged with its neighbours, its own weight five times theirs."""
+    # Pillow's filter SMOOTH, which sharpening takes as its blurred image.
     weights = torch.full((3, 3), 1.0 / 13.0, dtype=images.dtype, device=images.device)
     weights[1, 1] = 5.0 / 13.0
     return _filtered(images, weights)
@@ -67,6 +69,7 @@ def smooth(images):
 def _filtered(images, weights):
     """All channels filtered alike, with zeros around them."""
     channels, half = images.shape[-1], len(weights) // 2
+    # One group a channel: none sees another.
     kernel = weights.expand(channels, 1, *weights.shape)
     filtered = torch.conv2d(images.permute(0, 3, 1, 2), kernel, None, 1, half, 1, channels)
     return filtered.permute(0, 2, 3, 1)

@@ -61,7 +61,7 @@ def _sizes(shape, like):
     return tuple(like.shape[axis] if size is None else size for axis, size in enumerate(shape))
 
 
-# Whoever compiles the module has to leave these out: a generator is no tensor.
+# `torch.compile` has to leave these out: it follows tensors, and a generator is none.
 @torch.compiler.disable
 def _rand(state, device, shape, dtype):
     generator = _generator(state, device)

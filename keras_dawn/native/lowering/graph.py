@@ -57,7 +57,7 @@ class GraphBuilder:
         self.root = torch.nn.Module()
         self.leaves = {}  # id of a Keras variable → (attribute, Leaf)
         self.statistics = []  # (BatchNormalization layer, mean node, inverse deviation node)
-        self.native = []  # layers said in torch
+        self.native = []  # layers written in torch
         self.fallbacks = []  # (layer, reason): called as they are
         self._known = None if variables is None else {id(variable) for variable in variables}
         self._buffers = {}  # id of a tensor or of a variable that is not the model's → attribute
@@ -105,7 +105,7 @@ class GraphBuilder:
         if id(variable) not in self.leaves:
             name = self._attribute(variable.path.removeprefix(f"{self.model_name}/"))
             if self._is_view(variable):
-                transform.share(variable.value)  # so that the view is dense
+                transform.share(variable.value)  # else torch copies the view in every step
             leaf = Leaf(variable, AS_IS if self._is_view(variable) else transform)
             self.reads.note(variable, "trainable", variable.trainable)
             self.root.register_parameter(name, leaf.tensor)
@@ -135,7 +135,7 @@ class GraphBuilder:
     def undo(self, mark):
         """Takes out of the graph what was added since `mark`, as by a rule that then failed."""
         last, leaves, lengths = mark
-        for node in reversed(self.graph.nodes):
+        for node in reversed(self.graph.nodes):  # what others use cannot be erased before them
             if node is last:
                 break
             self.graph.erase_node(node)
@@ -203,6 +203,7 @@ class GraphBuilder:
         """The value in another dtype."""
         if value.dtype == dtype and not value.guessed:
             return value
+        # Half precision made wider and narrow again is what it was: the first node serves.
         narrow = self._narrow.get(value.node)
         if narrow is not None and narrow.dtype == dtype:
             node = narrow.node

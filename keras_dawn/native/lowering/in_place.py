@@ -2,7 +2,8 @@
 
 import operator
 
-from keras_dawn.native.lowering.rules.normalizations import batch_norm_in_training
+from keras_dawn.convolutions import conv2d
+from keras_dawn.native.lowering.rules.batch_normalization import batch_norm_in_training
 
 import torch
 
@@ -18,7 +19,7 @@ def relu_in_place(graph):
             continue
         source = node.args[0]
         overwritable = source.op == "call_function" and (
-            source.target in (torch.conv2d, torch.batch_norm, torch.add)
+            source.target in (torch.conv2d, conv2d, torch.batch_norm, torch.add)
             or _is_batch_norm_output(source)
         )
         if overwritable and len(source.users) == 1:

@@ -173,7 +173,7 @@ class KerasCall:
                 return self.operation(*args, **kwargs)
         keras_context.set_mode(self.training)
         outputs = self.operation(*args, **kwargs)
-        if self.followed:
+        if self.followed:  # the layer may have told those inside it another mode, which stays
             keras_context.set_mode(self.training)
         return outputs
 

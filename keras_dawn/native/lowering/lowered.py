@@ -26,7 +26,7 @@ class Lowered:
         statistics: list of normalisation layers, in the order of the batch statistics that
             the module returns besides the outputs when they are collected.
         fallbacks: list of `(layer, reason)`: called as they are.
-        native: list of layers said in torch.
+        native: list of layers written in torch.
         output_structure: what `model(x)` returns, with numbers of the flat outputs.
         input_dtypes: dtypes that the inputs are cast to.
         functional: the `Functional` whose graph was walked.
@@ -73,7 +73,7 @@ def lowered_graph(walk, make_builder, views, masks):
     """Builds the graph; again, with views, where a variable is wanted in two layouts."""
     as_it_is = set()
     wanted = None if views is None else {id(variable) for variable in views}
-    while True:
+    while True:  # each try but the last adds a variable or a layer to these, so it ends
         builder = make_builder(views=wanted)
         builder.as_it_is = as_it_is
         builder.lower_inside = functools.partial(lower_inside, builder)

@@ -44,8 +44,8 @@ def lowered_module(root, graph):
         if not hasattr(module, name):
             module.register_parameter(name, parameter)
     for name, tensor in root.named_buffers(recurse=False):
-        if not hasattr(module, name):
-            module.register_buffer(name, tensor, persistent=False)
+        # Those that nodes name are there, but in torch 2.11 as a part of the state to save.
+        module.register_buffer(name, tensor, persistent=False)
     module.training = root.training
     return module
 
@@ -130,7 +130,7 @@ def _restored(state, nodes):
         for name, variable in zip(
             call.attributes, getattr(call.operation, "variables", ()), strict=True
         ):
-            # The layer is a new one, so its weights are to be shared anew.
+            # The layer was made anew, and so were its variables: the module takes theirs.
             if name in module._parameters:
                 module._parameters[name] = variable.value
             else:

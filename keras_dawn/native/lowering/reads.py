@@ -21,7 +21,8 @@ class Reads:
     """Attributes that were read, with the values they had."""
 
     def __init__(self):
-        self._seen = {}  # (id of the object, name) → (object, name, value)
+        # (id of the object, name) → (object, name, value); the object keeps its id taken
+        self._seen = {}
         self._values = None
         self._config = _config()
 
@@ -34,6 +35,7 @@ class Reads:
 
     def are_current(self):
         """Whether every attribute still has the value that was read."""
+        # Asked before every step and every call of a layer, so it is a plain loop.
         if _config() != self._config:
             return False
         if self._values is None:

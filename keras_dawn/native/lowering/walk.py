@@ -7,6 +7,7 @@ from keras_dawn.foundation import keras_layers, keras_models, keras_version
 from keras_dawn.native.lowering.apply_rule import apply_rule, why_not_simple, with_masks
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
 from keras_dawn.native.lowering.masks import mask_after
+from keras_dawn.native.lowering.own_calls import calls_of_own_layer
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import (
     Call,
@@ -15,7 +16,12 @@ from keras_dawn.native.lowering.rules import (
     says_masks,
     takes_arguments,
 )
-from keras_dawn.native.lowering.values import AveragedTwiceError, LoweringError, Value
+from keras_dawn.native.lowering.values import (
+    AveragedTwiceError,
+    LoweringError,
+    TwoLayoutsError,
+    Value,
+)
 
 import keras
 
@@ -32,7 +38,14 @@ class Node:
 def run(builder, functional, inputs, training):
     """Lowers every call of a `Functional`; returns the values of its outputs, flat."""
     values = dict(zip(map(id, functional.inputs), inputs, strict=True))
-    for node in keras_models.nodes(functional):
+    run_nodes(builder, keras_models.nodes(functional), values, training)
+    return [values[id(tensor)] for tensor in functional.outputs]
+
+
+def run_nodes(builder, nodes, values, training):
+    """Lowers calls one after the other; their values are put in a dict by their tensors' ids."""
+    for node in nodes:
+        # A layer may have other nodes, of graphs that it was called in before.
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue
         args, kwargs = node.arguments.fill_in(values)
@@ -44,10 +57,20 @@ def run(builder, functional, inputs, training):
         kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         results = lower_call(builder, node, args, kwargs, training)
         values.update(zip(map(id, node.outputs), results, strict=True))
-    return [values[id(tensor)] for tensor in functional.outputs]
 
 
 def lower_call(builder, node, args, kwargs, training):
+    """Lowers one call: a nested model's graph, the operation's rule, or Keras's own call.
+
+    Args:
+        builder: `GraphBuilder`.
+        node: Keras's node of the call, or a `Node`.
+        args, kwargs: what is called with, `Value`s in place of tensors; without `training`.
+        training: bool.
+
+    Returns:
+        list of `Value`, one for each output.
+    """
     operation = node.operation
     if builder.last_call is not None and isinstance(operation, keras.Layer):
         builder.last_call.followed = True
@@ -73,7 +96,10 @@ def lower_call(builder, node, args, kwargs, training):
     reason = why_as_it_is(operation, None if builder.for_one_layer else builder.reads)
     apply = find_rule(operation)
     if reason is None and apply is None:
-        reason = "no rule"
+        values, reason = _lower_own(builder, node, args, kwargs, training)
+        if reason is None:
+            builder.native.append(operation)
+            return values
     if reason is None and id(operation) in builder.as_it_is:
         reason = "it is called as it is at another place"
     if reason is None and not takes_arguments(apply):
@@ -94,6 +120,30 @@ def lower_call(builder, node, args, kwargs, training):
         for value in values:  # recurrent layers of that version drop masks
             value.mask = None
     return values
+
+
+def _lower_own(builder, node, args, kwargs, training):
+    """The values of a layer of the user's by the layers it calls, and why there are none."""
+    if not isinstance(node.operation, keras.Layer):
+        return None, "no rule"
+    if id(node.operation) in builder.as_it_is:
+        return None, "it is called as it is at another place"
+    before, alone = builder.mark(), builder.for_one_layer
+    try:
+        builder.for_one_layer = False  # the layers inside are not looked at in every call
+        nodes, values, outputs = calls_of_own_layer(builder, node, args, kwargs, training)
+        for inner in nodes:
+            if inner.arguments.kwargs.get("training") not in (None, training):
+                raise LoweringError("no rule, and a call in a mode of its own inside it")
+        run_nodes(builder, nodes, values, training)
+        return [values[id(tensor)] for tensor in outputs], None
+    except TwoLayoutsError:
+        raise
+    except LoweringError as error:
+        builder.undo(before)
+        return None, str(error)
+    finally:
+        builder.for_one_layer = alone
 
 
 def lower_inside(builder, layer, shape, value, training):

@@ -26,6 +26,7 @@ def warp(images, matrices, mode, fill_mode, fill_value):
         *(torch.arange(size, dtype=matrices.dtype, device=images.device) for size in sizes)
     )
     a0, a1, a2, b0, b1, b2 = matrices.unbind(1)
+    # Rows come first here and columns in the matrices: hence b before a, 1 before 0.
     turn = torch.stack([b1, a1, b0, a0], 1).unflatten(1, (2, 2))
     places = torch.matmul(grid, turn) + torch.stack([b2, a2], 1)[:, None]
     places = [place.unflatten(1, sizes) for place in places.unbind(2)]
@@ -47,7 +48,8 @@ def tilt(images, starts, ends, mode, fill_value):
         torch.stack([new_x, new_y, one, zero, zero, zero, -x * new_x, -x * new_y], 2),
         torch.stack([zero, zero, zero, new_x, new_y, one, -y * new_x, -y * new_y], 2),
     ]
-    matrices = torch.stack(rows, 2).flatten(1, 2)  # two rows a point
+    # Two equations a point: eight for the eight numbers of a perspective.
+    matrices = torch.stack(rows, 2).flatten(1, 2)
     solved = torch.linalg.solve(matrices, starts.flatten(1).unsqueeze(2)).squeeze(2)
     a0, a1, a2, b0, b1, b2, c0, c1 = (each[:, None, None] for each in solved.unbind(1))
     row = torch.arange(height, dtype=images.dtype, device=images.device)[:, None]

@@ -39,6 +39,7 @@ def conv_lstm(
         steps = _channels_first(steps, channels_last)
     groups = 1 if by_gate is None else 4
     size = kernel.shape[2:]
+    # The inputs of all steps by one convolution; only the states' go step by step.
     outputs = _convolve(steps, kernel, bias, strides, dilation, groups, padding, size)
     outputs = outputs.unflatten(0, inputs.shape[:2])
     if of_states is not None:

@@ -4,12 +4,11 @@ Weights come as torch lays them out, `(gates · units, features)`, in Keras's or
 is torch's, GRU's update and reset gate change places. Keras's second bias is zero but in a GRU.
 """
 
+import contextlib
+import re
 import warnings
 
 import torch
-
-# Each weight is a Keras variable with memory of its own; cuDNN's kernels compact them in the call.
-warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
 
 
 class Kernel:
@@ -61,10 +60,36 @@ def call(kind, x, states, weights, biased, bidirectional=False):
     """torch's function of a kind: `(outputs, list of the last states)`."""
     states = tuple(states) if kind == "lstm" else states[0]
     training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs only then
-    outputs, *last = getattr(torch._VF, kind)(
-        x, states, weights, biased, 1, 0.0, training, bidirectional, True
-    )
+    with weights_may_lie_apart() if x.is_cuda else contextlib.nullcontext():
+        outputs, *last = getattr(torch._VF, kind)(
+            x, states, weights, biased, 1, 0.0, training, bidirectional, True
+        )
     return outputs, last
+
+
+_LIE_APART = (
+    "ignore",
+    re.compile("RNN module weights are not part of single contiguous chunk of memory"),
+    UserWarning,
+    None,
+    0,
+)
+
+
+@contextlib.contextmanager
+def weights_may_lie_apart():
+    """Each weight is a Keras variable with memory of its own: cuDNN puts them together in the call.
+
+    torch warns of it in every call, and advises a method that only `torch.nn.LSTM` has.
+    `warnings.catch_warnings` would make Python forget, in every step, which of the user's warnings
+    were shown before.
+    """
+    warnings.filters.insert(0, _LIE_APART)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # someone has put other filters in its place
+            warnings.filters.remove(_LIE_APART)
 
 
 def _reset_first(weight, axis=0):
@@ -73,7 +98,7 @@ def _reset_first(weight, axis=0):
     return torch.cat((reset, update, candidate), axis)
 
 
-# Far enough that the sigmoid of it is exactly 1 and of its negative 0 in every dtype.
+# So large that its sigmoid is exactly 1 in every dtype, and that of its negative exactly 0.
 _FAR = 1e4
 
 
@@ -87,6 +112,6 @@ def _holding(x, kernel, hold):
     flag = kernel.new_zeros(kernel.shape[0], 1)
     flag[:units] = -_FAR
     flag[units : 2 * units] = _FAR
-    # What stands in a masked step may be anything, and 0 · inf is no zero.
+    # A masked step may hold anything, and 0 · inf is not 0.
     x = x.masked_fill(hold.unsqueeze(2), 0.0)
     return torch.cat((x, hold.unsqueeze(2).to(x.dtype)), 2), torch.cat((kernel, flag), 1)

@@ -127,7 +127,8 @@ def simple_rnn(
 def _by_kernel(run, kernel, x):
     """Runs a kernel over sequences, around their masked steps."""
     mask = run.mask
-    if mask is None or (not mask.is_cuda and bool(mask.all())):  # a look is free on a CPU
+    # To look at a mask on a GPU would wait for it; on a CPU it may spare all the rearranging.
+    if mask is None or (not mask.is_cuda and bool(mask.all())):
         outputs, states = kernel.run(x, run.initial)
         return run.finished(outputs if run.sequences else states[0], states)
     steps = Steps(mask)

@@ -1,6 +1,7 @@
 """Recurrences step by step, for what torch's kernels do not compute.
 
-That is any activation, dropout of states, a GRU that resets before its product, masks with them.
+That is: other activations than tanh and sigmoid, dropout of states, a GRU that resets its state
+before the product, and masks together with these.
 """
 
 import torch
@@ -75,7 +76,7 @@ def project(x, kernel, bias, dropout):
     """
     linear = torch.nn.functional.linear
     if dropout is None:
-        return linear(x.transpose(0, 1), kernel, bias)
+        return linear(x.transpose(0, 1), kernel, bias)  # all steps at once: time comes first
     gates = [
         linear((x * mask.unsqueeze(1)).transpose(0, 1), part)
         for mask, part in zip(dropout, kernel.chunk(len(dropout)), strict=True)

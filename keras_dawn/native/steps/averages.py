@@ -25,6 +25,7 @@ def average_now(layers, statistics):
 
 def average(moving_mean, moving_variance, mean, deviation, momentum, epsilon, skip=None):
     """Averages one mean and one inverse deviation in; Keras averages the biased variance."""
+    # What the kernel saves is 1 / sqrt(variance + epsilon): turned back, not summed again.
     variance = deviation.to(moving_variance.dtype).pow(-2).sub_(epsilon)
     for moving, new in ((moving_mean, mean.to(moving_mean.dtype)), (moving_variance, variance)):
         if skip is None:

@@ -92,6 +92,9 @@ def _told_to_look(callback):
 
 def _reads(method):
     function = getattr(method, "__func__", method)
+    bound = function is not method
+    while _is_torchs(function):
+        function = function.__wrapped__
     if hasattr(function, "__wrapped__"):
         return True  # a decorator may read them before the function does
     module = getattr(function, "__module__", None) or ""
@@ -99,7 +102,13 @@ def _reads(method):
         return False
     if not inspect.isfunction(function):
         return True  # a partial function, an object: anything may be in it
-    return _uses_logs(function, bound=function is not method)
+    return _uses_logs(function, bound)
+
+
+def _is_torchs(function):
+    """Whether it is `torch.no_grad()` or the like around a function: it reads no arguments."""
+    module = getattr(function, "__globals__", {}).get("__name__")
+    return module == "torch.utils._contextlib" and hasattr(function, "__wrapped__")
 
 
 def _uses_logs(function, bound):

@@ -42,7 +42,7 @@ class NativeLayers:
                 if isinstance(layer, keras.Layer):
                     found |= find_parts(layer, include_self=False)
         self.parts = [known.get(key, part) for key, part in found.items()]
-        for part in self.parts:
+        for part in self._all_parts():
             part.reasons.clear()  # what a layer's settings refused may be possible now
         self._find_own()
         self.all = [x for x in keras_layers.all_layers(self.model) if hasattr(x, "call")]
@@ -67,6 +67,9 @@ class NativeLayers:
             and is_ordinary(layer)
         ]
 
+    def _all_parts(self):
+        return [*self.parts, *(own.part for own in self._own if own.part is not None)]
+
     def found_more(self):
         """Whether layers were built since the last look; they are looked for, then."""
         if self.complete or [x for x in self.all if not x.built] == self._unbuilt:
@@ -83,6 +86,7 @@ class NativeLayers:
             for part in (*self.parts, *self._own):
                 if type(part.layer) is part.base:  # else an outer step has swapped it already
                     swapped.append(part)
+                    # Past Keras's `__setattr__`, which would track what is set.
                     object.__setattr__(part.layer, "__class__", part.swapped)
             yield
         finally:
@@ -92,7 +96,7 @@ class NativeLayers:
     def native(self):
         """The layers that have been lowered, those inside graphs one by one."""
         layers, seen = [], set()
-        for part in self.parts:
+        for part in self._all_parts():
             for lowered in part.lowered:
                 for layer in lowered.native:
                     if id(layer) not in seen:
@@ -106,7 +110,7 @@ class NativeLayers:
         for layer in self.native():
             if isinstance(layer, keras.Layer):  # a cell is part of what its RNN computes
                 native |= {id(each) for each in keras_layers.all_layers(layer)}
-        parts = {id(part.layer): part for part in self.parts}
+        parts = {id(part.layer): part for part in self._all_parts()}
         found = []
         for layer in keras_layers.all_layers(self.model):
             if id(layer) in native or layer is self.model or not hasattr(layer, "call"):

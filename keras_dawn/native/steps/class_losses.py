@@ -1,4 +1,4 @@
-"""Keras's losses of classes said in torch, one value for each item, with Keras's own numerics.
+"""Keras's losses of classes written in torch, one value for each item, with Keras's own numerics.
 
 Arguments are those of the Keras functions of the same names; see `loss_values`.
 """

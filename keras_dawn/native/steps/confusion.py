@@ -54,7 +54,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
     if getattr(metric, "top_k", None) is not None:
         chosen = outputs.topk(metric.top_k).indices
         kept = torch.zeros_like(outputs, dtype=torch.bool).scatter(-1, chosen, True)
-        outputs = torch.where(kept, outputs, -1e10)
+        outputs = torch.where(kept, outputs, -1e10)  # Keras's number for "below any threshold"
     number = getattr(metric, "class_id", None)
     if number is not None:
         if outputs.ndim == 1:
@@ -82,6 +82,7 @@ def _by_buckets(outputs, labels, weight, thresholds):
     single = buckets.new_ones(()).expand(place.shape) if weight is None else weight.float()
     buckets.scatter_add_(0, place, single)
     buckets = buckets.view(2, -1).to(outputs.dtype)
+    # Over a threshold is whatever lies in its bucket or a higher one: a sum from the end.
     fp, tp = buckets[:, 1:].flip(1).cumsum(1).flip(1)
     if weight is None:
         negatives, positives = buckets.sum(1)
@@ -123,6 +124,7 @@ def add_to_f_score(metric, targets, outputs, weight, places):
     targets, outputs = targets.to(dtype), outputs.to(dtype)
     if metric.threshold is None:
         highest = outputs.amax(-1, keepdim=True)
+        # Keras's rule: the highest counts, ties all, unless it is 0 but for rounding.
         decided = (outputs >= highest) & (outputs.abs() > 1e-9)
     else:
         decided = outputs > metric.threshold
@@ -157,6 +159,8 @@ def add_to_iou(metric, targets, outputs, weight, places):
         inside &= targets != metric.ignore_class
     weight = total.new_ones(()) if weight is None else weight.to(total.dtype).flatten()
     weight = torch.where(inside, weight.expand_as(targets), 0)
+    # What lies outside the classes is added with weight 0, since its place is known on the device
+    # only.
     place = torch.where(inside, targets.long() * classes + outputs.long(), 0)
     total.view(-1).scatter_add_(0, place, weight)
 

@@ -11,7 +11,8 @@ from keras_dawn.foundation import (
     keras_models,
     keras_variables,
 )
-from keras_dawn.native import parallel
+from keras_dawn.native import capture, parallel
+from keras_dawn.native.convolution_ways import convolution_ways
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.values import LoweringError
@@ -47,6 +48,7 @@ class GraphForward:
         self._call_training = None
         self.reduction = None  # of gradients over the ranks, where torch's does not do
         self._layers = None
+        self._shapes = None  # of the last batch
 
     @property
     def outputs(self):
@@ -67,7 +69,7 @@ class GraphForward:
         self.training = _lowered(
             self.model, training=True, collect_statistics=True, views=self._views
         )
-        if self._penalised:  # a layer may have been frozen since
+        if self._penalised:  # looked up anew: a layer may have been frozen since
             self._penalised = sort_out(special_weights(self.model), self.model)[0]
             leaves = self.training.leaves.values()
             tensors = {id(leaf.variable): leaf.tensor for leaf in leaves}
@@ -91,21 +93,52 @@ class GraphForward:
             self._call_training = forward
         elif current().several:
             self._call_training = parallel.data_parallel(forward)
-        elif self._compile or self._is_no_cuda_graph():
-            self._call_training = forward
         else:
-            self._call_training = GraphedForward(forward)
+            self._call_training = forward
 
-    def _is_no_cuda_graph(self):
-        """Whether a CUDA graph would do something else than the module.
+    def why_no_graph(self):
+        """Why a CUDA graph would do something else than the module, or `None`.
 
         Keras's or the user's Python would be frozen in it, or takes numbers from the host; its
         trial runs would move states that are kept; and its outputs are the same memory in every
         step, which nobody may keep.
         """
         training = self.training
-        python = training.calls_keras or training.calls_operations
-        return python or training.changes_state or may_keep_outputs(self.model)
+        if not self.on_gpu():
+            return "there is no GPU"
+        if current().several:
+            return parallel.NO_CUDA_GRAPH
+        if self._compile:
+            return "torch.compile makes its own"
+        if self.model.run_eagerly:
+            return "run_eagerly is set"
+        if training.calls_keras or training.calls_operations or self._views:
+            return "calls of Keras's or of the user's, which would be frozen in it"
+        if training.changes_state:
+            return "draws from layers' own generators, or states"
+        if may_keep_outputs(self.model):
+            return "code of the user's gets the outputs, and may keep them"
+        return None
+
+    def on_gpu(self):
+        """Whether its work can become CUDA graphs."""
+        return capture.can_be_captured(self._device())
+
+    def graph_alone(self, alone):
+        """Whether forward and backward pass become a CUDA graph of their own."""
+        if not alone:
+            self._call_training = self.training.module
+        elif self.why_no_graph() is None:
+            self._call_training = GraphedForward(self.training.module)
+
+    def release_graphs(self):
+        """Gives the memory of CUDA graphs back."""
+        if isinstance(self._call_training, GraphedForward):
+            self._call_training.release()
+
+    def settings(self):
+        """What the Python of a pass reads in every step."""
+        return self._penalties.settings() if self._penalised else ()
 
     @property
     def adds_losses(self):
@@ -160,15 +193,20 @@ class GraphForward:
             self._layers = NativeLayers(self.model, inside=inside)
         return self._layers.in_place()
 
-    def train(self, x):
+    def inputs(self, x):
+        """What `train` takes: the batch as the graph's inputs."""
+        return graph_inputs(self.training, x, self._device())
+
+    def train(self, flat):
         """`(outputs, statistics, images in the batch)` of a batch to train on."""
-        flat = graph_inputs(self.training, x, self._device())
+        self._shapes = [tensor.shape for tensor in flat]
         outputs, statistics, *masks = self._run(self.training, self._call_training, flat)
         return structured(self.training, outputs, masks), statistics, flat[0].shape[0]
 
     def evaluate(self, x):
         """`(outputs, images in the batch)`."""
         flat = graph_inputs(self.evaluating, x, self._device())
+        self._shapes = [tensor.shape for tensor in flat]
         outputs = self._run(self.evaluating, self._call_evaluating, flat)
         masks = ()
         if self.evaluating.masked:
@@ -188,13 +226,25 @@ class GraphForward:
     def fallbacks(self):
         return (self.training or self.evaluating).fallbacks
 
+    def convolutions(self):
+        """Which way each convolution went with the last batch; nothing before the first.
+
+        Nor where the user's Python would run, or a generator would count, to find it out.
+        """
+        evaluating = self.evaluating
+        if self._shapes is None or evaluating.calls_keras or evaluating.changes_state:
+            return {}
+        if self._device().type != "cpu":
+            return {}
+        return convolution_ways(evaluating.module, self._shapes, evaluating.input_dtypes)
+
     def _callable(self, lowered):
         return torch.compile(lowered.module) if self._compile else lowered.module
 
     def _device(self):
         for parameter in self.evaluating.module.parameters():
             return parameter.device
-        return torch.device("cpu")
+        return keras_variables.device_of(self.model)
 
 
 def may_keep_outputs(model):

@@ -1,6 +1,7 @@
 """A batch as the inputs of a lowered graph, and the graph's outputs as the model's."""
 
 from keras_dawn.foundation import keras_masks, keras_models
+from keras_dawn.foundation.device import moved
 from keras_dawn.native.lowering.values import LoweringError
 
 import keras
@@ -47,7 +48,7 @@ def graph_inputs(lowered, x, device):
                     f"given {tuple(tensor.shape)}"
                 )
     return [
-        tensor.to(device, dtype) if (tensor.dtype, tensor.device) != (dtype, device) else tensor
+        moved(tensor, device, dtype) if (tensor.dtype, tensor.device) != (dtype, device) else tensor
         for tensor, dtype in zip(flat, lowered.input_dtypes, strict=True)
     ]
 

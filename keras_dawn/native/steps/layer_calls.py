@@ -39,7 +39,7 @@ def _collect(part, found, settings):
 
 
 def described(part, open_sizes=False):
-    """What a lowering has to be made anew for, hashable.
+    """The part of a call that a lowering is made for, as a key: another one needs another lowering.
 
     Args:
         part: an argument of a call.

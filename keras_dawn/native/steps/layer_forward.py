@@ -1,10 +1,12 @@
 """The forward pass of a model that keeps its Python: its own call, with native layers inside."""
 
-from keras_dawn.foundation import keras_losses, keras_models
+from keras_dawn.foundation import keras_losses, keras_models, keras_variables
+from keras_dawn.foundation.device import moved
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.steps.by_layer import NativeLayers
 
 import keras
+import torch
 
 
 class LayerForward:
@@ -51,6 +53,21 @@ class LayerForward:
     def calls(self):
         return self.layers.in_place()
 
+    def why_no_graph(self):
+        return "Python of the user's, which would be frozen in it"
+
+    def on_gpu(self):
+        return False  # for what concerns graphs
+
+    def graph_alone(self, alone):
+        """Nothing: no graph is made around Python."""
+
+    def release_graphs(self):
+        """Nothing: there are none."""
+
+    def inputs(self, x):
+        return x
+
     def train(self, x):
         return self._call(x, True), (), _batch_size(x)
 
@@ -58,11 +75,25 @@ class LayerForward:
         return self._call(x, False), _batch_size(x)
 
     def _call(self, x, training):
+        x = self._moved(x)
         # Exactly what `Model.train_step` and `test_step` do: a `call` without the argument is
         # not told the mode.
         if keras_models.has_training_argument(self.model):
             return self.model(x, training=training)
         return self.model(x)
+
+    def _moved(self, x):
+        """Tensors of the host's on a GPU, where Keras would put them and wait for it."""
+        device = next((keras_variables.memory_of(v).device for v in self.model.variables), None)
+        if device is None or device.type != "cuda":
+            return x
+        return keras.tree.map_structure(
+            lambda leaf: moved(leaf, device) if isinstance(leaf, torch.Tensor) else leaf, x
+        )
+
+    def convolutions(self):
+        """Nothing: the layers are called with whatever the model's Python makes of a batch."""
+        return {}
 
     def native(self):
         return self.layers.native()

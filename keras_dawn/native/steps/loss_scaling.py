@@ -7,7 +7,12 @@ import torch
 
 
 class LossScaling:
-    """`LossScaleOptimizer` without waiting for the device: skip, halve, double there."""
+    """`LossScaleOptimizer` without waiting for the device, which skips, halves and doubles itself.
+
+    Args:
+        optimizer: `keras.optimizers.LossScaleOptimizer`.
+        update: the native update of the optimizer inside it.
+    """
 
     def __init__(self, optimizer, update):
         self.optimizer = optimizer
@@ -32,7 +37,10 @@ class LossScaling:
         scale = self.optimizer.dynamic_scale.value
         found_inf = torch.zeros(1, device=scale.device)
         torch._amp_foreach_non_finite_check_and_unscale_(
-            gradients, found_inf, scale.double().reciprocal().float()
+            # The reciprocal in float64, as torch's GradScaler has it.
+            gradients,
+            found_inf,
+            scale.double().reciprocal().float(),
         )
         self.update.step(gradients, found_inf)
         torch._amp_update_scale_(

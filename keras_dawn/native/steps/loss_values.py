@@ -1,4 +1,4 @@
-"""Which of Keras's loss functions are said in torch, and which settings of theirs.
+"""Which of Keras's loss functions are written in torch, and which settings of theirs.
 
 Every function takes targets and outputs, floats of one dtype (class numbers may be whole), and
 the settings of the Keras function. `NotAlikeError` says that Keras has to compute this one: targets

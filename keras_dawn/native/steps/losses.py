@@ -4,12 +4,14 @@ from keras_dawn.foundation import keras_losses, keras_masks
 from keras_dawn.native.steps.loss_targets import NotAlikeError
 from keras_dawn.native.steps.loss_values import VALUES, known
 from keras_dawn.native.steps.mean_losses import MEAN_OF
+from keras_dawn.native.steps.settings import settings_of
 from keras_dawn.native.steps.several_losses import SeveralLosses, why_not_several
 from keras_dawn.native.steps.weighing import MEANS, reduced
 
 import keras
 import torch
 
+# Losses of half precision stay Keras's: their sums depend on where the rounding happens.
 _FULL = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -91,6 +93,10 @@ class NativeLoss:
         except NotAlikeError:
             return None
         return value if self._share is None else value * self._share
+
+    def settings(self):
+        """What computing the loss reads."""
+        return (settings_of(self._loss),)
 
     def _value(self, loss, targets, outputs, weight):
         mask = keras_masks.mask_of(outputs)

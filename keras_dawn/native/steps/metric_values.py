@@ -1,4 +1,4 @@
-"""Keras's metric functions said in torch: one number, or hit, for each item.
+"""Keras's metric functions written in torch: one number, or hit, for each item.
 
 As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """
@@ -59,7 +59,7 @@ def _binary_accuracy(targets, outputs, threshold=0.5):
 
 def _sparse_categorical_accuracy(targets, outputs):
     _check_classes(outputs)
-    if targets.is_floating_point():  # 1.5 is no class, not class 1
+    if targets.is_floating_point():  # a target of 1.5 hits no class, in Keras too
         whole = targets.to(outputs.dtype).to(torch.float64)
         classes = class_numbers(whole, outputs)
         classes = classes.masked_fill(classes != whole.view_as(classes), -1)

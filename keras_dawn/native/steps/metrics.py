@@ -4,6 +4,7 @@ from keras_dawn.foundation import keras_masks, keras_metrics, keras_variables
 from keras_dawn.native.steps.confusion import COUNTERS
 from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
 from keras_dawn.native.steps.metric_values import knows, values_of
+from keras_dawn.native.steps.settings import settings_of
 from keras_dawn.native.steps.weighing import add_to_mean
 
 import keras
@@ -29,7 +30,8 @@ class NativeMetrics:
         everyone = [metric for pair in self._groups for group in pair for metric in group]
         unknown = [metric.name for metric in everyone if not is_known(metric)]
         self.reason = f"Keras counts {', '.join(unknown)}" if unknown else None
-        self._any = bool(everyone)
+        self._everyone = everyone
+        self.left_to_keras = False  # something of the last batch
 
     @torch.no_grad()
     def track(self, loss, batch):
@@ -37,6 +39,7 @@ class NativeMetrics:
         if self.tracker is None:
             return
         if loss.ndim:  # a loss that is not reduced: Keras knows what its mean is
+            self.left_to_keras = True
             self.tracker.update_state(loss.detach(), sample_weight=batch)
             return
         total = keras_variables.memory_of(self.tracker.total)
@@ -46,11 +49,13 @@ class NativeMetrics:
     @torch.no_grad()
     def update(self, loss, targets, outputs, sample_weight, batch):
         """Adds one batch."""
+        self.left_to_keras = False
         self.track(loss, batch)
-        if not self._any:
+        if not self._everyone:
             return
         parts = self._by_output(targets, outputs, sample_weight)
         if parts is None:
+            self.left_to_keras = True
             keras_metrics.update_compiled_metrics(self.model, targets, outputs, sample_weight)
             return
         for (unweighted, weighted), y, found, weight in zip(self._groups, *parts, strict=True):
@@ -73,6 +78,7 @@ class NativeMetrics:
     def _add(self, metric, targets, outputs, weight):
         if add_batch(metric, targets, outputs, weight, self._thresholds_of(metric)):
             return
+        self.left_to_keras = True
         if weight is None:
             metric.update_state(targets, outputs)
         else:
@@ -89,6 +95,10 @@ class NativeMetrics:
             return known[1]
 
         return on_the_device
+
+    def settings(self):
+        """What counting a batch reads of the metrics."""
+        return tuple(map(settings_of, self._everyone))
 
     def results(self):
         """What `get_metrics_result` says now, as Python numbers: waits for the device.
@@ -153,7 +163,7 @@ def as_numbers(results):
 
     Others, such as the F1 score of each class, become NumPy arrays of their own.
     """
-    numbers, waiting = {}, {}
+    numbers, waiting = {}, {}  # one wait for the device for each dtype, not one a metric
     for name, value in results.items():
         value = value.value if isinstance(value, keras.Variable) else value
         if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Keras's losses of numbers said in torch, one value for each item, with Keras's own numerics.
+"""Keras's losses of numbers written in torch, one value for each item, with Keras's own numerics.
 
 Arguments are those of the Keras functions of the same names; see `loss_values`.
 """
@@ -52,6 +52,7 @@ def log_cosh(targets, outputs):
     targets, outputs = paired(targets, outputs)
     error = outputs - targets
     log_2 = torch.log(error.new_full((), 2.0))
+    # log(cosh(x)) = x + log(1 + exp(−2x)) − log(2), which does not overflow.
     return (error + F.softplus(error * -2.0) - log_2).mean(-1)
 
 

@@ -7,6 +7,7 @@ from keras_dawn.foundation import keras_layers, keras_optimizers, keras_variable
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.loss_scaling import LossScaling
+from keras_dawn.native.steps.settings import settings_of
 from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
 
 import keras
@@ -19,7 +20,7 @@ class Optimization:
         model: compiled `keras.Model`, its optimizer built.
         leaves: list of `Leaf`, the trainable parameters of the training graph.
         python: bool, whether Python of somebody's runs in the step, which may also use the
-            variables of layers that are said in torch.
+            variables of layers that are written in torch.
 
     Raises:
         ValueError: a weight that the optimizer was not built for, in Keras's words.
@@ -36,6 +37,8 @@ class Optimization:
         if python:
             self._all += [keras_variables.memory_of(leaf.variable) for leaf in leaves]
         self._chosen = {}
+        self._kept = []  # leaves with the gradients that a callback may look at
+        self.left_to_keras = False  # what is said of weights without a gradient in the last step
         self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
         self.update, self._scaling = self._make(self._leaves)
 
@@ -47,6 +50,17 @@ class Optimization:
         return not fused or (
             why_not_fused(self._optimizer, self._leaves) is None and self.update.is_laid_out()
         )
+
+    def why_no_graph(self):
+        """Why the step cannot be part of a CUDA graph, or `None`."""
+        if not self._variables:
+            return "no weight to train"
+        return "gradients of the user's" if self._twice else self.update.why_no_graph()
+
+    def settings(self):
+        """All that the Python of a step reads of the optimizer."""
+        outer = () if self._scaling is None else settings_of(self._outer)
+        return outer, self.update.settings()
 
     def clear(self):
         """Forgets gradients: of plain training before, of an interrupted step, of anybody."""
@@ -68,22 +82,31 @@ class Optimization:
             warnings.warn("The model does not have any trainable weights.", stacklevel=2)
             return None
         (self._scaling or self.update).scale(loss).backward()
+        # Python may have used the variable itself besides: its gradient then has two parts.
         for leaf in self._twice:
             leaf.add_gradient(keras_variables.memory_of(leaf.variable).grad)
         gradients = [parameter.grad for parameter in self._parameters]
         kept = [None if g is None else g.clone() for g in gradients] if keep else []
-        update, scaling = self.update, self._scaling
+        update, scaling, self.left_to_keras = self.update, self._scaling, False
         if not update.takes_none and self._some_missing(gradients):
             update, scaling = self._choose(gradients)
             if not update.takes_none:
                 gradients = [gradient for gradient in gradients if gradient is not None]
         skip = update.step(gradients) if scaling is None else scaling.step(gradients)
         self.clear()
-        for leaf, gradient in zip(self._leaves, kept, strict=False):
-            if gradient is not None:
-                shape = tuple(leaf.variable.shape)
-                keras_variables.memory_of(leaf.variable).grad = leaf.transform.undo(gradient, shape)
+        self._kept = [pair for pair in zip(self._leaves, kept, strict=False) if pair[1] is not None]
+        self.hand_out(self.kept())
         return skip
+
+    def kept(self):
+        """The gradients that the last step kept, as torch lays them out."""
+        return [gradient for _, gradient in self._kept]
+
+    def hand_out(self, gradients):
+        """Leaves gradients, those of `kept` or others like them, in the variables."""
+        for (leaf, _), gradient in zip(self._kept, gradients, strict=True):
+            shape = tuple(leaf.variable.shape)
+            keras_variables.memory_of(leaf.variable).grad = leaf.transform.undo(gradient, shape)
 
     def _some_missing(self, gradients):
         if len(gradients) < len(self._variables):
@@ -92,13 +115,14 @@ class Optimization:
 
     def _choose(self, gradients):
         """The update of those weights that got a gradient; Keras's words about the others."""
+        self.left_to_keras = True
         if self.update.needs_all:
             return self._by_keras(self._leaves, "weights without a gradient"), None
         key = tuple(gradient is not None for gradient in gradients)
         found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
         used = [True if found.get(id(v)) else None for v in self._variables]
         keras_optimizers.check_gradients(self._optimizer, used, self._variables)
-        if len(self._chosen) > 16:
+        if len(self._chosen) > 16:  # of a model whose Python reaches ever other weights
             self._chosen.clear()
         if key not in self._chosen:
             self._chosen[key] = self._make(

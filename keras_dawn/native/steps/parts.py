@@ -25,7 +25,7 @@ import keras
 import torch
 
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
-_EMPTY = object()
+EMPTY = object()
 # From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
 # graph; before, every layer's mode was handed on, and a graph told each of its layers.
 _MODES_STAY = keras_version.VERSION >= (3, 16)
@@ -58,45 +58,48 @@ class Part:
             # A copy made inside a step has this class too, and is another layer.
             if layer is self.layer:
                 outputs = compute(args, kwargs)
-                if outputs is not _EMPTY:
+                if outputs is not EMPTY:
                     return outputs
             return base.__call__(layer, *args, **kwargs)
 
         return __call__
 
     def compute(self, args, kwargs):
-        """The outputs, or `_EMPTY` where the layer's own call has to compute them."""
+        """The outputs, or `EMPTY` where the layer's own call has to compute them."""
         layer = self.layer
         if not layer.built or not keras_layers.is_plain_call(layer):
-            return _EMPTY
+            return EMPTY
         if keras_context.in_stateless_scope():
-            return _EMPTY  # other weights than the layer's own
-        training = _EMPTY
+            return EMPTY  # other weights than the layer's own
+        training = EMPTY
         if "training" in kwargs:
             kwargs = dict(kwargs)
             training = kwargs.pop("training")
         flat = self._flat(args, kwargs)
         if not flat:
-            return _EMPTY
+            return EMPTY
         context = keras_context.current_call_context()
-        if training is _EMPTY:
+        if training is EMPTY:
             told = context.get_value("training") if context is not None else None
             told = self.default_training if told is None else told
         else:
             told = training
         mode = self.default_training if told is None else told
         if mode is not None and type(mode) is not bool:
-            return _EMPTY  # a tensor or a number: Keras knows what it makes of it
+            return EMPTY  # a tensor or a number: Keras knows what it makes of it
         key, entry = self._entry(bool(mode), args, kwargs, flat)
         if entry is None:
-            return _EMPTY
+            return EMPTY
         forward, lowered = entry
         if lowered.calls_keras and self.is_graph and _MODES_STAY:
-            return _EMPTY  # a layer that Keras calls may tell those after it another mode
+            return EMPTY  # a layer that Keras calls may tell those after it another mode
         if lowered.calls_keras and told is None:
-            return _EMPTY  # nobody is told the mode: what one layer inside is told holds for others
+            # Nobody says the mode. Then what one layer inside says holds for those after it, which
+            # a graph, lowered for one mode, does not follow.
+            return EMPTY
         if lowered.statistics and torch._C._autograd._top_saved_tensors_default_hooks(True):
-            return _EMPTY  # checkpointed: torch may leave the second pass before they are averaged
+            # Checkpointed: the second pass may end early, before the averages would be moved.
+            return EMPTY
         tensors = _cast(flat, lowered)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_context.inside_part(layer, context, bool(mode)):
@@ -107,13 +110,15 @@ class Part:
             except _OUT_OF_MEMORY:
                 raise
             except _REFUSED as error:
-                # Nothing has been changed yet. Keras's own call says what is wrong, or can do it.
+                # Keras's own call says what is wrong, or can do it. Moving averages have not been
+                # touched; what a graph changes on its way (how often a generator was asked, a
+                # state that is kept) may have been, and then changes twice.
                 self._refuse(key, f"{type(error).__name__}: {error}")
-                return _EMPTY
+                return EMPTY
         if lowered.unmasked:
             unmask(lowered.unmasked, flat)
         outputs = self._finished(outputs, lowered, bool(mode))
-        tells = training is not _EMPTY or not _MODES_STAY
+        tells = training is not EMPTY or not _MODES_STAY
         if context is not None and tells and not lowered.calls_keras:
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs

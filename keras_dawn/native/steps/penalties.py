@@ -1,5 +1,7 @@
 """Penalties on weights, as Keras's regularizers put them into the loss, for many at once."""
 
+from keras_dawn.native.steps.settings import settings_of
+
 import torch
 
 
@@ -18,6 +20,10 @@ class Penalties:
         self._regularizers = [variable.regularizer for variable in variables]
         self._tensors = tensors
         self._factors, self._groups = None, []
+
+    def settings(self):
+        """What adding the penalties reads."""
+        return tuple(settings_of(regularizer) for regularizer in self._regularizers)
 
     def added_to(self, loss):
         """A loss, a 0-d tensor, with the penalties."""
@@ -44,6 +50,7 @@ class Squares(torch.autograd.Function):
     def forward(ctx, factor, *weights):
         ctx.factor = factor
         ctx.save_for_backward(*weights)
+        # The square of each norm: the squares of all weights are never written to memory.
         return torch.stack(torch._foreach_norm(weights)).square().sum() * factor
 
     @staticmethod

@@ -68,6 +68,7 @@ class GradientReduction:
     def _reduce(self):
         """Runs once, when the backward pass ends."""
         reached, self._reached, self._queued = self._reached, set(), False
+        # Which weights: agreed on first, or ranks would wait for sums that others do not make.
         flags = self._exchange(reached)
         factor = self._weight() / current().world_size
         gradients = []

@@ -48,6 +48,10 @@ class SeveralLosses:
             total = total + (value if factor is None else value * factor)
         return total
 
+    def settings(self):
+        """What computing the losses reads."""
+        return tuple(setting for native in self._losses for setting in native.settings())
+
     def _weights(self, weight):
         """The sample weights of each loss; `None` where Keras knows what is wrong with them."""
         if weight is None or isinstance(weight, torch.Tensor):
@@ -56,8 +60,8 @@ class SeveralLosses:
             found = [weight[key] for key in self._plan.keys]
         except (KeyError, IndexError, TypeError):
             return None
-        alright = all(one is None or isinstance(one, torch.Tensor) for one in found)
-        return found if alright else None
+        usable = all(one is None or isinstance(one, torch.Tensor) for one in found)
+        return found if usable else None
 
 
 def why_not_several(plan):

@@ -24,7 +24,7 @@ def reduced(values, weight, mask, reduction):
     if weight is not None:
         values, weight = same_rank(values, weight)
         values = values * weight
-    if reduction in (None, "none") or values.ndim == 0 or values.shape == (0,):
+    if reduction in (None, "none") or values.ndim == 0 or values.shape == (0,):  # as Keras
         return values
     total = values.sum()
     if reduction not in MEANS:

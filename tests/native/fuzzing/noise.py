@@ -5,7 +5,8 @@ from unittest import mock
 
 import keras
 import numpy as np
-import torch
+
+from tests.on_device import torch
 
 
 class _Noise:

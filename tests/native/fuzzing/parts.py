@@ -4,10 +4,10 @@ import copy  # noqa: F401  (for programs)
 
 import keras
 import numpy as np
-import torch
 from keras import ops
 
 from tests.native.fuzzing.noise import pushed_array
+from tests.on_device import torch
 
 
 def numbers(seed, *shape, dtype=None):

@@ -1,4 +1,4 @@
-"""One small rule for each layer class: how the layer is said in torch.
+"""One small rule for each layer class: how the layer is written in torch.
 
 A rule is a function `(builder, layer, inputs, call) -> Value`, where `inputs` is the list
 of the layer's input `Value`s and `call` a `Call`. It raises `LoweringError` for a

@@ -41,6 +41,7 @@ def activate(builder, value, layer, call, name=None):
     if isinstance(activation, keras.Layer):
         builder.reads.note(activation, "built", activation.built)
         if not activation.built:
+            # Keras names its weights after the call that builds it: only Keras's call does that.
             raise LoweringError("its activation is built, by its name, in its first call")
     before = builder.mark()
     try:
@@ -164,7 +165,7 @@ def softmax(builder, layer, inputs, call):
         node = builder.call(masked_softmax, node, mask, axes, name=call.name)
     elif len(axes) == 1:
         node = builder.call(torch.softmax, node, int(axes[0]), name=call.name)
-    else:
+    else:  # torch's softmax has one axis
         total = builder.call(torch.logsumexp, node, tuple(axes), True)
         node = builder.call(torch.exp, builder.call(torch.sub, node, total), name=call.name)
     return value.with_node(node, torch_order=False)

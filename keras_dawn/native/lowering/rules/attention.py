@@ -66,6 +66,8 @@ def _of_heads(builder, layer, call, of_query):
     key = apply_projection(builder, settings.key, key, call, "key")
     value = apply_projection(builder, settings.value, value, call, "value")
     rate = _rate(builder, settings, layer) if call.training and settings.rate > 0 else 0.0
+    # The fused kernel hands no scores out. And with dropout Keras writes attention out: there a
+    # position that may look at nothing gets zeros, and here the average of all.
     fused = query.rank == 4 and not scores_too and not (settings.rate > 0 and mask is not None)
     scores = None
     if fused and not rate:
@@ -109,6 +111,7 @@ def _fused(builder, settings, query, key, value, mask, causal):
 
 
 def _heads_first(builder, part, repeats):
+    # (batch, length, heads, channels) to (batch, heads, length, channels), as the kernel has it
     node = builder.graph.call_method("transpose", (part.node, 1, 2))
     return builder.call(torch.repeat_interleave, node, repeats, 1) if repeats > 1 else node
 
@@ -119,6 +122,7 @@ def _written_out(builder, settings, rate, query, key, value, mask, causal):
         raise LoweringError("a softmax of the user's")
     if causal:
         mask = builder.call(functions.mask_or_causal, mask, query.node, value.node, causal)
+    # The query and not the scores, as in Keras: the same rounding, and fewer numbers.
     scaled = builder.call(torch.mul, query.node, settings.scale)
     by_heads = query.rank == 4
     if by_heads:

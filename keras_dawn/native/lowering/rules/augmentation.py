@@ -58,6 +58,7 @@ def random_flip(builder, layer, inputs, call):
 
 def flip(images, state, axes, dtype):
     """Flips half of the images, each along all of some axes."""
+    # One draw for both axes, as in Keras: an image is flipped along both or along none.
     flips = draws.uniform(state, images, (None, 1, 1, 1), dtype=dtype) <= 0.5
     return torch.where(flips, images.flip(axes), images)
 
@@ -92,6 +93,7 @@ def random_zoom(builder, layer, inputs, call):
 
 def zoom(images, state, how, height, width, dtype):
     """Zooms by factors from two ranges, or from one if `width` is `None`."""
+    # Rows before columns, here and below: the order of the draws is Keras's.
     down = draws.uniform(state, images, (None, 1), *height, dtype)
     across = down if width is None else draws.uniform(state, images, (None, 1), *width, dtype)
     factors = torch.cat([across, down], 1).float()

@@ -45,6 +45,7 @@ def _outputs(builder, layer, x, states, mask, call):
                 raise LoweringError(f"{name} of one direction alone")
     count = 0 if states is None else len(states) // 2
     halves = (None, None) if states is None else (states[:count], states[count:])
+    # torch's kernel knows no masks, and both directions share what it does besides.
     if mask is None and not layer.stateful and _is_one_call(builder, directions, call):
         return _both_at_once(builder, layer, directions, x, states, call)
     results = []
@@ -58,7 +59,7 @@ def _outputs(builder, layer, x, states, mask, call):
         )
         results.append(run(builder, direction, value, half, mask, inner))
     (forward, *kept), (backward, *kept_backward) = results
-    if layer.return_sequences:
+    if layer.return_sequences:  # it ran from the end: its steps in the order of the forward ones
         backward = backward.with_node(builder.call(torch.flip, backward.node, (1,)))
     merged = _merged(builder, layer, forward, backward, call)
     return [*merged, *kept, *kept_backward]

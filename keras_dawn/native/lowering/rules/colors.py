@@ -101,10 +101,9 @@ def random_color_jitter(builder, layer, inputs, call):
             steps.append((function, (*inner.factor, tuple(inner.value_range), *more)))
     if not call.training:
         return of_floats(inputs)[0]
-    value = of_floats(inputs)[0]
-    for number, (function, settings) in enumerate(steps):
-        one = augment(builder, layer, [value], call, function, *settings)
-        value = one if number < len(steps) else value
+    (value,) = of_floats(inputs)
+    for function, settings in steps:  # each draws from the outer layer's generator
+        value = augment(builder, layer, [value], call, function, *settings)
     return value
 
 

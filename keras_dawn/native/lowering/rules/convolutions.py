@@ -1,16 +1,18 @@
 """Convolutions over one, two and three axes."""
 
+from keras_dawn.convolutions.convolve import conv2d, may_gain
 from keras_dawn.native.lowering.layouts import AS_IS, convolution, depthwise
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
-from keras_dawn.native.lowering.rules.series import conv1d, conv_transpose1d
+from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways, conv_transpose1d
 from keras_dawn.native.lowering.values import LoweringError
 
 import torch
 from keras import layers
 
 CONVOLVE = {1: conv1d, 2: torch.conv2d, 3: torch.conv3d}
+BY_WAYS = {1: conv1d_by_ways, 2: conv2d}
 CONVOLVE_TRANSPOSED = {
     1: conv_transpose1d,
     2: torch.conv_transpose2d,
@@ -18,7 +20,17 @@ CONVOLVE_TRANSPOSED = {
 }
 
 
-def _convolve(builder, layer, value, call, weight, bias, groups, name):
+def function_for(layer, kernel, groups=1):
+    """What convolves with a layer's kernel: by other ways than torch's own where that may gain."""
+    channels, filters = kernel.shape[-2:]
+    device = kernel.value.device.type
+    if layer.rank in BY_WAYS and may_gain(channels, filters, layer.compute_dtype, device, groups):
+        return BY_WAYS[layer.rank]
+    return CONVOLVE[layer.rank]
+
+
+def _convolve(builder, layer, value, call, parameters, groups, name):
+    kernel, weight, bias = parameters
     data_format = layer.data_format
     geometry = tuple(layer.kernel_size), tuple(layer.strides), tuple(layer.dilation_rate)
     node, padding = resolve_padding(
@@ -30,8 +42,8 @@ def _convolve(builder, layer, value, call, weight, bias, groups, name):
         geometry,
     )
     _, stride, dilation = geometry
-    convolve = CONVOLVE[layer.rank]
-    node = builder.call(convolve, node, weight, bias, stride, padding, dilation, groups, name=name)
+    settings = weight, bias, stride, padding, dilation, groups
+    node = builder.call(function_for(layer, kernel, groups), node, *settings, name=name)
     return value.with_node(node, torch_order=data_format == "channels_last")
 
 
@@ -45,9 +57,8 @@ def bias_of(builder, layer):
 @rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
 def conv(builder, layer, inputs, call):
     weight = builder.parameter(layer.kernel, convolution(layer.rank), layer.compute_dtype)
-    value = _convolve(
-        builder, layer, inputs[0], call, weight, bias_of(builder, layer), layer.groups, call.name
-    )
+    parameters = layer.kernel, weight, bias_of(builder, layer)
+    value = _convolve(builder, layer, inputs[0], call, parameters, layer.groups, call.name)
     return activate(builder, value, layer, call)
 
 
@@ -55,9 +66,8 @@ def conv(builder, layer, inputs, call):
 def depthwise_conv(builder, layer, inputs, call):
     weight = builder.parameter(layer.kernel, depthwise(layer.rank), layer.compute_dtype)
     channels = layer.kernel.shape[layer.rank]
-    value = _convolve(
-        builder, layer, inputs[0], call, weight, bias_of(builder, layer), channels, call.name
-    )
+    parameters = layer.kernel, weight, bias_of(builder, layer)
+    value = _convolve(builder, layer, inputs[0], call, parameters, channels, call.name)
     return activate(builder, value, layer, call)
 
 
@@ -67,10 +77,12 @@ def separable_conv(builder, layer, inputs, call):
     each = builder.parameter(layer.depthwise_kernel, depthwise(rank), dtype)
     across = builder.parameter(layer.pointwise_kernel, convolution(rank), dtype)
     channels = layer.depthwise_kernel.shape[rank]
-    value = _convolve(builder, layer, inputs[0], call, each, None, channels, f"{call.name}_each")
+    parameters = layer.depthwise_kernel, each, None
+    value = _convolve(builder, layer, inputs[0], call, parameters, channels, f"{call.name}_each")
     bias = bias_of(builder, layer)
     none, one = (0,) * rank, (1,) * rank
-    node = builder.call(CONVOLVE[rank], value.node, across, bias, one, none, one, 1, name=call.name)
+    convolve = function_for(layer, layer.pointwise_kernel)
+    node = builder.call(convolve, value.node, across, bias, one, none, one, 1, name=call.name)
     return activate(builder, value.with_node(node), layer, call)
 
 
@@ -115,6 +127,8 @@ def transposed_padding(kernel, stride, dilation, added, padding):
         `(padding, output_padding, end)`: the first two for torch, and what then has to be cut
         off the end of the axis.
     """
+    # Keras may cut different lengths off the two ends; torch cuts both alike (`padding`) and can
+    # add at the end (`output_padding`). What is left over is cut afterwards.
     reach = (kernel - 1) * dilation + 1
     if padding == "valid":
         first, last = 0, -(max(0, stride - reach) if added is None else added)

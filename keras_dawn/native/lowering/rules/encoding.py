@@ -24,7 +24,7 @@ def discretization(builder, layer, inputs, call):
     bounds = list(layer.bin_boundaries)
     tensor = keras.ops.convert_to_tensor(bounds, dtype=keras.config.floatx())
     node = builder.keras_order(value)
-    if value.dtype == "bool":
+    if value.dtype == "bool":  # which `bucketize` does not take
         node = builder.call(torch.Tensor.to, node, torch.uint8)
     bounds_node = builder.constant(tensor, call.name)
     node = builder.call(torch.bucketize, node, bounds_node, out_int32=True, right=True)
@@ -56,6 +56,7 @@ def encode(categories, mode, depth, dtype):
     if mode == "one_hot" and categories.ndim > 1 and categories.shape[-1] == 1:
         categories = categories.squeeze(-1)
     categories = categories.long()
+    # torch refuses negative categories; Keras gives them no place.
     places = F.one_hot(categories.clamp(min=0), depth)
     places = torch.where((categories >= 0)[..., None], places, 0).to(dtype)
     if mode == "one_hot":

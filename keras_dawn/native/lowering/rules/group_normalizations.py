@@ -17,7 +17,8 @@ def group_normalization(builder, layer, inputs, call):
     if axis < -1:
         raise LoweringError(f"axis {axis}")
     if last == 1 and layer.groups == call.shapes[0][1]:
-        # All that is left of the gradient is rounding, which Adam makes large.
+        # The result is 0 whatever the input: its gradient is nothing but rounding, which Adam makes
+        # as large as any other.
         raise LoweringError("groups of one number")
     wide = builder.to(value, result_type(value.dtype, "float32"))  # as Keras computes it
     image = last > 1 and axis in (-1, last)
@@ -70,7 +71,8 @@ def unit_normalization(builder, layer, inputs, call):
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
     node = builder.keras_order(value)
     total = builder.call(torch.sum, builder.call(torch.square, node), tuple(axes), True)
-    # Keras bounds it after the reciprocal root, whose slope at 0 is none.
+    # Keras bounds the reciprocal root, not the sum under it: at 0 the gradient is not finite there
+    # either.
     most = builder.constant(keras.ops.cast(1e12, value.dtype), call.name)
     scale = builder.call(torch.minimum, builder.call(torch.rsqrt, total), most)
     node = builder.call(torch.mul, node, scale, name=call.name)

@@ -28,6 +28,7 @@ def resolve_padding(builder, value, layer_format, padding, sizes, geometry, mode
     if padding != "same":
         raise LoweringError(f"padding={padding!r}")
     node = builder.image(value, layer_format)
+    # With steps of 1 "same" pads alike whatever the size is.
     if all(size is not None or step == 1 for size, step in zip(sizes, stride, strict=True)):
         pairs = [
             same_padding(size or 0, *setting)

@@ -121,7 +121,7 @@ def concatenate(builder, layer, inputs, call):
     nodes, torch_order = same_order(builder, inputs)
     rank = inputs[0].rank
     axis = layer.axis if layer.axis >= 0 else layer.axis + rank
-    if torch_order:
+    if torch_order:  # where Keras's axis lies in (batch, channels, …)
         axis = (0, *range(2, rank), 1)[axis]
     node = builder.call(torch.cat, nodes, axis, name=call.name)
     joined = functools.reduce(lambda a, b: _joined(a, b, node), inputs)

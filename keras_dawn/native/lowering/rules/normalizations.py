@@ -1,108 +1,14 @@
-"""Normalisation and fixed scaling."""
+"""Normalisation of layers and data, and fixed scaling."""
 
-import operator
-
-from keras_dawn.distributed.ranks import current
-from keras_dawn.native.lowering.dtypes import HALF, is_float, promoted, result_type
+from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.merging import same_order
 from keras_dawn.native.lowering.values import LoweringError, Value
-from keras_dawn.native.synchronized import synchronized_batch_norm
 
 import keras
 import torch
 from keras import layers
-
-
-@rule(layers.BatchNormalization)
-def batch_normalization(builder, layer, inputs, call):
-    (value,) = inputs
-    if layer.renorm:
-        raise LoweringError("renorm")
-    axis = layer.axis if layer.axis >= 0 else layer.axis + value.rank
-    value, restored = _channels_second(builder, value, axis)
-    if value.dtype != layer.compute_dtype or value.dtype not in HALF:
-        value = builder.to(value, result_type(value.dtype, "float32"))
-    moving = [builder.parameter(v, AS_IS) for v in (layer.moving_mean, layer.moving_variance)]
-    if layer.moving_mean.dtype != result_type(value.dtype, "float32"):
-        raise LoweringError(f"of {value.dtype} with weights of {layer.moving_mean.dtype}")
-    gamma, beta = _gamma_and_beta(builder, layer, call.name)
-    synchronized = layer.synchronized and current().several
-    if call.training and layer.trainable and (builder.collect_statistics or synchronized):
-        if synchronized:
-            function, args = synchronized_batch_norm, (value.node, gamma, beta, layer.epsilon)
-        else:
-            function, args = batch_norm_in_training, (value.node, gamma, beta, layer.epsilon)
-        outputs = builder.call(function, *args)
-        node = builder.call(operator.getitem, outputs, 0, name=call.name)
-        mean = builder.call(operator.getitem, outputs, 1)
-        inverse_deviation = builder.call(operator.getitem, outputs, 2)
-        builder.statistics.append((layer, mean, inverse_deviation))
-    else:
-        node = builder.call(
-            torch.batch_norm,
-            value.node,
-            gamma,
-            beta,
-            *moving,
-            call.training and layer.trainable,
-            round(1.0 - layer.momentum, 12),
-            layer.epsilon,
-            torch.backends.cudnn.enabled,
-            name=call.name,
-        )
-    return builder.to(restored(value.with_node(node)), layer.compute_dtype)
-
-
-def _channels_second(builder, value, axis):
-    """The value with its channels as torch's batch normalisation has them, and the way back."""
-    last = value.rank - 1
-    if axis == last and value.rank in (4, 5):
-        return value.with_node(builder.image(value, "channels_last"), torch_order=True), _as_is
-    node = builder.keras_order(value)
-    if axis == 1:
-        return value.with_node(node, torch_order=False), _as_is
-    if axis == last:  # as vectors: torch knows no series with the channels innermost
-        flat = builder.call(torch.flatten, node, 0, last - 1)
-
-        def restored(result):
-            back = builder.graph.call_method("view_as", (result.node, node))
-            return result.with_node(back, rank=value.rank)
-
-        return value.with_node(flat, rank=2, torch_order=False), restored
-
-    moved = builder.call(torch.movedim, node, axis, 1)
-
-    def moved_back(result):
-        return result.with_node(builder.call(torch.movedim, result.node, 1, axis))
-
-    return value.with_node(moved, torch_order=False), moved_back
-
-
-def _as_is(result):
-    return result
-
-
-def batch_norm_in_training(x, gamma, beta, epsilon):
-    """`(outputs, mean, inverse deviation)` of a batch in torch's order of axes."""
-    outputs, *statistics = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, epsilon)
-    if x.numel() == x.shape[1]:
-        # One value a channel: exactly beta in Keras, where torch leaves what rounding does, on
-        # either side of a ReLU's kink if beta is 0.
-        outputs = outputs * 0
-        if beta is not None:
-            outputs = outputs + beta.to(x.dtype).view(-1, *[1] * (x.ndim - 2))
-    return outputs, *statistics
-
-
-def _gamma_and_beta(builder, layer, name):
-    gamma = builder.parameter(layer.gamma, AS_IS) if layer.scale else None
-    beta = builder.parameter(layer.beta, AS_IS) if layer.center else None
-    if gamma is None and beta is not None:
-        # On CUDA torch (2.11 to 2.14) fails in the backward pass of beta where there is no gamma.
-        gamma = builder.constant(torch.ones_like(layer.beta.value).detach(), name)
-    return gamma, beta
 
 
 @rule(layers.LayerNormalization)
@@ -141,6 +47,7 @@ def layer_normalization(builder, layer, inputs, call):
 def normalized_over(x, axes, gamma, beta, epsilon):
     """Layer normalisation over axes that are not the last ones, with Keras's variance."""
     mean = x.mean(axes, keepdim=True)
+    # Keras's formula, in which large means lose digits: torch's `var` would be another number.
     variance = x.square().mean(axes, keepdim=True) - mean.square()
     factor = torch.rsqrt(variance + epsilon)
     factor = factor if gamma is None else factor * gamma

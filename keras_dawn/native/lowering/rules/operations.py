@@ -104,6 +104,7 @@ def comparison(builder, operation, inputs, call):
 
 def _whole(number, inputs):
     """A number that means the same in every dtype of tensors that it is compared with."""
+    # Below 128 a whole number is itself in int8 and bfloat16 too.
     if type(number) in (int, float) and number == int(number) and abs(number) < 128:
         return int(number)
     if type(number) is float and all(value.dtype == "float64" for value in inputs):

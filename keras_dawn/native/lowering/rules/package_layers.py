@@ -1,6 +1,6 @@
 """The package's own layers."""
 
-from keras_dawn.models.winograd import winograd_conv2d
+from keras_dawn.convolutions.winograd import winograd_conv2d
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.layouts import convolution
 from keras_dawn.native.lowering.rules import rule

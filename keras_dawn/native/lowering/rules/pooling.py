@@ -35,7 +35,7 @@ def _pool(builder, layer, inputs, call, functions, *rest):
         layer.padding,
         axis_sizes(call.shapes[0], layer.data_format),
         (size, stride, (1,) * len(size)),
-        mode="replicate",
+        mode="replicate",  # so pads Keras: the pixel at the edge counts once more
     )
     node = builder.call(functions[value.rank], node, size, stride, padding, *rest, name=call.name)
     return value.with_node(node, torch_order=layer.data_format == "channels_last")

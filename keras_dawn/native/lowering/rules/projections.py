@@ -77,6 +77,7 @@ def project(builder, layer, value, name):
         vector = Projection(tuple(range(linear.outputs)), linear.outputs)
         vector = AS_IS if linear.outputs == 1 else vector
         bias = builder.parameter(layer.bias, vector, layer.compute_dtype)
+    # As one matrix product: torch's einsum looks for the same one in every call.
     if linear.inputs > 1:
         node = builder.call(torch.flatten, node, value.rank - linear.inputs)
     node = builder.call(torch._C._nn.linear, node, weight, bias, name=name)

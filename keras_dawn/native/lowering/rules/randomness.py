@@ -115,6 +115,7 @@ def drop_to_saturation(x, state, rate, shape, dtype):
         dtype: that the draws are made in.
     """
     kept = (draws.uniform(state, x, shape, dtype=dtype) >= rate).to(x.dtype)
+    # What keeps mean 0 and variance 1 (Klambauer et al. 2017, arXiv:1706.02515, section 3).
     scale = ((1 - rate) * (1 + rate * SATURATION**2)) ** -0.5
     return scale * (x * kept + SATURATION * (1 - kept)) - scale * SATURATION * rate
 

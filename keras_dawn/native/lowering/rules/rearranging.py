@@ -74,6 +74,7 @@ def expand_dims(builder, operation, inputs, call):
     value = _only(call)
     axes = _numbers(operation.axis)
     node = builder.keras_order(value)
+    # In ascending order, since each place is one of the result's axes.
     for axis in sorted(axis % (value.rank + len(axes)) for axis in axes):
         node = builder.call(torch.unsqueeze, node, axis)
     return _moved(value, node, call)
@@ -82,7 +83,7 @@ def expand_dims(builder, operation, inputs, call):
 @rule(NUMPY + "Squeeze")
 def squeeze(builder, operation, inputs, call):
     if operation.axis is None:
-        raise LoweringError("all axes of 1, the batch's perhaps")
+        raise LoweringError("all axes of size 1, which the batch's may be")
     return _said(builder, call, torch.squeeze, _numbers(operation.axis))
 
 

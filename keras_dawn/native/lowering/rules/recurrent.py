@@ -86,6 +86,7 @@ def run_layer(builder, layer, x, states, mask, call):
         }
         name = call.name if len(cells) == 1 else f"{call.name}_{cell.name}"
         result = run_cell(builder, cell, node, options, name)
+        # The first cell reads from the end and returns its steps in that order: so the others read.
         if layer.go_backwards and number == 0 and mask is not None:
             mask = builder.call(backwards, mask)
         node, kept = result, [None] * count
@@ -166,6 +167,8 @@ def dropout_of(cell, training):
         return None
     if cell.seed is not None:
         raise LoweringError("a seed of its own, whose draws only Keras makes")
+    # How many masks Keras draws was decided when the cell was made, and it computes with what
+    # `implementation` says now: where the two no longer fit, only Keras knows what it does.
     masks = getattr(cell, "dropout_mask_count", None) or 0
     if getattr(cell, "implementation", 2) != 1 and isinstance(unrecorded(cell), _WITH_GATES):
         if masks or rates[1]:

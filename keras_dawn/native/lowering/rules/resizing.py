@@ -59,6 +59,7 @@ def _smoothed(builder, value):
 
 def repeat_axes(images, first, factors):
     """Each slice of some neighbouring axes, from `first` on, repeated `factors` times."""
+    # An axis of size 1 beside each, expanded and merged: one copy, where Keras makes one an axis.
     spread, repeated = [*images.shape[:first]], [*images.shape[:first]]
     for size, factor in zip(images.shape[first:], factors, strict=False):
         spread += (size, 1)

@@ -4,12 +4,23 @@ torch keeps the channels innermost in memory for images and volumes only; for se
 them. On a CPU that made a step 1.2 to 4 times slower.
 """
 
+from keras_dawn.convolutions import conv2d
+
 import torch
 
 
-def conv1d(series, kernel, bias, stride, padding, dilation, groups):
-    """What `torch.conv1d` computes, of series `(batch, channels, time)`."""
-    images = torch.conv2d(
+def conv1d(series, kernel, *settings):
+    """What `torch.conv1d` computes, of series `(batch, channels, time)`; all its arguments."""
+    return _convolved(torch.conv2d, series, kernel, *settings)
+
+
+def conv1d_by_ways(series, kernel, *settings):
+    """`conv1d` by the ways of `keras_dawn.convolutions`."""
+    return _convolved(conv2d, series, kernel, *settings)
+
+
+def _convolved(convolve, series, kernel, bias, stride, padding, dilation, groups):
+    images = convolve(
         series.unsqueeze(2),
         kernel.unsqueeze(2),
         bias,

@@ -17,6 +17,7 @@ def zero_padding(builder, layer, inputs, call):
     node = builder.image(value, layer.data_format)
     torch_order = layer.data_format == "channels_last"
     if all(before == after for before, after in ends):
+        # Left to whoever reads the value: a convolution pads for nothing.
         padding = tuple(before for before, _ in ends)
         return Value(node, value.rank, value.dtype, torch_order, padding, value.guessed)
     node = builder.call(pad_axes, node, tuple(map(tuple, ends)), name=call.name)

@@ -25,6 +25,7 @@ def spectral_normalization(builder, layer, inputs, call):
             raise LoweringError("its kernel is not the model's")
         builder.changes_state = True
         name, leaf = builder.leaves[id(kernel)]
+        # The division goes before the layer's own nodes, which read the kernel.
         with builder.graph.inserting_after(before):
             weight = builder.graph.get_attr(name)
         builder.share(layer.vector_u, AS_IS)

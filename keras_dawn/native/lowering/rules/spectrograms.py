@@ -58,6 +58,7 @@ def spectrum(signals, real, imaginary, mode, stride, padding, epsilon):
     Returns:
         `(batch, channels, frequencies, time)`; twice the frequencies for `"stft"`.
     """
+    # Each channel is a signal of its own.
     flat = signals.flatten(0, 1).unsqueeze(1)
     kernels = [kernel for kernel in (real, imaginary) if kernel is not None]
     if padding == "same":

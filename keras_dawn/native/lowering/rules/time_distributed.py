@@ -1,4 +1,4 @@
-"""A layer that is applied to every step of a sequence, said once for all steps.
+"""A layer that is applied to every step of a sequence, called once for all steps.
 
 Keras calls the layer step by step. Where each sample of a batch is computed for itself, the steps
 can be samples of a larger batch.

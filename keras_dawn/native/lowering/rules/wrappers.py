@@ -27,7 +27,7 @@ def inside(builder, layer, value, call):
         raise LoweringError(f"{layer.name} inside it: {reason or 'no rule'}")
     if takes_arguments(apply):
         raise LoweringError(f"{layer.name} inside it, which has more arguments than a tensor")
-    # Keras's inner layers put masks on tensors themselves, whatever the outer one supports.
+    # In Keras the inner layers attach masks themselves, whether the outer one supports them or not.
     if value.mask is not None or not keras_layers.only_passes_mask_on(layer):
         raise LoweringError(f"{layer.name} inside it may have a mask")
     if keras_layers.converts_inputs(layer):

@@ -1,6 +1,8 @@
 """Fused Adam, in Keras's form."""
 
 from keras_dawn.native.steps.updates.fused import Fused
+from keras_dawn.native.steps.updates.layout import in_memory_order
+from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
 
 import torch
 
@@ -26,24 +28,24 @@ class KerasFormAdam(Fused):
     def skips_itself(self):
         """Whether the kernel takes the step.
 
-        After infinitely many steps there would be all to correct with a beta of 1, still.
+        Not with a beta of 1: its power stays 1, and the kernel would divide by 1 − 1.
         """
         known = (self.dtype, self.device.type) in FUSED_DTYPES
-        return known and max(self.number("beta_1"), self.number("beta_2")) < 1
+        betas = self.changing("beta_1"), self.changing("beta_2")
+        if any(isinstance(beta, torch.Tensor) for beta in betas):
+            return False  # the kernel takes Python numbers
+        return known and max(betas) < 1
 
     def take_step(self, gradients, rate, skip):
-        betas = self.number("beta_1"), self.number("beta_2")
+        betas = self.changing("beta_1"), self.changing("beta_2")
         powers, epsilon = self._beta_powers(betas), self.number("epsilon")
         if not self.skips_itself:
             state = self._first, self._second, self._largest if self.optimizer.amsgrad else None
             adam_step(self.parameters, state, gradients, rate, betas, powers, epsilon)
             return
+        largest = self._largest if self.optimizer.amsgrad else []
         torch._fused_adam_(
-            self.parameters,
-            gradients,
-            self._first,
-            self._second,
-            self._largest if self.optimizer.amsgrad else [],
+            *in_memory_order(self.parameters, gradients, self._first, self._second, largest),
             self._never,
             lr=corrected(rate, powers),
             beta1=betas[0],
@@ -70,8 +72,13 @@ class BetaPowers:
         self._betas, self._on_device = None, None
 
     def __call__(self, betas):
-        """Tensor `(len(betas),)`, for a tuple of numbers."""
+        """Tensor `(len(betas),)`, for a tuple of numbers or 0-d tensors."""
         update = self._update
+        if any(isinstance(beta, torch.Tensor) for beta in betas):
+            like = update.parameters[0]
+            factors = [factor_for(like, beta) for beta in betas]
+            powers = torch.stack([like.new_ones(()) * factor for factor in factors])
+            return powers.pow(update.updates_before() + self._ahead)
         if self._betas != betas:
             self._on_device = torch.tensor(betas, dtype=update.dtype, device=update.device)
             self._betas = betas
@@ -91,7 +98,7 @@ def adam_step(weights, state, gradients, rate, betas, powers, epsilon):
         weights, gradients: lists of tensors.
         state: first and second moments, and the largest second moments for AMSGrad or `None`.
         rate: 0-d tensor.
-        betas: two numbers. powers: tensor `(2,)`, theirs. epsilon: number.
+        betas: two numbers, or 0-d tensors. powers: tensor `(2,)`, theirs. epsilon: number.
     """
     first, second, largest = (*state, None)[:3]
     moments(first, second, gradients, betas)
@@ -111,15 +118,15 @@ def step_by(weights, above, below):
 
 def moments(first, second, gradients, betas):
     """Averages gradients and their squares into lists of tensors, in Keras's order of rounding."""
-    torch._foreach_mul_(first, betas[0])
-    torch._foreach_add_(first, gradients, alpha=1 - betas[0])
+    scale_(first, betas[0])
+    add_(first, gradients, 1 - betas[0])
     average_of_squares(second, gradients, betas[1])
 
 
 def average_of_squares(averages, values, beta):
     """averages ← beta · averages + (1 − beta) · values²."""
-    torch._foreach_mul_(averages, beta)
-    torch._foreach_add_(averages, torch._foreach_mul(values, values), alpha=1 - beta)
+    scale_(averages, beta)
+    add_(averages, torch._foreach_mul(values, values), 1 - beta)
 
 
 FUSED_DTYPES = {(torch.float32, "cpu"), (torch.float32, "cuda"), (torch.float64, "cpu")}

@@ -3,6 +3,7 @@
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.adam import BetaPowers, average_of_squares, moments, step_by
 from keras_dawn.native.steps.updates.fused import Fused
+from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
 
 import torch
 
@@ -16,11 +17,11 @@ class Adamax(Fused):
         self._beta_powers = BetaPowers(self)
 
     def take_step(self, gradients, rate, skip):
-        beta_1, beta_2 = self.number("beta_1"), self.number("beta_2")
+        beta_1, beta_2 = self.changing("beta_1"), self.changing("beta_2")
         (power,) = self._beta_powers((beta_1,)).unbind()
-        torch._foreach_mul_(self._first, beta_1)
-        torch._foreach_add_(self._first, gradients, alpha=1 - beta_1)
-        torch._foreach_mul_(self._largest, beta_2)
+        scale_(self._first, beta_1)
+        add_(self._first, gradients, 1 - beta_1)
+        scale_(self._largest, beta_2)
         torch._foreach_maximum_(self._largest, torch._foreach_abs(gradients))
         below = torch._foreach_add(self._largest, self.number("epsilon"))
         torch._foreach_mul_(below, 1 - power)
@@ -42,11 +43,13 @@ class Nadam(Fused):
         return [self._product]
 
     def take_step(self, gradients, rate, skip):
-        beta_1, beta_2 = self.number("beta_1"), self.number("beta_2")
+        beta_1, beta_2 = self.changing("beta_1"), self.changing("beta_2")
+        momentum = factor_for(self.parameters[0], beta_1)
         faded, power = self._powers((0.96, beta_2)).unbind()
-        now = beta_1 * (1.0 - 0.5 * faded)
+        # Momentum grows towards beta_1 by Dozat's schedule (2016), with Keras's constants.
+        now = momentum * (1.0 - 0.5 * faded)
         (faded,) = self._next_powers((0.96,)).unbind()
-        after = beta_1 * (1.0 - 0.5 * faded)
+        after = momentum * (1.0 - 0.5 * faded)
         self._product.copy_(self._product * now)
         moments(self._first, self._second, gradients, (beta_1, beta_2))
         ahead = torch._foreach_mul(self._first, after)
@@ -69,7 +72,7 @@ class Lamb(Fused):
         self._beta_powers = BetaPowers(self)
 
     def take_step(self, gradients, rate, skip):
-        betas = self.number("beta_1"), self.number("beta_2")
+        betas = self.changing("beta_1"), self.changing("beta_2")
         first, second = (1 - self._beta_powers(betas)).unbind()
         moments(self._first, self._second, gradients, betas)
         steps = torch._foreach_div(self._first, first)
@@ -102,7 +105,8 @@ class ScheduleFreeAdamW(Fused):
         below = torch._foreach_sqrt(torch._foreach_div(self._second, 1 - power))
         torch._foreach_add_(below, self.number("epsilon"))
         step_by(self._fast, torch._foreach_mul(gradients, rate), below)
-        # On torch Keras's "old" momentum is the same tensor as the new one: so it is here.
+        # A bug of Keras's that is followed: on torch its copy of the old momentum is the same
+        # tensor as the new one, which has been written by then.
         weights, share = self.parameters, step.reciprocal()
         part = torch._foreach_mul(self._fast, 1 - beta_1)
         torch._foreach_sub_(weights, part)

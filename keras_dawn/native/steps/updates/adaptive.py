@@ -2,6 +2,7 @@
 
 from keras_dawn.native.steps.updates.adam import average_of_squares, step_by
 from keras_dawn.native.steps.updates.fused import Fused
+from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
 
 import torch
 
@@ -16,18 +17,18 @@ class RMSprop(Fused):
         self._means = self.state("_average_gradients") if optimizer.centered else []
 
     def take_step(self, gradients, rate, skip):
-        rho, momentum = self.number("rho"), self.number("momentum")
+        rho, momentum = self.changing("rho"), self.changing("momentum")
         average_of_squares(self._squares, gradients, rho)
         below = torch._foreach_add(self._squares, self.number("epsilon"))
         if self.optimizer.centered:
-            torch._foreach_mul_(self._means, rho)
-            torch._foreach_add_(self._means, gradients, alpha=1 - rho)
+            scale_(self._means, rho)
+            add_(self._means, gradients, 1 - rho)
             torch._foreach_sub_(below, torch._foreach_mul(self._means, self._means))
         torch._foreach_sqrt_(below)
         steps = torch._foreach_mul(gradients, rate)
         torch._foreach_div_(steps, below)
-        if momentum > 0:
-            torch._foreach_mul_(self._momenta, momentum)
+        if self.number("momentum") > 0:
+            scale_(self._momenta, momentum)
             torch._foreach_add_(self._momenta, steps)
             steps = self._momenta
         torch._foreach_sub_(self.parameters, steps)
@@ -56,7 +57,7 @@ class Adadelta(Fused):
         self._steps_squared = self.state("_accumulated_delta_vars")
 
     def take_step(self, gradients, rate, skip):
-        rho = self.number("rho")
+        rho = self.changing("rho")
         average_of_squares(self._squares, gradients, rho)
         steps = self._root(self._steps_squared)
         torch._foreach_mul_(steps, gradients)
@@ -79,14 +80,14 @@ class Lion(Fused):
         self._momenta = self.state("_momentums")
 
     def take_step(self, gradients, rate, skip):
-        beta_1, beta_2 = self.number("beta_1"), self.number("beta_2")
-        steps = torch._foreach_mul(self._momenta, beta_1)
-        torch._foreach_add_(steps, gradients, alpha=1 - beta_1)
+        beta_1, beta_2 = self.changing("beta_1"), self.changing("beta_2")
+        steps = torch._foreach_mul(self._momenta, factor_for(self._momenta[0], beta_1))
+        add_(steps, gradients, 1 - beta_1)
         torch._foreach_sign_(steps)
         torch._foreach_mul_(steps, rate)
         torch._foreach_sub_(self.parameters, steps)
-        torch._foreach_mul_(self._momenta, beta_2)
-        torch._foreach_add_(self._momenta, gradients, alpha=1 - beta_2)
+        scale_(self._momenta, beta_2)
+        add_(self._momenta, gradients, 1 - beta_2)
 
 
 class Ftrl(Fused):

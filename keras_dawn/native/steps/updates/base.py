@@ -1,6 +1,8 @@
 """What the updates share."""
 
 from keras_dawn.foundation import keras_optimizers
+from keras_dawn.native.steps.settings import settings_of
+from keras_dawn.native.steps.updates.numbers import MovingNumbers
 
 import keras
 import torch
@@ -26,6 +28,7 @@ class Update:
         self.parameters = [leaf.tensor for leaf in leaves]
         self.dtype = self.parameters[0].dtype if leaves else torch.float32
         self.device = self.parameters[0].device if leaves else torch.device("cpu")
+        self.moving = None  # `MovingNumbers`, for steps that may become a CUDA graph
 
     def is_laid_out(self):
         """Whether the state still lies in memory as the parameters do."""
@@ -46,18 +49,45 @@ class Update:
             return value
         return float(value.value if isinstance(value, keras.Variable) else value)
 
+    def changing(self, name):
+        """A hyper-parameter that schedules change: as `number`, or a 0-d tensor for a graph."""
+        return self.number(name) if self.moving is None else self.moving(name)
+
+    def follow_on_device(self):
+        """Lets the step read from the device what callbacks change, so that a graph can be made."""
+        self.moving = MovingNumbers(self.number, self.device, self.kept_on_device())
+
+    def kept_on_device(self):
+        """Hyper-parameters, by name, that the optimizer keeps in 0-d tensors itself."""
+        return {}
+
+    def follow(self):
+        """Takes up what callbacks have assigned since the last step."""
+        if self.moving is not None:
+            self.moving.follow()
+
+    def settings(self):
+        """All that the Python of a step reads of the optimizer, but for what the device holds."""
+        held = self.kept_on_device().values()
+        return settings_of(self.optimizer, self.moving.moving(), held), self.moving.signs()
+
+    def why_no_graph(self):
+        """Why the step cannot be part of a CUDA graph, or `None`."""
+        return self.reason
+
     def clipped(self, gradients):
         """The gradients, clipped in place as the optimizer says, by Keras's formulas."""
         each, together, value = map(self.number, ("clipnorm", "global_clipnorm", "clipvalue"))
         if each and each > 0:
             norms = torch._foreach_norm(gradients)
-            torch._foreach_clamp_min_(norms, each)
+            torch._foreach_clamp_min_(norms, each)  # shorter ones are multiplied by each / each
             torch._foreach_mul_(gradients, each)
             torch._foreach_div_(gradients, norms)
         elif together and together > 0:
             norm = torch.stack(torch._foreach_norm(gradients)).norm()
             scale = together * norm.reciprocal().clamp_max(1.0 / together)
-            torch._foreach_mul_(gradients, scale + (norm - norm))  # NaN if the norm is none
+            # norm − norm is 0, or NaN where the norm is not finite: then all is NaN, as in Keras.
+            torch._foreach_mul_(gradients, scale + (norm - norm))
         elif value and value > 0:
             torch._foreach_clamp_min_(gradients, -value)
             torch._foreach_clamp_max_(gradients, value)

@@ -1,9 +1,11 @@
 """What Keras's `apply` does around an optimizer's own formula, for all weights at once."""
 
 from keras_dawn.foundation import keras_optimizers, keras_variables
+from keras_dawn.native.steps.settings import settings_of
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.counting import CountedSteps
 from keras_dawn.native.steps.updates.layout import laid_out
+from keras_dawn.native.steps.updates.numbers import factor_for
 from keras_dawn.native.steps.updates.schedules import ScheduledRate
 from keras_dawn.native.steps.updates.skipping import copy_where, unless
 
@@ -80,11 +82,13 @@ class Fused(Update):
         gradients = self._unscaled(gradients)
         if not accumulates and not averages and not constrained:
             self._update(gradients, found_inf)
-        elif found_inf is None:
-            self._apply(gradients, constrained, self._steps.taken())
-        else:
+        elif found_inf is not None:
             with unless(found_inf, self._all_that_changes()):
                 self._apply(gradients, constrained, self._steps.on_device())
+        elif self.moving is not None:  # a graph asks nobody which step it is
+            self._apply(gradients, constrained, self._steps.on_device())
+        else:
+            self._apply(gradients, constrained, self._steps.taken())
         self.count(found_inf)
 
     def count(self, found_inf):
@@ -127,7 +131,7 @@ class Fused(Update):
         with unless(skip, self._changed_by_step()):
             self._decay_and_step(gradients, rate, None)
 
-    def _decay_and_step(self, gradients, rate, skip):
+    def _decay_and_step(self, gradients, rate, skip):  # in this order, as Keras's `apply`
         self.decay(rate, skip)
         self.take_step(gradients, rate.to(self.dtype), skip)
 
@@ -161,6 +165,7 @@ class Fused(Update):
 
     def _average(self, overwrites):
         """Takes the weights into their moving average, and the average over where it is time."""
+        # The first update replaces the average, which Keras begins with zeros.
         moving = (self.updates_before() != 0).to(self.dtype) * self.number("ema_momentum")
         new = torch._foreach_mul(self._averaged, 1 - moving)
         torch._foreach_mul_(self._averages, moving)
@@ -176,6 +181,19 @@ class Fused(Update):
         steps = self.optimizer.gradient_accumulation_steps
         return count // steps if steps else count
 
+    def settings(self):
+        rate = keras_optimizers.schedule_of(self.optimizer)
+        of_rate = () if isinstance(rate, keras.Variable) else settings_of(rate)
+        return *super().settings(), of_rate
+
+    def why_no_graph(self):
+        if any(variable.constraint is not None for variable in self._variables):
+            return "constraints of weights"
+        rate = keras_optimizers.schedule_of(self.optimizer)
+        if not isinstance(rate, keras.Variable) and not self._scheduled.is_known():
+            return "a learning rate that is called in every step"
+        return None
+
     def rate(self):
         """The learning rate, a 0-d tensor: a variable's, a schedule's or a function's."""
         rate = self._scheduled()
@@ -189,9 +207,9 @@ class Fused(Update):
 
     def decay(self, rate, skip):
         """Shrinks the weights that Keras's decoupled weight decay is for."""
-        decay = self.number("weight_decay")
+        decay = self.changing("weight_decay")
         if decay is not None and self._decayed:
-            shrink(self._decayed, 1 - decay * rate, skip)
+            shrink(self._decayed, 1 - factor_for(rate, decay) * rate, skip)
 
 
 def shrink(weights, factor, skip):

@@ -5,6 +5,7 @@ import functools
 from keras_dawn.foundation import keras_optimizers, keras_variables
 from keras_dawn.native.steps.updates.adam import BetaPowers, adam_step
 from keras_dawn.native.steps.updates.fused import Fused, shrink
+from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
 
 import torch
 
@@ -45,13 +46,13 @@ class KerasFormMuon(Fused):
 
     def decay(self, rate, skip):
         for name, weights in self._decayed_by.items():
-            decay = self.number(name)
+            decay = self.changing(name)
             if decay is not None and weights:
-                shrink(weights, 1 - decay * rate, skip)
+                shrink(weights, 1 - factor_for(rate, decay) * rate, skip)
 
     def take_step(self, gradients, rate, skip):
         if self._adam:
-            betas = self.number("adam_beta_1"), self.number("adam_beta_2")
+            betas = self.changing("adam_beta_1"), self.changing("adam_beta_2")
             adam_step(
                 [self.parameters[number] for number in self._adam],
                 (self._first, self._second),
@@ -70,18 +71,21 @@ class KerasFormMuon(Fused):
             torch._foreach_sub_(weights, list(steps.unbind()))
 
     def _directions(self, gradients, momenta):
-        momentum = self.number("momentum")
-        torch._foreach_mul_(momenta, momentum)
+        momentum = self.changing("momentum")
+        scale_(momenta, momentum)
         torch._foreach_add_(momenta, gradients)
         if not self.optimizer.nesterov:
             return momenta
-        return torch._foreach_add(gradients, momenta, alpha=momentum)
+        ahead = [gradient.clone() for gradient in gradients]
+        add_(ahead, momenta, momentum)
+        return ahead
 
     def _orthogonal(self, matrices):
         """Keras's Newton-Schulz iteration for matrices `(count, rows, columns)`."""
         a, b, c = map(self.number, ("muon_a", "muon_b", "muon_c"))
-        tall = matrices.shape[-2] > matrices.shape[-1]
+        tall = matrices.shape[-2] > matrices.shape[-1]  # the smaller of the two products x xᵀ
         x = matrices.mT if tall else matrices
+        # Singular values of at most 1, where the iteration converges; 1e-7 is Keras's.
         x = x / (torch.linalg.norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
         for _ in range(self.optimizer.ns_steps):
             gram = x @ x.mT

@@ -12,9 +12,9 @@ from keras.optimizers import schedules
 class ScheduledRate:
     """The learning rate of an optimizer whose rate is one of Keras's own schedule objects.
 
-    The same operations on the same numbers as in Keras, so that not a bit is another one; what is
-    saved is Keras's way to them, and copying each setting to the device in every step. Settings
-    that are changed count from the next step on.
+    The same operations on the same numbers as in Keras, so that no bit differs; spared are Keras's
+    own casts, and copying each setting to the device in every step. Settings that are changed
+    count from the next step on.
 
     Args:
         optimizer: built Keras optimizer.
@@ -26,9 +26,15 @@ class ScheduledRate:
 
     def __call__(self):
         """A 0-d tensor, or `None` for what only Keras or its author can evaluate."""
+        if not self.is_known():
+            return None
+        return self._constants(keras_optimizers.iterations(self._optimizer).value)
+
+    def is_known(self):
+        """Whether the rate can be evaluated here; settings that were changed are taken up."""
         schedule = keras_optimizers.schedule_of(self._optimizer)
         if type(schedule) not in _FORMS:
-            return None
+            return False
         formula, names = _FORMS[type(schedule)]
         step = keras_optimizers.iterations(self._optimizer).value
         config = schedule.get_config()
@@ -36,10 +42,10 @@ class ScheduledRate:
         known = [type(schedule), keras.config.floatx(), step.device, *settings]
         if known != self._settings:
             if not all(map(_is_plain, settings)) or not isinstance(_first(settings[0]), float):
-                return None
+                return False
             self._constants = formula(_Constants(*known[1:3]), *settings)
             self._settings = [*known[:3], *map(_copied, settings)]
-        return None if self._constants is None else self._constants(step)
+        return self._constants is not None
 
 
 class _Constants:
@@ -94,7 +100,7 @@ def _piecewise(constants, values, boundaries):
         return None
     boundaries = constants(list(map(int, boundaries)), dtype=torch.int64)
     values = constants(list(values))
-    return lambda step: values.take((step > boundaries).sum())
+    return lambda step: values.take((step > boundaries).sum())  # how many it has passed
 
 
 def _polynomial(constants, initial, end, steps, power, cycle):

@@ -25,6 +25,21 @@ class Several(Update):
     def changes_gradients(self):
         return any(update.changes_gradients() for _, update in self._parts)
 
+    def follow_on_device(self):
+        for _, update in self._parts:
+            update.follow_on_device()
+
+    def follow(self):
+        for _, update in self._parts:
+            update.follow()
+
+    def settings(self):
+        return tuple(update.settings() for _, update in self._parts)
+
+    def why_no_graph(self):
+        reasons = (update.why_no_graph() for _, update in self._parts)
+        return next((reason for reason in reasons if reason is not None), None)
+
     def step(self, gradients, found_inf=None):
         for numbers, update in self._parts:
             update.step([gradients[number] for number in numbers], found_inf)

@@ -1,6 +1,8 @@
 """Fused stochastic gradient descent, in torch's form and in Keras's."""
 
 from keras_dawn.native.steps.updates.fused import Fused, shrink
+from keras_dawn.native.steps.updates.layout import in_memory_order
+from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
 
 import torch
 
@@ -29,34 +31,68 @@ class TorchFormSGD(Fused):
             weights = [self.parameters[n] for n in numbers]
             own = [gradients[n] for n in numbers]
             group_rate = rate if traits.multiplier == 1.0 else rate * traits.multiplier
-            decay = optimizer.weight_decay * traits.decay
-            if decay and optimizer.decoupled:
+            decay = factor_for(rate, self.changing("weight_decay")) * traits.decay
+            if traits.decay and optimizer.weight_decay and optimizer.decoupled:
                 shrink(weights, 1 - group_rate * decay, skip)
                 decay = 0.0
+            if isinstance(decay, torch.Tensor):
+                own = torch._foreach_add(own, torch._foreach_mul(weights, decay))
+                decay = 0.0
+            # A schedule may pass momentum 0 and come back.
             if velocities and not optimizer.momentum:
                 _keep(velocities, own, weights, decay, skip)
                 velocities = []
+            momentum = self.changing("momentum") if velocities else 0.0
+            if isinstance(momentum, torch.Tensor) and optimizer.nesterov:
+                own = _ahead(velocities, own, weights, decay, momentum, skip)
+                velocities, decay, momentum = [], 0.0, 0.0
+            elif isinstance(momentum, torch.Tensor):
+                slow_down(velocities, momentum, skip)
+                momentum = 1.0
             torch._fused_sgd_(
-                weights,
-                own,
-                velocities,
+                *in_memory_order(weights, own, velocities),
                 weight_decay=decay,
-                momentum=optimizer.momentum if velocities else 0.0,
+                momentum=momentum,
                 lr=group_rate,
                 dampening=0.0,
-                nesterov=optimizer.nesterov,
+                nesterov=bool(optimizer.nesterov and velocities),
                 maximize=False,
                 is_first_step=False,
                 found_inf=skip,
             )
 
+    def kept_on_device(self):
+        return self.optimizer.on_device()
+
 
 def _keep(velocities, gradients, weights, decay, skip):
     """With momentum 0 the velocities are the last gradients; the fused kernel forgets them."""
-    new = torch._foreach_add(gradients, weights, alpha=decay)
+    _put(torch._foreach_add(gradients, weights, alpha=decay), velocities, skip)
+
+
+def _ahead(velocities, gradients, weights, decay, momentum, skip):
+    """Nesterov's direction for a momentum on the device; the velocities become the new ones."""
+    factor = factor_for(weights[0], momentum)
+    if decay:
+        gradients = torch._foreach_add(gradients, weights, alpha=decay)
+    new = torch._foreach_mul(velocities, factor)
+    torch._foreach_add_(new, gradients)
+    _put(new, velocities, skip)
+    return torch._foreach_add(gradients, torch._foreach_mul(new, factor))
+
+
+def _put(new, velocities, skip):
     if skip is not None:
         new = [torch.where(skip.view(()) > 0, v, n) for v, n in zip(velocities, new, strict=True)]
     torch._foreach_copy_(velocities, new)
+
+
+def slow_down(velocities, momentum, skip):
+    """Multiplies velocities by a momentum on the device, unless the step is skipped.
+
+    A fused kernel, which takes a Python number, then adds the gradients with a momentum of 1.
+    """
+    shrink(velocities, factor_for(velocities[0], momentum), skip)
 
 
 class KerasFormSGD(Fused):
@@ -73,43 +109,54 @@ class KerasFormSGD(Fused):
         super().__init__(optimizer, leaves)
         self._velocities = self.state("momentums") if optimizer.momentums else []
         self._minus_one = torch.tensor(-1.0, device=self.device)
-        self.skips_itself = self.dtype == torch.float32
+
+    @property
+    def skips_itself(self):
+        return self._is_fused()
+
+    def _is_fused(self):
+        """Whether one call takes the step; with Nesterov the kernel needs a Python number."""
+        moves = isinstance(self.changing("momentum"), torch.Tensor)
+        return self.dtype == torch.float32 and not (moves and self.optimizer.nesterov)
 
     def take_step(self, gradients, rate, skip):
-        momentum = self.number("momentum")
-        if momentum and not self._velocities:
+        if self.number("momentum") and not self._velocities:
             # Built without momentum: Keras has an error of its own for that.
             self.step_by_its_own_code(gradients)
-        elif self.dtype == torch.float32:
-            self._step_fused(gradients, rate, momentum, skip)
+        elif self._is_fused():
+            self._step_fused(gradients, rate, skip)
         else:
-            self._step_in_full(gradients, rate, momentum)
+            self._step_in_full(gradients, rate)
 
-    def _step_fused(self, gradients, rate, momentum, skip):
+    def _step_fused(self, gradients, rate, skip):
+        keeps, momentum = bool(self.number("momentum")), self.changing("momentum")
+        if keeps and isinstance(momentum, torch.Tensor):
+            slow_down(self._velocities, momentum, skip)
+            momentum = 1.0
+        velocities = self._velocities if keeps else []  # without momentum Keras leaves them alone
         torch._fused_sgd_(
-            self.parameters,
-            gradients,
-            self._velocities if momentum else [],  # without momentum Keras leaves them alone
+            *in_memory_order(self.parameters, gradients, velocities),
             weight_decay=0.0,
-            momentum=momentum,
-            lr=self._minus_one if momentum else rate,
+            momentum=momentum if keeps else 0.0,
+            lr=self._minus_one if keeps else rate,
             dampening=0.0,
-            nesterov=bool(self.optimizer.nesterov and momentum),
-            maximize=bool(momentum),
+            nesterov=bool(self.optimizer.nesterov and keeps),
+            maximize=keeps,
             is_first_step=False,
-            grad_scale=rate.reciprocal() if momentum else None,
+            grad_scale=rate.reciprocal() if keeps else None,
             found_inf=skip,
         )
 
-    def _step_in_full(self, gradients, rate, momentum):
+    def _step_in_full(self, gradients, rate):
         steps = torch._foreach_mul(gradients, rate)
-        if not momentum:
+        if not self.number("momentum"):
             torch._foreach_sub_(self.parameters, steps)
             return
-        torch._foreach_mul_(self._velocities, momentum)
+        momentum = self.changing("momentum")
+        scale_(self._velocities, momentum)
         torch._foreach_sub_(self._velocities, steps)
         if self.optimizer.nesterov:
             torch._foreach_sub_(self.parameters, steps)
-            torch._foreach_add_(self.parameters, self._velocities, alpha=momentum)
+            add_(self.parameters, self._velocities, momentum)
         else:
             torch._foreach_add_(self.parameters, self._velocities)

@@ -24,10 +24,9 @@ def unless(skip, tensors):
 def copy_where(flag, tensors, values):
     """Copies values into tensors if a flag on the device is not 0, without asking for it.
 
-    torch has no such call for many tensors. Its fused SGD does it: where it is the first step,
-    the gradient is what the momentum buffers become, whatever was in them, unless there is
-    something infinite. The weights and the rate of 0 are of no interest then, `values` are done
-    with.
+    torch has no such call for many tensors, but its fused SGD does it: in a first step the momentum
+    buffers (`tensors`) become the gradients (`values`), unless `found_inf` says that something
+    was infinite. Weights are needed too: `values` again, which the rate of 0 leaves as they are.
     """
     torch._fused_sgd_(
         values,

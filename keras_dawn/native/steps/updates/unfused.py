@@ -1,5 +1,6 @@
 """Updates by an optimizer's own code."""
 
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.fused import Fused
 
@@ -18,6 +19,18 @@ class OwnForm(Fused):
     def decay(self, rate, skip):
         """Nothing: the decay is part of the step."""
 
+    def follow_on_device(self):
+        super().follow_on_device()
+        self.moving.take_over()  # its own code reads them there, moved or not
+
+    def kept_on_device(self):
+        return self.optimizer.on_device()
+
+    def why_no_graph(self):
+        if not isinstance(keras_optimizers.schedule_of(self.optimizer), keras.Variable):
+            return "a learning rate that is called in every step"
+        return super().why_no_graph()
+
     def take_step(self, gradients, rate, skip):
         self.step_by_its_own_code(gradients)
 
@@ -27,9 +40,9 @@ class KerasApply(Update):
 
     Args:
         optimizer, leaves: as for `Update`.
-        reason: str, why nothing faster will do.
-        variables: list of all trainable variables; what `apply` says of those without a
-            gradient is for it to say.
+        reason: str, why no fused update does the same.
+        variables: list of all trainable variables; `apply` itself warns of those without a
+            gradient.
         applier: the optimizer to call, `optimizer` or a `LossScaleOptimizer` around it.
     """
 

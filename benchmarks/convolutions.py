@@ -1,0 +1,140 @@
+"""Time of every way of a convolution, for each stage of it, over torch's own.
+
+    python benchmarks/convolutions.py                           # some minutes on 2 cores
+    python benchmarks/convolutions.py --precision=float32 --kind=pointwise
+    python benchmarks/convolutions.py --json=times.json
+
+The ways take turns; a way's time is the least of its rounds, and the table shows it over that of
+torch's own convolution. Beside it, what torch's own reaches in GFLOP/s.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+from keras_dawn.convolutions.sizes import Sizes
+from keras_dawn.convolutions.way import STAGES
+from keras_dawn.convolutions.ways import TORCH, WAYS
+from keras_dawn.dawnbench.records import environment
+
+import torch
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("precision", ["bfloat16", "float32"], "precisions")
+flags.DEFINE_list("kind", ["square", "strided", "pointwise", "narrowing"], "kinds of convolutions")
+flags.DEFINE_integer("rounds", 5, "rounds of each shape", lower_bound=1)
+flags.DEFINE_float("most_gflop", 8.0, "largest work of a stage")
+flags.DEFINE_string("json", None, "file to write the times to")
+flags.DEFINE_bool("busy", False, "other work runs here: one thread, and the processor's own time")
+
+LEAST_GFLOP = 0.002
+MAPS = (2, 3, 4, 6, 7, 8, 12, 16, 28, 32, 56)
+CHANNELS = (32, 64, 128, 256, 512)
+BATCHES = (8, 64, 512)
+HOPELESS = 2.0  # times torch's own, in the first round: not measured again
+
+
+def shapes(kind):
+    """The convolutions of a kind, by map, channels and batch."""
+    for size in MAPS:
+        for channels in CHANNELS:
+            for batch in BATCHES:
+                if kind == "square":
+                    yield Sizes(batch, channels, channels, (size, size), (3, 3), padding=(1, 1))
+                elif kind == "strided" and size % 2 == 0 and size > 2:
+                    more = 2 * channels
+                    yield Sizes(batch, channels, more, (size, size), (3, 3), (2, 2), (1, 1))
+                elif kind == "pointwise":
+                    yield Sizes(batch, channels, 4 * channels, (size, size), (1, 1))
+                elif kind == "narrowing":
+                    yield Sizes(batch, 4 * channels, channels, (size, size), (1, 1))
+                    if size % 2 == 0:
+                        yield Sizes(batch, channels, 2 * channels, (size, size), (1, 1), (2, 2))
+
+
+def gflop(sizes):
+    """Work of one stage: multiplications and additions, in 10⁹."""
+    (height, width), (rows, columns) = sizes.result, sizes.kernel
+    each = 2 * rows * columns * sizes.channels // sizes.groups
+    return sizes.batch * height * width * sizes.filters * each / 1e9
+
+
+def tensor(shape, dtype, scale=1.0):
+    """Random numbers, the second axis innermost in memory."""
+    memory = torch.randn(shape[0], *shape[2:], shape[1]) * scale
+    return memory.to(dtype).permute(0, 3, 1, 2)
+
+
+def measure(sizes, dtype):
+    """For each stage the least seconds of each way."""
+    images, change, weight = (
+        tensor(sizes.shape(stage), dtype) for stage in ("to_input", "forward", "to_weight")
+    )
+    given = {
+        "forward": (images, weight, sizes),
+        "to_input": (change, weight, sizes),
+        "to_weight": (images, change, sizes),
+    }
+    found = {}
+    clock = time.process_time if FLAGS.busy else time.perf_counter
+    for stage in STAGES:
+        calls = {n: getattr(w, stage) for n, w in WAYS.items() if w.takes(stage, sizes)}
+        if dtype == torch.bfloat16:
+            calls.pop("winograd", None)
+        times = {name: [] for name in calls}
+        for number in range(FLAGS.rounds + 1):
+            for name in list(calls):
+                start = clock()
+                calls[name](*given[stage])
+                elapsed = clock() - start
+                if number == 1 and elapsed > HOPELESS * max(times[TORCH], default=elapsed):
+                    del calls[name], times[name]
+                elif number:
+                    times[name].append(elapsed)
+        found[stage] = {name: min(values) for name, values in times.items()}
+    return found
+
+
+def main(argv):
+    if FLAGS.busy:
+        torch.set_num_threads(1)
+    results = []
+    for precision in FLAGS.precision:
+        for kind in FLAGS.kind:
+            for sizes in shapes(kind):
+                if not LEAST_GFLOP <= gflop(sizes) <= FLAGS.most_gflop:
+                    continue
+                with torch.no_grad():
+                    found = measure(sizes, getattr(torch, precision))
+                threads = torch.get_num_threads()
+                results.append(
+                    {
+                        "precision": precision,
+                        "threads": threads,
+                        "sizes": dataclasses.astuple(sizes),
+                        "seconds": found,
+                    }
+                )
+                print(_line(precision, sizes, found), flush=True)
+                if FLAGS.json:
+                    document = {**environment(), "results": results}
+                    text = json.dumps(document) + "\n"
+                    Path(FLAGS.json).write_text(text, encoding="utf-8")
+
+
+def _line(precision, sizes, found):
+    (height, width), (rows, columns) = sizes.image, sizes.kernel
+    what = f"{precision} {sizes.batch} × {height}×{width}, {sizes.channels} → {sizes.filters}"
+    parts = [f"{what}, {rows}×{columns} / {sizes.stride[0]}:"]
+    for stage, times in found.items():
+        own = times[TORCH]
+        ratios = sorted((t / own, name) for name, t in times.items() if name != TORCH)
+        best = ", ".join(f"{ratio:.2f} {name}" for ratio, name in ratios[:3])
+        parts.append(f"{stage} {gflop(sizes) / own:.0f} GFLOP/s, {best};")
+    return " ".join(parts)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,229 @@
+"""Models with Python of their own twice: in Keras as keras.io builds them, and by hand.
+
+Two variational autoencoders, one with a `train_step`, one with `add_loss`, and a subclassed
+recommender.
+"""
+
+import keras
+import torch
+import torch.nn.functional as F
+from everyday_twins import SMALL, Case, adam, all_of, embedding_of, linear_of
+from keras import layers, ops
+from torch import nn
+
+PIXELS, LATENT = 256, 8
+
+
+class Sampling(layers.Layer):
+    """A point drawn around the mean in training, the mean itself elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.seed_generator = keras.random.SeedGenerator(1337)
+
+    def call(self, inputs, training=None):
+        mean, log_variance = inputs
+        if not training:
+            return mean
+        noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+        return mean + ops.exp(0.5 * log_variance) * noise
+
+
+def _encoder(width):
+    inputs = keras.Input((PIXELS,))
+    x = layers.Dense(width, "relu")(layers.Dense(width, "relu")(inputs))
+    mean, log_variance = layers.Dense(LATENT)(x), layers.Dense(LATENT)(x)
+    z = Sampling()([mean, log_variance])
+    return keras.Model(inputs, [mean, log_variance, z])
+
+
+def _decoder(width):
+    return keras.Sequential(
+        [keras.Input((LATENT,)), layers.Dense(width, "relu"), layers.Dense(width, "relu"),
+         layers.Dense(PIXELS, "sigmoid")]
+    )  # fmt: skip
+
+
+def _divergence(mean, log_variance):
+    each = -0.5 * (1 + log_variance - ops.square(mean) - ops.exp(log_variance))
+    return ops.mean(ops.sum(each, axis=1))
+
+
+class VAE(keras.Model):
+    """keras.io, "Variational AutoEncoder"."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.encoder, self.decoder = _encoder(width), _decoder(width)
+        self.trackers = [keras.metrics.Mean(name=name) for name in ("loss", "kl_loss")]
+        self.built = True
+
+    @property
+    def metrics(self):
+        return self.trackers
+
+    def call(self, x, training=None):
+        return self.decoder(self.encoder(x, training=training)[2], training=training)
+
+    def _terms(self, x, training):
+        mean, log_variance, z = self.encoder(x, training=training)
+        each = keras.losses.binary_crossentropy(x, self.decoder(z, training=training))
+        divergence = _divergence(mean, log_variance)
+        return PIXELS * ops.mean(each) + divergence, divergence
+
+    def _logs(self, *losses):
+        for tracker, loss in zip(self.trackers, losses, strict=True):
+            tracker.update_state(loss)
+        return {tracker.name: tracker.result() for tracker in self.trackers}
+
+    def train_step(self, data):
+        x, _ = data
+        losses = self._terms(x, training=True)
+        self.zero_grad()
+        losses[0].backward()
+        weights = self.trainable_weights
+        with torch.no_grad():
+            self.optimizer.apply([weight.value.grad for weight in weights], weights)
+        return self._logs(*losses)
+
+    def test_step(self, data):
+        return self._logs(*self._terms(data[0], training=False))
+
+
+def vae_in_keras(width):
+    model = VAE(width)
+    model.compile(keras.optimizers.Adam(1e-3))
+    return model
+
+
+class VAEWithAddedLoss(keras.Model):
+    """The same by `add_loss` in `call`, with a loss for the rest."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.encoder, self.decoder = _encoder(width), _decoder(width)
+        self.built = True
+
+    def call(self, x, training=None):
+        mean, log_variance, z = self.encoder(x, training=training)
+        self.add_loss(_divergence(mean, log_variance) / PIXELS)
+        return self.decoder(z, training=training)
+
+
+def added_loss_in_keras(width):
+    model = VAEWithAddedLoss(width)
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    return model
+
+
+class Twin(nn.Module):
+    """Reconstruction, mean and logarithm of the variance."""
+
+    def __init__(self, model):
+        super().__init__()
+        first, second, self.mean, self.log_variance = all_of(model.encoder, layers.Dense, linear_of)
+        self.encoder = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
+        first, second, head = all_of(model.decoder, layers.Dense, linear_of)
+        self.decoder = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), head)
+
+    def forward(self, x):
+        x = self.encoder(x)
+        z = mean = self.mean(x)
+        log_variance = self.log_variance(x)
+        if self.training:
+            z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        return self.decoder(z), mean, log_variance
+
+
+def _vae_loss(outputs, x):
+    logits, mean, log_variance = outputs
+    each = 1 + log_variance - mean.square() - log_variance.exp()
+    return PIXELS * F.binary_cross_entropy_with_logits(logits, x) - 0.5 * each.sum(1).mean()
+
+
+class Divergence:
+    """The mean of the divergences of the batches."""
+
+    def __init__(self):
+        self.total, self.count = 0, 0
+
+    def add(self, outputs, x):
+        _, mean, log_variance = outputs
+        each = 1 + log_variance - mean.square() - log_variance.exp()
+        self.total = self.total - 0.5 * each.sum(1).mean()
+        self.count += 1
+
+    def result(self):
+        return self.total / self.count
+
+
+class Recommender(keras.Model):
+    """keras.io, "Collaborative Filtering for Movie Recommendations"."""
+
+    def __init__(self, width, users=600, films=9000):
+        super().__init__()
+        l2 = keras.regularizers.l2(1e-6)
+        sizes = (users, width), (users, 1), (films, width), (films, 1)
+        self.embeddings = [
+            layers.Embedding(
+                *size, embeddings_initializer="he_normal",
+                embeddings_regularizer=l2 if size[1] > 1 else None,
+            )
+            for size in sizes
+        ]  # fmt: skip
+
+    def call(self, inputs):
+        users, films = inputs[:, 0], inputs[:, 1]
+        user, user_bias = (embedding(users) for embedding in self.embeddings[:2])
+        film, film_bias = (embedding(films) for embedding in self.embeddings[2:])
+        product = ops.sum(user * film, axis=1, keepdims=True)
+        return ops.sigmoid(product + user_bias + film_bias)
+
+
+def recommender_in_keras(width):
+    model = Recommender(width)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy())
+    model(torch.zeros(1, 2, dtype=torch.long))
+    return model
+
+
+class RecommenderTwin(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.embeddings = nn.ModuleList(map(embedding_of, model.embeddings))
+
+    def forward(self, inputs):
+        users, films = inputs.unbind(1)
+        user, user_bias, film, film_bias = (
+            module(x)
+            for module, x in zip(self.embeddings, (users, users, films, films), strict=True)
+        )
+        return (user * film).sum(1, keepdim=True) + user_bias + film_bias
+
+    def penalty(self):
+        return 1e-6 * sum(self.embeddings[place].weight.square().sum() for place in (0, 2))
+
+
+def cases(scale=SMALL):
+    """The `Case`s, in the order of the table."""
+    count, width = 32 * scale.samples, 64 * scale.width**2
+
+    def images():
+        x = torch.rand(count, PIXELS).round()
+        return x, x
+
+    def ratings():
+        pairs = torch.stack([torch.randint(0, n, (2 * count,)) for n in (600, 9000)], 1)
+        return pairs, torch.rand(2 * count, 1)
+
+    common = {"prediction": lambda outputs: torch.sigmoid(outputs[0]), "by_chance": True,
+              "own_python": True}  # fmt: skip
+    return [
+        Case("VAE, own train_step", lambda: vae_in_keras(width), Twin, _vae_loss,
+             {"kl_loss": Divergence}, images, adam(1e-3), **common),
+        Case("VAE, add_loss", lambda: added_loss_in_keras(width), Twin,
+             lambda outputs, x: _vae_loss(outputs, x) / PIXELS, {}, images, adam(1e-3), **common),
+        Case("recommender, subclassed", lambda: recommender_in_keras(50), RecommenderTwin,
+             F.binary_cross_entropy_with_logits, {}, ratings, adam(1e-3),
+             prediction=torch.sigmoid, own_python=True),
+    ]  # fmt: skip

@@ -1,0 +1,173 @@
+"""`torch.conv2d` on a CPU, each of its three stages by the way that the table in use names."""
+
+import functools
+from typing import NamedTuple
+
+from keras_dawn.convolutions.choice import table_in_use, way_of
+from keras_dawn.convolutions.sizes import Sizes
+from keras_dawn.convolutions.torchs_own import gradients
+from keras_dawn.convolutions.way import STAGES, Way, dense
+from keras_dawn.convolutions.ways import TORCH, WAYS
+
+import torch
+
+PRECISIONS = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
+LEAST_CHANNELS = 32  # of the images and of the result: torch's own is the fastest with fewer
+
+
+def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    """What `torch.conv2d` computes, to rounding; on a CPU maybe by a faster way.
+
+    The way of each stage (the result, the gradient to the images, the gradient to the weights)
+    depends on the shapes, the precision, how many threads there are and the kind of processor:
+    see `keras_dawn.convolutions.use_table`. torch's own computes in other precisions than float32
+    and bfloat16, on other devices, under autocast, in `torch.compile`, `torch.func` and forward
+    differentiation, and the gradients of gradients.
+
+    Args:
+        images: tensor `(batch, channels, height, width)`, best in channels_last memory format.
+        weight: tensor `(filters, channels / groups, rows, columns)`.
+        bias: tensor `(filters,)`, or `None`.
+        stride, padding, dilation: `(rows, columns)`.
+        groups: int.
+
+    Returns:
+        Tensor `(batch, filters, height, width)`.
+
+    Example:
+        >>> images, weight = torch.ones(64, 32, 4, 4), torch.ones(32, 32, 3, 3)
+        >>> float(conv2d(images, weight, padding=(1, 1))[0, 0, 1, 1])
+        288.0
+    """
+    plan = _plan_for(images, weight, stride, padding, dilation, groups)
+    if plan is None:
+        return torch.conv2d(images, weight, bias, stride, padding, dilation, groups)
+    if torch.is_grad_enabled() and (
+        images.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        return _Convolution.apply(images, weight, bias, plan)
+    return _forward(images, weight, bias, plan)
+
+
+conv2d.__module__ = "keras_dawn.convolutions"  # as it is named in generated code
+
+
+def may_gain(channels, filters, precision, device="cpu", groups=1):
+    """Whether `conv2d` may ever go another way than torch's own.
+
+    Args:
+        channels, filters: int.
+        precision: what is computed in, such as `"bfloat16"`.
+        device: type of the device, such as `"cpu"`.
+        groups: int.
+
+    Example:
+        >>> may_gain(64, 64, "float32"), may_gain(64, 64, "float64"), may_gain(3, 64, "float32")
+        (True, False, False)
+    """
+    large = min(channels, filters) >= LEAST_CHANNELS
+    return large and groups == 1 and precision in PRECISIONS.values() and device == "cpu"
+
+
+def ways_of(images, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    """The name of the way of each stage of `conv2d` with these arguments, as a dict.
+
+    Args:
+        images, weight: tensors, of any device: what computes on a CPU is said.
+
+    Example:
+        >>> ways_of(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3))
+        {'forward': 'torch', 'to_input': 'torch', 'to_weight': 'torch'}
+    """
+    around = torch.get_num_threads(), table_in_use()
+    plan = None
+    if images.dtype in PRECISIONS:
+        settings = stride, padding, dilation, groups, images.dtype
+        plan = _plan(images.shape, weight.shape, *settings, *around)
+    ways = (None,) * len(STAGES) if plan is None else plan[1:]
+    return {s: TORCH if way is None else way.name for s, way in zip(STAGES, ways, strict=True)}
+
+
+class _Plan(NamedTuple):
+    """The way of each stage of a convolution, `None` for torch's own."""
+
+    sizes: Sizes
+    forward: Way | None
+    to_input: Way | None
+    to_weight: Way | None
+
+
+def _plan_for(images, weight, stride, padding, dilation, groups):
+    """The `_Plan` of a call, or `None` where torch's own computes all of it."""
+    dtype = images.dtype
+    if dtype not in PRECISIONS or weight.dtype is not dtype or images.device.type != "cpu":
+        return None
+    shapes = images.shape, weight.shape
+    around = torch.get_num_threads(), table_in_use()
+    plan = _plan(*shapes, stride, padding, dilation, groups, dtype, *around)
+    return None if plan is None or _needs_torch() else plan
+
+
+def _needs_torch():
+    """Whether only torch's own function does what is asked for around the call."""
+    return (
+        torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _plan(images, weight, stride, padding, dilation, groups, dtype, threads, table):
+    if len(images) != 4 or len(weight) != 4 or weight[1] * groups != images[1]:
+        return None  # torch says what is wrong
+    settings = *map(tuple, (images[2:], weight[2:], stride, padding, dilation)), groups
+    sizes = Sizes(images[0], images[1], weight[0], *settings)
+    if min(*sizes.result, sizes.batch) < 1:
+        return None
+    names = [way_of(stage, sizes, PRECISIONS[dtype], threads, table) for stage in STAGES]
+    if all(name == TORCH for name in names):
+        return None
+    return _Plan(sizes, *(None if name == TORCH else WAYS[name] for name in names))
+
+
+def _forward(images, weight, bias, plan):
+    sizes = plan.sizes
+    if plan.forward is None:
+        settings = sizes.stride, sizes.padding, sizes.dilation, sizes.groups
+        return torch.conv2d(images, weight, bias, *settings)
+    result = plan.forward.forward(dense(images), dense(weight), sizes)
+    return result if bias is None else result.add_(bias.view(-1, 1, 1))
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution that keeps what torch's own keeps for its gradients: images and weights."""
+
+    @staticmethod
+    def forward(ctx, images, weight, bias, plan):
+        ctx.save_for_backward(images, weight)
+        ctx.plan = plan
+        return _forward(images, weight, bias, plan)
+
+    @staticmethod
+    def backward(ctx, change):
+        images, weight = ctx.saved_tensors
+        plan, (to_images, to_weight, to_bias, _) = ctx.plan, ctx.needs_input_grad
+        if torch.is_grad_enabled():  # they are to be differentiated themselves
+            wanted = to_images, to_weight, to_bias
+            return *gradients(change, images, weight, plan.sizes, wanted), None
+        change = dense(change)
+        wanted = (
+            to_images and plan.to_input is None,
+            to_weight and plan.to_weight is None,
+            to_bias,
+        )
+        found = [None, None, None]
+        if any(wanted):
+            found = list(gradients(change, images, weight, plan.sizes, wanted))
+        if to_images and plan.to_input is not None:
+            found[0] = plan.to_input.to_input(change, dense(weight), plan.sizes)
+        if to_weight and plan.to_weight is not None:
+            found[1] = plan.to_weight.to_weight(dense(images), change, plan.sizes)
+        return *found, None

@@ -1,0 +1,56 @@
+"""Windows of images copied to the rows of a matrix."""
+
+from keras_dawn.convolutions.way import rows
+
+import torch.nn.functional as F
+
+MOST_BYTES = 32 * 2**20  # how large a copy may be; above it some images at a time are copied
+
+
+def forward_windows(images, sizes):
+    """The windows of a convolution's images, `(batch · result, kernel · channels)`: a copy."""
+    down, across = sizes.padding
+    padding = down, down, across, across
+    settings = sizes.kernel, sizes.stride, sizes.dilation
+    return windows(rows(images), padding, sizes.result, *settings)
+
+
+def windows(images, padding, result, kernel, stride=(1, 1), dilation=(1, 1)):
+    """Windows copied to the rows of a matrix.
+
+    Args:
+        images: tensor `(batch, height, width, channels)`, dense.
+        padding: zeros `(above, below, left, right)`; pixels are cut off where it is negative.
+        result: `(height, width)`, how many windows.
+        kernel, stride, dilation: `(rows, columns)`.
+
+    Returns:
+        Tensor `(batch · result, kernel · channels)`.
+    """
+    if any(padding):
+        above, below, left, right = padding
+        images = F.pad(images, (0, 0, left, right, above, below))
+    batch, height, width, channels = images.shape
+    row, image = width * channels, height * width * channels
+    if dilation[1] == 1:  # each row of a window lies in one piece
+        sizes, steps = (kernel[0], kernel[1] * channels), (dilation[0] * row, 1)
+    else:
+        sizes = *kernel, channels
+        steps = dilation[0] * row, dilation[1] * channels, 1
+    places = image, stride[0] * row, stride[1] * channels
+    view = images.as_strided((batch, *result, *sizes), (*places, *steps))
+    return view.reshape(batch * result[0] * result[1], kernel[0] * kernel[1] * channels)
+
+
+def parts(tensors, bytes_an_image, most_bytes):
+    """The tensors, some images at a time: as many as may be copied at once, of about one number.
+
+    Args:
+        tensors: tensors with the batch first.
+        bytes_an_image: int, what the windows of one image take.
+        most_bytes: int.
+    """
+    batch = len(tensors[0])
+    count = min(batch, -(-batch * bytes_an_image // most_bytes))
+    at_once = -(-batch // count)
+    yield from zip(*(tensor.split(at_once) for tensor in tensors), strict=True)

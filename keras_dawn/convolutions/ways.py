@@ -1,0 +1,26 @@
+"""Every way of computing a convolution, by name."""
+
+from keras_dawn.convolutions.beside import Beside
+from keras_dawn.convolutions.pointwise import Pointwise
+from keras_dawn.convolutions.torchs_own import TorchsOwn, Turned
+from keras_dawn.convolutions.windows import TransposedFirst, Windows
+from keras_dawn.convolutions.winograd import Winograd
+
+MEBIBYTE = 2**20
+TORCH = "torch"
+WAYS = {
+    way.name: way
+    for way in (
+        TorchsOwn(TORCH),
+        Turned("turned"),
+        Windows("windows"),
+        Windows("windows in parts", 2 * MEBIBYTE),
+        TransposedFirst("transposed"),
+        TransposedFirst("transposed in parts", 2 * MEBIBYTE),
+        Pointwise("product"),
+        Pointwise("transposed product", transposes=True),
+        Beside("beside 8", 8),
+        Beside("beside 16", 16),
+        Winograd("winograd"),
+    )
+}

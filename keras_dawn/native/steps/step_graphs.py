@@ -1,0 +1,109 @@
+"""Which part of a model's training step is a CUDA graph."""
+
+from keras_dawn.foundation import keras_variables
+from keras_dawn.native.steps.whole_step import WholeStep
+
+import keras
+
+
+class StepGraphs:
+    """The graph of a whole step where one can be made, else of its forward and backward pass.
+
+    Args:
+        steps: `NativeSteps`.
+        take: callable `(inputs, targets, sample weights)`, the whole step on tensors.
+
+    Attributes:
+        whole: `WholeStep`, or `None`.
+        reason: str, why there is none, or `None`.
+    """
+
+    def __init__(self, steps, take):
+        self._steps = steps
+        self._take_step = take
+        self.whole = self.reason = self._memory = None
+
+    def connect(self):
+        """Looks at a step that was just prepared."""
+        self.release()
+        self.whole, self.reason = None, self._why_not_whole()
+        if self.reason is None:
+            optimization = self._steps.optimization
+            optimization.update.follow_on_device()
+            self._memory = self._where_it_lies()
+            self.whole = WholeStep(self, optimization.update.device)
+        self._steps.forward.graph_alone(self.whole is None)
+
+    def _why_not_whole(self):
+        steps = self._steps
+        reason = steps.forward.why_no_graph()
+        if reason is None and steps.loss_reason is not None:
+            reason = f"the loss: {steps.loss_reason}"
+        if reason is None:
+            reason = steps.metrics.reason
+        return steps.optimization.why_no_graph() if reason is None else reason
+
+    def step(self, inputs, targets, weights):
+        """A training step, with the whole of it as a graph as soon as that can be."""
+        self.whole(inputs, targets, weights)
+        if self.whole.reason is not None:
+            self.whole, self.reason = None, self.whole.reason
+            self._steps.forward.graph_alone(True)
+
+    def take(self, inputs, targets, weights):
+        """An ordinary step; why a graph would not do the same, or `None`."""
+        steps = self._steps
+        steps.optimization.clear()  # of what a capture that failed has left
+        self._take_step(inputs, targets, weights)
+        if steps.left_to_keras or steps.metrics.left_to_keras or steps.optimization.left_to_keras:
+            return "a batch that Keras has to look at"
+        return self._why_not_whole()
+
+    def follow(self):
+        """Takes up what callbacks have assigned since the last step."""
+        self._steps.optimization.update.follow()
+
+    def settings(self):
+        """All that the Python of a step reads, and a graph would freeze."""
+        steps = self._steps
+        config = keras.config.epsilon(), keras.config.floatx(), steps.keep_gradients
+        parts = steps.forward, steps.optimization, steps.loss, steps.metrics
+        return config, *(part.settings() for part in parts)
+
+    def kept(self):
+        """The gradients that the last step has left in the variables, where that is asked for."""
+        return self._steps.optimization.kept() if self._steps.keep_gradients else []
+
+    def hand_out(self, gradients):
+        """Leaves gradients in the variables."""
+        self._steps.optimization.hand_out(gradients)
+
+    def how(self):
+        """What is a graph, and why not more; `None` without a GPU."""
+        forward = self._steps.forward
+        if self._steps.averages is None or not forward.on_gpu():
+            return None
+        if self.whole is not None:
+            return "the whole step"
+        alone = forward.why_no_graph()
+        if alone is not None:
+            return f"none: {alone}"
+        return f"forward and backward pass; not the whole step: {self.reason}"
+
+    def check_memory(self):
+        """Drops graphs that would write to where a weight or a state was before."""
+        if self.whole is not None and self._where_it_lies() != self._memory:
+            self.whole.release()
+            self._memory = self._where_it_lies()
+
+    def _where_it_lies(self):
+        model = self._steps.model
+        variables = [*model.variables, *model.optimizer.variables]
+        variables += [v for metric in model.metrics for v in metric.variables]
+        return [keras_variables.memory_of(variable).data_ptr() for variable in variables]
+
+    def release(self):
+        """Gives the memory of graphs back; steps that follow make new ones."""
+        self._steps.forward.release_graphs()
+        if self.whole is not None:
+            self.whole.release()

@@ -1,0 +1,155 @@
+"""A whole training step as one CUDA graph, one for each kind of batch."""
+
+import warnings
+
+from keras_dawn.foundation import keras_masks
+from keras_dawn.native import cuda_graph
+from keras_dawn.native.capture import GraphPool
+
+import torch
+
+MOST_SETTINGS = 16
+
+
+class WholeStep:
+    """Takes training steps: a kind of batch that is seen often by replaying a CUDA graph.
+
+    Forward and backward pass, loss, optimizer, moving averages, metrics and loss scaling are in
+    the graph. The first steps with a kind of batch (its shapes and dtypes, and all settings that
+    the Python of a step reads) are ordinary ones, and so are rare ones such as an epoch's last
+    batch. What callbacks move from step to step, such as the momentum, the graph reads on the
+    device.
+
+    Args:
+        of: `StepGraphs`, which takes ordinary steps, knows what they read, takes up what callbacks
+            have assigned and hands out what a step leaves to them.
+        device: torch device.
+
+    Attributes:
+        made: int, how many graphs there have been.
+        reason: str, why no graph is made any more, or `None`.
+    """
+
+    def __init__(self, of, device):
+        self._of = of
+        self._pool = GraphPool(device)
+        self._seen = {}
+        self._graphs = {}
+        self._all_settings = set()
+        self._unfit = self.made = 0
+        self.reason = None
+
+    def __call__(self, inputs, targets, weights):
+        """One step.
+
+        Args:
+            inputs: list of tensors on the device.
+            targets, weights: tensor on the device, structure of such, or `None`.
+        """
+        self._of.follow()
+        tensors = []
+        try:
+            structure = [_take_apart(part, tensors) for part in (list(inputs), targets, weights)]
+        except TypeError:
+            self._of.take(inputs, targets, weights)
+            return
+        key = self._key(tensors, structure)
+        if key not in self._graphs and not self._may_capture(key):
+            self._warm_up(key, tensors, (inputs, targets, weights))
+            return
+        if key not in self._graphs and not self._capture(key, tensors, structure):
+            self._of.take(inputs, targets, weights)
+            return
+        replay, static, left = self._graphs[key]
+        for own, given in zip(static, tensors, strict=True):
+            own.copy_(given, non_blocking=True)
+        replay()
+        if left:  # whoever gets it may keep it
+            copies = [torch.empty_like(tensor) for tensor in left]
+            torch._foreach_copy_(copies, left)
+            self._of.hand_out(copies)
+
+    def _warm_up(self, key, tensors, batch):
+        """An ordinary step, and whether a graph may do the same."""
+        before = [tensor._version for tensor in tensors]
+        reason = self._of.take(*batch)
+        if before != [tensor._version for tensor in tensors]:
+            reason = "sample weights that a mask is multiplied into"
+        self._seen[key] = self._seen.get(key, 0) + 1 if reason is None else 0
+        if reason is not None and not self._graphs:
+            self._unfit += 1  # a metric's first batch may be, or an epoch's last
+            if self._unfit > 2 * cuda_graph.WARM_UP_STEPS:
+                self._give_up(reason)
+
+    def _key(self, tensors, structure):
+        settings = self._of.settings()
+        kinds = tuple((tensor.shape, tensor.dtype, tensor.stride()) for tensor in tensors)
+        if settings not in self._all_settings:
+            self._all_settings.add(settings)
+            if len(self._all_settings) > MOST_SETTINGS:
+                self._give_up("settings that callbacks change in every step")
+        return kinds, tuple(structure), settings
+
+    def _may_capture(self, key):
+        enough = self._seen.get(key, 0) >= cuda_graph.WARM_UP_STEPS
+        return enough and len(self._graphs) < cuda_graph.MOST_GRAPHS and self.reason is None
+
+    def _capture(self, key, tensors, structure):
+        """Makes the graph for a kind of batch; whether that could be done."""
+        static, left = [tensor.detach().clone() for tensor in tensors], []
+
+        def work():
+            rest = iter(static)
+            reason = self._of.take(*(_put_together(part, rest) for part in structure))
+            if reason is not None:
+                raise RuntimeError(reason)
+            left.extend(self._of.kept())
+
+        try:
+            self._graphs[key] = self._pool.capture(work), static, left
+            self.made += 1
+        except RuntimeError as error:
+            self._give_up(str(error))
+            warnings.warn(
+                f"No CUDA graph could be made ({error}); the steps run eagerly, with the "
+                "same results.",
+                stacklevel=2,
+            )
+        return key in self._graphs
+
+    def _give_up(self, reason):
+        self.reason = reason
+        self.release()
+
+    def release(self):
+        """Drops the graphs and their memory; the next steps of a known kind make new ones."""
+        self._graphs.clear()
+        self._all_settings.clear()
+        self._pool.release()
+
+
+def _take_apart(part, tensors):
+    """The structure of targets or weights, whose tensors are put into a list."""
+    if part is None:
+        return None
+    if isinstance(part, torch.Tensor):
+        if part.requires_grad or keras_masks.mask_of(part) is not None:
+            raise TypeError("a tensor with more than values")
+        tensors.append(part)
+        return ""
+    if type(part) in (list, tuple):
+        return type(part), tuple(_take_apart(item, tensors) for item in part)
+    if type(part) is dict:
+        return dict, tuple((key, _take_apart(item, tensors)) for key, item in part.items())
+    raise TypeError(f"{type(part).__name__} in a batch")
+
+
+def _put_together(structure, tensors):
+    if structure is None:
+        return None
+    if structure == "":
+        return next(tensors)
+    kind, parts = structure
+    if kind is dict:
+        return {key: _put_together(part, tensors) for key, part in parts}
+    return kind(_put_together(part, tensors) for part in parts)

@@ -1,0 +1,158 @@
+"""`conv2d` by tables of every kind, against `torch.conv2d`."""
+
+from keras_dawn.convolutions import conv2d, ways_of
+from keras_dawn.convolutions.way import STAGES
+from keras_dawn.convolutions.ways import WAYS
+
+import pytest
+import torch
+
+CASES = [  # batch, channels, filters, image, kernel, stride, padding, dilation
+    (16, 33, 40, (4, 4), (3, 3), (1, 1), (1, 1), (1, 1)),
+    (8, 40, 33, (8, 6), (3, 3), (2, 2), (1, 1), (1, 1)),
+    (5, 36, 48, (7, 5), (1, 1), (1, 1), (0, 0), (1, 1)),
+    (5, 36, 48, (7, 5), (1, 1), (2, 2), (0, 0), (1, 1)),
+    (2, 32, 32, (9, 9), (3, 3), (1, 1), (2, 2), (2, 2)),
+    (1, 1, 3, (6, 6), (3, 3), (1, 1), (1, 1), (1, 1)),
+]
+
+
+def arguments(case, dtype=torch.float64, bias=True):
+    batch, channels, filters, image, kernel, *settings = case
+    random = torch.Generator().manual_seed(1)
+    shapes = (batch, channels, *image), (filters, channels, *kernel), (filters,)
+    images, weight, offset = (
+        torch.randn(shape, generator=random, dtype=torch.float64).to(dtype) for shape in shapes
+    )
+    images = images.contiguous(memory_format=torch.channels_last)
+    return [images, weight, offset if bias else None], settings
+
+
+def results(convolve, tensors, settings, change=None):
+    """Result and gradients of all tensors."""
+    leaves = [None if one is None else one.detach().requires_grad_() for one in tensors]
+    result = convolve(*leaves, *settings)
+    if change is None:
+        change = torch.linspace(0.5, 1.5, result.numel()).view(result.shape).bfloat16()
+    wanted = [leaf for leaf in leaves if leaf is not None]
+    gradients = torch.autograd.grad(result, wanted, change.to(result.dtype))
+    return [result.detach(), *gradients]
+
+
+def assert_close(found, expected, limit):
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        assert float((one.double() - other).norm()) <= limit * float(other.norm())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype, limit", [(torch.float32, 3e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("ways", [("windows", "product"), ("beside 8", "turned", "transposed")])
+def test_result_and_gradients_are_those_of_float64(use, ways, case, dtype, limit, bias):
+    use(*ways)
+    tensors, settings = arguments(case, dtype, bias)
+    exact = [None if one is None else one.double() for one in tensors]
+    found = results(conv2d, tensors, settings)
+    assert_close(found, results(torch.conv2d, exact, settings), limit)
+
+
+@pytest.mark.parametrize("case", CASES[:4])
+def test_memory_in_any_order_is_taken(use, case):
+    use("windows", "product")
+    (images, weight, bias), settings = arguments(case, torch.float32)
+    expected = results(torch.conv2d, [images, weight, bias], settings)
+    change = torch.ones(()).expand(expected[0].shape)  # as from a mean: no memory of its own
+    expected = results(torch.conv2d, [images, weight, bias], settings, change)
+    for moved in (images.contiguous(), images.transpose(2, 3).contiguous().transpose(2, 3)):
+        found = results(conv2d, [moved, weight, bias], settings, change)
+        assert_close(found, [one.double() for one in expected], 3e-6)
+
+
+@pytest.mark.parametrize("frozen", ["images", "weight"])
+def test_gradients_that_nobody_asks_for_are_not_computed(use, monkeypatch, frozen):
+    use("windows")
+    stage = {"images": "to_input", "weight": "to_weight"}[frozen]
+    monkeypatch.setattr(WAYS["windows"], stage, lambda *given: pytest.fail("it was computed"))
+    (images, weight, _), settings = arguments(CASES[0], torch.float32)
+    (weight if frozen == "images" else images).requires_grad_()
+    conv2d(images, weight, None, *settings).sum().backward()
+
+
+def test_nothing_is_kept_that_torch_would_not_keep(use):
+    use("windows")
+    (images, weight, bias), settings = arguments(CASES[0], torch.float32)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        conv2d(images, weight.requires_grad_(), bias, *settings)
+    assert {one.data_ptr() for one in kept} == {images.data_ptr(), weight.data_ptr()}
+
+
+def test_a_result_may_be_overwritten(use):
+    for way in ("windows", "beside 8", "winograd", "product"):
+        use(way)
+        for case in CASES[:1] if way != "product" else CASES[2:3]:
+            (images, weight, bias), settings = arguments(case, torch.float32)
+            torch.relu_(conv2d(images, weight.requires_grad_(), bias, *settings)).sum().backward()
+            ours, weight.grad = weight.grad, None
+            torch.relu(torch.conv2d(images, weight, bias, *settings)).sum().backward()
+            torch.testing.assert_close(ours, weight.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_gradients_are_torchs(use):
+    use("windows")
+    tensors, settings = arguments(CASES[1], torch.float32, bias=False)
+    found = []
+    for convolve in (conv2d, torch.conv2d):
+        leaves = [one.detach().requires_grad_() for one in tensors[:2]]
+        result = convolve(*leaves, None, *settings).tanh().sum()
+        first = torch.autograd.grad(result, leaves, create_graph=True)
+        found.append(torch.autograd.grad(sum(one.square().sum() for one in first), leaves))
+    assert_close(found[0], [one.double() for one in found[1]], 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, of duals
+def test_what_torch_transforms_goes_torchs_way(use):
+    use("windows")
+    (images, weight, _), settings = arguments(CASES[0], torch.float32)
+
+    def total(kernel):
+        return conv2d(images, kernel, None, *settings).square().sum()
+
+    (wanted,) = torch.autograd.grad(total(weight.requires_grad_()), weight)
+    torch.testing.assert_close(
+        torch.func.grad(total)(weight.detach()), wanted, rtol=1e-4, atol=1e-3
+    )
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(weight.detach(), torch.ones_like(weight))
+        tangent = torch.autograd.forward_ad.unpack_dual(total(dual)).tangent
+    torch.testing.assert_close(tangent, wanted.sum(), rtol=1e-4, atol=1e-2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert conv2d(images, weight, None, *settings).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_precisions_are_torchs_own(use, monkeypatch, dtype):
+    use("windows")
+    (images, weight, bias), settings = arguments(CASES[0], dtype)
+    assert set(ways_of(images, weight, *settings).values()) == {"torch"}
+    monkeypatch.setattr(WAYS["windows"], "forward", lambda *given: pytest.fail("it was computed"))
+    torch.testing.assert_close(
+        conv2d(images, weight, bias, *settings), torch.conv2d(images, weight, bias, *settings)
+    )
+
+
+def test_what_does_not_fit_is_torchs_error(use):
+    use("windows")
+    images, weight = torch.ones(2, 3, 5, 5), torch.ones(4, 6, 3, 3)
+    with pytest.raises(RuntimeError, match="to have 6 channels, but got 3"):
+        conv2d(images, weight)
+    with pytest.raises(RuntimeError, match="should be the same"):
+        conv2d(images, torch.ones(4, 3, 3, 3, dtype=torch.bfloat16))
+    assert conv2d(torch.ones(0, 3, 5, 5), torch.ones(4, 3, 3, 3)).shape == (0, 4, 3, 3)
+
+
+def test_ways_are_said(use):
+    use("transposed", "windows")
+    found = ways_of(torch.ones(2, 3, 5, 5), torch.ones(4, 3, 3, 3))
+    assert found == dict(zip(STAGES, ("windows", "windows", "transposed"), strict=True))

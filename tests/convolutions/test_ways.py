@@ -1,0 +1,99 @@
+"""Every way of a convolution against torch's in float64."""
+
+from keras_dawn.convolutions.sizes import Sizes
+from keras_dawn.convolutions.way import STAGES
+from keras_dawn.convolutions.ways import TORCH, WAYS
+from keras_dawn.convolutions.windows import TransposedFirst, Windows
+
+import pytest
+import torch
+
+SHAPES = [
+    Sizes(16, 5, 7, (4, 4), (3, 3), padding=(1, 1)),
+    Sizes(16, 3, 4, (5, 2), (3, 3), padding=(1, 1)),
+    Sizes(1, 4, 5, (7, 6), (3, 3), padding=(1, 1)),
+    Sizes(3, 1, 6, (8, 9), (3, 3), padding=(0, 0)),
+    Sizes(2, 6, 1, (12, 11), (3, 3), padding=(1, 1)),
+    Sizes(4, 5, 3, (8, 8), (3, 3), (2, 2), (1, 1)),
+    Sizes(4, 5, 3, (7, 9), (3, 3), (2, 2), (1, 1)),
+    Sizes(2, 3, 4, (9, 8), (3, 2), (2, 3), (1, 0)),
+    Sizes(2, 3, 4, (11, 12), (7, 7), (2, 2), (3, 3)),
+    Sizes(2, 3, 4, (8, 9), (4, 4), (4, 4)),
+    Sizes(2, 3, 4, (9, 9), (2, 2), (3, 3)),
+    Sizes(2, 3, 4, (6, 5), (3, 3), padding=(3, 2)),
+    Sizes(16, 3, 4, (9, 8), (3, 5), padding=(2, 2), dilation=(2, 1)),
+    Sizes(2, 3, 4, (9, 10), (3, 3), padding=(1, 2), dilation=(1, 3)),
+    Sizes(16, 3, 4, (1, 13), (1, 5), padding=(0, 2)),
+    Sizes(2, 3, 4, (1, 1), (3, 3), padding=(1, 1)),
+    Sizes(3, 5, 4, (6, 7), (1, 1)),
+    Sizes(3, 5, 4, (6, 7), (1, 1), (2, 3)),
+    Sizes(1, 1, 1, (1, 1), (1, 1)),
+    Sizes(2, 3, 4, (5, 4), (1, 1), padding=(1, 1)),
+    Sizes(8, 4, 5, (6, 6), (5, 5), padding=(2, 2)),
+]
+SMALL_PARTS = [Windows("windows, one image each", 1), TransposedFirst("transposed, one each", 1)]
+LIMITS = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 1e-2}
+
+
+def dense(tensor):
+    """The second axis innermost in memory, also where an axis has a size of 1."""
+    return tensor.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def given_and_expected(sizes, dtype):
+    """What each stage is given, in a precision, and what it gives in float64, both by stage."""
+    random = torch.Generator().manual_seed(0)
+    images, change, weight = (
+        torch.randn(sizes.shape(stage), generator=random, dtype=torch.float64).to(dtype)
+        for stage in ("to_input", "forward", "to_weight")
+    )
+    leaves = [one.to(torch.float64, copy=True).requires_grad_() for one in (images, weight)]
+    result = torch.conv2d(*leaves, None, sizes.stride, sizes.padding, sizes.dilation)
+    gradients = torch.autograd.grad(result, leaves, change.double())
+    images, change, weight = (dense(one.detach()) for one in (images, change, weight))
+    given = (images, weight), (change, weight), (images, change)
+    expected = result.detach(), *gradients
+    return dict(zip(STAGES, given, strict=True)), dict(zip(STAGES, expected, strict=True))
+
+
+def scale(stage, sizes):
+    """What a sum of random numbers is about: rounding is measured against it."""
+    count = {
+        "forward": sizes.kernel[0] * sizes.kernel[1] * sizes.channels,
+        "to_input": sizes.kernel[0] * sizes.kernel[1] * sizes.filters,
+        "to_weight": sizes.batch * sizes.result[0] * sizes.result[1],
+    }
+    return count[stage] ** 0.5
+
+
+@pytest.mark.parametrize("dtype", LIMITS, ids=str)
+@pytest.mark.parametrize("way", [*WAYS.values(), *SMALL_PARTS], ids=lambda way: way.name)
+def test_a_way_gives_what_torch_gives_in_float64(way, dtype):
+    taken = 0
+    for sizes in SHAPES:
+        given, expected = given_and_expected(sizes, dtype)
+        for stage in STAGES:
+            if way.name == TORCH or not way.takes(stage, sizes):
+                continue
+            found = getattr(way, stage)(*given[stage], sizes)
+            assert found.shape == expected[stage].shape and found.dtype == dtype
+            assert found.permute(0, 2, 3, 1).is_contiguous()
+            error = (found.double() - expected[stage]).norm() / expected[stage].numel() ** 0.5
+            limit = LIMITS[dtype] * (10 if way.name == "winograd" else 1)
+            limit *= 10 if way.name == "winograd" and dtype == torch.bfloat16 else 1
+            assert float(error) < limit * scale(stage, sizes), (stage, sizes)
+            taken += 1
+    assert taken or way.name == TORCH
+
+
+def test_every_stage_of_every_shape_can_go_another_way():
+    for sizes in SHAPES:
+        for stage in STAGES:
+            takers = [way.name for way in WAYS.values() if way.takes(stage, sizes)]
+            assert len(takers) > 1, (stage, sizes)
+
+
+def test_no_way_but_torchs_own_takes_groups():
+    sizes = Sizes(2, 4, 4, (5, 5), (3, 3), padding=(1, 1), groups=2)
+    for stage in STAGES:
+        assert [way.name for way in WAYS.values() if way.takes(stage, sizes)] == [TORCH]

@@ -1,0 +1,109 @@
+"""CUDA graphs on a CPU: a capture is a tape of dispatched operations, a replay runs it again.
+
+Everything above the driver is the real thing: what is captured when, static inputs, the memory that
+graphs and their callers look at. What a graph freezes (Python numbers, tensors that are made anew)
+is frozen here; as on a GPU, a capture computes nothing, and reading a number or copying one from
+the host fails in it.
+"""
+
+import contextlib
+from unittest import mock
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+_READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique2"}
+_COPIES = {"lift_fresh", "_pin_memory"}  # `torch.tensor` of numbers
+
+
+class Graph:
+    """Stands for `torch.cuda.CUDAGraph`; counts what was made and replayed."""
+
+    made = replayed = 0
+
+    def __init__(self):
+        self.tape = []
+
+    @torch.no_grad()
+    def replay(self):
+        Graph.replayed += 1
+        for function, args, kwargs, recorded in self.tape:
+            found = tree_leaves(function(*args, **kwargs))
+            for old, new in zip(tree_leaves(recorded), found, strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+def _where_it_lies(part):
+    """A tensor's memory of now, as a graph has it: its owner may get another one."""
+    return torch.ops.aten.alias(part) if isinstance(part, torch.Tensor) else part
+
+
+class _Tape(TorchDispatchMode):
+    """Writes operations down, and takes back what they wrote when the capture ends."""
+
+    def __init__(self, graph):
+        super().__init__()
+        self._graph = graph
+        self._before = {}  # memory → (all of it, what was in it)
+        self._random = torch.get_rng_state()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = function._schema.name.split("::")[1]
+        if name in _READS or name in _COPIES:
+            raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
+        self._keep(function, args, kwargs)
+        result = function(*args, **kwargs)
+        self._graph.tape.append((function, *tree_map(_where_it_lies, (args, kwargs, result))))
+        return result
+
+    def _keep(self, function, args, kwargs):
+        for place, argument in enumerate(function._schema.arguments):
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            given = args[place] if place < len(args) else kwargs.get(argument.name)
+            for tensor in tree_leaves(given):
+                storage = tensor.untyped_storage()
+                if storage.data_ptr() not in self._before:
+                    whole = torch.empty(0, dtype=torch.uint8).set_(storage)
+                    self._before[storage.data_ptr()] = whole, whole.clone()
+
+    def undo(self):
+        for whole, content in self._before.values():
+            whole.copy_(content)
+        torch.set_rng_state(self._random)
+
+
+@contextlib.contextmanager
+def _capture(graph, pool=None, **_):
+    tape = _Tape(graph)
+    try:
+        with tape:
+            yield
+        Graph.made += 1
+    finally:
+        tape.undo()
+
+
+@contextlib.contextmanager
+def cuda_graphs_on_a_cpu():
+    """Inside this context a CPU counts as a device whose work can be captured; yields `Graph`."""
+    stream = mock.Mock(device_index=0)
+    replaced = (
+        ("keras_dawn.native.capture.can_be_captured", lambda device: True),
+        ("torch.cuda.CUDAGraph", Graph),
+        ("torch.cuda.graph", _capture),
+        ("torch.cuda.graph_pool_handle", lambda: (0, 0)),
+        ("torch.cuda.current_stream", lambda *_: stream),
+        ("torch.cuda.set_stream", lambda *_: None),
+        ("torch.cuda.synchronize", lambda *_: None),
+        ("torch.cuda.empty_cache", lambda: None),
+        ("torch._C._cuda_endAllocateToPool", lambda *_: None),
+    )
+    with contextlib.ExitStack() as stack:
+        for name, value in replaced:
+            stack.enter_context(mock.patch(name, value, create=True))
+        Graph.made = Graph.replayed = 0
+        yield Graph

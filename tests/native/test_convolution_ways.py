@@ -1,0 +1,147 @@
+"""Models whose convolutions go other ways than torch's own, beside plain Keras."""
+
+import keras_dawn
+from keras_dawn.convolutions import Rule, Table, choice
+from keras_dawn.convolutions.way import STAGES
+from keras_dawn.convolutions.ways import WAYS
+from keras_dawn.native.lowering.lower import to_torch
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Puts a table in use in which every stage goes the first of these ways that can."""
+
+    def put(*ways):
+        rules = [
+            Rule(stage, precision, way, {})
+            for way in ways
+            for stage in STAGES
+            for precision in ("float32", "bfloat16")
+            if hasattr(WAYS[way], stage)
+        ]
+        monkeypatch.setattr(choice._InUse, "table", Table("test", tuple(rules)))
+
+    return put
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(32, 3, padding="same", name="stem"),
+            layers.Conv2D(40, 3, padding="same", use_bias=False, name="first"),
+            layers.BatchNormalization(name="normal"),
+            layers.ReLU(name="active"),
+            layers.ZeroPadding2D(1, name="zeros"),
+            layers.Conv2D(48, 3, strides=2, activation="relu", name="second"),
+            layers.SeparableConv2D(40, 3, name="third"),
+            layers.Conv2D(36, 1, name="fourth"),
+            layers.Reshape((4, 36), name="series"),
+            layers.Conv1D(32, 3, padding="causal", dilation_rate=2, name="fifth"),
+            layers.GlobalAveragePooling1D(name="pool"),
+            layers.Dense(4, name="head"),
+        ]
+    )
+
+
+def data():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(32, 8, 8, 3)).astype("float32")
+    return x, random.integers(0, 4, size=32)
+
+
+def trained(native, frozen=(), epochs=2):
+    model = network()
+    for name in frozen:
+        model.get_layer(name).trainable = False
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss)
+    if native:
+        keras_dawn.accelerate(model)
+    model.fit(*data(), batch_size=16, epochs=epochs, shuffle=False, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("frozen", [(), ("first", "third")])
+@pytest.mark.parametrize("ways", [("windows", "product"), ("beside 16", "transposed", "windows")])
+def test_a_training_is_that_of_plain_keras_to_rounding(use, ways, frozen):
+    use(*ways)
+    ours, plain = trained(True, frozen), trained(False, frozen)
+    for mine, expected in zip(ours.weights, plain.weights, strict=True):
+        scale = np.abs(expected.numpy()).max() + 1e-3
+        np.testing.assert_allclose(
+            mine.numpy(), expected.numpy(), rtol=0, atol=1e-4 * scale, err_msg=mine.path
+        )
+
+
+def test_the_same_training_ends_with_the_same_bits(use):
+    use("windows", "product", "transposed")
+    first, second = trained(True), trained(True)
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_convolution_is_one_named_call():
+    code = to_torch(network()).code
+    assert "stem = torch.conv2d(" in code  # three channels: torch's own is the fastest
+    assert "first = keras_dawn_convolutions_conv2d(" in code
+    assert "conv1d_by_ways(" in code
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_in_other_precisions_it_is_torchs(dtype):
+    model = keras.Sequential([keras.Input((8, 8, 32)), layers.Conv2D(32, 3, dtype=dtype)])
+    assert "keras_dawn" not in to_torch(model).code
+
+
+def test_a_relu_behind_it_overwrites_the_result(use):
+    use("windows", "beside 16")
+    model = keras.Sequential(
+        [keras.Input((4, 4, 32)), layers.Conv2D(32, 3, padding="same"), layers.ReLU()]
+    )
+    module = to_torch(model, training=True)
+    assert "torch.relu_(" in module.code
+    x = torch.ones(16, 4, 4, 32)
+    torch.testing.assert_close(module(x), model(x))
+    module(x).sum().backward()
+
+
+def test_explain_says_the_ways_of_the_last_batch(use):
+    use("windows", "product")
+    model = trained(True, epochs=1)
+    found = keras_dawn.explain(model).convolutions
+    assert found["first"] == (
+        "16 × 8×8, 32 → 40, 3×3: windows; gradient to the images: windows, to the weights: windows"
+    )
+    assert found["fourth"].startswith("16 × 2×2, 40 → 36, 1×1: product")
+    assert found["fifth"].startswith("16 × 1×8, 36 → 32, 1×3: windows")
+    assert "stem" not in found
+    assert "first  " in str(keras_dawn.explain(model))
+    use()
+    assert set(keras_dawn.explain(model).convolutions.values()) == {"torch's own"}
+    assert "first and 4 like it" in str(keras_dawn.explain(model))
+
+
+def test_explain_runs_nothing_of_the_users(use):
+    class Counted(layers.Layer):
+        calls = 0
+
+        def call(self, x):
+            Counted.calls += 1
+            return x * 2.0
+
+    model = keras.Sequential(
+        [keras.Input((4, 4, 32)), layers.Conv2D(32, 3), Counted(), layers.Flatten()]
+    )
+    keras_dawn.accelerate(model)
+    model.predict(np.ones((2, 4, 4, 32)), verbose=0)
+    before = Counted.calls
+    assert keras_dawn.explain(model).convolutions == {}
+    assert Counted.calls == before

@@ -1,0 +1,100 @@
+"""What a GPU's host does in a training, rehearsed on a GPU that is not there (`nullgpu/`)."""
+
+import json
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import nullgpu
+from tests.nullgpu.limits import LIMITS
+
+HERE = Path(__file__).parent
+PATHS = [HERE.parent, HERE.parent / "recipes"]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(nullgpu.why_not() is not None, reason=f"null GPU: {nullgpu.why_not()}"),
+]
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    """What a step costs the host, by the name of its setting."""
+    done = nullgpu.run(
+        HERE / "nullgpu" / "steps.py",
+        paths=PATHS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=1200,
+    )
+    assert done.returncode == 0, done.stdout
+    return {line.pop("name"): line for line in lines(done.stdout)}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_step_waits_for_nothing_and_launches_no_more_than_it_did(name, steps):
+    launches, graphs, mib = LIMITS[name]
+    found = steps[name]
+    assert "error" not in found
+    assert found["waits"] == found["pageable copies"] == 0
+    assert found["launches"] <= launches and found["MiB"] <= mib
+    assert found["graphs"] == graphs
+
+
+def test_every_setting_has_its_limits(steps):
+    assert set(steps) == set(LIMITS)
+
+
+def test_float16_normalises_by_cudnn_and_by_torch_where_it_is_told_so():
+    program = """
+import keras_dawn, counters, settings
+from keras_dawn.native import cuda_graph
+from keras_dawn.native.lowering.rules import batch_normalization
+for policy, switch, expected in (
+    ("mixed_float16", True, True), ("mixed_float16", False, False), ("mixed_bfloat16", True, False)
+):
+    batch_normalization.CUDNN_IN_FLOAT16 = switch
+    model = keras_dawn.accelerate(settings.wide(policy)())
+    counters.reset()
+    model.fit(settings.images(2), shuffle=False, verbose=0)  # before a graph is made
+    names = " ".join(counters.kernels())
+    for call in ("ForwardTraining", "Backward"):
+        assert (f"cudnnBatchNormalization{call}" in names) == expected, (policy, switch, names)
+    assert ("batch_norm_collect_statistics" in names) != expected, (policy, switch, names)
+"""
+    done = nullgpu.run(
+        "-c", program, paths=PATHS, stderr=subprocess.PIPE, encoding="utf-8", timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_ranks_send_no_tensor_of_the_hosts_through_the_gpus_group():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    programs = [
+        nullgpu.start(
+            HERE / "nullgpu" / "ranks.py",
+            *(str(rank), str(port)),
+            gpus=2,
+            paths=PATHS,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        for rank in range(2)
+    ]
+    try:
+        printed = [program.communicate(timeout=600)[0] for program in programs]
+    finally:
+        for program in programs:
+            program.kill()
+    for text in printed:
+        found = {line["name"]: line["found"] for line in lines(text)}
+        assert len(found) == 12 and set(found.values()) == {"works"}, text
