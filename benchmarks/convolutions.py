@@ -2,7 +2,9 @@
 
     python benchmarks/convolutions.py                           # some minutes on 2 cores
     python benchmarks/convolutions.py --precision=float32 --kind=pointwise
-    python benchmarks/convolutions.py --json=times.json
+    python benchmarks/convolutions.py --json=times.json --table=mine.json
+
+A table that it has written is put in use by `keras_dawn.convolutions.use_table("mine.json")`.
 
 The ways take turns; a way's time is the least of its rounds, and the table shows it over that of
 torch's own convolution. Beside it, what torch's own reaches in GFLOP/s.
@@ -13,12 +15,14 @@ import json
 import time
 from pathlib import Path
 
+from keras_dawn.convolutions import table_named
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import TORCH, WAYS
 from keras_dawn.dawnbench.records import environment
 
 import torch
+import ways_table
 from absl import app, flags
 
 FLAGS = flags.FLAGS
@@ -27,6 +31,7 @@ flags.DEFINE_list("kind", ["square", "strided", "pointwise", "narrowing"], "kind
 flags.DEFINE_integer("rounds", 5, "rounds of each shape", lower_bound=1)
 flags.DEFINE_float("most_gflop", 8.0, "largest work of a stage")
 flags.DEFINE_string("json", None, "file to write the times to")
+flags.DEFINE_string("table", None, "file to write the rules to that follow from the times")
 flags.DEFINE_bool("busy", False, "other work runs here: one thread, and the processor's own time")
 
 LEAST_GFLOP = 0.002
@@ -122,6 +127,17 @@ def main(argv):
                     document = {**environment(), "results": results}
                     text = json.dumps(document) + "\n"
                     Path(FLAGS.json).write_text(text, encoding="utf-8")
+    if FLAGS.table:
+        write_table(FLAGS.table, results)
+
+
+def write_table(path, results):
+    """Writes the rules of results as a table that `keras_dawn.convolutions.use_table` takes."""
+    rules = ",\n".join(json.dumps(rule) for rule in ways_table.rules(results))
+    name = json.dumps(Path(path).stem)
+    text = f'{{"name": {name}, "rules": [\n{rules}\n]}}\n'
+    Path(path).write_text(text, encoding="utf-8")
+    table_named(str(path))  # so that one that cannot be used is noticed here
 
 
 def _line(precision, sizes, found):

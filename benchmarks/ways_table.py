@@ -16,14 +16,19 @@ import numpy as np
 SLOWEST = 1.0  # of torch's own time, for every shape under a rule
 FAST = 0.9  # of torch's own time: shapes that a rule may grow from
 LEAST_SAVING = 0.5  # of torch's own time, summed over the shapes under a rule
+OVERHEAD = 10e-6  # seconds that a function of autograd in Python takes longer, a stage
 GROWING = ("batch", "pixels", "channels", "filters")
 OPEN_ABOVE = ("batch", "channels", "filters")
 OPEN_BELOW = ("pixels",)
 
 
 def rules(results):
-    """The rules, as dicts, of a list of results as `convolutions.py` writes them."""
+    """The rules, as dicts, of a list of results as `convolutions.py` writes them.
+
+    They hold for up to twice as many threads as were measured.
+    """
     found = []
+    threads = [None, 2 * max(result["threads"] for result in results)]
     for precision in sorted({result["precision"] for result in results}):
         for stage in STAGES:
             points = [
@@ -40,7 +45,12 @@ def rules(results):
                     if (point[0]["kernel"], point[0]["stride"]) == (kernel, stride)
                 ]
                 found += [
-                    {"stage": stage, "precision": precision, "way": way, "bounds": {**kind, **box}}
+                    {
+                        "stage": stage,
+                        "precision": precision,
+                        "way": way,
+                        "bounds": {**kind, **box, "threads": threads},
+                    }
                     for way, box in _Shapes(some).boxes()
                 ]
     return found
@@ -59,7 +69,8 @@ class _Shapes:
         self.work = np.array([features["work"] for features, _ in points])
         names = sorted({name for _, seconds in points for name in seconds} - {TORCH})
         self.ratios = {
-            name: np.array([s.get(name, np.inf) / s[TORCH] for _, s in points]) for name in names
+            name: np.array([(s.get(name, np.inf) + OVERHEAD) / s[TORCH] for _, s in points])
+            for name in names
         }
         self.best = np.min([*self.ratios.values()], axis=0)
         self.left = np.ones(len(points), bool)

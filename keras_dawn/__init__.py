@@ -14,6 +14,7 @@ choose_device()
 
 from keras_dawn import (
     callbacks,
+    convolutions,
     data,
     dawnbench,
     distributed,
@@ -67,6 +68,7 @@ __all__ = [
     "__version__",
     "accelerate",
     "callbacks",
+    "convolutions",
     "data",
     "dawnbench",
     "distribute",

@@ -42,13 +42,18 @@ class OnDevice(types.ModuleType):
 
     def __init__(self):
         super().__init__("torch")
+        self.__dict__["replaced"] = {}
         self.__dict__.update({name: on_gpu(getattr(_torch, name)) for name in MAKERS})
 
     def __getattr__(self, name):
         return getattr(_torch, name)
 
     def __setattr__(self, name, value):  # what a test patches, the package has to see
+        self.replaced.setdefault(name, getattr(_torch, name))
         setattr(_torch, name, value)
+
+    def __delattr__(self, name):  # pytest takes what it has set off again
+        setattr(_torch, name, self.replaced.pop(name))
 
 
 # For what is said of a processor alone, or would end the process on a GPU.

@@ -42,7 +42,7 @@ def test_a_step_waits_for_nothing_and_launches_no_more_than_it_did(name, steps):
     launches, graphs, mib = LIMITS[name]
     found = steps[name]
     assert "error" not in found
-    assert found["waits"] == found["pageable copies"] == 0
+    assert found["waits"] <= 0 and found["pageable copies"] <= 0  # below: what `fit` itself does
     assert found["launches"] <= launches and found["MiB"] <= mib
     assert found["graphs"] == graphs
 
@@ -83,6 +83,7 @@ def test_ranks_send_no_tensor_of_the_hosts_through_the_gpus_group():
             HERE / "nullgpu" / "ranks.py",
             *(str(rank), str(port)),
             gpus=2,
+            raw=True,
             paths=PATHS,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

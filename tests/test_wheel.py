@@ -60,7 +60,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         names = archive.namelist()
         (metadata,) = [name for name in names if name.endswith("METADATA")]
         described = archive.read(metadata).decode()
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keras_dawn").rglob("*.py")}
+    package = ROOT / "keras_dawn"
+    paths = [*package.rglob("*.py"), *package.rglob("*.json")]
+    files = {path.relative_to(ROOT).as_posix() for path in paths}
     assert files <= set(names)
     assert {name.split("/")[0] for name in names} == {"keras_dawn", metadata.split("/")[0]}
     assert "Requires-Python: >=3.11" in described

@@ -16,7 +16,8 @@ class Beside(Way):
 
     Args:
         name: str.
-        count: int, how many are put beside each other; the batch has to be a multiple.
+        count: int, how many are put beside each other at most: as many as divide the batch, and
+            half of it at least.
     """
 
     def __init__(self, name, count):
@@ -24,21 +25,26 @@ class Beside(Way):
         self._count = count
 
     def fits(self, sizes):
-        whole = sizes.batch > 0 and sizes.batch % self._count == 0
+        whole = self._how_many(sizes.batch) is not None
         return super().fits(sizes) and whole and sizes.keeps_size and not sizes.is_pointwise
 
+    def _how_many(self, batch):
+        counts = range(self._count, (self._count + 1) // 2 - 1, -1)
+        return next((count for count in counts if batch % count == 0), None)
+
     def forward(self, images, weight, sizes):
-        wide = _beside(images, self._count, sizes.padding[1])
+        count = self._how_many(sizes.batch)
+        wide = _beside(images, count, sizes.padding[1])
         found = torch.conv2d(wide, weight, None, 1, sizes.padding, sizes.dilation)
-        return _apart(found, self._count, sizes)
+        return _apart(found, count, sizes)
 
     def to_input(self, change, weight, sizes):
         back = replace(sizes, channels=sizes.filters, filters=sizes.channels)
         return self.forward(change, turned(weight), back)
 
     def to_weight(self, images, change, sizes):
-        between = sizes.padding[1]
-        wide, wide_change = (_beside(one, self._count, between) for one in (images, change))
+        count, between = self._how_many(sizes.batch), sizes.padding[1]
+        wide, wide_change = (_beside(one, count, between) for one in (images, change))
         sizes = replace(sizes, batch=len(wide), image=tuple(wide.shape[2:]))
         return _OWN.to_weight(wide, wide_change, sizes)
 

@@ -77,6 +77,7 @@ def way_of(stage, sizes, precision, threads, table):
         table: `Table`.
 
     Example:
+        >>> from keras_dawn.convolutions.sizes import Sizes
         >>> sizes = Sizes(64, 512, 512, (4, 4), (3, 3), padding=(1, 1))
         >>> way_of("to_weight", sizes, "bfloat16", 2, table_named("amx"))
         'transposed'

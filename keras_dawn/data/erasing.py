@@ -26,7 +26,7 @@ class RandomErasing(Transform):
 
     Example:
         >>> keras_dawn.data.RandomErasing(0.25)
-        RandomErasing(probability=0.25, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0)
+        RandomErasing(probability=0.25, value=0, scale=(0.02, 0.33), ratio=(0.3, 3.3))
     """
 
     def __init__(self, probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0):

@@ -1,5 +1,7 @@
 """Random numbers for augmentation that depend on nothing but (seed, epoch, image)."""
 
+import functools
+
 import torch
 
 
@@ -24,8 +26,12 @@ class PerImageRandom:
     def __init__(self, seed, epoch, indices):
         self.epoch = epoch
         self.indices = indices
-        self._key = _mix(indices ^ _signed((seed * _ODD + epoch) * _ODD))
+        self._seed = seed
         self._draws = 0
+
+    @functools.cached_property
+    def _key(self):  # a dozen kernels, for those who draw
+        return _mix(self.indices ^ _signed((self._seed * _ODD + self.epoch) * _ODD))
 
     def uniform(self, low=0.0, high=1.0):
         """float32 tensor of shape `(batch,)`, uniform in [low, high)."""

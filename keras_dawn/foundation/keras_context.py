@@ -33,6 +33,20 @@ def inside_call(model, training):
         global_state.set_global_attribute("current_call_ctx", before)
 
 
+@contextlib.contextmanager
+def apart(layer, training):
+    """A call context of its own, in which symbolic calls leave no mode and lose no losses."""
+    context = layer_module.CallContext(entry_layer=layer)
+    context.set_value("training", training)
+    before = current_call_context()
+    global_state.set_global_attribute("current_call_ctx", context)
+    try:
+        with autocast_scope(layer):
+            yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", before)
+
+
 def set_mode(training):
     """Restates the mode in the present call context, as a layer does that is told it."""
     context = current_call_context()

@@ -41,7 +41,7 @@ def trace(layer, inputs, training):
     Args:
         layer: built Keras layer whose `call` has no effects, and those inside it neither.
         inputs: list of `KerasTensor`, the positional arguments.
-        training: bool, the mode.
+        training: bool, the mode, or `None` where nobody is told one.
 
     Raises:
         TraceError: the result is not made of calls alone.
@@ -55,7 +55,7 @@ def trace(layer, inputs, training):
     arguments = {"training": training} if keras_layers.takes(layer, "training") else {}
     try:
         with (
-            keras_context.inside_part(layer, keras_context.current_call_context(), training),
+            keras_context.apart(layer, training),
             _noted(layer, called, constants),
             warnings.catch_warnings(),
         ):

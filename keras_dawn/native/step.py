@@ -38,6 +38,7 @@ class NativeSteps:
         self.model = model
         self.log_every = log_every
         self.exact_logs = False
+        self.logs_are_seen = True  # before an epoch's end
         self.keep_gradients = False  # in the variables, for callbacks that look between batches
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
         self.forward = make_forward(model, compile, by_layer)
@@ -209,7 +210,8 @@ class NativeSteps:
     def _fresh_logs(self):
         """The logs, computed anew every few steps."""
         self._since_refresh += 1
-        if self._logs is None or self.exact_logs or self._since_refresh >= self.log_every:
+        due = self.logs_are_seen and self._since_refresh >= self.log_every
+        if self._logs is None or self.exact_logs or due:
             self._since_refresh = 0
             self._logs = self.metrics.results()
         return dict(self._logs)

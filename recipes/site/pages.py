@@ -37,6 +37,7 @@ REFERENCE = {
     "Optimizers": ["keras_dawn.optimizers", "keras_dawn.foundation.hyperparameters"],
     "Data": ["keras_dawn.data", "keras_dawn.data.photos"],
     "Models": ["keras_dawn.models"],
+    "Convolutions on a CPU": ["keras_dawn.convolutions"],
     "Native engine": ["keras_dawn.native", "keras_dawn.native.operation_counter"],
     "Callbacks": ["keras_dawn.callbacks"],
     "Evaluation": ["keras_dawn.evaluation"],

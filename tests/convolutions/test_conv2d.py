@@ -1,6 +1,8 @@
 """`conv2d` by tables of every kind, against `torch.conv2d`."""
 
-from keras_dawn.convolutions import conv2d, ways_of
+import sys
+
+from keras_dawn.convolutions import Rule, Table, choice, conv2d, ways_of
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import WAYS
 
@@ -77,6 +79,20 @@ def test_gradients_that_nobody_asks_for_are_not_computed(use, monkeypatch, froze
     (images, weight, _), settings = arguments(CASES[0], torch.float32)
     (weight if frozen == "images" else images).requires_grad_()
     conv2d(images, weight, None, *settings).sum().backward()
+
+
+@pytest.mark.parametrize("frozen", ["images", "weight"])
+def test_torch_is_not_asked_for_them_either(monkeypatch, frozen):
+    rule = Rule("forward", "float32", "windows", {})
+    monkeypatch.setattr(choice._InUse, "table", Table("test", (rule,)))
+    asked = []
+    module = sys.modules["keras_dawn.convolutions.convolve"]
+    original = module.gradients
+    monkeypatch.setattr(module, "gradients", lambda *given: asked.append(given) or original(*given))
+    (images, weight, _), settings = arguments(CASES[0], torch.float32)
+    (weight if frozen == "images" else images).requires_grad_()
+    conv2d(images, weight, None, *settings).sum().backward()
+    assert [given[-1] for given in asked] == [(frozen != "images", frozen != "weight", False)]
 
 
 def test_nothing_is_kept_that_torch_would_not_keep(use):

@@ -97,8 +97,10 @@ def test_flips_keep_the_places_behind_a_confident_answer():
     """Of which the probabilities are 0 in float32: 1000, 500 and zeros as logits."""
     inputs = keras.Input((1, 1, 8))
     model = keras.Model(inputs, keras.layers.Flatten()(inputs))
-    logits = torch.tensor([[1000.0, 0, 0, 0, 0, 0, 0, 500.0]])
-    found = evaluate_images(model, [(logits[:, None, None], torch.tensor([7]))], flip=True)
+    labels = torch.arange(1, 8)  # the class of the second place
+    logits = 500 * torch.eye(8)[1:]
+    logits[:, 0] = 1000
+    found = evaluate_images(model, [(logits[:, None, None], labels)], flip=True)
     assert (found["top1"], found["top5"]) == (0, 1)
 
 

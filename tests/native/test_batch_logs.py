@@ -201,3 +201,17 @@ def test_steps_per_execution_is_refused_in_keras_s_words_or_steps_plainly(method
         return
     with pytest.raises(ValueError, match="must be 1 with the PyTorch backend"):
         getattr(model, method)(*((X,) if method == "predict" else (X, Y)), batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [({}, 2 * 2), ({"verbose": 2}, 2 * 4), ({"callbacks": [OnTrainBatchEnd([])]}, 2 * 6)],
+)
+def test_logs_are_fetched_only_where_a_batchs_end_is_seen(monkeypatch, arguments, expected):
+    fetched = []
+    numbers = metrics.as_numbers
+    monkeypatch.setattr(metrics, "as_numbers", lambda x: fetched.append(1) or numbers(x))
+    model = keras_dawn.accelerate(network(), log_every=2)
+    found = fit(model, **arguments)
+    assert len(fetched) == expected
+    assert found["loss"] == pytest.approx(fit(network())["loss"])

@@ -87,6 +87,7 @@ def passes(module, x):
     return outputs, statistics, torch.autograd.grad(outputs.square().sum(), parameters)
 
 
+@on_processor
 def test_replayed_passes_give_outputs_statistics_and_gradients():
     model = keras_dawn.models.WideResNet(10, 1)
     module = lower(model, training=True, collect_statistics=True).module
@@ -102,6 +103,7 @@ def test_replayed_passes_give_outputs_statistics_and_gradients():
         assert (graphs.made, graphs.replayed) == (2, 4)
 
 
+@on_processor
 def test_replayed_passes_leave_no_autograd_nodes_of_the_capture():
     """torch warns in every step of nodes that belong to another stream."""
     module = torch.nn.Linear(3, 2)

@@ -8,8 +8,9 @@ from keras_dawn.native.accelerate import engine_of
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, ops
+
+from tests.on_device import torch
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(20, 4)), RANDOM.normal(size=(20, 3))

@@ -2,7 +2,7 @@
 
 from keras_dawn.native.steps.updates.layout import WORTH_A_VIEW, in_memory_order
 
-import torch
+from tests.on_device import torch
 
 
 def channels_innermost(size, seed):

@@ -7,8 +7,9 @@ from keras_dawn.native.host_arrays import HostArray, on_the_way
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers
+
+from tests.on_device import torch
 
 
 @pytest.fixture

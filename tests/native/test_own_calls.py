@@ -8,8 +8,9 @@ import keras_dawn
 import keras
 import numpy as np
 import pytest
-import torch
 from keras import layers, ops
+
+from tests.on_device import torch
 
 SCALE = 2.0
 FACTORS = [1.0, 2.0]
@@ -504,6 +505,37 @@ def test_masks_made_inside_reach_who_reads_them(kind, true_float64):
     if kind != "subclassed":  # there what reads the mask is Keras's call, and so the whole is
         assert keras_dawn.explain(model).layers["Tokens"] == 1
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
+
+
+def test_tracing_leaves_the_mode_of_the_call_under_way(true_float64):
+    class Tells(layers.Layer):
+        """Tells the layer inside another mode, which Keras then tells those after it."""
+
+        def __init__(self):
+            super().__init__()
+            self.norm = layers.BatchNormalization()
+
+        def call(self, x, training=None):
+            return self.norm(x, training=False) + (1.0 if training else 0.0) * x
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.tells = layers.BatchNormalization(), Tells()
+
+        def call(self, x):
+            return self.tells(self.first(x, training=True))
+
+    results = []
+    for accelerated in (False, True):
+        keras.utils.set_random_seed(0)
+        model = Model()
+        model.compile("sgd", "mse")
+        if accelerated:
+            keras_dawn.accelerate(model)
+        x = np.random.default_rng(0).normal(size=(8, 4))
+        results.append([model.predict(x, verbose=0) for _ in range(2)])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
 
 
 class Patches(layers.Layer):

@@ -169,10 +169,9 @@ def test_twenty_steps_of_a_masked_text_classifier_equal_plain_keras(dtype, reque
 def test_no_warning_that_cudnn_puts_the_weights_together():
     """torch warns of it in every call on a GPU; warnings of others stay."""
     before = list(warnings.filters)
+    message = "RNN module weights are not part of single contiguous chunk of memory. This means"
     with kernels.weights_may_lie_apart():
-        warnings.warn(
-            "RNN module weights are not part of single contiguous chunk of memory", stacklevel=1
-        )
+        warnings.warn(message, stacklevel=1)
         with pytest.raises(UserWarning, match="of mine"):
             warnings.warn("of mine", stacklevel=1)
     assert warnings.filters == before

@@ -14,6 +14,9 @@ from keras import layers
 
 from tests.native.cuda_emulator import cuda_graphs_on_a_cpu
 from tests.native.graphed import IMAGES, LABELS, Case, everything, how, images, network
+from tests.on_device import on_processor
+
+pytestmark = on_processor  # a GPU has its own: test_whole_step_on_gpu.py
 
 adam, adamw = keras.optimizers.Adam, keras.optimizers.AdamW
 rmsprop = keras.optimizers.RMSprop
@@ -104,10 +107,14 @@ def test_steps_that_loss_scaling_skips_and_scales_that_grow():
             inner, initial_scale=2.0**30, dynamic_growth_steps=4
         )
 
-    graphed = compared(Case(optimizer, functools.partial(network, "mixed_float16"), epochs=6))
+    def grow_faster(model, batch):
+        model.optimizer.dynamic_growth_steps = 2 if batch > 4 else 4
+
+    make = functools.partial(network, "mixed_float16")
+    graphed = compared(Case(optimizer, make, callbacks=assigning(grow_faster), epochs=6), graphs=2)
     scale = float(graphed.optimizer.dynamic_scale.value)
     steps = int(graphed.optimizer.inner_optimizer.iterations.value)
-    assert scale < 2.0**29 and 0 < steps < 54  # it was halved, and steps were skipped
+    assert scale < 2.0**30 and 0 < steps < 54  # it was halved, and steps were skipped
 
 
 def test_weight_decay_that_is_scheduled_up_from_zero_and_back():
@@ -309,6 +316,15 @@ def test_the_learning_rate_as_an_object():
     assert "a learning rate that is called" in graphed.how
 
 
+def test_settings_of_a_schedule_that_change():
+    cosine = keras.optimizers.schedules.CosineDecay(0.05, 100)
+
+    def shorten(model, batch):
+        cosine.decay_steps = 10 if batch == 7 else 100
+
+    compared(Case(lambda: adam(cosine), callbacks=assigning(shorten), epochs=3), replays=11)
+
+
 def test_what_runs_python_is_a_graph_in_part_or_not_at_all():
     graphed = compared(Case(loss=Twice), graphs=2)
     assert graphed.how == "forward and backward pass; not the whole step: the loss: Twice itself"
@@ -321,6 +337,59 @@ def test_what_runs_python_is_a_graph_in_part_or_not_at_all():
         return model
 
     assert compared(Case(make=eager), 0, 0).how == "none: run_eagerly is set"
+
+
+class Remembers(Twice):
+    """A loss of the user's that keeps what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def call(self, y_true, y_pred):
+        if y_pred.device.type != "meta":  # Keras looks at the shapes first
+            self.seen.append(y_pred.detach())
+        return super().call(y_true, y_pred)
+
+
+def test_outputs_that_a_loss_keeps_stay_those_of_their_step():
+    losses = []
+
+    def loss():
+        losses.append(Remembers())
+        return losses[-1]
+
+    compared(Case(loss=loss), graphs=2)
+    for one, other in zip(losses[0].seen, losses[1].seen, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_sample_weights_that_a_mask_is_multiplied_into_as_keras_does():
+    class Batches(keras.utils.PyDataset):
+        """The same tensors in every epoch: Keras's masked loss writes into the weights."""
+
+        def __init__(self):
+            super().__init__()
+            images = torch.from_numpy(np.float32(IMAGES[:64, :4, 0] / 255))
+            labels = torch.arange(256).view(64, 4) % 4
+            weights = torch.full((64, 4), 0.5)
+            parts = (part.split(8) for part in (images, labels, weights))
+            self.batches = list(zip(*parts, strict=True))
+
+        def __len__(self):
+            return len(self.batches)
+
+        def __getitem__(self, number):
+            return self.batches[number]
+
+    def make():
+        return keras.Sequential([keras.Input((4, 3)), layers.Dense(4)])
+
+    loss = functools.partial(
+        keras.losses.SparseCategoricalCrossentropy, from_logits=True, ignore_class=0
+    )
+    graphed = compared(Case(make=make, source=Batches, loss=loss, metrics=[]), graphs=2)
+    assert "sample weights that a mask" in graphed.how
 
 
 def test_a_first_batch_that_keras_has_to_look_at_is_no_hindrance():

@@ -72,12 +72,14 @@ def run(*command, **options):
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def start(*command, gpus=1, gib=79, paths=(), **options):
+def start(*command, gpus=1, gib=79, raw=False, paths=(), **options):
     """`subprocess.Popen` of a Python program on so many null GPUs with so much memory each.
 
     Args:
         *command: what follows the interpreter.
         gpus, gib: int.
+        raw: bool, whether a number that is read from a GPU is what lies there; else it is 1, as
+            no kernel has computed it.
         paths: folders to import from.
         **options: of `subprocess.Popen`.
     """
@@ -89,6 +91,7 @@ def start(*command, gpus=1, gib=79, paths=(), **options):
         "NULLGPU_LIB": str(folder / "libnullgpu.so"),
         "NULLGPU_COUNT": str(gpus),
         "NULLGPU_GIB": str(gib),
+        **({"NULLGPU_RAW": "1"} if raw else {}),
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join(map(str, [HERE, *paths])),

@@ -47,6 +47,7 @@ def decode_crop(photo, box, size):
         UnreadablePhotoError: the file is damaged, down to the crop's last row.
 
     Example:
+        >>> from keras_dawn.data.photos.photo import read_header
         >>> data = simplejpeg.encode_jpeg(np.zeros((60, 80, 3), np.uint8))
         >>> tuple(decode_crop(read_header(data), (10, 0, 60, 60), (32, 32)).shape)
         (32, 32, 3)

@@ -51,6 +51,7 @@ def read_header(data):
         UnreadablePhotoError: no image, or one that claims more pixels than its bytes can hold.
 
     Example:
+        >>> import simplejpeg
         >>> data = simplejpeg.encode_jpeg(np.zeros((60, 80, 3), np.uint8))
         >>> read_header(data).width
         80

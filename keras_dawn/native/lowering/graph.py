@@ -48,6 +48,7 @@ class GraphBuilder:
         self.lower_inside = None  # for rules: `(layer, shape, value, training) -> list of Value`
         self.as_it_is = frozenset()  # ids of layers that are not to be lowered
         self.last_call = None  # `KerasCall` of a layer
+        self.untold = False  # whether nobody is told the mode
         self.for_one_layer = False  # which is looked at in every call
         self.changes_state = False  # whether a run changes tensors that outlive it
         self.model_name = model_name

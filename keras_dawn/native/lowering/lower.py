@@ -1,6 +1,6 @@
 """Lowers a model, or one layer for one kind of call, to a `torch.fx.GraphModule`."""
 
-from keras_dawn.foundation import keras_layers, keras_masks, keras_models
+from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
 from keras_dawn.native.lowering.values import LoweringError, Value
 from keras_dawn.native.lowering.walk import Node, lower_call, run
@@ -76,18 +76,19 @@ def lower_layer(layer, args, kwargs, training):
         layer: built Keras layer.
         args, kwargs: what it is called with, `KerasTensor`s in place of tensors, their masks
             attached; without `training`.
-        training: bool.
+        training: bool, or `None` where nobody is told the mode.
 
     Raises:
         LoweringError: no rule, or none for these settings.
     """
     first = keras.tree.flatten((args, kwargs))[0]
     keras_layers.check_input(layer, args[0] if args else first)
-    outputs = layer.compute_output_spec(*args, **kwargs)
+    with keras_context.apart(layer, training):  # it may run Python that tells layers a mode
+        outputs = layer.compute_output_spec(*args, **kwargs)
     inputs = []
 
     def walk(builder):
-        builder.for_one_layer = True
+        builder.for_one_layer, builder.untold = True, training is None
         inputs.clear()
 
         def placeholder(part):
@@ -107,12 +108,13 @@ def lower_layer(layer, args, kwargs, training):
             if isinstance(part, keras.KerasTensor)
         )
         node = Node(layer, symbols, tuple(keras.tree.flatten(outputs)))
-        results = lower_call(builder, node, *values, training)
+        results = lower_call(builder, node, *values, bool(training))
         if builder.fallbacks:
             raise LoweringError(builder.fallbacks[0][1])
         return results
 
-    lowered = lowered_graph(walk, builder_of(layer, training, training), None, masks=True)
+    make = builder_of(layer, bool(training), bool(training))
+    lowered = lowered_graph(walk, make, None, masks=True)
     flat = list(range(len(keras.tree.flatten(outputs))))
     lowered.output_structure = keras.tree.pack_sequence_as(outputs, flat)
     lowered.unmasked = [number for number, value in enumerate(inputs) if value.unmasked]

@@ -28,7 +28,7 @@ def calls_of_own_layer(builder, node, args, kwargs, training):
         builder: `GraphBuilder`.
         node: the call's node of Keras's graph.
         args, kwargs: what it is called with, `Value`s in place of tensors.
-        training: bool.
+        training: bool, or `None` where nobody is told the mode.
 
     Returns:
         `(nodes, values by the ids of their KerasTensors, outputs)` as the walk takes them.

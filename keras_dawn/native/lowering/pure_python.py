@@ -11,27 +11,10 @@ import inspect
 import types
 
 from keras_dawn.foundation import keras_layer_call, keras_layers
+from keras_dawn.native.lowering import bytecode
 
 import keras
 
-_HARMLESS = {
-    "RESUME", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "POP_TOP", "COPY", "SWAP", "KW_NAMES",
-    "EXTENDED_ARG", "LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_LOAD_FAST",
-    "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_FAST_AND_CLEAR", "LOAD_FAST_CHECK", "STORE_FAST",
-    "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST", "DELETE_FAST", "LOAD_CONST",
-    "LOAD_SMALL_INT", "RETURN_CONST", "RETURN_VALUE", "BINARY_OP", "BINARY_SUBSCR",
-    "BINARY_SLICE", "UNARY_NEGATIVE", "UNARY_NOT", "UNARY_INVERT", "BUILD_TUPLE", "BUILD_LIST",
-    "BUILD_MAP", "BUILD_CONST_KEY_MAP", "BUILD_SLICE", "BUILD_STRING", "LIST_EXTEND",
-    "LIST_APPEND", "LIST_TO_TUPLE", "CALL_INTRINSIC_1", "DICT_UPDATE", "DICT_MERGE", "MAP_ADD",
-    "UNPACK_SEQUENCE", "COMPARE_OP", "IS_OP", "CONTAINS_OP", "FOR_ITER", "GET_ITER", "END_FOR",
-    "POP_ITER", "TO_BOOL", "NOT_TAKEN", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "LOAD_GLOBAL",
-    "LOAD_ATTR", "LOAD_METHOD", "LOAD_DEREF", "STORE_DEREF", "COPY_FREE_VARS", "MAKE_CELL",
-    "LOAD_CLOSURE", "MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE", "RERAISE", "RAISE_VARARGS",
-    "LOAD_ASSERTION_ERROR", "FORMAT_VALUE", "FORMAT_SIMPLE", "CONVERT_VALUE",
-}  # fmt: skip
-_NOTHING = ("CACHE", "PUSH_NULL")
-_TAKES = ("LOAD_ATTR", "LOAD_METHOD")
-_JUMPS = ("JUMP_", "POP_JUMP_")
 _BUILTINS = (len, range, zip, enumerate, int, float, bool, str, list, tuple, dict, reversed, abs,
              sum, ValueError, TypeError)  # fmt: skip
 _OF_TENSORS = {"shape", "ndim", "dtype"}
@@ -95,8 +78,10 @@ class _Reading:
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._code(constant, function, owner)
-        instructions = [one for one in dis.get_instructions(code) if one.opname not in _NOTHING]
-        names = {i.argval for i in instructions if i.opname in _TAKES}
+        instructions = [
+            one for one in dis.get_instructions(code) if one.opname not in bytecode.NOTHING
+        ]
+        names = {i.argval for i in instructions if i.opname in bytecode.TAKES}
         number = 0
         while number < len(instructions):
             number = self._instruction(instructions, number, function, owner, names)
@@ -105,18 +90,18 @@ class _Reading:
         """Looks at one instruction, and at the attributes that are taken of what it loads."""
         one = instructions[number]
         name = one.opname
-        if name not in _HARMLESS and not name.startswith(_JUMPS):
+        if name not in bytecode.HARMLESS and not name.startswith(bytecode.JUMPS):
             raise ImpureError(f"{name} in its Python")
         if name == "BINARY_OP" and one.argrepr.endswith("="):
             raise ImpureError(f"{one.argrepr}, which changes a tensor in place")
         if name in ("COMPARE_OP", "CONTAINS_OP") and names & {"shape", "dtype"}:
             raise ImpureError("a comparison beside shapes or dtypes")
-        loaded = _loaded(one)
+        loaded = bytecode.loaded(one)
         if owner is not None and owner in loaded[:-1]:
             raise ImpureError("it hands itself on")
-        if owner is not None and owner in _stored(one):
+        if owner is not None and owner in bytecode.stored(one):
             raise ImpureError("it renames itself")
-        chain, after = _attributes(instructions, number + 1)
+        chain, after = bytecode.attributes(instructions, number + 1)
         if owner is not None and loaded and loaded[-1] == owner:
             if not chain:
                 raise ImpureError("it hands itself on")
@@ -127,7 +112,7 @@ class _Reading:
             return after
         if name == "LOAD_DEREF" and one.argval in function.__code__.co_freevars:
             self._closed_over(one.argval, function)
-        if name in _TAKES and one.argval not in _OF_TENSORS | _OF_CONTAINERS:
+        if name in bytecode.TAKES and one.argval not in _OF_TENSORS | _OF_CONTAINERS:
             raise ImpureError(f"the attribute {one.argval}")
         return number + 1
 
@@ -238,31 +223,3 @@ class _Names:
             return self._function.__globals__[name]
         except KeyError:
             return getattr(builtins, name)
-
-
-def _loaded(one):
-    """The local names that an instruction puts on the stack, the last one on top."""
-    if one.opname in ("LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_DEREF"):
-        return (one.argval,)
-    if one.opname in ("LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW"):
-        return tuple(one.argval)
-    if one.opname == "STORE_FAST_LOAD_FAST":
-        return (one.argval[1],)
-    return ()
-
-
-def _stored(one):
-    if one.opname in ("STORE_FAST", "STORE_DEREF", "DELETE_FAST"):
-        return (one.argval,)
-    if one.opname == "STORE_FAST_STORE_FAST":
-        return tuple(one.argval)
-    return (one.argval[0],) if one.opname == "STORE_FAST_LOAD_FAST" else ()
-
-
-def _attributes(instructions, number):
-    """The names of the attributes that are taken one after the other, and where they end."""
-    names = []
-    while number < len(instructions) and instructions[number].opname in _TAKES:
-        names.append(instructions[number].argval)
-        number += 1
-    return names, number

@@ -131,7 +131,8 @@ def _lower_own(builder, node, args, kwargs, training):
     before, alone = builder.mark(), builder.for_one_layer
     try:
         builder.for_one_layer = False  # the layers inside are not looked at in every call
-        nodes, values, outputs = calls_of_own_layer(builder, node, args, kwargs, training)
+        told = None if builder.untold else training
+        nodes, values, outputs = calls_of_own_layer(builder, node, args, kwargs, told)
         for inner in nodes:
             if inner.arguments.kwargs.get("training") not in (None, training):
                 raise LoweringError("no rule, and a call in a mode of its own inside it")

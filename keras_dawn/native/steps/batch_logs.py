@@ -3,6 +3,8 @@
 import dis
 import inspect
 
+from keras_dawn.distributed.ranks import current
+
 import keras
 
 _OURS_AND_KERAS = ("keras.src.callbacks.", "keras_dawn.")  # the wheel has Keras's tests, too
@@ -11,6 +13,9 @@ _HOOKS = {"train": ("on_train_batch_end", "on_batch_end"), "test": ("on_test_bat
 
 class FreshLogs(keras.callbacks.Callback):
     """Asks for exact logs of an epoch's last batch, and of each that a callback looks at.
+
+    With `verbose=0`, and no callback that is told of a batch's end, only the last batch's are
+    refreshed.
 
     Args:
         engine: `Engine`, whose steps are told.
@@ -21,7 +26,7 @@ class FreshLogs(keras.callbacks.Callback):
         super().__init__()
         self._engine = engine
         self._callbacks = callbacks
-        self._always = {}
+        self._always, self._seen = {}, {}
 
     @classmethod
     def join(cls, callback_list, engine):
@@ -42,10 +47,12 @@ class FreshLogs(keras.callbacks.Callback):
         self._look("test")
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._ask(self._always["train"] or batch + 1 == self.params.get("steps"))
+        last = batch + 1 == self.params.get("steps")
+        self._ask(self._always["train"] or last, self._seen["train"])
 
     def on_test_batch_begin(self, batch, logs=None):
-        self._ask(self._always["test"] or batch + 1 == self.params.get("steps"))
+        last = batch + 1 == self.params.get("steps")
+        self._ask(self._always["test"] or last, self._seen["test"])
 
     def on_train_end(self, logs=None):
         self._ask(False)
@@ -55,10 +62,29 @@ class FreshLogs(keras.callbacks.Callback):
 
     def _look(self, mode):
         self._always[mode] = reads_batch_logs(self._callbacks, mode)
+        # Ranks add up their logs together, so that all do it as often as the one that prints.
+        prints = self.params.get("verbose", 1) or current().several
+        self._seen[mode] = bool(prints) or sees_batches_end(self._callbacks, mode)
 
-    def _ask(self, exact):
+    def _ask(self, exact, seen=True):
         if self._engine.steps is not None:
             self._engine.steps.exact_logs = exact
+            self._engine.steps.logs_are_seen = seen
+
+
+def sees_batches_end(callbacks, mode):
+    """Whether any of these callbacks does something at the end of a batch.
+
+    Args:
+        callbacks: flat list of `keras.callbacks.Callback`.
+        mode: `"train"` or `"test"`.
+    """
+    return any(
+        getattr(getattr(callback, hook), "__func__", None)
+        is not getattr(keras.callbacks.Callback, hook)
+        for callback in callbacks
+        for hook in _HOOKS[mode]
+    )
 
 
 def reads_batch_logs(callbacks, mode):

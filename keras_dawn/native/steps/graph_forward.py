@@ -107,7 +107,7 @@ class GraphForward:
         if not self.on_gpu():
             return "there is no GPU"
         if current().several:
-            return parallel.NO_CUDA_GRAPH
+            return parallel.NO_CUDA_GRAPH.removeprefix("no CUDA graph: ")
         if self._compile:
             return "torch.compile makes its own"
         if self.model.run_eagerly:

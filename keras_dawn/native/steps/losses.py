@@ -4,7 +4,7 @@ from keras_dawn.foundation import keras_losses, keras_masks
 from keras_dawn.native.steps.loss_targets import NotAlikeError
 from keras_dawn.native.steps.loss_values import VALUES, known
 from keras_dawn.native.steps.mean_losses import MEAN_OF
-from keras_dawn.native.steps.settings import settings_of
+from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.several_losses import SeveralLosses, why_not_several
 from keras_dawn.native.steps.weighing import MEANS, reduced
 
@@ -78,6 +78,7 @@ class NativeLoss:
 
     def __init__(self, loss, dtype, share=None):
         self._loss = loss
+        self._settings = Settings(loss)
         self._dtype = getattr(torch, dtype)
         self._share = share
 
@@ -96,7 +97,7 @@ class NativeLoss:
 
     def settings(self):
         """What computing the loss reads."""
-        return (settings_of(self._loss),)
+        return (self._settings(),)
 
     def _value(self, loss, targets, outputs, weight):
         mask = keras_masks.mask_of(outputs)

@@ -4,7 +4,7 @@ from keras_dawn.foundation import keras_masks, keras_metrics, keras_variables
 from keras_dawn.native.steps.confusion import COUNTERS
 from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
 from keras_dawn.native.steps.metric_values import knows, values_of
-from keras_dawn.native.steps.settings import settings_of
+from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.weighing import add_to_mean
 
 import keras
@@ -31,6 +31,7 @@ class NativeMetrics:
         unknown = [metric.name for metric in everyone if not is_known(metric)]
         self.reason = f"Keras counts {', '.join(unknown)}" if unknown else None
         self._everyone = everyone
+        self._settings = list(map(Settings, everyone))
         self.left_to_keras = False  # something of the last batch
 
     @torch.no_grad()
@@ -98,7 +99,7 @@ class NativeMetrics:
 
     def settings(self):
         """What counting a batch reads of the metrics."""
-        return tuple(map(settings_of, self._everyone))
+        return tuple(settings() for settings in self._settings)
 
     def results(self):
         """What `get_metrics_result` says now, as Python numbers: waits for the device.

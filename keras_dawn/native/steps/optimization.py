@@ -7,7 +7,7 @@ from keras_dawn.foundation import keras_layers, keras_optimizers, keras_variable
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.loss_scaling import LossScaling
-from keras_dawn.native.steps.settings import settings_of
+from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
 
 import keras
@@ -37,6 +37,7 @@ class Optimization:
         if python:
             self._all += [keras_variables.memory_of(leaf.variable) for leaf in leaves]
         self._chosen = {}
+        self._settings_around = Settings(self._outer)
         self._kept = []  # leaves with the gradients that a callback may look at
         self.left_to_keras = False  # what is said of weights without a gradient in the last step
         self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
@@ -59,7 +60,7 @@ class Optimization:
 
     def settings(self):
         """All that the Python of a step reads of the optimizer."""
-        outer = () if self._scaling is None else settings_of(self._outer)
+        outer = () if self._scaling is None else self._settings_around()
         return outer, self.update.settings()
 
     def clear(self):

@@ -87,7 +87,10 @@ class Part:
         mode = self.default_training if told is None else told
         if mode is not None and type(mode) is not bool:
             return EMPTY  # a tensor or a number: Keras knows what it makes of it
-        key, entry = self._entry(bool(mode), args, kwargs, flat)
+        # Where nobody is told the mode, each layer that Python of the user's calls takes its own
+        # default: a `RandomFlip` flips, a `Dropout` does not drop.
+        key_mode = None if told is None and not self.is_graph else bool(mode)
+        key, entry = self._entry(key_mode, args, kwargs, flat)
         if entry is None:
             return EMPTY
         forward, lowered = entry
@@ -176,7 +179,7 @@ class Part:
                 *_, open_sizes = key
                 args = tuple(symbolic(part, open_sizes) for part in args)
                 kwargs = {name: symbolic(part, open_sizes) for name, part in kwargs.items()}
-                lowered = lower_layer(self.layer, args, kwargs, mode)
+                lowered = lower_layer(self.layer, args, kwargs, mode)  # `None`: nobody says
         except Exception as error:  # a rule may be the user's: its layer works as it is
             self._refuse(key, str(error))
             return None

@@ -1,6 +1,6 @@
 """Penalties on weights, as Keras's regularizers put them into the loss, for many at once."""
 
-from keras_dawn.native.steps.settings import settings_of
+from keras_dawn.native.steps.settings import Settings
 
 import torch
 
@@ -19,11 +19,13 @@ class Penalties:
     def __init__(self, variables, tensors):
         self._regularizers = [variable.regularizer for variable in variables]
         self._tensors = tensors
+        unique = {id(regularizer): regularizer for regularizer in self._regularizers}
+        self._settings = list(map(Settings, unique.values()))
         self._factors, self._groups = None, []
 
     def settings(self):
         """What adding the penalties reads."""
-        return tuple(settings_of(regularizer) for regularizer in self._regularizers)
+        return tuple(settings() for settings in self._settings)
 
     def added_to(self, loss):
         """A loss, a 0-d tensor, with the penalties."""

@@ -4,27 +4,54 @@ import numpy as np
 import torch
 
 _NUMBERS = (bool, int, float, str, type(None), np.generic)
-_LONGEST = 256  # of what is compared item by item: an AUC's thresholds
+_LONGEST, _MOST = 256, 16  # of what is compared item by item: an AUC's thresholds, arguments
 
 
-def settings_of(thing, without=(), held=()):
-    """The settings of an optimizer, a loss, a metric or a regularizer.
+class Settings:
+    """The settings of an optimizer, a loss, a metric or a regularizer, looked at in every step.
 
     What is no number, string or short list of such counts as the object it is, tensors with what
     was written to them.
 
     Args:
         thing: object with attributes.
-        without: names whose values do not matter, as attributes of theirs or with `_` before.
-        held: tensors whose contents do not matter.
+        held: tensors among them whose contents do not matter.
     """
-    return tuple(
-        (name, frozen(value))
-        for name, value in vars(thing).items()
-        if name not in without
-        and name.removeprefix("_") not in without
-        and not any(value is one for one in held)
-    )
+
+    def __init__(self, thing, held=()):
+        self._thing = thing
+        self._held = list(held)
+        self._count = self._frozen = self._without = None
+
+    def __call__(self, without=()):
+        """A tuple that is equal to another one where the settings are; the last one, if it is.
+
+        Args:
+            without: names whose values do not matter, as attributes of theirs or with `_` before.
+        """
+        now = vars(self._thing)
+        if (
+            len(now) != self._count
+            or self._without != list(without)
+            or any(now.get(name, self) is not value for name, value in self._watched)
+            or any(frozen(value) != before for value, before in self._changeable)
+        ):
+            self._look(now, list(without))
+        return self._frozen
+
+    def _look(self, now, without):
+        self._count, self._without = len(now), without
+        self._watched = [
+            (name, value)
+            for name, value in now.items()
+            if name not in without
+            and name.removeprefix("_") not in without
+            and not any(value is tensor for tensor in self._held)
+        ]
+        changeable = (list, dict, torch.Tensor)
+        values = [value for _, value in self._watched if isinstance(value, changeable)]
+        self._changeable = [(value, frozen(value)) for value in values]
+        self._frozen = tuple((name, frozen(value)) for name, value in self._watched)
 
 
 def frozen(value):
@@ -36,7 +63,7 @@ def frozen(value):
     if isinstance(value, (list, tuple)) and len(value) <= _LONGEST:
         if all(isinstance(item, _NUMBERS) for item in value):
             return tuple(value)
-    elif isinstance(value, dict) and len(value) <= _LONGEST:  # noqa: SIM102
+    elif isinstance(value, dict) and len(value) <= _MOST:  # noqa: SIM102
         if all(isinstance(item, _NUMBERS) for item in value.values()):
             return tuple(value.items())
     return Same(value)

@@ -35,7 +35,9 @@ class WholeStep:
         self._pool = GraphPool(device)
         self._seen = {}
         self._graphs = {}
-        self._all_settings = set()
+        self._all_settings = {}
+        self._last_settings = self._number = None
+        self._new_settings = 0  # in this `fit`
         self._unfit = self.made = 0
         self.reason = None
 
@@ -83,12 +85,19 @@ class WholeStep:
 
     def _key(self, tensors, structure):
         settings = self._of.settings()
+        if settings != self._last_settings:
+            self._last_settings, self._number = settings, self._number_of(settings)
         kinds = tuple((tensor.shape, tensor.dtype, tensor.stride()) for tensor in tensors)
+        return kinds, tuple(structure), self._number
+
+    def _number_of(self, settings):
+        """Which of all the settings that there have been these are."""
         if settings not in self._all_settings:
-            self._all_settings.add(settings)
-            if len(self._all_settings) > MOST_SETTINGS:
+            self._all_settings[settings] = len(self._all_settings)
+            self._new_settings += 1
+            if self._new_settings > MOST_SETTINGS:
                 self._give_up("settings that callbacks change in every step")
-        return kinds, tuple(structure), settings
+        return self._all_settings[settings]
 
     def _may_capture(self, key):
         enough = self._seen.get(key, 0) >= cuda_graph.WARM_UP_STEPS
@@ -124,7 +133,7 @@ class WholeStep:
     def release(self):
         """Drops the graphs and their memory; the next steps of a known kind make new ones."""
         self._graphs.clear()
-        self._all_settings.clear()
+        self._new_settings = 0
         self._pool.release()
 
 

@@ -117,10 +117,12 @@ def relu(builder, layer, inputs, call):
     elif most is None:
         node = builder.call(torch.relu, value.node, name=call.name)
     else:
-        # Not `hardtanh`, whose gradient at the upper bound is another.
-        bound = builder.constant(keras.ops.cast(most, value.dtype), call.name)
+        # As Keras does it: the gradient at the upper bound is that of this function and this torch.
+        bounds = [
+            builder.constant(keras.ops.cast(bound, value.dtype), call.name) for bound in (0.0, most)
+        ]
         node = builder.call(torch.relu, value.node)
-        node = builder.call(torch.minimum, node, bound, name=call.name)
+        node = builder.call(torch.clamp, node, *bounds, name=call.name)
     return value.with_node(node)
 
 

@@ -30,6 +30,9 @@ def group_normalization(builder, layer, inputs, call):
         builder.parameter(weight, AS_IS, wide.dtype) if weight is not None else None
         for weight in (layer.gamma, layer.beta)
     )
+    if gamma is None and beta is not None:  # which torch 2.11 cannot differentiate
+        ones = torch.ones_like(layer.beta.value, dtype=getattr(torch, wide.dtype)).detach()
+        gamma = builder.constant(ones, call.name)
     groups, epsilon = int(layer.groups), float(layer.epsilon)
     cudnn = torch.backends.cudnn.enabled
     node = builder.call(torch.group_norm, node, groups, gamma, beta, epsilon, cudnn, name=call.name)

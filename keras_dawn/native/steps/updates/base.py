@@ -1,7 +1,7 @@
 """What the updates share."""
 
 from keras_dawn.foundation import keras_optimizers
-from keras_dawn.native.steps.settings import settings_of
+from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.numbers import MovingNumbers
 
 import keras
@@ -55,7 +55,9 @@ class Update:
 
     def follow_on_device(self):
         """Lets the step read from the device what callbacks change, so that a graph can be made."""
-        self.moving = MovingNumbers(self.number, self.device, self.kept_on_device())
+        kept = self.kept_on_device()
+        self.moving = MovingNumbers(self.number, self.device, kept)
+        self._settings = Settings(self.optimizer, kept.values())
 
     def kept_on_device(self):
         """Hyper-parameters, by name, that the optimizer keeps in 0-d tensors itself."""
@@ -68,8 +70,7 @@ class Update:
 
     def settings(self):
         """All that the Python of a step reads of the optimizer, but for what the device holds."""
-        held = self.kept_on_device().values()
-        return settings_of(self.optimizer, self.moving.moving(), held), self.moving.signs()
+        return self._settings(self.moving.moving()), self.moving.signs()
 
     def why_no_graph(self):
         """Why the step cannot be part of a CUDA graph, or `None`."""

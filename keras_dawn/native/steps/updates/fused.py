@@ -1,7 +1,7 @@
 """What Keras's `apply` does around an optimizer's own formula, for all weights at once."""
 
 from keras_dawn.foundation import keras_optimizers, keras_variables
-from keras_dawn.native.steps.settings import settings_of
+from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.counting import CountedSteps
 from keras_dawn.native.steps.updates.layout import laid_out
@@ -50,6 +50,7 @@ class Fused(Update):
             self._averaged = self.parameters + [memory(trained[place]) for place in others]
         self._steps = CountedSteps(optimizer)
         self._scheduled = ScheduledRate(optimizer)
+        self._of_rate = None  # a schedule, with its `Settings`
 
     def state(self, name, numbers=None):
         """torch's views of an optimizer's state, laid out like the parameters.
@@ -183,8 +184,11 @@ class Fused(Update):
 
     def settings(self):
         rate = keras_optimizers.schedule_of(self.optimizer)
-        of_rate = () if isinstance(rate, keras.Variable) else settings_of(rate)
-        return *super().settings(), of_rate
+        if isinstance(rate, keras.Variable):
+            return super().settings()
+        if self._of_rate is None or self._of_rate[0] is not rate:
+            self._of_rate = rate, Settings(rate)
+        return *super().settings(), self._of_rate[1]()
 
     def why_no_graph(self):
         if any(variable.constraint is not None for variable in self._variables):

@@ -1,0 +1,53 @@
+"""Instructions of Python's bytecode: which are harmless, and what one loads, stores and takes.
+
+Their names differ from one Python to the next, so some here are of one of them only.
+"""
+
+# Those that neither change what was there before nor run Python that is not looked at.
+HARMLESS = {
+    "RESUME", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "POP_TOP", "COPY", "SWAP", "KW_NAMES",
+    "EXTENDED_ARG", "LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_LOAD_FAST",
+    "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_FAST_AND_CLEAR", "LOAD_FAST_CHECK", "STORE_FAST",
+    "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST", "DELETE_FAST", "LOAD_CONST",
+    "LOAD_SMALL_INT", "RETURN_CONST", "RETURN_VALUE", "BINARY_OP", "BINARY_SUBSCR",
+    "BINARY_SLICE", "UNARY_NEGATIVE", "UNARY_NOT", "UNARY_INVERT", "BUILD_TUPLE", "BUILD_LIST",
+    "BUILD_MAP", "BUILD_CONST_KEY_MAP", "BUILD_SLICE", "BUILD_STRING", "LIST_EXTEND",
+    "LIST_APPEND", "LIST_TO_TUPLE", "CALL_INTRINSIC_1", "DICT_UPDATE", "DICT_MERGE", "MAP_ADD",
+    "UNPACK_SEQUENCE", "COMPARE_OP", "IS_OP", "CONTAINS_OP", "FOR_ITER", "GET_ITER", "END_FOR",
+    "POP_ITER", "TO_BOOL", "NOT_TAKEN", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "LOAD_GLOBAL",
+    "LOAD_ATTR", "LOAD_METHOD", "LOAD_DEREF", "STORE_DEREF", "COPY_FREE_VARS", "MAKE_CELL",
+    "LOAD_CLOSURE", "MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE", "RERAISE", "RAISE_VARARGS",
+    "LOAD_ASSERTION_ERROR", "FORMAT_VALUE", "FORMAT_SIMPLE", "CONVERT_VALUE",
+}  # fmt: skip
+NOTHING = ("CACHE", "PUSH_NULL")
+TAKES = ("LOAD_ATTR", "LOAD_METHOD")
+JUMPS = ("JUMP_", "POP_JUMP_")
+
+
+def loaded(one):
+    """The local names that an instruction puts on the stack, the last one on top."""
+    if one.opname in ("LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_DEREF"):
+        return (one.argval,)
+    if one.opname in ("LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW"):
+        return tuple(one.argval)
+    if one.opname == "STORE_FAST_LOAD_FAST":
+        return (one.argval[1],)
+    return ()
+
+
+def stored(one):
+    """The local names that an instruction gives a value, or takes it from."""
+    if one.opname in ("STORE_FAST", "STORE_DEREF", "DELETE_FAST"):
+        return (one.argval,)
+    if one.opname == "STORE_FAST_STORE_FAST":
+        return tuple(one.argval)
+    return (one.argval[0],) if one.opname == "STORE_FAST_LOAD_FAST" else ()
+
+
+def attributes(instructions, number):
+    """The names of the attributes that are taken one after the other, and where they end."""
+    names = []
+    while number < len(instructions) and instructions[number].opname in TAKES:
+        names.append(instructions[number].argval)
+        number += 1
+    return names, number
