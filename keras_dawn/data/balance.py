@@ -22,8 +22,8 @@ def class_weights(labels, weights="balanced"):
         ValueError: labels that are no class numbers, or other weights.
 
     Example:
-        >>> class_weights([0, 0, 0, 1, 1, 1, 1, 1]).tolist()[-1] * 5 / 4
-        1.0
+        >>> class_weights([0, 0, 1, 1, 1, 1]).tolist()
+        [1.5, 1.5, 0.75, 0.75, 0.75, 0.75]
     """
     labels = _class_numbers(labels)
     if isinstance(weights, str) and weights == "balanced":
