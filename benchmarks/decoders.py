@@ -17,7 +17,8 @@ import warnings
 from pathlib import Path
 
 from keras_dawn.data.photos.crops import RandomResizedCrop
-from keras_dawn.data.photos.jpeg import decode_crop, read_header, snap, snap_scale
+from keras_dawn.data.photos.jpeg import decode_crop, snap, snap_scale
+from keras_dawn.data.photos.photo import read_header
 from keras_dawn.dawnbench.records import environment
 
 import numpy as np
@@ -70,7 +71,7 @@ def turbojpeg_full(turbo):
 
 
 def ours(data, box, size):
-    return decode_crop(read_header(data), box, (size, size))[0].numpy()
+    return decode_crop(read_header(data), box, (size, size)).numpy()
 
 
 def cut_and_resize(pixels, box, size):

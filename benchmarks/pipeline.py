@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, prepare
-from keras_dawn.data.photos.jpeg import decode_crop, read_header, snap, snap_scale
+from keras_dawn.data.photos.jpeg import decode_crop, snap, snap_scale
+from keras_dawn.data.photos.photo import read_header
 from keras_dawn.dawnbench.records import environment
 
 import keras
@@ -121,7 +122,7 @@ def error_of_crops(source, size):
     for index in range(len(source)):
         photo = read_header(source[index][0])
         box = crop.box(photo.width, photo.height, (size, size), draws[index])
-        pixels, _ = decode_crop(photo, box, (size, size))
+        pixels = decode_crop(photo, box, (size, size))
         left, top, width, height = snap(box, snap_scale(box, (size, size)))
         whole = Image.open(source.paths[index]).convert("RGB")
         edges = (left, top, left + width, top + height)

@@ -33,7 +33,15 @@ from keras_dawn.evaluation import evaluate_tta, predict_tta
 from keras_dawn.foundation import precision
 from keras_dawn.native import LoweringError, accelerate, explain, restore, rule, to_torch
 from keras_dawn.optimizers import SGD
-from keras_dawn.plans import PLANS, Phase, TrainingPlan, fit_plan, one_cycle_by_size
+from keras_dawn.plans import (
+    PLANS,
+    LayerGroups,
+    Phase,
+    TrainingPlan,
+    fine_tune,
+    fit_plan,
+    one_cycle_by_size,
+)
 from keras_dawn.resume import ResumeTraining
 from keras_dawn.schedules import (
     OneCycle,
@@ -46,6 +54,7 @@ from keras_dawn.schedules import (
 __all__ = [
     "PLANS",
     "SGD",
+    "LayerGroups",
     "LoweringError",
     "OneCycle",
     "OneCycleSchedule",
@@ -68,6 +77,7 @@ __all__ = [
     "evaluation",
     "explain",
     "find_learning_rate",
+    "fine_tune",
     "fit_plan",
     "models",
     "one_cycle_by_size",

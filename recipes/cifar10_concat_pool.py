@@ -14,10 +14,9 @@ of a shared Intel Xeon: 84.57 % after 765 s of training while other work ran (se
 from keras_dawn.models import ResNet18ConcatPool
 from keras_dawn.schedules import Curve
 
-from absl import app
-
 from recipe_parts.cifar10 import define_flags, main
 from recipe_parts.cifar10_presets import CIFAR_AUGMENTATION, Preset, smaller
+from recipe_parts.command_line import run
 
 
 def linear_cycle(preset):
@@ -70,4 +69,4 @@ def build_model(preset, classes):
 
 if __name__ == "__main__":
     define_flags(PRESETS)
-    app.run(lambda argv: main("cifar10_concat_pool", PRESETS, "entry", build_model))
+    run(lambda argv: main("cifar10_concat_pool", PRESETS, "entry", build_model))

@@ -18,10 +18,11 @@ of training, a quarter of the channels and depth 50 to 80.36 % after 1,043 s.
 
 from keras_dawn.models import PreActResNet18, PreActResNet50
 
-from absl import app, flags
+from absl import flags
 
 from recipe_parts.cifar10 import define_flags, main
 from recipe_parts.cifar10_presets import CIFAR_AUGMENTATION, Preset, smaller
+from recipe_parts.command_line import run
 
 NETWORKS = {18: PreActResNet18, 50: PreActResNet50}
 NOTEBOOKS = {
@@ -81,4 +82,4 @@ def train(argv):
 if __name__ == "__main__":
     flags.DEFINE_enum("depth", "18", [str(depth) for depth in NETWORKS], "layers of the network")
     define_flags(presets(18))  # both depths have presets of the same names
-    app.run(train)
+    run(train)

@@ -48,6 +48,7 @@ from absl import app, flags
 from rich.table import Table
 
 from recipe_parts import record_fits, reporting, run_files, run_flags
+from recipe_parts.command_line import run
 from recipe_parts.record_network import compiled_model, train_bias
 
 FLAGS = flags.FLAGS
@@ -244,4 +245,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("dataset", "auto", f"one of: {', '.join(DATASETS)}")
     flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
     run_flags.define_common(94.0)
-    app.run(main)
+    run(main)

@@ -15,10 +15,9 @@ from keras_dawn import data
 from keras_dawn.models import ResNet9
 from keras_dawn.schedules import piecewise_linear
 
-from absl import app
-
 from recipe_parts.cifar10 import define_flags, main
 from recipe_parts.cifar10_presets import Preset, smaller
+from recipe_parts.command_line import run
 
 # In this order in 2018 too: crop, flip, cut out.
 AUGMENTATION = (data.PadCrop(4), data.RandomFlip(), data.Cutout(8))
@@ -58,4 +57,4 @@ def build_model(preset, classes):
 
 if __name__ == "__main__":
     define_flags(PRESETS)
-    app.run(lambda argv: main("cifar10_resnet9", PRESETS, "entry", build_model))
+    run(lambda argv: main("cifar10_resnet9", PRESETS, "entry", build_model))

@@ -19,10 +19,9 @@ and 729 s of training on a busy machine.
 
 from keras_dawn.models import WideResNet
 
-from absl import app
-
 from recipe_parts.cifar10 import define_flags, main
 from recipe_parts.cifar10_presets import CIFAR_AUGMENTATION, Preset
+from recipe_parts.command_line import run
 
 PRESETS = {
     # One V100 in 2018: batches of 512, 30 epochs, 12 up, 12 down, a tail of 6.
@@ -80,4 +79,4 @@ def build_model(preset, classes):
 
 if __name__ == "__main__":
     define_flags(PRESETS)
-    app.run(lambda argv: main("cifar10_wrn", PRESETS, "dawnbench_1gpu", build_model))
+    run(lambda argv: main("cifar10_wrn", PRESETS, "dawnbench_1gpu", build_model))

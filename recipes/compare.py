@@ -10,7 +10,6 @@ schedule is judged at another one's rate.
 
 import dataclasses
 import statistics
-import sys
 
 import keras_dawn
 from keras_dawn import OneCycle, ParameterSchedule, data, plots, schedules
@@ -25,6 +24,7 @@ from rich.table import Table
 
 from recipe_parts import run_flags
 from recipe_parts.cifar10_presets import CIFAR_AUGMENTATION, DIGITS_AUGMENTATION
+from recipe_parts.command_line import run
 
 FLAGS = flags.FLAGS
 TUNING_SEED = 1000
@@ -228,4 +228,4 @@ def describe(images):
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main, argv=sys.argv)
+    run(main)

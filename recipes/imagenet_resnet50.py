@@ -21,9 +21,8 @@ epochs at 128 px throughout: 43.04 % ± 1.19 (n = 3) after 285 s.
 from keras_dawn import PLANS, one_cycle_by_size
 from keras_dawn.plans import Crops
 
-from absl import app
-
 from recipe_parts import photos
+from recipe_parts.command_line import run
 from recipe_parts.photo_network import PhotoPreset
 
 
@@ -61,4 +60,4 @@ ENTRY = "fastai_8gpu"  # for eight GPUs, scaled to those that there are
 
 if __name__ == "__main__":
     photos.define_flags(PRESETS)
-    app.run(lambda argv: photos.main("imagenet_resnet50", PRESETS, ENTRY))
+    run(lambda argv: photos.main("imagenet_resnet50", PRESETS, ENTRY))

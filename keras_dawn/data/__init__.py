@@ -2,14 +2,18 @@
 
 from keras_dawn.data.augment import (
     AlternatingFlip,
-    ColorJitter,
     Cutout,
     PadCrop,
     RandomFlip,
     RandomRotation,
     Resize,
 )
+from keras_dawn.data.auto_augment import RandAugment, TrivialAugment
+from keras_dawn.data.balance import Balanced, class_weights
+from keras_dawn.data.colors import ColorJitter, Grayscale
 from keras_dawn.data.device_images import DeviceImages
+from keras_dawn.data.erasing import RandomErasing
+from keras_dawn.data.foreign import PerImage
 from keras_dawn.data.hardest import Hardest, LossMemory
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.mixing import CutMix, MixUp
@@ -26,11 +30,13 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "AlternatingFlip",
+    "Balanced",
     "BatchTransform",
     "ColorJitter",
     "CutMix",
     "Cutout",
     "DeviceImages",
+    "Grayscale",
     "Hardest",
     "InOrder",
     "LossMemory",
@@ -38,9 +44,14 @@ __all__ = [
     "Normalize",
     "OneHot",
     "PadCrop",
+    "PerImage",
+    "RandAugment",
+    "RandomErasing",
     "RandomFlip",
     "RandomRotation",
     "Resize",
     "Shuffled",
     "Transform",
+    "TrivialAugment",
+    "class_weights",
 ]

@@ -7,7 +7,6 @@ A function with this signature is a transform too. They stand in the list `trans
 (`DeviceImages`) and of photos (`photos.ResizingImages`) alike.
 """
 
-import functools
 import math
 
 from keras_dawn.data.by_epoch import at_epoch
@@ -130,30 +129,6 @@ class Resize(Transform):
         return resized.permute(0, 2, 3, 1)
 
 
-class ColorJitter(Transform):
-    """Brightness, contrast and saturation, each image in an order of its own.
-
-    As `torchvision.transforms.ColorJitter`: each factor is uniform in
-    `[max(0, 1 - x), 1 + x]`.
-    """
-
-    before_normalize = True  # it keeps colours in [0, 1]
-
-    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0):
-        for value in (brightness, contrast, saturation):
-            if value < 0:
-                raise ValueError(f"A jitter must be 0 or more, got {value}.")
-        self.strengths = (brightness, contrast, saturation)
-
-    def __call__(self, images, random):
-        images = to_unit_range(images)
-        factors = torch.stack([random.uniform(max(0.0, 1.0 - x), 1.0 + x) for x in self.strengths])
-        order = torch.stack([random.uniform() for _ in self.strengths]).argsort(dim=0)
-        for turn in order:
-            images = _blend(images, turn, factors.gather(0, turn[None])[0])
-        return images
-
-
 class RandomRotation(Transform):
     """A rotation about the centre, bilinear, the corners filled by reflection.
 
@@ -205,22 +180,3 @@ def rotate(images, degrees):
         images.permute(0, 3, 1, 2), grid, padding_mode="reflection", align_corners=False
     )
     return rotated.permute(0, 2, 3, 1)
-
-
-@functools.cache
-def _grey_weights(device, dtype):
-    """How much each colour counts, made once: a copy to a GPU would be waited for."""
-    return torch.tensor([0.2989, 0.587, 0.114], device=device, dtype=dtype)
-
-
-def _blend(images, which, factor):
-    """Moves each image away from black (0), its mean grey (1) or its grey version (2)."""
-    if images.shape[-1] == 3:
-        grey = (images * _grey_weights(images.device, images.dtype)).sum(-1, keepdim=True)
-    else:
-        grey = images
-    which = which[:, None, None, None]
-    base = torch.where(which == 1, grey.mean(dim=(1, 2, 3), keepdim=True), grey)
-    base = torch.where(which == 0, torch.zeros_like(base), base)
-    factor = factor[:, None, None, None]
-    return (factor * images + (1.0 - factor) * base).clamp_(0.0, 1.0)

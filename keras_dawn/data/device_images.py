@@ -36,13 +36,14 @@ class DeviceImages(DataLoader):
         transforms: list, applied in its order (`PadCrop`, `RandomFlip`, `Cutout`, `Normalize`,
             `OneHot`, `MixUp`, … of `keras_dawn.data`), or dict from the first epoch (0-based) of
             each list to it. Pixels become floats in [0, 1] if the list has no `Normalize`.
-        sampler: `InOrder` by default; `Shuffled(seed)`, `Hardest`.
+        sampler: `InOrder` by default; `Shuffled(seed)`, `Balanced`, `Hardest`. It has weights too.
         drop_last: bool, whether to leave out a last batch that is not full.
         device: torch device; by default the one Keras uses (the first GPU, else the CPU).
 
     Yields:
         `(images, labels)`: float32 `(batch, height, width, channels)` and int64 `(batch,)`, or
-        with `OneHot` float32 `(batch, classes)`.
+        with `OneHot` float32 `(batch, classes)`; and with a sampler's weights
+        `(images, labels, weights)`, float32 `(batch,)`.
 
     Raises:
         ValueError: shapes, dtypes, sizes or transforms that do not fit.
@@ -100,18 +101,20 @@ class DeviceImages(DataLoader):
         return len(self._bounds)
 
     def order(self, epoch):
-        """Indices in the order of `epoch`, int64 `(count,)`, on the device."""
+        """What `epoch` serves (`InOrder.order`), int64 `(served,)`, on the device."""
         return self.sampler.order(len(self.images), epoch).to(self.images.device)
 
-    def batch(self, indices, epoch, number=0):
-        """A batch as the network gets it; `indices` is int64 `(batch,)`, `number` its place."""
+    def batch(self, order, epoch, number=0):
+        """A batch as the network gets it; `order` is int64 `(batch,)`, `number` its place."""
+        indices = order % len(self.images)  # what is served again has a higher number
         self.sampler.expect(indices)
         seed = self.sampler.seed
         return self.transforms(
             self.images.index_select(0, indices),
             self.labels.index_select(0, indices),
-            PerImageRandom(seed, epoch, indices, self.settings_epoch),
+            PerImageRandom(seed, epoch, order, self.settings_epoch),
             [seed, epoch, number, self.share.rank],
+            self.sampler.weights_of(indices, indices.device),
         )
 
     def normalized(self, images):

@@ -85,6 +85,7 @@ class Hardest(Shuffled):
         fraction: float in (0, 1], of the images, in each epoch; 1 serves all of them.
         at_random: float in [0, 1], of those served, drawn from the easier images.
         seed: int, which transforms draw from too.
+        weights: as for `InOrder`.
 
     Raises:
         ValueError: fractions out of range; where the data is made, a memory of another number of
@@ -100,16 +101,17 @@ class Hardest(Shuffled):
         [[1, 3]]
     """
 
-    def __init__(self, memory, fraction, at_random=0.25, seed=0):
+    def __init__(self, memory, fraction, at_random=0.25, seed=0, *, weights=None):
         if not 0 < fraction <= 1 or not 0 <= at_random <= 1:
             raise ValueError(
                 f"`fraction` must be in (0, 1] and `at_random` in [0, 1], got {fraction} and "
                 f"{at_random}."
             )
-        super().__init__(seed)
+        super().__init__(seed, weights)
         self.memory, self.fraction, self.at_random = memory, fraction, at_random
 
     def check(self, count, world_size):
+        super().check(count, world_size)
         if len(self.memory.losses) != count:
             raise ValueError(
                 f"`memory` has {len(self.memory.losses)} images, the data {count}: make it with "

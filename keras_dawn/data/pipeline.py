@@ -1,8 +1,11 @@
 """A list of transforms, made complete and applied in its order."""
 
 from keras_dawn.data.by_epoch import at_epoch, by_epoch
+from keras_dawn.data.foreign import adapted
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.transforms import BatchTransform, Normalize
+
+import torch
 
 
 class Pipeline:
@@ -15,6 +18,7 @@ class Pipeline:
         transforms: list, or dict from the first epoch (0-based) of each list to it.
         normalize: `Normalize`.
         crop: `CenterCrop` or `RandomResizedCrop` for photos, `None` for arrays.
+        several_labels: bool, whether labels come as `(batch, classes)`, as of photos with several.
 
     Attributes:
         by_epoch: dict from first epochs to complete lists, those for photos without their crop.
@@ -28,15 +32,15 @@ class Pipeline:
         {0: [OneHot(classes=10), Normalize(mean=(0.0,), std=(1.0,), scale=1)]}
     """
 
-    def __init__(self, transforms, normalize, crop=None):
+    def __init__(self, transforms, normalize, crop=None, several_labels=False):
         given = by_epoch(transforms, "transforms", _check_list)
         self.by_epoch, self.crops = {}, {}
         for epoch, transforms in given.items():
-            self.crops[epoch], rest = _split(list(transforms), crop)
+            self.crops[epoch], rest = _split([adapted(t) for t in transforms], crop)
             self.by_epoch[epoch] = _completed(rest, normalize)
-            _check_order(self.by_epoch[epoch])
+            _check_order(self.by_epoch[epoch], several_labels)
 
-    def __call__(self, images, labels, random, entropy):
+    def __call__(self, images, labels, random, entropy, weights=None):
         """One batch, transformed.
 
         Args:
@@ -44,19 +48,27 @@ class Pipeline:
             labels: int64 `(batch,)`.
             random: `PerImageRandom`, which knows the epoch of the settings too.
             entropy: list of ints, of this batch and this rank.
+            weights: float32 `(batch,)`, or `None`. What mixes images mixes their weights.
 
         Returns:
-            `(images, labels)`: float32, and int64 `(batch,)` or float32 `(batch, classes)`.
+            `(images, labels)`: float32, and int64 `(batch,)` or float32 `(batch, classes)`; or with
+            weights `(images, labels, weights)`.
         """
         mixed = 0
         for transform in at_epoch(self.by_epoch, random.settings_epoch):
             if isinstance(transform, BatchTransform):
                 # A second one that mixes needs draws of its own.
-                images, labels = transform(images, labels, [*entropy, mixed] if mixed else entropy)
+                draws = [*entropy, mixed] if mixed else entropy
+                if transform.mixes_images and weights is not None:  # as one more class
+                    labels = torch.cat([labels, weights[:, None]], 1)
+                    images, labels = transform(images, labels, draws)
+                    labels, weights = labels[:, :-1], labels[:, -1]
+                else:
+                    images, labels = transform(images, labels, draws)
                 mixed += transform.mixes_images
             else:
                 images = self._of_images(transform, images, random)
-        return images, labels
+        return (images, labels) if weights is None else (images, labels, weights)
 
     def of(self, kind):
         """All transforms of a class, in any epoch."""
@@ -65,6 +77,14 @@ class Pipeline:
     def normalized(self, images):
         """Images without any other transform, as the first epoch normalises them."""
         return self.of(Normalize)[0](images)
+
+    @property
+    def mean_and_std(self):
+        """What the first epoch's pixels are normalised by, on the scale [0, 1], for pictures."""
+        normalize = self.of(Normalize)[0]
+        if normalize.scale == 1:
+            return normalize.mean, normalize.std
+        return tuple(m / 255 for m in normalize.mean), tuple(s / 255 for s in normalize.std)
 
     def __repr__(self):
         rows = {
@@ -119,11 +139,15 @@ def _completed(transforms, normalize):
         return transforms
     mixing = [isinstance(t, BatchTransform) and t.mixes_images for t in transforms]
     place = mixing.index(True) if any(mixing) else len(transforms)
+    if len(normalize.mean) > 1 and any(getattr(t, "one_channel", False) for t in transforms):
+        raise ValueError(
+            "Images of one channel need a Normalize of their own, such as Normalize(0.45, 0.23)."
+        )
     return [*transforms[:place], normalize, *transforms[place:]]
 
 
-def _check_order(transforms):
-    normalised = probabilities = False
+def _check_order(transforms, several_labels):
+    normalised, probabilities = False, several_labels
     for transform in transforms:
         if normalised and getattr(transform, "before_normalize", False):
             raise ValueError(
@@ -134,5 +158,7 @@ def _check_order(transforms):
             raise ValueError(
                 f"{type(transform).__name__} mixes labels too: put OneHot(classes) before it."
             )
+        if several_labels and isinstance(transform, OneHot):
+            raise ValueError("OneHot takes class numbers; these labels have a column a class.")
         normalised = normalised or isinstance(transform, Normalize)
         probabilities = probabilities or isinstance(transform, OneHot)

@@ -1,5 +1,7 @@
 """What an epoch serves and in which order: a function of (seed, epoch), and of no batch size."""
 
+from keras_dawn.foundation.device import moved
+
 import numpy as np
 import torch
 
@@ -9,6 +11,11 @@ class InOrder:
 
     Args:
         seed: int, which transforms draw from too.
+        weights: float `(count,)`, what the loss of each image weighs, such as
+            `class_weights(labels)`; or `None`, and batches come without weights.
+
+    Raises:
+        ValueError: weights that are no row of finite numbers from 0 up.
 
     Example:
         >>> InOrder().order(3, epoch=0)
@@ -17,32 +24,47 @@ class InOrder:
 
     shuffles = False
 
-    def __init__(self, seed=0):
+    def __init__(self, seed=0, weights=None):
         self.seed = seed
+        self.weights = None if weights is None else _checked(weights)
 
     def served(self, count):
         """How many images an epoch has, of a set of `count`."""
         return count
 
     def order(self, count, epoch):
-        """Indices of the images of an epoch (0-based), int64 `(served(count),)`."""
+        """What is served in an epoch (0-based), int64 `(served(count),)`, in its order.
+
+        Numbers from 0 to `count - 1` are the images' places; an image that is served again in the
+        epoch has its place plus `count`, then plus `2 * count`, …, so that its crop is another one.
+        """
         return torch.arange(count)
 
     def check(self, count, world_size):
         """Raises `ValueError` where it cannot serve `count` images on so many ranks."""
+        if self.weights is not None and len(self.weights) != count:
+            raise ValueError(f"`weights` has {len(self.weights)} values, the data {count} images.")
+
+    def weights_of(self, places, device):
+        """The weights of images at these places, float32 `(batch,)` on a device, or `None`."""
+        if self.weights is None:
+            return None
+        self.weights = self.weights.to(device)  # once, not for every batch
+        return self.weights.index_select(0, moved(places, device))
 
     def expect(self, indices):
         """Is told the images of each batch of the training before the model is."""
 
     def __repr__(self):
-        return f"{type(self).__name__}(seed={self.seed})"
+        weighed = "" if self.weights is None else f", weights of {len(self.weights)} images"
+        return f"{type(self).__name__}(seed={self.seed}{weighed})"
 
 
 class Shuffled(InOrder):
     """All images, in a new order each epoch, the same on every machine and rank.
 
     Args:
-        seed: int, which transforms draw from too.
+        seed, weights: as for `InOrder`.
 
     Example:
         >>> sorted(Shuffled(seed=1).order(4, epoch=3).tolist())
@@ -71,3 +93,13 @@ def epoch_order(count, seed, epoch):
     sequence = np.random.SeedSequence([seed % 2**64, epoch])
     state = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.randperm(count, generator=torch.Generator().manual_seed(state))
+
+
+def _checked(weights):
+    weights = torch.as_tensor(np.asarray(weights, np.float32))
+    if weights.ndim != 1 or not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise ValueError(
+            "`weights` must be finite numbers from 0 up, one for each image, got shape "
+            f"{tuple(weights.shape)}; for one a class: class_weights(labels, weights)."
+        )
+    return weights

@@ -180,7 +180,10 @@ class _StopRequests(contextlib.AbstractContextManager):
 
 def _check_arguments(arguments):
     if arguments.get("class_weight") is not None:
-        raise ValueError("class_weight does not work on several ranks: pass sample_weight.")
+        raise ValueError(
+            "class_weight works on several ranks with keras_dawn's data sets; for other data pass "
+            "sample_weight."
+        )
     for callback in arguments.get("callbacks") or []:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(

@@ -1,6 +1,7 @@
 """Residual networks for photos (He et al., 2015, https://arxiv.org/abs/1512.03385), v1.5."""
 
 from keras_dawn.models.heads import logits
+from keras_dawn.models.pretrained import NAMES, load_pretrained
 
 import keras
 from keras import layers
@@ -49,7 +50,10 @@ def ResNet(
             width with three channels.
         classes: int.
         include_top: bool, whether to end in global average pooling and a dense layer.
-        weights: `None`, or the path of a weights file.
+        weights: `None`; `"imagenet"`, torchvision's (`"imagenet_v1"` for its older ones of
+            ResNet-50 and 101), downloaded once and checked; or the path of a file of torchvision's
+            weights (`.pth`) or of Keras's. With another number of classes the last layer begins
+            anew.
         classifier_activation: activation of the last layer; the default gives logits.
         zero_init_gamma: bool, whether each block starts as the identity (Goyal et al. 2017).
         blur_pool: bool, whether to blur before convolutions of stride 2 with 16 channels or
@@ -62,7 +66,8 @@ def ResNet(
         `keras.Model` from `(batch, height, width, channels)` to `(batch, classes)`.
 
     Raises:
-        ValueError: an unknown depth.
+        ValueError: an unknown depth, or weights of another network.
+        OSError: weights that are not there and cannot be downloaded.
 
     Example:
         >>> model = keras_dawn.models.ResNet(18, classes=10)
@@ -71,6 +76,8 @@ def ResNet(
     """
     if depth not in _STAGES:
         raise ValueError(f"`depth` must be one of {sorted(_STAGES)}, got {depth!r}.")
+    if weights in NAMES and (blur_pool or resnet_d):
+        raise ValueError(f"weights={weights!r} are of networks without blur_pool and resnet_d.")
     channels_last = keras.config.image_data_format() == "channels_last"
     if input_shape is None:
         input_shape = (None, None, 3) if channels_last else (3, None, None)
@@ -86,7 +93,7 @@ def ResNet(
         x = logits(layers.GlobalAveragePooling2D(name="avgpool")(x), classes, classifier_activation)
     model = keras.Model(inputs, x, name=name or f"resnet{depth}")
     if weights is not None:
-        model.load_weights(weights)
+        load_pretrained(model, weights, depth)
     return model
 
 

@@ -8,6 +8,7 @@ from keras_dawn.foundation import keras_models, keras_variables
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
+from keras_dawn.native.class_weight import weighed_by_class
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,
@@ -86,11 +87,12 @@ class Engine(Stepping):
             goes_on = arguments.get("steps_per_epoch") is not None
             first = SetEpoch(arguments["x"], arguments.get("initial_epoch", 0), goes_on)
             arguments["callbacks"] = [first, *arguments["callbacks"]]
-        if not current().several:
-            return type(self.model).fit(self.model, **arguments)
-        self._check_parallel()
-        with self._all_ranks():
-            return session.run_fit(self.model, self._fit_of_a_rank, arguments, self._weigh)
+        with weighed_by_class(arguments):
+            if not current().several:
+                return type(self.model).fit(self.model, **arguments)
+            self._check_parallel()
+            with self._all_ranks():
+                return session.run_fit(self.model, self._fit_of_a_rank, arguments, self._weigh)
 
     def _fit_of_a_rank(self, model, **arguments):
         """`fit` of the model's class; gradients of a model with Python of its own are averaged."""

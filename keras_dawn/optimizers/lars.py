@@ -1,6 +1,7 @@
 """Layer-wise adaptive rates for large batches."""
 
-from keras_dawn.optimizers.sgd import SGD, check_patterns, matches
+from keras_dawn.optimizers.patterns import check_patterns, matches
+from keras_dawn.optimizers.sgd import SGD
 
 import keras
 import torch

@@ -1,6 +1,7 @@
 """Orthogonalised momentum for matrices and filters."""
 
-from keras_dawn.optimizers.sgd import SGD, check_patterns, matches
+from keras_dawn.optimizers.patterns import check_patterns, matches
+from keras_dawn.optimizers.sgd import SGD
 
 import keras
 import torch

@@ -1,7 +1,13 @@
 """Stochastic gradient descent in torch's form."""
 
-import re
 from typing import NamedTuple
+
+from keras_dawn.optimizers.patterns import (
+    check_matches,
+    check_patterns,
+    first_match,
+    matches,
+)
 
 import keras
 import torch
@@ -50,7 +56,8 @@ class SGD(keras.optimizers.Optimizer):
             `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: a value out of range, or a bad regular expression.
+        ValueError: a value out of range, a bad regular expression, or at the first step one of
+            `rate_multipliers` and `decay_multipliers` that matches no variable.
 
     Example:
         >>> optimizer = keras_dawn.SGD(0.1, momentum=0.9, weight_decay=5e-4)
@@ -124,6 +131,8 @@ class SGD(keras.optimizers.Optimizer):
         """Makes a velocity for each variable and sorts the variables into groups."""
         if self.built:
             return
+        for name in ("rate_multipliers", "decay_multipliers"):
+            check_matches(getattr(self, name), variables, name)
         if self.momentum > 0:
             self._velocities = self.add_optimizer_variables(variables, "velocity")
         # Plain tensors, not Keras variables: the config already carries these two numbers.
@@ -210,26 +219,3 @@ class SGD(keras.optimizers.Optimizer):
             decay_multipliers=self.decay_multipliers,
         )
         return config
-
-
-def check_patterns(patterns):
-    """Regular expressions as a list; `ValueError` for one that cannot be compiled."""
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}.") from None
-    return list(patterns)
-
-
-def matches(patterns, variable):
-    """Whether a variable's path matches one of the regular expressions."""
-    return any(re.search(pattern, variable.path) for pattern in patterns)
-
-
-def first_match(multipliers, variable):
-    """The multiplier of the first regular expression that matches a variable's path, or 1."""
-    for pattern, multiplier in multipliers.items():
-        if re.search(pattern, variable.path):
-            return float(multiplier)
-    return 1.0

@@ -11,8 +11,9 @@ def show_batch(images, labels=None, class_names=None, *, mean=(0.0,), std=(1.0,)
     """A batch of images in a grid, augmented and cropped as the network gets them.
 
     Args:
-        images: float array or tensor `(batch, height, width, channels)`, normalised or not;
-            uint8 images are shown as they are.
+        images: `DeviceImages`, `ResizingImages` or `ValidationImages`: its first batch is shown,
+            with the names of its classes and without its normalisation; or a float array or tensor
+            `(batch, height, width, channels)`, normalised or not; uint8 is shown as it is.
         labels: class numbers `(batch,)`, class probabilities `(batch, classes)`, or `None`.
         class_names: list of str, or `None` for numbers.
         mean, std: floats per channel on the scale [0, 1], which the images were normalised by.
@@ -26,6 +27,11 @@ def show_batch(images, labels=None, class_names=None, *, mean=(0.0,), std=(1.0,)
         >>> [axis.get_title() for axis in figure.axes]
         ['a', 'b', 'c', 'd']
     """
+    if hasattr(images, "transforms"):
+        source = getattr(images, "source", None)
+        class_names = getattr(source, "class_names", None) if class_names is None else class_names
+        mean, std = images.transforms.mean_and_std
+        images, labels, *_ = next(iter(images))
     pixels = displayable(images, mean, std)
     titles = [""] * len(pixels)
     if labels is not None:

@@ -16,7 +16,8 @@ import io
 
 import keras_dawn  # before Keras: picks Keras's torch backend
 from keras_dawn import data
-from keras_dawn.data.photos.jpeg import decode_crop, read_header
+from keras_dawn.data.photos.jpeg import decode_crop
+from keras_dawn.data.photos.photo import read_header
 from keras_dawn.plots.style import BLUE, GREEN, ORANGE, figure_of
 
 import classroom

@@ -98,26 +98,8 @@ class Photos:
         return source
 
 
-class _First:
-    """Evenly spread photos of a source: as many as asked, of all classes."""
-
-    def __init__(self, source, count):
-        self._source, self._count = source, count
-        self.class_names = source.class_names
-
-    def __len__(self):
-        return self._count
-
-    def __getitem__(self, index):
-        return self._source[self._place(index)]
-
-    def name(self, index):
-        return self._source.name(self._place(index))
-
-    def _place(self, index):
-        # Photos are in the order of their classes: the first so many would be of a few classes.
-        return index * len(self._source) // self._count
-
-
 def _first(source, count):
-    return source if count is None or count >= len(source) else _First(source, count)
+    """Evenly spread photos of a source: as many as asked, of all classes."""
+    if count is None or count >= len(source):
+        return source
+    return source.subset([place * len(source) // count for place in range(count)])

@@ -1,6 +1,6 @@
 import math
 
-from keras_dawn.data import augment
+from keras_dawn.data import ColorJitter, augment
 from keras_dawn.data.per_image_random import PerImageRandom
 
 import numpy as np
@@ -126,7 +126,7 @@ def test_each_jitter_equals_torchvision(which, reference, factor):
     images = photos(dtype=torch.float32)
     order = [[0.0 if k == which else 1.0] for k in range(3)]  # this one first
     factors = [[factor] if k == which else [1.0] for k in range(3)]
-    jitter = augment.ColorJitter(0.5, 0.5, 0.5)
+    jitter = ColorJitter(0.5, 0.5, 0.5)
     for index in range(len(images)):
         ours = jitter(images[index : index + 1], Fixed(*factors, *order))
         theirs = reference(images[index].permute(2, 0, 1), factor).permute(1, 2, 0)
@@ -136,9 +136,7 @@ def test_each_jitter_equals_torchvision(which, reference, factor):
 def test_jitter_applies_in_each_images_own_order():
     images = photos(2, dtype=torch.float32)
     factors = [[1.4, 1.4], [0.6, 0.6], [1.3, 1.3]]
-    ours = augment.ColorJitter(0.5, 0.5, 0.5)(
-        images, Fixed(*factors, [0.1, 0.9], [0.2, 0.5], [0.3, 0.1])
-    )
+    ours = ColorJitter(0.5, 0.5, 0.5)(images, Fixed(*factors, [0.1, 0.9], [0.2, 0.5], [0.3, 0.1]))
     by_name = {"b": V.adjust_brightness, "c": V.adjust_contrast, "s": V.adjust_saturation}
     values = {"b": 1.4, "c": 0.6, "s": 1.3}
     for index, order in enumerate(["bcs", "scb"]):
@@ -178,7 +176,7 @@ def test_rotation_leaves_no_corner_empty():
         lambda: augment.PadCrop(-1),
         lambda: augment.PadCrop(9)(photos(), draws(6)),
         lambda: augment.Cutout(0),
-        lambda: augment.ColorJitter(-0.1),
+        lambda: ColorJitter(-0.1),
         lambda: augment.RandomRotation(-1),
     ],
 )

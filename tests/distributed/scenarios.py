@@ -232,3 +232,21 @@ def range_test():
         model, images(70), start=1e-3, end=0.5, steps=20, shuffle=False
     )
     return {"losses": found.losses, "weights": [torch.as_tensor(w) for w in model.get_weights()]}
+
+
+@scenario
+def weighed_and_balanced():
+    """Weights by class for `fit`, then a balanced sampler with weights of its own."""
+    keras.utils.set_random_seed(100 + rank())
+    model = plain_convolutions()
+    model.compile(keras_dawn.SGD(0.05), LOSS, weighted_metrics=["accuracy"])
+    keras_dawn.accelerate(model)
+    start = [torch.as_tensor(w) for w in model.get_weights()]
+    settings = {"epochs": 2, "shuffle": False, "verbose": 0}
+    weights = {label: (1.0 + label) / 10 for label in range(10)}
+    first = model.fit(images(70, sampler=data.Shuffled(3)), class_weight=weights, **settings)
+    labels = images(70).labels.cpu().numpy()
+    balanced = data.Balanced(labels, weights=np.arange(70) / 35)
+    second = model.fit(images(70, sampler=balanced), **settings)
+    history = {name: first.history[name] + second.history[name] for name in first.history}
+    return {**state(model), "history": history, "start": start}

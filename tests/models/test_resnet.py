@@ -1,5 +1,6 @@
 import keras_dawn
 from keras_dawn.models import ResNet
+from keras_dawn.models.pretrained import load_state_dict
 
 import keras
 import numpy as np
@@ -7,31 +8,6 @@ import pytest
 import torchvision
 
 from tests.on_device import torch
-
-
-def copy_weights(model, theirs):
-    """Copies a torchvision ResNet's weights into the Keras model of the same layers."""
-    state = theirs.state_dict()
-    for layer in model.layers:
-        name = layer.name.replace("predictions", "fc")
-        name = name.replace("_downsample_", ".downsample.")
-        if name.startswith("layer"):
-            stage, block, *rest = name.split("_", 2)
-            name = ".".join([stage, block.split(".")[0], *rest])
-            if ".downsample" in block:
-                name = f"{stage}.{block}"
-        if f"{name}.weight" not in state:
-            continue
-        weight = state[f"{name}.weight"].numpy()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            statistics = [
-                state[f"{name}.{part}"].numpy() for part in ("running_mean", "running_var")
-            ]
-            layer.set_weights([weight, state[f"{name}.bias"].numpy(), *statistics])
-        elif isinstance(layer, keras.layers.Dense):
-            layer.set_weights([weight.T, state[f"{name}.bias"].numpy()])
-        else:
-            layer.set_weights([weight.transpose(2, 3, 1, 0)])
 
 
 def randomized(theirs):
@@ -58,7 +34,7 @@ def test_parameter_counts_are_the_published_ones(depth, parameters):
 def test_resnet50_gives_torchvisions_outputs(size):
     theirs = randomized(torchvision.models.resnet50(weights=None))
     model = ResNet(50)
-    copy_weights(model, theirs)
+    load_state_dict(model, theirs.state_dict())
     x = torch.randn(1, size, size, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = theirs.to(x.device)(x.permute(0, 3, 1, 2))
@@ -76,7 +52,7 @@ def test_resnet18_gives_torchvisions_outputs_and_averages_and_torch_fills_it_ali
         kernel = model.get_layer(layer).kernel
         fan_out = kernel.shape[0] * kernel.shape[1] * kernel.shape[3]
         assert float(kernel.value.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
-    copy_weights(model, theirs)
+    load_state_dict(model, theirs.state_dict())
     x = torch.randn(2, 64, 80, 3)
     with torch.no_grad():
         expected = theirs.to(x.device)(x.permute(0, 3, 1, 2))

@@ -11,69 +11,23 @@ wanted row needs:
 * one resize makes crop and size.
 """
 
-import io
-import warnings
-from dataclasses import dataclass
+import re
+
+from keras_dawn.data.photos.pillow_reader import decode
+from keras_dawn.data.photos.unreadable import UnreadablePhotoError
 
 import numpy as np
 import simplejpeg
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 
-# Start-of-frame markers, without the three in their range that begin something else (ITU-T T.81).
-_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_BASELINE = (0xC0, 0xC1)  # sequential: rows come one after the other, and decoding can stop
-_TAIL = 4096  # bytes in which a whole file's end marker is looked for
-
-
-@dataclass(frozen=True)
-class Photo:
-    """An encoded photo and what its header says.
-
-    Args:
-        data: bytes of the file.
-        width, height: int, pixels, as the photo is to be looked at (after `orientation`).
-        orientation: int 1–8, the EXIF orientation.
-        height_at: where the header keeps the height, if decoding can stop early; else `None`.
-        is_jpeg: bool, whether the fast decoder reads it.
-    """
-
-    data: bytes
-    width: int
-    height: int
-    orientation: int = 1
-    height_at: int | None = None
-    is_jpeg: bool = True
-
-
-class UnreadablePhotoError(ValueError):
-    """A file that no decoder reads."""
-
-
-def read_header(data):
-    """What a file's header says, as a `Photo`.
-
-    Args:
-        data: bytes of an image file: JPEG (also grayscale, CMYK, progressive), or anything
-            that Pillow reads, whatever its name.
-
-    Raises:
-        UnreadablePhotoError: no image.
-    """
-    found = _walk(data)
-    if found is None:
-        return _header_by_pillow(data)
-    marker, at, components, orientation = found
-    height = int.from_bytes(data[at : at + 2], "big")
-    width = int.from_bytes(data[at + 2 : at + 4], "big")
-    if width == 0 or height == 0 or components not in (1, 3):
-        return _header_by_pillow(data)  # CMYK, or a height that comes later
-    whole = data.rfind(b"\xff\xd9", -_TAIL) >= 0
-    height_at = at if marker in _BASELINE and whole else None
-    if orientation >= 5:
-        width, height = height, width
-    return Photo(data, width, height, orientation, height_at)
+# What the fast decoder says of files whose pixels are right: bytes between the picture and its end
+# (those after the crop's last row too), and headers that nobody looks at.
+_HARMLESS = re.compile(
+    r"extraneous bytes before marker|unknown JFIF revision|Inconsistent progression|"
+    r"Unknown Adobe color transform"
+)
+_DAMAGE = re.compile(r"Corrupt JPEG data: (.*)")
 
 
 def decode_crop(photo, box, size):
@@ -87,28 +41,33 @@ def decode_crop(photo, box, size):
         size: `(height, width)` of the result in pixels.
 
     Returns:
-        `(pixels, problem)`: uint8 tensor `(height, width, 3)`, and `None` or a str that says
-        what is wrong with the file although it could be read.
+        uint8 tensor `(height, width, 3)`.
 
     Raises:
-        UnreadablePhotoError: nothing can be decoded.
+        UnreadablePhotoError: the file is damaged, down to the crop's last row.
 
     Example:
+        >>> from keras_dawn.data.photos.photo import read_header
         >>> data = simplejpeg.encode_jpeg(np.zeros((60, 80, 3), np.uint8))
-        >>> pixels, problem = decode_crop(read_header(data), (10, 0, 60, 60), (32, 32))
-        >>> tuple(pixels.shape), problem
-        ((32, 32, 3), None)
+        >>> tuple(decode_crop(read_header(data), (10, 0, 60, 60), (32, 32)).shape)
+        (32, 32, 3)
     """
-    if not photo.is_jpeg:
-        pixels = torch.from_numpy(np.array(_by_pillow(photo.data)))
-        return _resize(_cut(pixels, box), size), "read by Pillow"
-    box, size = _stored(box, photo), _turned(size, photo.orientation)
-    scale = snap_scale(box, size)
-    box = snap(box, scale)
-    pixels, problem = _decode(photo, box, scale)
-    left, top, width, height = (edge // scale for edge in box)
+    if photo.opened is not None:
+        return _crop_by_pillow(photo, box, size)
+    stored, turned = _stored(box, photo), _turned(size, photo.orientation)
+    scale = snap_scale(stored, turned)
+    stored = snap(stored, scale)
+    pixels = _decode(photo, stored, scale)
+    if pixels is None:
+        return _crop_by_pillow(photo.by_pillow(), box, size)
+    left, top, width, height = (edge // scale for edge in stored)
     part = pixels[top : top + max(height, 1), left : left + max(width, 1)]
-    return _oriented(_resize(part, size), photo.orientation), problem
+    return _oriented(_resize(part, turned), photo.orientation)
+
+
+def _crop_by_pillow(photo, box, size):
+    pixels = torch.from_numpy(decode(photo.opened, photo.orientation))
+    return _resize(_cut(pixels, box), size)
 
 
 def snap_scale(box, size):
@@ -131,8 +90,8 @@ def snap(box, scale):
 
 
 def _decode(photo, box, scale):
-    """The photo down to the crop's last row, shrunken by `scale`, and what is wrong with it."""
-    data, problem = photo.data, None
+    """The photo down to the crop's last row, shrunken by `scale`; `None` where Pillow must."""
+    data = photo.data
     width, height = _stored_size(photo)
     if photo.height_at is not None:
         # Two rows of blocks more: scaled decoding looks at neighbours.
@@ -141,16 +100,21 @@ def _decode(photo, box, scale):
             data = bytearray(data)
             data[photo.height_at : photo.height_at + 2] = end.to_bytes(2, "big")
             height = end
-    limits = {"min_height": -(-height // scale), "min_width": -(-width // scale)}
+    shape = -(-height // scale), -(-width // scale), 3
+    pixels = np.empty(shape, np.uint8)  # given to the decoder: it fills it before it complains
+    limits = {"min_height": shape[0], "min_width": shape[1], "buffer": pixels}
     if scale == 1:
         limits["min_factor"] = 2
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False, **limits)
-        if photo.height_at is None and data.rfind(b"\xff\xd9", -_TAIL) < 0:
-            problem = "truncated (no end marker): what is missing is grey"
+        if simplejpeg.decode_jpeg(data, "RGB", **limits).shape != shape:
+            return None  # several headers that differ
     except ValueError as error:
-        raise UnreadablePhotoError(f"no decoder reads it ({error})") from None
-    return torch.from_numpy(pixels), problem
+        damage = _DAMAGE.match(str(error))
+        if not _HARMLESS.search(str(error)):
+            if damage:
+                raise UnreadablePhotoError(f"damaged ({damage[1]})") from None
+            return None  # sampled as this decoder does not know, or without an end
+    return torch.from_numpy(pixels)
 
 
 def _resize(pixels, size):
@@ -198,53 +162,3 @@ def _oriented(pixels, orientation):
         pixels = pixels.transpose(0, 1)
     flipped = [axis for axis, mirror in zip((1, 0), _MIRRORED[orientation], strict=True) if mirror]
     return pixels.flip(flipped) if flipped else pixels
-
-
-def _walk(data):
-    """`(marker, place of the height, components, orientation)` of a JPEG's header, or `None`."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    at, orientation = 2, 1
-    while at + 9 < len(data):
-        if data[at] != 0xFF:
-            return None
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in _SIZE_MARKERS:
-            return marker, at + 5, data[at + 9], orientation
-        if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
-            orientation = _orientation(data[at + 10 : at + 2 + length])
-        at += 2 + length
-    return None
-
-
-def _orientation(exif):
-    """The orientation that a block of EXIF data asks for; 1 where it is damaged."""
-    order = {b"II": "little", b"MM": "big"}.get(bytes(exif[:2]))
-    if order is None:
-        return 1
-    start = int.from_bytes(exif[4:8], order)
-    for entry in range(int.from_bytes(exif[start : start + 2], order)):
-        at = start + 2 + 12 * entry
-        if int.from_bytes(exif[at : at + 2], order) == 0x0112:
-            value = int.from_bytes(exif[at + 8 : at + 10], order)
-            return value if 1 <= value <= 8 else 1
-    return 1
-
-
-def _header_by_pillow(data):
-    image = _by_pillow(data)
-    return Photo(data, image.width, image.height, is_jpeg=False)
-
-
-def _by_pillow(data):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged EXIF data, palettes with transparency
-            image = Image.open(io.BytesIO(data))
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadablePhotoError(f"no decoder reads it ({error})") from None

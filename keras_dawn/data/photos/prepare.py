@@ -14,10 +14,12 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from keras_dawn.data.photos.jpeg import UnreadablePhotoError, decode_crop, read_header
+from keras_dawn.data.photos.jpeg import decode_crop
+from keras_dawn.data.photos.photo import read_header
 from keras_dawn.data.photos.prepared import INDEX, LABEL_BYTES, PreparedImages, sha256
 from keras_dawn.data.photos.shards import new_suffix, open_writer
 from keras_dawn.data.photos.sources import photos_of
+from keras_dawn.data.photos.unreadable import UnreadablePhotoError
 from keras_dawn.foundation.files import written_whole
 
 import numpy as np
@@ -52,6 +54,8 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
             "Expected short_side ≥ 8, quality from 1 to 100 and shard_images ≥ 1, got "
             f"{short_side}, {quality}, {shard_images}."
         )
+    if np.ndim(getattr(source, "labels", ())) == 2:
+        raise ValueError("Copies keep one label a photo; these have several.")
     output = Path(output)
     settings = {
         "images": len(source),
@@ -82,13 +86,13 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
 
 
 def shrink(data, short_side, quality):
-    """A photo's copy as `(JPEG bytes, problem or None)`; see `prepare`."""
+    """A photo's copy, bytes of a JPEG file; see `prepare`."""
     photo = read_header(data)
     ratio = min(1.0, short_side / min(photo.width, photo.height))
     size = max(round(photo.height * ratio), 1), max(round(photo.width * ratio), 1)
-    pixels, problem = decode_crop(photo, (0, 0, photo.width, photo.height), size)
+    pixels = decode_crop(photo, (0, 0, photo.width, photo.height), size)
     pixels = np.ascontiguousarray(pixels.numpy())
-    return simplejpeg.encode_jpeg(pixels, quality, colorsubsampling="420"), problem
+    return simplejpeg.encode_jpeg(pixels, quality, colorsubsampling="420")
 
 
 def _run(jobs, processes):
@@ -124,13 +128,10 @@ def _write_shard(source, path, start, settings):
             data, label = source[index]
             name = source.name(index)
             try:
-                data, problem = shrink(data, settings["short_side"], settings["quality"])
+                data = shrink(data, settings["short_side"], settings["quality"])
             except UnreadablePhotoError as error:
-                problem = f"left out: {error}"
-            if problem is not None:
-                problems[name] = problem
-                if problem.startswith("left out"):
-                    continue
+                problems[name] = f"left out: {error}"
+                continue
             writer.write(label.to_bytes(LABEL_BYTES, "little") + data)
             labels.append(label)
             names.append(name)

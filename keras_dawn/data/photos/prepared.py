@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from keras_dawn.data.photos.photo_source import PhotoSource
 from keras_dawn.data.photos.shards import open_reader
 
 import numpy as np
@@ -12,7 +13,7 @@ INDEX = "index.json"
 LABEL_BYTES = 4  # a record is the class number, little-endian, and then the JPEG
 
 
-class PreparedImages:
+class PreparedImages(PhotoSource):
     """What `prepare` wrote: `source[i]` is `(bytes of a JPEG, class number)`.
 
     Args:

@@ -1,68 +1,25 @@
-"""Photos for `fit` and `evaluate`, decoded at the size of the epoch."""
-
-import numbers
+"""Photos for `fit`, decoded at the size of the epoch."""
 
 from keras_dawn.data.augment import RandomFlip
 from keras_dawn.data.by_epoch import at_epoch, by_epoch
-from keras_dawn.data.labels import OneHot
 from keras_dawn.data.per_image_random import PerImageRandom
-from keras_dawn.data.photos.crops import CenterCrop, RandomResizedCrop, rectangle
-from keras_dawn.data.photos.jpeg import read_header
-from keras_dawn.data.photos.loader import Job, Loader, default_device, default_threads
+from keras_dawn.data.photos.crops import RandomResizedCrop
+from keras_dawn.data.photos.loader import Job
+from keras_dawn.data.photos.photo_data import (
+    PhotoData,
+    check_size,
+    has_several_labels,
+    height_and_width,
+)
 from keras_dawn.data.pipeline import Pipeline
-from keras_dawn.data.samplers import InOrder, Shuffled
+from keras_dawn.data.samplers import Shuffled
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
-from keras_dawn.distributed.sharding import Share
 from keras_dawn.foundation.device import moved
 
 import torch
-from torch.utils.data import DataLoader, TensorDataset
-
-_AHEAD = 3  # batches in the making: one being decoded, one copied, one to spare
 
 
-class _Photos(DataLoader):
-    """What training and validation have in common: a loader, a rank's share, transforms."""
-
-    def __init__(self, source, batch_size, pipeline, sampler, drop_last, threads, device):
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"`batch_size` must be a whole number from 1 up, got {batch_size!r}.")
-        if len(source) == 0:
-            raise ValueError("The source holds no images.")
-        for normalize in pipeline.of(Normalize):
-            normalize.check_channels(3)
-        for one_hot in pipeline.of(OneHot):
-            one_hot.check_highest(len(getattr(source, "class_names", ())) - 1)
-        self.source, self.transforms = source, pipeline
-        device = default_device() if device is None else torch.device(device)
-        self._loader = Loader(source, threads or default_threads(), _AHEAD, device)
-        self.rank_weight = 1.0
-        super().__init__(
-            TensorDataset(torch.zeros(len(source))),
-            batch_size=batch_size,
-            drop_last=drop_last,
-            sampler=sampler,
-        )
-        self.set_share(Share(), training=False)
-
-    def set_share(self, share, training):
-        """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
-        self.sampler.check(len(self.source), share.world_size)
-        served = self.sampler.served(len(self.source))
-        self._share = share
-        self._bounds = share.batches(served, self.batch_size, self.drop_last, training)
-
-    def __len__(self):
-        return len(self._bounds)
-
-    @property
-    def problems(self):
-        """What was wrong with files so far: dict from their names to sentences."""
-        found = sorted(self._loader.problems.items())
-        return {self.source.name(index): problem for index, problem in found}
-
-
-class ResizingImages(_Photos):
+class ResizingImages(PhotoData):
     """Photos to train on: random crops, decoded at the size that the epoch asks for.
 
     All batches of an epoch have that epoch's size, however many threads decode: a batch is
@@ -76,20 +33,22 @@ class ResizingImages(_Photos):
     Args:
         source: `ImageFolder`, `PreparedImages`, … : `source[i]` is `(bytes, class number)`.
         batch_size: int, images over all ranks.
-        image_size: int pixels, or dict from the first epoch (0-based) of a size to the size,
-            such as `{0: 128, 18: 224, 41: 288}`.
+        image_size: int pixels, or `(height, width)`; or dict from the first epoch (0-based) of a
+            size to the size, such as `{0: 128, 18: 224, 41: 288}`.
         transforms: list, applied in its order, or dict from the first epoch of each list to it;
             by default `[RandomFlip()]`. The crop comes first, `RandomResizedCrop()` if the list
             has none; the rest is what `keras_dawn.data` has for arrays too. Without a `Normalize`
             pixels are normalised by ImageNet's mean and standard deviation.
-        sampler: `Shuffled()` by default; `Shuffled(seed)`, `InOrder`, `Hardest`.
+        sampler: `Shuffled()` by default; `Shuffled(seed)`, `InOrder`, `Balanced`, `Hardest`. It has
+            weights too.
         drop_last: bool, whether to leave out a last batch that is not full.
         threads: int, decoding threads; by default one for each core of this process.
         device: torch device; by default the first GPU, else the CPU.
 
     Yields:
         `(images, labels)`: float32 `(batch, size, size, 3)` and int64 `(batch,)`, or with
-        `OneHot` float32 `(batch, classes)`.
+        `OneHot` float32 `(batch, classes)`; and with a sampler's weights `(images, labels,
+        weights)`, float32 `(batch,)`.
 
     Raises:
         ValueError: sizes or transforms that do not fit.
@@ -113,12 +72,13 @@ class ResizingImages(_Photos):
         threads=None,
         device=None,
     ):
-        self.image_size = by_epoch(image_size, "image_size", _check_size)
+        self.image_size = by_epoch(image_size, "image_size", check_size)
         self.epoch, self.settings_epoch = 0, None
         pipeline = Pipeline(
             [RandomFlip()] if transforms is None else transforms,
             Normalize(IMAGENET_MEAN, IMAGENET_STD),
             RandomResizedCrop(),
+            has_several_labels(source),
         )
         super().__init__(
             source, batch_size, pipeline, sampler or Shuffled(), drop_last, threads, device
@@ -136,15 +96,21 @@ class ResizingImages(_Photos):
         epoch = self.epoch
         order = self.sampler.order(len(self.source), epoch).cpu()
         parts = [self._share.of(order[start:stop]) for start, stop in self._bounds]
-        for number, (images, labels) in enumerate(self._decoded(parts, epoch)):
+        for number, batch in enumerate(self._decoded(parts, epoch)):
             start, stop = self._bounds[number]
+            part = parts[number]
             self.rank_weight = self._share.weight(stop - start)
-            if number == len(parts) - 1:
-                self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
-            yield self._transformed(images, labels, parts[number], epoch, number)
+            if batch.places is not None:
+                part = part[batch.places]
+                if self._share.world_size > 1:  # as if their weight were 0
+                    self.rank_weight *= len(part) / len(parts[number])
+            if number == len(parts) - 1:  # before the last `yield`: Keras does not come back
+                self.epoch = epoch + 1
+                self._loader.problems.warn()
+            yield self._transformed(batch.images, batch.labels, part, epoch, number)
 
     def _decoded(self, parts, epoch):
-        """Pixels and labels, begun anew where the settings change before the pass has ended."""
+        """Decoded batches, begun anew where the settings change before the pass has ended."""
         done = 0
         while done < len(parts):
             settings = self._settings(epoch)
@@ -162,88 +128,14 @@ class ResizingImages(_Photos):
     def _job(self, part, epoch, size, crop):
         random = PerImageRandom(self.sampler.seed, epoch, part)
         draws = torch.stack([random.uniform() for _ in range(crop.DRAWS)], 1)
-        return Job(part.tolist(), (size, size), crop, draws)
+        return Job((part % len(self.source)).tolist(), height_and_width(size), crop, draws)
 
     def _transformed(self, images, labels, part, epoch, number):
         part, seed = moved(part, images.device), self.sampler.seed
-        self.sampler.expect(part)
+        places = part % len(self.source)  # what is served again has a higher number
+        self.sampler.expect(places)
         # Other draws than the crop's, which come from the seed itself: a seed of their own.
         random = PerImageRandom(seed + 1, epoch, part, self.settings_epoch)
-        return self.transforms(images, labels, random, [seed, epoch, number, self._share.rank])
-
-
-class ValidationImages(_Photos):
-    """Photos to evaluate on: centre crops at one size, or rectangles near each photo's shape.
-
-    Args:
-        source: as for `ResizingImages`.
-        batch_size: int, images over all ranks.
-        image_size: int pixels; the short side of rectangles. Report it beside the accuracy.
-        rectangular: bool. Photos are sorted by aspect ratio, and each batch gets the shape of
-            its mean, in multiples of 8 (imagenet18, 2018): less of a photo is cut away. The
-            header of every file is read once for it.
-        transforms: list, as for `ResizingImages`: by default the crop is `CenterCrop(1.14)` and
-            pixels are normalised by ImageNet's mean and standard deviation.
-        threads, device: as for `ResizingImages`.
-
-    Yields:
-        `(images, labels)`: float32 `(batch, height, width, 3)` and int64 `(batch,)`.
-    """
-
-    def __init__(
-        self,
-        source,
-        batch_size,
-        *,
-        image_size,
-        rectangular=False,
-        transforms=(),
-        threads=None,
-        device=None,
-    ):
-        _check_size(image_size)
-        self.image_size, self.rectangular = image_size, rectangular
-        self._ratios = None
-        normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
-        pipeline = Pipeline(transforms, normalize, CenterCrop())
-        if pipeline.crops[0].DRAWS:
-            raise ValueError(f"Validation takes CenterCrop, got {pipeline.crops[0]!r}.")
-        super().__init__(source, batch_size, pipeline, InOrder(), False, threads, device)
-
-    def __iter__(self):
-        order, ratios = torch.arange(len(self.source)), None
-        if self.rectangular:
-            ratios = self._aspect_ratios()
-            order = ratios.argsort(stable=True)
-        jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds)
-        for number, (images, labels) in enumerate(self._loader.batches(jobs)):
-            start, stop = self._bounds[number]
-            part = moved(self._share.of(order[start:stop]), images.device)
-            entropy = [self.sampler.seed, 0, number, self._share.rank]
-            yield self.transforms(images, labels, PerImageRandom(0, 0, part), entropy)
-
-    def _job(self, batch, ratios):
-        size = (self.image_size, self.image_size)
-        if ratios is not None:  # of the whole batch: the same shape on all ranks
-            size = rectangle(self.image_size, float(ratios[batch].mean()))
-        part = self._share.of(batch)
-        crop = self.transforms.crops[0]
-        return Job(part.tolist(), size, crop, torch.zeros(len(part), crop.DRAWS))
-
-    def _aspect_ratios(self):
-        """Width over height of every photo, float64 `(count,)`."""
-        if self._ratios is None:
-            ratios = []
-            for index in range(len(self.source)):
-                try:
-                    photo = read_header(self.source[index][0])
-                    ratios.append(photo.width / photo.height)
-                except ValueError:  # unreadable: it becomes a grey square
-                    ratios.append(1.0)
-            self._ratios = torch.tensor(ratios, dtype=torch.float64)
-        return self._ratios
-
-
-def _check_size(size):
-    if not isinstance(size, numbers.Integral) or size < 8:
-        raise ValueError(f"`image_size` must be a whole number of pixels from 8 up, got {size!r}.")
+        entropy = [seed, epoch, number, self._share.rank]
+        weights = self.sampler.weights_of(places, images.device)
+        return self.transforms(images, labels, random, entropy, weights)

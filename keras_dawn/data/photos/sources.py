@@ -1,74 +1,16 @@
-"""Where labelled photos come from: `source[i]` is `(bytes of the file, class number)`."""
+"""Labelled photos in data sets' own files: tensorflow-datasets, and ImageNet's tar files."""
 
 import csv
 import tarfile
 from pathlib import Path
 
+from keras_dawn.data.photos.image_folder import ImageFolder
+from keras_dawn.data.photos.photo_source import PhotoSource, check_classes
+
 import numpy as np
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
-
-class ImageFolder:
-    """A folder with one folder a class, as torchvision and fastai lay them out.
-
-    Classes are numbered in the order of their folders' names.
-
-    Args:
-        folder: path.
-        class_names: the classes that it must have, such as those of the training folder.
-
-    Attributes:
-        labels: int64 `(count,)`.
-        class_names: tuple of str.
-
-    Raises:
-        FileNotFoundError: no such folder, or no classes in it.
-        ValueError: a class without images, or other classes than expected.
-
-    Example:
-        >>> train = ImageFolder("imagenet/train")                       # doctest: +SKIP
-        >>> val = ImageFolder("imagenet/val", train.class_names)        # doctest: +SKIP
-    """
-
-    def __init__(self, folder, class_names=None):
-        self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise FileNotFoundError(f"There is no folder {self.folder}.")
-        folders = sorted(path for path in self.folder.iterdir() if path.is_dir())
-        if not folders:
-            raise FileNotFoundError(
-                f"{self.folder} holds no folders; expected one for each class, with images in it."
-            )
-        self.class_names = tuple(path.name for path in folders)
-        if class_names is not None:
-            _check_classes(self.class_names, tuple(class_names), self.folder)
-        self.paths, labels, empty = [], [], []
-        for number, path in enumerate(folders):
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
-            if not files:
-                empty.append(path.name)
-            self.paths += files
-            labels += [number] * len(files)
-        if empty:
-            raise ValueError(
-                f"No images in {len(empty)} of {len(folders)} class folders of {self.folder}: "
-                f"{_some(empty)}. Remove these folders, or put images ({', '.join(EXTENSIONS)}) in."
-            )
-        self.labels = np.array(labels, np.int64)
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, index):
-        return self.paths[index].read_bytes(), int(self.labels[index])
-
-    def name(self, index):
-        """The file's path under the folder, for messages."""
-        return str(self.paths[index].relative_to(self.folder))
-
-
-class TfdsImages:
+class TfdsImages(PhotoSource):
     """A split of a tensorflow-datasets builder, read without TensorFlow.
 
     The builder must be prepared in a format with random access (`array_record`); the images
@@ -106,7 +48,7 @@ class TfdsImages:
         return f"{self.builder.name}/{self.split}[{index}]"
 
 
-class ImageNetTar:
+class ImageNetTar(PhotoSource):
     """ImageNet's own tar files, read in place.
 
     `ILSVRC2012_img_train.tar` holds a tar file a class; `ILSVRC2012_img_val.tar` holds the
@@ -135,7 +77,7 @@ class ImageNetTar:
         found = tuple(sorted({wnid for _, _, _, wnid in entries}))
         self.class_names = tuple(class_names) if class_names is not None else found
         if class_names is not None:
-            _check_classes(found, self.class_names, self.path, some_missing=True)
+            check_classes(found, self.class_names, self.path)
         numbers = {wnid: number for number, wnid in enumerate(self.class_names)}
         self._names = [name for name, _, _, _ in entries]
         self._places = np.array([(offset, size) for _, offset, size, _ in entries], np.int64)
@@ -185,22 +127,6 @@ def _read_labels(path):
     with open(path, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if len(row) >= 2]
     return {Path(name.strip()).stem: wnids.split()[0] for name, wnids, *_ in rows if wnids.strip()}
-
-
-def _check_classes(found, expected, where, some_missing=False):
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if extra or (missing and not some_missing):
-        parts = [f"lacks {_some(missing)}"] if missing else []
-        parts += [f"also has {_some(extra)}"] if extra else []
-        raise ValueError(
-            f"{where} has other classes than the training images: it {' and '.join(parts)}. "
-            "Training and validation need the same class folders."
-        )
-
-
-def _some(names, most=5):
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
 def photos_of(folder, part, class_names=None):

@@ -1,13 +1,9 @@
 import io
 
 from keras_dawn.data.photos.crops import RandomResizedCrop
-from keras_dawn.data.photos.jpeg import (
-    UnreadablePhotoError,
-    decode_crop,
-    read_header,
-    snap,
-    snap_scale,
-)
+from keras_dawn.data.photos.jpeg import decode_crop, snap, snap_scale
+from keras_dawn.data.photos.photo import read_header
+from keras_dawn.data.photos.unreadable import UnreadablePhotoError
 
 import numpy as np
 import pytest
@@ -25,8 +21,7 @@ def reference(data, box, size):
 
 
 def error(data, box, size):
-    pixels, problem = decode_crop(read_header(data), box, size)
-    assert problem is None
+    pixels = decode_crop(read_header(data), box, size)
     assert pixels.shape == (*size, 3) and str(pixels.dtype) == "torch.uint8"
     return np.abs(pixels.numpy().astype(int) - reference(data, box, size)).mean()
 
@@ -52,7 +47,7 @@ def test_a_crops_last_rows_are_those_of_a_full_decode(sampling):
     data = simplejpeg.encode_jpeg(pixels, 95, colorsubsampling=sampling)
     whole, photo = np.asarray(Image.open(io.BytesIO(data))).astype(int), read_header(data)
     for height in range(16, 50):
-        found, _ = decode_crop(photo, (0, 8, 64, height), (height, 64))
+        found = decode_crop(photo, (0, 8, 64, height), (height, 64))
         assert np.abs(found.numpy() - whole[8 : 8 + height]).max() <= 2, height
 
 
@@ -80,9 +75,8 @@ def test_decoding_stops_after_the_crops_last_row():
     cut = bytearray(whole.data)
     cut[len(cut) * 2 // 3 : -2] = bytes(len(cut) - 2 - len(cut) * 2 // 3)
     damaged = read_header(bytes(cut))
-    expected, _ = decode_crop(whole, (20, 10, 200, 100), (90, 180))
-    found, problem = decode_crop(damaged, (20, 10, 200, 100), (90, 180))
-    assert problem is None
+    expected = decode_crop(whole, (20, 10, 200, 100), (90, 180))
+    found = decode_crop(damaged, (20, 10, 200, 100), (90, 180))
     assert np.array_equal(expected.numpy(), found.numpy())
 
 
@@ -106,8 +100,7 @@ def test_grayscale_cmyk_and_progressive_files_are_read(mode):
     else:
         image.convert(mode).save(file, "JPEG", quality=95)
     data = file.getvalue()
-    pixels, problem = decode_crop(read_header(data), (0, 16, 128, 64), (32, 64))
-    assert problem == ("read by Pillow" if mode == "CMYK" else None)
+    pixels = decode_crop(read_header(data), (0, 16, 128, 64), (32, 64))
     box = (0, 16, 128, 64)
     if mode == "CMYK":  # not scaled, so not moved
         whole = Image.open(io.BytesIO(data)).convert("RGB")
@@ -122,18 +115,8 @@ def test_a_png_in_jpeg_clothes_is_read():
     pixels = smooth(60, 80)
     Image.fromarray(pixels).save(file, "PNG")
     photo = read_header(file.getvalue())
-    found, problem = decode_crop(photo, (0, 0, 80, 60), (60, 80))
-    assert problem == "read by Pillow"
+    found = decode_crop(photo, (0, 0, 80, 60), (60, 80))
     assert np.array_equal(found.numpy(), pixels)
-
-
-def test_a_truncated_file_is_read_as_far_as_it_goes_and_named():
-    data = jpeg(smooth(300, 300))
-    photo = read_header(data[: len(data) // 2])
-    pixels, problem = decode_crop(photo, (0, 0, 300, 300), (300, 300))
-    assert "truncated" in problem
-    expected, _ = decode_crop(read_header(data), (0, 0, 300, 300), (300, 300))
-    assert np.abs(pixels[:100].numpy().astype(int) - expected[:100].numpy()).mean() < 1
 
 
 def test_a_header_that_promises_a_picture_and_holds_none_is_unreadable():
@@ -142,7 +125,7 @@ def test_a_header_that_promises_a_picture_and_holds_none_is_unreadable():
         decode_crop(photo, (0, 0, 64, 64), (64, 64))
 
 
-@pytest.mark.parametrize("data", [b"", b"not an image", b"\xff\xd8\xff"])
+@pytest.mark.parametrize("data", [b"not an image", b"\xff\xd8\xff"])
 def test_what_is_no_image_is_unreadable(data):
     with pytest.raises(UnreadablePhotoError, match="no decoder reads it"):
         read_header(data)

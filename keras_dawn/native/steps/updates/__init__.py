@@ -8,10 +8,13 @@ from keras_dawn.native.steps.updates.adaptive import Adadelta, Adagrad, Ftrl, Li
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.fused import ACCUMULATORS, AVERAGES
 from keras_dawn.native.steps.updates.keras_muon import KerasFormMuon
+from keras_dawn.native.steps.updates.layerwise import layerwise_form
 from keras_dawn.native.steps.updates.several import Several, parts_of
 from keras_dawn.native.steps.updates.sgd import KerasFormSGD, TorchFormSGD
 from keras_dawn.native.steps.updates.unfused import KerasApply, OwnForm
 from keras_dawn.optimizers import LARS, SGD, Muon
+from keras_dawn.optimizers.layerwise import CLASSES as LAYERWISE
+from keras_dawn.optimizers.layerwise import keras_class_name
 
 __all__ = ["FORMS", "KerasApply", "is_patched", "make_update", "why_not_fused"]
 
@@ -76,14 +79,16 @@ def make_update(optimizer, leaves, variables):
         return TorchFormSGD(optimizer, leaves)
     if type(optimizer) in (SGD, LARS, Muon):
         return OwnForm(optimizer, leaves)
-    return FORMS[type(optimizer).__name__](optimizer, leaves)
+    form = FORMS[keras_class_name(optimizer)]
+    layered = type(optimizer) in LAYERWISE.values()
+    return (layerwise_form(form) if layered else form)(optimizer, leaves)
 
 
 def why_not_fused(optimizer, leaves):
     """Why Keras's `apply` has to do an optimizer's step, as its settings are now, or `None`."""
     several = _is_several(optimizer)
     ours = type(optimizer) in (SGD, LARS, Muon)
-    theirs = several or (_is_keras_s(optimizer) and type(optimizer).__name__ in FORMS)
+    theirs = several or (_is_keras_s(optimizer) and keras_class_name(optimizer) in FORMS)
     if (not ours and not theirs) or is_patched(optimizer):
         return f"{type(optimizer).__name__} steps by its own code"
     for name, state in _NEEDS.items():
@@ -109,7 +114,8 @@ def is_patched(optimizer):
 
 
 def _is_keras_s(optimizer):
-    return type(optimizer).__module__.startswith("keras.")
+    layered = type(optimizer) in LAYERWISE.values()
+    return layered or type(optimizer).__module__.startswith("keras.")
 
 
 def _is_several(optimizer):

@@ -1,0 +1,75 @@
+"""What training and validation on photos have in common: a loader, a rank's share, sizes."""
+
+import numbers
+
+from keras_dawn.data.colors import Grayscale
+from keras_dawn.data.labels import OneHot
+from keras_dawn.data.photos.loader import Loader, default_device, default_threads
+from keras_dawn.data.transforms import Normalize
+from keras_dawn.distributed.sharding import Share
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+_AHEAD = 3  # batches in the making: one being decoded, one copied, one to spare
+
+
+class PhotoData(DataLoader):
+    """Photos of a source as data for `fit` and `evaluate`."""
+
+    def __init__(self, source, batch_size, pipeline, sampler, drop_last, threads, device):
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"`batch_size` must be a whole number from 1 up, got {batch_size!r}.")
+        if len(source) == 0:
+            raise ValueError("The source holds no images.")
+        for normalize in pipeline.of(Normalize):
+            normalize.check_channels(1 if pipeline.of(Grayscale) else 3)
+        for one_hot in pipeline.of(OneHot):
+            one_hot.check_highest(len(getattr(source, "class_names", ())) - 1)
+        self.source, self.transforms = source, pipeline
+        device = default_device() if device is None else torch.device(device)
+        self._loader = Loader(source, threads or default_threads(), _AHEAD, device)
+        self.rank_weight = 1.0
+        super().__init__(
+            TensorDataset(torch.zeros(len(source))),
+            batch_size=batch_size,
+            drop_last=drop_last,
+            sampler=sampler,
+        )
+        self.set_share(Share(), training=False)
+
+    def set_share(self, share, training):
+        """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
+        self.sampler.check(len(self.source), share.world_size)
+        served = self.sampler.served(len(self.source))
+        self._share = share
+        self._bounds = share.batches(served, self.batch_size, self.drop_last, training)
+
+    def __len__(self):
+        return len(self._bounds)
+
+    @property
+    def problems(self):
+        """What was wrong with files so far: dict from their names to sentences."""
+        return self._loader.problems.by_name()
+
+
+def has_several_labels(source):
+    """Whether a source's labels are `(count, classes)`."""
+    return np.ndim(getattr(source, "labels", ())) == 2
+
+
+def height_and_width(size):
+    """`(height, width)` of an `image_size`."""
+    return (size, size) if isinstance(size, numbers.Integral) else tuple(size)
+
+
+def check_size(size):
+    """Raises `ValueError` unless it is an `image_size`."""
+    sides = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size,)
+    if not all(isinstance(side, numbers.Integral) and side >= 8 for side in sides):
+        raise ValueError(
+            "`image_size` must be a whole number of pixels from 8 up, or (height, width), got "
+            f"{size!r}."
+        )

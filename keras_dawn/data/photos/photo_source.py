@@ -1,0 +1,90 @@
+"""What every source of labelled photos has: `source[i]` is `(bytes of the file, label)`."""
+
+from keras_dawn.data.photos.unreadable import Unreadable, UnreadablePhotoError, listed
+
+import numpy as np
+
+
+class PhotoSource:
+    """Base class of the sources.
+
+    A source has a length, `source[i]`, `name(i)` for messages, and
+
+    Attributes:
+        class_names: tuple of str.
+        labels: int64 `(count,)`, or float32 `(count, classes)` of 0 and 1 where a photo may have
+            several labels.
+        unreadable: `Unreadable`, what is done about files that cannot be read.
+        skipped: dict from the names of files that were left out from the start to the reason.
+    """
+
+    unreadable = Unreadable()
+    skipped = {}
+
+    def names(self):
+        """The names of all photos, a list of str."""
+        return [self.name(index) for index in range(len(self))]
+
+    def subset(self, places):
+        """The photos at these places, int `(count,)`, as a source of its own."""
+        return Subset(self, places)
+
+    def without(self, names):
+        """All photos but those with these names, as a source of its own.
+
+        Args:
+            names: strings, or a dict such as `ResizingImages.problems`.
+        """
+        names = set(names)
+        return self.subset([i for i, name in enumerate(self.names()) if name not in names])
+
+    def _check_skipped(self, folder, count):
+        if self.skipped and not self.unreadable.allows(len(self.skipped), count):
+            raise UnreadablePhotoError(
+                f"{len(self.skipped)} of {count} files of {folder} cannot be read: "
+                f"{listed(self.skipped)}. Mend or remove them, or change `unreadable` or "
+                "`most_unreadable`."
+            )
+
+
+class Subset(PhotoSource):
+    """Some photos of a source.
+
+    Args:
+        source: `PhotoSource`.
+        places: int `(count,)`, in the source.
+    """
+
+    def __init__(self, source, places):
+        self.source, self.places = source, np.asarray(places, np.int64)
+        self.class_names, self.unreadable = source.class_names, source.unreadable
+        if hasattr(source, "labels"):
+            self.labels = source.labels[self.places]
+
+    def __len__(self):
+        return len(self.places)
+
+    def __getitem__(self, index):
+        return self.source[int(self.places[index])]
+
+    def name(self, index):
+        """The photo's name in the source."""
+        return self.source.name(int(self.places[index]))
+
+
+def check_classes(found, expected, where, all_needed=False):
+    """Raises `ValueError` where a set has other classes than are expected, or lacks some."""
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if extra or (missing and all_needed):
+        parts = [f"lacks {some(missing)}"] if missing else []
+        parts += [f"also has {some(extra)}"] if extra else []
+        raise ValueError(
+            f"{where} has other classes than `class_names`: it {' and '.join(parts)}. "
+            "What is validated on must have the classes that are trained on."
+        )
+
+
+def some(names, most=5):
+    """The first few names as text."""
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"

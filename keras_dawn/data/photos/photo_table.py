@@ -1,0 +1,143 @@
+"""Photos whose labels stand in a table: a CSV file, a data frame, columns."""
+
+import csv
+from pathlib import Path
+
+from keras_dawn.data.photos.photo_source import PhotoSource, some
+from keras_dawn.data.photos.unreadable import Unreadable
+
+import numpy as np
+
+
+class PhotoTable(PhotoSource):
+    """Photos in a folder, labelled by a table with a row for each.
+
+    Labels that are whole numbers are ordered as numbers, others as text. A photo may have several
+    labels: in one column with a separator, as lists, or as columns of 0 and 1.
+
+    Args:
+        table: path of a CSV file with a header; or a dict of columns, or a data frame.
+        folder: path that the table's paths begin from.
+        path: str, the column of paths.
+        label: str, the column of labels; or a list of columns of 0 and 1, one a class.
+        separator: str between several labels of a photo, such as `" "` or `";"`.
+        class_names: the classes in the order of their numbers; by default those of the table.
+        unreadable, most_unreadable: as for `ImageFolder`; a file that is not there counts too.
+
+    Attributes:
+        labels: int64 `(count,)`, or where photos may have several float32 `(count, classes)`.
+        class_names: tuple of str.
+        skipped: dict from the names of files that are not there to the reason.
+
+    Raises:
+        ValueError: a column that is not there, a row without a label (where each has one), a label
+            that is none of the classes, no rows, or too many files that are not there.
+
+    Example:
+        >>> train = PhotoTable("train.csv", "photos", path="image", label="tags",
+        ...                    separator=" ")                           # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        table,
+        folder,
+        *,
+        path="path",
+        label="label",
+        separator=None,
+        class_names=None,
+        unreadable="leave_out",
+        most_unreadable=0.1,
+    ):
+        self.folder, self.unreadable = Path(folder), Unreadable(unreadable, most_unreadable)
+        columns = _columns(table)
+        paths = [str(p) for p in _column(columns, path)]
+        if not paths:
+            raise ValueError("The table has no rows.")
+        several = separator is not None or not isinstance(label, str)
+        if isinstance(label, str):
+            rows = [_labels(value, separator) for value in _column(columns, label)]
+            several = several or any(isinstance(v, (list, tuple)) for v in columns[label])
+        else:
+            rows = _of_indicators(columns, label)
+            class_names = label if class_names is None else class_names
+        self.class_names = _classes(rows) if class_names is None else tuple(map(str, class_names))
+        labels = _numbers(rows, self.class_names, paths, several)
+        self._paths, self.skipped, kept = [], {}, []
+        for row, name in enumerate(paths):
+            if (self.folder / name).is_file():
+                self._paths.append(name)
+                kept.append(row)
+            else:
+                self.skipped[name] = "not there"
+        self._check_skipped(self.folder, len(paths))
+        self.labels = labels[kept]
+
+    def __len__(self):
+        return len(self._paths)
+
+    def __getitem__(self, index):
+        label = self.labels[index]
+        data = (self.folder / self._paths[index]).read_bytes()
+        return data, label if self.labels.ndim == 2 else int(label)
+
+    def name(self, index):
+        """The photo's path in the table."""
+        return self._paths[index]
+
+    def __repr__(self):
+        return f"<PhotoTable {self.folder}: {len(self):,} photos, {len(self.class_names)} classes>"
+
+
+def _columns(table):
+    if isinstance(table, (str, Path)):
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+            return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
+    return {name: list(table[name]) for name in table}
+
+
+def _column(columns, name):
+    if name not in columns:
+        raise ValueError(f"The table has no column {name!r}; it has {some(list(columns))}.")
+    return columns[name]
+
+
+def _labels(value, separator):
+    """A row's labels as a list of str."""
+    if isinstance(value, (list, tuple)):
+        return [str(v).strip() for v in value]
+    parts = [str(value)] if separator is None else str(value).split(separator)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _of_indicators(columns, names):
+    marks = np.array([[float(v) for v in _column(columns, name)] for name in names]).T
+    if not np.isin(marks, (0, 1)).all():
+        raise ValueError(f"The columns {some(list(names))} must hold 0 and 1.")
+    return [[name for name, mark in zip(names, row, strict=True) if mark] for row in marks]
+
+
+def _classes(rows):
+    found = {label for row in rows for label in row}
+    if all(label.isdecimal() for label in found):
+        return tuple(sorted(found, key=int))
+    return tuple(sorted(found))
+
+
+def _numbers(rows, class_names, paths, several):
+    numbers = {name: number for number, name in enumerate(class_names)}
+    for path, row in zip(paths, rows, strict=True):
+        if not several and len(row) != 1:
+            raise ValueError(f"{path} has no label.")
+        unknown = [label for label in row if label not in numbers]
+        if unknown:
+            raise ValueError(f"{path} has the label {unknown[0]!r}, which is none of the classes.")
+    if not several:
+        return np.array([numbers[row[0]] for row in rows], np.int64)
+    labels = np.zeros((len(rows), len(class_names)), np.float32)
+    for place, row in enumerate(rows):
+        labels[place, [numbers[label] for label in row]] = 1
+    return labels

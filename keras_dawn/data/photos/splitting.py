@@ -1,0 +1,73 @@
+"""One set of photos as two: what is trained on, and what is validated on."""
+
+import numpy as np
+
+
+def split(source, fraction, *, seed=0, groups=None, stratified=True):
+    """Parts a source in two, the same way for the same seed.
+
+    Args:
+        source: `PhotoSource` with `labels`.
+        fraction: float in (0, 1), of the photos, for the second part.
+        seed: int.
+        groups: what belongs together and must not be in both parts (photos of one animal, one
+            patient, one film): values `(count,)`, or a function of a photo's name, such as
+            `lambda name: name.split("_")[0]`.
+        stratified: bool, whether each class is parted by `fraction`, as near as whole photos and
+            groups allow.
+
+    Returns:
+        `(training, validation)`, sources with the photos in their order.
+
+    Raises:
+        ValueError: a fraction out of range, groups of another number, or a part without photos.
+
+    Example:
+        >>> train, val = split(ImageFolder("photos"), 0.2, seed=1)      # doctest: +SKIP
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"`fraction` must be in (0, 1), got {fraction!r}.")
+    count = len(source)
+    keys = _keys(source, groups)
+    if len(keys) != count:
+        raise ValueError(f"`groups` must have a value for each of {count} photos, got {len(keys)}.")
+    _, members = np.unique(keys, return_inverse=True)
+    chosen = _chosen(_amounts(source, stratified), members, fraction, seed)
+    second = chosen[members]
+    if second.all() or not second.any():
+        raise ValueError(
+            f"fraction={fraction} of {count} photos in {members.max() + 1} groups leaves a part "
+            "without photos."
+        )
+    return source.subset(np.flatnonzero(~second)), source.subset(np.flatnonzero(second))
+
+
+def _keys(source, groups):
+    if groups is None:
+        return np.arange(len(source))
+    if callable(groups):
+        return np.array([str(groups(name)) for name in source.names()])
+    return np.array([str(group) for group in groups])
+
+
+def _amounts(source, stratified):
+    """What each photo counts for, float64 `(count, classes)`: itself, in its classes."""
+    if not stratified:
+        return np.ones((len(source), 1))
+    labels = source.labels
+    return labels.astype(float) if labels.ndim == 2 else np.eye(len(source.class_names))[labels]
+
+
+def _chosen(amounts, members, fraction, seed):
+    """Which groups go to the second part: in a random order, those that bring it nearer its due."""
+    groups = np.zeros((members.max() + 1, amounts.shape[1]))
+    np.add.at(groups, members, amounts)
+    due = fraction * groups.sum(0)
+    have, chosen = np.zeros_like(due), np.zeros(len(groups), bool)
+    # Of a class with one photo the most is wanted for training: half a photo is no photo.
+    for group in np.random.default_rng(seed).permutation(len(groups)):
+        nearer = np.abs(due - have - groups[group]).sum() < np.abs(due - have).sum() - 1e-9
+        if nearer:
+            chosen[group] = True
+            have += groups[group]
+    return chosen

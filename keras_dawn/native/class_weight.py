@@ -1,0 +1,35 @@
+"""`fit(class_weight=…)` for this package's data sets, which Keras refuses it for."""
+
+import contextlib
+
+from keras_dawn.data.balance import class_weights
+from keras_dawn.data.samplers import InOrder
+
+import torch
+
+
+@contextlib.contextmanager
+def weighed_by_class(arguments):
+    """Lets the data of a `fit` come with the weights of its classes, for the time of that `fit`.
+
+    Args:
+        arguments: dict of `fit`'s arguments; `class_weight` is taken out of it where the data is
+            one of this package's sets. That works on several ranks too.
+
+    Raises:
+        ValueError: data whose sampler has weights already, as Keras has it.
+    """
+    data, given = arguments.get("x"), arguments.get("class_weight")
+    labels = getattr(data, "labels", getattr(getattr(data, "source", None), "labels", None))
+    if given is None or labels is None or not isinstance(getattr(data, "sampler", None), InOrder):
+        yield
+        return
+    if data.sampler.weights is not None:
+        raise ValueError("You cannot `class_weight` and a sampler's `weights` at the same time.")
+    del arguments["class_weight"]
+    labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
+    data.sampler.weights = torch.from_numpy(class_weights(labels, given))
+    try:
+        yield
+    finally:
+        data.sampler.weights = None

@@ -1,0 +1,139 @@
+"""Fine-tuning a pretrained network: the head first, then all of it, each layer at its own rate."""
+
+import re
+
+from keras_dawn.foundation import hyperparameters
+from keras_dawn.optimizers.layerwise import layerwise
+from keras_dawn.plans.layer_groups import LayerGroups, leaves_of
+from keras_dawn.resume import ResumeTraining
+from keras_dawn.schedules import OneCycle
+
+import keras
+
+UNFREEZE = ("all", "gradually")
+
+
+def fine_tune(
+    model,
+    x,
+    *,
+    epochs,
+    head_epochs=1,
+    max_lr=None,
+    groups=None,
+    unfreeze="all",
+    **fit,
+):
+    """Fine-tunes a compiled model by fastai's recipe, in plain Keras.
+
+    The head is trained in one cycle, the rest frozen; then all groups in another, at half the rate,
+    the groups before the head at smaller ones (Howard & Ruder 2018, arXiv:1801.06146; fastai's
+    `Learner.fine_tune`). Each part begins with a new optimizer of the compiled kind and settings;
+    afterwards the model has the last one, and is trainable as it was.
+
+    Args:
+        model: compiled `keras.Model`, accelerated or not.
+        x: as for `fit`.
+        epochs: int, for all layers.
+        head_epochs: int, for the head alone, before; 0 for none.
+        max_lr: float, the head's highest rate while it is trained alone; by default the compiled
+            one.
+        groups: `LayerGroups`: which layers have which rate, and what batch normalisation does; by
+            default three, whose rates are 1, 10 and 100 to one another.
+        unfreeze: `"all"` at once, or `"gradually"`: after the head one group more each epoch,
+            before the `epochs` of all (ULMFiT).
+        **fit: other arguments of `fit` (`y`, `validation_data`, `callbacks`, …). Callbacks see the
+            epochs counted on, from 0, in a `fit` for each part.
+
+    Returns:
+        `keras.callbacks.History` of all epochs.
+
+    Raises:
+        ValueError: a model that is not compiled, a setting out of range, an optimizer with
+            multipliers of its own, or `ResumeTraining`, which goes on with one `fit`.
+
+    Example:
+        >>> model = keras_dawn.models.ResNet18(classes=10, weights="imagenet")  # doctest: +SKIP
+        >>> model.compile(keras.optimizers.AdamW(2e-3), loss, ["accuracy"])     # doctest: +SKIP
+        >>> keras_dawn.fine_tune(model, train, epochs=5, validation_data=val)   # doctest: +SKIP
+    """
+    _check(model, epochs, head_epochs, unfreeze, fit)
+    groups = LayerGroups() if groups is None else groups
+    layers = groups.of(model)
+    highest = hyperparameters.read(model.optimizer, "learning_rate") if max_lr is None else max_lr
+    frozen = {id(layer) for layer in leaves_of(model) if not layer.trainable}  # by the user
+    config = hyperparameters.unwrap(model.optimizer).get_config()
+    histories, begun = [], 0
+    try:
+        for count, rate, length, rising in _parts(
+            len(layers), highest, epochs, head_epochs, unfreeze
+        ):
+            _freeze(layers, count, groups.batch_norm, frozen)
+            rates = dict(zip(range(len(layers)), groups.rates(len(layers)), strict=True))
+            model.optimizer = _optimizer(model.optimizer, config, layers, rates)
+            ends = begun + length
+            cycle = OneCycle(rate, pct_start=rising, epochs=range(begun, ends))
+            callbacks = [*(fit.get("callbacks") or ()), cycle]
+            histories.append(
+                model.fit(x, initial_epoch=begun, epochs=ends, **{**fit, "callbacks": callbacks})
+            )
+            begun = ends
+    finally:
+        for layer in leaves_of(model):
+            layer.trainable = id(layer) not in frozen
+    return _joined(histories)
+
+
+def _parts(groups, highest, epochs, head_epochs, unfreeze):
+    """`(groups trained, highest rate, epochs, fraction of them in which it rises)` of each fit."""
+    parts = [(1, highest, head_epochs, 0.99)] if head_epochs else []
+    if unfreeze == "gradually":
+        parts += [(count, highest / 2, 1, 0.3) for count in range(2, groups)]
+    return [*parts, (groups, highest / 2, epochs, 0.3)]
+
+
+def _freeze(groups, count, batch_norm, frozen):
+    """Leaves the last `count` groups trainable, but for what the user has frozen."""
+    for place, group in enumerate(groups):
+        for layer in group:
+            trained = place >= len(groups) - count
+            if isinstance(layer, keras.layers.BatchNormalization) and place < len(groups) - 1:
+                trained = batch_norm == "train"
+            layer.trainable = trained and id(layer) not in frozen
+
+
+def _optimizer(compiled, config, groups, rates):
+    """A new optimizer like the compiled one, with a rate for each group."""
+    kind, patterns = type(hyperparameters.unwrap(compiled)), {}
+    for place, group in enumerate(groups):
+        paths = [re.escape(v.path) for layer in group for v in layer.trainable_variables]
+        if paths:
+            patterns[f"^(?:{'|'.join(paths)})$"] = rates[place]
+    made = layerwise(kind.from_config(config), patterns, config.get("decay_multipliers"))
+    wrapped = isinstance(compiled, keras.optimizers.LossScaleOptimizer)
+    return keras.optimizers.LossScaleOptimizer(made) if wrapped else made
+
+
+def _joined(histories):
+    last = histories[-1]
+    last.epoch = [epoch for history in histories for epoch in history.epoch]
+    names = dict.fromkeys(name for history in histories for name in history.history)
+    last.history = {
+        name: [value for history in histories for value in history.history.get(name, ())]
+        for name in names
+    }
+    return last
+
+
+def _check(model, epochs, head_epochs, unfreeze, fit):
+    if not model.compiled or model.optimizer is None:
+        raise ValueError(f"Compile {model.name} with an optimizer and a loss before.")
+    for name, value, least in (("epochs", epochs, 1), ("head_epochs", head_epochs, 0)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"`{name}` must be a whole number from {least} up, got {value!r}.")
+    if unfreeze not in UNFREEZE:
+        raise ValueError(f"`unfreeze` must be one of {', '.join(UNFREEZE)}, got {unfreeze!r}.")
+    if getattr(hyperparameters.unwrap(model.optimizer), "rate_multipliers", None):
+        raise ValueError("The optimizer has `rate_multipliers`; fine_tune sets them by `groups`.")
+    if any(isinstance(callback, ResumeTraining) for callback in fit.get("callbacks") or ()):
+        raise ValueError("ResumeTraining goes on with one `fit`; fine_tune has several.")

@@ -1,0 +1,102 @@
+"""The pictures of the page of a run, as text that a page holds."""
+
+import base64
+import io
+
+from keras_dawn.plots.style import GREY, cycle, figure_of
+from keras_dawn.plots.training import plot_time_to_accuracy
+
+from PIL import Image
+
+_WIDTH = 900  # pixels; phones show about as many
+_DPI = 110
+# Tried in this order until a picture is small enough.
+_FORMS = (("png", {"optimize": True}), ("jpeg", {"quality": 80}), ("jpeg", {"quality": 40}))
+
+
+def embedded(figure):
+    """A matplotlib figure as the address of a picture that holds it."""
+    file = io.BytesIO()
+    figure.savefig(file, dpi=_DPI, format="png")
+    return _address(file.getvalue(), "png")
+
+
+def embedded_file(path, most_bytes):
+    """A picture's file likewise, made smaller where it is wide or large; `None` where unreadable.
+
+    Args:
+        path: of the file.
+        most_bytes: int, above which it becomes a JPEG.
+    """
+    try:
+        with Image.open(path) as image:
+            image = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    if image.width > _WIDTH:
+        image = image.resize((_WIDTH, max(1, round(image.height * _WIDTH / image.width))))
+    for form, settings in _FORMS:
+        file = io.BytesIO()
+        image.save(file, form, **settings)
+        if file.tell() <= most_bytes:
+            break
+    return _address(file.getvalue(), form)
+
+
+def time_and_cost(runs):
+    """`(title, figure)` of accuracies against training time, and against cost where it is known.
+
+    Args:
+        runs: list of `RunRecords` with validated epochs.
+    """
+    records = {run.name: run.epochs for run in runs if run.epochs}
+    target = next((run.document.get("target_accuracy") for run in runs), None)
+    if not records:
+        return
+    if target is not None:
+        yield "Accuracy against training time", plot_time_to_accuracy(records, target)
+    priced = [run for run in runs if run.document.get("prices") and run.epochs]
+    if priced:
+        yield "Accuracy against cost", _against_cost(priced, target)
+
+
+def over_epochs(runs, names, title):
+    """Columns of the histories over the epochs, a line a run and a column; `None` if none has any.
+
+    Args:
+        runs: list of `RunRecords`.
+        names: str, columns of `history.csv`; the second and later ones are dashed.
+    """
+    figure, (axis,) = figure_of(1, title)
+    drawn = False
+    for colour, run in zip(cycle(), runs, strict=False):
+        for name, dashes in zip(names, ("solid", "dashed"), strict=False):
+            points = [(row["epoch"], row[name]) for row in run.rows if {"epoch", name} <= set(row)]
+            if points:
+                label = f"{run.name}: {name}" if len(runs) > 1 else name
+                line = {"color": colour, "linestyle": dashes, "lw": 1.8, "label": label}
+                axis.plot(*zip(*points, strict=True), **line)
+                drawn = True
+    axis.set_xlabel("epoch")
+    if drawn:
+        axis.legend(frameon=False, fontsize=7)
+    return figure if drawn else None
+
+
+def _against_cost(runs, target):
+    figure, (axis,) = figure_of(1, "Accuracy against cost", width=8)
+    if target is not None:
+        axis.axhline(target, color=GREY, lw=1, ls="--")
+    for colour, run in zip(cycle(), runs, strict=False):
+        price = run.document["prices"][0]
+        dollars = [e.training_seconds / 3600 * price["usd_per_hour"] for e in run.epochs]
+        label = f"{run.name} ({price['kind']})"
+        axis.plot(dollars, [e.accuracy for e in run.epochs], color=colour, marker="o", label=label)
+    axis.set_xlabel("cost of the training in USD")
+    axis.set_ylabel("validation accuracy in %")
+    axis.legend(frameon=False)
+    return figure
+
+
+def _address(data, form):
+    return f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,0 +1,71 @@
+"""What a run folder says, read for pictures and pages."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """A run folder's files.
+
+    Args:
+        path: `Path` of the folder.
+        document: dict of `run.json`; empty where there is none.
+        rows: list of dicts of `history.csv`, numbers where it has numbers.
+    """
+
+    path: Path
+    document: dict
+    rows: list
+
+    @property
+    def name(self):
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @property
+    def epochs(self):
+        """The validated epochs: `accuracy` in percent, `training_seconds`, …"""
+        return [SimpleNamespace(**record) for record in self.document.get("epochs", ())]
+
+    def pictures(self):
+        """The pictures in the folder, `Path`s."""
+        return sorted(p for p in self.path.iterdir() if p.suffix.lower() in (".png", ".jpg"))
+
+
+def read_run(path):
+    """Reads a run folder, also one of a run that goes on or was killed.
+
+    Raises:
+        FileNotFoundError: no folder, or one with neither `run.json` nor `history.csv`.
+        ValueError: a `run.json` that is none.
+    """
+    path = Path(path)
+    run, history = path / "run.json", path / "history.csv"
+    if not run.is_file() and not history.is_file():
+        raise FileNotFoundError(
+            f"{path} is no run folder: it has neither run.json nor history.csv."
+        )
+    document, rows = {}, []
+    if run.is_file():
+        try:
+            document = json.loads(run.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{run} is damaged: {error}.") from None
+    if history.is_file():
+        with open(history, newline="", encoding="utf-8") as file:
+            rows = [_numbers(row) for row in csv.DictReader(file)]
+    return RunRecords(path, document, rows)
+
+
+def _numbers(row):
+    found = {}
+    for name, text in row.items():
+        try:
+            found[name] = float(text)
+        except (TypeError, ValueError):
+            continue  # a metric that this epoch does not have
+    return found

@@ -1,0 +1,29 @@
+"""How every recipe is called: what is no flag of its is said before anything is done."""
+
+import math
+import sys
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+
+
+def run(main):
+    """Calls `main(argv)` with the flags read; `--help` lists those of the recipe's parts too.
+
+    Stray arguments and numbers that are none (`nan`, `inf`) end with a line and exit code 1.
+    """
+    for module, defined in FLAGS.flags_by_module_dict().items():
+        if module.startswith("recipe_parts."):
+            for flag in defined:
+                FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+    def checked(argv):
+        if argv[1:]:
+            raise app.UsageError(f"Not a flag: {' '.join(argv[1:])}. Flags look like --epochs=3.")
+        for name, value in FLAGS.flag_values_dict().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise app.UsageError(f"--{name} must be a finite number, got {value}.")
+        return main(argv)
+
+    app.run(checked)

@@ -1,0 +1,127 @@
+import hashlib
+
+import keras_dawn
+from keras_dawn.models import ResNet, ResNet18, pretrained
+from keras_dawn.models.pretrained import (
+    FILES,
+    load_pretrained,
+    load_state_dict,
+    pretrained_file,
+)
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+
+def theirs(depth, **settings):
+    """torchvision's network with random weights in every layer."""
+    torch.manual_seed(depth)
+    made = getattr(torchvision.models, f"resnet{depth}")(weights=None, **settings)
+    for module in made.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.1)
+    return made.eval()
+
+
+def saved(network, path):
+    """A file named as torchvision's are; returns its name."""
+    torch.save(network.state_dict(), path / "new.pth")
+    digits = hashlib.sha256((path / "new.pth").read_bytes()).hexdigest()[:8]
+    name = f"resnet18-{digits}.pth"
+    (path / "new.pth").rename(path / name)
+    return name
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ResNet18()
+
+
+@pytest.mark.parametrize(
+    "depth", [18, 50, *(pytest.param(d, marks=pytest.mark.slow) for d in (34, 101))]
+)
+def test_a_state_dict_gives_torchvisions_outputs(depth):
+    network, model = theirs(depth), ResNet(depth)
+    assert load_state_dict(model, network.state_dict()) == []
+    images = torch.randn(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network(images.permute(0, 3, 1, 2))
+        found = keras_dawn.to_torch(model)(images)
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
+def test_files_are_those_that_torchvision_names():
+    for depth, names in FILES.items():
+        kind = getattr(torchvision.models, f"ResNet{depth}_Weights")
+        urls = [w.url for w in sorted(kind, key=lambda w: w.name)]
+        assert urls == [pretrained.URL + name for name in names]
+        assert kind.DEFAULT.url == urls[-1]
+
+
+def test_weights_are_downloaded_once_and_kept(model, tmp_path, monkeypatch):
+    network, shop, cache = theirs(18), tmp_path / "shop", tmp_path / "cache"
+    shop.mkdir()
+    name = saved(network, shop)
+    monkeypatch.setitem(FILES, 18, (name,))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(cache))
+    monkeypatch.setattr(pretrained_file, "__defaults__", (None, shop.as_uri() + "/"))
+    expected = network.state_dict()["conv1.weight"].numpy().transpose(2, 3, 1, 0)
+    for _ in range(2):
+        model.get_layer("conv1").set_weights([0 * expected])
+        load_pretrained(model, "imagenet", 18)
+        np.testing.assert_array_equal(model.get_layer("conv1").get_weights()[0], expected)
+        (shop / name).unlink(missing_ok=True)  # the second time there is no network
+    assert [path.name for path in (cache / "checkpoints").iterdir()] == [name]
+
+
+def test_without_a_network_the_error_says_where_to_put_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"cannot be downloaded.*put it at .*resnet18-f37072fd.pth"):
+        pretrained_file("resnet18-f37072fd.pth", tmp_path, (tmp_path / "nowhere").as_uri() + "/")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_file_than_the_named_one_is_refused(tmp_path):
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "resnet18-f37072fd.pth").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="another file"):
+        pretrained_file("resnet18-f37072fd.pth", tmp_path / "cache", shop.as_uri() + "/")
+    with pytest.raises(ValueError, match="is damaged.*Delete it"):
+        pretrained_file("resnet18-f37072fd.pth", shop)
+
+
+def test_a_path_is_taken_and_another_number_of_classes_has_a_new_head(model, tmp_path):
+    network = theirs(18)
+    path = tmp_path / saved(network, tmp_path)
+    load_pretrained(model, str(path), 18)
+    ten = ResNet18(classes=10, weights=path)
+    assert ten.output_shape == (None, 10)
+    for name in ("conv1", "layer4_1_conv2", "layer3_0_downsample_0"):
+        expected = model.get_layer(name).get_weights()[0]
+        np.testing.assert_array_equal(ten.get_layer(name).get_weights()[0], expected)
+    model.save_weights(tmp_path / "keras.weights.h5")
+    model.get_layer("conv1").set_weights([np.zeros((7, 7, 3, 64))])
+    load_pretrained(model, tmp_path / "keras.weights.h5", 18)
+    expected = ten.get_layer("conv1").get_weights()[0]
+    np.testing.assert_array_equal(model.get_layer("conv1").get_weights()[0], expected)
+
+
+def test_weights_of_another_network_are_refused(model, tmp_path):
+    with pytest.raises(ValueError, match="not the weights of resnet18"):
+        load_state_dict(model, theirs(34).state_dict())
+    state = theirs(18).state_dict()
+    state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
+    with pytest.raises(ValueError, match="of another shape.*conv1.weight"):
+        load_state_dict(model, state)
+    del state["conv1.weight"]
+    with pytest.raises(ValueError, match=r"missing \['conv1.weight'\]"):
+        load_state_dict(model, state)
+    with pytest.raises(FileNotFoundError, match="no file"):
+        load_pretrained(model, tmp_path / "none.pth", 18)
+    with pytest.raises(ValueError, match="without blur_pool"):
+        ResNet18(weights="imagenet", blur_pool=True)

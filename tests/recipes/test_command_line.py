@@ -1,0 +1,35 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def called(recipe, *arguments, folder):
+    return subprocess.run(
+        [sys.executable, str(RECIPES / f"{recipe}.py"), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=folder,
+    )
+
+
+@pytest.mark.parametrize(
+    "recipe, arguments, words",
+    [
+        ("cifar10_wrn", ["epochs=3"], "Not a flag: epochs=3"),
+        ("cifar10_record", ["--target=nan"], "--target must be a finite number"),
+    ],
+)
+def test_what_is_no_flag_is_said_before_anything_is_done(recipe, arguments, words, tmp_path):
+    done = called(recipe, *arguments, folder=tmp_path)
+    assert done.returncode == 1 and words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_help_lists_the_flags_of_a_recipes_parts(tmp_path):
+    shown = called("cifar10_wrn", "--help", folder=tmp_path).stdout
+    for flag in ("--preset", "--epochs", "--target", "--[no]tta", "--checkpoints"):
+        assert flag in shown
