@@ -68,7 +68,7 @@ def test_odd_files_are_named_on_the_screen_and_in_the_record(smoke):
     output, out = smoke
     assert "1 odd files did not stop the run" in output and "n3/0.JPEG" in output
     document = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert "shown as grey" in document["data"]["problems"]["n3/0.JPEG"]
+    assert "no decoder reads it" in document["data"]["problems"]["n3/0.JPEG"]
 
 
 def test_a_dry_run_prints_plan_and_projection_and_trains_nothing(photos, tmp_path):
