@@ -21,6 +21,8 @@ def convolution_ways(module, shapes, dtypes):
     Returns:
         dict from the convolution's name in the graph to str.
     """
+    if not any(node.target in (conv2d, conv1d_by_ways) for node in module.graph.nodes):
+        return {}
     interpreter = _Interpreter(module)
     inputs = [
         torch.empty(shape, dtype=dtype, device="meta")

@@ -115,8 +115,11 @@ def explain(model):
     return replace(explanation(Stepping(model, 1, False)), accelerated=False)
 
 
-def explanation(engine):
-    """The `Explanation` of an `Engine`, or of the `Stepping` of a model that is not accelerated."""
+def explanation(engine, convolutions=True):
+    """The `Explanation` of an `Engine`, or of the `Stepping` of a model that is not accelerated.
+
+    To find the ways of convolutions runs the graph once without numbers; `False` leaves them out.
+    """
     model = engine.model
     own = engine.own_parts()
     if "train_step" in own and engine.layers is not None:
@@ -132,7 +135,8 @@ def explanation(engine):
         details["optimizer"] = _how(steps.update.reason, "its own apply")
         details["graph"] = steps.graphs.how()
     forward = steps.forward
-    details["convolutions"] = forward.convolutions()
+    if convolutions:
+        details["convolutions"] = forward.convolutions()
     return _explanation(model, forward.native(), forward.fallbacks(), own, **details)
 
 

@@ -108,7 +108,7 @@ class Announcement(keras.callbacks.Callback):
         if self._looked or batch == 0:
             return
         self._looked = True
-        how = explanation(self._engine)
+        how = explanation(self._engine, convolutions=False)  # this is in every `fit`
         if self.params.get("verbose") or not how.is_whole():
             self._engine.announced = True
             if current().is_main:

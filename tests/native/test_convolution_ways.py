@@ -145,3 +145,18 @@ def test_explain_runs_nothing_of_the_users(use):
     before = Counted.calls
     assert keras_dawn.explain(model).convolutions == {}
     assert Counted.calls == before
+
+
+def test_a_fit_does_not_look_for_the_ways(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "keras_dawn.native.steps.graph_forward.convolution_ways",
+        lambda *arguments: asked.append(1) or {},
+    )
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(32, 3), layers.Flatten()])
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model)
+    model.fit(np.zeros((4, 8, 8, 3)), np.zeros((4, 1152)), verbose=0)
+    assert not asked
+    keras_dawn.explain(model)
+    assert asked
