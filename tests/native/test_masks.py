@@ -233,3 +233,26 @@ def test_a_mask_that_ends_is_warned_of_and_one_that_a_layer_took_off_is_not_seen
     recwarn.clear()
     keras_dawn.to_torch(model)(torch.as_tensor(TOKENS))
     assert not recwarn.list
+
+
+def test_a_series_with_masked_places_is_normalised_as_in_plain_keras(true_float64):
+    def trained(accelerated):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((5,), dtype="int32"),
+                layers.Embedding(6, 3, mask_zero=True),
+                layers.BatchNormalization(),
+                layers.GlobalAveragePooling1D(),
+                layers.Dense(3),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.0625), "mse")
+        if accelerated:
+            keras_dawn.accelerate(model)
+        random = np.random.default_rng(0)
+        x, y = random.integers(0, 6, (12, 5)), random.normal(size=(12, 3))
+        model.fit(x, y, batch_size=4, epochs=3, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    torch.testing.assert_close(trained(True), trained(False), rtol=1e-9, atol=1e-10)

@@ -139,6 +139,8 @@ def masked_batch_norm(x, mask, channels, gamma, beta, epsilon):
     if mask is None:
         return batch_norm_in_training(x, gamma, beta, epsilon)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    if x.ndim == 2:
+        mask = mask.flatten()  # of a series that comes as vectors
     counted = mask.to(torch.bool).unsqueeze(channels).expand(wide.shape)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     total = counted.to(wide.dtype).sum(axes, keepdim=True) + keras.config.epsilon()
