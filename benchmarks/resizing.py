@@ -13,16 +13,13 @@ import json
 import statistics
 from pathlib import Path
 
-import keras_dawn
-from keras_dawn import TimeToAccuracy, TrainingClock, fit_plan, one_cycle_by_size
-from keras_dawn.data import RandomFlip, Shuffled
-from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, ValidationImages
+from keras_dawn import one_cycle_by_size
+from keras_dawn.data.photos import ImageFolder
 from keras_dawn.dawnbench.records import environment
-from keras_dawn.foundation.precision import best_precision
 from keras_dawn.plans import Crops
 
-import keras
 from absl import app, flags
+from growing_photos import sizes_of, train
 from rich.console import Console
 from rich.table import Table
 
@@ -40,7 +37,7 @@ flags.DEFINE_string("json", None, "file to write the results to")
 
 def plans():
     """The two plans, by name."""
-    sizes = {float(s): int(px) for s, px in (entry.split(":") for entry in FLAGS.sizes)}
+    sizes = sizes_of(FLAGS.sizes)
     last = sizes[max(sizes)]
     common = {
         "batch_size": FLAGS.batch_size,
@@ -55,42 +52,15 @@ def plans():
     }
 
 
-def train(plan, seed, train_source, val_source):
-    """Trains once; returns `(training seconds, accuracy in percent)` of every epoch."""
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(best_precision())
-    model = keras_dawn.models.ResNet18(classes=len(train_source.class_names), zero_init_gamma=True)
-    model.compile(
-        keras_dawn.SGD(FLAGS.max_lr, momentum=0.9, weight_decay=1e-3),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    keras_dawn.accelerate(model)
-
-    def training(phase):
-        return ResizingImages(
-            train_source,
-            phase.batch_size,
-            image_size=phase.image_size,
-            transforms=[RandomResizedCrop(phase.crops.scale), RandomFlip()],
-            sampler=Shuffled(seed),
-        )
-
-    def validation(phase):
-        return ValidationImages(val_source, 128, image_size=phase.evaluated_at)
-
-    timer = TimeToAccuracy(99.0, clock=TrainingClock())
-    fit_plan(model, plan, training, validation_data=validation, callbacks=[timer], verbose=0)
-    return [(record.training_seconds, record.accuracy) for record in timer.records]
-
-
 def main(argv):
     train_source = ImageFolder(FLAGS.train)
     val_source = ImageFolder(FLAGS.val, train_source.class_names)
     found = {name: [] for name in plans()}
     for seed in range(FLAGS.seeds):
         for name, plan in plans().items():
-            found[name].append(train(plan, seed, train_source, val_source))
+            found[name].append(
+                train(18, plan, FLAGS.max_lr, seed, train_source, val_source, target=99.0)
+            )
             print(name, seed, [f"{s:.0f} s {a:.2f} %" for s, a in found[name][-1]], flush=True)
     table = Table(title=f"{len(train_source)} photos, {FLAGS.seeds} seeds")
     for column in (

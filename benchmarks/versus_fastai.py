@@ -15,22 +15,17 @@ import json
 import statistics
 from pathlib import Path
 
-import keras_dawn
-from keras_dawn import TimeToAccuracy, TrainingClock, fit_plan, one_cycle_by_size
-from keras_dawn.data import RandomFlip, Shuffled
+from keras_dawn import one_cycle_by_size
 from keras_dawn.data.photos import (
     ImageFolder,
-    RandomResizedCrop,
-    ResizingImages,
     ValidationImages,
     split,
 )
 from keras_dawn.dawnbench.records import environment
-from keras_dawn.foundation.precision import best_precision
 from keras_dawn.plans import Crops
 
-import keras
 from absl import app, flags
+from growing_photos import sizes_of, train
 from rich.console import Console
 from rich.table import Table
 
@@ -52,9 +47,8 @@ flags.DEFINE_string("json", None, "file to write the results to")
 
 def our_plan(rate):
     """Our plan at a highest rate."""
-    sizes = {float(s): int(px) for s, px in (entry.split(":") for entry in FLAGS.sizes)}
     return one_cycle_by_size(
-        sizes,
+        sizes_of(FLAGS.sizes),
         FLAGS.epochs,
         batch_size=FLAGS.batch_size,
         max_lr=rate,
@@ -66,33 +60,8 @@ def our_plan(rate):
 
 def train_ours(train_source, val_source, rate, seed):
     """`(training seconds, accuracy in percent)` after every epoch."""
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(best_precision())
-    depth, plan = int(FLAGS.network.removeprefix("resnet")), our_plan(rate)
-    classes = len(train_source.class_names)
-    model = keras_dawn.models.ResNet(depth, classes=classes, zero_init_gamma=True)
-    model.compile(
-        keras_dawn.SGD(rate, momentum=0.9, weight_decay=1e-3),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    keras_dawn.accelerate(model)
-
-    def training(phase):
-        return ResizingImages(
-            train_source,
-            phase.batch_size,
-            image_size=phase.image_size,
-            transforms=[RandomResizedCrop(phase.crops.scale), RandomFlip()],
-            sampler=Shuffled(seed),
-        )
-
-    def validation(phase):
-        return ValidationImages(val_source, 128, image_size=FLAGS.size)
-
-    timer = TimeToAccuracy(100.0, clock=TrainingClock())
-    fit_plan(model, plan, training, validation_data=validation, callbacks=[timer], verbose=0)
-    return [(record.training_seconds, record.accuracy) for record in timer.records]
+    depth = int(FLAGS.network.removeprefix("resnet"))
+    return train(depth, our_plan(rate), rate, seed, train_source, val_source, target=100.0)
 
 
 def train_theirs(val_source, seed):

@@ -37,14 +37,10 @@ def calls_of_own_layer(builder, node, args, kwargs, training):
         LoweringError: it may do more, or something else at another step; the message says why.
     """
     layer = node.operation
-    if not is_ordinary(layer):
-        raise LoweringError("no rule, and its call is not Keras's ordinary one")
-    if keras_layers.own_variables(layer):
-        raise LoweringError("no rule, and weights of its own beside layers")
     values = _tensors(builder, layer, node, args, kwargs)
     shapes = [tensor.shape for tensor in node.input_tensors]
     try:
-        check_pure(layer, builder.reads)
+        _check_layer(layer, builder.reads)
         found = _trace(layer, shapes, values, training)
         opened = any(size is None for shape in shapes for size in shape)
         for batch, other in _SIZES if opened else ():
@@ -65,15 +61,22 @@ def calls_of_own_layer(builder, node, args, kwargs, training):
 
 def only_combines(layer):
     """Whether a built layer's Python may be lowered with the layers it calls."""
-    if not is_ordinary(layer) or keras_layers.own_variables(layer):
-        return False
     if keras_layers.class_of(layer).__module__.startswith("keras.src."):
         return False
     try:
-        check_pure(layer, Reads())
+        _check_layer(layer, Reads())
     except ImpureError:
         return False
     return True
+
+
+def _check_layer(layer, reads):
+    """Raises `ImpureError` unless a layer does no more than a `call` that combines layers."""
+    if not is_ordinary(layer):
+        raise ImpureError("its call is not Keras's ordinary one")
+    if keras_layers.own_variables(layer):
+        raise ImpureError("weights of its own beside layers")
+    check_pure(layer, reads)
 
 
 class SizesError(ValueError):
@@ -118,10 +121,10 @@ def _compare(found, sized):
     if len(found.nodes) != len(sized.nodes) or len(found.constants) != len(sized.constants):
         raise SizesError("other calls with other sizes")
     for (_, one), (_, other) in zip(found.constants, sized.constants, strict=True):
-        _same("a constant", one, other)
+        _check_same("a constant", one, other)
     for one, other in zip(found.nodes, sized.nodes, strict=True):
         _same_operation(one.operation, other.operation)
-    _same("an argument", _said(found), _said(sized))
+    _check_same("an argument", _said(found), _said(sized))
 
 
 def _said(trace):
@@ -153,33 +156,27 @@ def _same_operation(one, other):
                 -1 if axis == open_axis else size for axis, size in enumerate(theirs["newshape"])
             )
         ours = {**ours, "newshape": shape}
-    _same(f"a setting of {type(one).__name__}", ours, theirs)
+    _check_same(f"a setting of {type(one).__name__}", ours, theirs)
 
 
-def _same(what, one, other):
-    """Raises `SizesError` unless two arguments or settings are equal, structure and type."""
+def _check_same(what, one, other):
+    """Raises `SizesError` unless two arguments or settings are equal."""
+    if not _same(one, other):
+        raise SizesError(f"{what} depends on the size of the batch")
+
+
+def _same(one, other):
+    """Whether two arguments or settings are equal, structure and type."""
     if type(one) is not type(other):
-        raise SizesError(f"{what} depends on the size of the batch")
+        return False
     if isinstance(one, dict):
-        if one.keys() != other.keys():
-            raise SizesError(f"{what} depends on the size of the batch")
-        for key, part in one.items():
-            _same(what, part, other[key])
-        return
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):
-        if len(one) != len(other):
-            raise SizesError(f"{what} depends on the size of the batch")
-        for ours, theirs in zip(one, other, strict=True):
-            _same(what, ours, theirs)
-        return
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, slice):
+        return _same((one.start, one.stop, one.step), (other.start, other.stop, other.step))
     if isinstance(one, torch.Tensor):
-        same = one.shape == other.shape and torch.equal(one, other) and not one.requires_grad
-    elif isinstance(one, np.ndarray):
-        same = one.shape == other.shape and bool((one == other).all())
-    elif isinstance(one, slice):
-        _same(what, (one.start, one.stop, one.step), (other.start, other.stop, other.step))
-        return
-    else:
-        same = one is other or bool(one == other)
-    if not same:
-        raise SizesError(f"{what} depends on the size of the batch")
+        return one.shape == other.shape and torch.equal(one, other) and not one.requires_grad
+    if isinstance(one, np.ndarray):
+        return one.shape == other.shape and bool((one == other).all())
+    return one is other or bool(one == other)

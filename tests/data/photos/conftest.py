@@ -1,3 +1,5 @@
+from keras_dawn.data.photos import ImageFolder
+
 import numpy as np
 import pytest
 import simplejpeg
@@ -19,3 +21,13 @@ def photo_folder(tmp_path):
                     simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 90)
                 )
     return tmp_path
+
+
+@pytest.fixture
+def train(photo_folder):
+    return ImageFolder(photo_folder / "train")
+
+
+@pytest.fixture
+def val(photo_folder, train):
+    return ImageFolder(photo_folder / "val", train.class_names)

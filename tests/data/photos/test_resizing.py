@@ -9,7 +9,7 @@ from keras_dawn.data import (
     RandomFlip,
     Shuffled,
 )
-from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, ValidationImages
+from keras_dawn.data.photos import RandomResizedCrop, ResizingImages, ValidationImages
 from keras_dawn.data.photos.jpeg import decode_crop
 from keras_dawn.data.photos.photo import read_header
 from keras_dawn.distributed.sharding import Share
@@ -19,16 +19,6 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-
-
-@pytest.fixture
-def train(photo_folder):
-    return ImageFolder(photo_folder / "train")
-
-
-@pytest.fixture
-def val(photo_folder, train):
-    return ImageFolder(photo_folder / "val", train.class_names)
 
 
 def any_size_model():

@@ -1,7 +1,6 @@
 import keras_dawn
 from keras_dawn.data import Balanced, Grayscale, MixUp, Normalize, OneHot
 from keras_dawn.data.photos import (
-    ImageFolder,
     PhotoTable,
     ResizingImages,
     UnreadablePhotoError,
@@ -14,11 +13,6 @@ import keras
 import numpy as np
 import pytest
 import torch
-
-
-@pytest.fixture
-def train(photo_folder):
-    return ImageFolder(photo_folder / "train")
 
 
 @pytest.fixture
