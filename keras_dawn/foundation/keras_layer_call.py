@@ -35,10 +35,13 @@ def is_ordinary(layer):
         return False
     if any(getattr(kind, name) is not getattr(keras.Layer, name) for name in _SAME_PROPERTIES):
         return False
-    parameters = layer._call_signature.parameters.values()
+    named = layer._call_signature.parameters
+    parameters = named.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return False
-    masks = [p for p in parameters if p.name == "mask" or p.name.endswith("_mask")]
+    # Those that Keras fills in: the mask of the one tensor, or of an argument by its name.
+    masks = [p for p in parameters if p.name == "mask" or p.name.removesuffix("_mask") in named]
+    masks = [p for p in masks if p.name.endswith("mask")]
     return all(p.default is None for p in masks) and layer._call_context_args == {"training"}
 
 

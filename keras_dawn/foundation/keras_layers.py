@@ -3,6 +3,8 @@
 import inspect
 
 import keras
+import torch
+from keras.src import backend
 from keras.src.layers.preprocessing.data_layer import DataLayer
 
 
@@ -26,6 +28,13 @@ def own_variables(layer):
     return bool(
         layer._trainable_variables or layer._non_trainable_variables or layer._seed_generators
     )
+
+
+def is_of_weights(value):
+    """Whether a value is a variable, or a tensor that no gradient goes to."""
+    if isinstance(value, keras.Variable):
+        return True
+    return type(value) is torch.Tensor and not value.requires_grad
 
 
 def takes(layer, argument):
@@ -67,6 +76,20 @@ def computes_in_torch(operation):
     kind = type(operation)
     ours = kind.__module__.startswith("keras.src.ops.") and kind.__name__ not in _OF_FUNCTIONS
     return ours and "call" not in vars(operation) and operation._remat_mode is None
+
+
+def dtypes_computed(operation, arguments):
+    """The dtypes of an operation's results, computed without numbers; `None` where that fails.
+
+    Args:
+        operation: of `keras.ops`.
+        arguments: of a node of Keras's graph.
+    """
+    try:
+        found = backend.compute_output_spec(operation.call, *arguments.args, **arguments.kwargs)
+        return [tensor.dtype for tensor in keras.tree.flatten(found)]
+    except Exception:  # some look at numbers
+        return None
 
 
 def converts_inputs(layer):

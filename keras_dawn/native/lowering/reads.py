@@ -33,6 +33,12 @@ class Reads:
         self._seen.setdefault((id(owner), name), (owner, name, value))
         self._values = None
 
+    def attribute(self, owner, name):
+        """What `owner.name` is, `None` if there is none; either is remembered."""
+        value = getattr(owner, name, _MISSING)
+        self.note(owner, name, value)
+        return None if value is _MISSING else value
+
     def are_current(self):
         """Whether every attribute still has the value that was read."""
         # Asked before every step and every call of a layer, so it is a plain loop.

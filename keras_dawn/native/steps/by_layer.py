@@ -54,7 +54,8 @@ class NativeLayers:
 
     def _find_own(self):
         # What lies inside a part, such as the cell of an LSTM, is called where that is not native.
-        inside = [keras_layers.all_layers(part.layer) for part in self.parts]
+        # A graph calls those of its layers that it does not lower.
+        inside = [keras_layers.all_layers(part.layer) for part in self.parts if not part.is_graph]
         native = {id(layer) for layers in inside for layer in layers}
         known = {id(own.layer): own for own in self._own}
         self._own = [

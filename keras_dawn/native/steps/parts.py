@@ -17,9 +17,19 @@ from keras_dawn.foundation import (
     keras_version,
 )
 from keras_dawn.native.lowering import lower, lower_layer
+from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.graph_inputs import fits
-from keras_dawn.native.steps.layer_calls import TENSORS, described, symbolic, tensors_of, unmask
+from keras_dawn.native.steps.layer_calls import (
+    ALL,
+    ALL_BUT_BATCH,
+    LAST,
+    TENSORS,
+    described,
+    symbolic,
+    tensors_of,
+    unmask,
+)
 
 import keras
 import torch
@@ -43,6 +53,7 @@ class Part:
 
     def __init__(self, layer):
         self.layer = layer
+        self.is_own = find_rule(layer) is None  # its Python may do another thing for another size
         self.is_graph = keras_models.functional_graph(layer) is not None
         self.base = keras_layers.class_of(layer)
         self.default_training = keras_layers.default_training(layer)
@@ -164,7 +175,7 @@ class Part:
         entry = self._lowered.get(key)
         if entry is not None and entry[1].reads.are_current() and _holds(entry[1]):
             return key, entry
-        if key in self.reasons:
+        if key in self.reasons or key is None:
             return key, None
         if torch._C._functorch.peek_interpreter_stack() is not None:
             return key, None  # inside vmap and the like no weight can be laid out
@@ -176,9 +187,9 @@ class Part:
             if self.is_graph:
                 lowered = lower(self.layer, mode, collect_statistics=mode, views=None)
             else:
-                *_, open_sizes = key
-                args = tuple(symbolic(part, open_sizes) for part in args)
-                kwargs = {name: symbolic(part, open_sizes) for name, part in kwargs.items()}
+                *_, sizes_of = key
+                args = tuple(symbolic(part, sizes_of) for part in args)
+                kwargs = {name: symbolic(part, sizes_of) for name, part in kwargs.items()}
                 lowered = lower_layer(self.layer, args, kwargs, mode)  # `None`: nobody says
         except Exception as error:  # a rule may be the user's: its layer works as it is
             self._refuse(key, str(error))
@@ -188,17 +199,21 @@ class Part:
         return entry
 
     def _key(self, mode, args, kwargs, flat):
-        """What a lowering is for; sizes are left open for a graph, and where there are many."""
+        """What a lowering is for; sizes are left open for a graph, and where there are many.
+
+        `None` where a layer's own Python was called with too many.
+        """
         if self.is_graph:
             return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
-        for open_sizes in (False, True):
-            parts = [described(part, open_sizes) for part in args]
+        for sizes_of in (ALL,) if self.is_own else (ALL_BUT_BATCH, LAST):
+            parts = [described(part, sizes_of) for part in args]
             if kwargs:
-                parts += [(name, described(part, open_sizes)) for name, part in kwargs.items()]
-            key = (mode, *parts, open_sizes)
+                parts += [(name, described(part, sizes_of)) for name, part in kwargs.items()]
+            key = (mode, *parts, sizes_of)
             if key in self._lowered or len(self._lowered) < MOST_SHAPES:
-                break
-        return key
+                return key
+        known = not self.is_own or key in self.reasons
+        return key if known else None
 
     def _refuse(self, key, reason):
         self._lowered.pop(key, None)
