@@ -30,6 +30,11 @@ def own_variables(layer):
     )
 
 
+def namespaces(layer):
+    """The dicts in which a layer's own attributes are, those of its class apart."""
+    return vars(layer), layer._modules, layer._parameters, layer._buffers
+
+
 def is_of_weights(value):
     """Whether a value is a variable, or a tensor that no gradient goes to."""
     if isinstance(value, keras.Variable):
@@ -109,9 +114,6 @@ def only_passes_mask_on(layer):
     return type(layer).compute_mask is keras.Layer.compute_mask
 
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
 def is_plain_call(layer):
     """Whether nothing of torch's or the user's is hung into a layer's call.
 
@@ -125,10 +127,18 @@ def is_plain_call(layer):
     return "call" not in layer.__dict__ and "forward" not in layer.__dict__
 
 
-def note_call_settings(layer, reads):
-    """Notes what `is_plain_call` looks at, and the layer's regularizer of activities."""
-    for name in (*_HOOKS, "_remat_mode", "call", "forward", "activity_regularizer"):
-        reads.note(layer, name, getattr(layer, name))
+class CallSettings:
+    """What is hung into a layer's call, or replaced in it, as one value."""
+
+    __slots__ = ("_kind", "_layer")
+
+    def __init__(self, layer):
+        self._layer, self._kind = layer, class_of(layer)
+
+    @property
+    def now(self):
+        layer, kind = self._layer, self._kind
+        return is_plain_call(layer), kind.call, kind.forward, layer.activity_regularizer
 
 
 def check_input(layer, symbolic):

@@ -70,10 +70,8 @@ class GraphBuilder:
 
     def call(self, function, *args, name=None, **kwargs):
         """A call of a torch function; returns its node."""
-        node = self.graph.create_node(
-            "call_function", function, args, kwargs, name=identifier(name)
-        )
-        return node
+        name = identifier(name)
+        return self.graph.create_node("call_function", function, args, kwargs, name=name)
 
     def parameter(self, variable, transform, dtype=None):
         """The node of a Keras variable as torch wants it.

@@ -24,7 +24,7 @@ def why_as_it_is(operation, reads):
     if not isinstance(operation, keras.Layer):
         return None
     if reads is not None:
-        keras_layers.note_call_settings(operation, reads)
+        reads.note_call(operation)
     if not keras_layers.is_plain_call(operation):
         return "a torch hook, a `call` of its own, or rematerialisation"
     if operation.activity_regularizer is not None:

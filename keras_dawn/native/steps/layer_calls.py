@@ -62,6 +62,14 @@ def described(part, sizes_of=ALL_BUT_BATCH):
     return (kind, part)
 
 
+def described_call(args, kwargs, sizes_of):
+    """`described` for all arguments of a call, a list."""
+    parts = [described(part, sizes_of) for part in args]
+    if kwargs:
+        parts += [(name, described(part, sizes_of)) for name, part in kwargs.items()]
+    return parts
+
+
 def symbolic(part, sizes_of=ALL_BUT_BATCH):
     """An argument with `KerasTensor`s in place of tensors; sizes that do not count are open."""
     if type(part) not in TENSORS:

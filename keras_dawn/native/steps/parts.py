@@ -5,9 +5,6 @@ is unusual about a call (symbolic tensors, arrays, a masked input of a model, an
 the layer's own `__call__`.
 """
 
-import inspect
-import types
-
 from keras_dawn.foundation import (
     keras_context,
     keras_layers,
@@ -17,6 +14,7 @@ from keras_dawn.foundation import (
     keras_version,
 )
 from keras_dawn.native.lowering import lower, lower_layer
+from keras_dawn.native.lowering.module import function_of
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.graph_inputs import fits
@@ -25,7 +23,7 @@ from keras_dawn.native.steps.layer_calls import (
     ALL_BUT_BATCH,
     LAST,
     TENSORS,
-    described,
+    described_call,
     symbolic,
     tensors_of,
     unmask,
@@ -194,7 +192,7 @@ class Part:
         except Exception as error:  # a rule may be the user's: its layer works as it is
             self._refuse(key, str(error))
             return None
-        entry = (_function_of(lowered.module), lowered)
+        entry = (function_of(lowered.module), lowered)
         self._lowered[key] = entry
         return entry
 
@@ -206,14 +204,10 @@ class Part:
         if self.is_graph:
             return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
         for sizes_of in (ALL,) if self.is_own else (ALL_BUT_BATCH, LAST):
-            parts = [described(part, sizes_of) for part in args]
-            if kwargs:
-                parts += [(name, described(part, sizes_of)) for name, part in kwargs.items()]
-            key = (mode, *parts, sizes_of)
+            key = (mode, *described_call(args, kwargs, sizes_of), sizes_of)
             if key in self._lowered or len(self._lowered) < MOST_SHAPES:
                 return key
-        known = not self.is_own or key in self.reasons
-        return key if known else None
+        return key if not self.is_own or key in self.reasons else None
 
     def _refuse(self, key, reason):
         self._lowered.pop(key, None)
@@ -244,15 +238,6 @@ def _cast(flat, lowered):
     if not dtypes:
         return flat
     return [x if x.dtype == dtype else x.to(dtype) for x, dtype in zip(flat, dtypes, strict=True)]
-
-
-def _function_of(module):
-    """The module's `forward` with its weights at hand: torch's module looks each up slowly."""
-    space = types.SimpleNamespace(**dict(module.named_parameters()), **dict(module.named_buffers()))
-    forward = type(module).forward
-    if inspect.isfunction(forward) and not list(module.children()):
-        return types.MethodType(forward, space)
-    return module
 
 
 def _tuple(outputs):
