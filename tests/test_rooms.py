@@ -25,8 +25,6 @@ PRIVATE = {
     # Of this package's own SGD: what its fused update takes over.
     "native/steps/updates/sgd.py": {"_traits"},
     "native/steps/updates/unfused.py": {"_velocities"},
-    # torch's `DataLoader`: workers that live on are ended, since nobody can save their numbers.
-    "resume/data_position.py": {"_iterator"},
     # filelock's: a forked process closes the file without releasing its parent's lock.
     "resume/folder_lock.py": {"_context"},
     "native/steps/settings.py": {"_version"},

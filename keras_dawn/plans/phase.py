@@ -47,7 +47,7 @@ class Phase:
         image_size: int, pixels of the training crops.
         batch_size: int, images a step over all ranks.
         learning_rate: float, or `(start, end)`: changes linearly, step by step.
-        momentum, weight_decay: float, or `(start, end)`; `None` leaves them as compiled.
+        momentum, weight_decay: float, or `(start, end)`; by default as compiled.
         crops: `Crops`: how much of a photo a crop takes, and which copies are read.
         validation: int, pixels to validate at, or `Validation`; by default `image_size`.
 
@@ -63,8 +63,8 @@ class Phase:
     image_size: int
     batch_size: int
     learning_rate: float | tuple
-    momentum: float | tuple | None = 0.9
-    weight_decay: float | tuple | None = 1e-4
+    momentum: float | tuple | None = None
+    weight_decay: float | tuple | None = None
     crops: Crops = Crops()
     validation: int | Validation = Validation()
 

@@ -139,7 +139,7 @@ def test_a_plan_is_checked_as_a_whole():
     with pytest.raises(ValueError, match="list of Phase"):
         TrainingPlan([])
     with pytest.raises(ValueError, match="momentum"):
-        TrainingPlan([Phase(1, 8, 1, 0.1), Phase(1, 8, 1, 0.1, momentum=None)])
+        TrainingPlan([Phase(1, 8, 1, 0.1), Phase(1, 8, 1, 0.1, momentum=0.9)])
     with pytest.raises(ValueError, match="epochs 0 to 44"):
         PLANS["fastai_8gpu"].phase_at(45)
 
