@@ -19,7 +19,7 @@ def noted(layer, called, constants, watch):
         base = keras_layers.class_of(each)
         swapped.append((each, type(each)))  # inside a step another one than its own
         nones = []  # structures of outputs with `None` in them, which Keras's graphs cannot hold
-        kind = keras_layers.class_with_call(base, _noting(base, called, constants, nones))
+        kind = keras_layers.class_with_call(base, _noting(base, called, constants, nones, watch))
         if base.__module__.startswith("keras.src."):
             kind.compute_output_spec = _with_all_sizes(base)
         else:
@@ -32,7 +32,7 @@ def noted(layer, called, constants, watch):
             object.__setattr__(each, "__class__", before)
 
 
-def _noting(base, called, constants, nones):
+def _noting(base, called, constants, nones, watch):
     def symbol(part):
         if not isinstance(part, torch.Tensor):
             return part
@@ -40,6 +40,7 @@ def _noting(base, called, constants, nones):
             raise TraceError("it computes with weights of other layers")
         dtype = keras.backend.standardize_dtype(part.dtype)
         constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
+        watch.note(part)
         return constants[-1][0]
 
     def __call__(layer, *args, **kwargs):  # noqa: N807

@@ -46,7 +46,7 @@ def lists_frozen(layers):
             if keras_layers.class_of(layer).__module__.startswith("keras.src."):
                 continue
             for name, part in list(vars(layer).items()):
-                if isinstance(part, (list, dict)) and name not in _OF_KERAS:
+                if isinstance(part, (list, tuple, dict)) and name not in _OF_KERAS:
                     swapped.append((layer, name, part))
                     vars(layer)[name] = frozen(part)
         yield

@@ -43,8 +43,9 @@ def trace(layer, arguments, training, watch):
         layer: built Keras layer whose `call` has no effects, and those inside it neither.
         arguments: dict of what it is called with by name, `KerasTensor`s in place of tensors.
         training: bool, the mode, or `None` where nobody is told one.
-        watch: has `run(function, arguments)`, which calls the layer's `call`, and `check()`, which
-            stops the layers inside it once that has been stopped.
+        watch: has `run(function, arguments)`, which calls the layer's `call`, `check()`,
+            which stops the layers inside it once that has been stopped, and `note(tensors)`, after
+            which these must not change.
 
     Raises:
         TraceError: the result is not made of calls alone.

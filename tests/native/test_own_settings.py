@@ -74,9 +74,10 @@ def past_a_doubt(self, x):
 def in_place_on_its_own(self, x):
     scores = ops.matmul(self.dense(x), ops.transpose(self.other(x), (0, 2, 1)))
     scores += 1.0
+    scores = ops.softmax(scores)
     number = 1
     number += 2
-    return ops.matmul(scores, x) * number
+    return ops.tanh(ops.matmul(scores, x) * number)
 
 
 def fills_a_dict(self, x):

@@ -74,6 +74,9 @@ class OwnCalls:
             name = type(error).__name__
             raise SizesError(f"{name} with symbolic tensors: {str(error)[:200]}") from error
         check_changed(found, watch.changed)
+        for symbol, value in inputs:
+            if (keras_masks.mask_of(symbol) is None) != (value.mask is None):
+                raise keras_trace.TraceError("it changes the mask of what it is called with")
         read = [x for node in found.nodes for x in node.input_tensors]
         masked = any(keras_masks.mask_of(x) is not None for x in read)
         if self._doubts.reads_masks and masked:

@@ -18,7 +18,7 @@ from keras_dawn.native.lowering.harmless import (
     is_harmless_builtin,
     is_harmless_function,
 )
-from keras_dawn.native.lowering.watched import changes, compares, keeps
+from keras_dawn.native.lowering.watched import changes, compares, keeps, writes
 
 import keras
 
@@ -89,6 +89,8 @@ class Reading:
         name = one.opname
         if name not in bytecode.HARMLESS and not name.startswith(bytecode.JUMPS):
             raise ImpureError(f"{name} in its Python")
+        if name == "STORE_SUBSCR":
+            self._doubt(code, one.offset, writes)
         if name == "BINARY_OP" and one.argrepr.endswith("="):
             target = bytecode.stored(instructions[number + 1])
             if not target:
@@ -146,7 +148,8 @@ class Reading:
                 # A static method, or a function that the layer was made with.
                 self._called(".".join(chain), value)
                 return
-        check_value(".".join(chain), value, self._called, frozen=len(chain) == 1)
+        frozen = len(chain) == 1 and chain[0] in vars(self.layer)
+        check_value(".".join(chain), value, self._called, frozen)
 
     def _called(self, name, function):
         self.reads_masks |= function.__name__.endswith("_keras_mask")
@@ -166,7 +169,7 @@ class Reading:
         if isinstance(value, types.FunctionType):
             self._called(".".join((name, *chain)), value)
             return
-        check_constant(name, value)
+        check_constant(".".join((name, *chain)), value)
 
     def _attribute_by_name(self, instructions, number, function):
         """`getattr(GLOBAL, "name", constant)` of a global object, a setting of a package's."""

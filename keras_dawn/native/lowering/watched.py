@@ -56,6 +56,11 @@ class Watch:
             raise self._error("it changes a tensor in place after a call with it")
         return outputs
 
+    def note(self, arguments):
+        """Remembers the tensors in what is called with, which must not change afterwards."""
+        parts = keras.tree.flatten(arguments)
+        self._noted += [(x, x._version) for x in parts if isinstance(x, torch.Tensor)]
+
     def check(self):
         """Stops again where it was stopped: Keras tries shape inference twice."""
         if self._reason is not None:
@@ -63,8 +68,7 @@ class Watch:
 
     def _call(self, frame, event, _):
         if frame.f_code is self._node_code:
-            parts = keras.tree.flatten([frame.f_locals["call_args"], frame.f_locals["call_kwargs"]])
-            self._noted += [(x, x._version) for x in parts if isinstance(x, torch.Tensor)]
+            self.note([frame.f_locals["call_args"], frame.f_locals["call_kwargs"]])
         if frame.f_code not in self._doubts:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
@@ -93,6 +97,10 @@ def changes(name):
         return None
 
     return wrong
+
+
+def writes(frame, watch):
+    """Nothing is wrong with `container[key] = …`, as long as no call has been noted with it."""
 
 
 def keeps(frame, watch):

@@ -43,7 +43,7 @@ class NativeLayers:
                     found |= find_parts(layer, include_self=False)
         self.parts = [known.get(key, part) for key, part in found.items()]
         for part in self._all_parts():
-            part.reasons.clear()  # what a layer's settings refused may be possible now
+            part.try_again()
         self._find_own()
         self.all = [x for x in keras_layers.all_layers(self.model) if hasattr(x, "call")]
         self._unbuilt = [layer for layer in self.all if not layer.built]
@@ -121,9 +121,8 @@ class NativeLayers:
             part = parts.get(id(layer))
             if part is not None and part.lowered:
                 continue
-            reasons = [] if part is None else list(part.reasons.values())
-            if reasons:
-                found.append((layer, reasons[-1]))
+            if part is not None and part.reason is not None:
+                found.append((layer, part.reason))
             elif not layer.built and (find_rule(layer) or keras_models.functional_graph(layer)):
                 found.append((layer, "not built yet: lowered in its first call"))
             elif part is None and not keras_layers.inner_layers(layer):

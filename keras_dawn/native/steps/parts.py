@@ -16,23 +16,17 @@ from keras_dawn.foundation import (
 from keras_dawn.native.lowering import lower, lower_layer
 from keras_dawn.native.lowering.module import function_of
 from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.steps import layer_calls
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.graph_inputs import fits
-from keras_dawn.native.steps.layer_calls import (
-    ALL,
-    ALL_BUT_BATCH,
-    LAST,
-    TENSORS,
-    described_call,
-    symbolic,
-    tensors_of,
-    unmask,
-)
+from keras_dawn.native.steps.layer_calls import ALL, TENSORS, symbolic, tensors_of, unmask
 
 import keras
 import torch
 
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
+_SIZES = layer_calls.ALL_BUT_BATCH, layer_calls.LAST  # what a lowering is for, in this order
+MOST_TRIES = 3  # to note the calls of one's own Python
 EMPTY = object()
 # From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
 # graph; before, every layer's mode was handed on, and a graph told each of its layers.
@@ -47,6 +41,7 @@ class Part:
 
     Attributes:
         reasons: dict from mode and shapes to why the layer's own call is used there.
+        reason: the last of them, also of those that are tried again.
     """
 
     def __init__(self, layer):
@@ -57,6 +52,8 @@ class Part:
         self.default_training = keras_layers.default_training(layer)
         self._lowered = {}
         self.reasons = {}
+        self.reason = None
+        self._tries = 0
         self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
     def _make_call(self):
@@ -203,15 +200,21 @@ class Part:
         """
         if self.is_graph:
             return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
-        for sizes_of in (ALL,) if self.is_own else (ALL_BUT_BATCH, LAST):
-            key = (mode, *described_call(args, kwargs, sizes_of), sizes_of)
+        for sizes_of in (ALL,) if self.is_own else _SIZES:
+            key = (mode, *layer_calls.described_call(args, kwargs, sizes_of), sizes_of)
             if key in self._lowered or len(self._lowered) < MOST_SHAPES:
                 return key
         return key if not self.is_own or key in self.reasons else None
 
+    def try_again(self):
+        """What settings refused may be possible now; what Python refused, hardly ever."""
+        self._tries += 1
+        if not self.is_own or self._tries <= MOST_TRIES or self._lowered:
+            self.reasons.clear()
+
     def _refuse(self, key, reason):
         self._lowered.pop(key, None)
-        self.reasons[key] = reason
+        self.reasons[key] = self.reason = reason
 
     @property
     def lowered(self):
