@@ -119,7 +119,14 @@ def _print_table(folder, document, rows):
             ),
             f"{price.source}, {price.date}",
         )
-    Console(width=160).print(table)
+    hardware = document.get("hardware", {})
+    machine = ", ".join(hardware.get("gpus") or [str(hardware.get("processor", "unknown"))])
+    console = Console(width=160)
+    console.print(table)
+    console.print(
+        f"The time was measured on {hardware.get('cores', '?')} cores and {machine}. Every price "
+        "is multiplied by that time, also those of machines that would have taken another."
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.data.labels import check_same_classes
+from keras_dawn.data.labels import check_is_served, check_same_classes
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models, keras_variables
@@ -101,6 +101,7 @@ class Engine(Stepping):
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
+        check_is_served(arguments.get("x"))
         check_same_classes(arguments.get("x"), arguments.get("validation_data"))
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
