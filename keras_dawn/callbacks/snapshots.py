@@ -46,6 +46,7 @@ class Snapshots(keras.callbacks.Callback):
             raise ValueError("Snapshots needs to know the steps: pass `steps_per_epoch=` to `fit`.")
         self._done = epoch * steps
         total = self.params["epochs"] * steps
+        # In steps: a cycle may end within an epoch.
         self._due = {max(1, round(fraction * total)) for fraction in self.at}
         if self._begins and epoch == 0:
             self.weights = []
@@ -80,6 +81,7 @@ class Snapshots(keras.callbacks.Callback):
                 self.model.set_weights(weights)
                 outputs = self.model.predict(x, **arguments)
                 if gives_logits(self.model):
+                    # The mean of logits would let one confident snapshot outvote the others.
                     outputs = torch.softmax(torch.as_tensor(outputs), -1).numpy()
                 total = total + outputs
         finally:

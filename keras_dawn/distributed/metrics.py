@@ -53,6 +53,7 @@ def weighed(model, weight):
     metrics = [
         metric
         for metric in model.metrics
+        # Its subclasses compute values of each image, which are counted one by one.
         if type(metric).update_state is keras.metrics.Mean.update_state
     ]
     before = [vars(metric).get("update_state") for metric in metrics]

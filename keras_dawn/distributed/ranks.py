@@ -128,6 +128,7 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
         )
         control, passes = (dist.new_group(backend="gloo", timeout=timeout) for _ in range(2))
     _current = Ranks(rank, world_size, local_rank, backend, gradient_compression, control, passes)
+    # gloo aborts in one of five runs that end without `destroy_process_group`.
     atexit.register(_part)
     _say_who_failed()
     _note_exits()
@@ -187,6 +188,7 @@ def _say_who_failed():
             print(f"rank {_current.rank} of {_current.world_size} failed:", file=sys.stderr)
             previous(kind, error, traceback)
         sys.stderr.flush()
+        # torchrun was interrupted as well, and reports no failure then.
         if not issubclass(kind, KeyboardInterrupt):
             from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 

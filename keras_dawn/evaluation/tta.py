@@ -78,6 +78,7 @@ def evaluate_tta(
     tracker = keras_metrics.loss_tracker(model)
     for part, target in zip(scores.split(batch_size), labels.split(batch_size), strict=True):
         loss = model.compute_loss(y=target, y_pred=part, training=False)
+        # A batch's mean counts for its images: the last batch is smaller.
         tracker.update_state(loss, sample_weight=len(part))
         model.compute_metrics(None, target, part)
     return {name: float(value) for name, value in model.get_metrics_result().items()}
@@ -119,6 +120,7 @@ def _of_views(forward, images, views, average):
     if views.certain is None:
         return _mean_of_fixed(forward, images, views)
     scores = forward(images).clone()
+    # `certain` is a probability, whatever is averaged.
     likely = scores if average == "probabilities" else torch.softmax(scores, -1)
     doubtful = likely.amax(-1) < views.certain
     if doubtful.any():
@@ -137,6 +139,7 @@ def _mean_of_augmented(forward, augmented, n):
     total = 0
     try:
         for turn in range(n):
+            # Random numbers go by the epoch: each turn sees other views of the same images.
             augmented.set_epoch(epoch + turn)
             total = total + torch.cat([forward(images) for images, _ in Batches(augmented)])
     finally:

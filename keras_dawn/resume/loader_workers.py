@@ -24,6 +24,7 @@ class Outliving:
         self.before = before
 
     def __call__(self, number):
+        # The parent ends its workers; Ctrl-C reaches the whole group.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if hasattr(signal, "sigwaitinfo"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads from now on

@@ -121,6 +121,7 @@ def _resize(pixels, size):
     if tuple(pixels.shape[:2]) == tuple(size):
         return pixels
     image = pixels.permute(2, 0, 1).unsqueeze(0)
+    # On bytes, for which torch has a kernel of its own: no pass to floats and back.
     image = F.interpolate(image, tuple(size), mode="bilinear", antialias=True)
     return image.squeeze(0).permute(1, 2, 0)
 

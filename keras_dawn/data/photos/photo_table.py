@@ -92,6 +92,8 @@ class PhotoTable(PhotoSource):
 
 def _columns(table):
     if isinstance(table, (str, Path)):
+        # "-sig": spreadsheets put a byte-order mark first, which would become part of a column's
+        # name.
         with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             rows = list(reader)
@@ -123,6 +125,7 @@ def _of_indicators(columns, names):
 def _classes(rows):
     found = {label for row in rows for label in row}
     if all(label.isdecimal() for label in found):
+        # As text 10 would come before 9.
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
 
