@@ -27,6 +27,7 @@ def weighed_by_class(arguments):
     if data.sampler.weights is not None:
         raise ValueError("You cannot `class_weight` and a sampler's `weights` at the same time.")
     del arguments["class_weight"]
+    # `DeviceImages` has its labels on the device.
     labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     data.sampler.weights = torch.from_numpy(class_weights(labels, given))
     try:

@@ -23,6 +23,7 @@ class HostArray(np.ndarray):
 
     def __getitem__(self, places):
         rows = super().__getitem__(places)
+        # Keras takes batches by lists of places; slices are the user's, who wants an array.
         if self.device is None or not isinstance(places, list):
             return rows
         return moved(torch.from_numpy(np.asarray(rows)), self.device)

@@ -30,8 +30,8 @@ def layerwise(optimizer, rates=None, decays=None):
 
     Raises:
         ValueError: a bad pattern; an object that is not an optimizer, or one that takes no steps
-            (Ftrl, ScheduleFreeAdamW) or has been built; at the first step, a pattern that matches no
-            variable.
+            (Ftrl, ScheduleFreeAdamW) or has been built; at the first step, a pattern that matches
+            no variable.
 
     Example:
         >>> optimizer = layerwise(keras.optimizers.AdamW(1e-3), {"^conv1": 0.01, "^layer": 0.1})

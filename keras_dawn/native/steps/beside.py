@@ -35,6 +35,7 @@ def leaves(outputs):
     if isinstance(outputs, (list, tuple)):
         return [leaf for part in outputs for leaf in leaves(part)]
     if isinstance(outputs, dict):
+        # Keras's order of a dict: that of its keys.
         return [leaf for key in sorted(outputs) for leaf in leaves(outputs[key])]
     return [outputs] if outputs is None or isinstance(outputs, torch.Tensor) else _leaves(outputs)
 

@@ -31,6 +31,7 @@ class Settings:
         """
         now = vars(self._thing)
         if (
+            # By identity first, which costs least: settings hardly ever change.
             len(now) != self._count
             or self._without != list(without)
             or any(now.get(name, self) is not value for name, value in self._watched)

@@ -40,6 +40,7 @@ def group_query_attention(builder, layer, inputs, call):
 def _of_heads(builder, layer, call, of_query):
     settings, given = keras_attention.head_settings(layer), call.arguments
     query, value, key = given["query"], given["value"], given["key"]
+    # As in Keras: without a key, the value is the key.
     key = value if key is None else key
     scores_too, causal = given["return_attention_scores"], given["use_causal_mask"]
     if type(scores_too) is not bool or type(causal) is not bool:
