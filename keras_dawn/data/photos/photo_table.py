@@ -31,7 +31,7 @@ class PhotoTable(PhotoSource):
 
     Raises:
         ValueError: a column that is not there, a row without a label (where each has one), a label
-            that is none of the classes, no rows, or too many files that are not there.
+            that is not one of the classes, no rows, or too many files that are not there.
 
     Example:
         >>> train = PhotoTable("train.csv", "photos", path="image", label="tags",

@@ -46,7 +46,7 @@ def _of_heads(builder, layer, call, of_query):
     if type(scores_too) is not bool or type(causal) is not bool:
         raise LoweringError("settings that are no bool")
     if settings.flash and (scores_too or not _on_cuda(settings.query)):
-        raise LoweringError("flash attention where there is none")
+        raise LoweringError("flash attention whose scores are asked for, or without a GPU")
     masks = tuple(builder.tensor(m) for m in (of_query, given["value_mask"], given["key_mask"]))
     explicit = builder.tensor(given["attention_mask"])
     mask = None
