@@ -9,7 +9,7 @@ class Snapshots(keras.callbacks.Callback):
     """Keeps the weights at given points of the training: one model per cycle of SGDR.
 
     A cosine schedule with restarts (`schedules.cosine_restarts`) ends each cycle in a model that
-    can stand for itself; together they make an ensemble for the price of one training (Huang
+    is good by itself; together they make an ensemble for the price of one training (Huang
     et al. 2017, arXiv:1704.00109). Checkpoints of `ResumeTraining` include the snapshots.
 
     Args:

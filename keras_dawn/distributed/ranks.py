@@ -31,8 +31,8 @@ class Ranks:
         backend: `"nccl"`, `"gloo"` or `None` for a single process.
         gradient_compression: dtype name that gradients travel in, or `None`.
         control: process group for messages between the hosts, or `None`.
-        passes: one more, for what backward passes have reached; a pass that one rank alone
-            makes is noticed, as its message meets none of another kind.
+        passes: another process group, for messages about backward passes alone: a pass that only
+            one rank makes is noticed there, as its message cannot meet one of another kind.
     """
 
     rank: int = 0

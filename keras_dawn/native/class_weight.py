@@ -1,4 +1,4 @@
-"""`fit(class_weight=…)` for this package's data sets, which Keras refuses it for."""
+"""`fit(class_weight=…)` for this package's data sets, for which Keras refuses it."""
 
 import contextlib
 

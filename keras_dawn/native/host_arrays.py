@@ -1,4 +1,4 @@
-"""NumPy arrays whose batches come to be on a GPU without a wait."""
+"""NumPy arrays whose batches are copied to a GPU without waiting for it."""
 
 from keras_dawn.foundation.device import moved
 

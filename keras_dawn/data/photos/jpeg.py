@@ -1,7 +1,7 @@
 """Decodes the wanted part of a photo at about the wanted size: the one place that decodes.
 
 Measured on 100 ImageNet photos (`benchmarks/pipeline.py`), simplejpeg with torch's
-antialiased resize is the fastest of the well-kept decoders; Pillow reads what is no JPEG.
+antialiased resize is the fastest of the well-kept decoders; Pillow reads the other formats.
 Three things save time, none of them entropy decoding, which every pixel before the last
 wanted row needs:
 

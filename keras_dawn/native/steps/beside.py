@@ -1,4 +1,4 @@
-"""Structures of outputs, targets and sample weights, which leave nothing behind."""
+"""Walks over structures of outputs, targets and weights that leave no reference cycles behind."""
 
 from keras_dawn.foundation import keras_masks
 from keras_dawn.foundation.device import moved
