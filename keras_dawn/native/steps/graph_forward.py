@@ -90,7 +90,7 @@ class GraphForward:
         forward = self._callable(self.training)
         if current().several and self._decides_in_python():
             parameters = [leaf.tensor for leaf in self.leaves()]
-            # DistributedDataParallel would do that; without it nobody makes the weights alike.
+            # As DistributedDataParallel does when it is made.
             broadcast([parameter.detach() for parameter in parameters])
             self.reduction = GradientReduction(parameters)
             self._call_training = forward

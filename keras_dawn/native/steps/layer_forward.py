@@ -85,7 +85,6 @@ class LayerForward:
 
     def _moved(self, x):
         """Tensors of the host's on a GPU, where Keras would put them and wait for it."""
-        # Found anew in each call: weights may be moved between two steps.
         device = next((keras_variables.memory_of(v).device for v in self.model.variables), None)
         if device is None or device.type != "cuda":
             return x

@@ -115,7 +115,7 @@ class NativeLoss:
         settings = known(function, keras_losses.settings_of_loss(loss))
         if function not in _OF_CLASSES:
             targets = _as_floats(targets, dtype)
-        # One kernel, and one in the backward pass, in place of values that are averaged after.
+        # Fewer kernels, forward and backward, than values that are averaged afterwards.
         if weight is None and mask is None and loss.reduction in MEANS and function in MEAN_OF:
             value = MEAN_OF[function](targets, outputs, **settings)
             if value is not None:
