@@ -70,6 +70,7 @@ class Engine(Stepping):
         self.install("predict_function", "make_predict_function", force)
 
     def reset_metrics(self):
+        # By the class: the instance's method is this one.
         type(self.model).reset_metrics(self.model)
         if self.steps is not None:
             self.steps.reset_logs()
@@ -97,6 +98,7 @@ class Engine(Stepping):
                 raise
             finally:
                 if self.steps is not None:
+                    # Gigabytes of a GPU's memory; the next `fit` captures again within a few steps.
                     self.steps.graphs.release()
 
     def _fit(self, *args, **kwargs):
