@@ -38,6 +38,8 @@ def _noting(base, called, constants, nones, watch):
             return part
         if part.requires_grad:
             raise TraceError("it computes with weights of other layers")
+        # A tensor that `call` made itself (positions, a mask of ones) enters the graph as a
+        # constant.
         dtype = keras.backend.standardize_dtype(part.dtype)
         constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
         watch.note(part)
@@ -48,6 +50,7 @@ def _noting(base, called, constants, nones, watch):
             return base.__call__(layer, *args, **kwargs)
         if not layer.built:
             raise TraceError("a layer inside it is not built yet")
+        # Counted by the layer's call, not by nodes: a result that nobody uses leaves no node.
         called.append(layer)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
         outputs = base.__call__(layer, *args, **kwargs)

@@ -78,6 +78,7 @@ def symbolic(part, sizes_of=ALL_BUT_BATCH):
         return part
     shape = list(part.shape)
     if shape and sizes_of is not ALL:
+        # The lowering then serves every batch size, the last and smaller batch too.
         shape[0] = None
     if sizes_of is LAST:
         shape[1:-1] = [None] * len(shape[1:-1])
