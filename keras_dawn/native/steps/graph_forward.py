@@ -231,7 +231,8 @@ class GraphForward:
         return [*(self.training or self.evaluating).native, *inside]
 
     def fallbacks(self):
-        native = {id(layer) for layer in self.native()}  # some are lowered when they are called
+        inside = [] if self._layers is None else self._layers.native()
+        native = {id(layer) for layer in inside}  # lowered when they are called
         found = (self.training or self.evaluating).fallbacks
         return [(layer, reason) for layer, reason in found if id(layer) not in native]
 
