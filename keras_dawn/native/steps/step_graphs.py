@@ -1,5 +1,6 @@
 """Which part of a model's training step is a CUDA graph."""
 
+from keras_dawn.data.unmade import Unmade
 from keras_dawn.foundation import keras_variables
 from keras_dawn.native.steps.whole_step import WholeStep
 
@@ -43,18 +44,37 @@ class StepGraphs:
             reason = steps.metrics.reason
         return steps.optimization.why_no_graph() if reason is None else reason
 
-    def step(self, inputs, targets, weights):
-        """A training step, with the whole of it as a graph as soon as that can be."""
-        self.whole(inputs, targets, weights)
+    def step(self, batch):
+        """A training step, with the whole of it as a graph as soon as that can be.
+
+        Args:
+            batch: `(inputs, targets, weights)`, tensors on the device, or `Unmade`.
+        """
+        self.whole(batch)
         if self.whole.reason is not None:
             self.whole, self.reason = None, self.whole.reason
             self._steps.forward.graph_alone(True)
 
-    def take(self, inputs, targets, weights):
+    def take(self, batch):
         """An ordinary step; why a graph would not do the same, or `None`."""
-        steps = self._steps
-        steps.optimization.clear()  # of what a capture that failed has left
+        self._take(*(self.parts(batch.made()) if isinstance(batch, Unmade) else batch))
+        return self._why_not_the_same()
+
+    def record(self, unmade, tensors):
+        """The same with an `Unmade`'s tensors that a graph writes its batches to."""
+        self._take(*self.parts(unmade.make(*tensors)))
+        return self._why_not_the_same()
+
+    def parts(self, batch):
+        """Inputs, targets and weights of a batch as its data gives it."""
+        return self._steps.parts(batch)
+
+    def _take(self, inputs, targets, weights):
+        self._steps.optimization.clear()  # of what a capture that failed has left
         self._take_step(inputs, targets, weights)
+
+    def _why_not_the_same(self):
+        steps = self._steps
         if steps.left_to_keras or steps.metrics.left_to_keras or steps.optimization.left_to_keras:
             return "a batch that Keras has to look at"
         return self._why_not_whole()
