@@ -92,7 +92,7 @@ class NativeSteps:
         self.forward.lower_training()
         self._optimize()
         self._trainability = Trainability(self.model)
-        self.forward.connect_training()
+        self.forward.connect_training(self.graphs.why_not_whole() is None)
         training = self.forward.training
         self.averages = MovingAverages(training.statistics if training else [])
         self.graphs.connect()

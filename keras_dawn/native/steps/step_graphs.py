@@ -6,6 +6,8 @@ from keras_dawn.native.steps.whole_step import WholeStep
 
 import keras
 
+WHOLE = "the whole step"
+
 
 class StepGraphs:
     """The graph of a whole step where one can be made, else of its forward and backward pass.
@@ -27,7 +29,9 @@ class StepGraphs:
     def connect(self):
         """Looks at a step that was just prepared."""
         self.release()
-        self.whole, self.reason = None, self._why_not_whole()
+        self.whole, self.reason = None, self.why_not_whole()
+        if self.reason is None and not self._steps.forward.averages_in_graph():
+            self.reason = "its gradients are averaged by DistributedDataParallel already"
         if self.reason is None:
             optimization = self._steps.optimization
             optimization.update.follow_on_device()
@@ -35,7 +39,8 @@ class StepGraphs:
             self.whole = WholeStep(self, optimization.update.device)
         self._steps.forward.graph_alone(self.whole is None)
 
-    def _why_not_whole(self):
+    def why_not_whole(self):
+        """Why the whole step cannot become a graph, or `None`."""
         steps = self._steps
         reason = steps.forward.why_no_graph()
         if reason is None and steps.loss_reason is not None:
@@ -77,7 +82,7 @@ class StepGraphs:
         steps = self._steps
         if steps.left_to_keras or steps.metrics.left_to_keras or steps.optimization.left_to_keras:
             return "a batch that Keras has to look at"
-        return self._why_not_whole()
+        return self.why_not_whole()
 
     def follow(self):
         """Takes up what callbacks have assigned since the last step."""
@@ -87,6 +92,7 @@ class StepGraphs:
         """All that the Python of a step reads, and a graph would freeze."""
         steps = self._steps
         config = keras.config.epsilon(), keras.config.floatx(), steps.keep_gradients
+        config = *config, steps.rank_weight
         parts = steps.forward, steps.optimization, steps.loss, steps.metrics
         return config, *(part.settings() for part in parts)
 
@@ -104,8 +110,8 @@ class StepGraphs:
         if self._steps.averages is None or not forward.on_gpu():
             return None
         if self.whole is not None:
-            return "the whole step"
-        alone = forward.why_no_graph()
+            return WHOLE
+        alone = forward.why_not_alone()
         if alone is not None:
             return f"none: {alone}"
         return f"forward and backward pass; not the whole step: {self.reason}"
