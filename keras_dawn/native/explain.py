@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.engine import engine_of
 from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps.step_graphs import WHOLE
 
