@@ -26,6 +26,7 @@ class MixUp(BatchTransform):
         self.alpha = alpha
 
     def draw(self, entropy, size):
+        # NumPy's: torch's Beta takes no generator of its own.
         return [float(np.random.default_rng(entropy).beta(self.alpha, self.alpha))]
 
     def mixed(self, images, labels, numbers):

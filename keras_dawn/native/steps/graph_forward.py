@@ -95,6 +95,7 @@ class GraphForward:
         forward = self._callable(self.training)
         if current().several and (whole or self._decides_in_python()):
             parameters = [leaf.tensor for leaf in self.leaves()]
+            # As DistributedDataParallel does when it is made.
             broadcast([parameter.detach() for parameter in parameters])
             kind = BucketedReduction if whole else GradientReduction
             self.reduction = kind(parameters)
@@ -209,6 +210,7 @@ class GraphForward:
         if not self.runs_python:
             return contextlib.nullcontext()
         if self._layers is None:
+            # Made when it is needed: most graphs call no Keras layer.
             inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
             self._layers = NativeLayers(self.model, inside=inside)
         return self._layers.in_place()
