@@ -1,8 +1,11 @@
 """What the updates share."""
 
+import functools
+
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.numbers import MovingNumbers
+from keras_dawn.schedules.parameter_schedule import scheduled
 
 import keras
 import torch
@@ -56,7 +59,8 @@ class Update:
     def follow_on_device(self):
         """Lets the step read from the device what callbacks change, so that a graph can be made."""
         kept = self.kept_on_device()
-        self.moving = MovingNumbers(self.number, self.device, kept)
+        names = functools.partial(scheduled, self.optimizer)
+        self.moving = MovingNumbers(self.number, self.device, kept, names)
         self._settings = Settings(self.optimizer, kept.values())
 
     def kept_on_device(self):
