@@ -1,5 +1,7 @@
 """Snapshots of the weights at the ends of cycles, and their ensemble."""
 
+from keras_dawn.evaluation.scores import AS_THEY_ARE, Scores
+
 import keras
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ class Snapshots(keras.callbacks.Callback):
     """Keeps the weights at given points of the training: one model per cycle of SGDR.
 
     A cosine schedule with restarts (`schedules.cosine_restarts`) ends each cycle in a model that
-    can stand for itself; together they make an ensemble for the price of one training (Huang
+    is good by itself; together they make an ensemble for the price of one training (Huang
     et al. 2017, arXiv:1704.00109). Checkpoints of `ResumeTraining` include the snapshots.
 
     Args:
@@ -46,6 +48,7 @@ class Snapshots(keras.callbacks.Callback):
             raise ValueError("Snapshots needs to know the steps: pass `steps_per_epoch=` to `fit`.")
         self._done = epoch * steps
         total = self.params["epochs"] * steps
+        # In steps: a cycle may end within an epoch.
         self._due = {max(1, round(fraction * total)) for fraction in self.at}
         if self._begins and epoch == 0:
             self.weights = []
@@ -70,18 +73,14 @@ class Snapshots(keras.callbacks.Callback):
         Raises:
             ValueError: no snapshots yet.
         """
-        from keras_dawn.evaluation.tta import gives_logits
-
         if not self.weights:
             raise ValueError("There are no snapshots yet: train first.")
-        own, total = self.model.get_weights(), 0
+        own, total, meaning = self.model.get_weights(), 0, Scores.of(self.model, AS_THEY_ARE)
         try:
             for weights in self.weights:
                 self.model.set_weights(weights)
                 outputs = self.model.predict(x, **arguments)
-                if gives_logits(self.model):
-                    outputs = torch.softmax(torch.as_tensor(outputs), -1).numpy()
-                total = total + outputs
+                total = total + meaning.probabilities(torch.as_tensor(outputs)).numpy()
         finally:
             self.model.set_weights(own)
         return np.asarray(total / len(self.weights), "float32")

@@ -2,6 +2,7 @@
 
 from keras_dawn.data.batches import Batches
 from keras_dawn.distributed.batch_norm import normalization_layers
+from keras_dawn.foundation.model_state import overwrite
 from keras_dawn.foundation.random_state import random_state, set_random_state
 
 import torch
@@ -34,6 +35,7 @@ def estimate_statistics(model, x, *, batch_size=256):
     if not layers:
         return model
     settings = [(layer.momentum, layer.synchronized) for layer in layers]
+    # A pass in training mode draws from the layers' seed generators and counts them on.
     seeds = [(v, v.value.clone()) for v in model.variables if not v.value.is_floating_point()]
     random, batches = random_state(), 0
     try:
@@ -47,7 +49,7 @@ def estimate_statistics(model, x, *, batch_size=256):
         for layer, (momentum, synchronized) in zip(layers, settings, strict=True):
             layer.momentum, layer.synchronized = momentum, synchronized
         for variable, value in seeds:
-            variable.value.data.copy_(value)
+            overwrite(variable.value, value)
         set_random_state(random)
     if not batches:
         raise ValueError("There are no images to measure statistics on.")

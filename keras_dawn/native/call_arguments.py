@@ -12,7 +12,10 @@ def arguments_of(model, name, args, kwargs):
     `*args`, has the names of Keras's own.
     """
     signature = inspect.signature(getattr(type(model), name))
-    bound = signature.bind(model, *args, **kwargs)
+    try:
+        bound = signature.bind(model, *args, **kwargs)
+    except TypeError as error:  # it does not say of which function
+        raise TypeError(f"{type(model).__name__}.{name}() {error}") from None
     arguments = {}
     for key, value in bound.arguments.items():
         kind = signature.parameters[key].kind
@@ -20,6 +23,7 @@ def arguments_of(model, name, args, kwargs):
             arguments.update(value)
         elif kind is inspect.Parameter.VAR_POSITIONAL:
             plain = inspect.signature(getattr(keras.Model, name)).parameters
+            # What `*args` holds follows on what the class's own arguments took.
             unnamed = [each for each in plain if each not in ("self", *arguments)]
             arguments.update(zip(unnamed, value, strict=False))
         else:

@@ -5,7 +5,7 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.hyperparameters import available, unwrap
 from keras_dawn.foundation.keras_layers import all_layers
-from keras_dawn.foundation.model_state import optimizers_of, state_tensors
+from keras_dawn.foundation.model_state import optimizers_of, overwrite, state_tensors
 from keras_dawn.foundation.plain_state import to_plain
 
 FORMAT = 4
@@ -87,6 +87,8 @@ def restore_variables(model, state):
     pairs = list(zip(model.variables, state["variables"], strict=True))
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         if saved["built_for"] is not None and not optimizer.built:
+            # For the same variables in the same order: with layers frozen since, Keras would build
+            # for fewer.
             optimizer.build([model.variables[number] for number in saved["built_for"]])
         if optimizer.built:
             pairs += zip(optimizer.variables, saved["variables"], strict=True)
@@ -96,7 +98,7 @@ def restore_variables(model, state):
     # Last, and each rank's own: within an epoch they differ, and seeds always do.
     contents += zip(state_tensors(model), state["statistics"][current().rank], strict=True)
     for tensor, value in contents:
-        tensor.data.copy_(value)  # in place: others look at the same memory
+        overwrite(tensor, value)  # in place: others look at the same memory
 
 
 def optimizer_state(optimizer, model):

@@ -110,6 +110,7 @@ class ParameterSchedule(keras.callbacks.Callback):
         optimizer = self._optimizer()
         callbacks = keras_fit.callbacks_of_fit(self)
         for left in _UNDER_WAY.get(optimizer, []):  # an interrupted `fit` did not reach its end
+            # The parts of one training are under way together: those of this `fit` stay.
             if left not in callbacks or left is self:
                 left._restore()
         epochs, steps = self.params.get("epochs"), self.params.get("steps")
@@ -125,9 +126,14 @@ class ParameterSchedule(keras.callbacks.Callback):
         found = {}
         for name, curve in self.curves(len(self._span) * steps, optimizer).items():
             attribute = hyperparameters.resolve(optimizer, name)
+            if attribute in found:
+                raise ValueError(
+                    f"{self._title()} has two curves for {attribute}, which {name!r} names too for "
+                    f"{type(optimizer).__name__}. Leave one of them out."
+                )
             found[attribute] = hyperparameters.read(optimizer, name)
             self._active.append((name, attribute, curve))
-        self._check_rivals(found, callbacks)
+        self._check_rivals(found.keys(), callbacks)
         self._found = (optimizer, found)
         _UNDER_WAY.setdefault(optimizer, []).append(self)
         self._latest = {}
@@ -172,6 +178,15 @@ class ParameterSchedule(keras.callbacks.Callback):
 
     def _check_rivals(self, attributes, callbacks):
         """Raises `ValueError` where another callback sets what this one sets."""
+        for other in callbacks:
+            begun = isinstance(other, ParameterSchedule) and other is not self and other._found
+            both = sorted(attributes & begun[1].keys()) if begun else ()
+            if both and set(self._span) & set(other._span):
+                raise ValueError(
+                    f"{other._title()} and {self._title()} would both set {both[0]}, the one "
+                    "undoing what the other does. Leave it out of one of them, or give them "
+                    "`epochs` that do not overlap."
+                )
         for callback in callbacks:
             if "learning_rate" in attributes and isinstance(callback, _SETTERS_OF_THE_RATE):
                 raise ValueError(
