@@ -94,7 +94,24 @@ def size_of_data(iterator):
     """`{"batch_size": …, "images": …}` as far as Keras knows them."""
     adapter = iterator.data_adapter
     images = getattr(adapter, "_num_samples", None)
+    if isinstance(adapter, data_adapters.TorchDataLoaderAdapter) and adapter.num_batches:
+        images = len(adapter.get_torch_dataloader().dataset)
     return {"batch_size": adapter.batch_size, "images": images}
+
+
+def arrays_of(iterator):
+    """`(arrays, batch size, whether they are shuffled)` of a `fit` on arrays, else `None`."""
+    adapter = iterator.data_adapter
+    if not isinstance(adapter, data_adapters.ArrayDataAdapter):
+        return None
+    return adapter._inputs, adapter.batch_size, bool(adapter._shuffle)
+
+
+def change_data(iterator, loader):
+    """Makes a `fit` read a torch `DataLoader` from now on; no callback is told of its length."""
+    # An adapter reads the length once, when it is made.
+    iterator.data_adapter = data_adapters.TorchDataLoaderAdapter(loader)
+    iterator._num_batches = iterator.data_adapter.num_batches
 
 
 def change_length(iterator, callbacks, loader):
@@ -105,9 +122,7 @@ def change_length(iterator, callbacks, loader):
         callbacks: its `CallbackList`.
         loader: torch `DataLoader`, the data of the `fit`, whose length has changed.
     """
-    # An adapter reads the length once, when it is made.
-    iterator.data_adapter = data_adapters.TorchDataLoaderAdapter(loader)
-    iterator._num_batches = iterator.data_adapter.num_batches
+    change_data(iterator, loader)
     if callbacks.params.get("steps") != iterator.num_batches:
         callbacks.params["steps"] = iterator.num_batches
         callbacks.set_params(callbacks.params)

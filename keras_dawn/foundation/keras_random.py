@@ -1,5 +1,6 @@
-"""The generator behind `keras.random` where nobody gives a seed."""
+"""The generators behind `keras.random`: the one where nobody gives a seed, and those of layers."""
 
+import torch
 from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
 
@@ -13,3 +14,20 @@ def global_seed():
 def set_global_seed(state):
     """Puts back what `global_seed` returned."""
     seed_generator.global_seed_generator().state.value.data.copy_(state)
+
+
+def seed_of_rank(state, rank):
+    """What a seed generator of rank 0's is on another rank, int64 `(2,)`: a seed and a count.
+
+    Args:
+        state: tensor `(2,)`, that of rank 0.
+        rank: int.
+    """
+    state = state.detach().to(torch.int64)
+    shift = torch.tensor([7919 * rank, 0], device=state.device)  # a prime: layers' seeds lie close
+    return (state + shift) % 2**32
+
+
+def is_seed(variable):
+    """Whether a variable is the state of a seed generator, as dropout has one."""
+    return variable.path.endswith("seed_generator_state")
