@@ -14,6 +14,7 @@ from keras_dawn.resume.training_state import (
     check_state,
     metric_variables,
     restore_frozen,
+    restore_layouts,
     restore_variables,
 )
 
@@ -88,6 +89,7 @@ class Restoration:
             check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
         )
         restore_frozen(model, state)
+        restore_layouts(model, state)
         self._restore()
         self._position.put_back_now(self._own["data"])
         ended = state["stopped"] or state["epoch"] >= params["epochs"]

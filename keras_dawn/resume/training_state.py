@@ -8,6 +8,8 @@ from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of, state_tensors
 from keras_dawn.foundation.plain_state import to_plain
 
+import torch
+
 FORMAT = 5
 
 
@@ -74,6 +76,19 @@ def restore_frozen(model, state):
     for layer, frozen in zip(all_layers(model), state["frozen"], strict=True):
         if layer.trainable is frozen:
             layer.trainable = not frozen  # a model says it to the layers inside, which come later
+
+
+def restore_layouts(model, state):
+    """Lays the model's weights out in memory as they were, before anything is restored into them.
+
+    An evaluation by the graph lays a kernel out for torch, and a step that keeps its Python rounds
+    by the layout that it meets: a process that has not evaluated yet would train otherwise.
+    """
+    for variable, saved in zip(model.variables, state["variables"], strict=True):
+        tensor = variable.value
+        if tensor.stride() != saved.stride():
+            laid_out = torch.empty_like(saved, dtype=tensor.dtype, device=tensor.device)
+            tensor.data, tensor.grad = laid_out.copy_(tensor.detach()), None
 
 
 def restore_variables(model, state, statistics):
