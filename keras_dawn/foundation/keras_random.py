@@ -13,7 +13,8 @@ def global_seed():
 
 def set_global_seed(state):
     """Puts back what `global_seed` returned."""
-    seed_generator.global_seed_generator().state.value.data.copy_(state)
+    with torch.no_grad():  # past `data`, so that torch counts the write
+        seed_generator.global_seed_generator().state.value.copy_(state)
 
 
 def seed_of_rank(state, rank):

@@ -5,7 +5,7 @@ import sys
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import hyperparameters, keras_fit
-from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.foundation.model_state import optimizers_of, overwrite
 from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.data_order import check_order
 from keras_dawn.resume.description import check_same
@@ -124,7 +124,7 @@ class Restoration:
         self._take_up_rates()
         metrics = zip(metric_variables(self._model), self._own["metrics"], strict=True)
         for variable, value in metrics:
-            variable.value.data.copy_(value)
+            overwrite(variable.value, value)
         keras_fit.end_without_steps(self._model)
 
     def end(self):
@@ -138,8 +138,8 @@ class Restoration:
         if missing := set(parts) - set(state["parts"]):
             raise ValueError(
                 f"The checkpoint in {self._path} has no state of "
-                f"{', '.join(sorted(missing))}: it is of a training without. Train with the same "
-                "callbacks, or give another folder."
+                f"{', '.join(sorted(missing))}: the training it was saved from did not have "
+                "them. Train with the same callbacks, or give another folder."
             )
         of_rank = self._own["parts"]
         for name, part in parts.items():

@@ -218,3 +218,20 @@ def test_steps_are_counted_through_phases_of_different_lengths():
     fit_plan(build(), PLAN, images, callbacks=[lookahead, snapshots, Count()], verbose=0)
     assert seen["lookahead"] == list(range(4, sum(STEPS) + 1, 4))
     assert seen["snapshots"] == [14, 30]  # half of the third of five epochs, and the end
+
+
+@pytest.mark.parametrize("own", [{}, {"momentum": 0.6, "weight_decay": 2e-3}])
+def test_a_plan_that_sets_the_rate_alone_leaves_momentum_and_decay_as_compiled(own):
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            seen.append((self.model.optimizer.momentum, self.model.optimizer.weight_decay))
+
+    model = build()
+    optimizer = keras_dawn.SGD(0.1, momentum=0.5, weight_decay=7e-3)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    plan = [Phase(1, 8, 8, (0.1, 0.0), **own)]
+    keras_dawn.fit_plan(model, plan, arrays(Phase(1, 8, 8, 0.1)), callbacks=[Look()], verbose=0)
+    expected = (own.get("momentum", 0.5), own.get("weight_decay", 7e-3))
+    assert seen and all(pair == pytest.approx(expected) for pair in seen)
