@@ -49,7 +49,7 @@ from rich.table import Table
 
 from recipe_parts import record_fits, reporting, run_files, run_flags
 from recipe_parts.command_line import run
-from recipe_parts.record_network import compiled_model, train_bias
+from recipe_parts.record_network import compiled_model, train_bias, ways
 
 FLAGS = flags.FLAGS
 PROCESS = time.perf_counter()
@@ -65,7 +65,8 @@ class RecordPreset:
         hard_from: int, the epoch from which only the hardest images are trained on, or `None`.
         hard_fraction: float in (0, 1], of the images, in those epochs.
         hard_random: float in [0, 1], of these, drawn from the other images.
-        widths, shortcuts, gates, winograd: of `WhitenedConvNet`.
+        widths, shortcuts, gates: of `WhitenedConvNet`.
+        winograd: bool, whether in float32 small images are convolved by Winograd's filtering.
         bias_epochs: int, how many epochs the stem's bias is trained for; 0 for no such bias.
         max_lr: float, Muon's rate for filters at the beginning; it falls by each step to 0.
         momentum: float, of the filters.
@@ -227,6 +228,7 @@ def main(argv):
         images = images.subset(count, min(preset.test_images or 500, len(images.test_images)))
         preset = dataclasses.replace(preset, batch_size=min(preset.batch_size, 128))
     reporting.banner("cifar10_record", images, reason, folder.path)
+    reporting.console.print(f"Preset {name}: {ways(preset)}.")
     loaded = loading.training_seconds()
     results = []
     for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
