@@ -19,13 +19,14 @@ def compiled_model(preset, images, memory):
         winograd=_by_winograd(preset),
         input_shape=(None, None, channels),
         classes=len(images.class_names),
+        activation=preset.activation,
         whitening_bias=preset.bias_epochs > 0,
     )
     model.compile(
         Muon(
             preset.max_lr,
             momentum=preset.momentum,
-            sgd_momentum=0.85,
+            sgd_momentum=preset.sgd_momentum,
             normalize_weights=True,
             newton_schulz_steps=3,
             adjustment=None,

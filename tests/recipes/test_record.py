@@ -19,6 +19,7 @@ import record
 import torch
 
 from recipe_parts import record_fits
+from recipe_parts.record_light import Light
 from tests import processes
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10_record.py"
@@ -54,7 +55,7 @@ def test_two_runs_are_told_by_three_clocks(smoke):
 def test_bad_flags_end_before_training(tmp_path):
     done = processes.run(RECIPE, "--preset=tpu", "--dataset=digits", cwd=tmp_path)
     assert done.returncode != 0
-    assert "auto or one of cpu, cpu_hardest, gpu, smoke" in done.printed
+    assert "auto or one of cpu, cpu_hardest, gpu, gpu_hiverge, smoke" in done.printed
 
 
 def test_the_fits_follow_each_other_and_the_rate_falls_once_in_all_of_them():
@@ -67,6 +68,33 @@ def test_the_fits_follow_each_other_and_the_rate_falls_once_in_all_of_them():
     assert [(one.epochs, len(one.data)) for one in fits] == [(range(4), 10), (range(4, 9), 6)]
     by_hand = [0.9 * (1 - step / 70) for step in range(70)]  # 4 epochs of 10 steps, 5 of 6
     assert record_fits.values(fits)["learning_rate"] == pytest.approx(by_hand)
+
+
+def test_the_successors_preset_changes_light_and_learns():
+    images = digits.load_digits().subset(120, 10)
+    preset = dataclasses.replace(
+        cifar10_record.PRESETS["gpu_hiverge"], precision="float32", batch_size=30, epochs=6,
+        widths=(16, 16, 16), head_lr=0.5, bias_lr=5.0,
+    )  # fmt: skip
+    memory = data.LossMemory(120)
+    model = cifar10_record.compiled_model(preset, images, memory)
+    assert model.get_layer("group1_1_activation").activation is keras.activations.silu
+    (fit,) = record_fits.load(preset, images, 0, memory)
+    history = model.fit(fit.data, epochs=6, verbose=0, shuffle=False).history
+    assert history["accuracy"][-1] > 0.5 > history["accuracy"][0]
+
+
+def test_light_is_one_shift_and_one_factor_an_image():
+    light = Light(0.2, 0.5)
+    random = data.per_image_random.PerImageRandom(0, 0, torch.arange(40))
+    images = torch.randn(40, 3, 3, 2)
+    changed = light(images, random)
+    scale = (changed[:, 0, 0, 0] - changed[:, 1, 1, 1]) / (images[:, 0, 0, 0] - images[:, 1, 1, 1])
+    shift = changed[:, 0, 0, 0] / scale - images[:, 0, 0, 0]
+    by_hand = (images + shift[:, None, None, None]) * scale[:, None, None, None]
+    torch.testing.assert_close(changed, by_hand, rtol=1e-3, atol=1e-3)
+    assert 0.5 <= scale.min() < 0.7 and 1.3 < scale.max() <= 1.5
+    assert -0.201 <= shift.min() < -0.1 and 0.1 < shift.max() <= 0.201
 
 
 def test_the_stems_bias_is_trained_for_the_first_epochs_only():
