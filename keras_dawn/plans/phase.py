@@ -76,12 +76,12 @@ class Phase:
             if not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number from 1 up, got {value!r}.")
         for name in ("learning_rate", "momentum", "weight_decay"):
-            for value in ends(getattr(self, name)):
-                if not isinstance(value, numbers.Real) or value < 0 or not math.isfinite(value):
-                    raise ValueError(
-                        f"`{name}` must be a number from 0 up, or (start, end), got "
-                        f"{getattr(self, name)!r}."
-                    )
+            given = getattr(self, name)
+            pair = not isinstance(given, tuple) or len(given) == 2
+            if not pair or not all(map(_is_from_zero_up, ends(given))):
+                raise ValueError(
+                    f"`{name}` must be a number from 0 up, or (start, end), got {given!r}."
+                )
         if max(ends(self.momentum), default=0) >= 1:
             raise ValueError(f"`momentum` must be below 1, got {self.momentum!r}.")
         copies = self.crops.copies
@@ -121,6 +121,10 @@ class PhaseCost:
     pixels: float
     flops: float
     seconds: float | None
+
+
+def _is_from_zero_up(value):
+    return isinstance(value, numbers.Real) and value >= 0 and math.isfinite(value)
 
 
 def ends(value):

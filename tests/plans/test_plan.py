@@ -43,6 +43,8 @@ def test_costs_count_images_pixels_and_time():
         ({"batch_size": -1}, "batch_size"),
         ({"learning_rate": -0.1}, "learning_rate"),
         ({"learning_rate": (0.1, float("nan"))}, "learning_rate"),
+        ({"learning_rate": (0.1, 5.0, 0.3)}, "learning_rate"),
+        ({"learning_rate": (0.1,)}, "learning_rate"),
         ({"momentum": (0.9, 1.0)}, "below 1"),
         ({"crops": Crops(copies=16)}, "short side of 16"),
     ],
