@@ -196,8 +196,8 @@ def validation(folder):
 
 
 def _validation_of_a_rank(folder):
-    from keras_dawn import evaluate_images
     from keras_dawn.data.photos import ValidationImages, photos_of
+    from keras_dawn.evaluation import evaluate_images
 
     import keras
     import numpy as np
