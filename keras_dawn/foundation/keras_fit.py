@@ -101,8 +101,9 @@ def size_of_data(iterator):
     """`{"batch_size": …, "images": …}` as far as Keras knows them."""
     adapter = iterator.data_adapter
     images = getattr(adapter, "_num_samples", None)
-    if isinstance(adapter, data_adapters.TorchDataLoaderAdapter) and adapter.num_batches:
-        images = len(adapter.get_torch_dataloader().dataset)
+    kind, loader = data_of(iterator)
+    if kind == "loader" and adapter.num_batches:
+        images = len(loader.dataset)
     return {"batch_size": adapter.batch_size, "images": images}
 
 
