@@ -4,6 +4,7 @@ As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """
 
 from keras_dawn.foundation import keras_metrics
+from keras_dawn.native.steps.batch_sums import rounded
 from keras_dawn.native.steps.loss_targets import (
     NotAlikeError,
     class_numbers,
@@ -14,7 +15,6 @@ from keras_dawn.native.steps.loss_values import VALUES as LOSSES
 from keras_dawn.native.steps.loss_values import known
 
 import keras
-import numpy as np
 import torch
 
 _OF_ANY_RANK = {  # losses that take targets of another rank than the outputs by themselves
@@ -53,8 +53,7 @@ def _binary_accuracy(targets, outputs, threshold=0.5):
     targets, outputs = same_rank(targets, outputs)
     if targets.shape != outputs.shape or type(threshold) not in (int, float):
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
-    threshold = float(np.dtype(keras.config.floatx()).type(threshold))  # as Keras rounds it
-    return (outputs > threshold).to(targets.dtype) == targets
+    return (outputs > rounded(threshold, keras.config.floatx())).to(targets.dtype) == targets
 
 
 def _sparse_categorical_accuracy(targets, outputs):

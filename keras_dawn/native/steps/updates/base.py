@@ -59,6 +59,10 @@ class Update:
         self.moving = MovingNumbers(self.number, self.device, kept)
         self._settings = Settings(self.optimizer, kept.values())
 
+    def has_numbers(self):
+        """Whether tensors may be read as Python numbers: on a processor, and not for a graph."""
+        return self.moving is None and self.device.type == "cpu"
+
     def kept_on_device(self):
         """Hyper-parameters, by name, that the optimizer keeps in 0-d tensors itself."""
         return {}
