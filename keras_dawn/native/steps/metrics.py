@@ -70,7 +70,9 @@ class NativeMetrics:
 
     def _by_output(self, targets, outputs, sample_weight):
         """Targets, outputs and weights of each output, or `None` where Keras pairs them."""
-        parts = [keras_metrics.flat_outputs(self.model, part) for part in (targets, outputs)]
+        parts = [
+            keras_metrics.flat_outputs(self.model, part) for part in (targets, detached(outputs))
+        ]
         if any(len(part) != len(self._groups) for part in parts):
             return None
         weights = [None] * len(self._groups)
