@@ -1,13 +1,12 @@
 """Metrics that are means, added up over a batch in few operations of torch.
 
-Each function takes targets, outputs and the settings of a Keras metric function, and returns the
-sum over the batch of what that gives for each sample, or `None` where the values of the items have
-to be computed one by one: `metric_values` has them all.
+Each function takes the targets and outputs of one batch and the settings of a Keras metric
+function. It returns a function `(targets, outputs) -> sum` for batches of these shapes and dtypes:
+the sum over the batch of what Keras's gives for each sample. Or `None`, where the values of the
+items have to be computed one by one: `metric_values` has them all.
 """
 
 import functools
-
-from keras_dawn.native.steps.loss_targets import class_numbers, paired, same_rank
 
 import keras
 import numpy as np
@@ -25,18 +24,20 @@ def _mean_squared_error(targets, outputs):
 
 
 def _of_differences(difference, targets, outputs):
-    if outputs.ndim < 2:
+    if not _are_alike(targets, outputs):
         return None
-    targets, outputs = paired(targets, outputs)
-    return _means(difference(outputs, targets, _SUM), outputs)
+    return _means(lambda y, found: difference(found, y, _SUM), outputs)
 
 
 def _binary_accuracy(targets, outputs, threshold=0.5):
-    targets, outputs = same_rank(targets, outputs)
     if targets.shape != outputs.shape or outputs.ndim < 2 or type(threshold) not in (int, float):
         return None
-    hits = (outputs > rounded(threshold, keras.config.floatx())) == targets
-    return _means(hits.sum(dtype=outputs.dtype), outputs)
+
+    def hits(y, found):
+        over = found > rounded(threshold, keras.config.floatx())
+        return (over == y).sum(dtype=found.dtype)
+
+    return _means(hits, outputs)
 
 
 @functools.lru_cache(64)
@@ -46,15 +47,23 @@ def rounded(threshold, dtype):
 
 
 def _sparse_categorical_accuracy(targets, outputs):
-    if outputs.ndim != 2 or targets.is_floating_point():
+    if outputs.ndim != 2 or outputs.shape[1] == 1 or targets.is_floating_point():
         return None
-    return (outputs.argmax(-1) == class_numbers(targets, outputs)).sum(dtype=outputs.dtype)
+    if targets.shape == outputs.shape[:1]:
+        return lambda y, found: (found.argmax(1) == y).sum(dtype=found.dtype)
+    if targets.shape == (len(outputs), 1):
+        return lambda y, found: (found.argmax(1, True) == y).sum(dtype=found.dtype)
+    return None
 
 
-def _means(total, values):
-    """The sum over the batch of each sample's mean, of the sum of all values."""
-    samples, count = len(values), values.numel()
-    return total if samples == count else total * (samples / count)
+def _are_alike(targets, outputs):
+    return targets.shape == outputs.shape and targets.dtype == outputs.dtype and outputs.ndim > 1
+
+
+def _means(total, outputs):
+    """The sum over the batch of each sample's mean, where `total` sums up all values."""
+    share = len(outputs) / outputs.numel()
+    return total if share == 1 else lambda y, found: total(y, found) * share
 
 
 SUM_OF = {

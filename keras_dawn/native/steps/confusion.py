@@ -51,6 +51,32 @@ def counts(metric, targets, outputs, weight, thresholds, places):
     return Counts(tp, fp, false.sum() - fp, true.sum() - tp)
 
 
+def quick_decisions(metric, targets, outputs):
+    """What adds batches like this one, without weights, to an ordinary metric; or `None`."""
+    kind = type(metric)
+    names = _STATE.get(kind)
+    if names is None or getattr(metric, "top_k", None) is not None or not outputs.numel():
+        return None
+    if getattr(metric, "class_id", None) is not None or not keras_metrics.even_thresholds(metric):
+        return None
+    auc = kind is keras.metrics.AUC
+    if auc and (metric.multi_label or metric.label_weights is not None):
+        return None
+    variables = [getattr(metric, name) for name in names]
+    dtype = keras_variables.memory_of(variables[0]).dtype
+    if targets.shape != outputs.shape or outputs.dtype != dtype:
+        return None
+    places, logits = [_COUNT_OF[name] for name in names], auc and keras_metrics.takes_logits(metric)
+
+    def add(targets, outputs):
+        outputs = torch.sigmoid(outputs) if logits else outputs
+        found = by_buckets(outputs, targets != 0, None, keras_metrics.thresholds_of(metric))
+        states = [keras_variables.memory_of(variable) for variable in variables]
+        torch._foreach_add_(states, [getattr(found, place) for place in places])
+
+    return add
+
+
 def add_decisions(metric, targets, outputs, weight, places):
     """Adds a batch to `Precision`, `Recall` and those at a given sensitivity and the like."""
     thresholds = keras_metrics.thresholds_of(metric)

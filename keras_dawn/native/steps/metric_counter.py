@@ -2,10 +2,9 @@
 
 from keras_dawn.foundation import keras_masks, keras_metrics, keras_variables
 from keras_dawn.native.steps.batch_sums import SUM_OF
-from keras_dawn.native.steps.confusion import COUNTERS
+from keras_dawn.native.steps.confusion import COUNTERS, quick_decisions
 from keras_dawn.native.steps.loss_targets import NotAlikeError, are_tensors, same_rank
-from keras_dawn.native.steps.loss_values import VALUES, known
-from keras_dawn.native.steps.metric_values import knows, values_of
+from keras_dawn.native.steps.metric_values import knows, settings_for, values_of
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.unchanged import Unchanged
 from keras_dawn.native.steps.weighing import add_sum, add_to_mean
@@ -24,7 +23,7 @@ class MetricCounter:
         self._metric = metric
         self.settings = Settings(metric)  # what counting a batch reads
         self._unchanged = Unchanged(metric, "_fn_kwargs")
-        self._function = self._sum = None
+        self._kind = self._quick = None  # of the last batch, and how such a one is counted
         self._thresholds = None  # as a list and on the device
 
     def is_known(self):
@@ -45,10 +44,33 @@ class MetricCounter:
             return False
         if not outputs.is_floating_point() or not outputs.numel():
             return False
+        if weight is None and keras_masks.mask_of(outputs) is None:
+            kind = targets.shape, targets.dtype, outputs.shape, outputs.dtype
+            if not self._unchanged() or kind != self._kind:
+                self._kind, self._quick = kind, self._quick_way(targets, outputs)
+            if self._quick is not None:
+                self._quick(targets, outputs)
+                return True
         try:
             return self._counted(targets, outputs, weight)
         except NotAlikeError:
             return False
+
+    def _quick_way(self, targets, outputs):
+        """What counts batches like this one in fewer calls, or `None`."""
+        metric = self._metric
+        if type(metric) in COUNTERS:
+            return quick_decisions(metric, targets, outputs)
+        function = keras_metrics.metric_function(metric)
+        make = SUM_OF.get(function)
+        if make is None or outputs.dtype != keras_variables.memory_of(metric.total).dtype:
+            return None
+        settings, samples = keras_metrics.settings_of_metric(metric), len(outputs)
+        try:
+            total = make(targets, outputs, **settings_for(function, settings))
+        except NotAlikeError:
+            return None
+        return total and (lambda y, found: add_sum(metric, total(y, found), samples))
 
     def _counted(self, targets, outputs, weight):
         metric = self._metric
@@ -63,37 +85,13 @@ class MetricCounter:
                 raise NotAlikeError("targets that are broadcast")
             add_to_mean(metric, (outputs - targets).square(), weight, None)
             return True
-        if not self._unchanged():
-            self._look()
-        if self._function is None:
+        function = keras_metrics.metric_function(metric)
+        if function is None:
             return False
-        mask = keras_masks.mask_of(outputs)
-        if weight is None and mask is None and self._added_up(targets, outputs):
-            return True
-        settings = keras_metrics.settings_of_metric(metric)
-        values = values_of(self._function, targets, outputs, settings)
+        values = values_of(function, targets, outputs, keras_metrics.settings_of_metric(metric))
         if values is None:
             return False
-        add_to_mean(metric, values, weight, mask)
-        return True
-
-    def _look(self):
-        """Finds out what function the metric is the mean of."""
-        self._function = keras_metrics.metric_function(self._metric)
-        self._sum = SUM_OF.get(self._function)
-
-    def _added_up(self, targets, outputs):
-        """Whether the batch could be added up in one go."""
-        metric = self._metric
-        if self._sum is None or outputs.dtype != keras_variables.memory_of(metric.total).dtype:
-            return False
-        settings = keras_metrics.settings_of_metric(metric)
-        if self._function in VALUES:
-            settings = known(self._function, settings)
-        value = self._sum(targets, outputs, **settings)
-        if value is None:
-            return False
-        add_sum(metric, value, len(outputs))
+        add_to_mean(metric, values, weight, keras_masks.mask_of(outputs))
         return True
 
     def _on_the_device(self, thresholds):

@@ -32,6 +32,11 @@ def knows(function):
     return function in LOSSES or function in _VALUES
 
 
+def settings_for(function, settings):
+    """The settings that the form of a metric's function takes; see `loss_values.known`."""
+    return known(function, settings) if function in LOSSES else settings
+
+
 def values_of(function, targets, outputs, settings):
     """What a metric's function gives for each item, or `None` for one that has no form here."""
     if function in LOSSES:
@@ -39,7 +44,7 @@ def values_of(function, targets, outputs, settings):
             raise NotAlikeError(
                 f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}"
             )
-        return LOSSES[function](targets, outputs, **known(function, settings))
+        return LOSSES[function](targets, outputs, **settings_for(function, settings))
     form = _VALUES.get(function)
     return None if form is None else form(targets, outputs, **settings)
 

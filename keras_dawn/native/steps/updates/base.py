@@ -3,6 +3,7 @@
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.numbers import MovingNumbers
+from keras_dawn.native.steps.weighing import count_up
 
 import keras
 import torch
@@ -102,7 +103,7 @@ class Update:
         """Advances the optimizer's own counter, unless the step was skipped."""
         counter = keras_optimizers.iterations(self.optimizer).value
         if found_inf is None:
-            counter.add_(1)
+            count_up(counter, 1)
         else:
             counter.add_((1 - found_inf).to(counter.dtype).view(()))
 
