@@ -74,9 +74,9 @@ class SourceState:
                     first = self._orders[path]
                     if _digest(first) != saved["of"]:
                         raise ValueError(
-                            f"The list {name} in the data does not begin in the order in which it "
-                            "began when the training did, so its present order is not known. Seed "
-                            "what shuffles it first, or shuffle a list of places instead."
+                            f"The list {name} in the data starts in another order than in the "
+                            "first run, so its present order is not known. Seed what shuffles it "
+                            "first, or shuffle a list of places instead."
                         )
                     value[:] = [first[place] for place in saved["order"]]
             elif kind == "array":

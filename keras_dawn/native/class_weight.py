@@ -25,7 +25,10 @@ def weighed_by_class(arguments):
         yield
         return
     if data.sampler.weights is not None:
-        raise ValueError("You cannot `class_weight` and a sampler's `weights` at the same time.")
+        raise ValueError(
+            "You cannot use `class_weight` and a sampler's `weights` at the same time: leave one "
+            "of them out."
+        )
     del arguments["class_weight"]
     labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     data.sampler.weights = torch.from_numpy(class_weights(labels, given))

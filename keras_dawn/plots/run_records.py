@@ -41,7 +41,7 @@ def read_run(path):
 
     Raises:
         FileNotFoundError: no folder, or one with neither `run.json` nor `history.csv`.
-        ValueError: a `run.json` that is none.
+        ValueError: a `run.json` that is not valid JSON.
     """
     path = Path(path)
     run, history = path / "run.json", path / "history.csv"

@@ -49,7 +49,7 @@ def check_same(then, now, folder, step):
         if old != new:
             raise ValueError(
                 f"The checkpoint in {folder} is of another model: {_difference(what, old, new)}. "
-                "Train what it is of, or give another folder."
+                "Train that model, or give another folder."
             )
     changed = [
         f"{name} {old} → {new}"

@@ -128,8 +128,8 @@ class Restoration:
         if missing := set(parts) - set(state["parts"]):
             raise ValueError(
                 f"The checkpoint in {self._path} has no state of "
-                f"{', '.join(sorted(missing))}: it is of a training without. Train with the same "
-                "callbacks, or give another folder."
+                f"{', '.join(sorted(missing))}: the training it was saved from did not have "
+                "them. Train with the same callbacks, or give another folder."
             )
         of_rank = state["rank_parts"][self._rank]
         for name, part in parts.items():

@@ -110,7 +110,7 @@ def stops_at_nan(callbacks):
 
 
 def _told_to_look(callback):
-    """Keras's that write batch logs, or choose by them, when their frequency is not an epoch."""
+    """Whether it is one of Keras's that save or update more often than once an epoch."""
     if isinstance(callback, keras.callbacks.ModelCheckpoint):
         return callback.save_freq != "epoch"
     return getattr(callback, "update_freq", "epoch") != "epoch"

@@ -22,7 +22,7 @@ def spectral_normalization(builder, layer, inputs, call):
     result = inside(builder, inner, inputs[0], call)
     if call.training:
         if id(kernel) not in builder.leaves:
-            raise LoweringError("its kernel is not the model's")
+            raise LoweringError("its kernel is not one of the model's trainable weights")
         builder.changes_state = True
         name, leaf = builder.leaves[id(kernel)]
         # The division goes before the layer's own nodes, which read the kernel.
