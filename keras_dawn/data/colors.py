@@ -43,6 +43,7 @@ class ColorJitter(Transform):
     def __call__(self, images, random):
         images = to_unit_range(images)
         factors = torch.stack([random.uniform(max(0.0, 1.0 - x), 1.0 + x) for x in self.strengths])
+        # A permutation for each image: the order of random numbers.
         order = torch.stack([random.uniform() for _ in self.strengths]).argsort(dim=0)
         for turn in order:
             images = _blend(images, turn, factors.gather(0, turn[None])[0])

@@ -53,6 +53,7 @@ class ImageSet:
         """SHA-256 of all pixels and labels, as hexadecimal digits."""
         digest = hashlib.sha256()
         for part in ("train_images", "train_labels", "test_images", "test_labels"):
+            # The memory itself, without a copy as `tobytes` makes one.
             digest.update(np.ascontiguousarray(getattr(self, part)))
         return digest.hexdigest()
 

@@ -22,6 +22,14 @@ def sum_over_ranks(tensors):
         _unpack(flat, group)
 
 
+def start_sum(tensor):
+    """Begins to replace a tensor by its sum over the ranks; returns what to `wait()` for.
+
+    On NCCL both are work for the device, which a CUDA graph can record.
+    """
+    return dist.all_reduce(tensor, group=_process_group(tensor), async_op=True)
+
+
 def average_over_ranks(tensors):
     """Replaces floating-point tensors by their means over the ranks, in place."""
     for group, flat in _packed(tensors):
@@ -59,6 +67,7 @@ class Agreement:
 
     def settle(self, value):
         """Asks and waits for the answer, for instance at the end of an epoch."""
+        # The question under way is answered first, or its answer would be taken for the new one's.
         self.exchange(max(value, self._arrived()))
         return self._arrived()
 
@@ -83,6 +92,7 @@ def _packed(tensors):
     """`(tensors, their values in one flat tensor)` for each dtype, ready to be sent."""
     groups = {}
     for tensor in tensors:
+        # One message for all of a kind: hundreds of small ones would each wait for the network.
         groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
     for (dtype, _), group in groups.items():
         wire = torch.int64 if dtype in _AS_INT64 else dtype

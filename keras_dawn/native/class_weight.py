@@ -1,4 +1,4 @@
-"""`fit(class_weight=…)` for this package's data sets, which Keras refuses it for."""
+"""`fit(class_weight=…)` for this package's data sets, for which Keras refuses it."""
 
 import contextlib
 
@@ -30,6 +30,7 @@ def weighed_by_class(arguments):
             "of them out."
         )
     del arguments["class_weight"]
+    # `DeviceImages` has its labels on the device.
     labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     data.sampler.weights = torch.from_numpy(class_weights(labels, given))
     try:

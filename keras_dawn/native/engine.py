@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.data.labels import check_same_classes
+from keras_dawn.data.labels import check_is_served, check_same_classes
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models, keras_variables
@@ -22,6 +22,7 @@ from keras_dawn.native.host_arrays import on_the_way
 from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import GradientReduction
+from keras_dawn.native.unmade_batches import LeaveBatchesUnmade
 from keras_dawn.schedules.parameter_schedule import end_schedules
 
 import keras
@@ -70,6 +71,7 @@ class Engine(Stepping):
         self.install("predict_function", "make_predict_function", force)
 
     def reset_metrics(self):
+        # By the class: the instance's method is this one.
         type(self.model).reset_metrics(self.model)
         if self.steps is not None:
             self.steps.reset_logs()
@@ -97,10 +99,12 @@ class Engine(Stepping):
                 raise
             finally:
                 if self.steps is not None:
+                    # Gigabytes of a GPU's memory; the next `fit` captures again within a few steps.
                     self.steps.graphs.release()
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
+        check_is_served(arguments.get("x"))
         check_same_classes(arguments.get("x"), arguments.get("validation_data"))
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
@@ -108,6 +112,9 @@ class Engine(Stepping):
             goes_on = arguments.get("steps_per_epoch") is not None
             first = SetEpoch(arguments["x"], arguments.get("initial_epoch", 0), goes_on)
             arguments["callbacks"] = [first, *arguments["callbacks"]]
+        if hasattr(arguments.get("x"), "unmade") and isinstance(arguments["callbacks"], list):
+            unmade = LeaveBatchesUnmade(self, arguments["x"])
+            arguments["callbacks"] = [unmade, *arguments["callbacks"]]
         with weighed_by_class(arguments):
             if not current().several:
                 return type(self.model).fit(self.model, **arguments)

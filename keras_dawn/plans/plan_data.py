@@ -71,6 +71,11 @@ class PlanData(DataLoader):
     def __iter__(self):
         yield from self.data
 
+    def unmade(self, wanted):
+        """The same, but for batches that come as `Unmade`; see `DeviceImages.unmade`."""
+        offers = hasattr(self.data, "unmade")
+        yield from self.data.unmade(wanted) if offers else self.data
+
     def state_dict(self):
         """Where it is, for checkpoints: the epoch, and the state of its phase's data."""
         return {"epoch": self.epoch, "data": self._source.now()}
@@ -108,6 +113,7 @@ class PlanData(DataLoader):
             ) from None
 
     def _share_out(self):
+        # The share of the data before ends first: nothing may stay shared that no rank reads.
         self._stack.close()
         if self._shared:
             self._stack.enter_context(sharding.shared_out(self.data, self._training))

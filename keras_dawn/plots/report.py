@@ -38,7 +38,7 @@ def report(runs, output):
         `Path` of the page, below 2 MB.
 
     Raises:
-        FileNotFoundError: a folder that is no run's.
+        FileNotFoundError: a folder without the files of a run.
         ValueError: no runs, or a damaged record.
         ImportError: matplotlib is missing.
 
@@ -80,9 +80,7 @@ def _table(runs):
         "reached after": lambda d: _seconds(d.get("reached")),
         "training time": _seconds,
         "wall time": lambda d: _with(d.get("wall_seconds"), "{:.1f} s"),
-        "cost": lambda d: ", ".join(
-            f"USD {p['cost_usd']:.4f} {p['kind']}" for p in d.get("prices", ())
-        ),
+        "cost": _cost,
         "processor": lambda d: (d.get("hardware") or {}).get("processor"),
         "GPUs": lambda d: ", ".join((d.get("hardware") or {}).get("gpus", ())),
     }

@@ -4,8 +4,8 @@ Each function adds one batch to a metric's variables, or raises `NotAlikeError` 
 """
 
 from keras_dawn.foundation import keras_metrics, keras_variables, keras_version
-from keras_dawn.native.steps.buckets import Counts, by_buckets
 from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
+from keras_dawn.native.steps.threshold_buckets import Counts, by_buckets
 
 import keras
 import torch
@@ -27,6 +27,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
     if weight is not None:
         weight = weight.to(dtype).unsqueeze(-1)
+        # Keras's broadcasting: weights of an item count for all its numbers.
         if weight.ndim == targets.ndim + 1:
             weight = weight.squeeze(-1)
         if weight.ndim != targets.ndim:
@@ -46,6 +47,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         return by_buckets(outputs, labels, weight, thresholds)
     weight = torch.ones_like(outputs) if weight is None else weight
     true, false = torch.where(labels, weight, 0.0), torch.where(labels, 0.0, weight)
+    # One comparison with all thresholds, and sums as products of matrices.
     over = (outputs > places(list(thresholds)).unsqueeze(1)).to(dtype)
     tp, fp = over @ true, over @ false
     return Counts(tp, fp, false.sum() - fp, true.sum() - tp)

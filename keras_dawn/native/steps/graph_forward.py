@@ -16,9 +16,10 @@ from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps.added_losses import AddedLosses
+from keras_dawn.native.steps.buckets import BucketedReduction
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
-from keras_dawn.native.steps.kept_outputs import may_keep_outputs
+from keras_dawn.native.steps.kept_outputs import why_frozen
 from keras_dawn.native.steps.reduction import GradientReduction
 
 import torch
@@ -73,47 +74,38 @@ class GraphForward:
         """The leaves that are trained."""
         return [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
 
-    def connect_training(self):
-        """Puts what calls it around the training graph: ranks, or a CUDA graph."""
+    def connect_training(self, whole):
+        """Puts what averages over the ranks around the training graph.
+
+        Args:
+            whole: bool, whether the whole step may become a CUDA graph.
+        """
         forward = self._callable(self.training)
-        if current().several and self._decides_in_python():
+        if current().several and (whole or self._decides_in_python()):
             parameters = [leaf.tensor for leaf in self.leaves()]
+            # As DistributedDataParallel does when it is made.
             broadcast([parameter.detach() for parameter in parameters])
-            self.reduction = GradientReduction(parameters)
+            kind = BucketedReduction if whole else GradientReduction
+            self.reduction = kind(parameters)
             self._call_training = forward
         elif current().several:
-            self._call_training = parallel.data_parallel(
-                forward if self._compile else self.training.module
-            )
+            module = forward if self._compile else self.training.module
+            self._call_training = parallel.data_parallel(module)
             self.needs_rehearsal = parallel.needs_rehearsal()
         else:
             self._call_training = forward
 
     def why_no_graph(self):
-        """Why a CUDA graph would do something else than the module, or `None`.
-
-        Keras's or the user's Python would be frozen in it, or takes numbers from the host; its
-        trial runs would move states that are kept; and its outputs are the same memory in every
-        step, which nobody may keep.
-        """
-        training = self.training
+        """Why a CUDA graph would do something else than the module, or `None`."""
         if not self.on_gpu():
             return "there is no GPU"
-        if current().several:
-            return parallel.NO_CUDA_GRAPH.removeprefix("no CUDA graph: ")
+        if current().several and parallel.why_no_graph() is not None:
+            return parallel.why_no_graph()
         if self._compile:
             return "torch.compile makes its own"
-        if self.model.run_eagerly:
-            return "run_eagerly is set"
-        if training.calls_keras or training.calls_operations or self._added.views:
-            return "calls of Keras's or of the user's, which would be frozen in it"
         if not self.leaves():
             return "no weight to train"
-        if training.changes_state:
-            return "draws from layers' own generators, or states"
-        if may_keep_outputs(self.model):
-            return "code of the user's gets the outputs, and may keep them"
-        return None
+        return why_frozen(self.model, self.training, bool(self._added.views))
 
     def on_gpu(self):
         """Whether its work can become CUDA graphs."""
@@ -123,8 +115,17 @@ class GraphForward:
         """Whether forward and backward pass become a CUDA graph of their own."""
         if not alone:
             self._call_training = self._callable(self.training)
-        elif self.why_no_graph() is None:
+        elif self.why_not_alone() is None:
             self._call_training = GraphedForward(self.training.module)
+
+    def why_not_alone(self):
+        """Why forward and backward pass become no graph of their own, or `None`."""
+        reason = self.why_no_graph()
+        return parallel.NO_CUDA_GRAPH if reason is None and current().several else reason
+
+    def averages_in_graph(self):
+        """Whether a graph of the whole step would average the gradients over the ranks."""
+        return not current().several or isinstance(self.reduction, BucketedReduction)
 
     def release_graphs(self):
         """Gives the memory of CUDA graphs back."""
@@ -180,6 +181,7 @@ class GraphForward:
         if not self.runs_python:
             return contextlib.nullcontext()
         if self._layers is None:
+            # Made when it is needed: most graphs call no Keras layer.
             inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
             self._layers = NativeLayers(self.model, inside=inside)
         return self._layers.in_place()
@@ -234,9 +236,8 @@ class GraphForward:
         return torch.compile(lowered.module) if self._compile else lowered.module.forward
 
     def _device(self):
-        if self._some_weight is None:
-            return keras_variables.device_of(self.model)
-        return self._some_weight.device
+        weight = self._some_weight
+        return keras_variables.device_of(self.model) if weight is None else weight.device
 
 
 def _lowered(model, **arguments):

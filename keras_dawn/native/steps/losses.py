@@ -92,6 +92,7 @@ class NativeLoss:
         loss = self._loss
         if not are_tensors(targets, outputs, weight):
             return None
+        # Looked at in every step: a callback may set another reduction.
         if not self._unchanged():
             self._look()
         if self._refused or not outputs.numel():
@@ -127,6 +128,7 @@ class NativeLoss:
         settings = known(function, keras_losses.settings_of_loss(loss))
         if function not in _OF_CLASSES:
             targets = _in(dtype, targets)
+        # Fewer kernels, forward and backward, than values that are averaged afterwards.
         if weight is None and mask is None and self._mean is not None:
             value = self._mean(targets, outputs, **settings)
             if value is not None:

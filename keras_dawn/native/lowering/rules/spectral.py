@@ -64,6 +64,7 @@ def divide_by_norm(weight, vector, order, shape, rounds):
         other, found = None, vector.detach()
         for _ in range(rounds):
             other = of_length_one(found @ matrix.T)
+            # Power iteration: each round brings both vectors nearer to those of the largest value.
             found = of_length_one(other @ matrix)
         norm = (other @ matrix @ found.T).reshape(())
         some = weight.any()  # Keras leaves a kernel of zeros alone

@@ -50,6 +50,7 @@ class ScheduledRate:
         formula, names = _FORMS[type(schedule)]
         config = schedule.get_config()
         settings = [config[name] for name in names]
+        # Copies of the settings: who changes a list in place is noticed too.
         known = [type(schedule), keras.config.floatx(), step.device, *settings]
         if known != self._settings:
             if not all(map(_is_plain, settings)) or not isinstance(_first(settings[0]), float):
