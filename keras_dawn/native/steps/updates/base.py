@@ -5,6 +5,7 @@ import functools
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.numbers import MovingNumbers
+from keras_dawn.native.steps.weighing import count_up
 from keras_dawn.schedules.parameter_schedule import scheduled
 
 import keras
@@ -63,6 +64,10 @@ class Update:
         self.moving = MovingNumbers(self.number, self.device, kept, names)
         self._settings = Settings(self.optimizer, kept.values())
 
+    def has_numbers(self):
+        """Whether tensors may be read as Python numbers: on a processor, and not for a graph."""
+        return self.moving is None and self.device.type == "cpu"
+
     def kept_on_device(self):
         """Hyper-parameters, by name, that the optimizer keeps in 0-d tensors itself."""
         return {}
@@ -102,7 +107,7 @@ class Update:
         """Advances the optimizer's own counter, unless the step was skipped."""
         counter = keras_optimizers.iterations(self.optimizer).value
         if found_inf is None:
-            counter.add_(1)
+            count_up(counter, 1)
         else:
             counter.add_((1 - found_inf).to(counter.dtype).view(()))
 
