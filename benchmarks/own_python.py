@@ -20,12 +20,13 @@ from keras_dawn.dawnbench.records import environment
 
 import keras
 import own_python_models as own
+import step_flags  # noqa: F401
 import torch
 from absl import app, flags
 from own_python_resnet import ResNetLoop, resnet_in_keras
 from rich.console import Console
 from rich.table import Table
-from step import Repeated
+from step_contestants import Repeated
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("models", None, "only the cases whose name contains this")

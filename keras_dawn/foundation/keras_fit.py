@@ -72,7 +72,7 @@ def data_of(iterator):
     if isinstance(adapter, data_adapters.ArrayDataAdapter):
         return "arrays", None
     if isinstance(adapter, data_adapters.TorchDataLoaderAdapter):
-        return "loader", adapter.get_torch_dataloader()
+        return "loader", adapter._dataloader
     if isinstance(adapter, data_adapters.PyDatasetAdapter):
         return "dataset", adapter.py_dataset
     return "stream", None
@@ -101,7 +101,25 @@ def size_of_data(iterator):
     """`{"batch_size": …, "images": …}` as far as Keras knows them."""
     adapter = iterator.data_adapter
     images = getattr(adapter, "_num_samples", None)
+    kind, loader = data_of(iterator)
+    if kind == "loader" and adapter.num_batches:
+        images = len(loader.dataset)
     return {"batch_size": adapter.batch_size, "images": images}
+
+
+def arrays_of(iterator):
+    """`(arrays, batch size, whether they are shuffled)` of a `fit` on arrays, else `None`."""
+    adapter = iterator.data_adapter
+    if not isinstance(adapter, data_adapters.ArrayDataAdapter):
+        return None
+    return adapter._inputs, adapter.batch_size, bool(adapter._shuffle)
+
+
+def change_data(iterator, loader):
+    """Makes a `fit` read a torch `DataLoader` from now on; no callback is told of its length."""
+    # An adapter reads the length once, when it is made.
+    iterator.data_adapter = data_adapters.TorchDataLoaderAdapter(loader)
+    iterator._num_batches = iterator.data_adapter.num_batches
 
 
 def change_length(iterator, callbacks, loader):
@@ -112,13 +130,24 @@ def change_length(iterator, callbacks, loader):
         callbacks: its `CallbackList`.
         loader: torch `DataLoader`, the data of the `fit`, whose length has changed.
     """
-    # An adapter reads the length once, when it is made.
-    iterator.data_adapter = data_adapters.TorchDataLoaderAdapter(loader)
-    iterator._num_batches = iterator.data_adapter.num_batches
+    instead = vars(iterator.data_adapter).get("get_torch_dataloader")
+    change_data(iterator, loader)
+    if instead is not None:  # what the `fit` reads in the loader's place
+        iterator.data_adapter.get_torch_dataloader = instead
     if callbacks.params.get("steps") != iterator.num_batches:
         callbacks.params["steps"] = iterator.num_batches
         # `set_params` alone reaches callbacks that keep the numbers, such as the progress bar.
         callbacks.set_params(callbacks.params)
+
+
+def go_through_instead(iterator, batches):
+    """Lets a `fit` iterate over something else than its loader, which stays its data.
+
+    Args:
+        iterator: the `EpochIterator` of the `fit`, before its first epoch.
+        batches: iterable that gives as many batches as the loader.
+    """
+    iterator.data_adapter.get_torch_dataloader = lambda: batches
 
 
 def forget_validation_data(model):

@@ -3,7 +3,6 @@
 import contextlib
 
 from keras_dawn.distributed import sharding
-from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.source_state import SourceState
 
@@ -71,6 +70,11 @@ class PlanData(DataLoader):
     def __iter__(self):
         yield from self.data
 
+    def unmade(self, wanted):
+        """The same, but for batches that come as `Unmade`; see `DeviceImages.unmade`."""
+        offers = hasattr(self.data, "unmade")
+        yield from self.data.unmade(wanted) if offers else self.data
+
     def state_dict(self):
         """Where it is, for checkpoints: the epoch, and the state of its phase's data."""
         return {"epoch": self.epoch, "data": self._source.now()}
@@ -95,10 +99,12 @@ class PlanData(DataLoader):
 
     def _loader(self, made, phase):
         x, y = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-        if current().several:
-            return sharding.shard_arrays(
-                x, y, None, phase.batch_size, shuffle=self._training, training=self._training
-            )
+        # In an order that does not depend on the number of ranks: a plan may go on with fewer.
+        arrays = sharding.shard_arrays(
+            x, y, None, phase.batch_size, shuffle=self._training, training=self._training
+        )
+        if isinstance(arrays, DataLoader):
+            return arrays
         try:
             return keras_fit.Loader(x, y, phase.batch_size, shuffle=self._training)
         except (TypeError, ValueError, AttributeError) as error:
