@@ -69,6 +69,22 @@ def called(model):
     return [line.split("(")[1].split(")")[0] for line in report.splitlines() if "itself" in line]
 
 
+class Own(layers.Layer):
+    """A dense layer, and what a test makes of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.other = layers.Dense(8), layers.Dense(8)
+        self.drop = layers.Dropout(0.5)
+        self.debug, self.scale, self.calls = False, 2.0, 0
+        self.factors = torch.tensor([1.0, 2.0] * 4, dtype=torch.float64)
+        self.number = torch.tensor(3.0, dtype=torch.float64)
+
+    def build(self, shape):
+        for layer in (self.dense, self.other):
+            layer.build(shape["a"] if isinstance(shape, dict) else shape)
+
+
 class Setter(keras.callbacks.Callback):
     """Changes something between epochs that the layer's Python reads."""
 
