@@ -217,7 +217,10 @@ class GraphForward:
         return [*(self.training or self.evaluating).native, *inside]
 
     def fallbacks(self):
-        return (self.training or self.evaluating).fallbacks
+        inside = [] if self._layers is None else self._layers.native()
+        native = {id(layer) for layer in inside}  # lowered when they are called
+        found = (self.training or self.evaluating).fallbacks
+        return [(layer, reason) for layer, reason in found if id(layer) not in native]
 
     def convolutions(self):
         """Which way each convolution went with the last batch; nothing before the first.
