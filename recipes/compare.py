@@ -9,6 +9,7 @@ schedule is judged at another one's rate.
 """
 
 import dataclasses
+import math
 import statistics
 
 import keras_dawn
@@ -85,6 +86,8 @@ def main(argv):
     console = Console()
     try:
         rates = [float(rate) for rate in FLAGS.tune]
+        if not all(map(math.isfinite, rates)):
+            raise ValueError(f"--tune must have finite rates; got {', '.join(FLAGS.tune)}.")
         if unknown := set(FLAGS.schedules) - set(CONTESTANTS):
             raise ValueError(
                 f"--schedules knows {', '.join(CONTESTANTS)}; got {', '.join(sorted(unknown))}."
@@ -100,10 +103,11 @@ def main(argv):
     images = images.subset(count, min(FLAGS.test_images, len(images.test_images)))
     console.print(f"{reason} {count:,} training images, run folder: {folder.path}")
     chosen = {name: CONTESTANTS[name] for name in FLAGS.schedules}
-    if rates:
-        tune(chosen, rates, images, folder, console)
-    else:
-        compare(chosen, images, folder, console)
+    with folder.removed_if_empty():
+        if rates:
+            tune(chosen, rates, images, folder, console)
+        else:
+            compare(chosen, images, folder, console)
 
 
 def compare(chosen, images, folder, console):

@@ -67,6 +67,23 @@ class Photos:
         self._serve("val", made)
         return made
 
+    def validation_in_order(self, phase, source=None):
+        """The validation photos that can be read, at a phase's size, as squares, in their order.
+
+        Args:
+            phase: `Phase`.
+            source: `PhotoSource` in their place, such as some of them.
+        """
+        if source is None:
+            source = self.val("originals")
+            source = source.without(self.problems()) if self.problems() else source
+        return ValidationImages(
+            source,
+            max(1, min(phase.batch_size, 256)),
+            image_size=phase.evaluated_at,
+            threads=FLAGS.threads,
+        )
+
     def _serve(self, part, made):
         """Remembers what is served, and of what was served before only its odd files."""
         if part in self._serving:
