@@ -72,7 +72,7 @@ def test_odd_files_are_named_on_the_screen_and_in_the_record(smoke):
 
 
 def test_what_is_confused_and_the_worst_photos_are_written_and_drawn(smoke):
-    output, out = smoke
+    _, out = smoke
     document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     answers = document["answers"]
     assert answers["images"] == 60 and len(answers["worst"]) == 16
