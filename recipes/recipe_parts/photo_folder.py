@@ -28,7 +28,7 @@ class Photos:
         self.folder, self.preset, self.name = Path(folder), preset, Path(folder).name
         self.seed = 0  # of order and crops; a recipe that trains several times sets it for each
         self._sources, self.fell_back = {}, set()
-        self._serving, self._problems = {}, {}
+        self._serving, self._problems = {}, {"train": {}, "val": {}}
         self.class_names = self.train("originals").class_names
         self.val("originals")  # a missing folder is found now, not after the first epoch
 
@@ -76,7 +76,7 @@ class Photos:
         """
         if source is None:
             source = self.val("originals")
-            source = source.without(self.problems()) if self.problems() else source
+            source = source.without(self._problems_of("val"))
         return ValidationImages(
             source,
             max(1, min(phase.batch_size, 256)),
@@ -87,14 +87,18 @@ class Photos:
     def _serve(self, part, made):
         """Remembers what is served, and of what was served before only its odd files."""
         if part in self._serving:
-            self._problems.update(self._serving[part].problems)
+            self._problems_of(part)
         self._serving[part] = made
 
     def problems(self):
         """What was wrong with files: dict from names to sentences."""
-        for made in self._serving.values():
-            self._problems.update(made.problems)
-        return dict(self._problems)
+        return {**self._problems_of("val"), **self._problems_of("train")}
+
+    def _problems_of(self, part):
+        """Those of one part; a name may be in both."""
+        if part in self._serving:
+            self._problems[part].update(self._serving[part].problems)
+        return self._problems[part]
 
     def _source(self, part, kind, count):
         if (part, kind) in self._sources:
