@@ -48,7 +48,14 @@ PRESETS = {
     "smoke": PhotoPreset(
         model="resnet18",
         plan=one_cycle_by_size(
-            {0.0: 24, 0.5: 32}, 2, 32, 0.05, crops=Crops((0.6, 1.0)), validation=32
+            {0.0: 24, 0.5: 32},
+            2,
+            32,
+            0.05,
+            momentum=0.9,
+            weight_decay=1e-4,
+            crops=Crops((0.6, 1.0)),
+            validation=32,
         ),
         zero_init_gamma=True,
         train_images=256,

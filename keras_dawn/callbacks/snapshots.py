@@ -1,5 +1,7 @@
 """Snapshots of the weights at the ends of cycles, and their ensemble."""
 
+from keras_dawn.evaluation.scores import AS_THEY_ARE, Scores
+
 import keras
 import numpy as np
 import torch
@@ -70,18 +72,14 @@ class Snapshots(keras.callbacks.Callback):
         Raises:
             ValueError: no snapshots yet.
         """
-        from keras_dawn.evaluation.tta import gives_logits
-
         if not self.weights:
             raise ValueError("There are no snapshots yet: train first.")
-        own, total = self.model.get_weights(), 0
+        own, total, meaning = self.model.get_weights(), 0, Scores.of(self.model, AS_THEY_ARE)
         try:
             for weights in self.weights:
                 self.model.set_weights(weights)
                 outputs = self.model.predict(x, **arguments)
-                if gives_logits(self.model):
-                    outputs = torch.softmax(torch.as_tensor(outputs), -1).numpy()
-                total = total + outputs
+                total = total + meaning.probabilities(torch.as_tensor(outputs)).numpy()
         finally:
             self.model.set_weights(own)
         return np.asarray(total / len(self.weights), "float32")

@@ -44,11 +44,13 @@ class WeightCopies(keras.callbacks.Callback):
             self._make()
         self._begins = False
 
+    @torch.no_grad()
     def on_train_end(self, logs=None):
         if self._swapped and self.goes_on:
             self._swap()
         elif self._swapped:  # the model has it, or what another callback chose by its metrics
             self._swapped = False
+            torch._foreach_copy_(self._copies, self._tensors()[0])  # they held the trained weights
         elif self.updates and not self.goes_on:
             self._put_in_place()
 

@@ -16,7 +16,7 @@ _FOLDER = Path(__file__).parent / "tables"
 
 
 @dataclass(frozen=True)
-class Rule:
+class WayRule:
     """Where a way is the fastest.
 
     Args:
@@ -46,7 +46,7 @@ class Table:
 
     Args:
         name: str.
-        rules: tuple of `Rule`.
+        rules: tuple of `WayRule`.
 
     Attributes:
         identity: str, the name and a digest of the rules: tables with one identity choose alike.
@@ -139,7 +139,7 @@ def table_named(name):
         )
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        rules = tuple(Rule(**rule) for rule in document["rules"])
+        rules = tuple(WayRule(**rule) for rule in document["rules"])
         return Table(document["name"], rules)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(

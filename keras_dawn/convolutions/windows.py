@@ -1,7 +1,7 @@
 """A convolution as one product of matrices: the windows copied out, times the kernels."""
 
 from keras_dawn.convolutions.copies import MOST_BYTES, forward_windows, parts
-from keras_dawn.convolutions.phases import Phases
+from keras_dawn.convolutions.stride_offsets import StrideOffsets
 from keras_dawn.convolutions.way import Way, empty, matrix, pixels, planes
 
 import torch
@@ -37,10 +37,10 @@ class Windows(Way):
 
     def to_input(self, change, weight, sizes):
         result = empty(sizes, "to_input", change)
-        phases = Phases(sizes)
-        kernels = phases.kernels(weight)
-        for some, part in self._parts((change, result), sizes.filters, phases.window, sizes):
-            phases.write(some, kernels, part)
+        offsets = StrideOffsets(sizes)
+        kernels = offsets.kernels(weight)
+        for some, part in self._parts((change, result), sizes.filters, offsets.window, sizes):
+            offsets.write(some, kernels, part)
         return result
 
     def to_weight(self, images, change, sizes):

@@ -6,6 +6,7 @@ from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import InOrder
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.distributed.sharding import Share
+from keras_dawn.foundation.device import default_device
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -17,8 +18,9 @@ class DeviceImages(DataLoader):
     Nothing passes through NumPy or another process: a batch is picked by one operation,
     augmented and normalised by a handful of batched ones on the device. Being a
     `torch.utils.data.DataLoader`, it goes into `fit`, `evaluate`, `predict` and
-    hand-written loops alike. It shuffles itself: pass `shuffle=False` to `fit`, which
-    otherwise warns that it will not.
+    hand-written loops alike. It does not shuffle unless it is told to: for training pass
+    `sampler=Shuffled(seed)` here, and `shuffle=False` to `fit`, which otherwise warns that it
+    will not shuffle.
 
     Order and transforms depend on the sampler's seed and the epoch alone. The epoch starts at 0 and
     advances with each whole pass; `set_epoch` sets it, for instance to go on with an
@@ -38,7 +40,7 @@ class DeviceImages(DataLoader):
             each list to it. Pixels become floats in [0, 1] if the list has no `Normalize`.
         sampler: `InOrder` by default; `Shuffled(seed)`, `Balanced`, `Hardest`. It has weights too.
         drop_last: bool, whether to leave out a last batch that is not full.
-        device: torch device; by default the one Keras uses (the first GPU, else the CPU).
+        device: torch device; by default the one that Keras computes on.
 
     Yields:
         `(images, labels)`: float32 `(batch, height, width, channels)` and int64 `(batch,)`, or
@@ -72,7 +74,7 @@ class DeviceImages(DataLoader):
         images, labels = torch.as_tensor(images), torch.as_tensor(labels)
         self.transforms = Pipeline(transforms, Normalize())
         _check(images, labels, batch_size, drop_last, self.transforms)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(device or default_device())
         self.images = images.to(device)
         self.labels = labels.to(device, torch.int64)
         self.epoch, self.settings_epoch = 0, None

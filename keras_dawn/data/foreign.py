@@ -1,6 +1,6 @@
 """torchvision's transforms as they are, image after image."""
 
-from keras_dawn.data.transforms import Transform
+from keras_dawn.data.transforms import Normalize, Transform
 
 import torch
 
@@ -16,7 +16,8 @@ class PerImage(Transform):
             random numbers are those of torch's generator on the CPU.
 
     Raises:
-        ValueError: results of several sizes, which are no batch.
+        ValueError: results of several sizes, which are no batch, or pixels that are neither uint8
+            nor floats from 0 to 1, as what follows in a list expects them.
 
     Example:
         >>> PerImage(torch.nn.Identity())
@@ -38,14 +39,55 @@ class PerImage(Transform):
             raise ValueError(
                 f"{self.transform} made images of several sizes: {sorted(shapes)[:3]}."
             )
-        return torch.stack(results).permute(0, 2, 3, 1)
+        made = torch.stack(results).permute(0, 2, 3, 1)
+        if _is_pixels(images) and not _is_pixels(made):
+            raise ValueError(
+                f"{self.transform} made {made.dtype} from {made.min():.3g} to {made.max():.3g}; "
+                "expected uint8, or floats from 0 to 1 (ToDtype(torch.float32, scale=True)). To "
+                "normalise, put Normalize(mean, std) itself into the list."
+            )
+        return made
 
     def __repr__(self):
         return f"PerImage({self.transform})"
 
 
-def adapted(transform):
-    """torchvision's transforms as this package calls them; others as they are."""
-    if type(transform).__module__.startswith("torchvision.transforms"):
-        return PerImage(transform)
-    return transform
+_OVERSHOOT = 0.5  # bicubic interpolation leaves the range by far less
+
+
+def _is_pixels(images):
+    if not images.is_floating_point():
+        return images.dtype == torch.uint8
+    low, high = images.aminmax()
+    return bool(low >= -_OVERSHOOT) and bool(high <= 1 + _OVERSHOOT)
+
+
+def adapted(transforms):
+    """A list with torchvision's transforms as this package calls them; others as they are.
+
+    torchvision's `Normalize` becomes this package's, which is then the list's; a `Compose` that
+    holds one becomes its parts.
+    """
+    found = []
+    for transform in transforms:
+        if not _is_torchvisions(transform):
+            found.append(transform)
+        elif _normalizes(transform) and hasattr(transform, "transforms"):
+            found += adapted(transform.transforms)
+        elif _normalizes(transform):
+            found.append(Normalize(transform.mean, transform.std))
+        else:
+            found.append(PerImage(transform))
+    return found
+
+
+def _is_torchvisions(transform, name=""):
+    kind = type(transform)
+    return kind.__module__.startswith("torchvision.transforms") and kind.__name__.endswith(name)
+
+
+def _normalizes(transform):
+    """Whether it is torchvision's `Normalize`, or a `Compose` with one."""
+    if _is_torchvisions(transform, "Compose"):
+        return any(map(_normalizes, transform.transforms))
+    return _is_torchvisions(transform, "Normalize")

@@ -44,3 +44,25 @@ class OneHot(BatchTransform):
                 f"`classes` must be above every label, got {self.classes} with labels up to "
                 f"{label}."
             )
+
+
+def check_same_classes(training, validation):
+    """Raises where one label means different classes in training and validation.
+
+    Args:
+        training, validation: data sets or anything else; those that have `class_names`, tuples
+            in the order of the labels, are compared. Validation may lack the last classes.
+
+    Raises:
+        ValueError: the class of a label in validation is another one in training.
+    """
+    known, seen = (tuple(getattr(d, "class_names", None) or ()) for d in (training, validation))
+    if not known or seen == known[: len(seen)]:
+        return
+    number = next(i for i, name in enumerate(seen) if i >= len(known) or known[i] != name)
+    here = repr(known[number]) if number < len(known) else "no class"
+    raise ValueError(
+        f"Label {number} is {here} in the training data and {seen[number]!r} in the validation "
+        "data. Give the validation source the training source's classes, as in "
+        "`ImageFolder(folder, class_names=training_source.class_names)`."
+    )

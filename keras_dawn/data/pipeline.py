@@ -5,6 +5,7 @@ from keras_dawn.data.foreign import adapted
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.transforms import BatchTransform, Normalize
 
+import keras
 import torch
 
 
@@ -36,7 +37,7 @@ class Pipeline:
         given = by_epoch(transforms, "transforms", _check_list)
         self.by_epoch, self.crops = {}, {}
         for epoch, transforms in given.items():
-            self.crops[epoch], rest = _split([adapted(t) for t in transforms], crop)
+            self.crops[epoch], rest = _split(adapted(transforms), crop)
             self.by_epoch[epoch] = _completed(rest, normalize)
             _check_order(self.by_epoch[epoch], several_labels)
 
@@ -108,6 +109,12 @@ def _check_list(value):
     for transform in value:
         if isinstance(transform, type) or not (callable(transform) or _is_crop(transform)):
             raise ValueError(f"A transform must be callable, got {transform!r}.")
+        if isinstance(transform, (torch.nn.Sequential, keras.layers.Layer)):
+            raise ValueError(
+                f"{type(transform).__name__} is no transform, which is called with the images of a "
+                "batch and their random numbers (`keras_dawn.data.Transform`). Write the parts of "
+                "a Sequential into the list; Keras's layers go into the model."
+            )
 
 
 def _is_crop(transform):
@@ -158,7 +165,7 @@ def _check_order(transforms, several_labels):
             raise ValueError(
                 f"{type(transform).__name__} mixes labels too: put OneHot(classes) before it."
             )
-        if several_labels and isinstance(transform, OneHot):
+        if probabilities and isinstance(transform, OneHot):
             raise ValueError("OneHot takes class numbers; these labels have a column a class.")
         normalised = normalised or isinstance(transform, Normalize)
         probabilities = probabilities or isinstance(transform, OneHot)

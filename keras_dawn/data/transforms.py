@@ -1,5 +1,6 @@
 """What a transform is, and normalisation, which ends the work on pixels."""
 
+import numpy as np
 import torch
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,10 +57,16 @@ class Normalize(Transform):
                 f"`mean` and `std` must be those of pixels from 0 to 1, got {mean} and {std}. If "
                 "they are those of pixels from 0 to 255, say so: Normalize(mean, std, scale=255)."
             )
+        if scale == 255 and max(*self.mean, *self.std) <= 1 and (any(self.mean) or self.std[0] < 1):
+            raise ValueError(
+                f"`mean` and `std` must be those of pixels from 0 to 255, got {mean} and {std}. If "
+                "they are those of pixels from 0 to 1, leave `scale` out."
+            )
         self._tensors = {}
 
     def __call__(self, images, random=None):
         """float32 images; from uint8, or from floats in [0, 1]."""
+        self.check_channels(images.shape[-1])  # what is before it in a list may have made one
         mean, factor = self._on(images.device)
         if self.scale == 1:
             return (to_unit_range(images) - mean) * factor  # the reciprocal: cheaper than to divide
@@ -74,6 +81,7 @@ class Normalize(Transform):
         """
         if self.scale == 255 or images.dtype != torch.uint8:
             return self(images)
+        self.check_channels(images.shape[-1])
         mean, factor = self._on(images.device, 255)
         return (images.to(torch.float32) - mean) * factor
 
@@ -98,4 +106,4 @@ def to_unit_range(images):
 
 
 def _floats(numbers):
-    return tuple(float(n) for n in numbers) if hasattr(numbers, "__len__") else (float(numbers),)
+    return tuple(map(float, np.ravel(numbers)))

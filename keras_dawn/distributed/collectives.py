@@ -1,6 +1,7 @@
 """What the processes exchange besides gradients: weights, sums, averages, agreement."""
 
 from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation.model_state import overwrite
 
 import torch
 import torch.distributed as dist
@@ -92,5 +93,5 @@ def _unpack(flat, tensors):
     start = 0
     for tensor in tensors:
         part = flat[start : start + tensor.numel()]
-        tensor.data.copy_(part.view(tensor.shape))
+        overwrite(tensor, part.view(tensor.shape))
         start += tensor.numel()

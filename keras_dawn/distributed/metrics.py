@@ -3,6 +3,7 @@
 import contextlib
 
 from keras_dawn.distributed.collectives import sum_over_ranks
+from keras_dawn.foundation.model_state import overwrite
 
 import keras
 
@@ -17,7 +18,7 @@ def metrics_of_all_ranks(model, compute):
         return compute()
     finally:
         for tensor, value in zip(tensors, own, strict=True):
-            tensor.data.copy_(value)
+            overwrite(tensor, value)
 
 
 def check_metrics(model):

@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_dawn.data.batches import Batches
-from keras_dawn.evaluation.tta import gives_logits
+from keras_dawn.evaluation.scores import Scores
 from keras_dawn.native.accelerate import native_forward
 
 import numpy as np
@@ -80,18 +80,17 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
         >>> answers.most_confused()[0]                                  # doctest: +SKIP
         (3, 5, 61)
     """
-    logits = gives_logits(model)
-    if logits is None:
-        raise ValueError(
-            "The model must be compiled with a loss, which says whether its outputs are logits."
-        )
+    meaning = Scores.of(model)
     forward, scores, labels, images = native_forward(model), [], [], []
     for batch, targets in Batches(x, y, batch_size):
         if targets is None:
             raise ValueError("Answers need labels: give `y`, or data that yields them.")
         outputs = torch.as_tensor(forward(batch)).float()
-        scores.append((torch.softmax(outputs, -1) if logits else outputs).cpu())
-        labels.append((targets.argmax(-1) if targets.ndim == 2 else targets).long().cpu())
+        found = meaning.probabilities(outputs).cpu()
+        if meaning.of_each_class and found.shape[-1] == 1:  # of the second of two classes
+            found = torch.cat([1 - found, found], -1)
+        scores.append(found)
+        labels.append(_one_label(targets, meaning).long().cpu())
         if keep_images:
             images.append(batch.cpu())
     if not scores:
@@ -101,3 +100,14 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
         torch.cat(labels).numpy(),
         torch.cat(images).numpy() if keep_images else None,
     )
+
+
+def _one_label(targets, meaning):
+    """Class numbers `(batch,)` of labels in any form."""
+    if targets.ndim == 1 or targets.shape[-1] == 1:
+        return targets.reshape(-1)
+    if meaning.of_each_class and not bool((targets.sum(-1) == 1).all()):
+        raise ValueError(
+            "Answers are of one class each, and some images here have several labels, or none."
+        )
+    return targets.argmax(-1)

@@ -2,6 +2,7 @@
 
 from keras_dawn.data.batches import Batches
 from keras_dawn.distributed.batch_norm import normalization_layers
+from keras_dawn.foundation.model_state import overwrite
 from keras_dawn.foundation.random_state import random_state, set_random_state
 
 import torch
@@ -47,7 +48,7 @@ def estimate_statistics(model, x, *, batch_size=256):
         for layer, (momentum, synchronized) in zip(layers, settings, strict=True):
             layer.momentum, layer.synchronized = momentum, synchronized
         for variable, value in seeds:
-            variable.value.data.copy_(value)
+            overwrite(variable.value, value)
         set_random_state(random)
     if not batches:
         raise ValueError("There are no images to measure statistics on.")

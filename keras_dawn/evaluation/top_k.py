@@ -4,7 +4,7 @@ from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.distributed.sharding import shared_out
-from keras_dawn.evaluation.tta import gives_logits
+from keras_dawn.evaluation.scores import Scores, mean_of_logarithms
 from keras_dawn.foundation import keras_variables
 from keras_dawn.native.accelerate import native_forward
 
@@ -34,7 +34,7 @@ def evaluate_images(model, data, *, flip=False):
     """
     forward = native_forward(model)
     if flip:
-        forward = _of_both_views(forward, gives_logits(model) is not False)
+        forward = _of_both_views(forward, Scores.of(model, Scores(True, False)))
     if current().several:
         average_moving_statistics(model)
         with shared_out(data, training=False):
@@ -55,15 +55,16 @@ def evaluate_images(model, data, *, flip=False):
     }
 
 
-def _of_both_views(forward, logits):
+def _of_both_views(forward, meaning):
     """Scores in the order of the mean probability of an image and its mirror image."""
 
     def scores(images):
         views = forward(images), forward(images.flip(2))
-        if not logits:
+        if not meaning.logits:
             return views[0] + views[1]
         # Logarithms: of a confident answer the probabilities of many classes are 0 alike.
-        return torch.logaddexp(*(torch.log_softmax(view.float(), -1) for view in views))
+        mean = mean_of_logarithms((0.5, meaning.logarithms(view)) for view in views)
+        return meaning.from_logarithms(mean)
 
     return scores
 

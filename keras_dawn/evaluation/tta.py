@@ -1,10 +1,13 @@
 """Test-time augmentation: the mean of a model's answers to several views of each image."""
 
+from dataclasses import replace
+
 from keras_dawn.data.batches import Batches
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
+from keras_dawn.evaluation.scores import Scores, mean_of_logarithms
 from keras_dawn.evaluation.views import Views, check_order, fixed_views
-from keras_dawn.foundation import keras_losses, keras_metrics
+from keras_dawn.foundation import keras_metrics
 from keras_dawn.native.accelerate import native_forward
 
 import torch
@@ -42,7 +45,9 @@ def predict_tta(model, x, *, views=None, augmented=None, average="probabilities"
         (5, 2)
     """
     data = Batches(x, None, batch_size)
-    scores, _ = _scores(model, data, views or Views(), augmented, average)
+    scores, _ = _averaged(model, data, views or Views(), augmented, average)
+    if average == "probabilities":
+        scores = Scores.of(model).probabilities(scores)
     return scores.cpu().numpy()
 
 
@@ -67,13 +72,12 @@ def evaluate_tta(
         {'accuracy': 0.9391, 'loss': 0.31}
     """
     data = Batches(x, y, batch_size)
-    scores, labels = _scores(model, data, views or Views(), augmented, average)
+    scores, labels = _averaged(model, data, views or Views(), augmented, average)
+    meaning = Scores.of(model)
+    if average == "logits" and not meaning.logits:  # of which there are logits now
+        scores = replace(meaning, logits=True).probabilities(scores)
     if labels is None:
         raise ValueError("Evaluation needs labels: give `y`, or data that yields them.")
-    if average == "probabilities" and gives_logits(model):
-        scores = scores.log()  # logits whose softmax is the mean
-    elif average == "logits" and not gives_logits(model):
-        scores = torch.softmax(scores, -1)
     model.reset_metrics()
     tracker = keras_metrics.loss_tracker(model)
     for part, target in zip(scores.split(batch_size), labels.split(batch_size), strict=True):
@@ -84,82 +88,105 @@ def evaluate_tta(
 
 
 @torch.no_grad()
-def _scores(model, data, views, augmented, average):
-    """The averaged scores, float32 `(count, classes)`, and the labels or `None`."""
-    if gives_logits(model) is None:
-        raise ValueError(
-            "The model must be compiled with a loss, which says whether its outputs are logits."
-        )
+def _averaged(model, data, views, augmented, average):
+    """The averaged scores and the labels or `None`.
+
+    Scores are float32 `(count, classes)`: where probabilities are averaged, what the model's
+    outputs are, and otherwise logits.
+    """
+    meaning = Scores.of(model)
     if average not in AVERAGES:
         raise ValueError(f"`average` must be one of {', '.join(AVERAGES)}, got {average!r}.")
     check_order(data.x, "`x`")
     if current().several:
         average_moving_statistics(model)
-    forward = _scorer(model, average)
+    kind = _Probabilities(meaning) if average == "probabilities" else _Logits(meaning)
+    forward = native_forward(model)
+
+    def score(images):
+        return kind.scores(torch.as_tensor(forward(images)))
+
     parts, labels = [], []
     for images, targets in data:
-        parts.append(_of_views(forward, images, views, average))
+        parts.append(_of_views(score, kind, images, views))
         labels.append(targets)
     if not parts:
         raise ValueError("There are no images to predict from.")
     scores = torch.cat(parts)
     if augmented is not None:
-        random = _mean_of_augmented(forward, augmented.data, augmented.n)
+        random = _mean_of_augmented(score, kind, augmented.data, augmented.n)
         if random.shape != scores.shape:
             raise ValueError(
                 f"`augmented` must have the same {len(scores)} images, it has {len(random)}."
             )
-        scores = torch.lerp(random, scores, augmented.beta)
+        scores = kind.mean([(1 - augmented.beta, random), (augmented.beta, scores)])
     known = all(target is not None for target in labels)
-    return scores, torch.cat(labels) if known else None
+    return kind.outputs(scores), torch.cat(labels) if known else None
 
 
-def _of_views(forward, images, views, average):
+class _Probabilities:
+    """Averages probabilities, as their logarithms: a confident model's are 0 in float32."""
+
+    def __init__(self, meaning):
+        self.scores, self.outputs = meaning.logarithms, meaning.from_logarithms
+        self.mean = mean_of_logarithms
+
+    @staticmethod
+    def certainty(scores):
+        if scores.ndim == 3:  # yes and no of each class: of the class that is least certain
+            return scores.amax(-1).amin(-1).exp()
+        return scores.amax(-1).exp()
+
+
+class _Logits:
+    """Averages logits; of a model that gives probabilities, their logarithms."""
+
+    def __init__(self, meaning):
+        self._meaning = meaning
+
+    def scores(self, outputs):
+        if self._meaning.logits:
+            return outputs.float()
+        logarithms = self._meaning.logarithms(outputs)
+        return replace(self._meaning, logits=True).from_logarithms(logarithms)
+
+    def outputs(self, scores):
+        return scores
+
+    def mean(self, weighted):
+        return sum(weight * scores for weight, scores in weighted)
+
+    def certainty(self, scores):
+        probabilities = replace(self._meaning, logits=True).probabilities(scores)
+        if self._meaning.of_each_class:
+            return torch.maximum(probabilities, 1 - probabilities).amin(-1)
+        return probabilities.amax(-1)
+
+
+def _of_views(score, kind, images, views):
     """The mean scores of the fixed views, where `certain` asks for them."""
     if views.certain is None:
-        return _mean_of_fixed(forward, images, views)
-    scores = forward(images).clone()
-    likely = scores if average == "probabilities" else torch.softmax(scores, -1)
-    doubtful = likely.amax(-1) < views.certain
+        return _mean_of_fixed(score, kind, images, views)
+    scores = score(images).clone()
+    doubtful = kind.certainty(scores) < views.certain
     if doubtful.any():
         images = images[doubtful.to(images.device)]
-        scores[doubtful] = _mean_of_fixed(forward, images, views)
+        scores[doubtful] = _mean_of_fixed(score, kind, images, views)
     return scores
 
 
-def _mean_of_fixed(forward, images, views):
+def _mean_of_fixed(score, kind, images, views):
     fixed = fixed_views(images, views.flip, views.shift)
-    return sum(weight * forward(view) for weight, view in fixed)
+    return kind.mean((weight, score(view)) for weight, view in fixed)
 
 
-def _mean_of_augmented(forward, augmented, n):
+def _mean_of_augmented(score, kind, augmented, n):
     epoch = augmented.epoch
-    total = 0
+    found = []
     try:
         for turn in range(n):
             augmented.set_epoch(epoch + turn)
-            total = total + torch.cat([forward(images) for images, _ in Batches(augmented)])
+            found.append(torch.cat([score(images) for images, _ in Batches(augmented)]))
     finally:
         augmented.set_epoch(epoch)
-    return total / n
-
-
-def _scorer(model, average):
-    """A function from images to float32 scores of the kind that is averaged."""
-    forward, logits = native_forward(model), gives_logits(model)
-
-    def scores(images):
-        outputs = torch.as_tensor(forward(images)).float()
-        if average == "probabilities":
-            return torch.softmax(outputs, -1) if logits else outputs
-        return outputs if logits else outputs.clamp_min(torch.finfo(torch.float32).tiny).log()
-
-    return scores
-
-
-def gives_logits(model):
-    """Whether a model's outputs are logits, by the loss it was compiled with; else `None`."""
-    loss, _ = keras_losses.compiled_loss(model)
-    if loss is None:
-        return None
-    return bool(getattr(loss, "get_config", dict)().get("from_logits", False))
+    return kind.mean((1 / n, scores) for scores in found)

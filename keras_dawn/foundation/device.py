@@ -43,6 +43,17 @@ def why_not_native(device):
     )
 
 
+def default_device():
+    """The `torch.device` on which Keras makes its tensors, or the CPU where that is not proved.
+
+    It follows `KERAS_TORCH_DEVICE`, `keras.device`, and the GPU of this process among several.
+    """
+    import keras  # `choose_device` runs before Keras may be imported
+
+    device = keras.ops.zeros(()).device
+    return device if device.type in PROVED else torch.device("cpu")
+
+
 def moved(tensor, device, dtype=None):
     """A tensor on a device, in a dtype; to a GPU without waiting for what that has still to do.
 

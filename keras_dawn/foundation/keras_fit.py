@@ -55,6 +55,13 @@ def _callers():
         frame = frame.f_back
 
 
+def is_to_be_built(model):
+    """Whether Keras's next `fit` builds model, loss or metrics, on a batch without numbers."""
+    parts = (model._compile_metrics, model._compile_loss)
+    parts = [*model._flatten_layers(), *(part for part in parts if part is not None)]
+    return not all(part.built for part in parts)
+
+
 def data_of(iterator):
     """`(kind, object)`: where a `fit`'s data comes from.
 

@@ -1,5 +1,6 @@
 """The generator behind `keras.random` where nobody gives a seed."""
 
+import torch
 from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
 
@@ -12,4 +13,5 @@ def global_seed():
 
 def set_global_seed(state):
     """Puts back what `global_seed` returned."""
-    seed_generator.global_seed_generator().state.value.data.copy_(state)
+    with torch.no_grad():  # past `data`, so that torch counts the write
+        seed_generator.global_seed_generator().state.value.copy_(state)

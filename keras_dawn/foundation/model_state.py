@@ -3,6 +3,7 @@
 from keras_dawn.foundation.keras_layers import all_layers, weights_to_train
 
 import keras
+import torch
 
 
 def optimizers_of(model):
@@ -64,3 +65,13 @@ def _flat(value):
     if isinstance(value, dict):
         return list(value.values())
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+@torch.no_grad()
+def overwrite(tensor, content):
+    """Writes into a tensor's memory, a trained one's too.
+
+    `tensor.data` would hide it from whoever knows by torch's count of writes what a tensor holds
+    (an optimizer's steps, the seed of a generator).
+    """
+    tensor.copy_(content)

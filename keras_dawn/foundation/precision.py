@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import torch
+from keras_dawn.foundation.device import default_device
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def has_gpu():
-    """Whether torch sees a CUDA GPU."""
-    return torch.cuda.is_available()
+    """Whether Keras computes on a CUDA GPU."""
+    return default_device().type == "cuda"
 
 
 def best_precision():

@@ -1,8 +1,7 @@
 """Puts the native steps under a model's own `fit`, `evaluate` and `predict`."""
 
-from keras_dawn.native.engine import Engine
-
-import keras
+from keras_dawn.native.engine import ATTRIBUTE, Engine, engine_of
+from keras_dawn.native.explain import explanation
 
 _OVERRIDDEN = (
     "make_train_function",
@@ -18,7 +17,6 @@ _OVERRIDDEN = (
     "save",
     "save_weights",
 )
-_ENGINE = "_keras_dawn_engine"
 
 
 def accelerate(model, *, log_every=10, compile=False):
@@ -58,8 +56,8 @@ def accelerate(model, *, log_every=10, compile=False):
     if not isinstance(log_every, int) or log_every < 1:
         raise ValueError(f"`log_every` must be a whole number from 1 up, got {log_every!r}.")
     restore(model)
-    engine = Engine(model, log_every, compile)
-    object.__setattr__(model, _ENGINE, engine)  # past Keras's tracking of attributes
+    engine = Engine(model, log_every, compile, explanation)
+    object.__setattr__(model, ATTRIBUTE, engine)  # past Keras's tracking of attributes
     for name in _OVERRIDDEN:
         object.__setattr__(model, name, getattr(engine, name))
     _forget_functions(model)
@@ -82,21 +80,10 @@ def restore(model):
             "`accelerate` again) when it has returned."
         )
     if engine is not None:
-        for name in (*_OVERRIDDEN, _ENGINE):
+        for name in (*_OVERRIDDEN, ATTRIBUTE):
             object.__delattr__(model, name)
         _forget_functions(model)
     return model
-
-
-def engine_of(model):
-    """The `Engine` of an accelerated model, or `None`.
-
-    Raises:
-        ValueError: what is not a Keras model.
-    """
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"`model` must be a keras.Model, got {type(model).__name__}.")
-    return vars(model).get(_ENGINE)
 
 
 def native_forward(model):

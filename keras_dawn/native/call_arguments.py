@@ -12,7 +12,10 @@ def arguments_of(model, name, args, kwargs):
     `*args`, has the names of Keras's own.
     """
     signature = inspect.signature(getattr(type(model), name))
-    bound = signature.bind(model, *args, **kwargs)
+    try:
+        bound = signature.bind(model, *args, **kwargs)
+    except TypeError as error:  # it does not say of which function
+        raise TypeError(f"{type(model).__name__}.{name}() {error}") from None
     arguments = {}
     for key, value in bound.arguments.items():
         kind = signature.parameters[key].kind

@@ -2,6 +2,7 @@
 
 import contextlib
 
+from keras_dawn.data.labels import check_same_classes
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models, keras_variables
@@ -28,14 +29,33 @@ import keras
 _PURPOSES = {"fit": "train", "evaluate": "test", "predict": "predict"}
 
 
+ATTRIBUTE = "_keras_dawn_engine"  # of an accelerated model
+
+
+def engine_of(model):
+    """The `Engine` of an accelerated model, or `None`.
+
+    Raises:
+        ValueError: what is not a Keras model.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model, got {type(model).__name__}.")
+    return vars(model).get(ATTRIBUTE)
+
+
 class Engine(Stepping):
     """What `accelerate` keeps for one model, and what its methods then do.
 
     Every public method but those of `Stepping` stands in the place of the model's own.
+
+    Args:
+        model, log_every, compile: as `accelerate` takes them.
+        explanation: callable from an `Engine` to its `Explanation`, for the first `fit`'s line.
     """
 
-    def __init__(self, model, log_every, compile):
+    def __init__(self, model, log_every, compile, explanation):
         super().__init__(model, log_every, compile)
+        self.explanation = explanation
         self.announced = False  # whether a `fit` has said how it steps
         self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
@@ -81,6 +101,7 @@ class Engine(Stepping):
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
+        check_same_classes(arguments.get("x"), arguments.get("validation_data"))
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
             # First of all: the other callbacks may look at the data of the epoch that begins.

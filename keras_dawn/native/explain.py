@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.engine import engine_of
 from keras_dawn.native.parallel import NO_CUDA_GRAPH
 from keras_dawn.native.stepping import Stepping
 

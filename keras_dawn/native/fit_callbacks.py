@@ -103,12 +103,10 @@ class Announcement(keras.callbacks.Callback):
         self._looked = engine.announced
 
     def on_train_batch_begin(self, batch, logs=None):
-        from keras_dawn.native.explain import explanation  # it reads the engine
-
         if self._looked or batch == 0:
             return
         self._looked = True
-        how = explanation(self._engine, convolutions=False)  # this is in every `fit`
+        how = self._engine.explanation(self._engine, convolutions=False)  # this is in every `fit`
         if self.params.get("verbose") or not how.is_whole():
             self._engine.announced = True
             if current().is_main:

@@ -6,7 +6,7 @@ import warnings
 
 from keras_dawn.distributed.ranks import current, note_parallel_model
 from keras_dawn.foundation import keras_losses, keras_version
-from keras_dawn.foundation.model_state import optimizers_of, state_tensors
+from keras_dawn.foundation.model_state import optimizers_of, overwrite, state_tensors
 from keras_dawn.foundation.random_state import random_state, set_random_state
 
 import keras
@@ -80,7 +80,7 @@ def rehearsal(model):
         yield
     finally:
         for tensor, content in states:
-            tensor.data.copy_(content)
+            overwrite(tensor, content)
         set_random_state(random)
 
 

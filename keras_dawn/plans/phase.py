@@ -47,7 +47,7 @@ class Phase:
         image_size: int, pixels of the training crops.
         batch_size: int, images a step over all ranks.
         learning_rate: float, or `(start, end)`: changes linearly, step by step.
-        momentum, weight_decay: float, or `(start, end)`; `None` leaves them as compiled.
+        momentum, weight_decay: float, or `(start, end)`; by default as compiled.
         crops: `Crops`: how much of a photo a crop takes, and which copies are read.
         validation: int, pixels to validate at, or `Validation`; by default `image_size`.
 
@@ -63,8 +63,8 @@ class Phase:
     image_size: int
     batch_size: int
     learning_rate: float | tuple
-    momentum: float | tuple | None = 0.9
-    weight_decay: float | tuple | None = 1e-4
+    momentum: float | tuple | None = None
+    weight_decay: float | tuple | None = None
     crops: Crops = Crops()
     validation: int | Validation = Validation()
 
@@ -76,12 +76,12 @@ class Phase:
             if not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number from 1 up, got {value!r}.")
         for name in ("learning_rate", "momentum", "weight_decay"):
-            for value in ends(getattr(self, name)):
-                if not isinstance(value, numbers.Real) or value < 0 or not math.isfinite(value):
-                    raise ValueError(
-                        f"`{name}` must be a number from 0 up, or (start, end), got "
-                        f"{getattr(self, name)!r}."
-                    )
+            given = getattr(self, name)
+            pair = not isinstance(given, tuple) or len(given) == 2
+            if not pair or not all(map(_is_from_zero_up, ends(given))):
+                raise ValueError(
+                    f"`{name}` must be a number from 0 up, or (start, end), got {given!r}."
+                )
         if max(ends(self.momentum), default=0) >= 1:
             raise ValueError(f"`momentum` must be below 1, got {self.momentum!r}.")
         copies = self.crops.copies
@@ -121,6 +121,10 @@ class PhaseCost:
     pixels: float
     flops: float
     seconds: float | None
+
+
+def _is_from_zero_up(value):
+    return isinstance(value, numbers.Real) and value >= 0 and math.isfinite(value)
 
 
 def ends(value):

@@ -43,6 +43,11 @@ class PlanData(DataLoader):
         return getattr(self.data, "rank_weight", 1.0)
 
     @property
+    def class_names(self):
+        """Those of its phase's data, or `None`."""
+        return getattr(self.data, "class_names", None)
+
+    @property
     def served_whole(self):
         """Whether every rank is served all of it (`distributed.sharding.shared_out`)."""
         return sharding.is_served_whole(self.data)

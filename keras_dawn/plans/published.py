@@ -8,15 +8,17 @@ import itertools
 from keras_dawn.plans.phase import Crops, Phase, Validation
 from keras_dawn.plans.plan import TrainingPlan
 
+_SGD = {"momentum": 0.9, "weight_decay": 1e-4}  # of every published training here
+
 
 def _fastai():
     """fast.ai's DAWNBench entry of April 2018: 8 × V100, 2.96 hours to 93 % top-5.
 
     The rate warms up epoch by epoch (0.4 over 4, 3, 2, 1) and falls by 10 at 21, 35 and 43.
     """
-    small = {"image_size": 128, "batch_size": 8 * 192, "crops": Crops(copies=160)}
-    middle = {"image_size": 224, "batch_size": 8 * 192}
-    large = {"image_size": 288, "batch_size": 8 * 128, "crops": Crops((0.5, 1.0))}
+    small = {"image_size": 128, "batch_size": 8 * 192, "crops": Crops(copies=160), **_SGD}
+    middle = {"image_size": 224, "batch_size": 8 * 192, **_SGD}
+    large = {"image_size": 288, "batch_size": 8 * 128, "crops": Crops((0.5, 1.0)), **_SGD}
     return TrainingPlan(
         [
             Phase(1, learning_rate=0.4 / 4, **small),
@@ -44,7 +46,9 @@ def _imagenet18(machines, phases):
         elif size == 288:
             crops, validation = Crops((0.5, 1.0)), Validation(rectangular=True)
         batch_size = 8 * machines * per_gpu
-        made.append(Phase(epochs, size, batch_size, rate, crops=crops, validation=validation))
+        made.append(
+            Phase(epochs, size, batch_size, rate, crops=crops, validation=validation, **_SGD)
+        )
     return TrainingPlan(
         made,
         f"imagenet18_{machines}",
@@ -56,7 +60,7 @@ def _modern(epochs, warm_up, change):
     """After FFCV's ResNet-50: one triangle to 1.7 at batch 4096, 160 then 192 px, seen at 256."""
     highest, rest = 1.7, epochs - warm_up
     at_change = highest * (epochs - change) / rest
-    common = {"batch_size": 4096, "validation": 256}
+    common = {"batch_size": 4096, "validation": 256, **_SGD}
     return TrainingPlan(
         [
             Phase(warm_up, 160, learning_rate=(1e-4 * highest, highest), **common),
@@ -117,6 +121,7 @@ def _small():
         epochs=11,
         batch_size=64,
         max_lr=0.1,
+        momentum=0.9,
         weight_decay=1e-3,
         crops=Crops((0.35, 1.0)),
         validation=128,

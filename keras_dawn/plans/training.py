@@ -1,5 +1,6 @@
 """Runs a `TrainingPlan` as one `fit`."""
 
+from keras_dawn.data.labels import check_same_classes
 from keras_dawn.foundation import keras_fit
 from keras_dawn.plans.phase import Phase
 from keras_dawn.plans.plan import TrainingPlan
@@ -58,6 +59,7 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
     validation = validation_data
     if callable(validation_data):
         validation = PlanData(plan, validation_data, _kind_of_validation, training=False)
+    check_same_classes(training, validation)
     schedules = [
         ParameterSchedule(phase.curves(), epochs=range(first, first + phase.epochs))
         for first, phase in plan.starts()

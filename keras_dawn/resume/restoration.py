@@ -5,7 +5,7 @@ import sys
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import hyperparameters, keras_fit
-from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.foundation.model_state import optimizers_of, overwrite
 from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.description import check_same
 from keras_dawn.resume.training_state import (
@@ -114,7 +114,7 @@ class Restoration:
         self._take_up_rates()
         metrics = zip(metric_variables(self._model), state["metrics"][self._rank], strict=True)
         for variable, value in metrics:
-            variable.value.data.copy_(value)
+            overwrite(variable.value, value)
         keras_fit.end_without_steps(self._model)
 
     def end(self):

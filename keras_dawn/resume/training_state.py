@@ -5,7 +5,7 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.hyperparameters import available, unwrap
 from keras_dawn.foundation.keras_layers import all_layers
-from keras_dawn.foundation.model_state import optimizers_of, state_tensors
+from keras_dawn.foundation.model_state import optimizers_of, overwrite, state_tensors
 from keras_dawn.foundation.plain_state import to_plain
 
 FORMAT = 4
@@ -96,7 +96,7 @@ def restore_variables(model, state):
     # Last, and each rank's own: within an epoch they differ, and seeds always do.
     contents += zip(state_tensors(model), state["statistics"][current().rank], strict=True)
     for tensor, value in contents:
-        tensor.data.copy_(value)  # in place: others look at the same memory
+        overwrite(tensor, value)  # in place: others look at the same memory
 
 
 def optimizer_state(optimizer, model):

@@ -5,7 +5,7 @@ import math
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import hyperparameters, keras_fit, keras_metrics
-from keras_dawn.foundation.model_state import optimizer_variables, torch_buffers
+from keras_dawn.foundation.model_state import optimizer_variables, overwrite, torch_buffers
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
 from keras_dawn.schedules.range_test import RangeTest, Sweep
@@ -80,6 +80,7 @@ def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments
         )
     attribute = hyperparameters.resolve(model.optimizer, sweep.parameter)
     run = _Sweeping(sweep, attribute, x, validation_data)
+    first = keras_fit.is_to_be_built(model)
     random, source = random_state(), SourceState(x)
     before = source.now()
     try:
@@ -87,6 +88,8 @@ def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments
     finally:
         run.put_back()
         source.put_back(before)
+        if first and run.began:  # the next `fit` has nothing to build, which draws numbers
+            random |= {name: run.began[name] for name in ("torch", "cuda", "keras")}
         set_random_state(random)
         model.stop_training = False
     return RangeTest.from_losses(
@@ -114,11 +117,13 @@ class _Sweeping(keras.callbacks.Callback):
         self._validation = validation_data
         self._mean, self._lowest = 0.0, math.inf
         self._before = None  # what is put back
+        self.began = None  # the random numbers when the model was built
         self._done = False
         self.losses, self.validation_losses = [], []
         self.stopped = "the end of the range"
 
     def on_train_begin(self, logs=None):
+        self.began = random_state()
         model = self.model
         optimizer = hyperparameters.unwrap(model.optimizer)
         variables = [*model.variables, *optimizer_variables(model)]
@@ -137,8 +142,9 @@ class _Sweeping(keras.callbacks.Callback):
         value = self.values[min(len(self.losses), len(self.values) - 1)]
         hyperparameters.write(self.model.optimizer, self._attribute, value)
         tracker = keras_metrics.loss_tracker(self.model)
-        for variable in (tracker.total, tracker.count):
-            variable.value.data.zero_()  # so that it holds this batch alone
+        with torch.no_grad():
+            for variable in (tracker.total, tracker.count):
+                variable.value.zero_()  # so that it holds this batch alone
 
     def on_train_batch_end(self, batch, logs=None):
         if self._done:  # several ranks stop one step after one of them asked for it
@@ -181,6 +187,6 @@ class _Sweeping(keras.callbacks.Callback):
             return
         contents, (optimizer, value) = self._before
         for tensor, content in contents:
-            tensor.data.copy_(content)
+            overwrite(tensor, content)
         if not isinstance(value, keras.Variable):
             setattr(optimizer, self._attribute, value)

@@ -125,9 +125,14 @@ class ParameterSchedule(keras.callbacks.Callback):
         found = {}
         for name, curve in self.curves(len(self._span) * steps, optimizer).items():
             attribute = hyperparameters.resolve(optimizer, name)
+            if attribute in found:
+                raise ValueError(
+                    f"{self._title()} has two curves for {attribute}, which {name!r} names too for "
+                    f"{type(optimizer).__name__}. Leave one of them out."
+                )
             found[attribute] = hyperparameters.read(optimizer, name)
             self._active.append((name, attribute, curve))
-        self._check_rivals(found, callbacks)
+        self._check_rivals(found.keys(), callbacks)
         self._found = (optimizer, found)
         _UNDER_WAY.setdefault(optimizer, []).append(self)
         self._latest = {}
@@ -172,6 +177,15 @@ class ParameterSchedule(keras.callbacks.Callback):
 
     def _check_rivals(self, attributes, callbacks):
         """Raises `ValueError` where another callback sets what this one sets."""
+        for other in callbacks:
+            begun = isinstance(other, ParameterSchedule) and other is not self and other._found
+            both = sorted(attributes & begun[1].keys()) if begun else ()
+            if both and set(self._span) & set(other._span):
+                raise ValueError(
+                    f"{other._title()} and {self._title()} would both set {both[0]}, the one "
+                    "undoing what the other does. Leave it out of one of them, or give them "
+                    "`epochs` that do not overlap."
+                )
         for callback in callbacks:
             if "learning_rate" in attributes and isinstance(callback, _SETTERS_OF_THE_RATE):
                 raise ValueError(

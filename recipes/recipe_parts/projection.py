@@ -3,6 +3,7 @@
 import time
 
 import keras_dawn
+from keras_dawn.foundation.device import default_device
 from keras_dawn.native.lowering import to_torch
 
 import keras
@@ -62,8 +63,9 @@ def print_projection(preset, source, precision, prices):
 def measure(model, phase, preset):
     """Images a second of training on this device at a phase's size."""
     # One device's share, and no more than a small device holds.
-    batch = max(1, min(phase.batch_size // FLAGS.gpus, 64 if torch.cuda.is_available() else 16))
-    size, device = phase.image_size, "cuda" if torch.cuda.is_available() else "cpu"
+    device = default_device()
+    batch = max(1, min(phase.batch_size // FLAGS.gpus, 64 if device.type == "cuda" else 16))
+    size = phase.image_size
     images = torch.randn(batch * STEPS, size, size, 3, device=device)
     classes = model.output_shape[-1]
     labels = torch.randint(0, classes, (batch * STEPS,), device=device)

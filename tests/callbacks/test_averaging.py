@@ -289,3 +289,32 @@ def test_a_plan_takes_the_average_through_its_phases():
 def test_bad_settings_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_after_a_fit_the_copy_is_the_average_that_the_model_has(validated):
+    x = np.random.default_rng(0).normal(size=(32, 5)).astype("float32")
+    validation = {"validation_data": (x, x[:, :2] ** 2)} if validated else {}
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    average = ExponentialMovingAverage(0.9)
+    expected, steps = None, 0
+
+    class ByHand(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            nonlocal expected, steps
+            weights = self.model.get_weights()
+            pairs = zip(expected or weights, weights, strict=True)
+            expected = [0.9 * old + 0.1 * new for old, new in pairs]
+
+    for first in (0, 3):  # it goes on with the average where it was
+        model.fit(
+            x, x[:, :2] ** 2, 8, epochs=first + 3, initial_epoch=first, shuffle=False, verbose=0,
+            callbacks=[ByHand(), average], **validation,
+        )  # fmt: skip
+        for own, by_hand in zip(model.get_weights(), expected, strict=True):
+            np.testing.assert_allclose(own, by_hand, atol=1e-6)
+        with average.in_place():
+            for own, by_hand in zip(model.get_weights(), expected, strict=True):
+                np.testing.assert_allclose(own, by_hand, atol=1e-6)

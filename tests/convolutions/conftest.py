@@ -1,6 +1,6 @@
 """Tables of ways for tests, whatever the processor is."""
 
-from keras_dawn.convolutions import Rule, Table, choice
+from keras_dawn.convolutions import Table, WayRule, choice
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import WAYS
 
@@ -12,7 +12,7 @@ def table_of(*ways):
     return Table(
         "test",
         tuple(
-            Rule(stage, precision, way, {})
+            WayRule(stage, precision, way, {})
             for way in ways
             for stage in STAGES
             for precision in ("float32", "bfloat16")

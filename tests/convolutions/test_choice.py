@@ -3,8 +3,8 @@
 import json
 
 from keras_dawn.convolutions import (
-    Rule,
     Table,
+    WayRule,
     choice,
     processor,
     table_in_use,
@@ -27,7 +27,7 @@ def no_table(monkeypatch):
 
 
 def rule(**bounds):
-    return Table("test", (Rule("forward", "float32", "windows", bounds),))
+    return Table("test", (WayRule("forward", "float32", "windows", bounds),))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def test_the_first_rule_within_whose_bounds_a_convolution_is_says_the_way(bounds
 
 
 def test_a_way_that_does_not_take_a_shape_is_passed_over():
-    table = Table("test", tuple(Rule("forward", "float32", w, {}) for w in ("product", "windows")))
+    table = Table(
+        "test", tuple(WayRule("forward", "float32", w, {}) for w in ("product", "windows"))
+    )
     assert way_of("forward", SIZES, "float32", 1, table) == "windows"
 
 

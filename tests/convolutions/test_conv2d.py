@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_dawn.convolutions import Rule, Table, choice, conv2d, ways_of
+from keras_dawn.convolutions import Table, WayRule, choice, conv2d, ways_of
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import WAYS
 
@@ -83,7 +83,7 @@ def test_gradients_that_nobody_asks_for_are_not_computed(use, monkeypatch, froze
 
 @pytest.mark.parametrize("frozen", ["images", "weight"])
 def test_torch_is_not_asked_for_them_either(monkeypatch, frozen):
-    rule = Rule("forward", "float32", "windows", {})
+    rule = WayRule("forward", "float32", "windows", {})
     monkeypatch.setattr(choice._InUse, "table", Table("test", (rule,)))
     asked = []
     module = sys.modules["keras_dawn.convolutions.convolve"]

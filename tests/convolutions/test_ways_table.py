@@ -3,7 +3,7 @@
 import json
 from dataclasses import astuple
 
-from keras_dawn.convolutions import Rule, Table
+from keras_dawn.convolutions import Table, WayRule
 from keras_dawn.convolutions.choice import way_of
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.way import STAGES
@@ -32,7 +32,7 @@ def measured(seconds_of_windows):
 
 
 def table_from(results):
-    return Table("drawn", tuple(Rule(**rule) for rule in ways_table.rules(results)))
+    return Table("drawn", tuple(WayRule(**rule) for rule in ways_table.rules(results)))
 
 
 def way(table, sizes, threads=2):

@@ -161,3 +161,61 @@ def test_bad_arguments_are_named(images, labels):
         evaluate_tta(model, images)
     with pytest.raises(ValueError, match="compiled"):
         predict_tta(keras.Model(model.inputs, model.outputs), images)
+
+
+ONE = Views(flip=False)
+BINARY = keras.losses.BinaryCrossentropy
+
+
+def dense(units, loss, activation=None, scale=1.0):
+    keras.utils.set_random_seed(0)
+    parts = [keras.layers.Rescaling(scale), keras.layers.Flatten()]
+    model = keras.Sequential([keras.Input((4, 4, 3)), *parts])
+    model.add(keras.layers.Dense(units, activation=activation))
+    model.compile("sgd", loss)
+    return model
+
+
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+@pytest.mark.parametrize("units", [1, 3])
+@pytest.mark.parametrize(
+    "loss, activation",
+    [(BINARY(from_logits=True), None), (BINARY(), "sigmoid"), ("binary_crossentropy", "sigmoid")],
+)
+def test_classes_with_a_probability_each_keep_it(units, loss, activation, average):
+    model = dense(units, loss, activation)
+    x = np.random.default_rng(0).random((8, 4, 4, 3)).astype("float32")
+    y = np.random.default_rng(1).integers(0, 2, (8, units)).astype("float32")
+    outputs = [model.predict(view, verbose=0) for view in (x, x[:, :, ::-1])]
+    if activation is None:
+        outputs = [1 / (1 + np.exp(-view)) for view in outputs]
+    expected = (outputs[0] + outputs[1]) / 2
+    if average == "logits":
+        means = sum(np.log(view / (1 - view)) for view in outputs) / 2
+        expected = 1 / (1 + np.exp(-means))
+    found = predict_tta(model, x, average=average)
+    if average == "logits":
+        found = 1 / (1 + np.exp(-found))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    by_hand = -(y * np.log(expected) + (1 - y) * np.log(1 - expected)).mean()
+    loss = evaluate_tta(model, x, y, average=average)["loss"]
+    np.testing.assert_allclose(loss, by_hand, rtol=1e-5)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_the_loss_of_a_confident_wrong_answer_is_finite_and_right(one_hot):
+    kind = "Categorical" if one_hot else "SparseCategorical"
+    loss = getattr(keras.losses, f"{kind}Crossentropy")(from_logits=True)
+    model = dense(3, loss, scale=300.0)  # probabilities that are 0 in float32
+    x, y = np.random.default_rng(0).random((8, 4, 4, 3)).astype("float32"), np.arange(8) % 3
+    y = np.eye(3, dtype="float32")[y] if one_hot else y
+    expected = model.evaluate(x, y, verbose=0)
+    assert expected > 100
+    np.testing.assert_allclose(evaluate_tta(model, x, y, views=ONE)["loss"], expected, rtol=1e-5)
+    views = np.stack([model.predict(v, verbose=0) for v in (x, x[:, :, ::-1])]).astype("float64")
+    views -= np.log(np.exp(views - views.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    views -= views.max(-1, keepdims=True)
+    mean = np.logaddexp(*views) - np.log(2)
+    picked = y.argmax(-1) if one_hot else y
+    by_hand = -mean[np.arange(8), picked].mean()
+    np.testing.assert_allclose(evaluate_tta(model, x, y)["loss"], by_hand, rtol=1e-4)

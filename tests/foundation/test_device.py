@@ -111,3 +111,14 @@ def make(own):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.1), loss)
     return model
+
+
+def test_data_and_precision_follow_keras_and_not_the_gpus_that_torch_sees(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with keras.device("cpu"):  # as KERAS_TORCH_DEVICE=cpu does on a machine with a GPU
+        assert device.default_device() == torch.device("cpu")
+        images = keras_dawn.data.DeviceImages(np.zeros((4, 8, 8, 3), "uint8"), [0, 1, 0, 1], 2)
+        assert images.images.device.type == "cpu"
+        assert keras_dawn.precision.best_precision() != "mixed_float16"
+    with keras.device("meta"):  # a device on which nothing is proved
+        assert device.default_device() == torch.device("cpu")

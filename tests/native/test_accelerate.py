@@ -405,3 +405,11 @@ def test_another_fit_does_not_repeat_the_order_of_the_one_before(dense_model):
         model.fit(images, epochs=1, verbose=0, shuffle=False)
     model.fit(images, initial_epoch=7, epochs=8, verbose=0, shuffle=False)
     assert sorted(set(seen)) == [0, 1, 2, 7]
+
+
+@pytest.mark.parametrize("name", ["fit", "predict"])
+def test_an_argument_that_does_not_exist_is_said_with_the_method(name):
+    model = keras_dawn.accelerate(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match=rf"Sequential\.{name}\(\) .*'epoch'"):
+        getattr(model, name)(np.ones((8, 4)), epoch=3)

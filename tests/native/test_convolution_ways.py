@@ -1,7 +1,7 @@
 """Models whose convolutions go other ways than torch's own, beside plain Keras."""
 
 import keras_dawn
-from keras_dawn.convolutions import Rule, Table, choice
+from keras_dawn.convolutions import Table, WayRule, choice
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import WAYS
 from keras_dawn.native.lowering.lower import to_torch
@@ -19,7 +19,7 @@ def use(monkeypatch):
 
     def put(*ways):
         rules = [
-            Rule(stage, precision, way, {})
+            WayRule(stage, precision, way, {})
             for way in ways
             for stage in STAGES
             for precision in ("float32", "bfloat16")

@@ -196,3 +196,20 @@ def test_what_does_not_fit_is_told_what_is_wanted(plan, train, said):
 def test_a_second_setter_of_the_rate_is_refused(rival):
     with pytest.raises(ValueError, match=f"leave {type(rival).__name__} out"):
         fit_plan(build(), PLAN, images, callbacks=[rival])
+
+
+@pytest.mark.parametrize("own", [{}, {"momentum": 0.6, "weight_decay": 2e-3}])
+def test_a_plan_that_sets_the_rate_alone_leaves_momentum_and_decay_as_compiled(own):
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            seen.append((self.model.optimizer.momentum, self.model.optimizer.weight_decay))
+
+    model = build()
+    optimizer = keras_dawn.SGD(0.1, momentum=0.5, weight_decay=7e-3)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    plan = [Phase(1, 8, 8, (0.1, 0.0), **own)]
+    keras_dawn.fit_plan(model, plan, arrays(Phase(1, 8, 8, 0.1)), callbacks=[Look()], verbose=0)
+    expected = (own.get("momentum", 0.5), own.get("weight_decay", 7e-3))
+    assert seen and all(pair == pytest.approx(expected) for pair in seen)

@@ -120,6 +120,8 @@ def test_costs_count_images_pixels_and_time():
         ({"batch_size": -1}, "batch_size"),
         ({"learning_rate": -0.1}, "learning_rate"),
         ({"learning_rate": (0.1, float("nan"))}, "learning_rate"),
+        ({"learning_rate": (0.1, 5.0, 0.3)}, "learning_rate"),
+        ({"learning_rate": (0.1,)}, "learning_rate"),
         ({"momentum": (0.9, 1.0)}, "below 1"),
         ({"crops": Crops(copies=16)}, "short side of 16"),
     ],
@@ -139,7 +141,7 @@ def test_a_plan_is_checked_as_a_whole():
     with pytest.raises(ValueError, match="list of Phase"):
         TrainingPlan([])
     with pytest.raises(ValueError, match="momentum"):
-        TrainingPlan([Phase(1, 8, 1, 0.1), Phase(1, 8, 1, 0.1, momentum=None)])
+        TrainingPlan([Phase(1, 8, 1, 0.1), Phase(1, 8, 1, 0.1, momentum=0.9)])
     with pytest.raises(ValueError, match="epochs 0 to 44"):
         PLANS["fastai_8gpu"].phase_at(45)
 

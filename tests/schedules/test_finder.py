@@ -191,3 +191,49 @@ def test_bad_arguments_are_refused_before_training(dense_model, points):
         find_learning_rate(keras.Sequential([keras.layers.Dense(1)]), *points)
     for a, b in zip(before, model.get_weights(), strict=True):
         assert (a == b).all()
+
+
+COUNTING = [
+    {"gradient_accumulation_steps": 3},
+    {"use_ema": True, "ema_overwrite_frequency": 3},
+]
+
+
+@pytest.mark.parametrize("settings", COUNTING, ids=["accumulation", "averages"])
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_steps_that_an_optimizer_counts_are_put_back(settings, accelerated):
+    x = np.random.default_rng(0).normal(size=(64, 5)).astype("float32")
+
+    def trained(tested):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+        model.compile(keras.optimizers.SGD(0.01, **settings), "mse")
+        if accelerated:
+            keras_dawn.accelerate(model)
+        model.fit(x[:32], 2 * x[:32, :3], 8, shuffle=False, verbose=0)
+        if tested:  # in an uneven number of steps
+            find_learning_rate(model, x, 2 * x[:, :3], steps=20, batch_size=8)
+        model.fit(x, 2 * x[:, :3], 8, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    for ours, plain in zip(trained(True), trained(False), strict=True):
+        np.testing.assert_array_equal(ours, plain)
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_a_fit_after_it_draws_what_a_first_fit_draws(accelerated):
+    """A first `fit` builds the model on a batch without numbers, and a dropout draws there too."""
+    x = np.random.default_rng(0).random((16, 4)).astype("float32")
+
+    def losses(tested):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5)])
+        model.add(keras.layers.Dense(1))
+        model.compile("sgd", "mse")
+        if accelerated:
+            keras_dawn.accelerate(model)
+        for _ in range(tested):
+            find_learning_rate(model, x, x[:, :1], steps=5)
+        return model.fit(x, x[:, :1], 8, epochs=2, verbose=0).history["loss"]
+
+    assert losses(0) == losses(1) == losses(2)

@@ -1,5 +1,6 @@
 from keras_dawn import SGD, OneCycle, ParameterSchedule, schedules
 from keras_dawn.foundation.hyperparameters import read
+from keras_dawn.schedules import linear
 
 import keras
 import numpy as np
@@ -181,3 +182,39 @@ def test_parts_in_one_fit_and_in_several_are_the_same_training(dense_model, poin
 def test_epochs_that_are_no_range_are_refused(epochs):
     with pytest.raises(ValueError, match="range of epochs that count from 0"):
         ParameterSchedule({"learning_rate": schedules.constant(0.1)}, epochs=epochs)
+
+
+def adam():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+RATE = {"learning_rate": linear(1.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    "callbacks, words",
+    [
+        ([ParameterSchedule({"momentum": linear(0.5, 0.9), "beta_1": linear(0.2, 0.3)})],
+         "two curves for beta_1, which 'beta_1' names too for Adam"),
+        ([OneCycle(0.5), ParameterSchedule(RATE)], "would both set learning_rate"),
+        ([OneCycle(0.5), OneCycle(0.1)], "would both set"),
+        ([ParameterSchedule(RATE, epochs=range(2)), ParameterSchedule(RATE, epochs=range(1, 3))],
+         "do not overlap"),
+    ],
+)  # fmt: skip
+def test_two_curves_for_one_hyperparameter_are_refused(callbacks, words):
+    model, x = adam(), np.ones((16, 4), "float32")
+    with pytest.raises(ValueError, match=words):
+        model.fit(x, x[:, :1], 8, epochs=3, verbose=0, callbacks=callbacks)
+    model.fit(x, x[:, :1], 8, epochs=3, verbose=0, callbacks=[OneCycle(0.5)])  # nothing is left
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def test_curves_one_after_the_other_are_not():
+    model, x = adam(), np.ones((16, 4), "float32")
+    parts = [ParameterSchedule(RATE, epochs=range(n, n + 1)) for n in range(2)]
+    beta = ParameterSchedule({"beta_1": linear(0.9, 0.8)})
+    logs = model.fit(x, x[:, :1], 8, epochs=2, verbose=0, callbacks=[*parts, beta]).history
+    assert logs["learning_rate"] == [0.5, 0.5]

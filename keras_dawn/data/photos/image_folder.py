@@ -33,8 +33,9 @@ class ImageFolder(PhotoSource):
 
     Raises:
         FileNotFoundError: no such folder, or no classes in it.
-        ValueError: no photos, a class without images, other classes than expected, a link to a
-            folder above it, or too many files that cannot be read.
+        ValueError: no photos, a class without images, other classes than expected, a folder of
+            splits (`train`, `val`), a link to a folder above it, or too many files that cannot be
+            read.
 
     Example:
         >>> train = ImageFolder("imagenet/train")                       # doctest: +SKIP
@@ -50,6 +51,8 @@ class ImageFolder(PhotoSource):
             raise FileNotFoundError(
                 f"{self.folder} holds no folders; expected one for each class, with images in it."
             )
+        if class_names is None:
+            _check_no_splits(folders, self.folder)
         self.class_names = tuple(folders if class_names is None else class_names)
         check_classes(tuple(folders), self.class_names, self.folder)
         self.paths, self.skipped, labels, empty = [], {}, [], []
@@ -84,3 +87,18 @@ class ImageFolder(PhotoSource):
 
     def __repr__(self):
         return f"<ImageFolder {self.folder}: {len(self):,} photos, {len(self.class_names)} classes>"
+
+
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+
+def _check_no_splits(folders, folder):
+    """Refuses the parent of training and validation folders, whose names are not classes."""
+    are_splits = len(folders) > 1 and _SPLITS.issuperset(name.lower() for name in folders)
+    if are_splits and any(list(folders_in(inner)) for inner in folders.values()):
+        names = " and ".join(sorted(folders))
+        raise ValueError(
+            f"{folder} holds {names}, which look like parts of a data set. Give `ImageFolder` one "
+            f"of them, such as {folder / min(folders)}; if they are the classes, pass "
+            f"class_names={tuple(folders)}."
+        )

@@ -4,9 +4,10 @@ import numbers
 
 from keras_dawn.data.colors import Grayscale
 from keras_dawn.data.labels import OneHot
-from keras_dawn.data.photos.loader import Loader, default_device, default_threads
+from keras_dawn.data.photos.loader import Loader, default_threads
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.distributed.sharding import Share
+from keras_dawn.foundation.device import default_device
 
 import numpy as np
 import torch
@@ -57,6 +58,11 @@ class PhotoData(DataLoader):
             f"{type(self).__name__}({len(self.source):,} photos, batches of {self.batch_size}, "
             f"{', then '.join(sides)} px, {self.transforms})"
         )
+
+    @property
+    def class_names(self):
+        """The source's classes in the order of their numbers, or `None` if it has no names."""
+        return getattr(self.source, "class_names", None)
 
     @property
     def problems(self):

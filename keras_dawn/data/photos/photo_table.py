@@ -1,6 +1,7 @@
 """Photos whose labels stand in a table: a CSV file, a data frame, columns."""
 
 import csv
+import math
 from pathlib import Path
 
 from keras_dawn.data.photos.photo_source import PhotoSource, some
@@ -58,7 +59,7 @@ class PhotoTable(PhotoSource):
         several = separator is not None or not isinstance(label, str)
         if isinstance(label, str):
             rows = [_labels(value, separator) for value in _column(columns, label)]
-            several = several or any(isinstance(v, (list, tuple)) for v in columns[label])
+            several = several or any(_is_list(value) for value in columns[label])
         else:
             rows = _of_indicators(columns, label)
             class_names = label if class_names is None else class_names
@@ -92,11 +93,24 @@ class PhotoTable(PhotoSource):
 
 def _columns(table):
     if isinstance(table, (str, Path)):
-        with open(table, newline="", encoding="utf-8-sig") as file:
+        return _columns_of_file(Path(table))
+    columns = {name: list(table[name]) for name in table}
+    if len(counts := {len(values) for values in columns.values()}) > 1:
+        raise ValueError(f"The table's columns must be equally long, got {sorted(counts)} rows.")
+    return columns
+
+
+def _columns_of_file(path):
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             rows = list(reader)
-            return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
-    return {name: list(table[name]) for name in table}
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be a CSV file in UTF-8 ({error.reason} at byte {error.start}). Save it "
+            "as UTF-8, or read it with pandas and give the data frame."
+        ) from None
+    return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
 
 
 def _column(columns, name):
@@ -107,17 +121,47 @@ def _column(columns, name):
 
 def _labels(value, separator):
     """A row's labels as a list of str."""
-    if isinstance(value, (list, tuple)):
-        return [str(v).strip() for v in value]
-    parts = [str(value)] if separator is None else str(value).split(separator)
+    if _is_list(value):
+        return [_name(v) for v in value]
+    if _is_missing(value):
+        return []
+    parts = [_name(value)] if separator is None else str(value).split(separator)
     return [part.strip() for part in parts if part.strip()]
 
 
+def _is_missing(value):
+    """Whether it is `None`, NaN, or what pandas has in their place."""
+    nan = isinstance(value, (float, np.floating)) and math.isnan(value)
+    return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _is_list(value):
+    return isinstance(value, (list, tuple, np.ndarray))
+
+
+def _name(value):
+    """A label's name; a column of whole numbers with one missing becomes floats in pandas."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
 def _of_indicators(columns, names):
-    marks = np.array([[float(v) for v in _column(columns, name)] for name in names]).T
+    marks = np.array([[_mark(v) for v in _column(columns, name)] for name in names]).T
     if not np.isin(marks, (0, 1)).all():
-        raise ValueError(f"The columns {some(list(names))} must hold 0 and 1.")
+        raise ValueError(f"The columns {some(list(names))} must hold 0 and 1, or true and false.")
     return [[name for name, mark in zip(names, row, strict=True) if mark] for row in marks]
+
+
+def _mark(value):
+    """0.0 or 1.0, or NaN for what is neither."""
+    word = str(value).strip().lower()
+    if word in ("true", "false"):
+        return float(word == "true")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _classes(rows):

@@ -3,7 +3,7 @@
 import torch
 
 
-def gray(images):
+def grey(images):
     """One channel of brightness, of images in red, green and blue or in grey."""
     if images.shape[-1] == 1:
         return images
@@ -32,14 +32,14 @@ def to_hsv(images):
 def to_rgb(hue, saturation, value):
     """Images of hue, saturation and value, each `(batch, height, width)`."""
     turn = torch.remainder(hue, 1.0) * 6.0
-    shares = (
+    fractions = (
         (turn - 3.0).abs() - 1.0,
         2.0 - (turn - 2.0).abs(),
         2.0 - (turn - 4.0).abs(),
     )
     rest = 1.0 - saturation
     return torch.stack(
-        [value * (rest + saturation * share.clamp(0.0, 1.0)) for share in shares], -1
+        [value * (rest + saturation * fraction.clamp(0.0, 1.0)) for fraction in fractions], -1
     )
 
 
@@ -47,8 +47,8 @@ def to_range(images, old, new):
     """Numbers of one range `(lowest, highest)` in another."""
     if tuple(old) == tuple(new):
         return images
-    shares = (images - old[0]) / (old[1] - old[0])
-    return shares * (new[1] - new[0]) + new[0]
+    fractions = (images - old[0]) / (old[1] - old[0])
+    return fractions * (new[1] - new[0]) + new[0]
 
 
 def blur(images, size, sigmas):

@@ -48,7 +48,7 @@ def drop(x, state, rate, shape):
     Args:
         x: tensor of floats.
         state: tensor of two whole numbers, the generator's variable.
-        rate: float, the share that becomes 0; what is left is scaled.
+        rate: float, the fraction that becomes 0; what is left is scaled.
         shape: tuple; `None` stands for the size that `x` has there. Or `None`, all of them.
     """
     kept = _kept(state, x, 1.0 - rate, _sizes(shape, x))
@@ -87,9 +87,9 @@ def _normal(state, like, mean, deviation):
 
 
 @torch.compiler.disable
-def _kept(state, x, share, shape):
-    shares = torch.full(shape, share, dtype=torch.float32, device=x.device)
-    return torch.bernoulli(shares, generator=_generator(state, x.device)).bool()
+def _kept(state, x, fraction, shape):
+    fractions = torch.full(shape, fraction, dtype=torch.float32, device=x.device)
+    return torch.bernoulli(fractions, generator=_generator(state, x.device)).bool()
 
 
 def _generator(state, device):

@@ -116,3 +116,14 @@ def test_photos_are_left_out_by_name(photo_folder):
 def test_bad_settings_say_what_is_expected(photo_folder, settings, words):
     with pytest.raises(ValueError, match=words):
         ImageFolder(photo_folder / "train", **settings)
+
+
+def test_the_parent_of_training_and_validation_folders_is_refused(tmp_path):
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / part / name / "0.png")
+    with pytest.raises(ValueError, match=r"holds train and val.*class_names=\('train', 'val'\)"):
+        ImageFolder(tmp_path)
+    assert len(ImageFolder(tmp_path, class_names=("train", "val"))) == 4
+    assert ImageFolder(tmp_path / "train").class_names == ("cat", "dog")

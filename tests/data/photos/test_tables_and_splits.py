@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 
 @pytest.fixture
@@ -177,3 +178,41 @@ def test_photos_are_balanced_and_weighed(train):
     assert labels.bincount().tolist() == [4, 4, 4]
     assert sorted(found.tolist())[-4:] == [9, 9, 9, 9] and found[labels == 1].tolist() == [8] * 4
     assert len(torch.unique(images[labels == 2].flatten(1), dim=0)) == 4
+
+
+@pytest.fixture
+def four_photos(tmp_path):
+    for number in range(4):
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{number}.png")
+    return tmp_path, [f"{number}.png" for number in range(4)]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", np.nan])
+def test_a_missing_label_is_no_class(four_photos, missing):
+    folder, paths = four_photos
+    labels = ["cat", missing, "dog", "cat"]
+    with pytest.raises(ValueError, match=r"1\.png has no label"):
+        PhotoTable({"path": paths, "label": labels}, folder)
+    several = PhotoTable({"path": paths, "label": [*labels[:3], "cat dog"]}, folder, separator=" ")
+    assert several.class_names == ("cat", "dog")
+    assert several.labels.tolist() == [[1, 0], [0, 0], [0, 1], [1, 1]]
+
+
+def test_whole_numbers_keep_their_names_and_order_as_floats(four_photos):
+    folder, paths = four_photos
+    table = PhotoTable({"path": paths, "label": [0.0, 2.0, 10.0, 2.0]}, folder)
+    assert table.class_names == ("0", "2", "10") and table.labels.tolist() == [0, 1, 2, 1]
+
+
+def test_a_table_that_is_none_is_refused_by_name(four_photos):
+    folder, paths = four_photos
+    (folder / "latin.csv").write_bytes("path,label\n0.png,Bär\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.csv must be a CSV file in UTF-8"):
+        PhotoTable(folder / "latin.csv", folder)
+    with pytest.raises(ValueError, match=r"equally long, got \[3, 4\]"):
+        PhotoTable({"path": paths, "label": ["a", "b", "a"]}, folder)
+    columns = {"path": paths, "cat": ["True", "False", "true", "0"], "dog": [0, 1, 1, 0]}
+    table = PhotoTable(columns, folder, label=("cat", "dog"))
+    assert table.labels.tolist() == [[1, 0], [0, 1], [1, 1], [0, 0]]
+    with pytest.raises(ValueError, match="0 and 1, or true and false"):
+        PhotoTable({**columns, "cat": ["yes", "no", "no", "no"]}, folder, label=("cat", "dog"))

@@ -29,13 +29,13 @@ def _augment_and_count(builder, layer, inputs, call, draws_made, function, *sett
 @rule(layers.RandomGrayscale)
 def random_grayscale(builder, layer, inputs, call):
     settings = float(layer.factor), drawing_dtype()
-    return _augment_and_count(builder, layer, inputs, call, 1, turn_gray, *settings)
+    return _augment_and_count(builder, layer, inputs, call, 1, turn_grey, *settings)
 
 
-def turn_gray(images, state, share, dtype):
-    """Turns a share of the images grey."""
-    chosen = draws.uniform(state, images, (None, 1, 1, 1), dtype=dtype) < share
-    return torch.where(chosen, color_spaces.gray(images), images)
+def turn_grey(images, state, fraction, dtype):
+    """Turns a fraction of the images grey."""
+    chosen = draws.uniform(state, images, (None, 1, 1, 1), dtype=dtype) < fraction
+    return torch.where(chosen, color_spaces.grey(images), images)
 
 
 @rule(layers.RandomColorDegeneration)
@@ -45,9 +45,9 @@ def random_color_degeneration(builder, layer, inputs, call):
 
 
 def fade(images, state, low, high, value_range, dtype):
-    """Takes a share of the colour out of each image."""
-    shares = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype).to(images.dtype)
-    return (images + shares * (color_spaces.gray(images) - images)).clamp(*value_range)
+    """Takes a fraction of the colour out of each image."""
+    fractions = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype).to(images.dtype)
+    return (images + fractions * (color_spaces.grey(images) - images)).clamp(*value_range)
 
 
 @rule(layers.RandomSaturation)
@@ -58,8 +58,8 @@ def random_saturation(builder, layer, inputs, call):
 
 def saturate(images, state, low, high, value_range, epsilon, dtype):
     """Scales the saturation of each image."""
-    shares = draws.uniform(state, images, (None,), low, high, dtype)
-    factors = (shares / (1 - shares + epsilon)).to(images.dtype)[:, None, None]
+    fractions = draws.uniform(state, images, (None,), low, high, dtype)
+    factors = (fractions / (1 - fractions + epsilon)).to(images.dtype)[:, None, None]
     hue, saturation, value = color_spaces.to_hsv(images)
     return color_spaces.to_rgb(hue, (saturation * factors).clamp(*value_range), value)
 

@@ -1,0 +1,80 @@
+"""Lists that hold torchvision's transforms give the pixels that torchvision gives."""
+
+from keras_dawn.data import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DeviceImages,
+    Grayscale,
+    InOrder,
+    Normalize,
+    OneHot,
+)
+from keras_dawn.data.photos import ImageFolder, ResizingImages
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+FLOATS = v2.ToDtype(torch.float32, scale=True)
+IMAGENET = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+
+
+def batch(transforms):
+    return next(iter(DeviceImages(PIXELS, np.arange(4), 4, transforms=transforms)))[0].cpu()
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [[FLOATS, IMAGENET], [v2.Compose([FLOATS, v2.Compose([IMAGENET])])], [IMAGENET], [FLOATS]],
+    ids=["two", "composed", "normalize alone", "floats alone"],
+)
+def test_pixels_are_scaled_and_normalised_once(transforms):
+    kinds = str(transforms)
+    theirs = v2.Compose([FLOATS, IMAGENET] if "Normalize" in kinds else [FLOATS])
+    expected = theirs(torch.from_numpy(PIXELS).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(batch(transforms), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_photos_are_normalised_once(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(PIXELS[0]).resize((32, 32)).save(tmp_path / "a" / "0.png")
+
+    def pixels(transforms):
+        data = ResizingImages(
+            ImageFolder(tmp_path), 1, image_size=32, sampler=InOrder(), transforms=transforms
+        )
+        return next(iter(data))[0]
+
+    torch.testing.assert_close(pixels([FLOATS, IMAGENET]), pixels([]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "transform", [v2.ToDtype(torch.float32), v2.ToDtype(torch.int32, scale=True)]
+)
+def test_pixels_on_another_scale_are_refused(transform):
+    with pytest.raises(ValueError, match="expected uint8, or floats from 0 to 1"):
+        batch([transform])
+
+
+@pytest.mark.parametrize("grey", [Grayscale(), v2.Grayscale(1)])
+def test_one_channel_is_not_normalised_by_three(grey):
+    with pytest.raises(ValueError, match="`mean` must have 1"):
+        batch([grey, Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    assert batch([grey, Normalize(0.45, 0.23)]).shape == (4, 8, 8, 1)
+
+
+def test_numbers_on_the_other_scale_are_refused():
+    with pytest.raises(ValueError, match="leave `scale` out"):
+        Normalize(IMAGENET_MEAN, IMAGENET_STD, scale=255)
+    with pytest.raises(ValueError, match="scale=255"):
+        Normalize(np.float32(127.5), np.array(127.5))
+    of_caffe = Normalize((103.9, 116.8, 123.7), scale=255)
+    assert of_caffe.std == (1.0,) and Normalize(scale=255).mean == (0.0,)
+
+
+def test_class_numbers_become_probabilities_once():
+    with pytest.raises(ValueError, match="OneHot takes class numbers"):
+        batch([OneHot(4), OneHot(4)])
