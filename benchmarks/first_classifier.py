@@ -5,8 +5,8 @@
 Builds the wheel, makes a new environment, installs the wheel there with what it depends on, lays
 out `photos/train` and `photos/val` in an empty folder, and runs the README's section on photos
 there, statement by statement, each with its time. FOLDER has `train/` and `val/` with a folder a
-class; without one, photos of coloured noise are made. `--offline` takes what the package depends on
-from the environment that this runs in, and then says nothing about the time of an installation.
+class; without one, photos of coloured noise are made. `--here` takes what the package depends on from
+the environment that this runs in, and then says nothing about the time of an installation.
 """
 
 import json
@@ -31,7 +31,7 @@ from rich.table import Table
 FLAGS = flags.FLAGS
 flags.DEFINE_string("folder", None, "folder with train/ and val/ to take the photos from")
 flags.DEFINE_integer("photos", 1000, "how many, 85 % of them to train on", lower_bound=40)
-flags.DEFINE_bool("offline", False, "install the wheel alone, the rest as it is here")
+flags.DEFINE_bool("here", False, "install the wheel alone, the rest as it is here")
 flags.DEFINE_string("json", None, "file to write the results to")
 
 ROOT = Path(__file__).parent.parent
@@ -99,7 +99,7 @@ def steps(folder):
 
     timed("make an environment", lambda: venv.create(home, with_pip=True, symlinks=os.name != "nt"))
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if FLAGS.offline:
+    if FLAGS.here:
         (own,) = home.glob("**/site-packages")
         others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
         (own / "dependencies.pth").write_text("\n".join(others), encoding="utf-8")
@@ -109,12 +109,11 @@ def steps(folder):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "keras_dawn", source / "keras_dawn", ignore=ignored)
     pip = [python, "-m", "pip"]
-    isolation = ["--no-build-isolation"] if FLAGS.offline else []
-    wheel = [*pip, "wheel", "-q", "--no-deps", *isolation, "-w", folder / "dist", source]
+    wheel = [*pip, "wheel", "-q", "--no-deps", "-w", folder / "dist", source]
     timed("build the wheel", _run, wheel, folder)
     (wheel,) = (folder / "dist").glob("*.whl")
-    alone = ["--no-deps", "--no-index"] if FLAGS.offline else []
-    what = "install the wheel alone" if FLAGS.offline else "install the wheel and what it needs"
+    alone = ["--no-deps", "--no-index"] if FLAGS.here else []
+    what = "install the wheel alone" if FLAGS.here else "install the wheel and what it needs"
     timed(what, _run, [*pip, "install", "-q", *alone, wheel], folder)
     work = folder / "work"
     lay_out(work, FLAGS.photos, FLAGS.folder)
@@ -163,7 +162,7 @@ def main(argv):
         document = {
             **environment(),
             "photos": FLAGS.photos,
-            "offline": FLAGS.offline,
+            "dependencies_from_here": FLAGS.here,
             "steps": rows,
             "seconds": total,
             "processor_seconds": processor,

@@ -111,7 +111,9 @@ for build in (Net, Watched, with_shrink):
     print(f"--- {build.__name__}\n{keras_dawn.explain(model)}\n")
 
 watched = models["Watched"]
-print(f"{len(few)} steps, {len(watched.seen)} notes: the Python runs each time (and when Keras builds)")
+print(
+    f"{len(few)} steps, {len(watched.seen)} notes: the Python runs each time (and when Keras builds)"
+)
 
 # %% [markdown]
 # `explain` has a line for each part and says how it is computed: *native*, *as it is* (Python of

@@ -58,7 +58,10 @@ def start(folder):
 
 def whole(folder):
     """Weights after a run that nobody kills, and what it said."""
-    said = start(folder).communicate()[1].decode("utf-8", "replace")
+    process = start(folder)
+    said = process.communicate()[1].decode("utf-8", "replace")
+    if process.returncode:
+        raise RuntimeError(said)
     return np.load(folder / "weights.npy"), said
 
 
