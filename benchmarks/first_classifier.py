@@ -5,8 +5,8 @@
 Builds the wheel, makes a new environment, installs the wheel there with what it depends on, lays
 out `photos/train` and `photos/val` in an empty folder, and runs the README's section on photos
 there, statement by statement, each with its time. FOLDER has `train/` and `val/` with a folder a
-class; without one, photos of coloured noise are made. `--here` takes what the package depends on from
-the environment that this runs in, and then says nothing about the time of an installation.
+class; without one, photos of coloured noise are made. `--here` takes what the package depends on
+from the environment that this runs in, and then says nothing about the time of an installation.
 """
 
 import json
