@@ -81,7 +81,7 @@ def test_what_is_confused_and_the_worst_photos_are_written_and_drawn(smoke):
     for row in answers["worst"]:  # its class is that of its folder
         assert row["name"].startswith(f"{row['true']}/")
     counts = [row["count"] for row in answers["most_confused"]]
-    assert counts == sorted(counts, reverse=True) and 0 < sum(counts) <= 60
+    assert counts == sorted(counts, reverse=True) and sum(counts) <= 60
     assert all(row["true"] != row["predicted"] for row in answers["most_confused"])
     assert {"confusion.png", "worst_photos.png"} <= {path.name for path in out.iterdir()}
 
