@@ -1,9 +1,13 @@
-"""Every number in the README's first table is the one in the JSON that it was measured into."""
+"""Numbers that pages quote are those in the JSON that they were measured into."""
 
 import json
 import re
 import statistics
 from pathlib import Path
+
+from keras_dawn.dawnbench import boards
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -13,40 +17,97 @@ def result(name):
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+COUNTS = {1: "one thread", 2: "two cores"}
+
+
+def machine(document):
+    """The processor or GPU of a result, as a page names it."""
+    hardware = document["hardware"]
+    if hardware["gpus"]:
+        return f"one {hardware['gpus'][0].removesuffix(' 80GB HBM3')}"
+    processor = "Intel Xeon" if "Xeon" in hardware["processor"] else hardware["processor"]
+    return f"{COUNTS[hardware['torch_threads']]} of an {processor}"
+
+
 def measured():
-    """The cells of the table's second column, made of the results."""
-    step = result("step-cpu-2026-11-23")["results"]["resnet18, host-bound, train"]["ratios"]
+    """The cells of the table's second and third columns, made of the results."""
+    everyday = result("everyday-cpu-2026-11-27")
+    plain, hand = (everyday["summary"][f"train, small, float32, by graph, n/{k}"] for k in "pt")
     yield (
-        f"{step['keras_dawn']:.2f} of the best hand-written PyTorch loop's time; "
-        f"plain Keras {step['plain Keras']:.2f}"
+        f"{plain['geometric_mean']:.2f} of plain Keras's time, {hand['geometric_mean']:.2f} of "
+        "loops written by hand (geometric means)",
+        f"{machine(everyday)}, {everyday['rounds']} rounds",
     )
+    assert plain["cases"] == hand["cases"] == 24
     gpu = result("gpu-h100-2026-11-26")
     case = gpu["parts"]["steps"]["results"]["ResNet-50, 224 px, batch 128, mixed_bfloat16"]
     ours, plain = (case[name]["time_over_hand"] for name in ("keras_dawn", "plain Keras"))
-    yield f"{ours:.2f} of the loop's; plain Keras {plain:.2f}"
+    yield (
+        f"{ours:.2f} of the time of a loop by hand; plain Keras {plain:.2f}",
+        f"{machine(gpu)}, 7 rounds",
+    )
     other, best = sorted(gpu["wrn_dawnbench_1gpu"], key=lambda run: run["test_accuracy"])
     yield (
         f"{best['test_accuracy']:.2f} % after {best['training_seconds']:.1f} s; "
-        f"another seed {other['test_accuracy']:.2f} %"
+        f"another seed {other['test_accuracy']:.2f} %",
+        f"{machine(best)}, {len(gpu['wrn_dawnbench_1gpu'])} runs",
     )
-    runs = result("record-cpu_hardest-2026-11-26")["runs"]
-    accuracies = [run["accuracy_tta"] for run in runs["keras_dawn"]]
-    seconds = statistics.median(run["seconds"] for run in runs["keras_dawn"])
-    (loop,) = runs["airbench94, plain torch"]
+    record = result("record-cpu_hardest-2026-11-26")
+    own, (loop,) = (record["runs"][name] for name in ("keras_dawn", "airbench94, plain torch"))
+    accuracy = statistics.mean(run["accuracy_tta"] for run in own)
+    seconds = statistics.median(run["seconds"] for run in own)
     yield (
-        f"{statistics.mean(accuracies):.2f} % on average, in {seconds / loop['seconds']:.2f} of "
-        "the time of airbench94's loop"
+        f"{accuracy:.2f} % on average, in {seconds / loop['seconds']:.2f} of the time of "
+        "airbench94's loop",
+        f"{machine(record)}, {len(own)} runs; the loop 1",
     )
     growing = result("resizing-cpu-2026-11-23")
-    means = [growing["results"][kind]["mean_accuracy"] for kind in ("progressive", "constant")]
-    yield f"{means[0]:.2f} % in place of {means[1]:.2f} %, in {growing['ratio']:.2f} of the time"
+    kinds = [growing["results"][kind] for kind in ("progressive", "constant")]
+    means = [kind["mean_accuracy"] for kind in kinds]
+    yield (
+        f"{means[0]:.2f} % against {means[1]:.2f} %, in {growing['ratio']:.2f} of the time",
+        f"4,600 photos of dogs, {machine(growing)}, {len(kinds[0]['accuracies'])} seeds",
+    )
+    for kind, flag in zip(kinds, ("progressive_epochs=11", "epochs=8"), strict=True):
+        assert len(kind["runs"][0]) == int(flag.split("=")[1])
+        assert f"--{flag}" in growing["command"]
 
 
 def test_the_first_table_quotes_the_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = readme.split("\n\n")[2]
-    cells = [line.split(" | ")[1] for line in table.splitlines()[2:]]
+    cells = [tuple(line.strip("| ").split(" | ")[1:]) for line in table.splitlines()[2:]]
     assert cells == list(measured())
+    assert "404 s on a V100" in table  # as on the board of 2018
+    assert any("WRN-22-6" in str(row) and "404.08" in str(row) for row in boards.CIFAR10_BOARD)
+
+
+def quoted_elsewhere():
+    """`(page, text)` of numbers that other pages quote."""
+    gpu = result("gpu-h100-2026-11-26")
+    best = max(gpu["wrn_dawnbench_1gpu"], key=lambda run: run["test_accuracy"])
+    entry = f"{best['test_accuracy']:.2f} % after {best['training_seconds']:.1f} s"
+    for page in ("benchmarks/README.md", "recipes/site/claims.md", "recipes/cifar10_wrn.py"):
+        yield page, entry
+    finals = result("compare-cpu-2026-11-24")["final"]
+    for name in ("one-cycle", "step", "constant"):
+        mean, spread = (finals[name][key] for key in ("mean", "standard_deviation"))
+        yield "benchmarks/README.md", f"{mean:.2f} % ± {spread:.2f}"
+        yield "recipes/site/claims.md", f"{mean:.2f} % ± {spread:.2f}"
+        yield "recipes/compare.py", f"{mean:.2f} % ± {spread:.2f}"
+    step = result("step-cpu-2026-11-23")["results"]
+    train = [case["ratios"] for name, case in step.items() if name.endswith("train")]
+    train = [ratios for ratios in train if "hand, NCHW" in ratios]
+    hand = [ratios["keras_dawn"] for ratios in train]
+    plain = [ratios["keras_dawn"] / ratios["plain Keras"] for ratios in train]
+    claims = "recipes/site/claims.md"
+    yield claims, f"{min(hand):.2f} to {max(hand):.2f} of the best hand-written loop's time"
+    yield claims, f"{min(plain):.2f} to {max(plain):.2f} of plain Keras's"
+
+
+@pytest.mark.parametrize("page, text", list(quoted_elsewhere()))
+def test_other_pages_quote_the_results(page, text):
+    assert text in re.sub(r"\s+", " ", (ROOT / page).read_text(encoding="utf-8").replace("**", ""))
 
 
 def test_the_pages_name_results_that_are_there():

@@ -47,6 +47,7 @@ class ExponentialMovingAverage(WeightCopies):
             return
         tensors, copies = self._tensors()
         if self.updates:
+            # One call for all weights: a loop over them would launch a kernel for each.
             torch._foreach_lerp_(copies, tensors, 1 - self.decay)
         else:
             torch._foreach_copy_(copies, tensors)
@@ -56,6 +57,7 @@ class ExponentialMovingAverage(WeightCopies):
         if self.validate and self.updates and not self._swapped:
             self._swap()
             if current().several:
+                # They differ between the ranks, which have seen other images; the weights do not.
                 average_moving_statistics(self.model)
 
 
@@ -95,6 +97,7 @@ class StochasticWeightAveraging(WeightCopies):
         if self.updates == 1:
             torch._foreach_copy_(copies, tensors)
         else:
+            # The running mean of n: each new one counts for an n-th.
             torch._foreach_lerp_(copies, tensors, 1 / self.updates)
 
     def on_train_end(self, logs=None):
@@ -136,6 +139,7 @@ class Lookahead(WeightCopies):
     def on_train_batch_end(self, batch, logs=None):
         if not self.params.get("steps"):
             raise ValueError("Lookahead needs to know the steps: pass `steps_per_epoch=` to `fit`.")
+        # Counted over the training, not the epoch: an epoch need not be a multiple of `every`.
         done = self._epoch * self.params["steps"] + batch + 1
         if done % self.every:
             return

@@ -75,6 +75,7 @@ class LayerStatistics(keras.callbacks.Callback):
         targets = torch.as_tensor(self.y, device=answer.device)
         loss = keras_losses.compute_loss(self.model, self.x, targets, answer, None, False)
         weights = [weight for layer in self._watched for weight in layer.trainable_weights]
+        # Not `backward`, which would add to the gradients of the training.
         slopes = torch.autograd.grad(loss, [w.value for w in weights], allow_unused=True)
         by_weight = {id(w): slope for w, slope in zip(weights, slopes, strict=True)}
         for layer, output in zip(self._watched, outputs, strict=True):
@@ -87,6 +88,7 @@ class LayerStatistics(keras.callbacks.Callback):
                 (output.abs() < 0.05).float().mean(),
                 torch.stack(own).norm() if own else torch.zeros((), device=output.device),
             ]
+            # All four in one copy to the host, which waits for the device once.
             mean, std, near_zero, gradient = torch.stack(numbers).tolist()
             self.rows.append(
                 {

@@ -11,7 +11,7 @@ class Snapshots(keras.callbacks.Callback):
     """Keeps the weights at given points of the training: one model per cycle of SGDR.
 
     A cosine schedule with restarts (`schedules.cosine_restarts`) ends each cycle in a model that
-    can stand for itself; together they make an ensemble for the price of one training (Huang
+    is good by itself; together they make an ensemble for the price of one training (Huang
     et al. 2017, arXiv:1704.00109). Checkpoints of `ResumeTraining` include the snapshots.
 
     Args:
@@ -48,6 +48,7 @@ class Snapshots(keras.callbacks.Callback):
             raise ValueError("Snapshots needs to know the steps: pass `steps_per_epoch=` to `fit`.")
         self._done = epoch * steps
         total = self.params["epochs"] * steps
+        # In steps: a cycle may end within an epoch.
         self._due = {max(1, round(fraction * total)) for fraction in self.at}
         if self._begins and epoch == 0:
             self.weights = []

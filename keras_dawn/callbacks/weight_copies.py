@@ -118,6 +118,7 @@ class WeightCopies(keras.callbacks.Callback):
     def _swap(self):
         self._swapped = not self._swapped
         for tensor, copy in zip(*self._tensors(), strict=True):
+            # In place: a CUDA graph and the optimizer hold these very tensors.
             kept = tensor.clone()
             tensor.copy_(copy)
             copy.copy_(kept)

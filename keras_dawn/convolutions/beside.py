@@ -29,6 +29,7 @@ class Beside(Way):
         return super().fits(sizes) and whole and sizes.keeps_size and not sizes.is_pointwise
 
     def _how_many(self, batch):
+        # Fewer than half as many would not be worth the copy.
         counts = range(self._count, (self._count + 1) // 2 - 1, -1)
         return next((count for count in counts if batch % count == 0), None)
 
@@ -53,6 +54,7 @@ def _beside(images, count, between):
     """`count` images beside each other, each with columns of zeros after it."""
     batch, channels, height, width = images.shape
     groups = rows(images).view(batch // count, count, height, width, channels).transpose(1, 2)
+    # The zeros between are the padding of both neighbours at once.
     wide = F.pad(groups, (0, 0, 0, between))
     return planes(wide.reshape(batch // count, height, count * (width + between), channels))
 

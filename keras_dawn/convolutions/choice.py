@@ -65,6 +65,7 @@ class Table:
     @property
     def identity(self):
         if not self.rules:
+            # An empty table is torch's own convolutions, whatever it is called.
             return self.name
         text = json.dumps([vars(rule) for rule in self.rules], sort_keys=True)
         return f"{self.name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -90,6 +91,7 @@ def way_of(stage, sizes, precision, threads, table):
     """
     features = features_of(sizes)
     for rule in table.rules:
+        # A rule is drawn from measured sizes; a way may not take all that lie between them.
         same = rule.stage == stage and rule.precision == precision
         if same and rule.holds(features, threads) and WAYS[rule.way].takes(stage, sizes):
             return rule.way

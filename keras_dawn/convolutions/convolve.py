@@ -147,6 +147,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, images, weight, bias, plan):
+        # Not the windows, which take as many times the memory as the kernel has pixels.
         ctx.save_for_backward(images, weight)
         ctx.plan = plan
         return _forward(images, weight, bias, plan)
@@ -166,6 +167,7 @@ class _Convolution(torch.autograd.Function):
         )
         found = [None, None, None]
         if any(wanted):
+            # One call for all that torch's own computes.
             found = list(gradients(change, images, weight, plan.sizes, wanted))
         if to_images and plan.to_input is not None:
             found[0] = plan.to_input.to_input(change, dense(weight), plan.sizes)

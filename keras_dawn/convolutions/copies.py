@@ -38,6 +38,7 @@ def windows(images, padding, result, kernel, stride=(1, 1), dilation=(1, 1)):
         sizes = *kernel, channels
         steps = dilation[0] * row, dilation[1] * channels, 1
     places = image, stride[0] * row, stride[1] * channels
+    # A view in which windows overlap; the `reshape` after it is the one copy.
     view = images.as_strided((batch, *result, *sizes), (*places, *steps))
     return view.reshape(batch * result[0] * result[1], kernel[0] * kernel[1] * channels)
 

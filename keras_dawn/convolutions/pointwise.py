@@ -35,6 +35,7 @@ class Pointwise(Way):
             return result
         product = pixels(change) @ matrix(weight)
         down, across = sizes.stride
+        # Pixels that the strides leave out had no part in the result.
         places = rows(result.zero_())[:, ::down, ::across]
         places.copy_(product.view(places.shape))
         return result

@@ -35,6 +35,7 @@ class StrideOffsets:
             return rows(turned(weight)).reshape(sizes.channels, -1).t()
         kernel = rows(weight)
         shape = *self.window, sizes.filters, *sizes.stride, sizes.channels
+        # Zeros where a phase does not meet a tap of the kernel.
         found = kernel.new_zeros(shape)
         down, across = self.axes
         for row, place, offset in down.taps:

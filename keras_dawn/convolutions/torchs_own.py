@@ -17,6 +17,7 @@ class TorchsOwn(Way):
 
     def to_input(self, change, weight, sizes):
         shape = sizes.shape("to_input")
+        # Only its shape and layout are read.
         images = planes(change.new_empty(shape[0], *shape[2:], shape[1]))
         return gradients(change, images, weight, sizes, (True, False, False))[0]
 

@@ -54,7 +54,7 @@ def matrix(weight):
 def empty(sizes, stage, like):
     """Memory for what a stage gives, channels innermost.
 
-    It is no view: what a function of autograd returns may only be overwritten if it is none.
+    Not a view: only then may what an autograd function returns be overwritten in place.
     """
     shape = sizes.shape(stage)
     channels, height, width = shape[1:]

@@ -48,6 +48,7 @@ class Windows(Way):
         for some, part in self._parts((images, change), sizes.channels, sizes.kernel, sizes):
             matrix = pixels(part).t()
             if self.transposes:
+                # A copy of the smaller operand; see `TransposedFirst`.
                 matrix = matrix.contiguous()
             product = matrix @ forward_windows(some, sizes)
             if len(some) < len(images) and product.dtype == torch.bfloat16:

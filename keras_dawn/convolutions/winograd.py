@@ -73,6 +73,7 @@ class Winograd(Way):
         down, across = _axes(sizes.result, sizes.padding, images.dtype)
         spread = _spread(images, down.images, across.images)
         spread_change = _spread(change, down.result.t(), across.result.t())
+        # One product for each place of the transformed tiles, summed over the batch.
         products = torch.bmm(spread_change.permute(1, 2, 0), spread.transpose(0, 1))
         tiles = down.tiles, len(down.filters), across.tiles, len(across.filters)
         products = products.view(*tiles, sizes.filters * sizes.channels).sum((0, 2)).flatten(0, 1)
@@ -131,6 +132,7 @@ def _transforms(side, padding, dtype, largest=TILE):
     step = -(-side // tiles)  # pixels of the result that a tile gives
     length = step + 2
     result, filters = _powers(step, step).T, _powers(3, step)
+    # In float64, and rounded at the end: the inverse is badly conditioned for large tiles.
     inverse = torch.linalg.inv(_powers(length, step)).T
     images = torch.zeros(tiles * length, tiles * step + 2, dtype=torch.float64, device="cpu")
     for tile in range(tiles):
@@ -144,5 +146,6 @@ def _transforms(side, padding, dtype, largest=TILE):
 def _powers(count, step):
     """`(step + 2, count)`: a polynomial's values, from its coefficients (Toom and Cook)."""
     rows = [[point**power for power in range(count)] for point in _POINTS[: step + 1]]
+    # The point at infinity: the highest coefficient alone.
     rows.append([0.0] * (count - 1) + [1.0])
     return torch.tensor(rows, dtype=torch.float64, device="cpu")

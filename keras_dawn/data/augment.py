@@ -41,6 +41,7 @@ class PadCrop(Transform):
 
     def _coordinates(self, random, size):
         start = random.integers(-self.padding, self.padding + 1)
+        # Reflected places in place of padded copies: only the crop's pixels are touched.
         line = (start[:, None] + torch.arange(size, device=start.device)).abs()
         return torch.where(line < size, line, 2 * (size - 1) - line)  # mirrored at both edges
 
@@ -82,6 +83,7 @@ class Cutout(Transform):
     def __call__(self, images, random):
         rows = self._covered(random, images.shape[1])
         columns = self._covered(random, images.shape[2])
+        # A mask over whole images: which of them it covers is never asked of the device.
         covered = rows[:, :, None] & columns[:, None, :]
         return images.masked_fill(covered[..., None], self.value)
 

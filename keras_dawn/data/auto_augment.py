@@ -106,6 +106,7 @@ def _magnitudes(size, device, *, shear, translate, rotate, blend, bits):
         elif name == "rotate":
             row = unit * rotate
         elif name == "posterize":
+            # As torchvision counts: bits that stay, from all eight down.
             row = (8 - torch.arange(_BINS) / ((_BINS - 1) / bits)).round()
         elif name == "solarize":
             row = torch.linspace(1, 0, _BINS)

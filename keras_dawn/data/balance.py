@@ -91,6 +91,7 @@ class Balanced(Shuffled):
         # Where classes cannot have equally many, those that have one more change with the epoch.
         more = [((number - e) % classes) < rest for e in range(epoch + 1)]
         start = epoch * each + sum(more[:-1])
+        # Places count on over all epochs: an epoch is computed without those before it.
         places = np.arange(start, start + each + more[-1])
         rounds = places // len(members)
         orders = {r: epoch_order(len(members), self.seed + 1 + number, int(r)).numpy()

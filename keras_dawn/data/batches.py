@@ -40,6 +40,7 @@ class Batches:
         epoch = getattr(self.x, "epoch", None)
         try:
             for batch in self.x:
+                # Data with a sampler's weights yields three; they do not matter for an answer.
                 images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
                 yield torch.as_tensor(images), None if labels is None else torch.as_tensor(labels)
         finally:

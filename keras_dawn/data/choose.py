@@ -19,7 +19,7 @@ def choose_dataset(dataset="auto", data_dir=None):
 
     Raises:
         ValueError: an unknown name, or damaged data.
-        OSError: data asked for that cannot be had.
+        OSError: data that was asked for is not on disk and cannot be downloaded.
     """
     if dataset not in DATASETS:
         raise ValueError(f"`dataset` must be one of {', '.join(DATASETS)}, got {dataset!r}.")

@@ -33,6 +33,8 @@ def load_cifar10(data_dir=None, download=True):
         try:
             return read_batches(folder)
         except (OSError, ValueError) as error:
+            # A damaged copy of another library's is said and passed over; one that was named is an
+            # error.
             warnings.warn(f"CIFAR-10 in {folder} is not used: {error}", stacklevel=2)
     # There are no wheels of array_record for Windows: there the official batches are kept instead.
     as_records = importlib.util.find_spec("array_record") is not None

@@ -106,5 +106,6 @@ def _read_batch(path, md5):
     content = path.read_bytes()
     check_md5(content, md5, path)  # unpickling is safe for these very bytes only
     batch = pickle.loads(content, encoding="latin1")
+    # The files hold planes of red, green and blue.
     images = batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.array(batch["labels"], np.int64)

@@ -78,6 +78,7 @@ class Cifar10Batches(tfds.core.GeneratorBasedBuilder):
             archive.unlink()  # or tfds would take the bad file from its cache for ever
             raise
         with tarfile.open(archive) as tar:
+            # The filter refuses paths that lead out of the folder.
             tar.extractall(archive.parent, filter="data")
         return archive.parent / cifar10_batches.FOLDER
 

@@ -43,6 +43,7 @@ def download_batches(folder=None, url=cifar10_batches.URL, archive_md5=cifar10_b
 def _copy(answer, file):
     from rich.progress import wrap_file  # not before: it takes its time
 
+    # 0 where the server does not say: the bar then has no end.
     size = int(answer.headers.get("Content-Length", 0))
     with wrap_file(answer, size, description="CIFAR-10") as source:
         while part := source.read(1 << 20):

@@ -56,6 +56,7 @@ class ColorJitter(Transform):
         if self.hue:
             factors.append(random.uniform(-self.hue, self.hue))
         factors = torch.stack(factors)
+        # A permutation for each image: the order of random numbers.
         order = torch.stack([random.uniform() for _ in factors]).argsort(dim=0)
         for turn in order:
             blended = _blend(images, turn, factors.gather(0, turn[None])[0])

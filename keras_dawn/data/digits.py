@@ -38,6 +38,7 @@ def load_digits():
         of_class = order[labels[order] == digit]
         rank[of_class] = np.arange(len(of_class))
     train, test = order[rank[order] < 400], order[rank[order] >= 400]
+    # With the black border: that is what the network sees.
     grey = images[train].mean() / 255, images[train].std() / 255
     return ImageSet(
         name="digits",

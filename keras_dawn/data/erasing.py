@@ -60,6 +60,8 @@ class RandomErasing(Transform):
             down, across = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
             fits = (down < height) & (across < width)
             box = torch.stack([down, across]) * fits
+            # All ten tries for all images: to ask which images still need one would wait for the
+            # device.
             found = box if found is None else torch.where(found[0] > 0, found, box)
         down, across = found.long()
         top = (random.uniform() * (height - down + 1)).long()

@@ -30,6 +30,7 @@ class PerImage(Transform):
     def __call__(self, images, random):
         seeds = random.integers(0, 2**31).tolist()
         results = []
+        # torchvision draws from torch's global generator, which the training draws from too.
         with torch.random.fork_rng(devices=[]):
             for image, seed in zip(images.permute(0, 3, 1, 2), seeds, strict=True):
                 torch.random.default_generator.manual_seed(seed)

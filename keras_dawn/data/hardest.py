@@ -42,6 +42,7 @@ class LossMemory(keras.metrics.Mean):
         losses = F.cross_entropy(logits, targets.long().reshape(-1), reduction="none")
         # In an evaluation no images are expected; and Keras tries a metric on meta tensors.
         if self._indices is not None and not losses.is_meta:
+            # The memory is made before the model, when the device is not known yet.
             self.losses = self.losses.to(losses.device)
             self.losses.index_copy_(0, self._indices, losses)
             self._indices = None

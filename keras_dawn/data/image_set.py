@@ -39,7 +39,7 @@ class ImageSet:
             if len(images) != len(labels) or len(images) == 0:
                 raise ValueError(
                     f"{self.name}: {len(images)} {part} images and {len(labels)} labels; "
-                    "expected as many labels as images, and some."
+                    "expected one label for each image, and at least one image."
                 )
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= len(self.class_names):
@@ -60,6 +60,7 @@ class ImageSet:
         """SHA-256 of all pixels and labels, as hexadecimal digits."""
         digest = hashlib.sha256()
         for part in ("train_images", "train_labels", "test_images", "test_labels"):
+            # The memory itself, without a copy as `tobytes` makes one.
             digest.update(np.ascontiguousarray(getattr(self, part)))
         return digest.hexdigest()
 

@@ -46,6 +46,20 @@ class OneHot(BatchTransform):
             )
 
 
+def check_is_served(data):
+    """Raises where photos are given as they lie there, and not as batches of one size.
+
+    Raises:
+        ValueError: a `PhotoSource`.
+    """
+    is_source = all(hasattr(data, name) for name in ("class_names", "labels", "subset"))
+    if is_source and not hasattr(data, "batch_size"):
+        raise ValueError(
+            f"{type(data).__name__} says where photos are; `fit` needs batches of one size: "
+            "`keras_dawn.data.photos.ResizingImages(source, batch_size, image_size=224)`."
+        )
+
+
 def check_same_classes(training, validation):
     """Raises where one label means different classes in training and validation.
 

@@ -32,6 +32,7 @@ class MixUp(BatchTransform):
             labels: float `(batch, classes)`.
             entropy: list of ints that the draws depend on.
         """
+        # NumPy's: torch's Beta takes no generator of its own.
         weight = float(np.random.default_rng(entropy).beta(self.alpha, self.alpha))
         images = to_unit_range(images)
         other = images.roll(1, 0)

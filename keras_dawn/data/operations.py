@@ -35,6 +35,7 @@ def apply_operations(images, operation, magnitude):
     result = _where(operation, _GEOMETRY, warp(pixels, matrices(operation, magnitude)), pixels)
     result = _where(operation, _BLENDS, _blended(pixels, operation, 1 + magnitude), result)
     bits = magnitude.clamp(0, 8).long()
+    # A mask of the upper bits; its own number of them for each image.
     kept = images & ((0xFF << (8 - bits)) & 0xFF).to(torch.uint8)[:, None, None, None]
     result = _where(operation, ("posterize",), kept, result)
     inverted = torch.where(pixels >= 255 * magnitude[:, None, None, None], 255 - pixels, pixels)
@@ -66,6 +67,7 @@ def warp(images, transformation):
     batch, height, width, _ = images.shape
     corner = torch.stack([sheared[:, 0] * (height / 2), sheared[:, 1] * (width / 2)], 1)
     matrix = torch.cat([matrix[:, :, :2], matrix[:, :, 2:] + corner[:, :, None]], 2)
+    # Middles of pixels, counted from the middle of the image, as torchvision does it.
     x = torch.linspace((1 - width) / 2, (width - 1) / 2, width, device=images.device)
     y = torch.linspace((1 - height) / 2, (height - 1) / 2, height, device=images.device)
     ones = torch.ones(height, width, device=images.device)

@@ -51,6 +51,7 @@ class PerImageRandom:
 
     def _bits(self):
         """64 random bits per image as int64, to be read from the top after a logical shift."""
+        # A later draw must differ from an earlier one, whoever asks: the count is part of the key.
         self._draws += 1
         return _Unsigned(_mix(self._key + _signed(self._draws * _ODD)))
 

@@ -26,7 +26,7 @@ class Pipeline:
         crops: dict from first epochs to crops, for photos.
 
     Raises:
-        ValueError: what is no transform, or stands where it cannot work.
+        ValueError: an entry that is not a transform, or that stands where it cannot work.
 
     Example:
         >>> Pipeline([OneHot(10)], Normalize()).by_epoch

@@ -15,7 +15,7 @@ class InOrder:
             `class_weights(labels)`; or `None`, and batches come without weights.
 
     Raises:
-        ValueError: weights that are no row of finite numbers from 0 up.
+        ValueError: weights that are not a row of finite numbers from 0 up.
 
     Example:
         >>> InOrder().order(3, epoch=0)

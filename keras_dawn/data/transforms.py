@@ -52,6 +52,7 @@ class Normalize(Transform):
             raise ValueError(f"`scale` must be 1 or 255, got {scale!r}.")
         if min(self.std) <= 0:
             raise ValueError(f"`std` must be above 0, got {std}.")
+        # The commonest slip: numbers of the 0–255 scale would give images that are nearly constant.
         if scale == 1 and max(*self.mean, *self.std) > 1:
             raise ValueError(
                 f"`mean` and `std` must be those of pixels from 0 to 1, got {mean} and {std}. If "
@@ -74,7 +75,7 @@ class Normalize(Transform):
         return (pixels - mean) * factor
 
     def of_bytes(self, images):
-        """The same, in one pass over the pixels less where images are uint8.
+        """The same, with one pass fewer over the pixels where images are uint8.
 
         255 goes into `mean` and `std`, which rounds the last bit otherwise. Photos are normalised
         like this and arrays are not, as the numbers of their trainings were measured.

@@ -114,7 +114,8 @@ def rank_by_cost(cost, benchmark=CIFAR10):
 
 def _rank(value, entries, key):
     entries = sorted(entries, key=key)
-    better = [entry for entry in entries if key(entry) <= value]  # who was first keeps the place
+    # Of equals, who was first keeps the place.
+    better = [entry for entry in entries if key(entry) <= value]
     worse = entries[len(better) :]
     return Rank(
         place=len(better) + 1,

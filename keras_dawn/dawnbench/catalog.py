@@ -12,7 +12,7 @@ def catalog_prices(accelerator, clouds=CLOUDS):
     """The prices of machines with a GPU: on demand and spot, in the cheapest region.
 
     SkyPilot downloads its catalog from the project's public repository and renews it every few
-    hours; it needs no account at any cloud.
+    hours; no account at a cloud is needed.
 
     Args:
         accelerator: str, such as `"V100"`, or `"V100:8"` for machines with eight of them.
@@ -24,7 +24,7 @@ def catalog_prices(accelerator, clouds=CLOUDS):
     Raises:
         ImportError: SkyPilot is not installed.
         ValueError: no cloud has such machines, or a bad number of them.
-        OSError: the catalog could not be had.
+        OSError: the catalog could not be downloaded.
 
     Example:
         >>> catalog_prices("A100:8", ["aws"])                           # doctest: +SKIP
@@ -40,6 +40,7 @@ def catalog_prices(accelerator, clouds=CLOUDS):
     if count and not (count.isdigit() and int(count)):
         raise ValueError(f"A GPU is NAME or NAME:NUMBER, such as V100:8; got {accelerator!r}.")
     found = catalog.list_accelerators(
+        # A regular expression there: "A10" alone would find the A100 too.
         name_filter=f"^{name}$",
         quantity_filter=int(count) if count else None,
         clouds=list(clouds),
@@ -51,6 +52,7 @@ def catalog_prices(accelerator, clouds=CLOUDS):
         label = f"{machine.cloud} {machine.instance_type}, {gpus} × {machine.accelerator_name}"
         source = f"SkyPilot's catalog, {machine.region}"
         for kind, usd in (("on-demand", machine.price), ("spot", machine.spot_price)):
+            # Many machines have no spot price in a region, which the catalog writes as NaN.
             if usd is not None and not math.isnan(usd):
                 prices.append(Price(float(usd), kind, source, today, label, gpus))
     if not prices:

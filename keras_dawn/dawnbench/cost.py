@@ -53,7 +53,7 @@ def read_price(text):
     """A `Price` from `USD,KIND,SOURCE[,MACHINE[,GPUS]]`, dated today.
 
     Raises:
-        ValueError: what is not of that form.
+        ValueError: a text that is not of that form.
     """
     parts = [part.strip() for part in text.split(",")]
     if not 3 <= len(parts) <= 5:
@@ -84,6 +84,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     try:
         document = json.loads((given.run_folder / "run.json").read_text(encoding="utf-8"))
+        # Looks for the keys now, so that a folder of something else is one clear line of error.
         costs(document, ())
     except (OSError, ValueError, KeyError) as error:
         print(f"No costs: {error!s}. Give a folder with a whole run.json.", file=sys.stderr)
@@ -119,7 +120,14 @@ def _print_table(folder, document, rows):
             ),
             f"{price.source}, {price.date}",
         )
-    Console(width=160).print(table)
+    hardware = document.get("hardware", {})
+    machine = ", ".join(hardware.get("gpus") or [str(hardware.get("processor", "unknown"))])
+    console = Console(width=160)
+    console.print(table)
+    console.print(
+        f"The time was measured on {hardware.get('cores', '?')} cores and {machine}. Every price "
+        "is multiplied by that time, also those of machines that would have taken another."
+    )
 
 
 if __name__ == "__main__":

@@ -109,6 +109,8 @@ def write_entry(directory, entry, records, benchmark=CIFAR10):
     lines = ["\t".join(benchmark.columns)]
     for record in records:
         values = {
+            # Epochs count from 1 in entries, and hours have digits enough for a step of a
+            # millisecond.
             "epoch": str(record.epoch + 1),
             "hours": f"{record.training_seconds / 3600:.10f}",
             "top1Accuracy": f"{record.accuracy:.4f}",
@@ -116,6 +118,7 @@ def write_entry(directory, entry, records, benchmark=CIFAR10):
         if "top5Accuracy" in benchmark.columns:
             values["top5Accuracy"] = f"{record.top5_accuracy:.4f}"
         lines.append("\t".join(values[column] for column in benchmark.columns))
+    # The table first: whoever finds the `.json` finds the pair.
     tsv_path.write_bytes(utf8("\n".join(lines) + "\n"))
     json_path.write_bytes(utf8(json.dumps(entry.as_json(), indent=2, ensure_ascii=False) + "\n"))
     return json_path

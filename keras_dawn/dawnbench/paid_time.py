@@ -31,6 +31,7 @@ class PaidTime:
     def begin(self):
         """Starts the count of this process, from when it imported this package."""
         if self._path is None:
+            # Only rank 0 of a job writes, so that no two processes ask for a number at once.
             number = len(self._files()) + 1
             self._path = self.folder / f"process-{number:04}.json"
             self.note()

@@ -76,6 +76,7 @@ class RunFolder:
 
     def write_history(self, rows, name="history.csv"):
         """Writes a table, one row a dict; columns in the order they first appear."""
+        # Epochs differ in their columns: only some are validated.
         columns = list(dict.fromkeys(column for row in rows for column in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -109,6 +110,7 @@ class HistoryWriter(keras.callbacks.Callback):
 
     def load_state_dict(self, state):
         """Goes on with the rows of `state_dict`."""
+        # In place: whoever holds the list sees the rows of the earlier process too.
         self.rows[:] = state["rows"]
 
     def on_epoch_end(self, epoch, logs=None):
@@ -141,6 +143,7 @@ def hardware():
     """This process's machine: processor, cores, memory in GiB, GPUs."""
     return {
         "processor": _processor(),
+        # The cores that this process may use: in a container fewer than the machine has.
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
@@ -162,6 +165,7 @@ def _versions():
 
 def _processor():
     try:
+        # `platform.processor` is empty or "x86_64" on Linux.
         for line in (
             Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         ):

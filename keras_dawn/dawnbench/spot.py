@@ -70,6 +70,7 @@ def expected_spot_cost(
     if restart_minutes < 0:
         raise ValueError(f"`restart_minutes` must be 0 or more, got {restart_minutes}.")
     mean, restart = mean_hours_between_interruptions, restart_minutes / 60
+    # A training that is shorter than the time between checkpoints is one stretch.
     stretch = min(checkpoint_seconds / 3600, hours)
     stretches = hours / stretch
     # Expected interruptions in a stretch; expm1, since exp(x) − 1 loses digits where x is small.

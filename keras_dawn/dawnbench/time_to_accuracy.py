@@ -101,6 +101,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
     def load_state_dict(self, state):
         """Goes on from `state_dict`: time that was spent before counts."""
         self.records = [EpochRecord(**record) for record in state["records"]]
+        # Found anew, as the target may be another one than before the interruption.
         self.reached = next((r for r in self.records if self._counted(r) >= self.target), None)
         self.clock.add_earlier(state["training_seconds"], state["wall_seconds"])
 
@@ -116,6 +117,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.clock.pause()
 
     def on_epoch_end(self, epoch, logs=None):
+        # Until the next epoch begins: what other callbacks do at an epoch's end is not training.
         self.clock.pause()
         logs = {} if logs is None else logs
         training, wall = self.clock.training_seconds(), self.clock.wall_seconds()

@@ -92,6 +92,7 @@ def _check_json(path, check):
     timestamp = description.get("timestamp")
     check("timestamp", _is_date(timestamp), f"timestamp is {timestamp!r}, expected YYYY-MM-DD")
     price = description.get("costPerHour", 0.0)
+    # `true` is a number to Python and none in JSON.
     is_price = isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0
     check("price", is_price, f"costPerHour is {price!r}, expected USD from 0 up", official=False)
 
@@ -101,6 +102,7 @@ def _check_tsv(path, benchmark, check):
         header, *rows = list(csv.reader(file, delimiter="\t")) or [[]]
     check(
         "columns",
+        # In any order, as the benchmark's own test took them.
         sorted(header) == sorted(benchmark.columns),
         f"columns are {header}, expected {list(benchmark.columns)}",
     )

@@ -59,6 +59,7 @@ class Agreement:
 
     def settle(self, value):
         """Asks and waits for the answer, for instance at the end of an epoch."""
+        # The question under way is answered first, or its answer would be taken for the new one's.
         self.exchange(max(value, self._arrived()))
         return self._arrived()
 
@@ -83,6 +84,7 @@ def _packed(tensors):
     """`(tensors, their values in one flat tensor)` for each dtype, ready to be sent."""
     groups = {}
     for tensor in tensors:
+        # One message for all of a kind: hundreds of small ones would each wait for the network.
         groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
     for (dtype, _), group in groups.items():
         wire = torch.int64 if dtype in _AS_INT64 else dtype

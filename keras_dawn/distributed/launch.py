@@ -65,6 +65,7 @@ def launch(function, *arguments, processes=None, backend=None):
         local_addr="localhost",
         max_restarts=0,
     )
+    # A plain pickle names a function by its module, and a notebook's has none.
     work = cloudpickle.dumps((function, arguments))
     try:
         with warnings.catch_warnings():  # of a machine whose own name does not resolve
@@ -77,6 +78,7 @@ def launch(function, *arguments, processes=None, backend=None):
 
 def _work_of_a_rank(work, processes, backend):
     if not torch.cuda.is_available():
+        # Each process would use all cores, and they would wait for one another.
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     distribute(backend)
     function, arguments = cloudpickle.loads(work)

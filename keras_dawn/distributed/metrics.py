@@ -40,7 +40,7 @@ def check_metrics(model):
 
 @contextlib.contextmanager
 def weighed(model, weight):
-    """A number given to one of the model's `Mean` metrics counts as the rank's part weighs.
+    """Inside, a single number given to a `Mean` metric of the model is weighted by the rank's part.
 
     `self.loss_tracker.update_state(loss)` counts every batch once, whatever its size. The loss of
     a part is that of fewer images than another rank's where a batch is shared out unevenly; the
@@ -54,6 +54,7 @@ def weighed(model, weight):
     metrics = [
         metric
         for metric in model.metrics
+        # Its subclasses compute values of each image, which are counted one by one.
         if type(metric).update_state is keras.metrics.Mean.update_state
     ]
     before = [vars(metric).get("update_state") for metric in metrics]

@@ -31,8 +31,8 @@ class Ranks:
         backend: `"nccl"`, `"gloo"` or `None` for a single process.
         gradient_compression: dtype name that gradients travel in, or `None`.
         control: process group for messages between the hosts, or `None`.
-        passes: one more, for what backward passes have reached; a pass that one rank alone
-            makes is noticed, as its message meets none of another kind.
+        passes: another process group, for messages about backward passes alone: a pass that only
+            one rank makes is noticed there, as its message cannot meet one of another kind.
     """
 
     rank: int = 0
@@ -128,6 +128,7 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
         )
         control, passes = (dist.new_group(backend="gloo", timeout=timeout) for _ in range(2))
     _current = Ranks(rank, world_size, local_rank, backend, gradient_compression, control, passes)
+    # gloo aborts in one of five runs that end without `destroy_process_group`.
     atexit.register(_part)
     _say_who_failed()
     _note_exits()
@@ -187,6 +188,7 @@ def _say_who_failed():
             print(f"rank {_current.rank} of {_current.world_size} failed:", file=sys.stderr)
             previous(kind, error, traceback)
         sys.stderr.flush()
+        # torchrun was interrupted as well, and reports no failure then.
         if not issubclass(kind, KeyboardInterrupt):
             from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 

@@ -59,4 +59,5 @@ def _welcome(store, world_size, timeout):
                 f"{', '.join(map(str, sorted(missing)))} did not come. Start as many as "
                 "torchrun was told, and see whether their machines reach MASTER_ADDR."
             )
+        # Short against the start of a process, long against a message to the store.
         time.sleep(0.01)

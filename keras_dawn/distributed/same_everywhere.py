@@ -32,6 +32,7 @@ def agreed(results):
     flat = keras.tree.flatten(results)
     everywhere = gather(flat)
     if len({len(one) for one in everywhere}) > 1:
+        # Ranks that return different things cannot be averaged; each keeps its own.
         return results
     means = [
         sum(values) / len(values) if _differ(values) else own

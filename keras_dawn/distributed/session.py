@@ -116,11 +116,13 @@ class _First(keras.callbacks.Callback):
                 "All ranks must take as many steps, but (epochs, steps per epoch) are "
                 f"{', '.join(f'{p} on rank {r}' for r, p in enumerate(plans))}."
             )
+        # Models are built from each process's own random numbers.
         broadcast_state(self.model)
         _own_random_streams(self.model)  # after it, which makes seeds alike too
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._sampler is not None:
+            # Keras does not tell it, and it would serve the first epoch's order for ever.
             self._sampler.set_epoch(epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -153,6 +155,7 @@ class _Last(keras.callbacks.Callback):
 
     def _act(self, answer):
         self._requests.agreed = self._requests.agreed or answer == _SIGNAL
+        # What one rank wished alone is taken back until all have answered.
         self.model.stop_training = answer > 0
 
 
@@ -166,6 +169,7 @@ class _StopRequests(contextlib.AbstractContextManager):
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
+            # A rank that ends by itself leaves the others waiting in an all-reduce.
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._note)
         return self
@@ -228,6 +232,7 @@ def _own_random_streams(model):
     rank = current().rank
     if rank == 0:
         return
+    # From the generator, not from the seed: a second `fit` goes on with other numbers.
     drawn = int(torch.randint(0, 2**31, ()))
     torch.manual_seed(int(np.random.SeedSequence([drawn, rank]).generate_state(1)[0]))
     for variable in model.variables:

@@ -32,8 +32,8 @@ class Share:
         return len(range(self.rank, images, self.world_size))
 
     def weight(self, images):
-        """What this rank's mean loss over its part weighs, for the mean over ranks to be
-        that over all `images`: 1 where all parts are equal."""
+        """The factor by which this rank's mean loss has to be multiplied, so that the mean over the
+        ranks is the mean over all `images`: 1 where all parts are equal."""
         return self.count(images) * self.world_size / images
 
     def batches(self, images, batch_size, drop_last, training):
@@ -75,6 +75,7 @@ class ShardedArrays(DataLoader):
         self.set_share(share, training)
         self._epoch = 0
         self._seed = torch.randint(0, 2**31, (1,)) if shuffle else torch.zeros(1).long()
+        # Each process has drawn its own: without one order for all, shares would overlap.
         broadcast([self._seed])
         self.rank_weight = 1.0
         super().__init__(TensorDataset(torch.zeros(self._length)), batch_size=batch_size)

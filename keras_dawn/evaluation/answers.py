@@ -43,12 +43,14 @@ class Answers:
     def confusion(self):
         """int64 array `(classes, classes)`: how often the row's class got the column's."""
         classes = self.probabilities.shape[-1]
+        # One count of pairs in place of a loop over the images.
         cells = self.labels * classes + self.predicted
         return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
     def most_confused(self, at_least=1):
         """Pairs of classes, most often confused first, as `(true, predicted, count)`."""
         counts = self.confusion() * (1 - np.eye(self.probabilities.shape[-1], dtype=int))
+        # Stable: of equal counts the classes' order decides, on every machine.
         order = np.argsort(-counts, axis=None, kind="stable")
         pairs = [(*divmod(int(cell), len(counts)), int(counts.flat[cell])) for cell in order]
         return [pair for pair in pairs if pair[2] >= at_least]

@@ -35,6 +35,7 @@ def estimate_statistics(model, x, *, batch_size=256):
     if not layers:
         return model
     settings = [(layer.momentum, layer.synchronized) for layer in layers]
+    # A pass in training mode draws from the layers' seed generators and counts them on.
     seeds = [(v, v.value.clone()) for v in model.variables if not v.value.is_floating_point()]
     random, batches = random_state(), 0
     try:

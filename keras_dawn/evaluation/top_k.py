@@ -79,6 +79,7 @@ def _count(forward, data, device):
         if labels.ndim == 2:
             labels = labels.argmax(-1)
         hits = outputs.topk(min(5, outputs.shape[-1])).indices == labels[:, None]
+        # On the device: a number on the host would wait for every batch.
         counts[0] += hits[:, 0].sum()
         counts[1] += hits.sum()
         counts[2] += len(hits)

@@ -82,6 +82,7 @@ def evaluate_tta(
     tracker = keras_metrics.loss_tracker(model)
     for part, target in zip(scores.split(batch_size), labels.split(batch_size), strict=True):
         loss = model.compute_loss(y=target, y_pred=part, training=False)
+        # A batch's mean counts for its images: the last batch is smaller.
         tracker.update_state(loss, sample_weight=len(part))
         model.compute_metrics(None, target, part)
     return {name: float(value) for name, value in model.get_metrics_result().items()}
@@ -185,6 +186,7 @@ def _mean_of_augmented(score, kind, augmented, n):
     found = []
     try:
         for turn in range(n):
+            # Random numbers go by the epoch: each turn sees other views of the same images.
             augmented.set_epoch(epoch + turn)
             found.append(torch.cat([score(images) for images, _ in Batches(augmented)]))
     finally:

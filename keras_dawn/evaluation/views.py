@@ -79,6 +79,7 @@ def fixed_views(images, flip, shift):
     views = [(1.0, images)]
     if shift:
         corners = [_moved(images, rows, shift, towards) for towards in (1, -1)]
+        # Half for the image in place, a quarter for each corner, as in Jordan's code.
         views = [(0.5, images), *((0.25, corner) for corner in corners)]
     if flip:
         views = [

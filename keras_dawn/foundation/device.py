@@ -16,6 +16,7 @@ def choose_device():
     CPU is taken, and one line says so. `KERAS_TORCH_DEVICE=mps` takes it all the same; a model
     then steps in plain Keras. Has no effect on a Keras that is imported already.
     """
+    # Keras reads the variable once, when it is imported.
     if "KERAS_TORCH_DEVICE" in os.environ or "keras" in sys.modules:
         return
     device = _what_keras_would_take()

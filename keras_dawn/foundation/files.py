@@ -32,8 +32,10 @@ def written_whole(path, *, durable=False):
             yield file
             if durable:
                 file.flush()
+                # Else the rename could reach the disk before the content, and leave an empty file.
                 os.fsync(file.fileno())
         os.replace(partial, path)
+    # A signal's exception too: nothing half-written is left lying about.
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

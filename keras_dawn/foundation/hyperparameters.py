@@ -29,6 +29,7 @@ def resolve(optimizer, name):
     kind = type(optimizer).__name__
     attribute = name
     if name == "momentum" and not hasattr(optimizer, "momentum"):
+        # The mean of past gradients, which is what momentum is in SGD.
         attribute = "beta_1"
     if name == "learning_rate" and not isinstance(optimizer.learning_rate, keras.Variable):
         raise ValueError(
@@ -97,4 +98,5 @@ _NOT_SCHEDULED = {"iterations", "name", "gradient_accumulation_steps", "ema_over
 def _is_number(value):
     if isinstance(value, keras.Variable):
         return value.shape == ()
+    # `True` is an int to Python: `nesterov` and `amsgrad` are switches, no numbers.
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))

@@ -39,6 +39,7 @@ class HeadSettings:
 
 def head_settings(layer):
     """The `HeadSettings` of a built layer."""
+    # The two layers keep the same things under other names.
     grouped = isinstance(layer, keras.layers.GroupQueryAttention)
     use_gate = layer.use_gate if grouped else layer._use_gate
     return HeadSettings(

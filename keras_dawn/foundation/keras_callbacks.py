@@ -29,5 +29,6 @@ def put_text(logger, text):
     file.truncate()
     file.write(text)
     file.flush()
+    # A logger writes its header with its first row, if the file is empty then.
     logger.append_header = not text
     logger.writer = None  # made anew with the next row, when its columns are known

@@ -36,6 +36,7 @@ def inside_call(model, training):
 @contextlib.contextmanager
 def apart(layer, training):
     """A call context of its own, in which symbolic calls leave no mode and lose no losses."""
+    # A layer that finds no context takes its call for the outermost, and drops the model's losses.
     context = layer_module.CallContext(entry_layer=layer)
     context.set_value("training", training)
     before = current_call_context()

@@ -117,6 +117,7 @@ def change_length(iterator, callbacks, loader):
     iterator._num_batches = iterator.data_adapter.num_batches
     if callbacks.params.get("steps") != iterator.num_batches:
         callbacks.params["steps"] = iterator.num_batches
+        # `set_params` alone reaches callbacks that keep the numbers, such as the progress bar.
         callbacks.set_params(callbacks.params)
 
 
@@ -132,6 +133,7 @@ def end_without_steps(model):
         object.__delattr__(model, "_get_metrics_result_or_logs")
         return model._get_metrics_result_or_logs(logs) if logs else dict(model.get_metrics_result())
 
+    # Past `Model.__setattr__`, which would track a function as a part of the model.
     object.__setattr__(model, "_get_metrics_result_or_logs", results)
 
 

@@ -73,6 +73,7 @@ class ShortCall:
             return False
         if layer.activity_regularizer is not None or not 0 < len(tensors) <= self._most:
             return False
+        # The instance's own: `compute_mask` may have been replaced on it.
         own = layer.__dict__
         if own["_dtype_policy"] is not self._policy and not self._read_policy(layer):
             return False
@@ -132,6 +133,7 @@ class ShortCall:
         if scope is None or (scope.name, scope.override_parent) != (layer.name, layer._parent_path):
             scope = self._scope = name_scope(layer.name, caller=layer)
         stack = global_state.get_global_attribute("name_scope_stack", [], set_to_default=True)
+        # A call within the layer's own call (`super().call`) adds no second part to the names.
         again = bool(stack) and stack[-1].caller is layer and stack[-1].name == scope.name
         if not again:
             stack.append(scope)

@@ -41,6 +41,7 @@ def bound_arguments(operation, args, kwargs):
         signature = inspect.signature(operation.call)
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
+    # What such a call reads from its keywords cannot be seen in its signature.
     if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
         raise ValueError("a `call` with any keyword arguments")
     return {name: value for name, value in bound.arguments.items() if name != "training"}
@@ -130,6 +131,7 @@ def class_with_call(base, call):
     """
 
     def __reduce_ex__(layer, protocol):  # noqa: N807
+        # For the time of the copy: `copyreg` writes the class that the object has.
         object.__setattr__(layer, "__class__", base)
         try:
             return layer.__reduce_ex__(protocol)

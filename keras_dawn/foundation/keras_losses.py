@@ -41,6 +41,7 @@ def loss_plan(model):
     flat = compile_loss._flat_losses
     return LossPlan(
         losses=[(each.loss, each.loss_weights) for each in flat],
+        # A path leads to an output by names and numbers; a longer one into nested outputs.
         keys=[each.path[0] if len(each.path) == 1 else None for each in flat],
         means=list(compile_loss.metrics),
         outputs=compile_loss._y_pred_build_structure,

@@ -18,6 +18,7 @@ def attach_mask(tensor, mask):
 
 def with_mask(tensor, mask):
     """The tensor, with a mask attached where there is one, and without where there is none."""
+    # Most tensors have none, and are left as they are.
     if mask is not None or mask_of(tensor) is not None:
         attach_mask(tensor, mask)
     return tensor

@@ -18,6 +18,7 @@ def compiled_metrics(model):
     compile_metrics = getattr(model, "_compile_metrics", None)
     if compile_metrics is None or not compile_metrics.built:
         return []
+    # Outputs without metrics have `None` there.
     groups = (compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics)
     return [
         tuple([] if group is None else list(group.metrics) for group in pair)

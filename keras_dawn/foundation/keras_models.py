@@ -21,6 +21,7 @@ def functional_graph(model):
 def nodes(functional):
     """The calls of a `Functional`'s operations, in an order in which they can run."""
     by_depth = functional._nodes_by_depth
+    # Keras counts the depth from the outputs: the inputs are deepest.
     for depth in sorted(by_depth, reverse=True):
         for node in by_depth[depth]:
             if node.operation and not node.is_input:

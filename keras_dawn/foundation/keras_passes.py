@@ -38,6 +38,7 @@ class Pass:
     def __next__(self):
         if self.begun is None:
             self.begun = self._note()
+            # The first batch may start the workers, which inherit the signals' mask.
             with self._starting():
                 batch = next(self._batches)
         else:
@@ -68,6 +69,7 @@ class Passes:
         self._prepare = prepare
         self.present, self.earlier, self.first = None, [], note()
         self._before = self._again = None
+        # On the instance: other fits, and Keras's class, stay as they are.
         self._make, self._steps = iterator._get_iterator, iterator._enumerate_iterator
         iterator._get_iterator, iterator._enumerate_iterator = self._begin, self._epoch
 

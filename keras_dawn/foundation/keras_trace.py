@@ -100,6 +100,8 @@ def _noting(base, called, constants):
             return part
         if part.requires_grad:
             raise TraceError("it computes with weights of its own")
+        # A tensor that `call` made itself (positions, a mask of ones) enters the graph as a
+        # constant.
         dtype = keras.backend.standardize_dtype(part.dtype)
         constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
         return constants[-1][0]
@@ -109,6 +111,7 @@ def _noting(base, called, constants):
             return base.__call__(layer, *args, **kwargs)
         if not layer.built:
             raise TraceError("a layer inside it is not built yet")
+        # Counted by the layer's call, not by nodes: a result that nobody uses leaves no node.
         called.append(layer)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
         return base.__call__(layer, *args, **kwargs)

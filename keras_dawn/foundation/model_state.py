@@ -25,6 +25,7 @@ def optimizers_of(model):
             for one in _flat(value):
                 if isinstance(one, keras.optimizers.Optimizer):
                     found.setdefault(id(one), one)
+    # A `LossScaleOptimizer` counts its inner optimizer's variables among its own.
     inside = {id(getattr(optimizer, "inner_optimizer", None)) for optimizer in found.values()}
     return [optimizer for key, optimizer in found.items() if key not in inside]
 

@@ -22,6 +22,7 @@ def to_plain(value, whose):
         {'best': 0.5}
     """
     if isinstance(value, torch.Tensor):
+        # The class's `detach`: a subclass may give back its own kind, which no file of data holds.
         return torch.Tensor.detach(value).to("cpu", copy=True)
     if isinstance(value, np.generic):
         return to_plain(value.item(), whose)
@@ -35,6 +36,7 @@ def to_plain(value, whose):
     if isinstance(value, dict):
         keys = [to_plain(key, whose) for key in value]
         parts = [to_plain(part, whose) for part in value.values()]
+        # Names of its own begin with underscores: a user's dict with such keys is stored as pairs.
         strings = all(isinstance(key, str) and not key.startswith("__") for key in keys)
         return dict(zip(keys, parts, strict=True)) if strings else {_DICT: [keys, parts]}
     if isinstance(value, _PLAIN):

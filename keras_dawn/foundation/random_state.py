@@ -10,6 +10,7 @@ import torch
 
 def random_state():
     """The states of Python's, NumPy's, torch's and Keras's random numbers, as plain data."""
+    # As int64: few of torch's operations know NumPy's uint32.
     name, words, *rest = np.random.get_state()
     return {
         "python": random.getstate(),

@@ -74,9 +74,9 @@ class SourceState:
                     first = self._orders[path]
                     if _digest(first) != saved["of"]:
                         raise ValueError(
-                            f"The list {name} in the data does not begin in the order in which it "
-                            "began when the training did, so its present order is not known. Seed "
-                            "what shuffles it first, or shuffle a list of places instead."
+                            f"The list {name} in the data starts in another order than in the "
+                            "first run, so its present order is not known. Seed what shuffles it "
+                            "first, or shuffle a list of places instead."
                         )
                     value[:] = [first[place] for place in saved["order"]]
             elif kind == "array":
@@ -195,6 +195,7 @@ def _generator(value):
     if isinstance(value, np.random.Generator):
         value = value.bit_generator
     if isinstance(value, np.random.BitGenerator):
+        # The bit generator: a `Generator` has no state of its own.
         return lambda: value.state, lambda state: setattr(value, "state", state)
     if isinstance(value, np.random.RandomState):
         return value.get_state, value.set_state
@@ -209,6 +210,7 @@ def _put_array(array, saved, put):
         array[:] = saved
     elif array.shape == saved.shape and isinstance(array, torch.Tensor):
         array.copy_(saved)
+    # An array from a file that is mapped into memory cannot be written.
     elif array.shape == saved.shape and array.flags.writeable:
         array[...] = saved
     else:
@@ -222,6 +224,7 @@ def _copied(value):
 def _mark(value):
     """What tells whether a value has changed, without holding on to all of it."""
     if isinstance(value, list):
+        # By identity: entries may be large, or have no `==`.
         return hash(tuple(map(id, value)))
     if isinstance(value, torch.Tensor):
         flat = value.detach().reshape(-1)

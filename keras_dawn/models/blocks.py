@@ -29,7 +29,11 @@ def convolution(x, filters, kernel_size, strides, name):
 def normal_relu(x, name):
     """Batch normalisation with torch's defaults (its momentum of 0.1 is 0.9 here), and a ReLU."""
     x = layers.BatchNormalization(
-        axis=channel_axis(), momentum=0.9, epsilon=1e-5, name=f"{name}_bn"
+        # Keras's own 0.99 has not caught up with the weights when 30 epochs are over.
+        axis=channel_axis(),
+        momentum=0.9,
+        epsilon=1e-5,
+        name=f"{name}_bn",
     )(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 

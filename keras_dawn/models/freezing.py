@@ -32,6 +32,7 @@ def freeze(model, *patterns):
             expression = re.compile(pattern)
         except re.error as error:
             raise ValueError(f"{pattern!r} is not a regular expression: {error}.") from None
+        # Searched anew for each pattern: what an earlier one has frozen is not found twice.
         weights = [w for w in model.trainable_weights if expression.search(w.path)]
         if not weights:
             some = ", ".join(weight.path for weight in model.trainable_weights[:5])

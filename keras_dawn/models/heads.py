@@ -47,4 +47,5 @@ def scaled_logits(x, classes, scale):
 def logits_dtype():
     """float32 under a half-precision policy, else the policy itself."""
     policy = keras.config.dtype_policy()
+    # A cross-entropy of logits in half precision rounds away what the classes differ by.
     return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy

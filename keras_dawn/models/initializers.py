@@ -29,6 +29,7 @@ class IdentityFilters(keras.initializers.Initializer):
         if len(shape) != 4:
             raise ValueError(f"Expected a filter's shape (height, width, in, out), got {shape}.")
         kernel = keras.ops.convert_to_tensor(self._random(shape, dtype)).detach().clone()
+        # With fewer filters than channels, the last channels are handed on by nobody.
         count = min(shape[2:])
         kernel[..., :count] = 0.0
         kernel[shape[0] // 2, shape[1] // 2, :count, :count] = torch.eye(count)

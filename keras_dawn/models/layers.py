@@ -30,6 +30,7 @@ class ConcatPooling2D(keras.layers.Layer):
         if order not in ("avg_max", "max_avg"):
             raise ValueError(f'`order` must be "avg_max" or "max_avg", got {order!r}.')
         self.order = order
+        # Noted now: a saved model keeps its layout where another process has set another one.
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
 
     def call(self, inputs):

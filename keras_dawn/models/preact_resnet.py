@@ -56,6 +56,7 @@ def PreActResNet(depth=18, *, width=64, input_shape=None, classes=10, name=None)
     block = _bottleneck if depth == 50 else _basic
     for stage, blocks in enumerate(_STAGES[depth], 1):
         for number in range(blocks):
+            # The first stage keeps the size: images of 32 pixels are small already.
             strides = 2 if stage > 1 and number == 0 else 1
             x = block(x, width * 2 ** (stage - 1), strides, f"layer{stage}_{number}")
     x = logits(layers.GlobalMaxPooling2D(name="head_pool")(x), classes)
@@ -88,6 +89,7 @@ def ResNet18ConcatPool(*, width=64, input_shape=None, classes=10, name="resnet18
 
 def _basic(x, filters, strides, name):
     active = normal_relu(x, f"{name}_1")
+    # From the activated input, as in fast.ai's network.
     shortcut = _shortcut(x, active, filters, strides, name)
     x = convolution(active, filters, 3, strides, f"{name}_conv1")
     x = convolution(normal_relu(x, f"{name}_2"), filters, 3, 1, f"{name}_conv2")

@@ -70,6 +70,7 @@ def pretrained_file(name, folder=None, url=URL):
             ) from error
         except RuntimeError as error:  # another hash
             raise ValueError(f"{url}{name} gave another file than expected: {error}.") from error
+    # Of a file that was there as well: a download that broke off leaves a short one.
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(digits):
@@ -100,6 +101,7 @@ def load_state_dict(model, state):
         >>> load_state_dict(model, torchvision.models.resnet18().state_dict())
         ['fc.bias', 'fc.weight']
     """
+    # How many batches batch normalisation has seen, which Keras does not count.
     rest = {name: value for name, value in state.items() if not name.endswith("_tracked")}
     head, missing, shapes, found = {"fc.weight", "fc.bias"}, [], [], []
     for layer in model.layers:
@@ -123,6 +125,7 @@ def load_state_dict(model, state):
             f"These are not the weights of {model.name}: missing {missing[:3]}, "
             f"unknown {extra[:3]}, of another shape {shapes[:3]}."
         )
+    # All or nothing: a model is not left with half of another one's weights.
     for variable, value in found:
         variable.assign(value)
     return unused
@@ -150,5 +153,6 @@ _PARTS = {
 def _in_keras_order(value, layer):
     value = np.asarray(value)
     if isinstance(layer, keras.layers.Conv2D) and value.ndim == 4:
+        # torch has (out, in, height, width), Keras (height, width, in, out).
         return value.transpose(2, 3, 1, 0)
     return value.T if value.ndim == 2 else value

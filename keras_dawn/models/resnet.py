@@ -135,6 +135,7 @@ class _Parts:
         if x.shape[self.axis] == filters and strides == 1:
             return x
         if self.resnet_d and strides > 1:
+            # A 1 × 1 convolution of stride 2 would throw three of four pixels away.
             x = layers.AveragePooling2D(2, 2, name=f"{name}_downsample_pool")(x)
             strides = 1
         x = self.convolution(x, filters, 1, strides, f"{name}_downsample_0")
@@ -165,6 +166,7 @@ class _Parts:
             3,
             use_bias=False,
             depthwise_initializer=_binomial,
+            # A fixed filter, in the model's weights all the same: files of weights hold it.
             trainable=False,
             name=name,
         )

@@ -29,6 +29,7 @@ def ResNet9(*, input_shape=(32, 32, 3), classes=10, scale=0.125, name="resnet9")
     for number, filters in enumerate((128, 256, 512), 1):
         x = normal_relu(convolution(x, filters, 3, 1, f"layer{number}"), f"layer{number}")
         x = layers.MaxPooling2D(2, name=f"layer{number}_pool")(x)
+        # Page's search left the middle layer without a residual pair.
         if number != 2:
             x = _residual(x, filters, f"layer{number}")
     return keras.Model(inputs, scaled_logits(x, classes, scale), name=name)

@@ -74,6 +74,7 @@ def WhitenedConvNet(
     channels = input_shape[-1]
     stem = layers.Conv2D(8 * channels, 2, use_bias=whitening_bias, name=WHITENING)
     x = stem(inputs)
+    # The kernel alone: `stem.trainable = False` would freeze its bias too.
     stem.kernel.trainable = False
     x = layers.Activation(activation, name="stem_activation")(x)
     convolution = WinogradConv2D if winograd else layers.Conv2D
@@ -162,4 +163,5 @@ def _gated(x, name):
     gate = layers.Dense(
         x.shape[-1], activation="sigmoid", kernel_initializer="orthogonal", name=name
     )(means)
+    # A sigmoid begins at about a half.
     return Scale(2.0, name=f"{name}_scale")(layers.Multiply(name=f"{name}d")([x, gate]))

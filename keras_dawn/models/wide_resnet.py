@@ -98,6 +98,8 @@ def _block(x, channels, filters, strides, dropout, name):
     """
     activated = normal_relu(x, f"{name}_1")
     if channels != filters:
+        # As in the reference network, by channels: with `width=1` the first group has a plain
+        # shortcut.
         shortcut = convolution(activated, filters, 1, strides, f"{name}_shortcut")
     else:
         shortcut = x

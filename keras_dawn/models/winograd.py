@@ -45,6 +45,9 @@ class WinogradConv2D(keras.layers.Conv2D):
         inputs, kernel = map(keras.ops.convert_to_tensor, (inputs, kernel))
         padding = int(self.padding == "same")
         planes = winograd_conv2d(
-            inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), padding=padding
+            # Views: images lie in memory as torch's channels_last wants them.
+            inputs.permute(0, 3, 1, 2),
+            kernel.permute(3, 2, 0, 1),
+            padding=padding,
         )
         return planes.permute(0, 2, 3, 1)

@@ -55,6 +55,7 @@ def accelerate(model, *, log_every=10, compile=False):
     """
     if not isinstance(log_every, int) or log_every < 1:
         raise ValueError(f"`log_every` must be a whole number from 1 up, got {log_every!r}.")
+    # A second call takes its settings, and no engine is left below another one.
     restore(model)
     engine = Engine(model, log_every, compile, explanation)
     object.__setattr__(model, ATTRIBUTE, engine)  # past Keras's tracking of attributes

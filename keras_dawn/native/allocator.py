@@ -22,6 +22,7 @@ def keep_freed_memory():
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
+    # The process itself: the C library that torch's allocations go through.
     library = ctypes.CDLL(None)
     # No block is mapped by itself, however large, and none is given back when it is freed.
     return bool(library.mallopt(_M_MMAP_MAX, 0) and library.mallopt(_M_TRIM_THRESHOLD, _LARGEST))

@@ -23,6 +23,7 @@ def arguments_of(model, name, args, kwargs):
             arguments.update(value)
         elif kind is inspect.Parameter.VAR_POSITIONAL:
             plain = inspect.signature(getattr(keras.Model, name)).parameters
+            # What `*args` holds follows on what the class's own arguments took.
             unnamed = [each for each in plain if each not in ("self", *arguments)]
             arguments.update(zip(unnamed, value, strict=False))
         else:

@@ -1,4 +1,4 @@
-"""`fit(class_weight=…)` for this package's data sets, which Keras refuses it for."""
+"""`fit(class_weight=…)` for this package's data sets, for which Keras refuses it."""
 
 import contextlib
 
@@ -25,8 +25,12 @@ def weighed_by_class(arguments):
         yield
         return
     if data.sampler.weights is not None:
-        raise ValueError("You cannot `class_weight` and a sampler's `weights` at the same time.")
+        raise ValueError(
+            "You cannot use `class_weight` and a sampler's `weights` at the same time: leave one "
+            "of them out."
+        )
     del arguments["class_weight"]
+    # `DeviceImages` has its labels on the device.
     labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     data.sampler.weights = torch.from_numpy(class_weights(labels, given))
     try:

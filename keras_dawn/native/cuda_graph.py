@@ -39,6 +39,7 @@ class GraphedForward:
         key = tuple((tensor.shape, tensor.dtype, tensor.stride()) for tensor in inputs)
         if key not in self._graphs:
             self._seen[key] = self._seen.get(key, 0) + 1
+            # cuDNN looks for its algorithms in the first steps, which a capture must not do.
             if self._seen[key] <= WARM_UP_STEPS or len(self._graphs) >= MOST_GRAPHS:
                 return self._module(*inputs)
             try:
@@ -132,6 +133,7 @@ class _Replay(torch.autograd.Function):
         asked = [g for g, wanted in zip(gradients, passes.wanted, strict=True) if wanted]
         for own, given in zip(passes.given, asked, strict=True):
             if given is None:
+                # A loss may leave an output out; the graph reads its memory all the same.
                 own.zero_()
             else:
                 own.copy_(given)

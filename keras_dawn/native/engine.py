@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.data.labels import check_same_classes
+from keras_dawn.data.labels import check_is_served, check_same_classes
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models, keras_variables
@@ -70,6 +70,7 @@ class Engine(Stepping):
         self.install("predict_function", "make_predict_function", force)
 
     def reset_metrics(self):
+        # By the class: the instance's method is this one.
         type(self.model).reset_metrics(self.model)
         if self.steps is not None:
             self.steps.reset_logs()
@@ -97,10 +98,12 @@ class Engine(Stepping):
                 raise
             finally:
                 if self.steps is not None:
+                    # Gigabytes of a GPU's memory; the next `fit` captures again within a few steps.
                     self.steps.graphs.release()
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
+        check_is_served(arguments.get("x"))
         check_same_classes(arguments.get("x"), arguments.get("validation_data"))
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):

@@ -124,6 +124,7 @@ def explanation(engine, convolutions=True):
     own = engine.own_parts()
     if "train_step" in own and engine.layers is not None:
         return _explanation(model, engine.layers.native(), engine.layers.fallbacks(), own)
+    # Asked before `prepare`, which may drop steps that no longer fit.
     trained = engine.steps is not None and engine.steps.update is not None
     steps = engine.prepare("predict_function")
     if steps is None:

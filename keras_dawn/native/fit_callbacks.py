@@ -27,6 +27,7 @@ class SetEpoch(keras.callbacks.Callback):
         self._own_passes = goes_on and hasattr(data, "settings_epoch")
         passed = data.epoch  # before Keras looks at a first batch
         if getattr(data, "settings_epoch", None) is not None:
+            # An earlier `fit` with `steps_per_epoch` counted its epochs there.
             passed = max(passed, data.settings_epoch + 1)
         self._first = max(passed, initial_epoch)
         self._ahead = self._first - initial_epoch

@@ -1,4 +1,4 @@
-"""NumPy arrays whose batches come to be on a GPU without a wait."""
+"""NumPy arrays whose batches are copied to a GPU without waiting for it."""
 
 from keras_dawn.foundation.device import moved
 
@@ -23,6 +23,7 @@ class HostArray(np.ndarray):
 
     def __getitem__(self, places):
         rows = super().__getitem__(places)
+        # Keras takes batches by lists of places; slices are the user's, who wants an array.
         if self.device is None or not isinstance(places, list):
             return rows
         return moved(torch.from_numpy(np.asarray(rows)), self.device)

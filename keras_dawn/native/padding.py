@@ -6,6 +6,7 @@ import torch
 def same_padding(size, kernel, stride, dilation=1):
     """Zeros before and after one axis under Keras's "same", as `(before, after)`."""
     reach = (kernel - 1) * dilation + 1
+    # TensorFlow's rule: the result has ⌈size / stride⌉ pixels, and the odd zero comes last.
     total = max(0, (-(-size // stride) - 1) * stride + reach - size)
     return total // 2, total - total // 2
 

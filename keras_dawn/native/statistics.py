@@ -26,6 +26,7 @@ class MovingAverages:
                 self._again.append((number, layer))
                 continue
             seen.add(id(layer))
+            # What one operation can treat alike.
             key = (layer.momentum, layer.epsilon, layer.moving_mean.value.dtype)
             self._groups.setdefault(key, []).append((number, layer))
         self._flat = {}

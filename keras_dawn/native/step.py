@@ -146,6 +146,7 @@ class NativeSteps:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
         inputs = self.forward.inputs(x)
         if self.forward.needs_rehearsal:
+            # Once, before the first step counts: see `parallel.needs_rehearsal`.
             self._rehearse(inputs, y, sample_weight, x)
         if self.graphs.whole is None:
             logs = self._train(inputs, y, sample_weight, x)
@@ -227,6 +228,7 @@ class NativeSteps:
         if self._logs is None or self.exact_logs or due:
             self._since_refresh = 0
             self._logs = self.metrics.results()
+        # A copy: callbacks write into what they are given.
         return dict(self._logs)
 
 

@@ -47,6 +47,7 @@ class Stepping:
 
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
+        # Asked anew each time: a refusal ends when its reason does.
         self.refusal = why_not_native(keras_variables.device_of(self.model).type)
         if getattr(self.model, "steps_per_execution", 1) > 1:
             self.refusal = "steps_per_execution"  # before 3.16 Keras raises: torch has none
@@ -74,6 +75,7 @@ class Stepping:
     def _is_current(self):
         """Whether the steps still fit what was compiled, and every setting that they read."""
         now, then = _compiled_parts(self.model), self._compiled
+        # The same objects: another `compile` makes new ones, equal settings or not.
         same = len(now) == len(then) and all(a is b for a, b in zip(now, then, strict=True))
         return same and self.steps.is_current()
 

@@ -66,6 +66,7 @@ class LARS(SGD):
         return "adapted" if adapted else "plain"
 
     def _decay(self, variable):
+        # As in You et al.: decay pulls scales towards 0, and their ratio of norms says nothing.
         return super()._decay(variable) if len(variable.shape) > 1 else 0.0
 
     def _update_group(self, traits, weights, gradients, velocities, rate):
@@ -80,6 +81,7 @@ class LARS(SGD):
             denominators = denominators + decay * sizes
             gradients = torch._foreach_add(gradients, torch._foreach_mul(weights, decay))
         trust = self.trust_coefficient * sizes / denominators
+        # A new bias or a layer that is not reached: the ratio would be 0 or 0 / 0.
         trust = trust.masked_fill((sizes == 0) | (slopes == 0), 1.0)
         gradients = torch._foreach_mul(gradients, list(trust.unbind()))
         self._momentum_step(weights, gradients, velocities, rate, self._momentum_of(traits))

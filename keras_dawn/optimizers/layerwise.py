@@ -6,8 +6,8 @@ from keras_dawn.optimizers.sgd import SGD
 import keras
 import torch
 
-# Their weights are no sum of steps: a step that is multiplied would be another algorithm's.
-_NO_STEPS = ("Ftrl", "ScheduleFreeAdamW")
+# Without Ftrl and ScheduleFreeAdamW: their weights are no sum of steps, so that a multiplied step
+# would be another algorithm's.
 NAMES = (
     "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Lamb", "Lion", "Muon", "Nadam",
     "RMSprop", "SGD",
@@ -29,8 +29,9 @@ def layerwise(optimizer, rates=None, decays=None):
         of the same class where that has multipliers itself.
 
     Raises:
-        ValueError: a bad pattern; an optimizer that takes no steps (Ftrl, ScheduleFreeAdamW), has
-            been built, or is none; at the first step, a pattern that matches no variable.
+        ValueError: a bad pattern; an object that is not an optimizer, or one that takes no steps
+            (Ftrl, ScheduleFreeAdamW) or has been built; at the first step, a pattern that matches
+            no variable.
 
     Example:
         >>> optimizer = layerwise(keras.optimizers.AdamW(1e-3), {"^conv1": 0.01, "^layer": 0.1})
@@ -81,6 +82,7 @@ class _Layerwise:
 
     def _apply_weight_decay(self, variables):
         factors = [self.rate_of(v) * self.decay_of(v) for v in variables]
+        # Keras shrinks by rate × decay in one step of its own: both multipliers belong to it.
         with _multiplied_steps(variables, factors):
             super()._apply_weight_decay(variables)
 
@@ -109,6 +111,7 @@ class multiplied:  # noqa: N801  (a context manager, used like a function)
         self._weights, self._factors = weights, factors
 
     def __enter__(self):
+        # The weights before and after are all that every optimizer has in common.
         self._before = [weight.clone() for weight in self._weights]
 
     @torch.no_grad()

@@ -147,6 +147,7 @@ def orthogonalize(matrices, steps=5, dtype=torch.bfloat16):
     tall = matrices.shape[-2] > matrices.shape[-1]  # the smaller of the two products x xᵀ
     x = matrices.to(dtype)
     x = x.mT if tall else x
+    # The iteration converges for singular values up to 1, and the Frobenius norm bounds them.
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     for _ in range(steps):
         gram = x @ x.mT

@@ -4,7 +4,7 @@ import re
 
 
 def check_patterns(patterns):
-    """Regular expressions as a list; `ValueError` for what is none."""
+    """Regular expressions as a list; `ValueError` for a string that is not one."""
     for pattern in patterns:
         try:
             re.compile(pattern)

@@ -103,6 +103,7 @@ class SGD(keras.optimizers.Optimizer):
     def momentum(self, value):
         if not 0 <= value < 1:
             raise ValueError(f"`momentum` must be in [0, 1), got {value}.")
+        # Velocities are made once, and a captured step holds their memory.
         if value > 0 and self.built and not self._velocities:
             raise ValueError(
                 "This SGD was built with momentum=0 and keeps no velocity: "
@@ -168,6 +169,7 @@ class SGD(keras.optimizers.Optimizer):
         for gradient, variable in zip(grads, trainable_variables, strict=True):
             index = self._get_variable_index(variable)
             velocity = self._velocities[index].value if self._velocities else None
+            # One call of torch for all weights of a group; `_foreach` wants one dtype.
             group = groups.setdefault((self._traits[index], variable.dtype), ([], [], []))
             for items, item in zip(group, (variable.value, gradient, velocity), strict=True):
                 items.append(item)
@@ -180,6 +182,7 @@ class SGD(keras.optimizers.Optimizer):
         if traits.decay and self._weight_decay:
             decay = self._decay_of(traits)
             if self.decoupled:
+                # Before the step and by the present rate, as torch.optim.AdamW does it.
                 shrunk = 1 - rate.to(weights[0].dtype) * decay
                 torch._foreach_mul_(weights, shrunk.to(weights[0].dtype))
             else:

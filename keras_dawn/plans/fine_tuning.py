@@ -86,6 +86,8 @@ def fine_tune(
 
 def _parts(groups, highest, epochs, head_epochs, unfreeze):
     """`(groups trained, highest rate, epochs, fraction of them in which it rises)` of each fit."""
+    # fastai's `fine_tune`: the rate of the head alone rises nearly to the end (pct_start=0.99), and
+    # all layers together begin where it was, at half of it.
     parts = [(1, highest, head_epochs, 0.99)] if head_epochs else []
     if unfreeze == "gradually":
         parts += [(count, highest / 2, 1, 0.3) for count in range(2, groups)]
@@ -97,6 +99,8 @@ def _freeze(groups, count, batch_norm, frozen):
     for place, group in enumerate(groups):
         for layer in group:
             trained = place >= len(groups) - count
+            # As fastai's `train_bn`: batch normalisation learns in frozen groups too, as the moving
+            # statistics it is tied to are those of the new images.
             if isinstance(layer, keras.layers.BatchNormalization) and place < len(groups) - 1:
                 trained = batch_norm == "train"
             layer.trainable = trained and id(layer) not in frozen
@@ -106,10 +110,13 @@ def _optimizer(compiled, config, groups, rates):
     """A new optimizer like the compiled one, with a rate for each group."""
     kind, patterns = type(hyperparameters.unwrap(compiled)), {}
     for place, group in enumerate(groups):
+        # Whole paths, escaped: one layer's path may begin with another's (`conv1`, `conv10`).
         paths = [re.escape(v.path) for layer in group for v in layer.trainable_variables]
         if paths:
             patterns[f"^(?:{'|'.join(paths)})$"] = rates[place]
     made = layerwise(kind.from_config(config), patterns, config.get("decay_multipliers"))
+    # `compile` put it around the optimizer under mixed_float16; without it the small gradients of
+    # half precision would be 0.
     wrapped = isinstance(compiled, keras.optimizers.LossScaleOptimizer)
     return keras.optimizers.LossScaleOptimizer(made) if wrapped else made
 
@@ -117,6 +124,7 @@ def _optimizer(compiled, config, groups, rates):
 def _joined(histories):
     last = histories[-1]
     last.epoch = [epoch for history in histories for epoch in history.epoch]
+    # A dict keeps the order of the names, which a set would not.
     names = dict.fromkeys(name for history in histories for name in history.history)
     last.history = {
         name: [value for history in histories for value in history.history.get(name, ())]

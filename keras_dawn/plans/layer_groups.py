@@ -58,7 +58,7 @@ class LayerGroups:
         layers = [layer for layer in leaves_of(model) if layer.weights]
         if len(layers) < 2:
             raise ValueError(
-                f"{model.name} has {len(layers)} layers with weights: nothing to part."
+                f"{model.name} has {len(layers)} layers with weights: too few to split into groups."
             )
         if self.patterns is None:
             body, half = layers[:-1], (len(layers) - 1) // 2

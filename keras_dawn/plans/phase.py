@@ -70,6 +70,8 @@ class Phase:
 
     def __post_init__(self):
         if isinstance(self.validation, int):
+            # The class is frozen, so that phases can be shared and compared; this is the way around
+            # it.
             object.__setattr__(self, "validation", Validation(self.validation))
         for name in ("epochs", "image_size", "batch_size"):
             value = getattr(self, name)

@@ -29,6 +29,7 @@ class TrainingPlan:
         if not self.phases or not all(isinstance(phase, Phase) for phase in self.phases):
             raise ValueError(f"`phases` must be a list of Phase, got {phases!r}.")
         for name in ("momentum", "weight_decay"):
+            # A phase without a value would go on with the last one of the phase before.
             given = [getattr(phase, name) is not None for phase in self.phases]
             if any(given) and not all(given):
                 raise ValueError(f"`{name}` is planned in some phases and left out in others.")
@@ -119,6 +120,8 @@ class TrainingPlan:
                         f"{sorted(images_per_second)}."
                     )
                 seconds = count / images_per_second[phase.image_size]
+            # The backward pass takes two products for each one of the forward pass: with respect to
+            # the inputs and to the weights.
             costs.append(PhaseCost(count, pixels, 3 * pixels * flops_per_pixel, seconds))
         return costs
 

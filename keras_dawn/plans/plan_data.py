@@ -108,6 +108,7 @@ class PlanData(DataLoader):
             ) from None
 
     def _share_out(self):
+        # The share of the data before ends first: nothing may stay shared that no rank reads.
         self._stack.close()
         if self._shared:
             self._stack.enter_context(sharding.shared_out(self.data, self._training))

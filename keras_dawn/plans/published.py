@@ -59,6 +59,7 @@ def _imagenet18(machines, phases):
 def _modern(epochs, warm_up, change):
     """After FFCV's ResNet-50: one triangle to 1.7 at batch 4096, 160 then 192 px, seen at 256."""
     highest, rest = 1.7, epochs - warm_up
+    # One straight line from the highest rate to 0, cut in two where the size changes.
     at_change = highest * (epochs - change) / rest
     common = {"batch_size": 4096, "validation": 256, **_SGD}
     return TrainingPlan(
@@ -99,6 +100,7 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
         raise ValueError(f"`sizes` must begin at 0.0 and stay below 1, got {sizes}.")
     top = max(1, round(warm_up * epochs))
     changes = {round(start * epochs): size for start, size in sorted(sizes.items())}
+    # A phase has one size and one straight line of the rate: it ends where either changes.
     cuts = sorted({*changes, top, epochs})
 
     def rate(epoch):

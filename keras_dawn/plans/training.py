@@ -58,6 +58,8 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
     training = PlanData(plan, _maker(train_data, plan), id, training=True)
     validation = validation_data
     if callable(validation_data):
+        # `id` above: each phase trains on data of its own. Validation data stays while the phases
+        # look the same to it, so that its decoded photos are not thrown away.
         validation = PlanData(plan, validation_data, _kind_of_validation, training=False)
     check_same_classes(training, validation)
     schedules = [
@@ -69,6 +71,7 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
         training,
         validation_data=validation,
         epochs=plan.epochs,
+        # The data changes before schedules and callbacks look at the steps of the epoch.
         callbacks=[_Phases(plan, training, validation), *schedules, *callbacks],
         verbose=verbose,
         shuffle=False,  # the data shuffles itself
@@ -132,6 +135,7 @@ class _Phases(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._training.set_epoch(epoch)
         if isinstance(self._validation, PlanData):
+            # Keras would go on validating with the evaluator that it made in the first epoch.
             before = self._validation.data
             self._validation.set_epoch(epoch)
             if self._validation.data is not before:

@@ -23,8 +23,10 @@ def plot_confusion(answers, class_names=None, path=None):
     size = max(4.5, 0.55 * classes)
     figure = empty_figure(size + 0.8, size)
     axis = figure.subplots()
+    # A class without images has a row of zeros.
     fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    # Numbers in more cells than that cannot be read.
     if classes <= 20:
         for row, column in np.ndindex(classes, classes):
             if counts[row, column]:

@@ -53,6 +53,7 @@ def plot_comparison(schedules, curves, finals, path=None):
         axis.set_xlabel(x)
         axis.set_ylabel(y)
     whole_epochs(accuracy)
+    # The last epochs are compared; the first ones would squeeze them into a line.
     low = min(min(values[-2:]) for seeds in curves.values() for values in seeds)
     accuracy.set_ylim(bottom=max(0, low - 25))
     accuracy.legend(frameon=False, fontsize=7, ncols=2, loc="lower right")

@@ -52,6 +52,7 @@ def label_text(label, class_names):
     names = range(1000000) if class_names is None else class_names
     if np.ndim(label) == 0:
         return str(names[int(label)])
+    # Label smoothing gives every class a little, which nobody wants to read.
     parts = [(part, names[n]) for n, part in enumerate(label) if part > 0.01]
     if len(parts) == 1:
         return str(parts[0][1])

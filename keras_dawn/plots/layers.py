@@ -26,6 +26,7 @@ def plot_layer_statistics(rows, path=None):
     if not rows:
         raise ValueError("There are no rows to draw: train with LayerStatistics first.")
     figure, axes = figure_of(len(_PANELS), "Inside the layers", width=8, height=9)
+    # Here, so that the package is imported without matplotlib.
     from matplotlib import colormaps
 
     layers = list(dict.fromkeys(row["layer"] for row in rows))

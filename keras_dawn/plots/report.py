@@ -41,7 +41,7 @@ def report(runs, output):
         `Path` of the page, below 2 MB.
 
     Raises:
-        FileNotFoundError: a folder that is no run's.
+        FileNotFoundError: a folder without the files of a run.
         ValueError: no runs, or a damaged record.
         ImportError: matplotlib is missing.
 
@@ -89,9 +89,7 @@ def _table(runs):
         "reached after": lambda d: _seconds(d.get("reached")),
         "training time": _seconds,
         "wall time": lambda d: _with(d.get("wall_seconds"), "{:.1f} s"),
-        "cost": lambda d: ", ".join(
-            f"USD {p['cost_usd']:.4f} {p['kind']}" for p in d.get("prices", ())
-        ),
+        "cost": _cost,
         "processor": lambda d: (d.get("hardware") or {}).get("processor"),
         "GPUs": lambda d: ", ".join((d.get("hardware") or {}).get("gpus", ())),
     }
@@ -187,6 +185,11 @@ def _text(value):
 
 def _seconds(record):
     return _with((record or {}).get("training_seconds"), "{:.1f} s")
+
+
+def _cost(document):
+    prices = document.get("prices", ())
+    return ", ".join(f"USD {price['cost_usd']:.4f} {price['kind']}" for price in prices)
 
 
 def _top5(document):

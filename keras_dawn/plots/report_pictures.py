@@ -32,6 +32,7 @@ def embedded_file(path, most_bytes):
         most_bytes: int, above which it becomes a JPEG.
     """
     try:
+        # Whatever lies in the folder under that name: a broken picture must not cost the page.
         with Image.open(path) as image:
             image = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -41,7 +41,7 @@ def read_run(path):
 
     Raises:
         FileNotFoundError: no folder, or one with neither `run.json` nor `history.csv`.
-        ValueError: a `run.json` that is none.
+        ValueError: a `run.json` that is not valid JSON.
     """
     path = Path(path)
     run, history = path / "run.json", path / "history.csv"
@@ -50,6 +50,7 @@ def read_run(path):
             f"{path} is no run folder: it has neither run.json nor history.csv."
         )
     document, rows = {}, []
+    # A run that goes on, or was killed, has a history and no run.json yet.
     if run.is_file():
         try:
             document = json.loads(run.read_text(encoding="utf-8"))

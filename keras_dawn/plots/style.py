@@ -29,6 +29,7 @@ def figure_of(panels, title, width=7, height=None):
 def empty_figure(width, height):
     """A figure of so many inches, without axes."""
     try:
+        # Not pyplot, which keeps every figure and looks for a screen.
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("Pictures need matplotlib: pip install 'keras_dawn[plots]'.") from error

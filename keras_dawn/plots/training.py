@@ -94,6 +94,7 @@ def plot_time_to_accuracy(runs, target, board=(), path=None, *, top5=False):
     axis.set_ylabel(f"validation {top}accuracy in %")
     accuracies = [getattr(record, column) for records in runs.values() for record in records]
     low, high = min([*accuracies, target]), max([*accuracies, target])
+    # The board's labels hang below the target and need room.
     axis.set_ylim(min(low - 2, 40) if board else low - 2, min(high + 4, 101))
     axis.legend(frameon=False, loc="lower right")
     return save(figure, path)

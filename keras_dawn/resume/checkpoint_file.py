@@ -22,6 +22,7 @@ def write(path, state):
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
+    # The memory itself: `getvalue` would copy a checkpoint of many gigabytes.
     content = buffer.getbuffer()
     with written_whole(path, durable=True) as file:
         file.write(content)

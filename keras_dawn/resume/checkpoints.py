@@ -105,6 +105,7 @@ class CheckpointFolder:
         number = f"f{fit:03}-" if fit else ""
         path = self.path / f"checkpoint-{number}{epoch:05}-{step:07}.pt"
         checkpoint_file.write(path, state)
+        # It may stand where a damaged one was.
         self._broken.discard(path.name)
         self._written = [*(each for each in self._written if each != path), path]
         for extra in self._too_many(fit):
@@ -113,10 +114,13 @@ class CheckpointFolder:
     def _too_many(self, fit):
         """Whole files that newer ones stand in for; those of this process are the newest."""
         found = self.whole_files()
+        # Not by name alone: a run that began anew in an old folder writes lower numbers than it
+        # found.
         ordered = [path for path in found if path not in self._written]
         ordered += [path for path in self._written if path in found]
         present = [path for path in ordered if _place(path)[0] >= fit]
         earlier = [path for path in ordered if _place(path)[0] < fit]
+        # A dict keeps the last path of each `fit`, as the list is in order.
         lasts = {_place(path)[0]: path for path in earlier}.values()
         return [*present[: -self.keep], *(path for path in earlier if path not in lasts)]
 

@@ -54,6 +54,7 @@ class DataPosition:
         present = passes.present
         taken = passes.goes_on() or step > 0
         earlier = [*passes.earlier]
+        # Between two epochs the pass is over: a stream has to go through its batches once more.
         if not taken and present is not None and present.fetched:
             earlier.append(present.fetched)
         return {
@@ -87,6 +88,8 @@ class DataPosition:
                     "`state_dict` and `load_state_dict`, or use a torch DataLoader over a dataset "
                     "with a length, a PyDataset or arrays."
                 )
+            # Fetching the batches again has moved the random numbers; they are as at the saved
+            # step, or as the epoch found them.
             self._put_back(position["now"] if step else before[0])
 
         again = SimpleNamespace(

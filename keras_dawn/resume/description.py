@@ -49,7 +49,7 @@ def check_same(then, now, folder, step):
         if old != new:
             raise ValueError(
                 f"The checkpoint in {folder} is of another model: {_difference(what, old, new)}. "
-                "Train what it is of, or give another folder."
+                "Train that model, or give another folder."
             )
     changed = [
         f"{name} {old} → {new}"
@@ -87,6 +87,8 @@ def _difference(what, old, new):
     if what != "layers" or before[:2] != after[:2]:
         before, after = (each if isinstance(each, str) else " ".join(each[:2])
                          for each in (before, after))  # fmt: skip
+        # Of layers the class and the name; equal ones differ in a setting, which is looked for
+        # below.
         return f"{what} {before} → {after}"
     settings = json.loads(before[2]), json.loads(after[2])
     name = next(
@@ -131,6 +133,7 @@ def _numbers(optimizer):
     """The hyper-parameters as compiled, by name; none where training may have moved them."""
     inner = hyperparameters.unwrap(optimizer)
     found = {}
+    # A model that was trained before this `fit` may hold the rate that a schedule left there.
     if int(inner.iterations):
         return found
     for name in hyperparameters.available(inner):

@@ -57,6 +57,7 @@ class EvictionNotice:
         """Begins to ask, if it does not yet."""
         if self._thread is None and not self.received:
             self._end.clear()
+            # A daemon: a training that fails must not wait for the cloud's answer.
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
 
@@ -124,6 +125,7 @@ class Notices:
         if received == signal.SIGINT:
             return INTERRUPTED
         noticed = self._notice is not None and self._notice.received
+        # SIGTERM is how schedulers and clouds give notice.
         return EVICTED if received or noticed else 0
 
 
@@ -176,6 +178,7 @@ def _in_fit(frame):
 
 
 def _aws(url):
+    # IMDSv2: nothing is answered without a token, which is good for six hours and cheap to ask for.
     token = _get(
         f"{url}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}, "PUT"
     )

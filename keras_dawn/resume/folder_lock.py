@@ -25,6 +25,7 @@ def take(folder):
     try:
         lock.acquire(blocking=False)
     except NotImplementedError:  # a file system without locks
+        # Two jobs in one folder are then not noticed, which beats not to train at all.
         return
     except OSError as error:
         if error.errno in _NO_LOCKS:

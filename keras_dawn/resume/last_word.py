@@ -103,6 +103,7 @@ class LastWord(keras.callbacks.Callback):
             return self._notices.told() or int(late)
         if seconds is None and not self._notices.any:
             return 0
+        # By rank 0's clock: the others' differ, and all have to save the same step.
         return self._agreement.exchange(self._notices.told() or int(late and current().is_main))
 
     def on_epoch_end(self, epoch, logs=None):
@@ -152,6 +153,7 @@ class LastWord(keras.callbacks.Callback):
         if not self._is_finite(epoch, step, stops):
             return
         self._saved_at = time.monotonic()
+        # On all ranks: each has random numbers and moving averages of its own to give.
         state = collect(self.model, self._parts, self._position.now(step))
         if state is None:
             return
@@ -174,6 +176,7 @@ class LastWord(keras.callbacks.Callback):
 
     def _is_finite(self, epoch, step, stops):
         """Refuses to replace good checkpoints by one that cannot be gone on from."""
+        # One number a weight, in one copy to the host: a NaN anywhere makes its norm NaN.
         weights = [v.value.detach() for v in self.model.trainable_variables]
         if not weights or bool(torch.stack(torch._foreach_norm(weights)).isfinite().all()):
             return True

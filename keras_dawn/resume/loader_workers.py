@@ -14,7 +14,7 @@ class Outliving:
     Schedulers and terminals send a signal to the whole group of processes. The training saves
     after the step under way, for which it may be waiting for a worker's batch; torch's workers
     would be gone by then. Where the system does not say who sends a signal (macOS, Windows),
-    workers end as ever.
+    workers end at any SIGTERM.
 
     Args:
         before: the `worker_init_fn` that the loader had, or `None`.
@@ -24,6 +24,7 @@ class Outliving:
         self.before = before
 
     def __call__(self, number):
+        # The parent ends its workers; Ctrl-C reaches the whole group.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if hasattr(signal, "sigwaitinfo"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads from now on

@@ -35,6 +35,7 @@ def find_state(folder, fit, asked):
         followed = state["fit"] > fit
         state = folder.newest(fit)
     if current().several:
+        # A network's folder may show its newest file to some machines only.
         places = gather(state and (state["fit"], state["epoch"], state["step"]))
         if len(set(places)) > 1:
             found = ", ".join(f"rank {rank}: {place}" for rank, place in enumerate(places))
@@ -78,11 +79,13 @@ class Restoration:
         check_state(state, model, self._path)
         before = state["description"]
         same_fit = state["fit"] == fit
+        # Another `fit` of the script may train with other settings on other data.
         rates, taken_up = (
             check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
         )
         restore_frozen(model, state)
         self._restore()
+        # After the parts: what they draw while they are restored must not count.
         self._position.put_back_now(state["data"][self._rank])
         ended = state["stopped"] or state["epoch"] >= params["epochs"]
         if self._followed or (same_fit and ended):
@@ -110,6 +113,7 @@ class Restoration:
         self._restore_history()
         if not state["step"]:
             return
+        # Once more: callbacks that begin an epoch set counters and rates of a fresh one.
         self._restore()
         self._take_up_rates()
         metrics = zip(metric_variables(self._model), state["metrics"][self._rank], strict=True)
@@ -128,12 +132,13 @@ class Restoration:
         if missing := set(parts) - set(state["parts"]):
             raise ValueError(
                 f"The checkpoint in {self._path} has no state of "
-                f"{', '.join(sorted(missing))}: it is of a training without. Train with the same "
-                "callbacks, or give another folder."
+                f"{', '.join(sorted(missing))}: the training it was saved from did not have "
+                "them. Train with the same callbacks, or give another folder."
             )
         of_rank = state["rank_parts"][self._rank]
         for name, part in parts.items():
             saved = from_plain(state["parts"][name])
+            # What differs by rank goes over what rank 0 saved for all.
             part.load_state_dict({**saved, **from_plain(of_rank.get(name, {}))})
 
     def _restore_history(self):

@@ -124,7 +124,7 @@ class ResumeTraining(keras.callbacks.Callback):
         iterator = keras_fit.epoch_iterator(self.model)
         if callbacks is None or iterator is None:
             raise ValueError(
-                "ResumeTraining works within `keras.Model.fit`, which it is to go on with. Call "
+                "ResumeTraining works only inside `keras.Model.fit`. Call "
                 "`fit`, or save in your own loop yourself."
             )
         check_neighbours(callbacks.callbacks)

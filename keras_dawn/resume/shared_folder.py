@@ -16,6 +16,7 @@ def check_shared(folder):
     if not current().several:
         return
     path = Path(folder) / ".ranks"
+    # A word of this start alone: a file of an earlier one would prove nothing.
     word = secrets.token_hex(8)
     if current().is_main:
         with written_whole(path) as file:

@@ -87,6 +87,8 @@ def restore_variables(model, state):
     pairs = list(zip(model.variables, state["variables"], strict=True))
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         if saved["built_for"] is not None and not optimizer.built:
+            # For the same variables in the same order: with layers frozen since, Keras would build
+            # for fewer.
             optimizer.build([model.variables[number] for number in saved["built_for"]])
         if optimizer.built:
             pairs += zip(optimizer.variables, saved["variables"], strict=True)

@@ -95,6 +95,7 @@ def combine(fractions, curves):
     for fraction in fractions:
         total += fraction
         ends.append(total)
+    # The sum of the fractions may be 0.9999999.
     ends[-1] = 1.0
     return Curve(in_turn(ends, curves), f"combine({list(fractions)}, {list(curves)})")
 
@@ -133,6 +134,7 @@ def in_turn(ends, curves):
             if progress <= end or index == last:
                 break
             start = end
+        # A part without length is over at once: its end value holds.
         position = (progress - start) / (end - start) if end > start else 1.0
         return curves[index](min(1.0, position))
 

@@ -16,6 +16,7 @@ def triangular2(low, high, cycles=1):
         low,
         high,
         cycles,
+        # A cycle's first step may come out as 0.9999999 cycles.
         lambda progress: 0.5 ** int(progress * cycles + ROUNDING),
         f"triangular2({low}, {high}, {cycles})",
     )

@@ -110,6 +110,7 @@ class _Sweeping(keras.callbacks.Callback):
         super().__init__()
         self.values = sweep.values()
         self._attribute, self._data = attribute, data
+        # The sweep may take several passes, and data with growing images would change at each.
         self._settings = getattr(data, "settings_epoch", None)
         if self._settings is None:
             self._settings = getattr(data, "epoch", None)
@@ -161,6 +162,7 @@ class _Sweeping(keras.callbacks.Callback):
     def _note(self, loss):
         self.losses.append(loss)
         self._mean = self._smoothing * self._mean + (1 - self._smoothing) * loss
+        # The mean began at 0; see `range_test.smooth`.
         smoothed = self._mean / (1 - self._smoothing ** len(self.losses))
         if not math.isfinite(loss):
             self.stopped = f"the loss is {loss}"
@@ -186,6 +188,7 @@ class _Sweeping(keras.callbacks.Callback):
         if self._before is None:
             return
         contents, (optimizer, value) = self._before
+        # In place: a captured step and an accelerated model hold these very tensors.
         for tensor, content in contents:
             overwrite(tensor, content)
         if not isinstance(value, keras.Variable):

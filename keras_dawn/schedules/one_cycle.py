@@ -53,6 +53,7 @@ class OneCycle(ParameterSchedule):
         if max_lr is not None:
             check_max_lr(max_lr)
         self.max_lr = max_lr
+        # Who asks for a momentum that the optimizer cannot have gets an error, not a warning.
         self._momentum_asked = momentum not in ("auto", None)
         self.cycle = OneCycleShape(
             shape,

@@ -126,6 +126,7 @@ class OneCycleShape:
         if self.shape == "dawnbench":
             top = (1 - self.tail_fraction) / 2
             if total_steps:
+                # Whole steps, rounded down as in the entries' code.
                 top = int(total_steps * (1 - self.tail_fraction) / 2) / total_steps
             return [top, 2 * top, 1.0]
         # torch counts a part's last step as belonging to it, hence the -1 and -2.

@@ -110,6 +110,7 @@ class ParameterSchedule(keras.callbacks.Callback):
         optimizer = self._optimizer()
         callbacks = keras_fit.callbacks_of_fit(self)
         for left in _UNDER_WAY.get(optimizer, []):  # an interrupted `fit` did not reach its end
+            # The parts of one training are under way together: those of this `fit` stay.
             if left not in callbacks or left is self:
                 left._restore()
         epochs, steps = self.params.get("epochs"), self.params.get("steps")

@@ -121,6 +121,7 @@ class RangeTest:
     @property
     def steep(self):
         """The value where the loss falls fastest with the value's logarithm."""
+        # The logarithm: a step of the sweep multiplies the value.
         values, losses = self._usable()
         slopes = np.diff(losses) / np.diff(np.log(values))
         return values[int(np.argmin(slopes))]
@@ -157,6 +158,7 @@ class RangeTest:
         """Values and smoothed losses that suggestions look at."""
         count = len(self.values)
         values, losses = self.values[count // 10 : -5], self.smoothed[count // 10 : -5]
+        # A mean that has met a NaN stays NaN: what comes after it tells nothing.
         finite = next((n for n, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
         if finite < 3:
             raise ValueError(

@@ -6,7 +6,7 @@
 #   run_in_tmux.sh HOST --stop             tells it to save and to end
 #   run_in_tmux.sh HOST --fetch [FOLDER]   copies results and checkpoints here, into FOLDER
 #
-# HOST is what ssh takes, such as user@address. It needs bash, tmux and Python 3.11 or 3.12. Started
+# HOST is what ssh takes, such as user@address. It needs bash, tmux and Python 3.11 to 3.13. Started
 # again with the same recipe, the training goes on from its last checkpoint; results lie in
 # keras_dawn/results/RECIPE there. The machine is not shut down: end it with your provider's tools.
 set -euo pipefail

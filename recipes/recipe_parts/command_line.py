@@ -1,4 +1,4 @@
-"""How every recipe is called: what is no flag of its is said before anything is done."""
+"""How every recipe is called: unknown arguments are rejected before any work begins."""
 
 import math
 import sys
@@ -11,7 +11,7 @@ FLAGS = flags.FLAGS
 def run(main):
     """Calls `main(argv)` with the flags read; `--help` lists those of the recipe's parts too.
 
-    Stray arguments and numbers that are none (`nan`, `inf`) end with a line and exit code 1.
+    Unknown arguments, `nan` and `inf` print one line and exit with code 1.
     """
     for module, defined in FLAGS.flags_by_module_dict().items():
         if module.startswith("recipe_parts."):

@@ -67,7 +67,7 @@ def define_common(target, what="test accuracy"):
     flags.DEFINE_string("output_dir", None, "run folder; by default a new one in runs/")
     flags.DEFINE_string("checkpoints", None, "folder to save to and to go on from")
     flags.DEFINE_float("checkpoint_seconds", 60.0, "between checkpoints", lower_bound=0.01)
-    flags.DEFINE_integer("checkpoint_steps", None, "save in so many steps too", lower_bound=1)
+    flags.DEFINE_integer("checkpoint_steps", None, "also save every so many steps", lower_bound=1)
     flags.DEFINE_enum("notice", None, CLOUDS, "cloud to ask whether it will take this machine away")
     flags.DEFINE_string("author", "anonymous", "for the DAWNBench entry")
     flags.DEFINE_string("author_email", "", "for the DAWNBench entry")

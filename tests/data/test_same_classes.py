@@ -50,6 +50,13 @@ def test_a_validation_folder_with_other_classes_is_refused_and_then_right(folder
     assert fit(ImageFolder(val, train.class_names)).history["val_loss"]
 
 
+def test_photos_that_are_not_served_as_batches_are_refused(folders):
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"ImageFolder says where photos are.*ResizingImages\("):
+        keras_dawn.accelerate(model).fit(folders[0])
+
+
 def test_only_labels_that_mean_something_else_are_refused():
     def of(*names):
         return SimpleNamespace(class_names=names)

@@ -22,51 +22,6 @@ def image_model(*between):
     )
 
 
-def sine(x):
-    return ops.sin(x)
-
-
-class Sine(layers.Layer):
-    def call(self, x):
-        return ops.sin(x)
-
-
-ACTIVATIONS = {
-    "celu": ("celu", False),
-    "hard_tanh": ("hard_tanh", False),
-    "log_sigmoid": ("log_sigmoid", False),
-    "LeakyReLU": (layers.LeakyReLU(0.1), False),
-    "ReLU": (layers.ReLU(max_value=0.3), False),
-    "sparse_plus": ("sparse_plus", True),
-    "squareplus": ("squareplus", True),
-    "function": (sine, True),
-    "UnitNormalization": (layers.UnitNormalization(), False),
-    "own layer": (Sine(), True),
-}
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_a_layer_with_any_activation_stays_native(name, true_float64, gradients_of):
-    kind = layers.Dense if len(name) % 2 else layers.Conv2D
-    activation, as_it_is = ACTIVATIONS[name]
-    if isinstance(activation, keras.Layer):
-        activation = type(activation).from_config({**activation.get_config(), "dtype": "float64"})
-    size = {} if kind is layers.Dense else {"kernel_size": 3}
-    layer = kind(4, activation=activation, name="layer", **size)
-    model = image_model(layer)
-    x = torch.randn(2, 6, 6, 3, dtype=torch.float64)
-    expected = ["layer"] if as_it_is else []
-    assert_as_keras(model, x, gradients_of=gradients_of, fallbacks=expected)
-    assert layer in lower(model, False).native
-
-
-def test_an_activation_that_only_exists_at_run_time_is_one_fallback_with_its_name():
-    model = image_model(layers.Dense(4, activation=sine, name="layer"))
-    explanation = keras_dawn.explain(model)
-    assert explanation.native
-    assert explanation.fallbacks == [("layer", "Dense", "the activation sine")]
-
-
 def hooked(layer):
     layer.register_forward_hook(lambda module, inputs, output: output * 3.0)
 
@@ -108,13 +63,6 @@ def test_a_layer_that_does_more_than_its_class_is_called_as_it_is(change):
     for ours, theirs in zip(*results, strict=True):
         assert relative(ours, theirs) < 1e-5
     assert [layer.name for layer, _ in lower(model, False).fallbacks] == ["layer"]
-
-
-def test_a_replaced_activation_is_the_one_that_counts():
-    model = image_model(layers.Dense(4, "relu", name="layer"))
-    model.get_layer("layer").activation = keras.activations.tanh
-    x = torch.randn(2, 6, 6, 3)
-    torch.testing.assert_close(to_torch(model)(x), model(x))
 
 
 def test_a_class_with_another_call_has_no_rule(monkeypatch):
@@ -273,72 +221,3 @@ def test_every_layer_of_a_graph_is_told_the_graphs_mode():
     keras_dawn.accelerate(model)
     assert relative(torch.tensor(model.predict(x, verbose=0)), torch.tensor(expected)) < 1e-6
     assert (model.layers[1].norm.moving_mean.numpy() == 0).all()
-
-
-class MakesMask(layers.Layer):
-    """Makes a mask where there was none."""
-
-    def compute_mask(self, x, mask=None):
-        return ops.any(ops.greater(x, 0.0), axis=-1)
-
-    def call(self, x):
-        return x
-
-
-def mask_of_a_nested_model(x, norm):
-    return norm(keras.Sequential([MakesMask(), layers.LeakyReLU()])(x))
-
-
-def mask_of_the_graph(x, norm):
-    return norm(MakesMask()(x))
-
-
-def mask_of_images(x, norm):
-    images = MakesMask()(layers.Reshape((5, 1, 3))(x))
-    return layers.Reshape((5, 3))(norm(layers.ReLU()(images)))
-
-
-def once_with_a_mask_and_once_without(x, norm):
-    return norm(layers.Lambda(lambda z: z**2)(norm(MakesMask()(norm(x)))))
-
-
-@pytest.mark.parametrize("trainable", [True, False])
-@pytest.mark.parametrize(
-    ("layout", "axis"),
-    [
-        (mask_of_a_nested_model, 1),
-        (mask_of_the_graph, 1),
-        (mask_of_images, -1),
-        (once_with_a_mask_and_once_without, 1),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:(?s).*was passed an input with a mask")
-def test_a_normalisation_leaves_out_what_is_masked(layout, axis, trainable, true_float64):
-    x = np.random.default_rng(0).normal(size=(4, 5, 3)) - 0.8
-    results = []
-    for native in (False, True):
-        keras.utils.set_random_seed(0)
-        norm = layers.BatchNormalization(axis=axis, momentum=0.5, trainable=trainable)
-        start = keras.Input((5, 3))
-        model = keras.Model(start, layers.Dense(2)(layers.Flatten()(layout(start, norm))))
-        model.compile(keras_dawn.SGD(0.1), "mse")
-        if native:
-            keras_dawn.accelerate(model)
-        model.fit(x, np.ones((4, 2)), batch_size=3, epochs=2, shuffle=False, verbose=0)
-        if native:
-            lowered = lower(model, True, True)
-            assert norm not in [layer for layer, _ in lowered.fallbacks]
-        results.append(model.get_weights())
-    for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("native_first", [False, True])
-def test_an_activation_is_built_under_its_layers_name(native_first):
-    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, layers.PReLU(name="slope"))])
-    model.compile("sgd", "mse")
-    if native_first:
-        keras_dawn.accelerate(model)
-    model.predict(np.ones((4, 3)), verbose=0)
-    (dense,) = model.layers
-    assert dense.activation.alpha.path.endswith(f"{dense.name}/slope/alpha")

@@ -216,7 +216,7 @@ def test_a_generator_that_gives_other_batches_is_refused(tmp_path):
 
 def test_a_list_of_objects_that_was_shuffled_otherwise_is_refused(tmp_path):
     life(tmp_path, data=lambda: (Rows(), None), cut=7)
-    with pytest.raises(ValueError, match="The list pairs in the data does not begin in the order"):
+    with pytest.raises(ValueError, match="The list pairs in the data starts in another order"):
         life(tmp_path, data=lambda: (Rows(), None), seed=99)
 
 

@@ -38,6 +38,8 @@ class RandomResizedCrop(Transform):
         # Even in the logarithm: 4 : 3 is as likely as 3 : 4.
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for attempt in range(0, self.DRAWS, 4):
+            # All draws are made beforehand, also for attempts that are not needed: no photo's shape
+            # changes the random numbers of the next one.
             area, ratio, left, top = draws[attempt : attempt + 4]
             area = width * height * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
             ratio = math.exp(low + ratio * (high - low))
@@ -85,6 +87,7 @@ def rectangle(size, aspect_ratio):
         aspect_ratio: float, mean width over height of the batch.
     """
     if aspect_ratio < 1:
+        # Multiples of 8, as half-precision kernels like them; and fewer shapes come up.
         return max(int(size / aspect_ratio) // 8 * 8, 8), size
     return size, max(int(size * aspect_ratio) // 8 * 8, 8)
 

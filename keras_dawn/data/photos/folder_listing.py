@@ -35,7 +35,7 @@ def photos_below(folder):
 
 
 def hidden(path):
-    """Whether a file or folder is none of the user's."""
+    """Whether a file or folder is hidden, or was left there by a program."""
     return path.name.startswith(".") or path.name in _OF_PROGRAMS
 
 
@@ -46,6 +46,7 @@ def _collect(folder, above, found, skipped):
         suffix = path.suffix.lower()
         if os.path.isdir(path):
             real = os.path.realpath(path)
+            # Followed on, a link to a folder above would never end.
             if real in above:
                 raise ValueError(f"{path} is a link to {real}, which it lies in: remove the link.")
             _collect(path, (*above, real), found, skipped)

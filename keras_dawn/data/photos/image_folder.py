@@ -57,6 +57,7 @@ class ImageFolder(PhotoSource):
         check_classes(tuple(folders), self.class_names, self.folder)
         self.paths, self.skipped, labels, empty = [], {}, [], []
         for number, name in enumerate(self.class_names):
+            # A class of the training folder may have no photos to validate on.
             files, skipped = photos_below(folders[name]) if name in folders else ([], {})
             self.skipped |= {self._under(path): reason for path, reason in skipped.items()}
             if not files:

@@ -1,7 +1,7 @@
 """Decodes the wanted part of a photo at about the wanted size: the one place that decodes.
 
 Measured on 100 ImageNet photos (`benchmarks/pipeline.py`), simplejpeg with torch's
-antialiased resize is the fastest of the well-kept decoders; Pillow reads what is no JPEG.
+antialiased resize is the fastest of the well-kept decoders; Pillow reads the other formats.
 Three things save time, none of them entropy decoding, which every pixel before the last
 wanted row needs:
 
@@ -121,6 +121,7 @@ def _resize(pixels, size):
     if tuple(pixels.shape[:2]) == tuple(size):
         return pixels
     image = pixels.permute(2, 0, 1).unsqueeze(0)
+    # On bytes, for which torch has a kernel of its own: no pass to floats and back.
     image = F.interpolate(image, tuple(size), mode="bilinear", antialias=True)
     return image.squeeze(0).permute(1, 2, 0)
 

@@ -119,6 +119,7 @@ class Loader:
             try:
                 photo = read_header(data)
                 box = job.crop.box(photo.width, photo.height, job.size, draws[place])
+                # Straight into the batch: no list of photos is stacked afterwards.
                 images[place].copy_(decode_crop(photo, box, job.size))
             except UnreadablePhotoError as error:
                 images[place].fill_(_GREY)
@@ -139,6 +140,7 @@ class Loader:
             ) from error
 
     def _finish(self, job, made, futures):
+        # An exception in a thread is raised here, in the training's.
         failed = [place for future in futures for place in future.result()]
         labels = torch.as_tensor(np.asarray(made.labels))
         made.labels = labels if labels.is_floating_point() else labels.to(torch.int64)

@@ -62,6 +62,7 @@ def read_header(data):
     marker, at, components, orientation, start = found
     height = int.from_bytes(data[at : at + 2], "big")
     width = int.from_bytes(data[at + 2 : at + 4], "big")
+    # Rare files, which Pillow reads rightly.
     if width == 0 or height == 0 or components not in (1, 3):
         return _by_pillow(data)  # CMYK, or a height that comes later
     _check_size(width, height, len(data))

@@ -32,6 +32,7 @@ class PhotoData(DataLoader):
         device = default_device() if device is None else torch.device(device)
         self._loader = Loader(source, threads or default_threads(), _AHEAD, device)
         self.rank_weight = 1.0
+        # torch's loader is told a set of as many places: it is never read, but Keras looks at it.
         super().__init__(
             TensorDataset(torch.zeros(len(source))),
             batch_size=batch_size,

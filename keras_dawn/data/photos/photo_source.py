@@ -35,6 +35,7 @@ class PhotoSource:
         Args:
             names: strings, or a dict such as `ResizingImages.problems`.
         """
+        # A list would be searched once for each photo.
         names = set(names)
         return self.subset([i for i, name in enumerate(self.names()) if name not in names])
 

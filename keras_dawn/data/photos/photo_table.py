@@ -32,7 +32,7 @@ class PhotoTable(PhotoSource):
 
     Raises:
         ValueError: a column that is not there, a row without a label (where each has one), a label
-            that is none of the classes, no rows, or too many files that are not there.
+            that is not one of the classes, no rows, or too many files that are not there.
 
     Example:
         >>> train = PhotoTable("train.csv", "photos", path="image", label="tags",
@@ -102,6 +102,8 @@ def _columns(table):
 
 def _columns_of_file(path):
     try:
+        # "-sig": spreadsheets put a byte-order mark first, which would become part of a column's
+        # name.
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             rows = list(reader)
@@ -167,6 +169,7 @@ def _mark(value):
 def _classes(rows):
     found = {label for row in rows for label in row}
     if all(label.isdecimal() for label in found):
+        # As text 10 would come before 9.
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
 

@@ -119,6 +119,7 @@ def _as_bytes(image):
         return np.rint(values * 255).astype(np.uint8)
     if low < 0 or high > 65535:
         raise UnreadablePhotoError(f"whole numbers from {low:g} to {high:g}; expected 8 or 16 bits")
+    # 257 · 255 = 65535: white stays white, and values are rounded.
     return ((values.astype(np.int64) + 128) // 257).astype(np.uint8)
 
 

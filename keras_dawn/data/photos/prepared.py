@@ -38,6 +38,7 @@ class PreparedImages(PhotoSource):
         self.labels = np.concatenate([shard["labels"] for shard in document["shards"]])
         self._names = [name for shard in document["shards"] for name in shard["names"]]
         self._shards, self._readers = document["shards"], {}
+        # Shards differ in length where photos were left out.
         self._ends = np.cumsum([len(shard["labels"]) for shard in self._shards])
         for shard in self._shards:
             path = self.folder / shard["file"]

@@ -33,7 +33,9 @@ class TfdsImages(PhotoSource):
         self.builder, self.split = builder, split
         self.class_names = tuple(features["label"].names)
         self._source = builder.as_data_source(
-            split=split, decoders={"image": tfds.decode.SkipDecoding()}
+            # The file's bytes: this package decodes them at the size that is needed.
+            split=split,
+            decoders={"image": tfds.decode.SkipDecoding()},
         )
 
     def __len__(self):

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def split(source, fraction, *, seed=0, groups=None, stratified=True):
-    """Parts a source in two, the same way for the same seed.
+    """Splits a source in two, the same way for the same seed.
 
     Args:
         source: `PhotoSource` with `labels`.
@@ -13,7 +13,7 @@ def split(source, fraction, *, seed=0, groups=None, stratified=True):
         groups: what belongs together and must not be in both parts (photos of one animal, one
             patient, one film): values `(count,)`, or a function of a photo's name, such as
             `lambda name: name.split("_")[0]`.
-        stratified: bool, whether each class is parted by `fraction`, as near as whole photos and
+        stratified: bool, whether each class is split by `fraction`, as nearly as whole photos and
             groups allow.
 
     Returns:

@@ -8,7 +8,7 @@ class UnreadablePhotoError(ValueError):
 
 
 class Unreadable:
-    """What a source asks for where a file of its cannot be read.
+    """What is done about those files of a source that cannot be read.
 
     Args:
         treatment: `"leave_out"` (batches have one photo less, and the epoch ends with a warning

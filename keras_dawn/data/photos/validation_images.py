@@ -55,7 +55,10 @@ class ValidationImages(PhotoData):
     ):
         check_size(image_size)
         if rectangular and not isinstance(image_size, numbers.Integral):
-            raise ValueError(f"Rectangles have a short side; got image_size={image_size!r}.")
+            raise ValueError(
+                "With rectangular=True, `image_size` must be one number, the short side; got "
+                f"{image_size!r}."
+            )
         self.image_size, self.rectangular = image_size, rectangular
         self._ratios = None
         normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)

@@ -22,7 +22,7 @@ def why_not_simple(node, args, kwargs):
         return f"called with {', '.join(kwargs)}"
     tensors = all(isinstance(part, Value) for part in keras.tree.flatten(args))
     if isinstance(operation, keras.Layer) and not tensors:
-        return "called with what is no tensor"
+        return "called with more than tensors"
     if any(value.mask is not None for value in inputs):
         reason = why_mask_is_read(operation)
         if reason is not None:

@@ -19,7 +19,7 @@ def call_arguments(builder, operation, args, kwargs):
 
     Raises:
         LoweringError: arguments that `call` does not take, or a structure that mixes tensors
-            with what is none.
+            with other objects.
     """
     try:
         arguments = keras_layers.bound_arguments(operation, args, kwargs)

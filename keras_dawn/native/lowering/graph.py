@@ -27,7 +27,8 @@ class GraphBuilder:
         collect_statistics: bool, whether normalisation returns its batch statistics
             instead of writing moving averages (the training step does that itself).
         model_name: str, left out of the parameters' names.
-        variables: the model's variables; what is none of them has no gradient. `None` for any.
+        variables: the model's variables, or `None` for any; a tensor that is not among them
+            has no gradient.
         autocast: dtype that the model's own operations read float variables in, or `None`.
         views: set of ids of Keras variables whose own tensors are the module's parameters, so
             that gradients arrive in them; torch's layout is a view in the graph. `None`: all.

@@ -16,6 +16,7 @@ class Leaf:
         if transform == AS_IS:
             self.tensor = variable.value  # already a torch parameter
         else:
+            # A parameter of its own on the same memory: torch's order of axes, Keras's numbers.
             self.tensor = torch.nn.Parameter(
                 transform.share(variable.value), requires_grad=variable.value.requires_grad
             )
@@ -69,6 +70,7 @@ class Transform:
         # Strides of axes of size 1 must be the usual ones too: oneDNN looks at them.
         if view.stride() != dense.stride():
             inverse = [self.permutation.index(axis) for axis in range(data.ndim)]
+            # The variable becomes the view, and the memory torch's: no copy in any step.
             parameter.data = dense.copy_(view).permute(inverse)
             if parameter.grad is not None:  # torch warns of one in another layout
                 grad = parameter.grad.permute(self.permutation)

@@ -89,6 +89,7 @@ def lower_layer(layer, args, kwargs, training):
 
     def walk(builder):
         builder.for_one_layer, builder.untold = True, training is None
+        # A walk may begin anew; see `lowered_graph`.
         inputs.clear()
 
         def placeholder(part):

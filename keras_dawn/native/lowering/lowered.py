@@ -93,6 +93,7 @@ def lowered_graph(walk, make_builder, views, masks):
         pairs = tuple((mean, deviation) for _, mean, deviation in builder.statistics)
         result = (result, pairs, tuple(v.mask for v in outputs)) if masked else (result, pairs)
     builder.graph.output(result)
+    # After all nodes are there: whether a tensor is read again is known only then.
     relu_in_place(builder.graph)
     builder.graph.eliminate_dead_code()
     builder.graph.lint()

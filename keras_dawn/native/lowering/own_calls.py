@@ -152,6 +152,7 @@ def _same_operation(one, other):
             one.newshape = shape = tuple(-1 if size is None else size for size in shape)
         if shape.count(-1) == 1 and len(shape) == len(theirs["newshape"]):
             open_axis = shape.index(-1)
+            # The other trace wrote the size that it was given there.
             theirs["newshape"] = tuple(
                 -1 if axis == open_axis else size for axis, size in enumerate(theirs["newshape"])
             )

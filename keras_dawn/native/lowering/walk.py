@@ -80,6 +80,7 @@ def lower_call(builder, node, args, kwargs, training):
         inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
         masks = [value.mask for value in inputs] + keras.tree.flatten(kwargs.get("mask"))
         warns = any(mask is not None for mask in masks) and not operation.supports_masking
+        # Its layers in place of the call: one graph, whose parts need not be called.
         if inner is not None and keras_layers.is_only_its_call(operation) and not warns:
             keras_models.note_graph(operation, builder.reads)
             values = _inner_inputs(builder, inner, args, kwargs)

@@ -71,6 +71,7 @@ def _convolve(images, kernel, bias, strides, dilation, groups, padding, size):
             for each in zip(images.shape[2:], size, strides, dilation, strict=True)
         ]
     if any(before != after for before, after in pads):
+        # torch's convolutions pad both sides alike.
         images, pads = pad_axes(images, pads), [(0, 0)] * len(size)
     function = CONVOLUTIONS[len(size)]
     return function(images, kernel, bias, strides, [pad for pad, _ in pads], dilation, groups)

@@ -110,8 +110,9 @@ def stops_at_nan(callbacks):
 
 
 def _told_to_look(callback):
-    """Keras's that write batch logs, or choose by them, when their frequency is not an epoch."""
+    """Whether it is one of Keras's that save or update more often than once an epoch."""
     if isinstance(callback, keras.callbacks.ModelCheckpoint):
+        # Within an epoch it compares the logs with its best.
         return callback.save_freq != "epoch"
     return getattr(callback, "update_freq", "epoch") != "epoch"
 
@@ -139,6 +140,8 @@ def _is_torchs(function):
 
 def _uses_logs(function, bound):
     """Whether a function does anything with its parameter for logs, the second after `self`."""
+    # By its bytecode: the source of a function need not be there, in a notebook or a frozen
+    # program.
     code, place = function.__code__, 2 if bound else 1
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     if code.co_argcount <= place or "logs" in names[code.co_argcount :]:

@@ -1,4 +1,4 @@
-"""Structures of outputs, targets and sample weights, which leave nothing behind."""
+"""Walks over structures of outputs, targets and weights that leave no reference cycles behind."""
 
 from keras_dawn.foundation import keras_masks
 from keras_dawn.foundation.device import moved
@@ -35,6 +35,7 @@ def leaves(outputs):
     if isinstance(outputs, (list, tuple)):
         return [leaf for part in outputs for leaf in leaves(part)]
     if isinstance(outputs, dict):
+        # Keras's order of a dict: that of its keys.
         return [leaf for key in sorted(outputs) for leaf in leaves(outputs[key])]
     return [outputs] if outputs is None or isinstance(outputs, torch.Tensor) else _leaves(outputs)
 

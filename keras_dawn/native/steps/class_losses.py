@@ -52,6 +52,7 @@ def categorical_crossentropy(targets, outputs, from_logits=False, label_smoothin
     if from_logits:
         logarithms = torch.log_softmax(outputs, axis)
     else:
+        # As Keras does: probabilities that do not add up to 1 are made to.
         logarithms = torch.log(clipped(outputs / outputs.sum(axis, keepdim=True)))
     return -(targets * logarithms).sum(axis)
 
@@ -78,6 +79,7 @@ def sparse_categorical_crossentropy(
         targets = targets.squeeze(axis)
     valid = targets.to(outputs.dtype) != ignore_class
     targets = class_numbers(torch.where(valid, targets, 0), outputs, axis)
+    # Before the logarithm: an infinite loss times 0 would be NaN, in the gradient too.
     outputs = torch.where(valid.unsqueeze(axis), outputs, 0)
     loss = torch.where(valid, _of_classes(targets, outputs, from_logits, axis), 0.0)
     keras_masks.attach_mask(loss, valid)  # as Keras tells whoever reduces it
@@ -85,6 +87,7 @@ def sparse_categorical_crossentropy(
 
 
 def _of_classes(targets, outputs, from_logits, axis):
+    # torch has the classes on axis 1.
     outputs = outputs if axis % outputs.ndim == 1 else outputs.movedim(axis, 1)
     if from_logits:
         return F.cross_entropy(outputs, targets, reduction="none")

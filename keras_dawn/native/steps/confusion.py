@@ -47,6 +47,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
     if weight is not None:
         weight = weight.to(dtype).unsqueeze(-1)
+        # Keras's broadcasting: weights of an item count for all its numbers.
         if weight.ndim == targets.ndim + 1:
             weight = weight.squeeze(-1)
         if weight.ndim != targets.ndim:
@@ -66,6 +67,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         return _by_buckets(outputs, labels, weight, thresholds)
     weight = torch.ones_like(outputs) if weight is None else weight
     true, false = torch.where(labels, weight, 0.0), torch.where(labels, 0.0, weight)
+    # One comparison with all thresholds, and sums as products of matrices.
     over = (outputs > places(thresholds).unsqueeze(1)).to(dtype)
     return Counts(over @ true, over @ false, true.sum(), false.sum())
 
@@ -73,6 +75,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
 def _by_buckets(outputs, labels, weight, thresholds):
     """The `Counts` at evenly spaced thresholds from 0 to 1."""
     number = len(thresholds)
+    # Rounded up: an output equal to a threshold is not over it.
     bucket = torch.ceil(outputs.clip(0.0, 1.0) * (number - 1))
     if thresholds[0] < 0.0 or thresholds[-1] > 1.0:
         bucket = bucket.clamp_min(1.0)

@@ -21,5 +21,6 @@ def find_parts(model, include_self=True):
 
 def may_be_native(layer):
     """Whether a layer has a rule or is a graph of layers, and does nothing beside its call."""
+    # A model inside the model is one graph, not its layers one by one.
     graph = isinstance(layer, keras.Model) and keras_models.functional_graph(layer)
     return bool(graph or find_rule(layer) is not None) and keras_layers.keeps_keras_call(layer)

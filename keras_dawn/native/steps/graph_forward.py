@@ -90,6 +90,7 @@ class GraphForward:
         forward = self._callable(self.training)
         if current().several and self._decides_in_python():
             parameters = [leaf.tensor for leaf in self.leaves()]
+            # As DistributedDataParallel does when it is made.
             broadcast([parameter.detach() for parameter in parameters])
             self.reduction = GradientReduction(parameters)
             self._call_training = forward
@@ -194,6 +195,7 @@ class GraphForward:
         if not self.runs_python:
             return contextlib.nullcontext()
         if self._layers is None:
+            # Made when it is needed: most graphs call no Keras layer.
             inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
             self._layers = NativeLayers(self.model, inside=inside)
         return self._layers.in_place()

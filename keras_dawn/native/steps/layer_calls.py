@@ -66,6 +66,7 @@ def symbolic(part, open_sizes=False):
         return part
     shape = list(part.shape)
     if shape:
+        # The lowering then serves every batch size, the last and smaller batch too.
         shape[0] = None
     if open_sizes:
         shape[1:-1] = [None] * len(shape[1:-1])

@@ -13,6 +13,7 @@ class NotAlikeError(ValueError):
 
 def same_rank(one, other):
     """Drops or adds a last axis of 1 where the ranks differ by one, by Keras's rules."""
+    # Labels come as `(batch,)` or `(batch, 1)` beside outputs of the other kind.
     if one.ndim == other.ndim + 1 and one.shape[-1] == 1:
         return (one, other.unsqueeze(-1)) if other.ndim == 1 else (one.squeeze(-1), other)
     if one.ndim + 1 == other.ndim and other.shape[-1] == 1:
@@ -61,6 +62,7 @@ def one_hot(targets, outputs, smoothing):
     """Targets along a last axis of classes, smoothed, with the outputs."""
     targets, outputs = paired(targets, outputs)
     if outputs.shape[-1] == 1:
+        # Left to Keras, so that its warning comes.
         raise NotAlikeError("one class, of which Keras warns")
     if smoothing:
         targets = targets * (1.0 - smoothing) + smoothing / targets.shape[-1]

@@ -89,6 +89,7 @@ class NativeLoss:
         parts = (targets, outputs) if weight is None else (targets, outputs, weight)
         if not all(isinstance(part, torch.Tensor) for part in parts):
             return None
+        # Looked at in every step: a callback may set another reduction.
         if why_not(loss) is not None or not outputs.numel():
             return None
         try:
@@ -114,6 +115,7 @@ class NativeLoss:
         settings = known(function, keras_losses.settings_of_loss(loss))
         if function not in _OF_CLASSES:
             targets = _as_floats(targets, dtype)
+        # Fewer kernels, forward and backward, than values that are averaged afterwards.
         if weight is None and mask is None and loss.reduction in MEANS and function in MEAN_OF:
             value = MEAN_OF[function](targets, outputs, **settings)
             if value is not None:

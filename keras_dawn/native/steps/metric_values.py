@@ -94,6 +94,7 @@ def _in_top_k(classes, outputs, k):
     """Which get at least the k-th highest output: with ties there are more than k such."""
     if type(k) is not int or not 0 < k <= outputs.shape[-1]:
         raise NotAlikeError(f"k={k}")
+    # Compared with the k-th value, not by places: of equal outputs torch's order is arbitrary.
     least = outputs.topk(k).values[..., -1]
     # As Keras takes them, which counts negative numbers from the end.
     return torch.take_along_dim(outputs, classes.unsqueeze(-1), -1).squeeze(-1) >= least

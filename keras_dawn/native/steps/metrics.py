@@ -45,6 +45,7 @@ class NativeMetrics:
             self.tracker.update_state(loss.detach(), sample_weight=batch)
             return
         total = keras_variables.memory_of(self.tracker.total)
+        # `alpha`: times the batch without a kernel of its own.
         total.add_(loss.detach().to(total.dtype), alpha=batch)
         keras_variables.memory_of(self.tracker.count).add_(batch)
 
@@ -76,6 +77,7 @@ class NativeMetrics:
         weights = [None] * len(self._groups)
         if sample_weight is not None:
             given = keras_metrics.flat_outputs(self.model, sample_weight)
+            # One array of weights is for all outputs, as in Keras.
             weights = given if len(given) == len(weights) else [given[0] for _ in weights]
         return *parts, weights
 

@@ -44,6 +44,7 @@ def huber(targets, outputs, delta=1.0):
     targets, outputs = paired(targets, outputs)
     error = outputs - targets
     size = error.abs()
+    # Not `F.huber_loss`, which rounds otherwise than Keras's formula.
     linear = delta * size - 0.5 * delta**2
     return torch.where(size <= delta, 0.5 * error.square(), linear).mean(-1)
 
@@ -51,6 +52,7 @@ def huber(targets, outputs, delta=1.0):
 def log_cosh(targets, outputs):
     targets, outputs = paired(targets, outputs)
     error = outputs - targets
+    # In the error's dtype, as Keras computes it: Python's constant is rounded otherwise.
     log_2 = torch.log(error.new_full((), 2.0))
     # log(cosh(x)) = x + log(1 + exp(−2x)) − log(2), which does not overflow.
     return (error + F.softplus(error * -2.0) - log_2).mean(-1)
@@ -75,6 +77,7 @@ def categorical_hinge(targets, outputs):
 
 def _signs(targets):
     """Labels of 0 and 1 as −1 and 1; others as they are."""
+    # On the device: to ask whether the labels are binary would wait for it.
     binary = ((targets == 0) | (targets == 1)).all()
     return torch.where(binary, 2.0 * targets - 1.0, targets)
 

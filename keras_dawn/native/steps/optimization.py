@@ -119,6 +119,7 @@ class Optimization:
         self.left_to_keras = True
         if self.update.needs_all:
             return self._by_keras(self._leaves, "weights without a gradient"), None
+        # An update is laid out for its weights: one for each choice of them.
         key = tuple(gradient is not None for gradient in gradients)
         found = {id(leaf.variable): used for leaf, used in zip(self._leaves, key, strict=True)}
         used = [True if found.get(id(v)) else None for v in self._variables]
@@ -137,6 +138,7 @@ class Optimization:
         if self._outer is self._optimizer or not leaves:
             return update, None
         if _only_scales(self._outer, self._optimizer):
+            # Then the kernel skips by itself: to ask whether a gradient is infinite would wait.
             if update.handles_found_inf:
                 return update, LossScaling(self._outer, update)
             reason = update.reason or f"{type(self._optimizer).__name__} under loss scaling"

@@ -32,6 +32,7 @@ class NativeMeans:
         try:
             for mean in self._means:
                 own = vars(mean.metric)
+                # Else somebody has put methods there, or an outer step has.
                 if "update_state" not in own and "result" not in own:
                     placed.append(mean.metric)
                     object.__setattr__(mean.metric, "update_state", mean.update_state)

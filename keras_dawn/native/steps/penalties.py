@@ -41,6 +41,7 @@ class Penalties:
         for tensor, pair in zip(self._tensors, factors, strict=True):
             for kind, factor in zip((Absolute, Squares), map(float, pair), strict=True):
                 if factor:
+                    # By dtype too, as `_foreach_norm` gives each norm in its tensor's.
                     groups.setdefault((kind, factor, tensor.dtype), []).append(tensor)
         return [(kind, factor, tensors) for (kind, factor, _), tensors in groups.items()]
 

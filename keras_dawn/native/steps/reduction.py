@@ -82,6 +82,7 @@ class GradientReduction:
             sum_over_ranks(gradients)
             return
         dtype = getattr(torch, current().gradient_compression)
+        # Scaled before: the sum over many ranks could leave float16's range.
         travelling = [gradient.to(dtype) for gradient in gradients]
         sum_over_ranks(travelling)
         torch._foreach_copy_(gradients, travelling)
@@ -121,6 +122,7 @@ def check_equal_weights(variables):
     Raises:
         ValueError: the weights differ between ranks.
     """
+    # A sum for each weight in float64: cheap, and any drift shows in its digits.
     sums = torch.stack(
         [keras_variables.memory_of(v).detach().double().sum().cpu() for v in variables]
     )

@@ -27,10 +27,11 @@ class Settings:
         """A tuple that is equal to another one where the settings are; the last one, if it is.
 
         Args:
-            without: names whose values do not matter, as attributes of theirs or with `_` before.
+            without: names of attributes whose values do not matter, with or without a leading `_`.
         """
         now = vars(self._thing)
         if (
+            # By identity first, which costs least: settings hardly ever change.
             len(now) != self._count
             or self._without != list(without)
             or any(now.get(name, self) is not value for name, value in self._watched)
@@ -70,7 +71,7 @@ def frozen(value):
 
 
 class Same:
-    """An object that is equal to itself only; it is kept, so that no other gets its place."""
+    """An object that equals itself only; it is kept alive, so that no other one gets its id."""
 
     __slots__ = ("_it",)
 

@@ -26,6 +26,7 @@ class SeveralLosses:
         self._dtype = dtype
         self._losses = losses
         count = len(keras.tree.flatten(plan.outputs))
+        # Where each loss's output is in the flat list, found once and not in every step.
         places = keras.tree.pack_sequence_as(plan.outputs, list(range(count)))
         self._places = [places[key] for key in plan.keys]
         self._count = count

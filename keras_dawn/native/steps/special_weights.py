@@ -42,5 +42,6 @@ def _is_penalty(variable):
 def _may_add_penalties(model):
     """Whether what Keras adds to a model's compiled loss may be added here instead."""
     own = keras_models.is_overridden(model, "compute_loss")
+    # A model may add something else to its losses than Keras would.
     sums_itself = type(model).losses is not keras.Layer.losses
     return not own and not sums_itself and keras_losses.has_compiled_loss(model)

@@ -92,6 +92,7 @@ class StepGraphs:
 
     def check_memory(self):
         """Drops graphs that would write to where a weight or a state was before."""
+        # A graph writes to addresses: a weight that was assigned a new tensor is elsewhere.
         if self.whole is not None and self._where_it_lies() != self._memory:
             self.whole.release()
             self._memory = self._where_it_lies()

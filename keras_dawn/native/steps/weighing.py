@@ -22,6 +22,7 @@ def reduced(values, weight, mask, reduction):
         mask = own if mask is None else mask & own
     weight = masked_weight(weight, mask, values.dtype, reduction)
     if weight is not None:
+        # Weights `(batch, 1)` of values `(batch,)` would broadcast to a square.
         values, weight = same_rank(values, weight)
         values = values * weight
     if reduction in (None, "none") or values.ndim == 0 or values.shape == (0,):  # as Keras

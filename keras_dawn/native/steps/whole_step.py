@@ -75,6 +75,7 @@ class WholeStep:
         """An ordinary step, and whether a graph may do the same."""
         before = [tensor._version for tensor in tensors]
         reason = self._of.take(*batch)
+        # The step has written to the batch itself; a replay would write to the graph's copies.
         if before != [tensor._version for tensor in tensors]:
             reason = "sample weights that a mask is multiplied into"
         self._seen[key] = self._seen.get(key, 0) + 1 if reason is None else 0

@@ -43,6 +43,7 @@ def activate(builder, value, layer, call, name=None):
         if not activation.built:
             # Keras names its weights after the call that builds it: only Keras's call does that.
             raise LoweringError("its activation is built, by its name, in its first call")
+    # What a rule has put into the graph before it refuses is taken out again.
     before = builder.mark()
     try:
         if isinstance(activation, keras.Layer):
@@ -65,6 +66,7 @@ def _function(builder, value, activation, call, name):
         _refuse_softmax_of_one(call, -1)
     value = float_value(builder.padded(value))
     if activation in ALONG_THE_CHANNELS:
+        # Along Keras's last axis, which is torch's second of images.
         axis = 1 if value.torch_order else value.rank - 1
         node = builder.call(ALONG_THE_CHANNELS[activation], value.node, axis, name=name)
     elif activation is activations.leaky_relu:

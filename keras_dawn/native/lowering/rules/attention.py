@@ -40,12 +40,13 @@ def group_query_attention(builder, layer, inputs, call):
 def _of_heads(builder, layer, call, of_query):
     settings, given = keras_attention.head_settings(layer), call.arguments
     query, value, key = given["query"], given["value"], given["key"]
+    # As in Keras: without a key, the value is the key.
     key = value if key is None else key
     scores_too, causal = given["return_attention_scores"], given["use_causal_mask"]
     if type(scores_too) is not bool or type(causal) is not bool:
         raise LoweringError("settings that are no bool")
     if settings.flash and (scores_too or not _on_cuda(settings.query)):
-        raise LoweringError("flash attention where there is none")
+        raise LoweringError("flash attention whose scores are asked for, or without a GPU")
     masks = tuple(builder.tensor(m) for m in (of_query, given["value_mask"], given["key_mask"]))
     explicit = builder.tensor(given["attention_mask"])
     mask = None

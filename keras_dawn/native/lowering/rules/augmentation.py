@@ -124,6 +124,7 @@ def random_shear(builder, layer, inputs, call):
 def shear(images, state, how, x_factor, y_factor, dtype):
     """Shears images along both axes, each in either direction."""
     own = images.dtype
+    # Signs, then y, then x: the order of Keras's draws.
     signs = torch.where(draws.uniform(state, images, (None, 1), 0, 1, own) > 0.5, -1, 1)
     y = draws.uniform(state, images, (None, 1), *y_factor, own)
     x = draws.uniform(state, images, (None, 1), *x_factor, own)
@@ -142,6 +143,7 @@ def random_perspective(builder, layer, inputs, call):
 def tilt(images, state, chance, most, mode, fill_value, dtype):
     """Moves the corners of some of the images, each by a share of where it is."""
     chosen = chosen_images(images, state, *chance, dtype)
+    # Drawn for all, also for images that stay as they are: so does Keras.
     shares = draws.uniform(state, images, (None, 4, 2), -most, most, images.dtype)
     height, width = images.shape[1:3]
     corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]
@@ -195,6 +197,7 @@ def crop(images, state, size, dtype):
         for axis, (kept, whole) in enumerate(((height, rows), (width, columns)), 1):
             start = draws.uniform(state, images, (1,), 0, float(whole - kept + 1), dtype)
             index = start.to(torch.int32) + torch.arange(kept, device=images.device)
+            # By an index on the device: a slice would need the number on the host.
             images = images.index_select(axis, index)
         return images
     top = int((rows - max(min(rows, int(columns * height / width)), 1)) / 2)
@@ -225,6 +228,7 @@ def erase(images, state, chance, scale, fill, value_range, channels_first, dtype
     Noise is drawn in the order of axes that the layer has.
     """
     own = images.dtype
+    # The root: a share of the area, as a share of each side.
     shares = torch.sqrt(draws.uniform(state, images, (None, 2), *scale, own))
     inside = True
     for axis, share in ((2, shares[:, 0]), (1, shares[:, 1])):

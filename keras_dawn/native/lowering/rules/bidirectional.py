@@ -111,6 +111,7 @@ def _is_one_call(builder, directions, call):
             return False
         if not getattr(cell, "reset_after", True):
             return False
+    # The kernel takes one size for both directions.
     same = ("units", "use_bias", "compute_dtype")
     return all(getattr(cells[0], name) == getattr(cells[1], name) for name in same)
 

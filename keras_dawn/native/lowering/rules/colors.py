@@ -22,6 +22,7 @@ from keras import layers
 def _augment_and_count(builder, layer, inputs, call, draws_made, function, *settings):
     """Like `augment`, of a layer that Keras draws for in evaluation as well."""
     if not call.training and draws_made:
+        # The generator counts on in evaluation: what is drawn in training after it depends on that.
         builder.call(draws.skip, generator_of(builder, layer.generator), draws_made)
     return augment(builder, layer, of_floats(inputs), call, function, *settings)
 
@@ -79,6 +80,7 @@ def turn_hue(images, state, low, high, value_range, dtype):
         inside = color_spaces.to_range(images.float(), value_range, (0, 1))  # as Keras computes it
     hue, saturation, value = color_spaces.to_hsv(inside)
     hue = hue + turns.to(inside.dtype)[:, None, None]
+    # Not `%`, which rounds otherwise than Keras's two comparisons.
     hue = torch.where(hue > 1.0, hue - 1.0, hue)
     hue = torch.where(hue < 0.0, hue + 1.0, hue)
     turned = color_spaces.to_rgb(hue, saturation, value).clamp(0, 1)

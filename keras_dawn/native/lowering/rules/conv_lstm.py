@@ -36,6 +36,7 @@ def run_images(builder, layer, x, states, mask, call):
         raise LoweringError(f"{cell.name}: {reason or 'another dtype'}")
     refuse_what_keras_refuses(layer, [cell], mask, call)
     rank = cell.rank
+    # (…, in, 4 · out) in Keras, (4 · out, in, …) in torch.
     kernel_order = Transform((rank + 1, rank, *range(rank)))
     weights = [
         builder.parameter(w, kernel_order, dtype) for w in (cell.kernel, cell.recurrent_kernel)

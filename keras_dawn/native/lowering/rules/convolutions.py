@@ -74,6 +74,7 @@ def depthwise_conv(builder, layer, inputs, call):
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
 def separable_conv(builder, layer, inputs, call):
     rank, dtype = layer.rank, layer.compute_dtype
+    # Two convolutions: a filter for each channel, then one pixel across the channels.
     each = builder.parameter(layer.depthwise_kernel, depthwise(rank), dtype)
     across = builder.parameter(layer.pointwise_kernel, convolution(rank), dtype)
     channels = layer.depthwise_kernel.shape[rank]

@@ -20,6 +20,7 @@ def embedding(builder, layer, inputs, call):
     given = builder.keras_order(value)
     indices = builder.graph.call_method("int", (given,))
     node = builder.call(lookup, table, indices, name=call.name)
+    # A vector in place of each number.
     result = Value(node, value.rank + 1, layer.compute_dtype)
     if layer.mask_zero:
         builder.set_mask(result, builder.call(torch.ne, given, 0))

@@ -22,6 +22,7 @@ def category_encoding(builder, layer, inputs, call):
 def discretization(builder, layer, inputs, call):
     value = inputs[0]
     bounds = list(layer.bin_boundaries)
+    # In Keras's float: a number between the rounded and the exact bound falls on Keras's side.
     tensor = keras.ops.convert_to_tensor(bounds, dtype=keras.config.floatx())
     node = builder.keras_order(value)
     if value.dtype == "bool":  # which `bucketize` does not take

@@ -19,6 +19,7 @@ def resolve_padding(builder, value, layer_format, padding, sizes, geometry, mode
     none = (0,) * len(kernel)
     if padding == "valid":
         in_order = value.torch_order == (layer_format == "channels_last")
+        # A `ZeroPadding2D` before the convolution becomes its padding: no copy of the images.
         if value.padding is not None and mode == "constant" and in_order:
             return builder.image(value, layer_format, keep_padding=True), value.padding
         return builder.image(value, layer_format), none

@@ -122,6 +122,7 @@ def concatenate(builder, layer, inputs, call):
     rank = inputs[0].rank
     axis = layer.axis if layer.axis >= 0 else layer.axis + rank
     if torch_order:  # where Keras's axis lies in (batch, channels, …)
+        # For instance Keras's (batch, height, width, channels): axis 3 is torch's 1.
         axis = (0, *range(2, rank), 1)[axis]
     node = builder.call(torch.cat, nodes, axis, name=call.name)
     joined = functools.reduce(lambda a, b: _joined(a, b, node), inputs)
@@ -156,6 +157,7 @@ def dot_of_batches(one, other, axes, normalize):
         one, other = (of_length_one(x, axis) for x, axis in zip((one, other), axes, strict=True))
     one = one.movedim(axes[0], -1)
     other = other.movedim(axes[1], 1)
+    # All other axes in one, so that one product of matrices does it.
     left = one.flatten(1, -2) if one.ndim > 2 else one.unsqueeze(1)
     right = other.flatten(2) if other.ndim > 2 else other.unsqueeze(2)
     sizes = *one.shape[1:-1], *other.shape[2:]

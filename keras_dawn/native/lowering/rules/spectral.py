@@ -22,7 +22,7 @@ def spectral_normalization(builder, layer, inputs, call):
     result = inside(builder, inner, inputs[0], call)
     if call.training:
         if id(kernel) not in builder.leaves:
-            raise LoweringError("its kernel is not the model's")
+            raise LoweringError("its kernel is not one of the model's trainable weights")
         builder.changes_state = True
         name, leaf = builder.leaves[id(kernel)]
         # The division goes before the layer's own nodes, which read the kernel.
@@ -64,6 +64,7 @@ def divide_by_norm(weight, vector, order, shape, rounds):
         other, found = None, vector.detach()
         for _ in range(rounds):
             other = of_length_one(found @ matrix.T)
+            # Power iteration: each round brings both vectors nearer to those of the largest value.
             found = of_length_one(other @ matrix)
         norm = (other @ matrix @ found.T).reshape(())
         some = weight.any()  # Keras leaves a kernel of zeros alone

@@ -77,6 +77,7 @@ def make_update(optimizer, leaves, variables):
     tensor = leaves[0].tensor
     if type(optimizer) is SGD and (tensor.dtype, tensor.device.type) in FUSED_DTYPES:
         return TorchFormSGD(optimizer, leaves)
+    # Ours run as they are: their steps already are a few calls for all weights.
     if type(optimizer) in (SGD, LARS, Muon):
         return OwnForm(optimizer, leaves)
     form = FORMS[keras_class_name(optimizer)]
@@ -95,6 +96,7 @@ def why_not_fused(optimizer, leaves):
         if getattr(optimizer, name, None) and not keras_optimizers.has_state(optimizer, state):
             return f"{name} was set after the optimizer was built"
     for variable in keras_optimizers.trainable_variables(optimizer):
+        # Scales of float8: not a step at all.
         if variable.overwrite_with_gradient:
             return f"{variable.path} is overwritten with its gradient by Keras"
     if len({(leaf.tensor.dtype, leaf.tensor.device.type) for leaf in leaves}) > 1:

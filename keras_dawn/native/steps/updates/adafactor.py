@@ -20,6 +20,7 @@ class Adafactor(Fused):
             )
         )
         sizes = [max(1, weight.numel()) ** 0.5 for weight in self._weights]
+        # Made once, as a copy to a GPU would be waited for.
         self._root_sizes = torch.tensor(sizes, dtype=self.dtype, device=self.device)
 
     def more_state(self):
@@ -42,6 +43,8 @@ class Adafactor(Fused):
                 continue
             _average_in(rows, square.mean(-1), beta)
             _average_in(columns, square.mean(-2), beta)
+            # The second moments of a matrix from sums of its rows and columns (Shazeer & Stern
+            # 2018).
             share = rows / rows.mean(-1, keepdim=True)
             torch.mul(share.unsqueeze(-1), columns.unsqueeze(-2), out=average)
         steps = torch._foreach_div(gradients, torch._foreach_sqrt(self._squares))

@@ -87,6 +87,7 @@ class BetaPowers:
 
 def corrected(rate, powers):
     """rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ), as Keras corrects both moments, of the powers of both."""
+    # Both from the device: a power of Python's would need the step's number on the host.
     first, second = (1 - powers).unbind()
     return rate * second.sqrt() / first
 

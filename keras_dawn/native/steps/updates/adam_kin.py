@@ -81,6 +81,7 @@ class Lamb(Fused):
         torch._foreach_div_(steps, below)
         of_weights = torch.stack(torch._foreach_norm(self.parameters))
         of_steps = torch.stack(torch._foreach_norm(steps))
+        # Chosen on the device; of a weight of zeros the ratio would hold it at 0.
         trusted = (of_weights > 0) & (of_steps > 0)
         ratios = torch.where(trusted, of_weights / of_steps, 1.0) * rate
         torch._foreach_mul_(steps, list(ratios.unbind()))

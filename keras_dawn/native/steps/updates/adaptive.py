@@ -104,6 +104,7 @@ class Ftrl(Fused):
         l1, l2 = (self.number(f"{name}_regularization_strength") for name in ("l1", "l2"))
         l2 = l2 + self.number("beta") / (2.0 * rate)
         shrinkage = 2 * self.number("l2_shrinkage_regularization_strength")
+        # Both powers are needed: Ftrl weighs by how far the rate has fallen in this step.
         before = torch._foreach_pow(self._squares, power)
         torch._foreach_add_(self._squares, torch._foreach_mul(gradients, gradients))
         after = torch._foreach_pow(self._squares, power)

@@ -46,6 +46,7 @@ class MovingNumbers:
             if name in self._kept:
                 self._tensors[name] = self._kept[name]  # the optimizer has written to it
             elif name not in self._tensors:
+                # Filled on the device: a graph goes on reading the same memory.
                 self._tensors[name] = torch.zeros((), dtype=torch.float64, device=self._device)
             if name not in self._kept and value is not None:
                 self._tensors[name].fill_(value)

@@ -39,6 +39,7 @@ class ScheduledRate:
         step = keras_optimizers.iterations(self._optimizer).value
         config = schedule.get_config()
         settings = [config[name] for name in names]
+        # Copies of the settings: who changes a list in place is noticed too.
         known = [type(schedule), keras.config.floatx(), step.device, *settings]
         if known != self._settings:
             if not all(map(_is_plain, settings)) or not isinstance(_first(settings[0]), float):

@@ -1,0 +1,137 @@
+"""Weights without a gradient, and gradients that nobody asked for, as in plain Keras."""
+
+import keras_dawn
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, optimizers
+
+from tests.native.test_updates import X, assert_equal, both, everything, fit, network
+
+
+def leave_gradients(model):
+    (model(X[:4], training=False) ** 2).sum().backward()
+
+
+class InterruptBackward(keras.callbacks.Callback):
+    """Breaks the second step in the middle of its backward pass."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 1:
+            self.handle = self.model.layers[0].cell.kernel.value.register_hook(self.interrupt)
+
+    def interrupt(self, gradient):
+        self.handle.remove()
+        raise KeyboardInterrupt
+
+
+def interrupted(model):
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, callbacks=[InterruptBackward()])
+
+
+@pytest.mark.parametrize("before", [leave_gradients, interrupted])
+def test_gradients_left_over_from_elsewhere_are_not_added(before, true_float64):
+    def train(model):
+        before(model)
+        fit(model)
+
+    assert_equal(*both(lambda: optimizers.SGD(0.1), train))
+
+
+@pytest.mark.parametrize("trainable", [False, "until the second epoch"])
+def test_a_model_without_trainable_weights_is_warned_about_and_reports(trainable):
+    def build():
+        return [layers.Flatten(), layers.BatchNormalization(), layers.Dense(3)]
+
+    found = []
+    for native in (True, False):
+        model = network(optimizers.SGD(0.1, momentum=0.9), native, build)
+        model.layers[1].trainable = model.layers[2].trainable = bool(trainable)
+        model.compile(keras_dawn.SGD(0.1), "mse", metrics=["mae"])
+        freeze = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs, m=model: setattr(m, "trainable", epoch < 1)
+        )
+        with pytest.warns(UserWarning, match="does not have any trainable weights"):
+            loss = fit(model, callbacks=[freeze] if trainable else [])
+        found.append([np.array(loss), *model.get_weights()])
+    assert_equal(*found, tolerance=1e-5)
+
+
+class Unused(layers.Layer):
+    """Takes its weight into account in every second batch only."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+    def call(self, x):
+        self.calls += 1
+        return x * self.scale if self.calls % 2 else x * 1.0
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: keras_dawn.SGD(0.1), optimizers.Adam, optimizers.RMSprop,
+             lambda: optimizers.SGD(0.1, weight_decay=0.1)]
+)  # fmt: skip
+def test_weights_without_a_gradient_are_warned_about_and_left_alone(make, true_float64):
+    def train(model):
+        model.layers[1].calls = 0
+        with pytest.warns(UserWarning, match=r"Gradients do not exist.*scale"):
+            fit(model)
+
+    def build():
+        return [layers.Flatten(), Unused(), layers.Dense(3)]
+
+    assert_equal(*both(make, train, build))
+
+
+class OnlyBiases(keras.Sequential):
+    """Says for itself which weights are trained."""
+
+    @property
+    def trainable_weights(self):
+        return [v for v in super().trainable_weights if v.path.endswith("bias")]
+
+    trainable_variables = trainable_weights
+
+
+@pytest.mark.parametrize("make", [lambda: optimizers.SGD(0.1, weight_decay=0.1), optimizers.Nadam])
+def test_a_model_may_choose_its_trainable_weights(make, true_float64):
+    found = []
+    for native in (True, False):
+        keras.utils.set_random_seed(0)
+        model = OnlyBiases(
+            [keras.Input((2, 4)), layers.Flatten(), layers.Dense(4), layers.Dense(3)]
+        )
+        model.compile(make(), "mse")
+        kernel = model.weights[0].numpy()
+        fit(keras_dawn.accelerate(model) if native else model)
+        np.testing.assert_array_equal(model.weights[0].numpy(), kernel)
+        found.append(everything(model))
+    assert_equal(*found)
+
+
+def test_a_loss_that_no_weight_has_a_part_in_is_keras_s_error():
+    def build():
+        return [layers.Flatten(), layers.Dense(3), layers.Lambda(lambda x: x.detach())]
+
+    for native in (True, False):
+        with pytest.raises(RuntimeError, match="does not require grad"):
+            fit(network(optimizers.SGD(0.1), native, build))
+
+
+@pytest.mark.parametrize("make", [optimizers.SGD, optimizers.Adam, optimizers.RMSprop])
+def test_unfreezing_without_compile_is_keras_s_error(make):
+    for native in (True, False):
+        model = network(make(), native)
+        model.layers[0].trainable = False
+        model.compile(make(), "mse")
+        fit(model, epochs=1)
+        model.layers[0].trainable = True
+        with pytest.raises(ValueError, match=r"(?s)Unknown variable.*new optimizer"):
+            fit(model, epochs=1)
