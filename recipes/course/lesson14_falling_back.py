@@ -217,7 +217,7 @@ def shrink_rule(builder, layer, inputs, call):
 keras.utils.set_random_seed(classroom.SEED)
 taught = compiled(with_shrink())
 x = torch.randn(4, 32, 32, 3)
-difference = float((keras_dawn.to_torch(taught)(x) - taught(x)).abs().max())
+difference = float((keras_dawn.to_torch(taught)(x) - taught(x)).detach().abs().max())
 print(f"native and Keras differ by {difference:.1e}")
 print(keras_dawn.explain(taught))
 print("whole:", keras_dawn.explain(taught).is_whole())
