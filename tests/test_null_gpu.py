@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import nullgpu
-from tests.nullgpu.limits import LIMITS
+from tests.nullgpu.limits import LIMITS, MIB_OF_ANY
 
 HERE = Path(__file__).parent
 PATHS = [HERE.parent, HERE.parent / "recipes"]
@@ -25,8 +25,13 @@ def lines(text):
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
     """What a step costs the host, by the name of its setting."""
+    return counted("steps.py")
+
+
+def counted(program, *names):
     done = nullgpu.run(
-        HERE / "nullgpu" / "steps.py",
+        HERE / "nullgpu" / program,
+        *names,
         paths=PATHS,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -49,6 +54,16 @@ def test_a_step_waits_for_nothing_and_launches_no_more_than_it_did(name, steps):
 
 def test_every_setting_has_its_limits(steps):
     assert set(steps) == set(LIMITS)
+
+
+@pytest.mark.parametrize("network", MIB_OF_ANY)
+def test_a_step_is_one_graph_with_every_optimizer_precision_and_source(network):
+    found = counted("product.py", f"{network}, ")
+    assert len(found) == 4 * 3 * 2
+    for name, line in found.items():
+        assert "error" not in line, name
+        costs = [line[key] for key in ("launches", "graphs", "waits", "pageable copies")]
+        assert costs == [0, 1, 0, 0] and line["MiB"] <= MIB_OF_ANY[network], (name, line)
 
 
 def test_float16_normalises_by_cudnn_and_by_torch_where_it_is_told_so():
@@ -98,4 +113,4 @@ def test_ranks_send_no_tensor_of_the_hosts_through_the_gpus_group():
             program.kill()
     for text in printed:
         found = {line["name"]: line["found"] for line in lines(text)}
-        assert len(found) == 12 and set(found.values()) == {"works"}, text
+        assert len(found) == 13 and set(found.values()) == {"works"}, text

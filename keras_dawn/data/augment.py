@@ -120,6 +120,12 @@ class Resize(Transform):
             )
         self.size = dict(sorted(sizes.items()))
 
+    def settings(self, epoch):
+        return (at_epoch(self.size, epoch),)
+
+    def size_after(self, size, epoch):
+        return (at_epoch(self.size, epoch),) * 2
+
     def __call__(self, images, random):
         size = at_epoch(self.size, random.settings_epoch)
         images = to_unit_range(images)

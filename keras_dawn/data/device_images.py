@@ -1,10 +1,13 @@
 """Labelled images that live on the training device, as data for `fit`."""
 
+import functools
+
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import InOrder
 from keras_dawn.data.transforms import Normalize
+from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.distributed.sharding import Share
 from keras_dawn.foundation.device import default_device
 
@@ -115,16 +118,23 @@ class DeviceImages(DataLoader):
 
     def batch(self, order, epoch, number=0):
         """A batch as the network gets it; `order` is int64 `(batch,)`, `number` its place."""
-        indices = order % len(self.images)  # what is served again has a higher number
+        random = PerImageRandom(self.sampler.seed, epoch, order, self.settings_epoch)
+        return self._transformed(random, self._entropy(epoch, number))
+
+    def _transformed(self, random, entropy, numbers=None):
+        indices = random.indices % len(self.images)  # what is served again has a higher number
         self.sampler.expect(indices)
-        seed = self.sampler.seed
         return self.transforms(
             self.images.index_select(0, indices),
             self.labels.index_select(0, indices),
-            PerImageRandom(seed, epoch, order, self.settings_epoch),
-            [seed, epoch, number, self.share.rank],
+            random,
+            entropy,
             self.sampler.weights_of(indices, indices.device),
+            numbers,
         )
+
+    def _entropy(self, epoch, number):
+        return [self.sampler.seed, epoch, number, self.share.rank]
 
     def normalized(self, images):
         """Images of any count and size as batches have them; uint8, or floats in [0, 1]."""
@@ -132,13 +142,39 @@ class DeviceImages(DataLoader):
 
     def __iter__(self):
         # A generator: Keras makes several iterators per epoch and uses one of them.
+        for order, epoch, number in self._portions():
+            yield self.batch(order, epoch, number)
+
+    def unmade(self, wanted):
+        """The same, but for batches that come as `Unmade` where `wanted()` is true before each.
+
+        For a training that records its steps: its graphs make the batches, too. Batches that need
+        Python of the user's come as they are.
+        """
+        if type(self) is not DeviceImages or not tells_nobody(self.sampler):
+            yield from self
+            return
+        describe = Describer(self, self.images.device, [self.images, self.labels])
+        size = tuple(self.images.shape[1:3])
+
+        def transformed(order, epoch, settings, numbers):
+            random = PerImageRandom(self.sampler.seed, epoch, order, settings)
+            return self._transformed(random, None, numbers)
+
+        for portion in self._portions():
+            made = functools.partial(self.batch, *portion)
+            entropy = self._entropy(*portion[1:])
+            yield describe([portion[0]], entropy, size, transformed, made) if wanted() else made()
+
+    def _portions(self):
+        """Of each batch of a pass: its part of the order, the epoch and its number."""
         epoch = self.epoch
         order = self.order(epoch)
         for number, (start, stop) in enumerate(self._bounds):
             if number == len(self._bounds) - 1:
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
             self.rank_weight = self.share.weight(stop - start)
-            yield self.batch(self.share.of(order[start:stop]), epoch, number)
+            yield self.share.of(order[start:stop]), epoch, number
 
 
 def _check(images, labels, batch_size, drop_last, transforms):

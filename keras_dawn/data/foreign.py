@@ -24,6 +24,8 @@ class PerImage(Transform):
         PerImage(Identity())
     """
 
+    on_device = False
+
     def __init__(self, transform):
         self.transform = transform
 

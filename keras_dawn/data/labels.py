@@ -2,7 +2,7 @@
 
 from keras_dawn.data.transforms import BatchTransform
 
-import torch.nn.functional as F
+import torch
 
 
 class OneHot(BatchTransform):
@@ -33,9 +33,10 @@ class OneHot(BatchTransform):
             raise ValueError(f"`classes` must be a whole number from 1 up, got {classes!r}.")
         self.classes = classes
 
-    def __call__(self, images, labels, entropy):
+    def mixed(self, images, labels, numbers):
         """`images` as they are; int64 `(batch,)` as float32 `(batch, classes)`."""
-        return images, F.one_hot(labels, self.classes).float()
+        zeros = torch.zeros((len(labels), self.classes), device=labels.device)
+        return images, zeros.scatter_(1, labels[:, None], 1.0)
 
     def check_highest(self, label):
         """Raises `ValueError` unless `label`, the highest there is, is one of the classes."""

@@ -19,21 +19,18 @@ class MixUp(BatchTransform):
     """
 
     needs_probabilities = True
+    drawn = 1
 
     def __init__(self, alpha=0.2):
         _check_alpha(alpha)
         self.alpha = alpha
 
-    def __call__(self, images, labels, entropy):
-        """`(images, labels)` mixed.
-
-        Args:
-            images: float `(batch, height, width, channels)`.
-            labels: float `(batch, classes)`.
-            entropy: list of ints that the draws depend on.
-        """
+    def draw(self, entropy, size):
         # NumPy's: torch's Beta takes no generator of its own.
-        weight = float(np.random.default_rng(entropy).beta(self.alpha, self.alpha))
+        return [float(np.random.default_rng(entropy).beta(self.alpha, self.alpha))]
+
+    def mixed(self, images, labels, numbers):
+        (weight,) = numbers
         images = to_unit_range(images)
         other = images.roll(1, 0)
         return torch.lerp(other, images, weight), torch.lerp(labels.roll(1, 0), labels, weight)
@@ -53,25 +50,30 @@ class CutMix(BatchTransform):
     """
 
     needs_probabilities = True
+    drawn = 5
 
     def __init__(self, alpha=1.0):
         _check_alpha(alpha)
         self.alpha = alpha
 
-    def __call__(self, images, labels, entropy):
-        """`(images, labels)` mixed; see `MixUp`."""
+    def draw(self, entropy, size):
         random = np.random.default_rng(entropy)
-        height, width = images.shape[1:3]
+        height, width = size
         side = np.sqrt(1 - random.beta(self.alpha, self.alpha))
         middle = random.integers(height), random.integers(width)
         (top, bottom), (left, right) = (
-            (max(0, int(m - side * size / 2)), min(size, int(m + side * size / 2)))
-            for m, size in zip(middle, (height, width), strict=True)
+            (max(0, int(m - side * pixels / 2)), min(pixels, int(m + side * pixels / 2)))
+            for m, pixels in zip(middle, size, strict=True)
         )
-        patch = images[:, top:bottom, left:right].roll(1, 0)
-        images = images.clone()
-        images[:, top:bottom, left:right] = patch
         stays = 1 - (bottom - top) * (right - left) / (height * width)  # what was really cut
+        return [top, bottom, left, right, stays]
+
+    def mixed(self, images, labels, numbers):
+        top, bottom, left, right, stays = numbers
+        row, column = (torch.arange(pixels, device=images.device) for pixels in images.shape[1:3])
+        rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
+        cut = (rows[:, None] & columns)[:, :, None]
+        images = torch.where(cut, images.roll(1, 0), images)
         return images, torch.lerp(labels.roll(1, 0), labels, stays)
 
 

@@ -108,7 +108,7 @@ def _smoothed(pixels):
     if min(pixels.shape[1:3]) <= 2:
         return pixels
     kernel = torch.full((channels, 1, 3, 3), 1 / 13, device=pixels.device)
-    kernel[:, :, 1, 1] = 5 / 13
+    kernel[:, :, 1, 1].fill_(5 / 13)
     inner = F.conv2d(pixels.permute(0, 3, 1, 2), kernel, groups=channels).round()
     result = pixels.clone()
     result[:, 1:-1, 1:-1] = inner.permute(0, 2, 3, 1)

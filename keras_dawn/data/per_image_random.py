@@ -14,7 +14,7 @@ class PerImageRandom:
 
     Args:
         seed: int.
-        epoch: int from 0 up.
+        epoch: int from 0 up, or int64 tensor of shape `()`, where a graph is to read it.
         indices: int64 tensor of shape `(batch,)`, the images' places in the whole set.
         settings_epoch: int, the epoch whose transforms and sizes are used; by default `epoch`.
 
@@ -33,7 +33,11 @@ class PerImageRandom:
 
     @functools.cached_property
     def _key(self):  # a dozen kernels, for those who draw
-        return _mix(self.indices ^ _signed((self._seed * _ODD + self.epoch) * _ODD))
+        if isinstance(self.epoch, torch.Tensor):  # int64 wraps around, as `_signed` does
+            place = (self.epoch + _signed(self._seed * _ODD)) * _signed(_ODD)
+        else:
+            place = _signed((self._seed * _ODD + self.epoch) * _ODD)
+        return _mix(self.indices ^ place)
 
     def uniform(self, low=0.0, high=1.0):
         """float32 tensor of shape `(batch,)`, uniform in [low, high)."""

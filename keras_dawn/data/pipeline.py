@@ -3,7 +3,7 @@
 from keras_dawn.data.by_epoch import at_epoch, by_epoch
 from keras_dawn.data.foreign import adapted
 from keras_dawn.data.labels import OneHot
-from keras_dawn.data.transforms import BatchTransform, Normalize
+from keras_dawn.data.transforms import BatchTransform, Normalize, Transform
 
 import keras
 import torch
@@ -41,7 +41,7 @@ class Pipeline:
             self.by_epoch[epoch] = _completed(rest, normalize)
             _check_order(self.by_epoch[epoch], several_labels)
 
-    def __call__(self, images, labels, random, entropy, weights=None):
+    def __call__(self, images, labels, random, entropy, weights=None, numbers=None):
         """One batch, transformed.
 
         Args:
@@ -50,26 +50,53 @@ class Pipeline:
             random: `PerImageRandom`, which knows the epoch of the settings too.
             entropy: list of ints, of this batch and this rank.
             weights: float32 `(batch,)`, or `None`. What mixes images mixes their weights.
+            numbers: float32 tensor on the device, what `draw` gave for the batch, where `entropy`
+                is not to be asked; or `None`.
 
         Returns:
             `(images, labels)`: float32, and int64 `(batch,)` or float32 `(batch, classes)`; or with
             weights `(images, labels, weights)`.
         """
-        mixed = 0
+        mix = _Drawing(entropy) if numbers is None else _Drawn(numbers)
         for transform in at_epoch(self.by_epoch, random.settings_epoch):
             if isinstance(transform, BatchTransform):
-                # A second one that mixes needs draws of its own.
-                draws = [*entropy, mixed] if mixed else entropy
                 if transform.mixes_images and weights is not None:  # as one more class
                     labels = torch.cat([labels, weights[:, None]], 1)
-                    images, labels = transform(images, labels, draws)
+                    images, labels = mix(transform, images, labels)
                     labels, weights = labels[:, :-1], labels[:, -1]
                 else:
-                    images, labels = transform(images, labels, draws)
-                mixed += transform.mixes_images
+                    images, labels = mix(transform, images, labels)
             else:
                 images = self._of_images(transform, images, random)
         return (images, labels) if weights is None else (images, labels, weights)
+
+    def draw(self, entropy, size, epoch):
+        """What the host draws for a batch, a list of floats, for `numbers` of a call.
+
+        Args:
+            entropy: list of ints, of this batch and this rank.
+            size: `(height, width)` of the images before the transforms.
+            epoch: int, that of the settings.
+        """
+        numbers, entropies = [], _entropies(entropy)
+        for transform in at_epoch(self.by_epoch, epoch):
+            if isinstance(transform, BatchTransform):
+                numbers += transform.draw(entropies(transform), size)
+            size = transform.size_after(size, epoch)
+        return numbers
+
+    def kind(self, epoch):
+        """What its work depends on beside a batch and its numbers, to compare; hashable.
+
+        `None` where some of it may not be recorded and done again without its Python, as a
+        transform of the user's or torchvision's.
+        """
+        kind = []
+        for transform in at_epoch(self.by_epoch, epoch):
+            if not (_is_ours(transform) and transform.on_device):
+                return None
+            kind.append((type(transform), transform.settings(epoch)))
+        return tuple(kind)
 
     def of(self, kind):
         """All transforms of a class, in any epoch."""
@@ -98,6 +125,46 @@ class Pipeline:
         if isinstance(transform, Normalize) and self.crops[0] is not None:
             return transform.of_bytes(images)
         return transform(images, random)
+
+
+def _entropies(entropy):
+    """The entropy of one `BatchTransform` after the other: a second that mixes has its own."""
+    mixed = 0
+
+    def of(transform):
+        nonlocal mixed
+        before, mixed = mixed, mixed + transform.mixes_images
+        return [*entropy, before] if before else entropy
+
+    return of
+
+
+class _Drawing:
+    """Calls what mixes a batch with draws of its own."""
+
+    def __init__(self, entropy):
+        self._entropies = _entropies(entropy)
+
+    def __call__(self, transform, images, labels):
+        return transform(images, labels, self._entropies(transform))
+
+
+class _Drawn:
+    """Calls what mixes a batch with numbers on the device, in the order of `Pipeline.draw`."""
+
+    def __init__(self, numbers):
+        self._rest = iter(numbers.split(1))
+
+    def __call__(self, transform, images, labels):
+        numbers = [next(self._rest) for _ in range(transform.drawn)]
+        return transform.mixed(images, labels, numbers)
+
+
+def _is_ours(transform):
+    """Whether a transform's class is this package's, and no function and no subclass."""
+    return isinstance(transform, Transform) and type(transform).__module__.startswith(
+        f"{__package__}."
+    )
 
 
 def _check_list(value):

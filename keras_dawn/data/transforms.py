@@ -1,5 +1,7 @@
 """What a transform is, and normalisation, which ends the work on pixels."""
 
+import functools
+
 import numpy as np
 import torch
 
@@ -8,6 +10,16 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 class Transform:
     """Base class of the transforms: a `repr` that shows the settings."""
+
+    on_device = True  # whether it is operations on tensors alone, without a look at a number
+
+    def settings(self, epoch):
+        """What it reads in an epoch of the settings: what a graph of it has frozen."""
+        return tuple(value for name, value in vars(self).items() if not name.startswith("_"))
+
+    def size_after(self, size, epoch):
+        """`(height, width)` of the images that it makes of those of a size."""
+        return size
 
     def __repr__(self):
         settings = ", ".join(
@@ -20,11 +32,31 @@ class BatchTransform(Transform):
     """A transform of a whole batch, its labels too.
 
     It is called with `(images, labels, entropy)` and returns `(images, labels)`. `entropy` is a
-    list of ints made of (seed, epoch, batch, rank), for `numpy.random.default_rng`.
+    list of ints made of (seed, epoch, batch, rank), for `numpy.random.default_rng`. Those of this
+    package are a `draw` on the host and a `mixed` on the device.
     """
 
     needs_probabilities = False  # whether labels must be class probabilities by then
     mixes_images = True
+    drawn = 0  # how many numbers `draw` gives
+
+    def __call__(self, images, labels, entropy):
+        """`(images, labels)` mixed.
+
+        Args:
+            images: `(batch, height, width, channels)`.
+            labels: int64 `(batch,)`, or float `(batch, classes)`.
+            entropy: list of ints that the draws depend on.
+        """
+        return self.mixed(images, labels, self.draw(entropy, tuple(images.shape[1:3])))
+
+    def draw(self, entropy, size):
+        """The numbers of one batch of images of a size, a list of `drawn` floats."""
+        return []
+
+    def mixed(self, images, labels, numbers):
+        """The same with the numbers of `draw`, or with float32 tensors of shape `(1,)`."""
+        raise NotImplementedError
 
 
 class Normalize(Transform):
@@ -63,7 +95,6 @@ class Normalize(Transform):
                 f"`mean` and `std` must be those of pixels from 0 to 255, got {mean} and {std}. If "
                 "they are those of pixels from 0 to 1, leave `scale` out."
             )
-        self._tensors = {}
 
     def __call__(self, images, random=None):
         """float32 images; from uint8, or from floats in [0, 1]."""
@@ -95,10 +126,14 @@ class Normalize(Transform):
                 )
 
     def _on(self, device, scale=1):
-        if (device, scale) not in self._tensors:  # copied to a GPU once, not for every batch
-            mean, std = (torch.tensor(numbers, device=device) for numbers in (self.mean, self.std))
-            self._tensors[device, scale] = scale * mean, 1.0 / (scale * std)
-        return self._tensors[device, scale]
+        return _mean_and_factor(self.mean, self.std, device, scale)
+
+
+@functools.cache
+def _mean_and_factor(mean, std, device, scale):
+    """Copied to a GPU once, not for every batch; nor in a graph, for which that is too late."""
+    mean, std = (torch.tensor(numbers, device=device) for numbers in (mean, std))
+    return scale * mean, 1.0 / (scale * std)
 
 
 def to_unit_range(images):

@@ -22,6 +22,14 @@ def sum_over_ranks(tensors):
         _unpack(flat, group)
 
 
+def start_sum(tensor):
+    """Begins to replace a tensor by its sum over the ranks; returns what to `wait()` for.
+
+    On NCCL both are work for the device, which a CUDA graph can record.
+    """
+    return dist.all_reduce(tensor, group=_process_group(tensor), async_op=True)
+
+
 def average_over_ranks(tensors):
     """Replaces floating-point tensors by their means over the ranks, in place."""
     for group, flat in _packed(tensors):

@@ -72,7 +72,7 @@ def data_of(iterator):
     if isinstance(adapter, data_adapters.ArrayDataAdapter):
         return "arrays", None
     if isinstance(adapter, data_adapters.TorchDataLoaderAdapter):
-        return "loader", adapter.get_torch_dataloader()
+        return "loader", adapter._dataloader
     if isinstance(adapter, data_adapters.PyDatasetAdapter):
         return "dataset", adapter.py_dataset
     return "stream", None
@@ -113,12 +113,25 @@ def change_length(iterator, callbacks, loader):
         loader: torch `DataLoader`, the data of the `fit`, whose length has changed.
     """
     # An adapter reads the length once, when it is made.
+    instead = vars(iterator.data_adapter).get("get_torch_dataloader")
     iterator.data_adapter = data_adapters.TorchDataLoaderAdapter(loader)
+    if instead is not None:
+        iterator.data_adapter.get_torch_dataloader = instead
     iterator._num_batches = iterator.data_adapter.num_batches
     if callbacks.params.get("steps") != iterator.num_batches:
         callbacks.params["steps"] = iterator.num_batches
         # `set_params` alone reaches callbacks that keep the numbers, such as the progress bar.
         callbacks.set_params(callbacks.params)
+
+
+def go_through_instead(iterator, batches):
+    """Lets a `fit` iterate over something else than its loader, which stays its data.
+
+    Args:
+        iterator: the `EpochIterator` of the `fit`, before its first epoch.
+        batches: iterable that gives as many batches as the loader.
+    """
+    iterator.data_adapter.get_torch_dataloader = lambda: batches
 
 
 def forget_validation_data(model):

@@ -22,6 +22,7 @@ from keras_dawn.native.host_arrays import on_the_way
 from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import GradientReduction
+from keras_dawn.native.unmade_batches import LeaveBatchesUnmade
 from keras_dawn.schedules.parameter_schedule import end_schedules
 
 import keras
@@ -111,6 +112,9 @@ class Engine(Stepping):
             goes_on = arguments.get("steps_per_epoch") is not None
             first = SetEpoch(arguments["x"], arguments.get("initial_epoch", 0), goes_on)
             arguments["callbacks"] = [first, *arguments["callbacks"]]
+        if hasattr(arguments.get("x"), "unmade") and isinstance(arguments["callbacks"], list):
+            unmade = LeaveBatchesUnmade(self, arguments["x"])
+            arguments["callbacks"] = [unmade, *arguments["callbacks"]]
         with weighed_by_class(arguments):
             if not current().several:
                 return type(self.model).fit(self.model, **arguments)

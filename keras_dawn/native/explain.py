@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.engine import engine_of
-from keras_dawn.native.parallel import NO_CUDA_GRAPH
 from keras_dawn.native.stepping import Stepping
+from keras_dawn.native.steps.step_graphs import WHOLE
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,10 @@ def _explanation(model, native, fallbacks, own, **details):
         details["ranks"] = f"{current().world_size} over {current().backend}, "
         if fallbacks or set(own) - {"compute_metrics", "test_step", "predict_step"}:
             details["ranks"] += "gradients averaged at the end of each backward pass"
+        elif details.get("graph") == WHOLE:
+            details["ranks"] += "gradients averaged by the CUDA graph of the step"
         else:
-            details["ranks"] += f"DistributedDataParallel; {NO_CUDA_GRAPH}"
+            details["ranks"] += "DistributedDataParallel"
     if any(layer is model for layer in native):  # its `call` only combines layers
         native = [layer for layer in native if layer is not model]
         own = [part for part in own if part != f"{type(model).__name__}.call"]

@@ -25,15 +25,16 @@ _SYNC_BUFFERS = next(
     if name in inspect.signature(DistributedDataParallel).parameters
 )
 PASSES_BEFORE_THE_LAYOUT_STAYS = 2
-NO_CUDA_GRAPH = "no CUDA graph: its gradients would only start to travel after the last one"
+NO_CUDA_GRAPH = "its gradients would only start to travel after the last one"
 
 
 def data_parallel(module):
     """Wraps a lowered training module so that its gradients are averaged over the ranks.
 
     The buckets start to travel while the backward pass goes on. No CUDA graph is made of
-    it: a graphed backward pass is one node for autograd, so every gradient would wait for
-    the last (`NO_CUDA_GRAPH`).
+    its backward pass alone: that is one node for autograd, so every gradient would wait for
+    the last (`NO_CUDA_GRAPH`). A step that is a graph as a whole averages by
+    `steps/buckets.py`.
 
     Args:
         module: `torch.nn.Module` whose parameters are the trained ones, the same on all ranks.
@@ -58,6 +59,13 @@ def data_parallel(module):
         parallel.register_comm_hook(None, _HOOKS[ranks.gradient_compression])
     note_parallel_model()
     return parallel
+
+
+def why_no_graph():
+    """Why sums over the ranks cannot be part of a CUDA graph, or `None`."""
+    if current().backend == "nccl":
+        return None
+    return f"{current().backend} sums up on the host, over whose work no graph extends"
 
 
 def needs_rehearsal():

@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 
+from keras_dawn.data.unmade import Unmade
 from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_layers, keras_losses, keras_metrics, keras_models
@@ -91,7 +92,7 @@ class NativeSteps:
         self.forward.lower_training()
         self._optimize()
         self._trainability = Trainability(self.model)
-        self.forward.connect_training()
+        self.forward.connect_training(self.graphs.why_not_whole() is None)
         training = self.forward.training
         self.averages = MovingAverages(training.statistics if training else [])
         self.graphs.connect()
@@ -143,16 +144,25 @@ class NativeSteps:
             self.optimization = None
             self.prepare_training()
         self.optimization.clear()
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batches[0])
+        batch = batches[0]
+        if self.graphs.whole is not None:
+            self.graphs.step(batch if isinstance(batch, Unmade) else self.parts(batch))
+            return self._fresh_logs()
+        if isinstance(batch, Unmade):
+            batch = batch.made()
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         inputs = self.forward.inputs(x)
         if self.forward.needs_rehearsal:
             # Once, before the first step counts: see `parallel.needs_rehearsal`.
             self._rehearse(inputs, y, sample_weight, x)
-        if self.graphs.whole is None:
-            logs = self._train(inputs, y, sample_weight, x)
-            return self._fresh_logs() if logs is None else logs
-        self.graphs.step(inputs, beside(y, inputs), beside(sample_weight, inputs))
-        return self._fresh_logs()
+        logs = self._train(inputs, y, sample_weight, x)
+        return self._fresh_logs() if logs is None else logs
+
+    def parts(self, batch):
+        """Inputs as the graph of layers takes them, targets and weights, all on its device."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        inputs = self.forward.inputs(x)
+        return inputs, beside(y, inputs), beside(sample_weight, inputs)
 
     def _train(self, inputs, y, sample_weight, x=None):
         """The step itself; logs of the model's own, or `None`."""

@@ -71,6 +71,11 @@ class PlanData(DataLoader):
     def __iter__(self):
         yield from self.data
 
+    def unmade(self, wanted):
+        """The same, but for batches that come as `Unmade`; see `DeviceImages.unmade`."""
+        offers = hasattr(self.data, "unmade")
+        yield from self.data.unmade(wanted) if offers else self.data
+
     def state_dict(self):
         """Where it is, for checkpoints: the epoch, and the state of its phase's data."""
         return {"epoch": self.epoch, "data": self._source.now()}

@@ -4,7 +4,8 @@ from keras_dawn.callbacks import LayerStatistics
 import keras
 import numpy as np
 import pytest
-import torch
+
+from tests.on_device import torch
 
 
 def build(accelerated):

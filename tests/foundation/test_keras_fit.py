@@ -63,6 +63,25 @@ def test_kinds_of_data_are_told_apart():
     assert fit(look, batches, steps_per_epoch=2, shuffle=False) == ("stream", False)
 
 
+def test_a_fit_goes_through_something_else_and_its_data_stays_the_loader():
+    rows = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+    loader, gone_through = torch.utils.data.DataLoader(rows, 4), []
+
+    class Batches:
+        def __iter__(self):
+            for batch in loader:
+                gone_through.append(len(batch[0]))
+                yield batch
+
+    def look(callback):
+        iterator = keras_fit.epoch_iterator(callback.model)
+        keras_fit.go_through_instead(iterator, Batches())
+        keras_fit.change_length(iterator, keras_fit.callback_list(callback), loader)
+        return keras_fit.data_of(iterator)[1] is loader
+
+    assert fit(look, loader, shuffle=False, epochs=2) and gone_through == [4] * 10
+
+
 def test_keras_callbacks_keep_what_they_find_where_it_is_looked_for():
     monitors = [
         keras.callbacks.EarlyStopping(),

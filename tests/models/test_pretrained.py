@@ -51,7 +51,7 @@ def test_a_state_dict_gives_torchvisions_outputs(depth):
     images = torch.randn(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network(images.permute(0, 3, 1, 2))
-        found = keras_dawn.to_torch(model)(images)
+        found = keras_dawn.to_torch(model)(images.to(model.weights[0].value.device)).cpu()
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
 
 

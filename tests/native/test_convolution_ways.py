@@ -12,6 +12,10 @@ import pytest
 import torch
 from keras import layers
 
+from tests.on_device import on_processor
+
+pytestmark = on_processor  # a GPU has its own, of which cuDNN chooses
+
 
 @pytest.fixture
 def use(monkeypatch):

@@ -300,5 +300,7 @@ def test_a_layer_added_to_a_nested_sequential_takes_effect():
     x = torch.randn(8, 4)
     before = model.predict(x, verbose=0)
     model.layers[-1].add(layers.Rescaling(2.0))
-    np.testing.assert_allclose(model.predict(x, verbose=0), model(x).detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), model(x).detach().cpu().numpy(), rtol=1e-6
+    )
     assert not np.allclose(before, model.predict(x, verbose=0))

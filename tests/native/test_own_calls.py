@@ -185,7 +185,7 @@ def test_the_size_of_the_batch_may_be_in_a_reshape(true_float64):
     assert called(model) == []
     for count in (1, 7):  # other batches than those that were traced
         x = data(count)[0]
-        torch.testing.assert_close(model.predict(x, verbose=0), model(x).detach().numpy())
+        torch.testing.assert_close(model.predict(x, verbose=0), model(x).detach().cpu().numpy())
 
 
 def test_several_inputs_and_outputs(true_float64):

@@ -62,7 +62,8 @@ class Remembers(Habits):
         if not hasattr(self, "lazy"):
             self.lazy = layers.Dense(5)
         hidden = self.lazy(x)
-        return self.head(hidden) * (1 + 0.1 * self.calls) + float(hidden.detach().numpy().mean())
+        mean = float(hidden.detach().cpu().numpy().mean())
+        return self.head(hidden) * (1 + 0.1 * self.calls) + mean
 
 
 class AddsLosses(Habits):

@@ -153,6 +153,18 @@ def test_validation_between_and_averages_of_weights():
     compared(Case(callbacks=averaged, validation_data=functools.partial(images, 32)), replays=11)
 
 
+def test_layers_that_are_looked_at_between_steps_are_those_of_each_step():
+    looks = []
+
+    def looking(model):
+        looks.append(callbacks.LayerStatistics(IMAGES[:8] / 255, LABELS[:8], every_steps=3))
+        return looks[-1:]
+
+    assert compared(Case(callbacks=looking), replays=11).how == "the whole step"
+    seen = [[(row["mean"], row["gradient_norm"]) for row in look.rows] for look in looks]
+    assert seen[0] == seen[1] and len(set(seen[0])) == len(seen[0]) == 3 * 7
+
+
 def test_keras_s_average_of_weights_and_accumulated_gradients():
     averaged = {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 4}
     for policy, more in (

@@ -1,7 +1,8 @@
 """A program for two null GPUs: all that ranks do, on a group that takes no tensor of the host's.
 
 There is no NCCL. gloo stands in for it on GPUs alone, so that the default group refuses a tensor in
-the host's memory, as NCCL's does. Each rank prints a line of JSON for each kind of work.
+the host's memory, as NCCL's does; in a capture, which it cannot be part of, nothing is sent. Each
+rank prints a line of JSON for each kind of work.
 """
 
 import json
@@ -32,11 +33,21 @@ def run(rank, port):
     keras_dawn.distribute()
     from keras_dawn import callbacks
     from keras_dawn.evaluation import evaluate_images
+    from keras_dawn.native.accelerate import engine_of
+    from keras_dawn.native.steps import buckets
 
-    import counters  # noqa: F401  (stands in for cuDNN)
+    import counters  # stands in for cuDNN, too
     import settings
 
-    make = settings.wide("float32")
+    make, sent = settings.wide("float32"), []
+
+    def start_sum(tensor, begin=buckets.start_sum):
+        if not settings.torch.cuda.is_current_stream_capturing():
+            return begin(tensor)
+        sent.append(tensor.numel())
+        return mock.Mock()
+
+    buckets.start_sum = start_sum
 
     def model():
         return keras_dawn.accelerate(make())
@@ -45,6 +56,22 @@ def run(rank, port):
         model().fit(*given, verbose=0, **{"shuffle": False, **options})
 
     images, arrays = settings.images, settings.arrays
+
+    def one_graph():
+        trained = keras_dawn.accelerate(make(), log_every=10**9)
+        found = []
+        sent.clear()
+        for steps in (12, 12, 24):
+            counters.reset()
+            trained.fit(images(steps), verbose=0, shuffle=False)
+            found.append(counters.counts())
+        few, many = found[1:]
+        more = {key: many[key] - few[key] for key in ("graph_launch", "launch", *counters.WAITS)}
+        wanted = {**dict.fromkeys(more, 0), "graph_launch": 12, "launch": 12}  # a share is strided
+        weights = sum(variable.value.numel() for variable in trained.trainable_variables)
+        graphs = engine_of(trained).steps.graphs.how()
+        if (more, graphs) != (wanted, "the whole step") or sum(sent) != 3 * weights:
+            raise RuntimeError(f"{graphs}: {more}, {sum(sent)} numbers sent of {weights} weights")
 
     def resume(work):
         with mock.patch.object(keras_dawn.resume.last_word.torch, "_foreach_norm", ones):
@@ -56,6 +83,7 @@ def run(rank, port):
     folder = os.path.join(tempfile.gettempdir(), f"keras_dawn_ranks_{port}")
     for name, work in {
         "fit": lambda: fit(images(4)),
+        "a step is one graph": one_graph,
         "fit on arrays, shuffled": lambda: fit(*arrays(4), batch_size=8, shuffle=True),
         "validation by arrays": lambda: fit(images(4), validation_data=arrays(2)),
         "evaluate": lambda: model().evaluate(images(4), verbose=0),

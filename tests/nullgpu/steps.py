@@ -46,12 +46,13 @@ def counted(make_model, make_data, make_callbacks=list):
     }
 
 
-def main(*names):
-    for name in names or SETTINGS:
+def report(settings):
+    """Prints the costs of each of `(name, arguments of counted)`."""
+    for name, setting in settings:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = counted(*SETTINGS[name])
+                found = counted(*setting)
         except Exception as error:  # reported: the others are counted all the same
             traceback.print_exc()
             found = {"error": repr(error)[:500]}
@@ -60,4 +61,4 @@ def main(*names):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    report((name, SETTINGS[name]) for name in sys.argv[1:] or SETTINGS)

@@ -1,5 +1,7 @@
 """Photos for `fit`, decoded at the size of the epoch."""
 
+import functools
+
 from keras_dawn.data.augment import RandomFlip
 from keras_dawn.data.by_epoch import at_epoch, by_epoch
 from keras_dawn.data.per_image_random import PerImageRandom
@@ -14,6 +16,7 @@ from keras_dawn.data.photos.photo_data import (
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import Shuffled
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.foundation.device import moved
 
 import torch
@@ -93,6 +96,34 @@ class ResizingImages(PhotoData):
         self.epoch, self.settings_epoch = int(epoch), None
 
     def __iter__(self):
+        for portion in self._portions():
+            yield self._made(*portion)
+
+    def unmade(self, wanted):
+        """The same, but for batches that come as `Unmade`; see `DeviceImages.unmade`.
+
+        Decoded they are.
+        """
+        if type(self) is not ResizingImages or not tells_nobody(self.sampler):
+            yield from self
+            return
+        describe = Describer(self, self._loader.device)
+
+        def transformed(images, labels, part, epoch, settings, numbers):
+            random = self._random(epoch, part, settings)
+            return self._transformed(images, labels, random, None, numbers)
+
+        for images, labels, part, epoch, number in self._portions():
+            made = functools.partial(self._made, images, labels, part, epoch, number)
+            if wanted():
+                tensors = [images, labels, moved(part, images.device)]
+                size = tuple(images.shape[1:3])
+                yield describe(tensors, self._entropy(epoch, number), size, transformed, made)
+            else:
+                yield made()
+
+    def _portions(self):
+        """Of each batch of a pass: images, labels, its part of the order, epoch and number."""
         epoch = self.epoch
         order = self.sampler.order(len(self.source), epoch).cpu()
         parts = [self._share.of(order[start:stop]) for start, stop in self._bounds]
@@ -107,7 +138,7 @@ class ResizingImages(PhotoData):
             if number == len(parts) - 1:  # before the last `yield`: Keras does not come back
                 self.epoch = epoch + 1
                 self._loader.problems.warn()
-            yield self._transformed(batch.images, batch.labels, part, epoch, number)
+            yield batch.images, batch.labels, part, epoch, number
 
     def _decoded(self, parts, epoch):
         """Decoded batches, begun anew where the settings change before the pass has ended."""
@@ -130,12 +161,19 @@ class ResizingImages(PhotoData):
         draws = torch.stack([random.uniform() for _ in range(crop.DRAWS)], 1)
         return Job((part % len(self.source)).tolist(), height_and_width(size), crop, draws)
 
-    def _transformed(self, images, labels, part, epoch, number):
-        part, seed = moved(part, images.device), self.sampler.seed
-        places = part % len(self.source)  # what is served again has a higher number
+    def _made(self, images, labels, part, epoch, number):
+        random = self._random(epoch, moved(part, images.device), self.settings_epoch)
+        return self._transformed(images, labels, random, self._entropy(epoch, number))
+
+    def _transformed(self, images, labels, random, entropy, numbers=None):
+        places = random.indices % len(self.source)  # what is served again has a higher number
         self.sampler.expect(places)
-        # Other draws than the crop's, which come from the seed itself: a seed of their own.
-        random = PerImageRandom(seed + 1, epoch, part, self.settings_epoch)
-        entropy = [seed, epoch, number, self._share.rank]
         weights = self.sampler.weights_of(places, images.device)
-        return self.transforms(images, labels, random, entropy, weights)
+        return self.transforms(images, labels, random, entropy, weights, numbers)
+
+    def _random(self, epoch, part, settings):
+        # Other draws than the crop's, which come from the seed itself: a seed of their own.
+        return PerImageRandom(self.sampler.seed + 1, epoch, part, settings)
+
+    def _entropy(self, epoch, number):
+        return [self.sampler.seed, epoch, number, self._share.rank]

@@ -16,6 +16,7 @@ from keras_dawn.native.convolution_ways import convolution_ways
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.steps.buckets import BucketedReduction
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
 from keras_dawn.native.steps.kept_outputs import may_keep_outputs
@@ -85,14 +86,19 @@ class GraphForward:
         """The leaves that are trained."""
         return [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
 
-    def connect_training(self):
-        """Puts what calls it around the training graph: ranks, or a CUDA graph."""
+    def connect_training(self, whole):
+        """Puts what averages over the ranks around the training graph.
+
+        Args:
+            whole: bool, whether the whole step may become a CUDA graph.
+        """
         forward = self._callable(self.training)
-        if current().several and self._decides_in_python():
+        if current().several and (whole or self._decides_in_python()):
             parameters = [leaf.tensor for leaf in self.leaves()]
             # As DistributedDataParallel does when it is made.
             broadcast([parameter.detach() for parameter in parameters])
-            self.reduction = GradientReduction(parameters)
+            kind = BucketedReduction if whole else GradientReduction
+            self.reduction = kind(parameters)
             self._call_training = forward
         elif current().several:
             self._call_training = parallel.data_parallel(forward)
@@ -110,8 +116,8 @@ class GraphForward:
         training = self.training
         if not self.on_gpu():
             return "there is no GPU"
-        if current().several:
-            return parallel.NO_CUDA_GRAPH.removeprefix("no CUDA graph: ")
+        if current().several and parallel.why_no_graph() is not None:
+            return parallel.why_no_graph()
         if self._compile:
             return "torch.compile makes its own"
         if self.model.run_eagerly:
@@ -134,8 +140,17 @@ class GraphForward:
         """Whether forward and backward pass become a CUDA graph of their own."""
         if not alone:
             self._call_training = self.training.module
-        elif self.why_no_graph() is None:
+        elif self.why_not_alone() is None:
             self._call_training = GraphedForward(self.training.module)
+
+    def why_not_alone(self):
+        """Why forward and backward pass become no graph of their own, or `None`."""
+        reason = self.why_no_graph()
+        return parallel.NO_CUDA_GRAPH if reason is None and current().several else reason
+
+    def averages_in_graph(self):
+        """Whether a graph of the whole step would average the gradients over the ranks."""
+        return not current().several or isinstance(self.reduction, BucketedReduction)
 
     def release_graphs(self):
         """Gives the memory of CUDA graphs back."""

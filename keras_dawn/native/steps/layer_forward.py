@@ -32,7 +32,8 @@ class LayerForward:
     def lower_training(self):
         """Nothing: each part is lowered when it is called."""
 
-    connect_training = lower_training
+    def connect_training(self, whole):
+        """Nothing, likewise."""
 
     def leaves(self):
         return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]

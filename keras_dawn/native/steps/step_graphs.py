@@ -1,9 +1,12 @@
 """Which part of a model's training step is a CUDA graph."""
 
+from keras_dawn.data.unmade import Unmade
 from keras_dawn.foundation import keras_variables
 from keras_dawn.native.steps.whole_step import WholeStep
 
 import keras
+
+WHOLE = "the whole step"
 
 
 class StepGraphs:
@@ -26,7 +29,9 @@ class StepGraphs:
     def connect(self):
         """Looks at a step that was just prepared."""
         self.release()
-        self.whole, self.reason = None, self._why_not_whole()
+        self.whole, self.reason = None, self.why_not_whole()
+        if self.reason is None and not self._steps.forward.averages_in_graph():
+            self.reason = "its gradients are averaged by DistributedDataParallel already"
         if self.reason is None:
             optimization = self._steps.optimization
             optimization.update.follow_on_device()
@@ -34,7 +39,8 @@ class StepGraphs:
             self.whole = WholeStep(self, optimization.update.device)
         self._steps.forward.graph_alone(self.whole is None)
 
-    def _why_not_whole(self):
+    def why_not_whole(self):
+        """Why the whole step cannot become a graph, or `None`."""
         steps = self._steps
         reason = steps.forward.why_no_graph()
         if reason is None and steps.loss_reason is not None:
@@ -43,21 +49,40 @@ class StepGraphs:
             reason = steps.metrics.reason
         return steps.optimization.why_no_graph() if reason is None else reason
 
-    def step(self, inputs, targets, weights):
-        """A training step, with the whole of it as a graph as soon as that can be."""
-        self.whole(inputs, targets, weights)
+    def step(self, batch):
+        """A training step, with the whole of it as a graph as soon as that can be.
+
+        Args:
+            batch: `(inputs, targets, weights)`, tensors on the device, or `Unmade`.
+        """
+        self.whole(batch)
         if self.whole.reason is not None:
             self.whole, self.reason = None, self.whole.reason
             self._steps.forward.graph_alone(True)
 
-    def take(self, inputs, targets, weights):
+    def take(self, batch):
         """An ordinary step; why a graph would not do the same, or `None`."""
-        steps = self._steps
-        steps.optimization.clear()  # of what a capture that failed has left
+        self._take(*(self.parts(batch.made()) if isinstance(batch, Unmade) else batch))
+        return self._why_not_the_same()
+
+    def record(self, unmade, tensors):
+        """The same with an `Unmade`'s tensors that a graph writes its batches to."""
+        self._take(*self.parts(unmade.make(*tensors)))
+        return self._why_not_the_same()
+
+    def parts(self, batch):
+        """Inputs, targets and weights of a batch as its data gives it."""
+        return self._steps.parts(batch)
+
+    def _take(self, inputs, targets, weights):
+        self._steps.optimization.clear()  # of what a capture that failed has left
         self._take_step(inputs, targets, weights)
+
+    def _why_not_the_same(self):
+        steps = self._steps
         if steps.left_to_keras or steps.metrics.left_to_keras or steps.optimization.left_to_keras:
             return "a batch that Keras has to look at"
-        return self._why_not_whole()
+        return self.why_not_whole()
 
     def follow(self):
         """Takes up what callbacks have assigned since the last step."""
@@ -67,6 +92,7 @@ class StepGraphs:
         """All that the Python of a step reads, and a graph would freeze."""
         steps = self._steps
         config = keras.config.epsilon(), keras.config.floatx(), steps.keep_gradients
+        config = *config, steps.rank_weight
         parts = steps.forward, steps.optimization, steps.loss, steps.metrics
         return config, *(part.settings() for part in parts)
 
@@ -84,8 +110,8 @@ class StepGraphs:
         if self._steps.averages is None or not forward.on_gpu():
             return None
         if self.whole is not None:
-            return "the whole step"
-        alone = forward.why_no_graph()
+            return WHOLE
+        alone = forward.why_not_alone()
         if alone is not None:
             return f"none: {alone}"
         return f"forward and backward pass; not the whole step: {self.reason}"

@@ -2,6 +2,7 @@
 
 import warnings
 
+from keras_dawn.data.unmade import Unmade
 from keras_dawn.foundation import keras_masks
 from keras_dawn.native import cuda_graph
 from keras_dawn.native.capture import GraphPool
@@ -39,28 +40,31 @@ class WholeStep:
         self._last_settings = self._number = None
         self._new_settings = 0  # in this `fit`
         self._unfit = self.made = 0
+        self._makes_batches = True  # those that come unmade
         self.reason = None
 
-    def __call__(self, inputs, targets, weights):
+    def __call__(self, batch):
         """One step.
 
         Args:
-            inputs: list of tensors on the device.
-            targets, weights: tensor on the device, structure of such, or `None`.
+            batch: list of inputs, targets and weights, each a tensor on the device, a structure of
+                such, or `None`; or `Unmade`, which the graph then makes, too.
         """
         self._of.follow()
+        if isinstance(batch, Unmade) and not self._makes_batches:
+            batch = self._of.parts(batch.made())
         tensors = []
         try:
-            structure = [_take_apart(part, tensors) for part in (list(inputs), targets, weights)]
+            structure = _take_apart(batch, tensors)
         except TypeError:
-            self._of.take(inputs, targets, weights)
+            self._of.take(batch)
             return
         key = self._key(tensors, structure)
         if key not in self._graphs and not self._may_capture(key):
-            self._warm_up(key, tensors, (inputs, targets, weights))
+            self._warm_up(key, tensors, batch)
             return
-        if key not in self._graphs and not self._capture(key, tensors, structure):
-            self._of.take(inputs, targets, weights)
+        if key not in self._graphs and not self._capture(key, tensors, structure, batch):
+            self._of.take(batch)
             return
         replay, static, left = self._graphs[key]
         for own, given in zip(static, tensors, strict=True):
@@ -74,7 +78,7 @@ class WholeStep:
     def _warm_up(self, key, tensors, batch):
         """An ordinary step, and whether a graph may do the same."""
         before = [tensor._version for tensor in tensors]
-        reason = self._of.take(*batch)
+        reason = self._of.take(batch)
         # The step has written to the batch itself; a replay would write to the graph's copies.
         if before != [tensor._version for tensor in tensors]:
             reason = "sample weights that a mask is multiplied into"
@@ -89,7 +93,7 @@ class WholeStep:
         if settings != self._last_settings:
             self._last_settings, self._number = settings, self._number_of(settings)
         kinds = tuple((tensor.shape, tensor.dtype, tensor.stride()) for tensor in tensors)
-        return kinds, tuple(structure), self._number
+        return kinds, structure, self._number
 
     def _number_of(self, settings):
         """Which of all the settings that there have been these are."""
@@ -104,13 +108,15 @@ class WholeStep:
         enough = self._seen.get(key, 0) >= cuda_graph.WARM_UP_STEPS
         return enough and len(self._graphs) < cuda_graph.MOST_GRAPHS and self.reason is None
 
-    def _capture(self, key, tensors, structure):
+    def _capture(self, key, tensors, structure, batch):
         """Makes the graph for a kind of batch; whether that could be done."""
         static, left = [tensor.detach().clone() for tensor in tensors], []
 
         def work():
-            rest = iter(static)
-            reason = self._of.take(*(_put_together(part, rest) for part in structure))
+            if isinstance(batch, Unmade):
+                reason = self._of.record(batch, static)
+            else:
+                reason = self._of.take(_put_together(structure, iter(static)))
             if reason is not None:
                 raise RuntimeError(reason)
             left.extend(self._of.kept())
@@ -119,12 +125,13 @@ class WholeStep:
             self._graphs[key] = self._pool.capture(work), static, left
             self.made += 1
         except RuntimeError as error:
-            self._give_up(str(error))
-            warnings.warn(
-                f"No CUDA graph could be made ({error}); the steps run eagerly, with the "
-                "same results.",
-                stacklevel=2,
-            )
+            if isinstance(batch, Unmade) and self._makes_batches:  # then the step without them
+                self._makes_batches = False
+                what = f"The transforms of the data are no part of a CUDA graph ({error}); they"
+            else:
+                self._give_up(str(error))
+                what = f"No CUDA graph could be made ({error}); the steps"
+            warnings.warn(f"{what} run eagerly, with the same results.", stacklevel=2)
         return key in self._graphs
 
     def _give_up(self, reason):
@@ -139,9 +146,12 @@ class WholeStep:
 
 
 def _take_apart(part, tensors):
-    """The structure of targets or weights, whose tensors are put into a list."""
+    """The structure of a batch, whose tensors are put into a list."""
     if part is None:
         return None
+    if isinstance(part, Unmade):
+        tensors += part.tensors
+        return part.kind
     if isinstance(part, torch.Tensor):
         if part.requires_grad or keras_masks.mask_of(part) is not None:
             raise TypeError("a tensor with more than values")
