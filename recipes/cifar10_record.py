@@ -246,14 +246,15 @@ def main(argv):
     reporting.console.print(f"Preset {name}: {ways(preset)}.")
     loaded = loading.training_seconds()
     results = []
-    for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
-        own = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
-        result = train(preset, images, seed, own, TrainingClock(loaded))
-        result.description.update(recipe="cifar10_record", preset=name, reason=reason)
-        results.append(result)
-        reporting.summary(result, prices)
-        if not run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email):
-            sys.exit(1)
+    with folder.removed_if_empty():
+        for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
+            own = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
+            result = train(preset, images, seed, own, TrainingClock(loaded))
+            result.description.update(recipe="cifar10_record", preset=name, reason=reason)
+            results.append(result)
+            reporting.summary(result, prices)
+            if not run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email):
+                sys.exit(1)
     summary(results, folder)
 
 

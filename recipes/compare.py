@@ -13,6 +13,7 @@ Measured: WRN-10-1, 12,500 images of CIFAR-10, 7 epochs, two CPU cores, n = 3 se
 """
 
 import dataclasses
+import math
 import statistics
 
 import keras_dawn
@@ -88,6 +89,8 @@ def main(argv):
     console = Console()
     try:
         rates = [float(rate) for rate in FLAGS.tune]
+        if not all(map(math.isfinite, rates)):
+            raise ValueError(f"--tune must have finite rates; got {', '.join(FLAGS.tune)}.")
         if unknown := set(FLAGS.schedules) - set(CONTESTANTS):
             raise ValueError(
                 f"--schedules knows {', '.join(CONTESTANTS)}; got {', '.join(sorted(unknown))}."
@@ -103,10 +106,11 @@ def main(argv):
     images = images.subset(count, min(FLAGS.test_images, len(images.test_images)))
     console.print(f"{reason} {count:,} training images, run folder: {folder.path}")
     chosen = {name: CONTESTANTS[name] for name in FLAGS.schedules}
-    if rates:
-        tune(chosen, rates, images, folder, console)
-    else:
-        compare(chosen, images, folder, console)
+    with folder.removed_if_empty():
+        if rates:
+            tune(chosen, rates, images, folder, console)
+        else:
+            compare(chosen, images, folder, console)
 
 
 def compare(chosen, images, folder, console):

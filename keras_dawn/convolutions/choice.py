@@ -59,6 +59,9 @@ class Table:
         for number, rule in enumerate(self.rules):
             _check(rule, number)
 
+    def __repr__(self):
+        return f"Table({self.identity!r}, {len(self.rules)} rules)"
+
     @property
     def identity(self):
         if not self.rules:

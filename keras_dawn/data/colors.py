@@ -25,28 +25,45 @@ class Grayscale(Transform):
         return grey(to_unit_range(images))
 
 
-class ColorJitter(Transform):
-    """Brightness, contrast and saturation, each image in an order of its own.
+_HUE = 3  # its place among the four
 
-    As `torchvision.transforms.ColorJitter`: each factor is uniform in
-    `[max(0, 1 - x), 1 + x]`.
+
+class ColorJitter(Transform):
+    """Brightness, contrast, saturation and hue, each image in an order of its own.
+
+    As `torchvision.transforms.ColorJitter`.
+
+    Args:
+        brightness, contrast, saturation: floats from 0 up; each factor is uniform in
+            `[max(0, 1 - x), 1 + x]`.
+        hue: float in [0, 0.5]; the hue is turned by a fraction of the circle that is uniform in
+            `[-hue, hue]`. Images of one channel have none.
     """
 
     before_normalize = True  # it keeps colours in [0, 1]
 
-    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0):
+    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0):
+        if not 0 <= hue <= 0.5:
+            raise ValueError(f"`hue` must be in [0, 0.5], half of the circle, got {hue}.")
         for value in (brightness, contrast, saturation):
             if value < 0:
                 raise ValueError(f"A jitter must be 0 or more, got {value}.")
-        self.strengths = (brightness, contrast, saturation)
+        self.strengths, self.hue = (brightness, contrast, saturation), hue
 
     def __call__(self, images, random):
         images = to_unit_range(images)
-        factors = torch.stack([random.uniform(max(0.0, 1.0 - x), 1.0 + x) for x in self.strengths])
+        factors = [random.uniform(max(0.0, 1.0 - x), 1.0 + x) for x in self.strengths]
+        if self.hue:
+            factors.append(random.uniform(-self.hue, self.hue))
+        factors = torch.stack(factors)
         # A permutation for each image: the order of random numbers.
-        order = torch.stack([random.uniform() for _ in self.strengths]).argsort(dim=0)
+        order = torch.stack([random.uniform() for _ in factors]).argsort(dim=0)
         for turn in order:
-            images = _blend(images, turn, factors.gather(0, turn[None])[0])
+            blended = _blend(images, turn, factors.gather(0, turn[None])[0])
+            if self.hue:
+                turned = turn_hue(images, factors[-1])
+                blended = torch.where((turn == _HUE)[:, None, None, None], turned, blended)
+            images = blended
         return images
 
 
@@ -61,6 +78,37 @@ def grey(images):
     if images.shape[-1] != 3:
         return images
     return (images * _grey_weights(images.device, images.dtype)).sum(-1, keepdim=True)
+
+
+@functools.cache
+def _thirds(device, dtype):
+    """Where on the circle of six the red, green and blue of a hue begin to fall."""
+    return torch.tensor([5.0, 3.0, 1.0], device=device, dtype=dtype)
+
+
+def turn_hue(images, fractions):
+    """Turns the hue of each image by a fraction of the circle, value and saturation kept.
+
+    Args:
+        images: floats `(batch, height, width, channels)` in [0, 1].
+        fractions: floats `(batch,)`.
+
+    Example:
+        >>> red = torch.tensor([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
+        >>> turn_hue(red, torch.tensor([1 / 3])).round().tolist()
+        [[[[0.0, 1.0, 0.0]]]]
+    """
+    if images.shape[-1] != 3:
+        return images
+    red, green, blue = images.unbind(-1)
+    highest = images.amax(-1)
+    spread = highest - images.amin(-1)
+    divisor = torch.where(spread == 0, torch.ones_like(spread), spread)  # grey has no hue
+    hue = torch.where(highest == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
+    hue = torch.where(highest == red, (green - blue) / divisor, hue) + 6 * fractions[:, None, None]
+    place = (_thirds(images.device, images.dtype) + hue[..., None]) % 6
+    fallen = torch.minimum(place, 4 - place).clamp(0, 1)
+    return highest[..., None] - spread[..., None] * fallen
 
 
 def _blend(images, which, factor):

@@ -106,6 +106,12 @@ class DeviceImages(DataLoader):
     def __len__(self):
         return len(self._bounds)
 
+    def __repr__(self):
+        return (
+            f"DeviceImages({len(self.images):,} images, batches of {self.batch_size}, "
+            f"{self.transforms})"
+        )
+
     def order(self, epoch):
         """What `epoch` serves (`InOrder.order`), int64 `(served,)`, on the device."""
         return self.sampler.order(len(self.images), epoch).to(self.images.device)

@@ -49,6 +49,13 @@ class ImageSet:
                     f"{len(self.class_names)} classes."
                 )
 
+    def __repr__(self):
+        return (
+            f"ImageSet({self.name!r}, {len(self.train_images):,} training and "
+            f"{len(self.test_images):,} test images of {self.train_images.shape[1:]}, "
+            f"{len(self.class_names)} classes)"
+        )
+
     def fingerprint(self):
         """SHA-256 of all pixels and labels, as hexadecimal digits."""
         digest = hashlib.sha256()

@@ -23,6 +23,12 @@ class BoardEntry:
     seconds: float
     price_per_hour: float | None = None
 
+    def __repr__(self):  # a board has dozens
+        return (
+            f"<{self.date} {self.author}: {self.model}, {self.hardware}, {self.seconds:g} s, "
+            f"{'no price' if self.cost is None else f'USD {self.cost:.2f}'}>"
+        )
+
     @property
     def cost(self):
         """USD to the threshold, on demand, or `None`."""

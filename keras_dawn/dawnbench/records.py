@@ -1,5 +1,6 @@
 """Run folders: what a training did, in files that outlive it."""
 
+import contextlib
 import csv
 import io
 import json
@@ -36,7 +37,7 @@ class RunFolder:
     """
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path, self._made = Path(path), []
         if not current().is_main:
             return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
@@ -44,7 +45,20 @@ class RunFolder:
                 f"{self.path} exists and is not an empty folder; nothing in it is overwritten. "
                 "Give another folder, or move this one away."
             )
+        self._made = [one for one in (self.path, *self.path.parents) if not one.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def removed_if_empty(self):
+        """A context that takes the folder away again where it fails before a file is written."""
+        try:
+            yield self
+        except BaseException:
+            inner = sorted(self.path.rglob("*"), reverse=True) if current().is_main else []
+            for folder in (*inner, *self._made):  # from the inside out; only empty ones go
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
 
     def write_text(self, name, text):
         """Writes a text file and returns its `Path`."""

@@ -24,6 +24,11 @@ class Answers:
     labels: np.ndarray
     images: np.ndarray | None = None
 
+    def __repr__(self):
+        count, classes = self.probabilities.shape
+        right = 100 * float(np.mean(self.predicted == self.labels)) if count else 0.0
+        return f"Answers({count:,} images, {classes:,} classes, {right:.2f} % right)"
+
     @property
     def predicted(self):
         """int64 array `(count,)`: the most probable classes."""

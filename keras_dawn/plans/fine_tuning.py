@@ -5,7 +5,6 @@ import re
 from keras_dawn.foundation import hyperparameters
 from keras_dawn.optimizers.layerwise import layerwise
 from keras_dawn.plans.layer_groups import LayerGroups, leaves_of
-from keras_dawn.resume import ResumeTraining
 from keras_dawn.schedules import OneCycle
 
 import keras
@@ -43,14 +42,15 @@ def fine_tune(
         unfreeze: `"all"` at once, or `"gradually"`: after the head one group more each epoch,
             before the `epochs` of all (ULMFiT).
         **fit: other arguments of `fit` (`y`, `validation_data`, `callbacks`, …). Callbacks see the
-            epochs counted on, from 0, in a `fit` for each part.
+            epochs counted on, from 0, in a `fit` for each part. With `ResumeTraining` among them,
+            a training that was killed goes on in the part and at the step of its last checkpoint.
 
     Returns:
         `keras.callbacks.History` of all epochs.
 
     Raises:
-        ValueError: a model that is not compiled, a setting out of range, an optimizer with
-            multipliers of its own, or `ResumeTraining`, which goes on with one `fit`.
+        ValueError: a model that is not compiled, a setting out of range, or an optimizer with
+            multipliers of its own.
 
     Example:
         >>> model = keras_dawn.models.ResNet18(classes=10, weights="imagenet")  # doctest: +SKIP
@@ -143,5 +143,3 @@ def _check(model, epochs, head_epochs, unfreeze, fit):
         raise ValueError(f"`unfreeze` must be one of {', '.join(UNFREEZE)}, got {unfreeze!r}.")
     if getattr(hyperparameters.unwrap(model.optimizer), "rate_multipliers", None):
         raise ValueError("The optimizer has `rate_multipliers`; fine_tune sets them by `groups`.")
-    if any(isinstance(callback, ResumeTraining) for callback in fit.get("callbacks") or ()):
-        raise ValueError("ResumeTraining goes on with one `fit`; fine_tune has several.")

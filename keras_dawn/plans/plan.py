@@ -126,7 +126,7 @@ class TrainingPlan:
         return costs
 
     def table(self):
-        """The phases as rows of text, the first one the header."""
+        """The phases as rows of text, the first one the header; epochs from 1, as in `fit`."""
         rows = [
             ("epochs", "px", "batch", "learning rate", "momentum", "decay", "crop", "validated at",
              "read from")
@@ -136,7 +136,7 @@ class TrainingPlan:
             scale, copies = phase.crops.scale, phase.crops.copies
             rows.append(
                 (
-                    f"{first}–{first + phase.epochs - 1}" if phase.epochs > 1 else f"{first}",
+                    f"{first + 1}–{first + phase.epochs}" if phase.epochs > 1 else f"{first + 1}",
                     str(phase.image_size),
                     str(phase.batch_size),
                     _text(phase.learning_rate),

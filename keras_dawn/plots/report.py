@@ -4,7 +4,8 @@
 
 Every RUN is a run folder. The page has its pictures in it, asks no network for anything, and is
 read on a phone too. Pictures that lie in a run folder, such as those of `plot_confusion` and
-`plot_worst_losses` with `path=`, are shown with it.
+`plot_worst_losses` with `path=`, are shown with it; of `run.json` what was confused (`answers`) and
+which files are odd (`problems` of its `data`) too.
 """
 
 import html
@@ -15,6 +16,8 @@ from keras_dawn.plots.report_pictures import embedded, embedded_file, over_epoch
 from keras_dawn.plots.run_records import read_run
 
 MOST_BYTES = 2_000_000  # of a page
+_LONGEST = 1000  # letters of a value
+_MOST_LINES = 200  # of a table
 _DRAWN = {"schedule.png", "loss.png", "time_to_accuracy.png"}  # from the records, again
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:0 1rem;color:#222;
@@ -55,6 +58,9 @@ def report(runs, output):
     for run in found:
         own = [path for other, path in pictures if other is run]
         parts.append(_details(run, own, each))
+    words = sum(map(len, parts))
+    if words > MOST_BYTES:
+        raise ValueError(f"{len(found)} runs make a page of {words:,} bytes: give fewer of them.")
     title = found[0].name if len(found) == 1 else f"{len(found)} runs"
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -76,7 +82,10 @@ def _table(runs):
         "data": lambda d: (d.get("data") or {}).get("name"),
         "seed": lambda d: d.get("seed"),
         "accuracy": lambda d: _with(d.get("test_accuracy"), "{:.2f} %"),
-        "target": lambda d: _with(d.get("target_accuracy"), "{:g} %"),
+        "top-5 accuracy": lambda d: _with(_top5(d), "{:.2f} %"),
+        "target": lambda d: _with(
+            d.get("target_accuracy"), "{:g} %" + (" top-5" if d.get("target_on") == "top5" else "")
+        ),
         "reached after": lambda d: _seconds(d.get("reached")),
         "training time": _seconds,
         "wall time": lambda d: _with(d.get("wall_seconds"), "{:.1f} s"),
@@ -114,10 +123,8 @@ def _details(run, pictures, most_bytes):
         address = embedded_file(path, most_bytes)
         if address is not None:
             parts.append(_figure(address, path.stem.replace("_", " ")))
-    problems = run.document.get("problems") or {}
-    if problems:
-        lines = [f"<td>{_text(name)}</td><td>{_text(text)}</td>" for name, text in problems.items()]
-        parts.append(f"<h3>{len(problems):,} odd files</h3>{_wide(lines[:200])}")
+    parts += _answers(run.document.get("answers") or {})
+    parts += _problems(run.document)
     command = " ".join(map(str, run.document.get("command", ())))
     if command:
         parts.append(f"<p><code>{_text(command)}</code></p>")
@@ -125,12 +132,43 @@ def _details(run, pictures, most_bytes):
         content = run.document.get(name)
         if content:
             lines = content.items() if isinstance(content, dict) else [("", content)]
+            lines = [(k, v) for k, v in lines if k != "problems"]  # in a table of their own
             table = _wide([f"<th>{_text(k)}</th><td>{_text(v)}</td>" for k, v in lines])
             parts.append(f"<details><summary>{name}</summary>{table}</details>")
     return "".join(parts)
 
 
+def _answers(answers):
+    """Which classes were confused most often, and the images with the highest losses."""
+    parts = []
+    for key, title, columns in (
+        ("most_confused", "Most often confused", ("true", "predicted", "count")),
+        ("worst", "Most wrong about", ("name", "true", "predicted", "loss")),
+    ):
+        found = answers.get(key) or []
+        if found:
+            cells = "".join(f"<th>{column}</th>" for column in columns)
+            lines = [
+                "".join(f"<td>{_text(row.get(column, ''))}</td>" for column in columns)
+                for row in found
+            ]
+            parts.append(f"<h3>{title}</h3>{_wide([cells, *lines])}")
+    return parts
+
+
+def _problems(document):
+    """The odd files, by name."""
+    found = document.get("problems") or (document.get("data") or {}).get("problems") or {}
+    if not found:
+        return []
+    lines = [f"<td>{_text(name)}</td><td>{_text(text)}</td>" for name, text in found.items()]
+    title = f"{len(found):,} odd file{'s' if len(found) > 1 else ''}"
+    more = "<p>The others are in run.json.</p>" if len(found) > _MOST_LINES else ""
+    return [f"<h3>{title}</h3>{_wide(lines)}{more}"]
+
+
 def _wide(lines):
+    lines = lines[:_MOST_LINES]
     rows = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table>{rows}</table></div>'
 
@@ -141,7 +179,8 @@ def _figure(address, caption):
 
 
 def _text(value):
-    return html.escape(str(value))
+    text = str(value)
+    return html.escape(text if len(text) <= _LONGEST else text[:_LONGEST] + " …")
 
 
 def _seconds(record):
@@ -151,6 +190,11 @@ def _seconds(record):
 def _cost(document):
     prices = document.get("prices", ())
     return ", ".join(f"USD {price['cost_usd']:.4f} {price['kind']}" for price in prices)
+
+
+def _top5(document):
+    epochs = document.get("epochs") or [{}]
+    return epochs[-1].get("top5_accuracy")
 
 
 def _with(value, form):

@@ -10,6 +10,7 @@ from PIL import Image
 
 _WIDTH = 900  # pixels; phones show about as many
 _DPI = 110
+_NARROWEST = 200  # pixels
 # Tried in this order until a picture is small enough.
 _FORMS = (("png", {"optimize": True}), ("jpeg", {"quality": 80}), ("jpeg", {"quality": 40}))
 
@@ -22,7 +23,9 @@ def embedded(figure):
 
 
 def embedded_file(path, most_bytes):
-    """A picture's file likewise, made smaller where it is wide or large; `None` where unreadable.
+    """A picture's file likewise, made smaller where it is wide or large.
+
+    `None` where it is unreadable, or would have to be too small to be seen.
 
     Args:
         path: of the file.
@@ -35,13 +38,25 @@ def embedded_file(path, most_bytes):
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     if image.width > _WIDTH:
-        image = image.resize((_WIDTH, max(1, round(image.height * _WIDTH / image.width))))
+        image = _scaled(image, _WIDTH)
     for form, settings in _FORMS:
-        file = io.BytesIO()
-        image.save(file, form, **settings)
-        if file.tell() <= most_bytes:
-            break
-    return _address(file.getvalue(), form)
+        data = _encoded(image, form, settings)
+        if len(data) <= most_bytes:
+            return _address(data, form)
+    while len(data) > most_bytes and image.width > _NARROWEST:
+        image = _scaled(image, image.width // 2)
+        data = _encoded(image, form, settings)
+    return _address(data, form) if len(data) <= most_bytes else None
+
+
+def _scaled(image, width):
+    return image.resize((width, max(1, round(image.height * width / image.width))))
+
+
+def _encoded(image, form, settings):
+    file = io.BytesIO()
+    image.save(file, form, **settings)
+    return file.getvalue()
 
 
 def time_and_cost(runs):
@@ -50,15 +65,19 @@ def time_and_cost(runs):
     Args:
         runs: list of `RunRecords` with validated epochs.
     """
+    on = {run.document.get("target_on", "accuracy") for run in runs}
     records = {run.name: run.epochs for run in runs if run.epochs}
     target = next((run.document.get("target_accuracy") for run in runs), None)
     if not records:
         return
+    top5 = on == {"top5"}
+    name = "Top-5 accuracy" if top5 else "Accuracy"
     if target is not None:
-        yield "Accuracy against training time", plot_time_to_accuracy(records, target)
+        figure = plot_time_to_accuracy(records, target, top5=top5)
+        yield f"{name} against training time", figure
     priced = [run for run in runs if run.document.get("prices") and run.epochs]
     if priced:
-        yield "Accuracy against cost", _against_cost(priced, target)
+        yield f"{name} against cost", _against_cost(priced, target, top5)
 
 
 def over_epochs(runs, names, title):
@@ -84,17 +103,19 @@ def over_epochs(runs, names, title):
     return figure if drawn else None
 
 
-def _against_cost(runs, target):
+def _against_cost(runs, target, top5):
     figure, (axis,) = figure_of(1, "Accuracy against cost", width=8)
+    column, top = ("top5_accuracy", "top-5 ") if top5 else ("accuracy", "")
     if target is not None:
         axis.axhline(target, color=GREY, lw=1, ls="--")
     for colour, run in zip(cycle(), runs, strict=False):
         price = run.document["prices"][0]
         dollars = [e.training_seconds / 3600 * price["usd_per_hour"] for e in run.epochs]
         label = f"{run.name} ({price['kind']})"
-        axis.plot(dollars, [e.accuracy for e in run.epochs], color=colour, marker="o", label=label)
+        accuracies = [getattr(epoch, column) for epoch in run.epochs]
+        axis.plot(dollars, accuracies, color=colour, marker="o", label=label)
     axis.set_xlabel("cost of the training in USD")
-    axis.set_ylabel("validation accuracy in %")
+    axis.set_ylabel(f"validation {top}accuracy in %")
     axis.legend(frameon=False)
     return figure
 

@@ -39,7 +39,7 @@ def plot_metric(rows, name, path=None):
     return save(figure, path)
 
 
-def plot_time_to_accuracy(runs, target, board=(), path=None):
+def plot_time_to_accuracy(runs, target, board=(), path=None, *, top5=False):
     """Validation accuracy against training time, with the target and historical entries.
 
     Args:
@@ -47,14 +47,16 @@ def plot_time_to_accuracy(runs, target, board=(), path=None):
         target: percent, drawn as a line.
         board: historical `BoardEntry`s, drawn on that line where they reached it.
         path: file to write, or `None`.
+        top5: bool, whether the target is one of the top-5 accuracy, which is then drawn.
 
     Returns:
         `matplotlib.figure.Figure`. The time axis is logarithmic.
     """
     figure, (axis,) = figure_of(1, "Time to accuracy", width=8)
+    column, top = ("top5_accuracy", "top-5 ") if top5 else ("accuracy", "")
     axis.axhline(target, color=GREY, lw=1, ls="--")
     axis.annotate(
-        f"target {target:g} %",
+        f"target {target:g} % {top}".rstrip(),
         (0.01, target),
         xycoords=("axes fraction", "data"),
         xytext=(0, 6),
@@ -65,7 +67,7 @@ def plot_time_to_accuracy(runs, target, board=(), path=None):
     for colour, (label, records) in zip(cycle(), runs.items(), strict=False):
         axis.plot(
             [record.training_seconds for record in records],
-            [record.accuracy for record in records],
+            [getattr(record, column) for record in records],
             color=colour,
             lw=2,
             marker="o",
@@ -89,8 +91,8 @@ def plot_time_to_accuracy(runs, target, board=(), path=None):
     for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
         ticks(_seconds_on_log_axis)
     axis.set_xlabel("training time in seconds (DAWNBench's clock)")
-    axis.set_ylabel("validation accuracy in %")
-    accuracies = [record.accuracy for records in runs.values() for record in records]
+    axis.set_ylabel(f"validation {top}accuracy in %")
+    accuracies = [getattr(record, column) for records in runs.values() for record in records]
     low, high = min([*accuracies, target]), max([*accuracies, target])
     # The board's labels hang below the target and need room.
     axis.set_ylim(min(low - 2, 40) if board else low - 2, min(high + 4, 101))

@@ -88,6 +88,11 @@ class RangeTest:
     validation_values: tuple = ()
     validation_losses: tuple = ()
 
+    def __repr__(self):
+        steps, stopped = len(self.losses), f", {self.stopped}" if self.stopped else ""
+        ends = f" from {self.values[0]:.3g} to {self.values[-1]:.3g}" if steps else ""
+        return f"RangeTest({self.parameter}{ends}, {steps:,} steps{stopped})"
+
     @classmethod
     def from_losses(cls, parameter, values, losses, smoothing=0.98, **rest):
         """A result with the losses smoothed; `smoothing` in [0, 1), 0 keeps them."""

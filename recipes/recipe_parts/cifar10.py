@@ -19,7 +19,7 @@ from keras_dawn.evaluation import Views
 import keras
 from absl import app, flags
 
-from recipe_parts import reporting, run_files, run_flags
+from recipe_parts import answers, reporting, run_files, run_flags
 from recipe_parts.cifar10_presets import DIGITS_AUGMENTATION, entry_settings
 
 FLAGS = flags.FLAGS
@@ -66,22 +66,31 @@ def main(recipe, presets, entry_preset, build_model):
     reporting.banner(recipe, images, reason, folder.path)
     reporting.differences(presets[entry_preset], preset, entry_preset, name)
     load_seconds = started.training_seconds()
-    results = []
-    for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
-        run_folder = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
-        results.append(
-            train(
-                preset, images, build_model, seed, run_folder, TrainingClock(load_seconds), prices
+    with folder.removed_if_empty():
+        results = []
+        for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
+            run_folder = (
+                folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
             )
-        )
-        result = results[-1]
-        result.description.update(recipe=recipe, preset=name, reason=reason)
-        reporting.summary(result, prices)
-        saved = run_files.save(result, run_folder, prices, FLAGS.author, FLAGS.author_email)
-        if result.interrupted or not saved:
-            sys.exit(130 if result.interrupted else 1)
-    if len(results) > 1:
-        reporting.spread(results, folder)
+            results.append(
+                train(
+                    preset,
+                    images,
+                    build_model,
+                    seed,
+                    run_folder,
+                    TrainingClock(load_seconds),
+                    prices,
+                )
+            )
+            result = results[-1]
+            result.description.update(recipe=recipe, preset=name, reason=reason)
+            reporting.summary(result, prices)
+            saved = run_files.save(result, run_folder, prices, FLAGS.author, FLAGS.author_email)
+            if result.interrupted or not saved:
+                sys.exit(130 if result.interrupted else 1)
+        if len(results) > 1:
+            reporting.spread(results, folder)
 
 
 def train(preset, images, build_model, seed, folder, clock, prices):
@@ -112,11 +121,11 @@ def train(preset, images, build_model, seed, folder, clock, prices):
             shuffle=False,  # the data shuffles itself
         )
     except KeyboardInterrupt:
-        clock.pause()
         interrupted = True
+    clock.pause()
+    answered = None if interrupted else answers.of_arrays(model, images, test_data, folder)
     tta = None
     if FLAGS.tta and not interrupted:
-        clock.pause()
         tta = evaluate_tta(model, test_data, views=Views(flip=images.name != "digits", shift=1))
     whole = images.name == "cifar10" and preset.train_images is None
     return run_flags.Result(
@@ -131,6 +140,7 @@ def train(preset, images, build_model, seed, folder, clock, prices):
             **records.environment(),
             **describe(model, images, preset, seed),
             "test_time_augmentation": tta,
+            "answers": answered,
             "paid": run_flags.paid_time(resume),
         },
     )

@@ -32,7 +32,7 @@ class Photos:
         self.blacklist = blacklist
         self.seed = 0  # of order and crops; a recipe that trains several times sets it for each
         self._sources, self.fell_back = {}, set()
-        self._serving, self._problems = {}, {}
+        self._serving, self._problems = {}, {"train": {}, "val": {}}
         self.class_names = self.train("originals").class_names
         self.val("originals")  # a missing folder is found now, not after the first epoch
 
@@ -75,17 +75,38 @@ class Photos:
         self._serve("val", made)
         return made
 
+    def validation_in_order(self, phase, source=None):
+        """The validation photos that can be read, at a phase's size, as squares, in their order.
+
+        Args:
+            phase: `Phase`.
+            source: `PhotoSource` in their place, such as some of them.
+        """
+        if source is None:
+            source = self.val("originals")
+            source = source.without(self._problems_of("val"))
+        return ValidationImages(
+            source,
+            max(1, min(phase.batch_size, 256)),
+            image_size=phase.evaluated_at,
+            threads=FLAGS.threads,
+        )
+
     def _serve(self, part, made):
         """Remembers what is served, and of what was served before only its odd files."""
         if part in self._serving:
-            self._problems.update(self._serving[part].problems)
+            self._problems_of(part)
         self._serving[part] = made
 
     def problems(self):
         """What was wrong with files: dict from names to sentences."""
-        for made in self._serving.values():
-            self._problems.update(made.problems)
-        return dict(self._problems)
+        return {**self._problems_of("val"), **self._problems_of("train")}
+
+    def _problems_of(self, part):
+        """Those of one part; a name may be in both."""
+        if part in self._serving:
+            self._problems[part].update(self._serving[part].problems)
+        return self._problems[part]
 
     def _source(self, part, kind, count):
         if (part, kind) in self._sources:

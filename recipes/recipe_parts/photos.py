@@ -13,7 +13,7 @@ from keras_dawn.evaluation import evaluate_images
 import keras
 from absl import app, flags
 
-from recipe_parts import projection, reporting, run_files, run_flags
+from recipe_parts import answers, projection, reporting, run_files, run_flags
 from recipe_parts.blacklist import read_blacklist
 from recipe_parts.digit_photos import write_digit_photos
 from recipe_parts.photo_folder import Photos
@@ -36,7 +36,7 @@ def define_flags(presets):
     flags.DEFINE_float("cutmix", None, "alpha of CutMix", lower_bound=0.0)
     flags.DEFINE_bool("dry_run", False, "only print the plan and what it would take")
     flags.DEFINE_integer("gpus", 8, "number of GPUs that --dry_run projects to", lower_bound=1)
-    run_flags.define(93.0)
+    run_flags.define(93.0, "validation top-5 accuracy (top-1 of up to five classes)")
 
 
 def main(recipe, presets, entry):
@@ -62,20 +62,21 @@ def main(recipe, presets, entry):
             raise app.UsageError(str(error)) from None
         reporting.console.quiet = not ranks.is_main
         reporting.photo_banner(recipe, photos, reason, preset.plan, folder.path)
-        results = []
-        for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
-            own = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
-            result = train(preset, photos, precision, seed, own, clock, prices)
-            result.description.update(recipe=recipe, preset=name, reason=reason)
-            reporting.summary(result, prices)
-            reporting.problems(photos.problems())
-            saved = run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email)
-            if result.interrupted or not saved:
-                sys.exit(130 if result.interrupted else 1)
-            results.append(result)
-            clock = TrainingClock()
-        if len(results) > 1:
-            reporting.spread(results, folder)
+        with folder.removed_if_empty():
+            results = []
+            for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
+                own = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
+                result = train(preset, photos, precision, seed, own, clock, prices)
+                result.description.update(recipe=recipe, preset=name, reason=reason)
+                reporting.summary(result, prices)
+                reporting.problems(photos.problems())
+                saved = run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email)
+                if result.interrupted or not saved:
+                    sys.exit(130 if result.interrupted else 1)
+                results.append(result)
+                clock = TrainingClock()
+            if len(results) > 1:
+                reporting.spread(results, folder)
 
 
 def find_photos(preset, scratch):
@@ -121,7 +122,8 @@ def train(preset, photos, precision, seed, folder, clock, prices):
     timer = TimeToAccuracy(
         FLAGS.target,
         top5="val_top5",
-        target_on="top5",
+        # Of five classes the right one is always among the first five.
+        target_on="top5" if classes > 5 else "accuracy",
         stop_at_target=FLAGS.stop_at_target,
         price_per_hour=prices[0].usd_per_hour if prices else None,
         clock=clock,
@@ -132,7 +134,7 @@ def train(preset, photos, precision, seed, folder, clock, prices):
         callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     resume = run_flags.resume_training()
     callbacks += [resume] if resume else []
-    interrupted, last, flipped = False, preset.plan.phases[-1], None
+    interrupted, last, flipped, answered = False, preset.plan.phases[-1], None, None
     try:
         keras_dawn.fit_plan(
             model,
@@ -146,6 +148,7 @@ def train(preset, photos, precision, seed, folder, clock, prices):
         flipped = evaluate_images(model, photos.validation_data(last, hot), flip=True)
         for name in ("top1", "top5"):  # records are in percent
             flipped[name] = round(100 * flipped[name], 4)
+        answered = answers.of_photos(model, photos, last, folder)
     except KeyboardInterrupt:
         clock.pause()
         interrupted = True
@@ -167,6 +170,7 @@ def train(preset, photos, precision, seed, folder, clock, prices):
             **records.environment(),
             **describe(model, photos, preset, precision, seed),
             "with_flips": flipped,
+            "answers": answered,
             "paid": run_flags.paid_time(resume),
         },
     )

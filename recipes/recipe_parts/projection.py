@@ -42,7 +42,7 @@ def print_projection(preset, source, precision, prices):
     for (first, phase), cost in zip(preset.plan.starts(), costs, strict=True):
         hours = cost.seconds / FLAGS.gpus / 3600
         table.add_row(
-            f"from epoch {first}, {phase.image_size} px",
+            f"from epoch {first + 1}, {phase.image_size} px",
             f"{cost.images:,}",
             f"{cost.flops / 1e15:,.3g}",
             f"{rates[phase.image_size]:,.0f}",

@@ -97,8 +97,8 @@ def summary(result, prices):
         table.add_row("interrupted", f"after {len(result.rows)} whole epochs")
     if records:
         last, best = records[-1], max(records, key=lambda record: record.accuracy)
-        table.add_row("test accuracy", f"{last.accuracy:.2f} % after {last.epoch + 1} epochs")
-        table.add_row("best", f"{best.accuracy:.2f} % after {best.epoch + 1} epochs")
+        table.add_row("test accuracy", f"{_accuracies(last)} after {last.epoch + 1} epochs")
+        table.add_row("best", f"{_accuracies(best)} after {best.epoch + 1} epochs")
     if tta := result.description.get("test_time_augmentation"):
         table.add_row("test-time augmentation", f"{100 * tta['accuracy']:.2f} %")
     table.add_row("training time", f"{timer.clock.training_seconds():.1f} s (DAWNBench's clock)")
@@ -112,14 +112,15 @@ def summary(result, prices):
         table.add_row(f"cost, {price.kind}", f"USD {cost:.4f} ({_price(price)})")
     if not prices:
         table.add_row("cost", "not known: pass --price_per_hour and --price_source")
+    target = f"{timer.target:g} %{' top-5' if timer.target_on == 'top5' else ''} reached"
     if timer.reached:
         hit = timer.reached
         table.add_row(
-            f"{timer.target:g} % reached",
+            target,
             f"after {hit.training_seconds:.1f} s, in epoch {hit.epoch + 1}",
         )
     else:
-        table.add_row(f"{timer.target:g} % reached", "no")
+        table.add_row(target, "no")
     for line in ranking(result, prices):
         table.add_row("rank", line)
     console.print(table)
@@ -149,6 +150,7 @@ def spread(results, folder):
     seconds = [r.timer.clock.training_seconds() for r in results]
     hits = [r.timer.reached.training_seconds for r in results if r.timer.reached]
     target = results[0].timer.target
+    on = " top-5" if results[0].timer.target_on == "top5" else ""
     document = {
         "runs": len(results),
         "target_accuracy": target,
@@ -164,8 +166,13 @@ def spread(results, folder):
         if document[name]:
             table.add_row(name, *(f"{value:.2f}" for value in document[name].values()))
     console.print(table)
-    console.print(f"{len(hits)} of {len(results)} runs reached {target:g} %.")
+    console.print(f"{len(hits)} of {len(results)} runs reached {target:g} %{on}.")
     folder.write_json("summary.json", document)
+
+
+def _accuracies(record):
+    top5 = "" if record.top5_accuracy is None else f" (top-5 {record.top5_accuracy:.2f} %)"
+    return f"{record.accuracy:.2f} %{top5}"
 
 
 def _statistics(values):

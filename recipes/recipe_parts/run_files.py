@@ -22,6 +22,7 @@ def save(result, folder, prices, author, author_email):
         "status": "interrupted" if result.interrupted else "finished",
         **result.description,
         "target_accuracy": timer.target,
+        "target_on": timer.target_on,
         "reached": vars(timer.reached) if timer.reached else None,
         "test_accuracy": records[-1].accuracy if records else None,
         "training_seconds": timer.clock.training_seconds(),
@@ -97,6 +98,7 @@ def _draw(result, folder):
             result.timer.target,
             dawnbench.BOARDS[result.benchmark] if result.benchmark is not None else (),
             folder.path / "time_to_accuracy.png",
+            top5=result.timer.target_on == "top5",
         )
 
 

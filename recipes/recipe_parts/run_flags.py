@@ -53,12 +53,12 @@ def print_anything():
                 stream.reconfigure(errors="replace")
 
 
-def define_common(target):
-    """The flags that every recipe has; `target` is the accuracy to reach by default."""
+def define_common(target, what="test accuracy"):
+    """The flags that every recipe has; `target` is the accuracy to reach by default, of `what`."""
     print_anything()
     flags.DEFINE_string("precision", "auto", f"one of: {', '.join(PRECISIONS)}")
     flags.DEFINE_bool("cudnn_benchmark", False, "let cuDNN time its algorithms first")
-    flags.DEFINE_float("target", target, "test accuracy to reach, in percent")
+    flags.DEFINE_float("target", target, f"{what} to reach, in percent")
     flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of this machine")
     flags.DEFINE_float("spot_price_per_hour", None, "spot USD per hour of this machine")
     flags.DEFINE_string("price_source", None, "where the prices are from")
@@ -73,9 +73,9 @@ def define_common(target):
     flags.DEFINE_string("author_email", "", "for the DAWNBench entry")
 
 
-def define(target):
+def define(target, what="test accuracy"):
     """`define_common`, and the flags of recipes that validate and train on several ranks."""
-    define_common(target)
+    define_common(target, what)
     flags.DEFINE_bool("stop_at_target", False, "end the training when it is reached")
     flags.DEFINE_bool("synchronize_batch_norm", False, "use the statistics of all processes")
     flags.DEFINE_enum(

@@ -146,6 +146,32 @@ def test_jitter_applies_in_each_images_own_order():
         torch.testing.assert_close(ours[index], image.permute(1, 2, 0), rtol=1e-4, atol=5e-4)
 
 
+@pytest.mark.parametrize("turn", [-0.5, -0.2, 0.0, 0.1, 0.4])
+def test_hues_equal_torchvision(turn):
+    colours = torch.eye(3).repeat(2, 1)
+    colours[3:] = 1 - colours[3:]  # pure ones, at the bounds of the six parts
+    greys = torch.linspace(0, 1, 6)[:, None].expand(6, 3)
+    images = torch.cat([photos(6, 4, torch.float32).reshape(-1, 3), colours, greys])[None, None]
+    others, order = [[1.0]] * 3, [[0.5], [0.6], [0.7], [0.0]]  # the hue first
+    ours = ColorJitter(0.5, 0.5, 0.5, 0.5)(images, Fixed(*others, [turn], *order))
+    theirs = V.adjust_hue(images[0].permute(2, 0, 1), turn).permute(1, 2, 0)
+    torch.testing.assert_close(ours[0], theirs, rtol=1e-4, atol=2e-5)
+    grey = images[..., :1]
+    assert torch.equal(ColorJitter(hue=0.5)(grey, Fixed(*others, [turn], *order)), grey)
+
+
+def test_a_hue_takes_its_turn_in_each_images_own_order():
+    images = photos(2, dtype=torch.float32)
+    factors, order = [[1.0, 1.0], [1.0, 1.0], [1.9, 1.9], [0.3, 0.3]], [[0.0, 0.0], [0.1, 0.1]]
+    jitter = ColorJitter(0.0, 0.0, 0.9, 0.5)
+    ours = jitter(images, Fixed(*factors, *order, [0.5, 0.9], [0.6, 0.8]))
+    for index, names in enumerate(["sh", "hs"]):
+        image = images[index].permute(2, 0, 1)
+        for name in names:
+            image = V.adjust_hue(image, 0.3) if name == "h" else V.adjust_saturation(image, 1.9)
+        torch.testing.assert_close(ours[index], image.permute(1, 2, 0), rtol=1e-4, atol=5e-4)
+
+
 @pytest.mark.parametrize("degrees", [-20.0, 0.0, 2.0, 90.0])
 @pytest.mark.parametrize("shape", [(21, 21), (16, 24)])
 def test_rotation_equals_torchvision_inside_the_image(degrees, shape):
@@ -177,6 +203,7 @@ def test_rotation_leaves_no_corner_empty():
         lambda: augment.PadCrop(9)(photos(), draws(6)),
         lambda: augment.Cutout(0),
         lambda: ColorJitter(-0.1),
+        lambda: ColorJitter(hue=0.6),
         lambda: augment.RandomRotation(-1),
     ],
 )

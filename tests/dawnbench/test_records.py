@@ -21,6 +21,27 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert (tmp_path / "run" / "run.json").read_text(encoding="utf-8") == "old"
 
 
+def test_nothing_is_left_of_a_run_that_fails_at_once(tmp_path):
+    def fails(path, files):
+        folder = RunFolder(path)
+        with pytest.raises(KeyError), folder.removed_if_empty():
+            inner = RunFolder(folder.path / "seed0")
+            for name in files:
+                inner.write_text(name, "")
+            raise KeyError
+
+    fails(tmp_path / "runs" / "first", [])
+    assert not list(tmp_path.iterdir())
+    fails(tmp_path / "runs" / "second", ["history.csv"])
+    assert (tmp_path / "runs" / "second" / "seed0" / "history.csv").is_file()
+    (tmp_path / "mine").mkdir()
+    fails(tmp_path / "mine", [])
+    assert (tmp_path / "mine").is_dir()  # it was there before
+    with RunFolder(tmp_path / "runs" / "third").removed_if_empty() as folder:
+        assert folder.path.is_dir()
+    assert folder.path.is_dir()
+
+
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     folder.write_text("a.txt", "first")

@@ -144,6 +144,48 @@ def test_any_optimizer_will_do_and_half_precision_too(optimizer):
     assert np.isfinite(history.history["loss"]).all()
 
 
+class Killed(keras.callbacks.Callback):
+    """Ends the process, as it were, after so many steps, or at the end of the first part."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.steps = at, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == self.at:
+            raise EOFError
+
+    def on_train_end(self, logs=None):
+        if self.at == "part":
+            raise EOFError
+
+
+@pytest.mark.parametrize(
+    "kills, accelerated",
+    [([3], True), (["part"], True), ([8], True), ([4, 9, 2], True), ([17], True), ([6, 7], False)],
+)
+def test_a_killed_one_goes_on_with_the_bits_of_an_unbroken_one(kills, accelerated, tmp_path):
+    settings = {"head_epochs": 1, "epochs": 2, "groups": LayerGroups(GROUPS.patterns, spread=10)}
+    expected, _, whole, _ = tuned(accelerated, **settings)
+    x, y = arrays()
+    for kill in [*kills, None, None]:  # once more when it is complete
+        made, steps = model(), Killed(kill)
+        made = keras_dawn.accelerate(made) if accelerated else made
+        callbacks = [ResumeTraining(tmp_path, every_steps=2), steps]
+        try:
+            history = fine_tune(
+                made, x, y=y, batch_size=8, verbose=0, callbacks=callbacks, **settings
+            )
+        except EOFError:
+            assert kill is not None
+    assert steps.steps == 0 and history.epoch == [0, 1, 2]
+    assert history.history["loss"] == whole.history["loss"]
+    for one, other in zip(made.variables, expected.variables, strict=True):
+        assert np.array_equal(one.numpy(), other.numpy()), one.path
+    assert len(made.trainable_variables) == 8
+
+
 def test_without_patterns_the_head_is_the_last_layer_and_the_rest_is_halved():
     names = [[layer.name for layer in group] for group in LayerGroups().of(model())]
     assert names == [["a_dense", "a_bn"], ["b_dense", "b_bn"], ["head"]]
@@ -152,14 +194,13 @@ def test_without_patterns_the_head_is_the_last_layer_and_the_rest_is_halved():
     assert names == [["a_dense", "a_bn"], ["b_dense", "b_bn", "head"], ["new"]]
 
 
-def test_bad_settings_say_what_is_expected(tmp_path):
+def test_bad_settings_say_what_is_expected():
     x, y = arrays()
     for settings, words in (
         ({"epochs": 0}, "from 1 up"),
         ({"unfreeze": "slowly"}, "all, gradually"),
         ({"groups": LayerGroups(["^a", "^head"])}, "'b_dense' .* no group"),
         ({"groups": LayerGroups(["^a", "^c", ""])}, r"'\^c' matches no layer"),
-        ({"callbacks": [ResumeTraining(tmp_path)]}, "one `fit`"),
     ):
         with pytest.raises(ValueError, match=words):
             fine_tune(model(), x, y=y, **{"epochs": 1, **settings})

@@ -21,12 +21,20 @@ def called(recipe, *arguments, folder):
     [
         ("cifar10_wrn", ["epochs=3"], "Not a flag: epochs=3"),
         ("cifar10_record", ["--target=nan"], "--target must be a finite number"),
+        ("compare", ["--tune=0.1,nan"], "--tune must have finite rates"),
     ],
 )
 def test_what_is_no_flag_is_said_before_anything_is_done(recipe, arguments, words, tmp_path):
     done = called(recipe, *arguments, folder=tmp_path)
     assert done.returncode == 1 and words in done.stdout + done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file in the way", encoding="utf-8")
+    flags = ["--preset=smoke", "--dataset=digits", "--checkpoints=checkpoints"]
+    assert called("cifar10_wrn", *flags, folder=tmp_path).returncode != 0
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 
 def test_help_lists_the_flags_of_a_recipes_parts(tmp_path):

@@ -95,6 +95,20 @@ WRONG = {
         ),
         "fold": lambda conv_kernel, gamma, beta, mean, variance: (conv_kernel * gamma, beta),
     },
+    "fine_tuning": {
+        "group_rates": lambda rate, spread, groups: list(np.linspace(rate / spread, rate, groups)),
+        "trained_groups": lambda epoch, head_epochs, groups: min(groups, 1 + epoch),
+    },
+    "falling_back": {
+        "seconds_a_step": lambda plain, fraction, gain: plain / (fraction * gain + 1 - fraction),
+        "shrink": lambda x, threshold: torch.where(x.abs() < threshold, 0.0, x),
+    },
+    "killed_training": {
+        "order": lambda seed, epoch, count: np.random.default_rng(seed).permutation(count),
+        "batches_left": lambda order, step, size: [
+            order[start : start + size] for start in range(step, len(order), size)
+        ],
+    },
     "spot_machines": {
         "best_interval": lambda save, mean: (save * mean) ** 0.5,
         "cost_without_checkpoints": lambda hours, mean, usd: usd * hours,

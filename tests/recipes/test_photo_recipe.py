@@ -71,6 +71,29 @@ def test_odd_files_are_named_on_the_screen_and_in_the_record(smoke):
     assert "no decoder reads it" in document["data"]["problems"]["n3/0.JPEG"]
 
 
+def test_what_is_confused_and_the_worst_photos_are_written_and_drawn(smoke):
+    _, out = smoke
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    answers = document["answers"]
+    assert answers["images"] == 60 and len(answers["worst"]) == 16
+    losses = [row["loss"] for row in answers["worst"]]
+    assert losses == sorted(losses, reverse=True)
+    for row in answers["worst"]:  # its class is that of its folder
+        assert row["name"].startswith(f"{row['true']}/")
+    counts = [row["count"] for row in answers["most_confused"]]
+    assert counts == sorted(counts, reverse=True) and sum(counts) <= 60
+    assert all(row["true"] != row["predicted"] for row in answers["most_confused"])
+    assert {"confusion.png", "worst_photos.png"} <= {path.name for path in out.iterdir()}
+
+
+def test_the_target_of_few_classes_is_one_of_the_first_answer(smoke):
+    output, out = smoke
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert document["target_on"] == "accuracy" and document["epochs"][-1]["top5_accuracy"] == 100
+    assert "93 % reached" in output and "top-5 reached" not in output
+    assert (document["reached"] is None) == (max(e["accuracy"] for e in document["epochs"]) < 93)
+
+
 def test_a_dry_run_prints_plan_and_projection_and_trains_nothing(photos, tmp_path):
     code, output = run(
         "--preset=smoke", f"--data_dir={photos}", "--dry_run", "--gpus=2", "--price_per_hour=5",
@@ -78,7 +101,7 @@ def test_a_dry_run_prints_plan_and_projection_and_trains_nothing(photos, tmp_pat
     )  # fmt: skip
     assert code == 0, output
     assert "PROJECTION, not a measurement" in output and "USD" in output
-    assert "from epoch 1, 32 px" in output
+    assert "from epoch 2, 32 px" in output
     assert not (tmp_path / "runs").exists()
 
 

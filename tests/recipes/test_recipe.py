@@ -48,6 +48,7 @@ def test_a_run_folder_is_complete(smoke):
     result, out = smoke
     names = {path.name for path in (out / "seed1").iterdir()}
     pictures = {"schedule.png", "loss.png", "time_to_accuracy.png"}
+    pictures |= {"confusion.png", "worst_photos.png"}
     assert names == {"run.json", "history.csv"} | pictures
     document = json.loads((out / "seed1" / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "finished" and document["seed"] == 1

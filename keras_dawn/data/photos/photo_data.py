@@ -51,6 +51,15 @@ class PhotoData(DataLoader):
     def __len__(self):
         return len(self._bounds)
 
+    def __repr__(self):
+        size = self.image_size
+        sizes = size.values() if isinstance(size, dict) else [size]
+        sides = [" × ".join(map(str, dict.fromkeys(height_and_width(one)))) for one in sizes]
+        return (
+            f"{type(self).__name__}({len(self.source):,} photos, batches of {self.batch_size}, "
+            f"{', then '.join(sides)} px, {self.transforms})"
+        )
+
     @property
     def class_names(self):
         """The source's classes in the order of their numbers, or `None` if it has no names."""

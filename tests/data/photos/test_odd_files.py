@@ -4,6 +4,8 @@ import io
 import struct
 import zlib
 
+from keras_dawn.data import Normalize
+from keras_dawn.data.photos import ImageFolder, ValidationImages
 from keras_dawn.data.photos.crops import CenterCrop
 from keras_dawn.data.photos.jpeg import decode_crop
 from keras_dawn.data.photos.photo import read_header
@@ -12,6 +14,7 @@ from keras_dawn.data.photos.unreadable import UnreadablePhotoError
 import numpy as np
 import pytest
 import simplejpeg
+import torch
 from pictures import jpeg, smooth
 from PIL import Image, ImageOps
 
@@ -44,26 +47,62 @@ def pillows(data):
     return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-@pytest.mark.filterwarnings("ignore::Warning")
-@pytest.mark.parametrize("form", FORMATS)
-def test_of_damaged_files_pixels_are_pillows_or_the_file_is_refused(form):
-    """43 mutants a format: a byte changed, or the end cut off."""
+def mutants(form):
+    """43 of a photo in a format: a byte changed, or the end cut off."""
     random = np.random.default_rng(0)
     data = encoded(form, Image.fromarray(smooth(60, 80)))
-    refused = 0
     for number in range(43):
         mutant = bytearray(data)
         if number < 8:
             mutant = mutant[: int(len(data) * (number + 1) / 10)]
         else:
             mutant[random.integers(len(data))] = random.integers(256)
+        yield bytes(mutant)
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+@pytest.mark.parametrize("form", FORMATS)
+def test_of_damaged_files_pixels_are_pillows_or_the_file_is_refused(form):
+    refused = 0
+    for mutant in mutants(form):
         try:
-            found = ours(bytes(mutant))
+            found = ours(mutant)
         except UnreadablePhotoError:
             refused += 1
             continue
-        assert np.array_equal(found, pillows(bytes(mutant)))
+        assert np.array_equal(found, pillows(mutant))
     assert refused >= (0 if form == "GIF" else 5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_of_three_hundred_files_each_is_served_with_pillows_pixels_or_named(tmp_path):
+    """As a training gets them: beside the mutants, files that are no photos."""
+    files = {f"{form}{n:02}": data for form in FORMATS for n, data in enumerate(mutants(form))}
+    files |= {"empty": b"", "words": b"no photo", "film": b"\0\0\0\x18ftypmp42" + bytes(99)}
+    given, oracle = tmp_path / "given" / "a", tmp_path / "pillow" / "a"
+    given.mkdir(parents=True)
+    oracle.mkdir(parents=True)
+    for name, data in files.items():
+        (given / f"{name}.jpg").write_bytes(data)  # named so whatever they are
+    source = ImageFolder(given.parent, most_unreadable=1.0)
+    assert len(source) == len(files) == 304
+    data = validation(source)
+    found = torch.cat([images for images, _ in data])
+    served = [
+        path.stem for path in sorted(given.iterdir()) if f"a/{path.name}" not in data.problems
+    ]
+    assert len(found) == len(served) and 40 < len(served) < len(files) - 40
+    assert not {"empty", "words", "film"} & set(served)
+    for name in served:
+        Image.fromarray(pillows(files[name])).save(oracle / f"{name}.png")
+    expected = torch.cat([images for images, _ in validation(ImageFolder(oracle.parent))])
+    assert torch.equal(found, expected)
+
+
+def validation(source):
+    transforms = [CenterCrop(1.0), Normalize(0.0, 1.0)]
+    return ValidationImages(source, 32, image_size=60, transforms=transforms)
 
 
 def test_damage_that_the_fast_decoder_swallows_is_refused():
