@@ -129,7 +129,7 @@ figure
 
 # %%
 classroom.state("points that fine-tuning gains over beginning anew",
-                ways["fine_tune"][-1] - ways["anew"][-1], 40, 30, images)  # fmt: skip
+                ways["fine_tune"][-1] - ways["anew"][-1], 35, 25, images)  # fmt: skip
 classroom.state("points that fine-tuning gains over frozen features",
                 ways["fine_tune"][-1] - ways["frozen features"][-1], 14, 12, images)  # fmt: skip
 
