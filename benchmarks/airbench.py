@@ -81,13 +81,17 @@ class Loader:
             self.images = torch.where(flips.view(-1, 1, 1, 1), self.images.flip(-1), self.images)
             self.padded = F.pad(self.images, (2,) * 4, "reflect")
 
+    def crops(self):
+        """An epoch's crops of all images."""
+        return crop(self.padded, 32)
+
     def __len__(self):
         return len(self.images) // self.size if self.train else -(-len(self.images) // self.size)
 
     def __iter__(self):
         images = self.images
         if self.train:
-            images = crop(self.padded, 32)
+            images = self.crops()
             if self.epoch % 2:
                 images = images.flip(-1)
             self.epoch += 1

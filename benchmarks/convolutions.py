@@ -27,7 +27,9 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("precision", ["bfloat16", "float32"], "precisions")
-flags.DEFINE_list("kind", ["square", "strided", "pointwise", "narrowing"], "kinds of convolutions")
+KINDS = "square", "strided", "pointwise", "narrowing", "depthwise", "large", "series"
+flags.DEFINE_list("kind", KINDS, "kinds of convolutions")
+flags.DEFINE_list("batch", ["8", "16", "32", "64", "128", "512"], "images at a time")
 flags.DEFINE_integer("rounds", 5, "rounds of each shape", lower_bound=1)
 flags.DEFINE_float("most_gflop", 8.0, "largest work of a stage")
 flags.DEFINE_string("json", None, "file to write the times to")
@@ -37,26 +39,47 @@ flags.DEFINE_bool("busy", False, "other work runs here: one thread, and the proc
 LEAST_GFLOP = 0.002
 MAPS = (2, 3, 4, 6, 7, 8, 12, 16, 28, 32, 56)
 CHANNELS = (32, 64, 128, 256, 512)
-BATCHES = (8, 64, 512)
-HOPELESS = 2.0  # times torch's own, in the first round: not measured again
+HOPELESS = 1.5  # times torch's own, in the first round: not measured again
 
 
 def shapes(kind):
     """The convolutions of a kind, by map, channels and batch."""
     for size in MAPS:
         for channels in CHANNELS:
-            for batch in BATCHES:
+            for batch in map(int, FLAGS.batch):
                 if kind == "square":
                     yield Sizes(batch, channels, channels, (size, size), (3, 3), padding=(1, 1))
                 elif kind == "strided" and size % 2 == 0 and size > 2:
                     more = 2 * channels
                     yield Sizes(batch, channels, more, (size, size), (3, 3), (2, 2), (1, 1))
+                elif kind == "depthwise" and size > 1:
+                    for kernel in (3, 5, 7):
+                        for stride in (1, 2):
+                            yield _each(batch, channels, size, kernel, stride)
+                elif kind == "large" and size > 3 and channels > 32:
+                    for kernel in (5, 7):
+                        sides = (size, size), (kernel, kernel)
+                        padding = kernel // 2, kernel // 2
+                        yield Sizes(batch, channels, channels, *sides, padding=padding)
+                elif kind == "series" and channels > 32:
+                    for kernel in (3, 5):
+                        sides = (1, size**2), (1, kernel)
+                        yield Sizes(batch, channels, channels, *sides, padding=(0, kernel // 2))
                 elif kind == "pointwise":
                     yield Sizes(batch, channels, 4 * channels, (size, size), (1, 1))
                 elif kind == "narrowing":
                     yield Sizes(batch, 4 * channels, channels, (size, size), (1, 1))
                     if size % 2 == 0:
-                        yield Sizes(batch, channels, 2 * channels, (size, size), (1, 1), (2, 2))
+                        less, more = 2 * channels, 4 * channels
+                        yield Sizes(batch, less, more, (size, size), (1, 1), (2, 2))
+
+
+def _each(batch, channels, size, kernel, stride):
+    """A depthwise convolution of 1.5 times as many channels: what comes after a widening."""
+    channels += channels // 2
+    padding = kernel // 2, kernel // 2
+    sides = (size, size), (kernel, kernel), (stride, stride)
+    return Sizes(batch, channels, channels, *sides, padding, groups=channels)
 
 
 def gflop(sizes):
@@ -86,8 +109,7 @@ def measure(sizes, dtype):
     clock = time.process_time if FLAGS.busy else time.perf_counter
     for stage in STAGES:
         calls = {n: getattr(w, stage) for n, w in WAYS.items() if w.takes(stage, sizes)}
-        if dtype == torch.bfloat16:
-            calls.pop("winograd", None)
+        calls.pop("winograd" if dtype == torch.bfloat16 else "in float32", None)
         times = {name: [] for name in calls}
         for number in range(FLAGS.rounds + 1):
             for name in list(calls):

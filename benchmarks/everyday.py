@@ -27,6 +27,7 @@ from pathlib import Path
 import keras_dawn  # noqa: F401  (chooses the backend)
 from keras_dawn.dawnbench.records import environment
 
+import step_flags  # noqa: F401
 import torch
 from absl import app, flags
 from everyday_cases import all_cases

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import torch
 from everyday_twins import DEVICE
-from step import Repeated
+from step_contestants import Repeated
 
 
 def on_device(batch):

@@ -8,7 +8,7 @@ import keras_dawn
 import keras
 import torch
 from everyday_loop import Loop, difference, on_device
-from step import Repeated
+from step_contestants import Repeated
 
 HAND, OURS, PLAIN = "hand", "keras_dawn", "plain Keras"
 PHASES = "train", "predict"

@@ -13,7 +13,8 @@ with the parts that have nothing yet, then with the cases that others lack. What
 * `steps`: training steps of ResNet-50 (224 px) and WRN-22-6 (32 px) in bfloat16 and float16: ours
   under `fit` with and without CUDA graphs, plain Keras, and hand-written loops (channels_last,
   fused SGD, autocast) with and without a CUDA graph, interleaved, 50 steps a turn.
-* `record`: one seed of the record recipe and one of airbench94's Muon variant as a plain loop.
+* `record`: one seed of the record recipe and one each of airbench94's Muon variant and of Hiverge's
+  successor as plain loops.
 * `recipe`: the CIFAR-10 recipe with the settings of fast.ai's one-GPU entry, to 94 %.
 * `compiled`: the same steps beside the hand-written loop under `torch.compile`.
 * `kernels`: what the profiler sees of a step: launches, busy time, the largest kernels.
@@ -21,7 +22,7 @@ with the parts that have nothing yet, then with the cases that others lack. What
 * `sizes`: ResNet-50 at 128 and 288 px, from which `projection` follows: hours on ImageNet.
 * `heuristics`: the first steps with algorithms that cuDNN guesses, where all others time them.
 * `photos`: ResNet-50 on photos at 128 px: decoding, steps, and both at once.
-* `seeds`: 20 more seeds of the record recipe and 4 of the loop.
+* `seeds`: 20 more seeds of the record recipe and 4 of each loop.
 
 `--tiny` runs all of it small, also on a processor, to see that the script itself is right.
 """

@@ -35,12 +35,12 @@ def wrn(cases):
 
 
 def record(cases):
-    """One seed of the record recipe and one of its peer's loop."""
+    """One seed of the record recipe and one of each loop."""
     _record(cases, 1, 1)
 
 
 def seeds(cases):
-    """20 seeds more of the recipe and 4 more of the loop."""
+    """20 seeds more of the recipe and 4 more of each loop."""
     _record(cases, 2 if FLAGS.tiny else 21, 5)
 
 
@@ -57,7 +57,7 @@ def _record(cases, runs, peer_runs):
         ROOT / "benchmarks" / "record.py",
         preset="smoke" if FLAGS.tiny else "gpu",
         runs=runs,
-        peer="airbench94_muon",
+        peer=["airbench94_muon", "hiverge"],
         peer_runs=0 if FLAGS.tiny else peer_runs,
         data_dir=FLAGS.data_dir,
         json=path,
@@ -97,7 +97,11 @@ def summary(results):
 @contextlib.contextmanager
 def _running(script, **flags_of_it):
     flags_of_it["cudnn_benchmark"] = str(FLAGS.cudnn_benchmark).lower()
-    given = [f"--{name}={value}" for name, value in flags_of_it.items()]
+    given = [
+        f"--{name}={value}"
+        for name, values in flags_of_it.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
     with subprocess.Popen([sys.executable, "-u", str(script), *given]) as process:
         yield process
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 import torchvision
 from absl import flags
 from memory import peak_reserved_bytes, reserved
-from step import Repeated
+from step_contestants import Repeated
 
 FLAGS = flags.FLAGS
 MOST_ROUNDS, FEWEST_ROUNDS, SECONDS_A_CASE = 5, 3, 30

@@ -20,11 +20,13 @@ from keras_dawn.dawnbench.records import environment
 
 import keras
 import own_python_models as own
+import step_flags  # noqa: F401
 import torch
 from absl import app, flags
+from own_python_resnet import ResNetLoop, resnet_in_keras
 from rich.console import Console
 from rich.table import Table
-from step import Repeated
+from step_contestants import Repeated
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("models", None, "only the cases whose name contains this")
@@ -51,12 +53,12 @@ def cases():
         return torch.randn(count, 32, 32, 3), torch.randint(0, 10, (count,))
 
     yield (
-        "subclassed ResNet, host-bound", lambda: own.resnet_in_keras(1),
-        lambda: own.ResNetLoop(1), images(2), 1, 40,
+        "subclassed ResNet, host-bound", lambda: resnet_in_keras(1),
+        lambda: ResNetLoop(1), images(2), 1, 40,
     )  # fmt: skip
     yield (
-        "subclassed ResNet, kernel-bound", lambda: own.resnet_in_keras(16),
-        lambda: own.ResNetLoop(16), images(64), cores, 4,
+        "subclassed ResNet, kernel-bound", lambda: resnet_in_keras(16),
+        lambda: ResNetLoop(16), images(64), cores, 4,
     )  # fmt: skip
     for name, width, count, threads, steps in (
         ("host-bound", 32, 8, 1, 100),

@@ -1,12 +1,17 @@
-"""The record recipe against Jordan's records as plain torch loops: time ratio and mean accuracy.
+"""The record recipe against published records as plain torch loops: time ratio and mean accuracy.
 
     python benchmarks/record.py --data_dir=FOLDER --runs=5 --json=FILE
+    python benchmarks/record.py --data_dir=FOLDER --runs=5 --json=FILE --preset=cpu_hardest \
+        --peer=airbench94 --peer=hiverge --peer_precision=float32 --peer_precision=mixed_bfloat16
 
-Both train on the same machine in the same process, in turn, in the same precision; ours is
+All train on the same machine in the same process, in turn; ours in `--precision` (`auto`: the best
+of the processor), each `--peer` in each `--peer_precision`, or in ours. Ours is
 `recipes/cifar10_record.py`'s own `train`, and each of its runs leaves its run folder and DAWNBench
 entry. Times are those of whitening and training, data resident on the device, no warm-up before
-the first; accuracies are those of six views. `--peer` is airbench94, or its variant with Muon; each
-is published with 94.01 % on average. `--peer_runs` says how often it runs.
+the first; accuracies are those of several views. A peer is airbench94, its variant with Muon, or
+Hiverge's successor of that; each is published with 94.01 % on average. `--peer_runs` says how often
+each runs. The ratio printed at last is over the fastest of them. `record_rates.py` says in minutes
+what whole runs would take.
 
 A results file that exists is continued: its runs count and are not repeated, so that what takes
 hours may take several sittings. Settings, versions and hardware must be the same.
@@ -22,10 +27,12 @@ from pathlib import Path
 from keras_dawn import TrainingClock
 from keras_dawn.data.choose import choose_dataset
 from keras_dawn.dawnbench.records import RunFolder, environment
+from keras_dawn.foundation.precision import PRECISIONS
 from keras_dawn.native.allocator import keep_freed_memory
 
 import airbench
 import airbench_muon
+import hiverge
 import torch
 from absl import app, flags
 from rich.console import Console
@@ -35,8 +42,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
 import cifar10_record
 
 from recipe_parts import run_files, run_flags
+from recipe_parts.record_network import ways
 
-PEERS = {"airbench94": airbench.train, "airbench94_muon": airbench_muon.train}
+PEERS = {
+    "airbench94": airbench.train,
+    "airbench94_muon": airbench_muon.train,
+    "hiverge": hiverge.train,
+}
 SAME = ("settings", "versions", "hardware")  # in all sittings of a results file
 FLAGS = flags.FLAGS
 
@@ -55,8 +67,17 @@ def ours(preset, images, seed, folder, loaded, prices):
     }
 
 
-def peer(images, seed, precision):
-    """The same of the plain loop."""
+def loops(names, precisions, ours):
+    """The plain loops to run: dict from what each is called to its name and precision."""
+    return {
+        f"{name}, plain torch" + ("" if precision == ours else f", {precision}"): (name, precision)
+        for name in names
+        for precision in precisions or [ours]
+    }
+
+
+def peer(name, images, seed, precision):
+    """The same of a plain loop."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sets = [
         (torch.tensor(pixels, device=device), torch.tensor(labels, device=device))
@@ -65,7 +86,7 @@ def peer(images, seed, precision):
             (images.test_images, images.test_labels),
         )
     ]
-    return PEERS[FLAGS.peer](*sets, seed, precision, log=lambda text: print(text, flush=True))
+    return PEERS[name](*sets, seed, precision, log=lambda text: print(text, flush=True))
 
 
 def earlier_runs(path, document):
@@ -94,7 +115,6 @@ def earlier_runs(path, document):
 
 def main(arguments):
     keep_freed_memory()  # for both
-    loop = f"{FLAGS.peer}, plain torch"
 
     def write():
         if FLAGS.json:
@@ -116,7 +136,8 @@ def main(arguments):
         preset = dataclasses.replace(preset, precision=precision)
         document = {**environment(), "settings": dataclasses.asdict(preset)}
         earlier = earlier_runs(FLAGS.json, document) if FLAGS.json else {}
-        runs = document["runs"] = {"keras_dawn": [], loop: [], **earlier}
+        peers = loops(FLAGS.peer, FLAGS.peer_precision, precision)
+        runs = document["runs"] = {"keras_dawn": [], **{name: [] for name in peers}, **earlier}
         prices = run_flags.read_prices()
         write()
         clock = TrainingClock()
@@ -129,9 +150,11 @@ def main(arguments):
         )
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
+    print(f"Preset {FLAGS.preset}: {ways(preset)}.", flush=True)
     for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
-        if seed < FLAGS.seed + FLAGS.peer_runs and is_missing(loop, seed):
-            note(loop, seed, peer(images, seed, precision))
+        for loop, (name, own) in peers.items():
+            if seed < FLAGS.seed + FLAGS.peer_runs and is_missing(loop, seed):
+                note(loop, seed, peer(name, images, seed, own))
         if is_missing("keras_dawn", seed):
             note("keras_dawn", seed, ours(preset, images, seed, folder, loaded, prices))
     table = Table(title="CIFAR-10, test accuracy with six views")
@@ -149,16 +172,21 @@ def main(arguments):
                 f"{statistics.median(result['seconds'] for result in results):.1f}",
             )
     Console().print(table)
-    if runs["keras_dawn"] and runs[loop]:
-        medians = [statistics.median(r["seconds"] for r in runs[n]) for n in ("keras_dawn", loop)]
-        print(f"time over the plain loop's: {medians[0] / medians[1]:.3f}")
+    medians = {n: statistics.median(r["seconds"] for r in rs) for n, rs in runs.items() if rs}
+    own = medians.pop("keras_dawn", None)
+    if own and medians:
+        fastest = min(medians, key=medians.get)
+        print(f"time over that of {fastest}: {own / medians[fastest]:.3f}")
 
 
 if __name__ == "__main__":
     run_flags.define_common(94.0)
     flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
     flags.DEFINE_enum("preset", "cpu", list(cifar10_record.PRESETS), "settings of ours")
-    flags.DEFINE_enum("peer", "airbench94", list(PEERS), "the plain torch loop")
-    flags.DEFINE_integer("peer_runs", 1, "runs of the plain loop, one before each of ours", 0)
+    flags.DEFINE_multi_enum("peer", ["airbench94"], list(PEERS), "the plain torch loops")
+    flags.DEFINE_multi_enum(
+        "peer_precision", [], PRECISIONS[1:], "dtype policies of the loops; by default ours"
+    )
+    flags.DEFINE_integer("peer_runs", 1, "runs of each plain loop, one before each of ours", 0)
     flags.DEFINE_string("json", None, "results file, written anew after every run, or continued")
     app.run(main)

@@ -28,12 +28,13 @@ from keras_dawn.native.accelerate import engine_of
 
 import keras
 import networks
+import step_flags  # noqa: F401
 import torch
 import torch.distributed as dist
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
-from step import Repeated
+from step_contestants import Repeated
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("processes", ["1", "2"], "numbers of processes")

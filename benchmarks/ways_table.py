@@ -33,18 +33,14 @@ def rules(results):
     for precision in sorted({result["precision"] for result in results}):
         for stage in STAGES:
             points = [
-                (features_of(sizes_of(result)), result["seconds"][stage])
-                for result in results
+                (_kind(sizes), features_of(sizes), result["seconds"][stage])
+                for sizes, result in ((sizes_of(result), result) for result in results)
                 if result["precision"] == precision
             ]
-            kinds = sorted({(features["kernel"], features["stride"]) for features, _ in points})
-            for kernel, stride in kinds:
+            for kind in sorted({kind for kind, _, _ in points}):
+                some = [point[1:] for point in points if point[0] == kind]
+                kernel, stride, _ = kind
                 kind = {"kernel": [kernel, kernel], "stride": [stride, stride]}
-                some = [
-                    point
-                    for point in points
-                    if (point[0]["kernel"], point[0]["stride"]) == (kernel, stride)
-                ]
                 found += [
                     {
                         "stage": stage,
@@ -55,6 +51,12 @@ def rules(results):
                     for way, box in _Shapes(some).boxes()
                 ]
     return found
+
+
+def _kind(sizes):
+    """What has rules of its own; no way is one for both dense and depthwise convolutions."""
+    features = features_of(sizes)
+    return features["kernel"], features["stride"], sizes.is_depthwise
 
 
 def sizes_of(result):

@@ -10,6 +10,7 @@ settings; `modern_18` and `modern_32` follow FFCV's. It has not been run on Imag
     python recipes/imagenet_resnet50.py --data_dir=/data/imagenet --dry_run --gpus=8
     python recipes/imagenet_resnet50.py --data_dir=/data/imagewoof160 --preset=small
 
+`--blacklist=FILE` leaves out the validation photos of the devkit's list, and the entry says so.
 `--data_dir` holds `train/` and `val/` with a folder for each class, and for speed `train-160`,
 `train-352` and `val-352`, made by `python -m keras_dawn.data.photos.prepare`.
 

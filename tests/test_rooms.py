@@ -16,6 +16,7 @@ PRIVATE = {
     "optimizers/sgd.py": {"_use_weight_decay", "_get_variable_index"},
     # torch's: how often a tensor was written to, and what DistributedDataParallel leaves alone.
     "native/lowering/draws.py": {"_version"},
+    "native/lowering/watched.py": {"_version"},
     # torch's: a module's own tables, in which a parameter may have any name.
     "native/lowering/module.py": {"_parameters", "_buffers"},
     "native/steps/updates/counting.py": {"_version"},

@@ -135,16 +135,30 @@ class Lookahead(WeightCopies):
         super().on_epoch_begin(epoch, logs)
         self._epoch = epoch
 
+    def state_dict(self):
+        """The copy, on the CPU, and how many steps there were, for checkpoints."""
+        return {**super().state_dict(), "done": self._done}
+
+    def load_state_dict(self, state):
+        """Takes up what `state_dict` and `rank_state_dict` returned, merged."""
+        super().load_state_dict(state)
+        self._done = state["done"]
+
+    def _make(self):
+        super()._make()
+        self._done = 0  # counted: the phases of a plan have epochs of different lengths
+
     @torch.no_grad()
     def on_train_batch_end(self, batch, logs=None):
-        if not self.params.get("steps"):
+        steps = self.params.get("steps")
+        if not steps:
             raise ValueError("Lookahead needs to know the steps: pass `steps_per_epoch=` to `fit`.")
-        # Counted over the training, not the epoch: an epoch need not be a multiple of `every`.
-        done = self._epoch * self.params["steps"] + batch + 1
-        if done % self.every:
+        self._done += 1
+        if self._done % self.every:
             return
         fast, slow = self._tensors()
-        alpha = float(self.alpha(done / (self.params["epochs"] * self.params["steps"])))
+        progress = (self._epoch * steps + batch + 1) / (self.params["epochs"] * steps)
+        alpha = float(self.alpha(progress))
         torch._foreach_lerp_(slow, fast, alpha)
         torch._foreach_copy_(fast, slow)
         self.updates += 1

@@ -46,16 +46,16 @@ class Snapshots(keras.callbacks.Callback):
         steps = self.params.get("steps")
         if not steps:
             raise ValueError("Snapshots needs to know the steps: pass `steps_per_epoch=` to `fit`.")
-        self._done = epoch * steps
-        total = self.params["epochs"] * steps
-        # In steps: a cycle may end within an epoch.
-        self._due = {max(1, round(fraction * total)) for fraction in self.at}
+        # Within this epoch alone: those of a plan's phases have different lengths.
+        epochs = self.params["epochs"]
+        due = [round((fraction * epochs - epoch) * steps) for fraction in self.at]
+        self._due = {max(1, step) if epoch == 0 else step for step in due}
         if self._begins and epoch == 0:
             self.weights = []
         self._begins = False
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._done + batch + 1 in self._due:
+        if batch + 1 in self._due:
             self.weights.append(self.model.get_weights())
 
     def predict(self, x, **arguments):

@@ -4,6 +4,8 @@ import functools
 from typing import NamedTuple
 
 from keras_dawn.convolutions.choice import table_in_use, way_of
+from keras_dawn.convolutions.compiled import conv2d_when_compiled
+from keras_dawn.convolutions.precisions import PRECISIONS
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.torchs_own import gradients
 from keras_dawn.convolutions.way import STAGES, Way, dense
@@ -11,7 +13,6 @@ from keras_dawn.convolutions.ways import TORCH, WAYS
 
 import torch
 
-PRECISIONS = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
 LEAST_CHANNELS = 32  # of the images and of the result: torch's own is the fastest with fewer
 
 
@@ -21,8 +22,9 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
     The way of each stage (the result, the gradient to the images, the gradient to the weights)
     depends on the shapes, the precision, how many threads there are and the kind of processor:
     see `keras_dawn.convolutions.use_table`. torch's own computes in other precisions than float32
-    and bfloat16, on other devices, under autocast, in `torch.compile`, `torch.func` and forward
-    differentiation, and the gradients of gradients.
+    and bfloat16, on other devices, under autocast, in `torch.func` and forward differentiation,
+    what is exported, and the gradients of gradients. In `torch.compile` each stage is an
+    operation of its own, which has no gradients of gradients.
 
     Args:
         images: tensor `(batch, channels, height, width)`, best in channels_last memory format.
@@ -40,7 +42,11 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
         288.0
     """
     plan = None
-    if not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        if _may_be_opaque(images, weight, groups):
+            settings = stride, padding, dilation, groups
+            return conv2d_when_compiled(images, weight, bias, *settings)
+    else:
         plan = _plan_for(images, weight, stride, padding, dilation, groups)
     if plan is None:
         return torch.conv2d(images, weight, bias, stride, padding, dilation, groups)
@@ -68,7 +74,9 @@ def may_gain(channels, filters, precision, device="cpu", groups=1):
         (True, False, False)
     """
     large = min(channels, filters) >= LEAST_CHANNELS
-    return large and groups == 1 and precision in PRECISIONS.values() and device == "cpu"
+    return (
+        large and groups in (1, channels) and precision in PRECISIONS.values() and device == "cpu"
+    )
 
 
 def ways_of(images, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -108,6 +116,17 @@ def _plan_for(images, weight, stride, padding, dilation, groups):
     around = torch.get_num_threads(), table_in_use()
     plan = _plan(*shapes, stride, padding, dilation, groups, dtype, *around)
     return None if plan is None or _needs_torch() else plan
+
+
+def _may_be_opaque(images, weight, groups):
+    """Whether what is compiled may have an operation for the convolution that is ours."""
+    if torch.compiler.is_exporting() or torch.is_autocast_enabled("cpu"):
+        return False  # what is exported runs without this package
+    precision = PRECISIONS.get(images.dtype)
+    if weight.dtype is not images.dtype or images.ndim != 4 or weight.ndim != 4:
+        return False  # torch says what is wrong
+    filters, channels = weight.shape[:2]
+    return may_gain(channels * groups, filters, precision, images.device.type, groups)
 
 
 def _needs_torch():

@@ -1,6 +1,6 @@
 """The sizes of one convolution over images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,15 @@ class Sizes:
     def is_pointwise(self):
         """Whether each pixel of the result comes from one pixel of the image."""
         return self.kernel == (1, 1) and self.padding == (0, 0)
+
+    @property
+    def is_depthwise(self):
+        """Whether each filter sees one of several channels."""
+        return self.groups == self.channels > 1
+
+    def without_padding(self, image, kernel):
+        """The sizes with these ones of image and kernel and no zeros around."""
+        return replace(self, image=image, kernel=kernel, padding=(0, 0))
 
     @property
     def keeps_size(self):

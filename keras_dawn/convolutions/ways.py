@@ -1,6 +1,7 @@
 """Every way of computing a convolution, by name."""
 
 from keras_dawn.convolutions.beside import Beside
+from keras_dawn.convolutions.depthwise import InFloat32, KernelInParts
 from keras_dawn.convolutions.pointwise import Pointwise
 from keras_dawn.convolutions.torchs_own import TorchsOwn, Turned
 from keras_dawn.convolutions.windows import TransposedFirst, Windows
@@ -22,5 +23,7 @@ WAYS = {
         Beside("beside 8", 8),
         Beside("beside 16", 16),
         Winograd("winograd"),
+        KernelInParts("kernel in parts"),
+        InFloat32("in float32"),
     )
 }

@@ -11,7 +11,7 @@ class Windows(Way):
     """Every window of the images copied to a row of a matrix, and one product.
 
     The gradient to the images is the same with windows of the result's gradient and the kernels
-    turned round; under strides, for each phase of the images.
+    turned round; under strides, for each offset within them.
 
     Args:
         name: str.

@@ -48,6 +48,8 @@ class Entry:
             does not take spot prices.
         misc: dict with optimizer, schedule, batch size and whatever repeats the run.
         code_url: str or `None`.
+        used_blacklist: bool, of ImageNet: whether the 1,762 validation photos of the devkit's
+            blacklist were evaluated on too; `None` for other sets.
     """
 
     author: str
@@ -60,6 +62,7 @@ class Entry:
     cost_per_hour: float | None = None
     misc: dict = field(default_factory=dict)
     code_url: str | None = None
+    used_blacklist: bool | None = None
 
     def basename(self):
         """`author_model_hardware_framework`, the common name of the two files."""
@@ -76,6 +79,7 @@ class Entry:
             "model": self.model,
             "hardware": self.hardware,
             "costPerHour": self.cost_per_hour,
+            "usedBlacklist": self.used_blacklist,
             "timestamp": self.timestamp.strftime("%Y-%m-%d"),
             "logFilename": f"{self.basename()}.tsv",
             "misc": self.misc,

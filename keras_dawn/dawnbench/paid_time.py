@@ -1,6 +1,7 @@
 """How long the machines of a training were paid for, interruptions included."""
 
 import contextlib
+import hashlib
 import json
 import time
 import warnings
@@ -39,9 +40,8 @@ class PaidTime:
     def note(self):
         """Writes down that this process is alive; on a full disk the last time stands."""
         self._noted = time.monotonic()
-        seconds = {"seconds": round(self._noted - _IMPORTED, 3)}
         with contextlib.suppress(OSError), written_whole(self._path) as file:
-            file.write(json.dumps(seconds).encode())
+            file.write(_content(round(self._noted - _IMPORTED, 3)))
 
     def note_now_and_then(self):
         """`note`, if the last one is `every_seconds` ago."""
@@ -64,9 +64,19 @@ class PaidTime:
 def _seconds_in(path):
     """The seconds in a process's file; 0 with a warning where it is damaged."""
     try:
-        return max(0.0, float(json.loads(path.read_text(encoding="utf-8"))["seconds"]))
+        content = path.read_bytes()
+        seconds = json.loads(content)["seconds"]
+        if content != _content(seconds) or not seconds >= 0:
+            raise ValueError("its bytes are not those that were written")
     except (OSError, ValueError, TypeError, KeyError) as error:
         warnings.warn(
             f"{path} is damaged ({error}): the time of that process is not counted.", stacklevel=3
         )
         return 0.0
+    return seconds
+
+
+def _content(seconds):
+    """A process's file, with a hash of the number: a digit may have become another one."""
+    digest = hashlib.sha256(repr(seconds).encode()).hexdigest()
+    return json.dumps({"seconds": seconds, "sha256": digest}).encode()

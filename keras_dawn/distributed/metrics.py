@@ -3,6 +3,7 @@
 import contextlib
 
 from keras_dawn.distributed.collectives import sum_over_ranks
+from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation.model_state import overwrite
 
 import keras
@@ -74,8 +75,9 @@ def _weighing(metric, weight):
     plain = type(metric).update_state
 
     def update_state(values, sample_weight=None):
-        if sample_weight is None and _is_number(values) and weight() != 1.0:
-            sample_weight = weight()
+        if sample_weight is None and _is_number(values):
+            # On all ranks together a batch counts once, however many they are.
+            sample_weight = weight() / current().world_size
         return plain(metric, values, sample_weight)
 
     return update_state

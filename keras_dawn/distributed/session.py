@@ -15,6 +15,7 @@ from keras_dawn.distributed.same_everywhere import (
     average_moving_statistics,
     broadcast_state,
 )
+from keras_dawn.foundation import keras_random
 
 import keras
 import numpy as np
@@ -236,7 +237,5 @@ def _own_random_streams(model):
     drawn = int(torch.randint(0, 2**31, ()))
     torch.manual_seed(int(np.random.SeedSequence([drawn, rank]).generate_state(1)[0]))
     for variable in model.variables:
-        if variable.path.endswith("seed_generator_state"):
-            state = variable.value.detach().to(torch.int64)
-            state[0] = (state[0] + 7919 * rank) % 2**32  # a prime: layers' seeds lie close together
-            variable.assign(state)
+        if keras_random.is_seed(variable):
+            variable.assign(keras_random.seed_of_rank(variable.value, rank))

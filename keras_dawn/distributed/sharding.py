@@ -75,10 +75,16 @@ class ShardedArrays(DataLoader):
         self.set_share(share, training)
         self._epoch = 0
         self._seed = torch.randint(0, 2**31, (1,)) if shuffle else torch.zeros(1).long()
-        # Each process has drawn its own: without one order for all, shares would overlap.
-        broadcast([self._seed])
+        if current().several:
+            # Each process has drawn its own: without one order for all, shares would overlap.
+            broadcast([self._seed])
         self.rank_weight = 1.0
         super().__init__(TensorDataset(torch.zeros(self._length)), batch_size=batch_size)
+
+    @property
+    def shuffles(self):
+        """Whether every pass has an order of its own."""
+        return self._shuffle
 
     def set_share(self, share, training):
         """Serves one rank's share of each batch from now on."""

@@ -101,7 +101,25 @@ def size_of_data(iterator):
     """`{"batch_size": …, "images": …}` as far as Keras knows them."""
     adapter = iterator.data_adapter
     images = getattr(adapter, "_num_samples", None)
+    kind, loader = data_of(iterator)
+    if kind == "loader" and adapter.num_batches:
+        images = len(loader.dataset)
     return {"batch_size": adapter.batch_size, "images": images}
+
+
+def arrays_of(iterator):
+    """`(arrays, batch size, whether they are shuffled)` of a `fit` on arrays, else `None`."""
+    adapter = iterator.data_adapter
+    if not isinstance(adapter, data_adapters.ArrayDataAdapter):
+        return None
+    return adapter._inputs, adapter.batch_size, bool(adapter._shuffle)
+
+
+def change_data(iterator, loader):
+    """Makes a `fit` read a torch `DataLoader` from now on; no callback is told of its length."""
+    # An adapter reads the length once, when it is made.
+    iterator.data_adapter = data_adapters.TorchDataLoaderAdapter(loader)
+    iterator._num_batches = iterator.data_adapter.num_batches
 
 
 def change_length(iterator, callbacks, loader):
@@ -112,12 +130,10 @@ def change_length(iterator, callbacks, loader):
         callbacks: its `CallbackList`.
         loader: torch `DataLoader`, the data of the `fit`, whose length has changed.
     """
-    # An adapter reads the length once, when it is made.
     instead = vars(iterator.data_adapter).get("get_torch_dataloader")
-    iterator.data_adapter = data_adapters.TorchDataLoaderAdapter(loader)
-    if instead is not None:
+    change_data(iterator, loader)
+    if instead is not None:  # what the `fit` reads in the loader's place
         iterator.data_adapter.get_torch_dataloader = instead
-    iterator._num_batches = iterator.data_adapter.num_batches
     if callbacks.params.get("steps") != iterator.num_batches:
         callbacks.params["steps"] = iterator.num_batches
         # `set_params` alone reaches callbacks that keep the numbers, such as the progress bar.

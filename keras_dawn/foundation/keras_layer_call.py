@@ -1,4 +1,4 @@
-"""What `keras.Layer.__call__` does for tensors without masks, and nothing more.
+"""What `keras.Layer.__call__` does for tensors and lists of them without masks, and nothing more.
 
 The private attributes of Keras that this reads are those of 3.15; a test of short calls holds it
 against Keras's own call.
@@ -35,10 +35,13 @@ def is_ordinary(layer):
         return False
     if any(getattr(kind, name) is not getattr(keras.Layer, name) for name in _SAME_PROPERTIES):
         return False
-    parameters = layer._call_signature.parameters.values()
+    named = layer._call_signature.parameters
+    parameters = named.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return False
-    masks = [p for p in parameters if p.name == "mask" or p.name.endswith("_mask")]
+    # Those that Keras fills in: the mask of the one tensor, or of an argument by its name.
+    masks = [p for p in parameters if p.name == "mask" or p.name.removesuffix("_mask") in named]
+    masks = [p for p in masks if p.name.endswith("mask")]
     return all(p.default is None for p in masks) and layer._call_context_args == {"training"}
 
 
@@ -55,12 +58,14 @@ class ShortCall:
         names = [p.name for p in layer._call_signature.parameters.values() if p.kind in _POSITIONAL]
         self._takes_mode = "training" in layer._call_signature.parameters
         self._default = keras_layers.default_training(layer)
+        # With lists Keras fills in lists of `None` for masks.
+        self._reads_masks = any(name.endswith("mask") for name in layer._call_signature.parameters)
         # Where the mode would come as a tensor is left to Keras.
         self._most = names.index("training") if "training" in names else len(names)
         self._policy = self._call = self._wrapped = self._scope = None
 
     def suits(self, tensors, settings):
-        """Whether a call needs no more than this: tensors, and the mode at most.
+        """Whether a call needs no more than this: tensors or lists of them, and the mode at most.
 
         Args:
             tensors: tuple, the call's positional arguments.
@@ -83,12 +88,18 @@ class ShortCall:
         if attribute("stateless_scope") is not None or attribute("distribution") is not None:
             return False
         for x in tensors:
-            if type(x) not in keras_variables.TENSORS:
-                return False
-            if x.dtype is not self._dtype and x.is_floating_point():
-                return False
-            if getattr(x, "_keras_mask", None) is not None:
-                return False
+            parts = (x,)
+            if type(x) in (list, tuple):
+                if not x or self._reads_masks:
+                    return False
+                parts = x
+            for part in parts:
+                if type(part) not in keras_variables.TENSORS:
+                    return False
+                if part.dtype is not self._dtype and part.is_floating_point():
+                    return False
+                if getattr(part, "_keras_mask", None) is not None:
+                    return False
         return True
 
     def _read_policy(self, layer):
@@ -104,6 +115,8 @@ class ShortCall:
 
     def __call__(self, tensors, training):
         layer = self.layer
+        if list in map(type, tensors):  # `call` may change a list, which is not the caller's
+            tensors = tuple(list(x) if type(x) is list else x for x in tensors)
         if layer.input_spec:
             layer._assert_input_compatibility(tensors[0])
         context = layer._get_call_context()

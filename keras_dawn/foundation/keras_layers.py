@@ -3,6 +3,8 @@
 import inspect
 
 import keras
+import torch
+from keras.src import backend
 from keras.src.layers.preprocessing.data_layer import DataLayer
 
 
@@ -26,6 +28,18 @@ def own_variables(layer):
     return bool(
         layer._trainable_variables or layer._non_trainable_variables or layer._seed_generators
     )
+
+
+def namespaces(layer):
+    """The dicts in which a layer's own attributes are, those of its class apart."""
+    return vars(layer), layer._modules, layer._parameters, layer._buffers
+
+
+def is_of_weights(value):
+    """Whether a value is a variable, or a tensor that no gradient goes to."""
+    if isinstance(value, keras.Variable):
+        return True
+    return type(value) is torch.Tensor and not value.requires_grad
 
 
 def takes(layer, argument):
@@ -70,6 +84,20 @@ def computes_in_torch(operation):
     return ours and "call" not in vars(operation) and operation._remat_mode is None
 
 
+def dtypes_computed(operation, arguments):
+    """The dtypes of an operation's results, computed without numbers; `None` where that fails.
+
+    Args:
+        operation: of `keras.ops`.
+        arguments: of a node of Keras's graph.
+    """
+    try:
+        found = backend.compute_output_spec(operation.call, *arguments.args, **arguments.kwargs)
+        return [tensor.dtype for tensor in keras.tree.flatten(found)]
+    except Exception:  # some look at numbers
+        return None
+
+
 def converts_inputs(layer):
     """Whether a layer casts the floats that it is called with to its compute dtype."""
     return layer._convert_input_args and layer.autocast
@@ -87,9 +115,6 @@ def only_passes_mask_on(layer):
     return type(layer).compute_mask is keras.Layer.compute_mask
 
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
 def is_plain_call(layer):
     """Whether nothing of torch's or the user's is hung into a layer's call.
 
@@ -103,10 +128,18 @@ def is_plain_call(layer):
     return "call" not in layer.__dict__ and "forward" not in layer.__dict__
 
 
-def note_call_settings(layer, reads):
-    """Notes what `is_plain_call` looks at, and the layer's regularizer of activities."""
-    for name in (*_HOOKS, "_remat_mode", "call", "forward", "activity_regularizer"):
-        reads.note(layer, name, getattr(layer, name))
+class CallSettings:
+    """What is hung into a layer's call, or replaced in it, as one value."""
+
+    __slots__ = ("_kind", "_layer")
+
+    def __init__(self, layer):
+        self._layer, self._kind = layer, class_of(layer)
+
+    @property
+    def now(self):
+        layer, kind = self._layer, self._kind
+        return is_plain_call(layer), kind.call, kind.forward, layer.activity_regularizer
 
 
 def check_input(layer, symbolic):

@@ -44,6 +44,12 @@ def even_thresholds(metric):
     return metric._thresholds_distributed_evenly
 
 
+def thresholds_of(metric):
+    """A metric's thresholds, past the list that an `AUC` makes of them for whoever asks."""
+    own = getattr(metric, "_thresholds", None)
+    return metric.thresholds if own is None else own
+
+
 def takes_logits(metric):
     """Whether an `AUC` is told logits."""
     return metric._from_logits

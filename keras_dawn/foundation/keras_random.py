@@ -1,4 +1,4 @@
-"""The generator behind `keras.random` where nobody gives a seed."""
+"""The generators behind `keras.random`: the one where nobody gives a seed, and those of layers."""
 
 import torch
 from keras.src.backend.common import global_state
@@ -15,3 +15,20 @@ def set_global_seed(state):
     """Puts back what `global_seed` returned."""
     with torch.no_grad():  # past `data`, so that torch counts the write
         seed_generator.global_seed_generator().state.value.copy_(state)
+
+
+def seed_of_rank(state, rank):
+    """What a seed generator of rank 0's is on another rank, int64 `(2,)`: a seed and a count.
+
+    Args:
+        state: tensor `(2,)`, that of rank 0.
+        rank: int.
+    """
+    state = state.detach().to(torch.int64)
+    shift = torch.tensor([7919 * rank, 0], device=state.device)  # a prime: layers' seeds lie close
+    return (state + shift) % 2**32
+
+
+def is_seed(variable):
+    """Whether a variable is the state of a seed generator, as dropout has one."""
+    return variable.path.endswith("seed_generator_state")

@@ -4,11 +4,14 @@ import contextlib
 import warnings
 from dataclasses import dataclass
 
-from keras_dawn.foundation import keras_context, keras_layers
+from keras_dawn.foundation import keras_context, keras_layers, keras_masks
+from keras_dawn.foundation.keras_inner_calls import noted
+from keras_dawn.foundation.keras_symbols import TraceError, lists_frozen, tensors_as_symbols
 
 import keras
 import torch
 from keras.src.backend.common import global_state
+from keras.src.ops import node as node_module
 
 
 @dataclass
@@ -16,53 +19,91 @@ class Trace:
     """The calls that a layer's `call` makes.
 
     Args:
-        inputs: list of `KerasTensor`.
-        constants: list of `(KerasTensor, torch tensor)`: what it made itself, and called a
-            layer with.
+        constants: list of `(KerasTensor, tensor or Keras variable)`: attributes of the layer, and
+            what it made itself and called a layer with.
         nodes: list of Keras's nodes, in an order in which they can run.
         outputs: what `call` returned, `KerasTensor`s in it.
     """
 
-    inputs: list
     constants: list
     nodes: list
     outputs: object
 
 
-class TraceError(ValueError):
-    """A `call` that is not told by its calls; the message says why."""
+# Runs whenever a call is noted, with the call's arguments.
+NODE_CODE = node_module.Node.__init__.__code__
 
 
-def trace(layer, inputs, training):
+def trace(layer, arguments, training, watch):
     """Runs a built layer's `call` on symbolic tensors and notes which calls it makes.
 
     Nothing is left of it at the layers: neither nodes nor outputs.
 
     Args:
         layer: built Keras layer whose `call` has no effects, and those inside it neither.
-        inputs: list of `KerasTensor`, the positional arguments.
+        arguments: dict of what it is called with by name, `KerasTensor`s in place of tensors.
         training: bool, the mode, or `None` where nobody is told one.
+        watch: has `run(function, arguments)`, which calls the layer's `call`, `check()`,
+            which stops the layers inside it once that has been stopped, and `note(tensors)`, after
+            which these must not change.
 
     Raises:
         TraceError: the result is not made of calls alone.
     """
-    inner = keras_layers.all_layers(layer)[1:]
-    lengths = [(each, len(each._inbound_nodes), len(each._outbound_nodes)) for each in inner]
+    called, constants = [], []
+    handed = keras.tree.map_structure(lambda part: part, arguments)
+    if keras_layers.takes(layer, "training"):
+        handed["training"] = training
+    layers = keras_layers.all_layers(layer)
+    with keras_context.apart(layer, training), _leaving_nothing(layers[1:]):
+        with (
+            noted(layer, called, constants, watch),
+            tensors_as_symbols(layer, constants),
+            lists_frozen(layers),
+        ):
+            outputs = watch.run(layer.call, handed)
+        if not _same_structure(arguments, handed):
+            raise TraceError("it changes the list or dict that it is called with")
+        inputs = [x for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor)]
+        known = {id(tensor) for tensor in (*inputs, *(symbol for symbol, _ in constants))}
+        nodes = _nodes_before(outputs, known)
+    parts = keras.tree.flatten([(n.arguments.args, n.arguments.kwargs) for n in nodes])
+    if any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts):
+        raise TraceError("it computes with weights of other layers")
+    if sum(isinstance(node.operation, keras.Layer) for node in nodes) != len(called):
+        raise TraceError("it calls a layer whose result is not used")
+    return Trace(constants, nodes, outputs)
+
+
+def trace_function(function, tensor, watch):
+    """The `Trace` of a function of one tensor; see `trace`.
+
+    Args:
+        function: of the user's, which has no effects.
+        tensor: `KerasTensor`.
+        watch: as for `trace`.
+    """
+    with _leaving_nothing(()):
+        outputs = watch.run(lambda: function(tensor), {})
+        return Trace([], _nodes_before(outputs, {id(tensor)}), outputs)
+
+
+@contextlib.contextmanager
+def _leaving_nothing(layers):
+    """Calls that are noted leave no nodes at layers, take no names and no random numbers.
+
+    They warn of nothing.
+    """
+    lengths = [(each, len(each._inbound_nodes), len(each._outbound_nodes)) for each in layers]
     # Operations that are made here take none of the names that the user's next ones get.
     names = global_state.get_global_attribute("object_name_uids")
     names_before = None if names is None else dict(names)
-    called, constants = [], []
-    arguments = {"training": training} if keras_layers.takes(layer, "training") else {}
     try:
-        with (
-            keras_context.apart(layer, training),
-            _noted(layer, called, constants),
-            warnings.catch_warnings(),
-        ):
+        # Shape inference draws where it has to compute with numbers.
+        devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+        with torch.random.fork_rng(devices), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come when it computes
-            outputs = layer.call(*inputs, **arguments)
-        known = {id(tensor) for tensor in (*inputs, *(symbol for symbol, _ in constants))}
-        nodes = _nodes_before(outputs, known)
+            yield
     finally:
         for each, inbound, outbound in lengths:
             del each._inbound_nodes[inbound:]
@@ -70,58 +111,17 @@ def trace(layer, inputs, training):
         if names_before is not None:
             names.clear()
             names.update(names_before)
-    parts = keras.tree.flatten([(n.arguments.args, n.arguments.kwargs) for n in nodes])
-    if any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts):
-        raise TraceError("it computes with weights of its own")
-    if sum(isinstance(node.operation, keras.Layer) for node in nodes) != len(called):
-        raise TraceError("it calls a layer whose result is not used")
-    return Trace(list(inputs), constants, nodes, outputs)
 
 
-@contextlib.contextmanager
-def _noted(layer, called, constants):
-    """The layers directly inside take tensors as symbolic ones, and their calls are counted."""
-    swapped = []
-    for each in {id(each): each for each in _callable_inside(layer)}.values():
-        base = keras_layers.class_of(each)
-        swapped.append((each, type(each)))  # inside a step another one than its own
-        kind = keras_layers.class_with_call(base, _noting(base, called, constants))
-        object.__setattr__(each, "__class__", kind)
-    try:
-        yield
-    finally:
-        for each, before in swapped:
-            object.__setattr__(each, "__class__", before)
-
-
-def _noting(base, called, constants):
-    def symbol(part):
-        if not isinstance(part, torch.Tensor):
-            return part
-        if part.requires_grad:
-            raise TraceError("it computes with weights of its own")
-        # A tensor that `call` made itself (positions, a mask of ones) enters the graph as a
-        # constant.
-        dtype = keras.backend.standardize_dtype(part.dtype)
-        constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
-        return constants[-1][0]
-
-    def __call__(layer, *args, **kwargs):  # noqa: N807
-        if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
-            return base.__call__(layer, *args, **kwargs)
-        if not layer.built:
-            raise TraceError("a layer inside it is not built yet")
-        # Counted by the layer's call, not by nodes: a result that nobody uses leaves no node.
-        called.append(layer)
-        args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
-        return base.__call__(layer, *args, **kwargs)
-
-    return __call__
-
-
-def _callable_inside(layer):
-    """The layers that a `call` can reach by the layer's attributes, lists of layers included."""
-    return [each for each in keras_layers.inner_layers(layer) if isinstance(each, keras.Layer)]
+def _same_structure(arguments, handed):
+    """Whether the structures that a `call` was handed still hold what they did."""
+    for name, part in arguments.items():
+        if not keras.tree.is_nested(part):
+            continue
+        ours, theirs = keras.tree.flatten(part), keras.tree.flatten(handed[name])
+        if len(ours) != len(theirs) or any(x is not y for x, y in zip(ours, theirs, strict=True)):
+            return False
+    return True
 
 
 def _nodes_before(outputs, known):
@@ -143,10 +143,22 @@ def _nodes_before(outputs, known):
         nodes.append(node)
 
     for output in keras.tree.flatten(outputs):
+        if output is None:
+            continue
         if not isinstance(output, keras.KerasTensor):
             raise TraceError(f"it returns {type(output).__name__}")
         visit(output)
+        mask = keras_masks.mask_of(output)
+        if mask is not None and set_by_hand(output):
+            visit(mask)
     return nodes
+
+
+def set_by_hand(tensor):
+    """Whether a mask on a symbolic tensor is none that a layer gave it."""
+    history = getattr(tensor, "_keras_history", None)
+    made_by = None if history is None else history.operation
+    return made_by is not None and not isinstance(made_by, keras.Layer)
 
 
 def settings_of(operation):

@@ -47,9 +47,13 @@ def state_tensors(model):
     Returns:
         list of `torch.Tensor`, the memory itself, in the same order each time.
     """
+    return [*[variable.value for variable in state_variables(model)], *torch_buffers(model)]
+
+
+def state_variables(model):
+    """The variables among `state_tensors`, which come first there, in their order."""
     trained = {id(v) for layer in all_layers(model) for v in weights_to_train(layer)}
-    own = [variable.value for variable in model.variables if id(variable) not in trained]
-    return [*own, *torch_buffers(model)]
+    return [variable for variable in model.variables if id(variable) not in trained]
 
 
 def torch_buffers(model):

@@ -63,3 +63,21 @@ def from_plain(value):
         keys, parts = from_plain(value[_DICT][0]), from_plain(value[_DICT][1])
         return dict(zip(keys, parts, strict=True))
     return {key: from_plain(part) for key, part in value.items()}
+
+
+def alike(values):
+    """Whether all values of a list are the same, tensors to the bit."""
+    return all(_same(values[0], other) for other in values[1:])
+
+
+def _same(one, other):
+    if isinstance(one, torch.Tensor):
+        same_kind = isinstance(other, torch.Tensor) and one.dtype == other.dtype
+        return same_kind and torch.equal(one, other)
+    if isinstance(one, dict):
+        same_keys = isinstance(other, dict) and list(one) == list(other)
+        return same_keys and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        as_many = type(one) is type(other) and len(one) == len(other)
+        return as_many and all(map(_same, one, other))
+    return type(one) is type(other) and one == other

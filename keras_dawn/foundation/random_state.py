@@ -3,6 +3,7 @@
 import random
 
 from keras_dawn.foundation import keras_random
+from keras_dawn.foundation.plain_state import alike
 
 import numpy as np
 import torch
@@ -44,3 +45,39 @@ def _set_gpus(states, gpu):
     for device in range(torch.cuda.device_count()):
         if device in states:
             torch.cuda.set_rng_state(states[device], device)
+
+
+def state_of_new_rank(states, rank):
+    """The random numbers of a rank that a job did not have, from those that its ranks had.
+
+    What all ranks had alike of Python's, NumPy's and Keras's, this one has too, such as the
+    numbers that all of them shuffle the same list by. Everything else gets a stream of its own,
+    drawn from torch's of rank 0 and the number.
+
+    Args:
+        states: list of what `random_state` returned on each rank.
+        rank: int, at least `len(states)`.
+    """
+    first = states[0]
+    drawn = first["torch"].numpy()[:: max(1, len(first["torch"]) // 64)].astype(np.uint32)
+    words = np.random.SeedSequence([*drawn.tolist(), rank]).generate_state(4)
+    python, numpy, torch_seed = (int(word) for word in words[:3])
+    name, own, *rest = np.random.RandomState(numpy).get_state()
+    fresh = {
+        "python": random.Random(python).getstate(),
+        "numpy": (name, torch.from_numpy(own.astype(np.int64)), *rest),
+        "torch": torch.Generator().manual_seed(torch_seed).get_state(),
+        "cuda": [_cuda_state(state, torch_seed) for state in first["cuda"]],
+        "gpu": first["gpu"],
+        "keras": first["keras"] if first["keras"] is None
+        else keras_random.seed_of_rank(first["keras"], rank),
+    }  # fmt: skip
+    shared = [name for name in ("python", "numpy", "keras") if alike([s[name] for s in states])]
+    return {**fresh, **{name: first[name] for name in shared}}
+
+
+def _cuda_state(state, seed):
+    """A CUDA generator's state with another seed: eight bytes of it, and eight of its place."""
+    words = state.clone().view(torch.int64)
+    words[0] = seed
+    return words.view(torch.uint8)

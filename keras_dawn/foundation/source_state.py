@@ -35,10 +35,11 @@ class SourceState:
 
     Attributes:
         reads_on: bool, whether an iterator is among it, whose place cannot be saved.
+        generators: set of str, which of the names that `now` uses are random generators.
     """
 
     def __init__(self, source):
-        self.reads_on = False
+        self.reads_on, self.generators = False, set()
         self._holders, self._seen = [], set()
         self._look(source, (), 0)
         self._first = {path: _mark(get()) for path, get, _, _ in self._holders}
@@ -110,6 +111,7 @@ class SourceState:
             return
         self._seen.add(id(value))
         if state := _generator(value):
+            self.generators.add("/".join(path))
             self._holders.append((path, *state, "state"))
         elif hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
             self._holders.append((path, value.state_dict, value.load_state_dict, "state"))

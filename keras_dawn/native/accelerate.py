@@ -47,6 +47,7 @@ def accelerate(model, *, log_every=10, compile=False):
         ValueError: what is not a Keras model, or a bad `log_every`.
 
     Example:
+        >>> import keras
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> model.compile("sgd", "mse")
         >>> model = keras_dawn.accelerate(model)

@@ -1,7 +1,26 @@
 """Batch normalisation over the batches of all ranks together."""
 
+import contextlib
+
 import torch
 import torch.distributed as dist
+
+_weights = [lambda: 1.0]  # the last one: what gradients of a loss that is not weighed weigh
+
+
+@contextlib.contextmanager
+def gradients_weigh(weight):
+    """Backward passes in this context are of a mean over the rank's part, not weighed yet.
+
+    Args:
+        weight: callable without arguments: what its gradients will be multiplied by when they are
+            averaged over the ranks. Sums over the ranks within the pass need it, too.
+    """
+    _weights.append(weight)
+    try:
+        yield
+    finally:
+        _weights.pop()
 
 
 def synchronized_batch_norm(inputs, gamma, beta, epsilon):
@@ -54,9 +73,10 @@ class _Synchronized(torch.autograd.Function):
         # Those of this rank alone: like all gradients, they are averaged over the ranks later.
         grad_beta = gradient.sum(axes)
         grad_gamma = (gradient * normalized).sum(axes)
-        sums = torch.cat([grad_beta, grad_gamma])
+        weight = _weights[-1]()
+        sums = torch.cat([grad_beta, grad_gamma]) * weight
         dist.all_reduce(sums)
-        mean_gradient, mean_product = (sums / total).chunk(2)
+        mean_gradient, mean_product = (sums / (total * weight)).chunk(2)
         scale = deviation if gamma is None else deviation * gamma
         grad_inputs = scale.view(shape) * (
             gradient - mean_gradient.view(shape) - normalized * mean_product.view(shape)

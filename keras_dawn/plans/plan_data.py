@@ -3,7 +3,6 @@
 import contextlib
 
 from keras_dawn.distributed import sharding
-from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.source_state import SourceState
 
@@ -100,10 +99,12 @@ class PlanData(DataLoader):
 
     def _loader(self, made, phase):
         x, y = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-        if current().several:
-            return sharding.shard_arrays(
-                x, y, None, phase.batch_size, shuffle=self._training, training=self._training
-            )
+        # In an order that does not depend on the number of ranks: a plan may go on with fewer.
+        arrays = sharding.shard_arrays(
+            x, y, None, phase.batch_size, shuffle=self._training, training=self._training
+        )
+        if isinstance(arrays, DataLoader):
+            return arrays
         try:
             return keras_fit.Loader(x, y, phase.batch_size, shuffle=self._training)
         except (TypeError, ValueError, AttributeError) as error:

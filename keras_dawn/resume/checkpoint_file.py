@@ -1,5 +1,6 @@
 """One checkpoint as a file: data with its SHA-256, and never a program."""
 
+import contextlib
 import hashlib
 import io
 
@@ -20,13 +21,35 @@ def write(path, state):
     Raises:
         OSError: it could not be written; what was there before is untouched.
     """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    # The memory itself: `getvalue` would copy a checkpoint of many gigabytes.
-    content = buffer.getbuffer()
-    with written_whole(path, durable=True) as file:
-        file.write(content)
-        file.write(hashlib.sha256(content).digest())
+    with written_whole(path, durable=True) as file, _without_checksums():
+        hashed = _Hashed(file)
+        torch.save(state, hashed)
+        file.write(hashed.digest.digest())
+
+
+class _Hashed:
+    """A file that is hashed while it is written: no second copy of it is held in memory."""
+
+    def __init__(self, file):
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, part):
+        self.digest.update(part)
+        return self._file.write(part)
+
+    def flush(self):
+        self._file.flush()
+
+
+@contextlib.contextmanager
+def _without_checksums():
+    """torch adds a checksum of its own to every tensor; the hash of the file says more."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 def read(path):

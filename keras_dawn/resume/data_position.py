@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 from keras_dawn.foundation import keras_fit, keras_passes
@@ -26,20 +27,29 @@ class DataPosition:
     Args:
         iterator: the `EpochIterator` of the `fit`.
         signals: bool, whether the training takes note of signals.
+        validation: what `fit` validates on, or `None`; it keeps its state too.
 
     Raises:
         ValueError: data whose position cannot be known.
     """
 
-    def __init__(self, iterator, signals):
+    def __init__(self, iterator, signals, validation=None):
         self._outlives = signals
         kind, source = keras_fit.data_of(iterator)
         self._source, self._iterator = SourceState(source), iterator
+        other = validation is not source and not isinstance(validation, (tuple, list))
+        self._validation = SourceState(validation if other else None)
         self._digest = None
         iterable = isinstance(getattr(source, "dataset", None), IterableDataset)
         self._replays = kind == "stream" or self._source.reads_on
         if self._replays or iterable:
             self._digest = b""
+        if isinstance(validation, Iterator):
+            raise ValueError(
+                "ResumeTraining cannot know where a generator to validate on is: it reads on from "
+                "one validation to the next. Give `validation_data` as arrays, a torch DataLoader "
+                "or a PyDataset."
+            )
         if keras_fit.has_queue(iterator) and iterator.steps_per_epoch:
             raise ValueError(
                 "ResumeTraining cannot know where a PyDataset with workers is when "
@@ -47,6 +57,11 @@ class DataPosition:
                 "`steps_per_epoch` out, or make the PyDataset with workers=1."
             )
         self.passes = keras_passes.Passes(iterator, self._note, self._put_back, self._begins)
+
+    @property
+    def generators(self):
+        """Names of the random generators in the data and in that to validate on."""
+        return {"data": self._source.generators, "validation": self._validation.generators}
 
     def now(self, step):
         """The position as plain data; `step` is how many steps of the epoch are done."""
@@ -103,11 +118,17 @@ class DataPosition:
 
     def _note(self):
         passes = keras_fit.passes_done(self._iterator)
-        return {"random": random_state(), "data": self._source.now(), "passes": passes}
+        return {
+            "random": random_state(),
+            "data": self._source.now(),
+            "validation": self._validation.now(),
+            "passes": passes,
+        }
 
     def _put_back(self, noted):
         set_random_state(noted["random"])
         self._source.put_back(noted["data"])
+        self._validation.put_back(noted["validation"])
         keras_fit.set_passes_done(self._iterator, noted.get("passes"))
 
     def _begins(self, loader):

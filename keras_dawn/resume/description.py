@@ -4,6 +4,8 @@ import json
 import re
 
 from keras_dawn.convolutions import table_in_use
+from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.sharding import sampler_of
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
@@ -13,20 +15,25 @@ _PLAIN = (bool, int, float, str, type(None))
 _NUMBERED = re.compile(r"_\d+(?=/|$)")  # Keras counts the layers of a process through
 
 
-def describe(model, iterator):
+def describe(model, iterator, order):
     """A dict of plain values: model, optimizers with their numbers, metrics, data.
 
     Args:
         model: compiled `keras.Model`, as the training begins.
         iterator: the `EpochIterator` of its `fit`.
+        order: str, in which order the data is served (`DataOrder.name`).
     """
+    size = keras_fit.size_of_data(iterator)
+    if size["batch_size"] and sampler_of(keras_fit.data_of(iterator)[1]) is not None:
+        size["batch_size"] *= current().world_size  # of all ranks, as with other data
     return {
         "variables": [_NUMBERED.sub("", v.path) for v in model.variables],
         "layers": [_layer(layer) for layer in list(all_layers(model))[1:]],
         "optimizers": [type(hyperparameters.unwrap(one)).__name__ for one in optimizers_of(model)],
         "numbers": [_numbers(one) for one in optimizers_of(model)],
         "metrics": [_NUMBERED.sub("", v.path) for v in metric_variables(model)],
-        "data": keras_fit.size_of_data(iterator),
+        "data": size,
+        "order": order,
         "steps": iterator.num_batches,
         "convolutions": table_in_use().identity,
     }

@@ -6,6 +6,7 @@ import time
 from keras_dawn.distributed.collectives import Agreement
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
+from keras_dawn.resume.data_order import DataOrder
 from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
@@ -57,9 +58,12 @@ class LastWord(keras.callbacks.Callback):
 
     def _begin(self):
         check_shared(self._folder.path)
-        description = describe(self.model, self._iterator)
-        self._position = DataPosition(self._iterator, self._notices.takes_signals)
         state, followed = find_state(self._folder, self._fit, self._asked)
+        self._order = DataOrder(self._iterator, state and state["description"].get("order"))
+        description = describe(self.model, self._iterator, self._order.name)
+        self._position = DataPosition(
+            self._iterator, self._notices.takes_signals, keras_fit.validation_data(self.model)
+        )
         self._notices.start()
         if state is not None:
             self._restoration = Restoration(
@@ -73,6 +77,7 @@ class LastWord(keras.callbacks.Callback):
         restoration, self._restoration = self._restoration, None
         if restoration is not None:
             restoration.enter()
+        self._order.begin_epoch(epoch)
         self._epoch = epoch
         self._agreement = Agreement()
 

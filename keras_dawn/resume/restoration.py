@@ -7,11 +7,14 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.model_state import optimizers_of, overwrite
 from keras_dawn.foundation.plain_state import from_plain
+from keras_dawn.resume.data_order import check_order
 from keras_dawn.resume.description import check_same
+from keras_dawn.resume.other_ranks import share_of
 from keras_dawn.resume.training_state import (
     check_state,
     metric_variables,
     restore_frozen,
+    restore_layouts,
     restore_variables,
 )
 
@@ -62,7 +65,7 @@ class Restoration:
         self._model, self._state, self._parts = model, state, parts
         self._followed, self._rates = followed, []
         self._position, self._path = position, path
-        self._rank = current().rank
+        self._own = None  # what of the state is this rank's
 
     def begin(self, description, fit, params):
         """Restores what `on_train_begin` of the others may have set, and says so.
@@ -77,26 +80,33 @@ class Restoration:
         """
         state, model = self._state, self._model
         check_state(state, model, self._path)
-        before = state["description"]
+        before, ranks = state["description"], current()
+        several = len(state["data"])
+        if several != ranks.world_size:
+            check_order(before["order"], description["order"], several, self._path)
+        self._own = share_of(state, ranks.rank, ranks.world_size, model, self._position.generators)
         same_fit = state["fit"] == fit
         # Another `fit` of the script may train with other settings on other data.
         rates, taken_up = (
             check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
         )
         restore_frozen(model, state)
+        restore_layouts(model, state)
         self._restore()
         # After the parts: what they draw while they are restored must not count.
-        self._position.put_back_now(state["data"][self._rank])
+        self._position.put_back_now(self._own["data"])
         ended = state["stopped"] or state["epoch"] >= params["epochs"]
         if self._followed or (same_fit and ended):
             keras_fit.set_first_epoch(model, max(params["epochs"], 1))
             _say("already complete: nothing trained", self._path)
             return before
         if same_fit or not state["complete"]:
-            self._position.take_up(state["data"][self._rank], state["step"])
+            self._position.take_up(self._own["data"], state["step"])
         keras_fit.set_first_epoch(model, state["epoch"])
         steps = f" of {params['steps']}" if params.get("steps") else ""
-        _say(f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}{steps}", self._path)
+        of = f", with {ranks.world_size} in place of {several} ranks"
+        where = f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}{steps}"
+        _say(where + (of if several != ranks.world_size else ""), self._path)
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
             if hyperparameters.read(optimizer, name) != new:
@@ -116,7 +126,7 @@ class Restoration:
         # Once more: callbacks that begin an epoch set counters and rates of a fresh one.
         self._restore()
         self._take_up_rates()
-        metrics = zip(metric_variables(self._model), state["metrics"][self._rank], strict=True)
+        metrics = zip(metric_variables(self._model), self._own["metrics"], strict=True)
         for variable, value in metrics:
             overwrite(variable.value, value)
         keras_fit.end_without_steps(self._model)
@@ -128,14 +138,14 @@ class Restoration:
 
     def _restore(self):
         state, parts = self._state, self._parts
-        restore_variables(self._model, state)
+        restore_variables(self._model, state, self._own["statistics"])
         if missing := set(parts) - set(state["parts"]):
             raise ValueError(
                 f"The checkpoint in {self._path} has no state of "
                 f"{', '.join(sorted(missing))}: the training it was saved from did not have "
                 "them. Train with the same callbacks, or give another folder."
             )
-        of_rank = state["rank_parts"][self._rank]
+        of_rank = self._own["parts"]
         for name, part in parts.items():
             saved = from_plain(state["parts"][name])
             # What differs by rank goes over what rank 0 saved for all.

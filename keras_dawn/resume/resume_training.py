@@ -42,7 +42,8 @@ class ResumeTraining(keras.callbacks.Callback):
     the one before it is used. Where the disk is full, a warning says so and the training goes
     on. Weights that are not finite are not saved; they end the training. On several ranks the
     folder must be one that all of them see; rank 0 writes. On a GPU, files are written beside
-    the training.
+    the training. Another number of ranks goes on with the same batches (`resume.other_ranks` has
+    the rules); what that cannot be done for is refused by name.
 
     What the script has changed since is named. Hyper-parameters that were compiled otherwise are
     taken up, so is data of another length or batch size between two epochs; another model,
@@ -67,8 +68,9 @@ class ResumeTraining(keras.callbacks.Callback):
         paid: `PaidTime` of all processes that trained from this folder, on rank 0.
 
     Raises:
-        ValueError: bad numbers; `BackupAndRestore` beside it; a checkpoint of another model,
-            format or number of ranks; data that does not give its batches again.
+        ValueError: bad numbers; `BackupAndRestore` beside it; a checkpoint of another model or
+            format; data that does not give its batches again, or not in their order on another
+            number of ranks; a generator to validate on.
         TypeError: a callback's state that holds more than data.
         OSError: when the training begins: the folder cannot be written, or another process
             trains from it.

@@ -8,7 +8,9 @@ from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of, overwrite, state_tensors
 from keras_dawn.foundation.plain_state import to_plain
 
-FORMAT = 4
+import torch
+
+FORMAT = 5
 
 
 def collect(model, parts, position):
@@ -46,7 +48,7 @@ def collect(model, parts, position):
 
 
 def check_state(state, model, path):
-    """Raises `ValueError` unless a checkpoint in the folder `path` fits this model and job."""
+    """Raises `ValueError` unless a checkpoint in the folder `path` fits this model."""
     if state["format"] != FORMAT:
         raise ValueError(
             f"The checkpoint in {path} is of format {state['format']}, this version of keras_dawn "
@@ -56,11 +58,6 @@ def check_state(state, model, path):
     if shapes != [tuple(value.shape) for value in state["variables"]]:
         raise ValueError(
             f"The checkpoint in {path} is of another model. Give another folder, or delete it."
-        )
-    if len(state["data"]) != current().world_size:
-        raise ValueError(
-            f"The checkpoint in {path} is of {len(state['data'])} ranks, this is a job of "
-            f"{current().world_size}. Start as many processes, or give another folder."
         )
 
 
@@ -81,8 +78,27 @@ def restore_frozen(model, state):
             layer.trainable = not frozen  # a model says it to the layers inside, which come later
 
 
-def restore_variables(model, state):
-    """Puts weights, the state of layers and that of all optimizers back."""
+def restore_layouts(model, state):
+    """Lays the model's weights out in memory as they were, before anything is restored into them.
+
+    An evaluation by the graph lays a kernel out for torch, and a step that keeps its Python rounds
+    by the layout that it meets: a process that has not evaluated yet would train otherwise.
+    """
+    for variable, saved in zip(model.variables, state["variables"], strict=True):
+        tensor = variable.value
+        if tensor.stride() != saved.stride():
+            laid_out = torch.empty_like(saved, dtype=tensor.dtype, device=tensor.device)
+            tensor.data, tensor.grad = laid_out.copy_(tensor.detach()), None
+
+
+def restore_variables(model, state, statistics):
+    """Puts weights, the state of layers and that of all optimizers back.
+
+    Args:
+        model: `keras.Model`.
+        state: dict, the checkpoint.
+        statistics: list of tensors, this rank's state of layers.
+    """
     optimizers = optimizers_of(model)
     pairs = list(zip(model.variables, state["variables"], strict=True))
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -96,7 +112,7 @@ def restore_variables(model, state):
             setattr(unwrap(optimizer), name, value)
     contents = [(variable.value, value) for variable, value in pairs]
     # Last, and each rank's own: within an epoch they differ, and seeds always do.
-    contents += zip(state_tensors(model), state["statistics"][current().rank], strict=True)
+    contents += zip(state_tensors(model), statistics, strict=True)
     for tensor, value in contents:
         overwrite(tensor, value)  # in place: others look at the same memory
 

@@ -133,6 +133,11 @@ class _Sweeping(keras.callbacks.Callback):
         self._before = (
             [(tensor, tensor.detach().clone()) for tensor in tensors],
             (optimizer, getattr(optimizer, self._attribute)),
+            [
+                (part, _own_state(part))
+                for metric in model.metrics
+                for part in getattr(metric, "metrics", [metric])
+            ],
         )
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -187,9 +192,22 @@ class _Sweeping(keras.callbacks.Callback):
         """Undoes the training; nothing was done if it did not begin."""
         if self._before is None:
             return
-        contents, (optimizer, value) = self._before
+        contents, (optimizer, value), metrics = self._before
         # In place: a captured step and an accelerated model hold these very tensors.
         for tensor, content in contents:
             overwrite(tensor, content)
         if not isinstance(value, keras.Variable):
             setattr(optimizer, self._attribute, value)
+        for metric, attributes in metrics:
+            vars(metric).update(attributes)
+
+
+def _own_state(metric):
+    """What a metric with a `state_dict` keeps beside its variables, such as `LossMemory`."""
+    if not hasattr(metric, "state_dict"):
+        return {}
+    return {
+        name: value.clone() if isinstance(value, torch.Tensor) else value
+        for name, value in vars(metric).items()
+        if isinstance(value, (torch.Tensor, tuple, bool, int, float, str, type(None)))
+    }

@@ -204,6 +204,12 @@ class ParameterSchedule(keras.callbacks.Callback):
         return type(self).__name__
 
 
+def scheduled(optimizer):
+    """The attributes of an optimizer that the schedules of a `fit` under way set."""
+    under_way = _UNDER_WAY.get(hyperparameters.unwrap(optimizer), [])
+    return {attribute for schedule in under_way for attribute in schedule._found[1]}
+
+
 def end_schedules(optimizer):
     """Sets back what schedules have set whose `fit` was interrupted."""
     optimizer = hyperparameters.unwrap(optimizer)

@@ -13,6 +13,8 @@ from keras_dawn.data.photos import (
 
 from absl import flags
 
+from recipe_parts.blacklist import without_blacklist
+
 FLAGS = flags.FLAGS
 
 
@@ -22,10 +24,12 @@ class Photos:
     Args:
         folder: path with `train/` and `val/`, or ImageNet's tar files.
         preset: `PhotoPreset`.
+        blacklist: set of the numbers of ImageNet's validation photos to leave out.
     """
 
-    def __init__(self, folder, preset):
+    def __init__(self, folder, preset, blacklist=frozenset()):
         self.folder, self.preset, self.name = Path(folder), preset, Path(folder).name
+        self.blacklist = blacklist
         self.seed = 0  # of order and crops; a recipe that trains several times sets it for each
         self._sources, self.fell_back = {}, set()
         self._serving, self._problems = {}, {"train": {}, "val": {}}
@@ -38,7 +42,11 @@ class Photos:
 
     def val(self, kind):
         """The validation photos."""
-        return self._source("val", kind, self.preset.val_images)
+        if (kind, "kept") not in self._sources:
+            source = self._source("val", kind, self.preset.val_images)
+            kept = without_blacklist(source, self.blacklist) if self.blacklist else source
+            self._sources[kind, "kept"] = kept
+        return self._sources[kind, "kept"]
 
     def training_data(self, phase, transforms):
         """`ResizingImages` for a phase, its labels and mixing by further transforms."""

@@ -14,6 +14,7 @@ import keras
 from absl import app, flags
 
 from recipe_parts import answers, projection, reporting, run_files, run_flags
+from recipe_parts.blacklist import read_blacklist
 from recipe_parts.digit_photos import write_digit_photos
 from recipe_parts.photo_folder import Photos
 from recipe_parts.photo_network import build_model, one_hot
@@ -27,6 +28,7 @@ def define_flags(presets):
     flags.DEFINE_string("preset", "auto", f"auto, or one of: {', '.join(presets)}")
     flags.DEFINE_string("plan", None, f"the same as --preset, for: {', '.join(keras_dawn.PLANS)}")
     flags.DEFINE_string("data_dir", None, "folder with train/ and val/")
+    flags.DEFINE_string("blacklist", None, "the devkit's list of validation photos to leave out")
     flags.DEFINE_integer("threads", None, "decoding threads a process", lower_bound=1)
     flags.DEFINE_float("label_smoothing", None, "instead of the preset's", 0.0, 0.9)
     flags.DEFINE_float("ema", None, "momentum of averaged weights, such as 0.999", 0.0, 1.0)
@@ -80,7 +82,8 @@ def main(recipe, presets, entry):
 def find_photos(preset, scratch):
     """The photos that the flags ask for, and why these, as `(Photos, str)`."""
     if FLAGS.data_dir:
-        return Photos(FLAGS.data_dir, preset), f"Photos in {FLAGS.data_dir}, as asked."
+        blacklist = read_blacklist(FLAGS.blacklist) if FLAGS.blacklist else frozenset()
+        return Photos(FLAGS.data_dir, preset, blacklist), f"Photos in {FLAGS.data_dir}, as asked."
     folder = write_digit_photos(
         Path(scratch) / "digits", preset.train_images or 2000, preset.val_images or 500
     )
@@ -158,7 +161,11 @@ def train(preset, photos, precision, seed, folder, clock, prices):
         epochs=preset.plan.epochs,
         interrupted=interrupted,
         benchmark=dawnbench.IMAGENET if whole else None,
-        entry={"model": preset.model, "misc": {"plan": preset.plan.table()}},
+        entry={
+            "model": preset.model,
+            "misc": {"plan": preset.plan.table()},
+            "used_blacklist": not photos.blacklist,
+        },
         description={
             **records.environment(),
             **describe(model, photos, preset, precision, seed),
@@ -180,6 +187,7 @@ def describe(model, photos, preset, precision, seed):
             "name": photos.name,
             "train_images": len(photos.train("originals")),
             "val_images": len(photos.val("originals")),
+            "left_out_by_blacklist": len(photos.blacklist),
             "classes": len(photos.class_names),
             "originals_in_place_of_copies": sorted(photos.fell_back),
             "problems": photos.problems(),

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from keras_dawn import ParameterSchedule, data, schedules
 
+from recipe_parts.record_light import Light
+
 
 class RecordFit(NamedTuple):
     """One `fit`: on all images, or on the hardest.
@@ -51,6 +53,7 @@ def _data(preset, images, seed, memory, epoch):
             *flips,
             data.Resize(preset.sizes),
             images.normalize,
+            *([Light(*preset.light)] if preset.light else []),
             data.OneHot(len(images.class_names)),
         ],
         sampler=data.Hardest(memory, fraction, preset.hard_random, seed),

@@ -1,6 +1,7 @@
 """The network of the record recipe, with its optimizer, and the end of its stem's bias."""
 
 import keras_dawn
+from keras_dawn.convolutions import table_in_use
 from keras_dawn.models import WhitenedConvNet
 from keras_dawn.models.whitened import WHITENING
 from keras_dawn.optimizers import Muon
@@ -15,16 +16,17 @@ def compiled_model(preset, images, memory):
         preset.widths,
         shortcuts=preset.shortcuts,
         gates=preset.gates,
-        winograd=preset.winograd,
+        winograd=_by_winograd(preset),
         input_shape=(None, None, channels),
         classes=len(images.class_names),
+        activation=preset.activation,
         whitening_bias=preset.bias_epochs > 0,
     )
     model.compile(
         Muon(
             preset.max_lr,
             momentum=preset.momentum,
-            sgd_momentum=0.85,
+            sgd_momentum=preset.sgd_momentum,
             normalize_weights=True,
             newton_schulz_steps=3,
             adjustment=None,
@@ -43,6 +45,22 @@ def compiled_model(preset, images, memory):
         metrics=["accuracy", *([memory] if preset.hard_from is not None else [])],
     )
     return keras_dawn.accelerate(model)  # the same fit, as straight PyTorch
+
+
+def ways(preset):
+    """What the network computes in and how its convolutions go on this machine, as text."""
+    if keras_dawn.precision.has_gpu():
+        return f"{preset.precision}, convolutions by cuDNN"
+    table = f"by the table {table_in_use().identity!r}"
+    if _by_winograd(preset):
+        small = "those of small images by Winograd's filtering"
+        return f"{preset.precision}, convolutions {table}, {small}"
+    return f"{preset.precision}, convolutions {table}"
+
+
+def _by_winograd(preset):
+    """Only in float32: in half precision the transforms cost accuracy, and the table gains more."""
+    return preset.winograd and preset.precision == "float32"
 
 
 def train_bias(model, epochs):

@@ -65,6 +65,7 @@ def _write_entry(result, folder, prices, author, author_email):
         tags=(author, result.entry["model"], f"{count}x{_short(device)}", "keras-dawn"),
         timestamp=date.today(),
         cost_per_hour=on_demand[0] if on_demand else None,
+        used_blacklist=result.entry.get("used_blacklist"),
         misc={
             **result.entry["misc"],
             "commandLine": " ".join(description["command"]),

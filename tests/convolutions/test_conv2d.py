@@ -1,5 +1,6 @@
 """`conv2d` by tables of every kind, against `torch.conv2d`."""
 
+import functools
 import sys
 
 from keras_dawn.convolutions import Table, WayRule, choice, conv2d, ways_of
@@ -147,12 +148,33 @@ def test_what_torch_transforms_goes_torchs_way(use):
         assert conv2d(images, weight, None, *settings).dtype == torch.bfloat16
 
 
-def test_what_is_compiled_is_torchs_in_one_graph(use):
+def test_what_is_compiled_goes_its_ways_too_in_one_graph(use, monkeypatch):
     use("windows")
-    (images, weight, bias), settings = arguments(CASES[0], torch.float32)
-    compiled = torch.compile(conv2d, backend="eager", fullgraph=True)
-    found = compiled(images, weight, bias, *settings)
-    torch.testing.assert_close(found, torch.conv2d(images, weight, bias, *settings))
+    compiled = torch.compile(conv2d, backend="aot_eager", fullgraph=True)
+    gone = []
+    for stage in STAGES:
+        original = getattr(WAYS["windows"], stage)
+        note = functools.partial(lambda do, *given: gone.append(1) or do(*given), original)
+        monkeypatch.setattr(WAYS["windows"], stage, note)
+    tensors, settings = arguments(CASES[0], torch.float32)
+    exact = [one.double() for one in tensors]
+    assert_close(results(compiled, tensors, settings), results(torch.conv2d, exact, settings), 3e-6)
+    assert len(gone) == len(STAGES)
+    use()
+    results(compiled, tensors, settings)  # the table in use counts, not that of the compilation
+    assert len(gone) == len(STAGES)
+
+
+def test_what_is_exported_is_torchs(use):
+    use("windows")
+    tensors, settings = arguments(CASES[0], torch.float32)
+
+    class Module(torch.nn.Module):
+        def forward(self, *given):
+            return conv2d(*given, *settings)
+
+    code = torch.export.export(Module(), tuple(tensors)).graph_module.code
+    assert "torch.ops.aten.conv2d" in code and "keras_dawn" not in code
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])

@@ -20,6 +20,7 @@ from own_models import (
     Branches,
     Gan,
     OwnLoss,
+    OwnStepNormalized,
     PassesByBatch,
     Penalty,
     SmallResNet,
@@ -48,6 +49,15 @@ def subclassed_resnet():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"])
     return trained(model, numbers(21, 6, 6, 2), np.arange(21) % 3)
+
+
+@scenario
+def own_steps_normalised_together():
+    blocks = [layers.Dense(4), layers.BatchNormalization(), layers.Activation("tanh")]
+    model = OwnStepNormalized([keras.Input((3,)), *blocks, layers.Dense(1)])
+    synchronize_batch_normalization(model)
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    return trained(model, numbers(21, 3), numbers(21, 1))
 
 
 def gan(**compiled):

@@ -61,6 +61,13 @@ def test_what_compile_keeps():
     assert keras_metrics.compiled_metrics(keras.Sequential()) == []
 
 
+def test_the_thresholds_of_a_metric():
+    auc, precision = keras.metrics.AUC(num_thresholds=5), keras.metrics.Precision([0.2, 0.7])
+    assert "_thresholds" in vars(auc)  # else the list that an AUC makes for whoever asks
+    assert list(keras_metrics.thresholds_of(auc)) == auc.thresholds
+    assert keras_metrics.thresholds_of(precision) is precision.thresholds
+
+
 def test_what_a_loss_and_a_metric_call_their_functions_with():
     model, loss = compiled()
     plan = keras_losses.loss_plan(model)

@@ -130,7 +130,7 @@ def test_explain_says_the_ways_of_the_last_batch(use):
     assert "first  " in str(keras_dawn.explain(model))
     use()
     assert set(keras_dawn.explain(model).convolutions.values()) == {"torch's own"}
-    assert "first and 4 like it" in str(keras_dawn.explain(model))
+    assert "first and 5 like it" in str(keras_dawn.explain(model))
 
 
 def test_explain_runs_nothing_of_the_users(use):

@@ -9,7 +9,7 @@ from keras_dawn.foundation import keras_losses, keras_masks
 from keras_dawn.native import explain
 from keras_dawn.native.steps.loss_values import VALUES
 from keras_dawn.native.steps.losses import NativeLoss
-from keras_dawn.native.steps.metrics import add_batch
+from keras_dawn.native.steps.metric_counter import MetricCounter
 
 import keras
 import numpy as np
@@ -191,7 +191,7 @@ def test_a_metric_is_that_of_keras(number, true_float64):
 
     def natively(metric, y, outputs, weight):
         with torch.no_grad():
-            found = add_batch(metric, y, outputs, weight, lambda t: torch.as_tensor(t).double())
+            found = MetricCounter(metric).add(y, outputs, weight)
         forms.append(found)
         if not found:
             by_keras(metric, y, outputs, weight)

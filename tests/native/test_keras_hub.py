@@ -67,7 +67,8 @@ def assert_equal(make, tolerance, change=lambda model: None, **arguments):
 
 @pytest.mark.parametrize("make", hub_models.BACKBONES + hub_models.TASKS)
 def test_training_is_the_same_in_float64(make, true_float64):
-    assert_equal(make, 1e-9)
+    in_float32 = make in (hub_models.llama, hub_models.llama_lm)  # its norms, whatever the policy
+    assert_equal(make, 1e-6 if in_float32 else 1e-9)
 
 
 @pytest.mark.parametrize("make", hub_models.BACKBONES + hub_models.TASKS)

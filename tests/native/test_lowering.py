@@ -132,6 +132,33 @@ def test_a_relu_leaves_the_images_it_is_given_alone():
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize(
+    "before, zeros, size, folded",
+    [
+        (layers.ReLU, 1, 3, True),
+        (layers.ReLU, 1, 2, True),
+        (layers.ReLU, (1, 0), (2, 1), True),
+        (layers.ReLU, 2, 3, False),  # torch pads at most half a window
+        (lambda: layers.Activation("tanh"), 1, 3, False),  # zeros are the highest of some windows
+        (layers.BatchNormalization, 1, 3, False),
+    ],
+    ids=["pool of 3", "pool of 2", "one axis", "zeros too wide", "tanh", "normalisation"],
+)
+def test_a_highest_of_pixels_after_a_relu_needs_no_copy_with_zeros(
+    before, zeros, size, folded, true_float64, gradients_of
+):
+    inputs = keras.Input((7, 6, 3))
+    x = before()(layers.Conv2D(4, 1, bias_initializer=keras.initializers.Constant(-1.0))(inputs))
+    model = keras.Model(inputs, layers.MaxPooling2D(size, 2)(layers.ZeroPadding2D(zeros)(x)))
+    x = torch.randn(3, 7, 6, 3, dtype=torch.float64)
+    (outputs, gradients), (expected, expected_gradients), _ = gradients_of(model, x)
+    torch.testing.assert_close(outputs, list(expected))
+    torch.testing.assert_close(gradients, expected_gradients)
+    code = to_torch(model).code
+    torch.testing.assert_close(to_torch(model)(x), model(x))
+    assert ("torch._C._nn.pad(" not in code) == folded, code
+
+
 @pytest.mark.parametrize("momentum", [0.9, 0.6])
 def test_moving_averages_of_the_training_code_are_torchs(momentum):
     """Keras's momentum is one minus torch's, and torch corrects the variance."""

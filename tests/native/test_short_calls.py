@@ -129,6 +129,30 @@ def test_several_tensors_and_the_default_mode(short):
     assert len(short) == 2
 
 
+def test_lists_of_tensors(short):
+    class Sums(layers.Layer):
+        """Its Python is more than layers, and changes the list that it gets."""
+
+        def call(self, tensors, training=None):
+            tensors.append(torch.ones(2, 2))
+            return sum(tensors), training
+
+    class Masked(Sums):
+        def call(self, tensors, mask=None):
+            return mask
+
+    tensors = [torch.ones(2, 2), torch.full((2, 2), 3.0)]
+    layer, masked = Sums(), Masked()
+    layer(tensors), masked(tensors)
+    found, training = natively(layer, tensors, training=True)
+    assert found.sum() == 20 and training is True and len(tensors) == 2 and len(short) == 1
+    assert natively(masked, tensors) == masked(tensors) == [None, None]
+    keras_masks.attach_mask(tensors[1], torch.ones(2, dtype=torch.bool))
+    with pytest.warns(UserWarning, match="does not support masking"):
+        natively(layer, tensors)
+    assert len(short) == 1
+
+
 def test_an_error_says_what_keras_says(short):
     class Fails(layers.Layer):
         def call(self, x, training=None):

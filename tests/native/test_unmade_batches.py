@@ -4,7 +4,7 @@ import functools
 from unittest import mock
 
 import keras_dawn
-from keras_dawn import ResumeTraining, data
+from keras_dawn import OneCycle, ResumeTraining, data
 from keras_dawn.data.photos import ImageFolder, ResizingImages
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.native.accelerate import engine_of
@@ -165,7 +165,7 @@ def test_a_training_that_is_resumed_goes_on_with_the_same_batches(tmp_path, cut)
 
     def train(folder, *others):
         def callbacks(model):
-            return [*others, ResumeTraining(folder, every_steps=1)]
+            return [OneCycle(0.05), *others, ResumeTraining(folder, every_steps=1)]
 
         return Case(source=source, callbacks=callbacks, epochs=3).train(graphs=True)
 

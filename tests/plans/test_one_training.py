@@ -4,6 +4,7 @@ import csv
 
 import keras_dawn
 from keras_dawn import Phase, ResumeTraining, TimeToAccuracy, TrainingPlan, data, fit_plan
+from keras_dawn.callbacks import Lookahead, Snapshots
 
 import keras
 import numpy as np
@@ -196,6 +197,27 @@ def test_what_does_not_fit_is_told_what_is_wanted(plan, train, said):
 def test_a_second_setter_of_the_rate_is_refused(rival):
     with pytest.raises(ValueError, match=f"leave {type(rival).__name__} out"):
         fit_plan(build(), PLAN, images, callbacks=[rival])
+
+
+def test_steps_are_counted_through_phases_of_different_lengths():
+    lookahead, snapshots = Lookahead(4), Snapshots([0.5, 1.0])
+    seen = {"lookahead": [], "snapshots": []}
+
+    class Count(K.Callback):
+        step = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.step += 1
+            for name, count in (
+                ("lookahead", lookahead.updates),
+                ("snapshots", len(snapshots.weights)),
+            ):
+                if count > len(seen[name]):
+                    seen[name].append(self.step)
+
+    fit_plan(build(), PLAN, images, callbacks=[lookahead, snapshots, Count()], verbose=0)
+    assert seen["lookahead"] == list(range(4, sum(STEPS) + 1, 4))
+    assert seen["snapshots"] == [14, 30]  # half of the third of five epochs, and the end
 
 
 @pytest.mark.parametrize("own", [{}, {"momentum": 0.6, "weight_decay": 2e-3}])

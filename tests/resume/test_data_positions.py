@@ -245,5 +245,5 @@ def test_a_loop_of_ones_own_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
     model.compile("sgd", "mse")
     callbacks = keras.callbacks.CallbackList([resume], model=model, epochs=1, steps=1)
-    with pytest.raises(ValueError, match=r"works within `keras.Model.fit`"):
+    with pytest.raises(ValueError, match=r"works only inside `keras.Model.fit`"):
         callbacks.on_train_begin()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from tests.processes import run_ranks
 from tests.resume.lives import X, Y, small_model
 
 
@@ -82,3 +83,18 @@ def test_it_saves_ends_with_75_and_goes_on(moment, tmp_path):
             assert "The same command goes on from there" in done.stderr
     whole, cut = (torch.load(tmp_path / f"{name}.pt-0") for name in ("whole", "cut"))
     assert all(torch.equal(a, b) for a, b in zip(whole, cut, strict=True))
+
+
+@pytest.mark.slow
+def test_two_ranks_save_at_the_same_step_end_with_75_and_go_on(tmp_path):
+    def job(name, told):
+        return run_ranks(2, main, str(tmp_path / name), str(tmp_path / f"{name}.pt"), told)
+
+    assert job("whole", None).returncodes == [0, 0]
+    done = job("cut", "step 8")
+    assert done.returncodes == [75, 75], done.printed
+    assert done.printed.count("The same command goes on from there") == 1
+    assert job("cut", None).returncodes == [0, 0]
+    for rank in (0, 1):
+        whole, cut = (torch.load(tmp_path / f"{name}.pt-{rank}") for name in ("whole", "cut"))
+        assert all(torch.equal(a, b) for a, b in zip(whole, cut, strict=True))

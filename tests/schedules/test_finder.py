@@ -193,6 +193,23 @@ def test_bad_arguments_are_refused_before_training(dense_model, points):
         assert (a == b).all()
 
 
+def test_a_memory_of_losses_is_put_back():
+    memory = data.LossMemory(20)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
+    hard = data.Hardest(memory, fraction=1.0)
+    images = data.DeviceImages(pixels, np.arange(20) % 2, 5, sampler=hard)
+    model = keras.Sequential(
+        [keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=[memory])
+    model.fit(images, epochs=2, verbose=0, shuffle=False)
+    before, begun = memory.losses.clone(), memory.when_begun(5).clone()
+    keras_dawn.find_learning_rate(model, images, steps=8, end=1.0, shuffle=False)
+    assert torch.equal(memory.losses, before) and not torch.isinf(before).any()
+    assert torch.equal(memory.when_begun(5), begun)
+
+
 COUNTING = [
     {"gradient_accumulation_steps": 3},
     {"use_ema": True, "ema_overwrite_frequency": 3},

@@ -11,7 +11,8 @@ HARMLESS = {
     "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST", "DELETE_FAST", "LOAD_CONST",
     "LOAD_SMALL_INT", "RETURN_CONST", "RETURN_VALUE", "BINARY_OP", "BINARY_SUBSCR",
     "BINARY_SLICE", "UNARY_NEGATIVE", "UNARY_NOT", "UNARY_INVERT", "BUILD_TUPLE", "BUILD_LIST",
-    "BUILD_MAP", "BUILD_CONST_KEY_MAP", "BUILD_SLICE", "BUILD_STRING", "LIST_EXTEND",
+    "BUILD_MAP", "BUILD_CONST_KEY_MAP", "STORE_SUBSCR", "BUILD_SLICE", "BUILD_STRING",
+    "LIST_EXTEND",
     "LIST_APPEND", "LIST_TO_TUPLE", "CALL_INTRINSIC_1", "DICT_UPDATE", "DICT_MERGE", "MAP_ADD",
     "UNPACK_SEQUENCE", "COMPARE_OP", "IS_OP", "CONTAINS_OP", "FOR_ITER", "GET_ITER", "END_FOR",
     "POP_ITER", "TO_BOOL", "NOT_TAKEN", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "LOAD_GLOBAL",
@@ -22,6 +23,8 @@ HARMLESS = {
 NOTHING = ("CACHE", "PUSH_NULL")
 TAKES = ("LOAD_ATTR", "LOAD_METHOD")
 JUMPS = ("JUMP_", "POP_JUMP_")
+CATCHES = ("PUSH_EXC_INFO", "SETUP_FINALLY", "SETUP_WITH", "BEFORE_WITH", "LOAD_SPECIAL")
+_CONSTANTS = ("LOAD_CONST", "LOAD_SMALL_INT")
 
 
 def loaded(one):
@@ -51,3 +54,21 @@ def attributes(instructions, number):
         names.append(instructions[number].argval)
         number += 1
     return names, number
+
+
+def compares_settings(instructions, number, owner):
+    """Whether a comparison is of constants and of attributes of the owner alone."""
+    number -= 1
+    for _ in range(2):
+        if instructions[number].opname not in _CONSTANTS:
+            while number > 0 and instructions[number].opname in TAKES:
+                number -= 1
+            if owner is None or loaded(instructions[number]) != (owner,):
+                return False
+        number -= 1
+    return True
+
+
+def is_call(one):
+    """Whether an instruction calls a function with what was put on the stack last."""
+    return one.opname.startswith(("CALL", "KW_NAMES", "PRECALL"))

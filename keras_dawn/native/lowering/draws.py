@@ -8,6 +8,7 @@ import torch
 from torch.fx.node import has_side_effect
 from torch.utils.weak import WeakIdKeyDictionary
 
+_ONE_MORE = torch.tensor([0, 1], device="cpu")
 _KNOWN = WeakIdKeyDictionary()  # state on a device → (its version, seed, count)
 
 
@@ -21,8 +22,9 @@ def uniform(state, like, shape, low=0.0, high=1.0, dtype=None):
         low, high: float.
         dtype: of the numbers; `None` for Keras's `floatx`.
     """
-    drawn = _rand(state, like.device, _sizes(shape, like), dtype)
-    return (high - low) * drawn + low
+    rand = _rand_apart if torch.compiler.is_compiling() else _rand
+    drawn = rand(state, like.device, _sizes(shape, like), dtype)
+    return drawn if (low, high) == (0, 1) else (high - low) * drawn + low
 
 
 def normal_like(state, like, mean, deviation):
@@ -61,11 +63,13 @@ def _sizes(shape, like):
     return tuple(like.shape[axis] if size is None else size for axis, size in enumerate(shape))
 
 
-# `torch.compile` has to leave these out: it follows tensors, and a generator is none.
-@torch.compiler.disable
 def _rand(state, device, shape, dtype):
     generator = _generator(state, device)
     return torch.rand(shape, generator=generator, dtype=dtype, device=device)
+
+
+# `torch.compile` has to leave these out: it follows tensors, and a generator is none.
+_rand_apart = torch.compiler.disable(_rand)
 
 
 @torch.compiler.disable
@@ -104,11 +108,12 @@ def _next_seed(state):
     To read the numbers from a GPU would wait for all that it has to do; so they are kept here
     for as long as nobody else writes to the tensor.
     """
-    version, seed, count = _KNOWN.get(state, (None, 0, 0))
+    version, seed, count = (None, 0, 0) if state.is_cpu else _KNOWN.get(state, (None, 0, 0))
     if version != state._version:
         seed, count = state.tolist()
-    with torch.no_grad():
+    if state.is_cpu:
+        state.add_(_ONE_MORE)
+    else:
         state[1].add_(1)
-    if not state.is_cpu:
         _KNOWN[state] = state._version, seed, count + 1
     return seed + count

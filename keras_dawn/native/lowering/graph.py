@@ -47,6 +47,7 @@ class GraphBuilder:
         self.views = views
         self.reads = Reads()  # what the lowering depends on
         self.lower_inside = None  # for rules: `(layer, shape, value, training) -> list of Value`
+        self.lower_function = None  # for rules: `(function, value, shape, training) -> Value`
         self.as_it_is = frozenset()  # ids of layers that are not to be lowered
         self.last_call = None  # `KerasCall` of a layer
         self.untold = False  # whether nobody is told the mode
@@ -70,10 +71,8 @@ class GraphBuilder:
 
     def call(self, function, *args, name=None, **kwargs):
         """A call of a torch function; returns its node."""
-        node = self.graph.create_node(
-            "call_function", function, args, kwargs, name=identifier(name)
-        )
-        return node
+        name = identifier(name)
+        return self.graph.create_node("call_function", function, args, kwargs, name=name)
 
     def parameter(self, variable, transform, dtype=None):
         """The node of a Keras variable as torch wants it.

@@ -11,19 +11,24 @@ import torch
 def relu_in_place(graph):
     """Lets a ReLU overwrite its input where nobody else needs it.
 
-    Convolutions, batch normalisation and sums do not read their own output in the
-    backward pass, so the output may be overwritten.
+    Convolutions, normalisation and sums do not read their own output in the backward pass, so the
+    output may be overwritten.
     """
     for node in graph.nodes:
         if node.op != "call_function" or node.target is not torch.relu:
             continue
         source = node.args[0]
         overwritable = source.op == "call_function" and (
-            source.target in (torch.conv2d, conv2d, torch.batch_norm, torch.add)
-            or _is_batch_norm_output(source)
+            source.target in _OVERWRITABLE or _is_batch_norm_output(source)
         )
         if overwritable and len(source.users) == 1:
             node.target = torch.relu_
+
+
+_OVERWRITABLE = {
+    torch.conv2d, conv2d, torch.conv3d, torch.conv_transpose2d, torch.batch_norm, torch.group_norm,
+    torch.add,
+}  # fmt: skip
 
 
 def _is_batch_norm_output(node):

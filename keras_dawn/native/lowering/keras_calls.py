@@ -24,7 +24,7 @@ def why_as_it_is(operation, reads):
     if not isinstance(operation, keras.Layer):
         return None
     if reads is not None:
-        keras_layers.note_call_settings(operation, reads)
+        reads.note_call(operation)
     if not keras_layers.is_plain_call(operation):
         return "a torch hook, a `call` of its own, or rematerialisation"
     if operation.activity_regularizer is not None:
@@ -49,6 +49,10 @@ def call_as_it_is(builder, node, args, kwargs, training):
         nodes = [call]
     else:
         nodes = [builder.call(getitem, call, index) for index in range(len(node.outputs))]
+    dtypes = _computed_dtypes(node, args, kwargs)
+    if dtypes is not None:
+        pairs = zip(nodes, node.outputs, dtypes, strict=True)
+        return [Value(item, len(tensor.shape), dtype) for item, tensor, dtype in pairs]
     whole = _whole_numbers(node, args, kwargs)
     values = [
         Value(item, len(tensor.shape), whole or tensor.dtype, guessed=True)
@@ -61,6 +65,24 @@ def call_as_it_is(builder, node, args, kwargs, training):
         for value in values:
             builder.set_mask(value, builder.call(keras_masks.mask_of, value.node))
     return values
+
+
+def _computed_dtypes(node, args, kwargs):
+    """The dtypes of what an operation of `keras.ops` computes, or `None` if that is not sure.
+
+    What it says beforehand may be wrong, so it is computed without numbers.
+    """
+    if not keras_layers.computes_in_torch(node.operation):
+        return None
+    parts = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    values = keras.tree.flatten((args, kwargs))
+    if len(parts) != len(values):
+        return None
+    for part, value in zip(parts, values, strict=True):
+        symbolic = isinstance(part, keras.KerasTensor)
+        if symbolic and (value.guessed or value.dtype != part.dtype):
+            return None
+    return keras_layers.dtypes_computed(node.operation, node.arguments)
 
 
 def _whole_numbers(node, args, kwargs):

@@ -1,9 +1,11 @@
 """Lowers a model, or one layer for one kind of call, to a `torch.fx.GraphModule`."""
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
+from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
+from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.values import LoweringError, Value
-from keras_dawn.native.lowering.walk import Node, lower_call, run
+from keras_dawn.native.lowering.walk import Node, lower_call, lower_own, run
 
 import keras
 import torch
@@ -83,11 +85,15 @@ def lower_layer(layer, args, kwargs, training):
     """
     first = keras.tree.flatten((args, kwargs))[0]
     keras_layers.check_input(layer, args[0] if args else first)
-    with keras_context.apart(layer, training):  # it may run Python that tells layers a mode
-        outputs = layer.compute_output_spec(*args, **kwargs)
+    own = find_rule(layer) is None
+    outputs = None
+    if not own:  # else its Python runs only as far as it is known to change nothing
+        with keras_context.apart(layer, training):  # it may run Python that tells layers a mode
+            outputs = layer.compute_output_spec(*args, **kwargs)
     inputs = []
 
     def walk(builder):
+        nonlocal outputs
         builder.for_one_layer, builder.untold = True, training is None
         # A walk may begin anew; see `lowered_graph`.
         inputs.clear()
@@ -103,23 +109,36 @@ def lower_layer(layer, args, kwargs, training):
             return value
 
         values = keras.tree.map_structure(placeholder, (args, kwargs))
-        symbols = tuple(
-            part
-            for part in keras.tree.flatten((args, kwargs))
-            if isinstance(part, keras.KerasTensor)
-        )
-        node = Node(layer, symbols, tuple(keras.tree.flatten(outputs)))
-        results = lower_call(builder, node, *values, bool(training))
+        flat = keras.tree.flatten((args, kwargs))
+        symbols = tuple(part for part in flat if isinstance(part, keras.KerasTensor))
+        if own:
+            results, outputs = _lowered_own(builder, Node(layer, symbols, ()), values, training)
+        else:
+            node = Node(layer, symbols, tuple(keras.tree.flatten(outputs)))
+            results = lower_call(builder, node, *values, bool(training))
         if builder.fallbacks:
             raise LoweringError(builder.fallbacks[0][1])
         return results
 
     make = builder_of(layer, bool(training), bool(training))
     lowered = lowered_graph(walk, make, None, masks=True)
+    if any(output is None for output in keras.tree.flatten(outputs)):
+        raise LoweringError("it returns None")
     flat = list(range(len(keras.tree.flatten(outputs))))
     lowered.output_structure = keras.tree.pack_sequence_as(outputs, flat)
     lowered.unmasked = [number for number, value in enumerate(inputs) if value.unmasked]
     return lowered
+
+
+def _lowered_own(builder, node, values, training):
+    """What `lower_own` gives for one layer that is called by itself."""
+    reason = why_as_it_is(node.operation, None)
+    if reason is not None:
+        raise LoweringError(reason)
+    results = lower_own(builder, node, *values, bool(training))
+    builder.for_one_layer = True
+    builder.native.append(node.operation)
+    return results
 
 
 def _output_structure(functional, count):

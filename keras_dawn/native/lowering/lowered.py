@@ -10,7 +10,7 @@ from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.reads import Reads, unrecorded
 from keras_dawn.native.lowering.values import AveragedTwiceError, TwoLayoutsError
-from keras_dawn.native.lowering.walk import lower_inside
+from keras_dawn.native.lowering.walk import lower_function, lower_inside
 
 import torch
 
@@ -77,6 +77,7 @@ def lowered_graph(walk, make_builder, views, masks):
         builder = make_builder(views=wanted)
         builder.as_it_is = as_it_is
         builder.lower_inside = functools.partial(lower_inside, builder)
+        builder.lower_function = functools.partial(lower_function, builder)
         try:
             outputs = walk(builder)
             break

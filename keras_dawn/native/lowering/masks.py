@@ -3,7 +3,7 @@
 import copy
 import warnings
 
-from keras_dawn.foundation import keras_layers
+from keras_dawn.foundation import keras_layers, keras_masks
 from keras_dawn.native.lowering.arguments import masks_of
 from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.values import Value
@@ -21,6 +21,11 @@ def may_mask(operation, arguments):
         or not keras_layers.only_passes_mask_on(operation)
         or bool(keras_layers.inner_layers(operation))
     )
+
+
+def is_sure(mask):
+    """Whether the mask of a node is there in every run."""
+    return type(mask.target) is not MaskCall and mask.target is not keras_masks.mask_of
 
 
 def why_mask_is_read(operation):

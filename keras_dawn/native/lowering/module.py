@@ -1,6 +1,8 @@
 """The lowered model as a module that can be saved, loaded and copied whole."""
 
 import copy
+import inspect
+import types
 
 from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
 from keras_dawn.native.lowering.masks import MaskCall
@@ -47,6 +49,15 @@ def lowered_module(root, graph):
         # Those that nodes name are there, but in torch 2.11 as a part of the state to save.
         module.register_buffer(name, tensor, persistent=False)
     module.training = root.training
+    return module
+
+
+def function_of(module):
+    """The module's `forward` with its weights at hand: torch's module looks each up slowly."""
+    space = types.SimpleNamespace(**dict(module.named_parameters()), **dict(module.named_buffers()))
+    forward = type(module).forward
+    if inspect.isfunction(forward) and not list(module.children()):
+        return types.MethodType(forward, space)
     return module
 
 

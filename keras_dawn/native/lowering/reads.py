@@ -7,10 +7,13 @@ every call, so a lowering must be made anew when one of them has changed. Rules 
 
 import types
 
+from keras_dawn.foundation import keras_layers
+
 import keras
 import numpy as np
 
 _MISSING = object()
+_CALL = object()
 _BY_VALUE = (
     bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, type(None),
     types.MethodType, np.generic,
@@ -24,6 +27,7 @@ class Reads:
         # (id of the object, name) → (object, name, value); the object keeps its id taken
         self._seen = {}
         self._values = None
+        self._missing = ()
         self._config = _config()
 
     def note(self, owner, name, value):
@@ -33,18 +37,44 @@ class Reads:
         self._seen.setdefault((id(owner), name), (owner, name, value))
         self._values = None
 
+    def attribute(self, owner, name):
+        """What `owner.name` is, `None` if there is none; either is remembered."""
+        value = getattr(owner, name, _MISSING)
+        self.note(owner, name, value)
+        return None if value is _MISSING else value
+
+    def note_call(self, layer):
+        """Remembers what is hung into a layer's call: hooks, another `call`, a regularizer."""
+        settings = keras_layers.CallSettings(layer)
+        self._seen.setdefault((id(layer), _CALL), (settings, "now", settings.now))
+        self._values = None
+
     def are_current(self):
         """Whether every attribute still has the value that was read."""
         # Asked before every step and every call of a layer, so it is a plain loop.
         if _config() != self._config:
             return False
         if self._values is None:
-            self._values = tuple(self._seen.values())
+            self._sort()
+        for space, name in self._missing:
+            if name in space:
+                return False
         for owner, name, value in self._values:
             now = getattr(owner, name, _MISSING)
             if now is not value and not _equal(now, value):
                 return False
         return True
+
+    def _sort(self):
+        values, missing = [], []
+        for owner, name, value in self._seen.values():
+            kind = keras_layers.class_of(owner)
+            if value is _MISSING and isinstance(owner, keras.Layer) and not hasattr(kind, name):
+                # Layers are slow to say that they have no such attribute.
+                missing += [(space, name) for space in keras_layers.namespaces(owner)]
+            else:
+                values.append((owner, name, value))
+        self._values, self._missing = tuple(values), tuple(missing)
 
 
 class Recorded:

@@ -7,7 +7,7 @@ from keras_dawn.foundation import keras_layers, keras_models, keras_version
 from keras_dawn.native.lowering.apply_rule import apply_rule, why_not_simple, with_masks
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
 from keras_dawn.native.lowering.masks import mask_after
-from keras_dawn.native.lowering.own_calls import calls_of_own_layer
+from keras_dawn.native.lowering.own_calls import OwnCalls, calls_of_function
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import (
     Call,
@@ -127,18 +127,13 @@ def _lower_own(builder, node, args, kwargs, training):
     """The values of a layer of the user's by the layers it calls, and why there are none."""
     if not isinstance(node.operation, keras.Layer):
         return None, "no rule"
-    if id(node.operation) in builder.as_it_is:
-        return None, "it is called as it is at another place"
     before, alone = builder.mark(), builder.for_one_layer
     try:
-        builder.for_one_layer = False  # the layers inside are not looked at in every call
-        told = None if builder.untold else training
-        nodes, values, outputs = calls_of_own_layer(builder, node, args, kwargs, told)
-        for inner in nodes:
-            if inner.arguments.kwargs.get("training") not in (None, training):
-                raise LoweringError("no rule, and a call in a mode of its own inside it")
-        run_nodes(builder, nodes, values, training)
-        return [values[id(tensor)] for tensor in outputs], None
+        values, outputs = lower_own(builder, node, args, kwargs, training)
+        axes = [len(tensor.shape) for tensor in keras.tree.flatten(outputs) if tensor is not None]
+        if axes != [len(tensor.shape) for tensor in node.outputs]:
+            raise LoweringError("no rule, and its Python returns other axes")
+        return values, None
     except TwoLayoutsError:
         raise
     except LoweringError as error:
@@ -146,6 +141,37 @@ def _lower_own(builder, node, args, kwargs, training):
         return None, str(error)
     finally:
         builder.for_one_layer = alone
+
+
+def lower_own(builder, node, args, kwargs, training):
+    """`(values, outputs)` of a layer of the user's by the layers that its Python calls.
+
+    Args:
+        builder, node, args, kwargs, training: as for `lower_call`.
+
+    Returns:
+        list of `Value`, and what `call` returns, `KerasTensor`s in place of tensors.
+
+    Raises:
+        LoweringError: it may do more, or something else at another step.
+    """
+    if id(node.operation) in builder.as_it_is:
+        raise LoweringError("it is called as it is at another place")
+    builder.for_one_layer = False  # the layers inside are not looked at in every call
+    found = OwnCalls(builder, node, args, kwargs, None if builder.untold else training)
+    for inner in found.nodes:
+        if inner.arguments.kwargs.get("training") not in (None, training):
+            raise LoweringError("no rule, and a call in a mode of its own inside it")
+    run_nodes(builder, found.nodes, found.values, training)
+    return found.results(), found.outputs
+
+
+def lower_function(builder, function, value, shape, training):
+    """The `Value` of a function of the user's of one tensor, for rules; `LoweringError` if none."""
+    value = value.with_node(builder.keras_order(value), torch_order=False)
+    nodes, values, output = calls_of_function(builder, function, value, shape)
+    run_nodes(builder, nodes, values, training)
+    return values[id(output)]
 
 
 def lower_inside(builder, layer, shape, value, training):

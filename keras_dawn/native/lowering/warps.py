@@ -3,16 +3,18 @@
 Keras goes through the images one by one, and looks at every channel by itself.
 """
 
+from keras_dawn.native.lowering.sampling import can_be_sampled, sampled
+
 import torch
 
 
-def warp(images, matrices, mode, fill_mode, fill_value):
-    """The images that matrices look up in others.
+def warp(images, moves, dtype, mode, fill_mode, fill_value):
+    """The images that maps of pixels look up in others.
 
     Args:
         images: `(batch, height, width, channels)`, floats.
-        matrices: `(batch, 6)`; a row `a0, a1, a2, b0, b1, b2` takes the pixel `(x, y)` of the
-            result from `(a0 x + a1 y + a2, b0 x + b1 y + b2)`.
+        moves: one of the classes in `moves`.
+        dtype: torch dtype that places are computed in.
         mode: `"bilinear"` or `"nearest"`.
         fill_mode: what is beyond the borders: `"constant"`, `"nearest"`, `"wrap"`, `"mirror"`
             or `"reflect"`.
@@ -22,6 +24,9 @@ def warp(images, matrices, mode, fill_mode, fill_value):
         tensor like `images`.
     """
     sizes = images.shape[1:3]
+    if dtype == torch.float32 and can_be_sampled(images, mode, fill_mode, fill_value):
+        return sampled(images, moves, fill_mode)
+    matrices = moves.matrices(*sizes).to(dtype)
     grid = torch.cartesian_prod(
         *(torch.arange(size, dtype=matrices.dtype, device=images.device) for size in sizes)
     )
@@ -126,36 +131,3 @@ BEYOND = {
     "mirror": _mirrored,
     "reflect": _reflected,
 }
-
-
-def rotation(angles, height, width):
-    """Matrices of `warp` that turn images about their middles, by degrees `(batch,)`."""
-    angles = angles * (torch.pi / 180)
-    x, y = 0.5 * (width - 1), 0.5 * (height - 1)
-    cosine, sine = torch.cos(angles), torch.sin(angles)
-    across = x - x * cosine - y * -sine
-    down = y - x * sine - y * cosine
-    return torch.stack([cosine, -sine, across, sine, cosine, down], 1)
-
-
-def zoom(factors, height, width):
-    """Matrices of `warp` that zoom about the middle by `(batch, 2)`, of width and height."""
-    x, y = factors.unbind(1)
-    none = torch.zeros_like(x)
-    across = (width - 1) / 2 * (1 - x)
-    down = (height - 1) / 2 * (1 - y)
-    return torch.stack([x, none, across, none, y, down], 1)
-
-
-def translation(distances):
-    """Matrices of `warp` that move images by pixels `(batch, 2)`, to the right and down."""
-    x, y = distances.unbind(1)
-    one, none = torch.ones_like(x), torch.zeros_like(x)
-    return torch.stack([one, none, -x, none, one, -y], 1)
-
-
-def shear(factors):
-    """Matrices of `warp` that shear images by `(batch, 2)`, along the rows and the columns."""
-    x, y = factors.unbind(1)
-    one, none = torch.ones_like(x), torch.zeros_like(x)
-    return torch.stack([one, x, none, y, one, none], 1)

@@ -10,6 +10,10 @@ import torch
 
 def beside(part, outputs):
     """Targets or weights on the device of the outputs; in a structure, each for itself."""
+    if part is None:
+        return None
+    if isinstance(part, torch.Tensor) and isinstance(outputs, torch.Tensor):
+        return part if part.device == outputs.device else moved(part, outputs.device)
     if isinstance(part, (list, tuple, dict)):
         return keras.tree.map_structure(lambda one: beside(one, outputs), part)
     if isinstance(part, np.ndarray):

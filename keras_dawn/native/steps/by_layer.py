@@ -44,7 +44,7 @@ class NativeLayers:
         # A part keeps what it has lowered: to lower again takes milliseconds for each shape.
         self.parts = [known.get(key, part) for key, part in found.items()]
         for part in self._all_parts():
-            part.reasons.clear()  # what a layer's settings refused may be possible now
+            part.try_again()
         self._find_own()
         self.all = [x for x in keras_layers.all_layers(self.model) if hasattr(x, "call")]
         self._unbuilt = [layer for layer in self.all if not layer.built]
@@ -55,7 +55,8 @@ class NativeLayers:
 
     def _find_own(self):
         # What lies inside a part, such as the cell of an LSTM, is called where that is not native.
-        inside = [keras_layers.all_layers(part.layer) for part in self.parts]
+        # A graph calls those of its layers that it does not lower.
+        inside = [keras_layers.all_layers(part.layer) for part in self.parts if not part.is_graph]
         native = {id(layer) for layers in inside for layer in layers}
         known = {id(own.layer): own for own in self._own}
         self._own = [
@@ -121,9 +122,8 @@ class NativeLayers:
             part = parts.get(id(layer))
             if part is not None and part.lowered:
                 continue
-            reasons = [] if part is None else list(part.reasons.values())
-            if reasons:
-                found.append((layer, reasons[-1]))
+            if part is not None and part.reason is not None:
+                found.append((layer, part.reason))
             elif not layer.built and (find_rule(layer) or keras_models.functional_graph(layer)):
                 found.append((layer, "not built yet: lowered in its first call"))
             elif part is None and not keras_layers.inner_layers(layer):

@@ -5,30 +5,10 @@ Each function adds one batch to a metric's variables, or raises `NotAlikeError` 
 
 from keras_dawn.foundation import keras_metrics, keras_variables, keras_version
 from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
+from keras_dawn.native.steps.threshold_buckets import Counts, by_buckets
 
 import keras
 import torch
-
-
-class Counts:
-    """How many decisions are true and false, positive and negative, at every threshold.
-
-    Args:
-        tp, fp: tensors `(thresholds,)`.
-        positives, negatives: 0-d tensors, the weight of all labels that are true, and false.
-    """
-
-    def __init__(self, tp, fp, positives, negatives):
-        self.tp, self.fp = tp, fp
-        self._positives, self._negatives = positives, negatives
-
-    @property
-    def fn(self):
-        return self._positives - self.tp
-
-    @property
-    def tn(self):
-        return self._negatives - self.fp
 
 
 def counts(metric, targets, outputs, weight, thresholds, places):
@@ -38,7 +18,7 @@ def counts(metric, targets, outputs, weight, thresholds, places):
         metric: Keras metric; whether its thresholds lie evenly says which way it counts.
         targets, outputs: tensors of one shape, but for a last axis of 1.
         weight: sample weights, or `None`.
-        thresholds: list of float.
+        thresholds: their numbers, rising.
         places: callable `thresholds -> tensor` on the outputs' device.
     """
     dtype = keras_variables.memory_of(metric.variables[0]).dtype
@@ -64,39 +44,45 @@ def counts(metric, targets, outputs, weight, thresholds, places):
     outputs, labels = outputs.flatten(), targets.flatten() != 0
     weight = None if weight is None else weight.expand(targets.shape).flatten()
     if keras_metrics.even_thresholds(metric):
-        return _by_buckets(outputs, labels, weight, thresholds)
+        return by_buckets(outputs, labels, weight, thresholds)
     weight = torch.ones_like(outputs) if weight is None else weight
     true, false = torch.where(labels, weight, 0.0), torch.where(labels, 0.0, weight)
     # One comparison with all thresholds, and sums as products of matrices.
-    over = (outputs > places(thresholds).unsqueeze(1)).to(dtype)
-    return Counts(over @ true, over @ false, true.sum(), false.sum())
+    over = (outputs > places(list(thresholds)).unsqueeze(1)).to(dtype)
+    tp, fp = over @ true, over @ false
+    return Counts(tp, fp, false.sum() - fp, true.sum() - tp)
 
 
-def _by_buckets(outputs, labels, weight, thresholds):
-    """The `Counts` at evenly spaced thresholds from 0 to 1."""
-    number = len(thresholds)
-    # Rounded up: an output equal to a threshold is not over it.
-    bucket = torch.ceil(outputs.clip(0.0, 1.0) * (number - 1))
-    if thresholds[0] < 0.0 or thresholds[-1] > 1.0:
-        bucket = bucket.clamp_min(1.0)
-    # Bucket 0 is below the first threshold; those of true labels come after those of false ones.
-    place = (bucket + labels * (number + 1)).long()
-    buckets = torch.zeros(2 * (number + 1), device=outputs.device)  # float32, as in Keras
-    single = buckets.new_ones(()).expand(place.shape) if weight is None else weight.float()
-    buckets.scatter_add_(0, place, single)
-    buckets = buckets.view(2, -1).to(outputs.dtype)
-    # Over a threshold is whatever lies in its bucket or a higher one: a sum from the end.
-    fp, tp = buckets[:, 1:].flip(1).cumsum(1).flip(1)
-    if weight is None:
-        negatives, positives = buckets.sum(1)
-    else:
-        positives, negatives = ((weight * which).sum() for which in (labels, ~labels))
-    return Counts(tp, fp, positives, negatives)
+def quick_decisions(metric, targets, outputs):
+    """What adds batches like this one, without weights, to an ordinary metric; or `None`."""
+    kind = type(metric)
+    names = _STATE.get(kind)
+    if names is None or getattr(metric, "top_k", None) is not None or not outputs.numel():
+        return None
+    if getattr(metric, "class_id", None) is not None or not keras_metrics.even_thresholds(metric):
+        return None
+    auc = kind is keras.metrics.AUC
+    if auc and (metric.multi_label or metric.label_weights is not None):
+        return None
+    variables = [getattr(metric, name) for name in names]
+    dtype = keras_variables.memory_of(variables[0]).dtype
+    if targets.shape != outputs.shape or outputs.dtype != dtype:
+        return None
+    places, logits = [_COUNT_OF[name] for name in names], auc and keras_metrics.takes_logits(metric)
+
+    def add(targets, outputs):
+        outputs = torch.sigmoid(outputs) if logits else outputs
+        found = by_buckets(outputs, targets != 0, None, keras_metrics.thresholds_of(metric))
+        states = [keras_variables.memory_of(variable) for variable in variables]
+        torch._foreach_add_(states, [getattr(found, place) for place in places])
+
+    return add
 
 
 def add_decisions(metric, targets, outputs, weight, places):
     """Adds a batch to `Precision`, `Recall` and those at a given sensitivity and the like."""
-    found = counts(metric, targets, outputs, weight, metric.thresholds, places)
+    thresholds = keras_metrics.thresholds_of(metric)
+    found = counts(metric, targets, outputs, weight, thresholds, places)
     names = _STATE[type(metric)]
     states = [keras_variables.memory_of(getattr(metric, name)) for name in names]
     torch._foreach_add_(states, [getattr(found, _COUNT_OF[name]) for name in names])

@@ -7,7 +7,6 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import (
     keras_context,
     keras_layers,
-    keras_losses,
     keras_models,
     keras_variables,
 )
@@ -16,13 +15,12 @@ from keras_dawn.native.convolution_ways import convolution_ways
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.steps.added_losses import AddedLosses
 from keras_dawn.native.steps.buckets import BucketedReduction
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
-from keras_dawn.native.steps.kept_outputs import may_keep_outputs
-from keras_dawn.native.steps.penalties import Penalties
+from keras_dawn.native.steps.kept_outputs import why_frozen
 from keras_dawn.native.steps.reduction import GradientReduction
-from keras_dawn.native.steps.special_weights import same, sort_out, special_weights
 
 import torch
 
@@ -41,10 +39,9 @@ class GraphForward:
         self.model = model
         self._compile = compile
         self._functional = keras_models.functional_graph(model)
-        self._special = special_weights(model)
-        self._penalised, self._views = sort_out(self._special, model)
-        self._penalties = self._penalties_on({})
-        self.evaluating = _lowered(model, training=False, views=self._views)
+        self._added = AddedLosses(model)
+        self.evaluating = _lowered(model, training=False, views=self._added.views)
+        self._some_weight = next(self.evaluating.module.parameters(), None)
         self.training = None
         self._call_evaluating = self._callable(self.evaluating)
         self._call_training = None
@@ -65,22 +62,13 @@ class GraphForward:
     @property
     def runs_python(self):
         """Whether calls of Keras's or the user's run inside it, which may add losses."""
-        return any(low.calls_keras for low in self.lowered) or bool(self._views)
+        return any(low.calls_keras for low in self.lowered) or bool(self._added.views)
 
     def lower_training(self):
         """Lowers the training graph."""
-        self.training = _lowered(
-            self.model, training=True, collect_statistics=True, views=self._views
-        )
-        if self._penalised:  # looked up anew: a layer may have been frozen since
-            self._penalised = sort_out(special_weights(self.model), self.model)[0]
-            leaves = self.training.leaves.values()
-            tensors = {id(leaf.variable): leaf.tensor for leaf in leaves}
-            self._penalties = self._penalties_on(tensors)
-
-    def _penalties_on(self, tensors):
-        own = keras_variables.memory_of
-        return Penalties(self._penalised, [tensors.get(id(v), own(v)) for v in self._penalised])
+        views = self._added.views
+        self.training = _lowered(self.model, training=True, collect_statistics=True, views=views)
+        self._added.follow(self.training.leaves.values())
 
     def leaves(self):
         """The leaves that are trained."""
@@ -101,36 +89,23 @@ class GraphForward:
             self.reduction = kind(parameters)
             self._call_training = forward
         elif current().several:
-            self._call_training = parallel.data_parallel(forward)
+            module = forward if self._compile else self.training.module
+            self._call_training = parallel.data_parallel(module)
             self.needs_rehearsal = parallel.needs_rehearsal()
         else:
             self._call_training = forward
 
     def why_no_graph(self):
-        """Why a CUDA graph would do something else than the module, or `None`.
-
-        Keras's or the user's Python would be frozen in it, or takes numbers from the host; its
-        trial runs would move states that are kept; and its outputs are the same memory in every
-        step, which nobody may keep.
-        """
-        training = self.training
+        """Why a CUDA graph would do something else than the module, or `None`."""
         if not self.on_gpu():
             return "there is no GPU"
         if current().several and parallel.why_no_graph() is not None:
             return parallel.why_no_graph()
         if self._compile:
             return "torch.compile makes its own"
-        if self.model.run_eagerly:
-            return "run_eagerly is set"
-        if training.calls_keras or training.calls_operations or self._views:
-            return "calls of Keras's or of the user's, which would be frozen in it"
         if not self.leaves():
             return "no weight to train"
-        if training.changes_state:
-            return "draws from layers' own generators, or states"
-        if may_keep_outputs(self.model):
-            return "code of the user's gets the outputs, and may keep them"
-        return None
+        return why_frozen(self.model, self.training, bool(self._added.views))
 
     def on_gpu(self):
         """Whether its work can become CUDA graphs."""
@@ -139,7 +114,7 @@ class GraphForward:
     def graph_alone(self, alone):
         """Whether forward and backward pass become a CUDA graph of their own."""
         if not alone:
-            self._call_training = self.training.module
+            self._call_training = self._callable(self.training)
         elif self.why_not_alone() is None:
             self._call_training = GraphedForward(self.training.module)
 
@@ -159,25 +134,21 @@ class GraphForward:
 
     def settings(self):
         """What the Python of a pass reads in every step."""
-        return self._penalties.settings() if self._penalised else ()
+        return self._added.settings()
 
     @property
     def adds_losses(self):
         """Whether layers or regularizers may add to the loss."""
-        return bool(self._penalised) or self.runs_python
+        return self._added.penalties() or self.runs_python
 
     @property
     def adds_penalties(self):
         """Whether it adds penalties that Keras must not add."""
-        return bool(self._penalised)
+        return self._added.penalties()
 
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""
-        if not self._penalised or loss.ndim:  # Keras knows what to say of one that is not reduced
-            return keras_losses.with_added_losses(self.model, loss)
-        if self.runs_python:
-            loss = keras_losses.with_added_losses_but_of(self.model, loss, self._penalised)
-        return self._penalties.added_to(loss)
+        return self._added.added_to(loss, self.runs_python)
 
     def _decides_in_python(self):
         """Whether another batch, or that of another rank, may reach other weights.
@@ -198,7 +169,7 @@ class GraphForward:
             return False  # layers were added to a Sequential, or taken from it
         if not keras_layers.is_only_its_call(model):
             return False
-        if not same(special_weights(model), self._special):
+        if not self._added.are_current():
             return False
         return all(
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())
@@ -246,7 +217,10 @@ class GraphForward:
         return [*(self.training or self.evaluating).native, *inside]
 
     def fallbacks(self):
-        return (self.training or self.evaluating).fallbacks
+        inside = [] if self._layers is None else self._layers.native()
+        native = {id(layer) for layer in inside}  # lowered when they are called
+        found = (self.training or self.evaluating).fallbacks
+        return [(layer, reason) for layer, reason in found if id(layer) not in native]
 
     def convolutions(self):
         """Which way each convolution went with the last batch; nothing before the first.
@@ -261,12 +235,12 @@ class GraphForward:
         return convolution_ways(evaluating.module, self._shapes, evaluating.input_dtypes)
 
     def _callable(self, lowered):
-        return torch.compile(lowered.module) if self._compile else lowered.module
+        # Past the module's own call, which looks for hooks: nobody has put any on it.
+        return torch.compile(lowered.module) if self._compile else lowered.module.forward
 
     def _device(self):
-        for parameter in self.evaluating.module.parameters():
-            return parameter.device
-        return keras_variables.device_of(self.model)
+        weight = self._some_weight
+        return keras_variables.device_of(self.model) if weight is None else weight.device
 
 
 def _lowered(model, **arguments):

@@ -35,19 +35,20 @@ def graph_inputs(lowered, x, device):
         ValueError: one that Keras refuses, with its message.
     """
     if isinstance(x, torch.Tensor) and fits([x], lowered.functional.inputs):
-        flat = [x]
-    else:
-        if len(keras.tree.flatten(x)) != len(lowered.functional.inputs):
-            raise LoweringError("it was given another number of inputs")
-        flat = keras_models.standardize_inputs(lowered.functional, x)
-        for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
-            if tensor is None:
-                raise LoweringError("an optional input is None")
-            if not fits([tensor], [expected]):
-                raise LoweringError(
-                    f"its graph is for inputs of shape {tuple(expected.shape)}, and it was "
-                    f"given {tuple(tensor.shape)}"
-                )
+        dtype = lowered.input_dtypes[0]
+        ready = x.dtype is dtype and x.device == device
+        return [x if ready else moved(x, device, dtype)]
+    if len(keras.tree.flatten(x)) != len(lowered.functional.inputs):
+        raise LoweringError("it was given another number of inputs")
+    flat = keras_models.standardize_inputs(lowered.functional, x)
+    for tensor, expected in zip(flat, lowered.functional.inputs, strict=True):
+        if tensor is None:
+            raise LoweringError("an optional input is None")
+        if not fits([tensor], [expected]):
+            raise LoweringError(
+                f"its graph is for inputs of shape {tuple(expected.shape)}, and it was "
+                f"given {tuple(tensor.shape)}"
+            )
     return [
         moved(tensor, device, dtype) if (tensor.dtype, tensor.device) != (dtype, device) else tensor
         for tensor, dtype in zip(flat, lowered.input_dtypes, strict=True)

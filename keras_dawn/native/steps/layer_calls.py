@@ -38,42 +38,54 @@ def _collect(part, found, settings):
     return part is None or kind in settings
 
 
-def described(part, open_sizes=False):
+# Which sizes of tensors a lowering is for.
+ALL, ALL_BUT_BATCH, LAST = "all", "all but the first", "the last"
+
+
+def described(part, sizes_of=ALL_BUT_BATCH):
     """The part of a call that a lowering is made for, as a key: another one needs another lowering.
 
     Args:
         part: an argument of a call.
-        open_sizes: bool, whether only a tensor's first and last axis count.
+        sizes_of: which sizes of a tensor count: `ALL`, `ALL_BUT_BATCH` or the `LAST` axis's.
     """
     kind = type(part)
     if kind in TENSORS:
-        sizes = part.shape[1:]
-        if open_sizes and len(sizes) > 1:
+        sizes = part.shape if sizes_of is ALL else part.shape[1:]
+        if sizes_of is LAST and len(sizes) > 1:
             sizes = (*[None] * (len(sizes) - 1), sizes[-1])
         mask = keras_masks.mask_of(part)
-        mask = None if mask is None else described(mask, open_sizes)
+        mask = None if mask is None else described(mask, sizes_of)
         return (part.ndim, sizes, part.dtype, part.device, mask)
     if kind in (list, tuple):
-        return (kind, *[described(each, open_sizes) for each in part])
+        return (kind, *[described(each, sizes_of) for each in part])
     return (kind, part)
 
 
-def symbolic(part, open_sizes=False):
-    """An argument with `KerasTensor`s in place of tensors; the batch's size is left open."""
+def described_call(args, kwargs, sizes_of):
+    """`described` for all arguments of a call, a list."""
+    parts = [described(part, sizes_of) for part in args]
+    if kwargs:
+        parts += [(name, described(part, sizes_of)) for name, part in kwargs.items()]
+    return parts
+
+
+def symbolic(part, sizes_of=ALL_BUT_BATCH):
+    """An argument with `KerasTensor`s in place of tensors; sizes that do not count are open."""
     if type(part) not in TENSORS:
         if type(part) in (list, tuple):
-            return type(part)(symbolic(each, open_sizes) for each in part)
+            return type(part)(symbolic(each, sizes_of) for each in part)
         return part
     shape = list(part.shape)
-    if shape:
+    if shape and sizes_of is not ALL:
         # The lowering then serves every batch size, the last and smaller batch too.
         shape[0] = None
-    if open_sizes:
+    if sizes_of is LAST:
         shape[1:-1] = [None] * len(shape[1:-1])
     tensor = keras.KerasTensor(shape, keras.backend.standardize_dtype(part.dtype))
     mask = keras_masks.mask_of(part)
     if mask is not None:
-        keras_masks.attach_mask(tensor, symbolic(mask, open_sizes))
+        keras_masks.attach_mask(tensor, symbolic(mask, sizes_of))
     return tensor
 
 

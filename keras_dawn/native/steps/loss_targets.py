@@ -11,6 +11,13 @@ class NotAlikeError(ValueError):
     """What these functions do not compute exactly as Keras does."""
 
 
+def are_tensors(targets, outputs, weight):
+    """Whether these are tensors; there may be no weight."""
+    kind = torch.Tensor
+    pair = isinstance(targets, kind) and isinstance(outputs, kind)
+    return pair and (weight is None or isinstance(weight, kind))
+
+
 def same_rank(one, other):
     """Drops or adds a last axis of 1 where the ranks differ by one, by Keras's rules."""
     # Labels come as `(batch,)` or `(batch, 1)` beside outputs of the other kind.
@@ -23,10 +30,11 @@ def same_rank(one, other):
 
 def paired(targets, outputs):
     """Targets in the outputs' dtype, both of one shape."""
-    targets, outputs = same_rank(targets, outputs)
+    if targets.shape != outputs.shape:
+        targets, outputs = same_rank(targets, outputs)
     if targets.shape != outputs.shape or not targets.ndim:
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
-    return targets.to(outputs.dtype), outputs
+    return targets if targets.dtype is outputs.dtype else targets.to(outputs.dtype), outputs
 
 
 def class_numbers(targets, outputs, axis=-1):

@@ -1,11 +1,12 @@
 """The compiled loss of a model, without leaving the device."""
 
 from keras_dawn.foundation import keras_losses, keras_masks
-from keras_dawn.native.steps.loss_targets import NotAlikeError
+from keras_dawn.native.steps.loss_targets import NotAlikeError, are_tensors
 from keras_dawn.native.steps.loss_values import VALUES, known
 from keras_dawn.native.steps.mean_losses import MEAN_OF
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.several_losses import SeveralLosses, why_not_several
+from keras_dawn.native.steps.unchanged import Unchanged
 from keras_dawn.native.steps.weighing import MEANS, reduced
 
 import keras
@@ -68,7 +69,7 @@ def why_not(loss):
 
 
 class NativeLoss:
-    """A Keras loss in torch; its settings are read in every step, as Keras does.
+    """A Keras loss in torch; a setting that is changed counts from the next step on.
 
     Args:
         loss: `keras.Loss`.
@@ -81,19 +82,23 @@ class NativeLoss:
     def __init__(self, loss, dtype, share=None):
         self._loss = loss
         self._settings = Settings(loss)
+        self._unchanged = Unchanged(loss, "_fn_kwargs")
+        self._refused = False  # with the present settings
+        self._function = self._mean = self._own_dtype = None
         self._dtype = getattr(torch, dtype)
         self._share = share
 
     def __call__(self, targets, outputs, weight=None):
         loss = self._loss
-        parts = (targets, outputs) if weight is None else (targets, outputs, weight)
-        if not all(isinstance(part, torch.Tensor) for part in parts):
+        if not are_tensors(targets, outputs, weight):
             return None
         # Looked at in every step: a callback may set another reduction.
-        if why_not(loss) is not None or not outputs.numel():
+        if not self._unchanged():
+            self._look()
+        if self._refused or not outputs.numel():
             return None
         try:
-            value = self._value(loss, targets, outputs, weight).to(self._dtype)
+            value = _in(self._dtype, self._value(loss, targets, outputs, weight))
         except NotAlikeError:
             return None
         return value if self._share is None else value * self._share
@@ -102,30 +107,38 @@ class NativeLoss:
         """What computing the loss reads."""
         return (self._settings(),)
 
+    def _look(self):
+        """Finds out what the loss computes by its present settings."""
+        self._refused = why_not(self._loss) is not None
+        if self._refused:
+            return
+        self._own_dtype = _FULL[self._loss.dtype]
+        self._function = keras_losses.function_of_loss(self._loss)
+        self._mean = MEAN_OF.get(self._function) if self._loss.reduction in MEANS else None
+
     def _value(self, loss, targets, outputs, weight):
         mask = keras_masks.mask_of(outputs)
-        dtype = _FULL[loss.dtype]
-        outputs = outputs.to(dtype)
-        function = keras_losses.function_of_loss(loss)
+        dtype, function = self._own_dtype, self._function
+        outputs = _in(dtype, outputs)
         if function not in VALUES:
-            values = loss.call(_as_floats(targets, dtype), outputs)
+            values = loss.call(_in(dtype, targets), outputs)
             if not isinstance(values, torch.Tensor):
                 raise NotAlikeError(f"a loss of {type(values).__name__}")
             return reduced(values.to(dtype), weight, mask, loss.reduction)
         settings = known(function, keras_losses.settings_of_loss(loss))
         if function not in _OF_CLASSES:
-            targets = _as_floats(targets, dtype)
+            targets = _in(dtype, targets)
         # Fewer kernels, forward and backward, than values that are averaged afterwards.
-        if weight is None and mask is None and loss.reduction in MEANS and function in MEAN_OF:
-            value = MEAN_OF[function](targets, outputs, **settings)
+        if weight is None and mask is None and self._mean is not None:
+            value = self._mean(targets, outputs, **settings)
             if value is not None:
                 return value
         values = VALUES[function](targets, outputs, **settings)
         return reduced(values, weight, mask, loss.reduction)
 
 
-def _as_floats(targets, dtype):
-    return targets if targets.dtype == dtype else targets.to(dtype)
+def _in(dtype, tensor):
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
 
 
 _OF_CLASSES = {

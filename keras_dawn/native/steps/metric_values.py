@@ -4,6 +4,7 @@ As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """
 
 from keras_dawn.foundation import keras_metrics
+from keras_dawn.native.steps.batch_sums import rounded
 from keras_dawn.native.steps.loss_targets import (
     NotAlikeError,
     class_numbers,
@@ -14,7 +15,6 @@ from keras_dawn.native.steps.loss_values import VALUES as LOSSES
 from keras_dawn.native.steps.loss_values import known
 
 import keras
-import numpy as np
 import torch
 
 _OF_ANY_RANK = {  # losses that take targets of another rank than the outputs by themselves
@@ -32,6 +32,11 @@ def knows(function):
     return function in LOSSES or function in _VALUES
 
 
+def settings_for(function, settings):
+    """The settings that the form of a metric's function takes; see `loss_values.known`."""
+    return known(function, settings) if function in LOSSES else settings
+
+
 def values_of(function, targets, outputs, settings):
     """What a metric's function gives for each item, or `None` for one that has no form here."""
     if function in LOSSES:
@@ -39,7 +44,7 @@ def values_of(function, targets, outputs, settings):
             raise NotAlikeError(
                 f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}"
             )
-        return LOSSES[function](targets, outputs, **known(function, settings))
+        return LOSSES[function](targets, outputs, **settings_for(function, settings))
     form = _VALUES.get(function)
     return None if form is None else form(targets, outputs, **settings)
 
@@ -53,8 +58,7 @@ def _binary_accuracy(targets, outputs, threshold=0.5):
     targets, outputs = same_rank(targets, outputs)
     if targets.shape != outputs.shape or type(threshold) not in (int, float):
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
-    threshold = float(np.dtype(keras.config.floatx()).type(threshold))  # as Keras rounds it
-    return (outputs > threshold).to(targets.dtype) == targets
+    return (outputs > rounded(threshold, keras.config.floatx())).to(targets.dtype) == targets
 
 
 def _sparse_categorical_accuracy(targets, outputs):

@@ -1,5 +1,6 @@
 """The backward pass and the optimizer step, for the weights that get a gradient."""
 
+import functools
 import operator
 import warnings
 
@@ -87,7 +88,7 @@ class Optimization:
         for leaf in self._twice:
             leaf.add_gradient(keras_variables.memory_of(leaf.variable).grad)
         gradients = [parameter.grad for parameter in self._parameters]
-        kept = [None if g is None else g.clone() for g in gradients] if keep else []
+        kept = [None if g is None else g.clone() for g in gradients] if keep else ()
         update, scaling, self.left_to_keras = self.update, self._scaling, False
         if not update.takes_none and self._some_missing(gradients):
             update, scaling = self._choose(gradients)
@@ -96,7 +97,8 @@ class Optimization:
         skip = update.step(gradients) if scaling is None else scaling.step(gradients)
         self.clear()
         self._kept = [pair for pair in zip(self._leaves, kept, strict=False) if pair[1] is not None]
-        self.hand_out(self.kept())
+        if kept:
+            self.hand_out(self.kept())
         return skip
 
     def kept(self):
@@ -112,7 +114,7 @@ class Optimization:
     def _some_missing(self, gradients):
         if len(gradients) < len(self._variables):
             return True
-        return bool([None for gradient in gradients if gradient is None])
+        return any(map(_IS_NONE, gradients))
 
     def _choose(self, gradients):
         """The update of those weights that got a gradient; Keras's words about the others."""
@@ -172,4 +174,5 @@ class Trainability:
         return self._now() != self._flags
 
 
+_IS_NONE = functools.partial(operator.is_, None)
 _TRAINABLE = operator.attrgetter("trainable")

@@ -5,9 +5,6 @@ is unusual about a call (symbolic tensors, arrays, a masked input of a model, an
 the layer's own `__call__`.
 """
 
-import inspect
-import types
-
 from keras_dawn.foundation import (
     keras_context,
     keras_layers,
@@ -17,14 +14,19 @@ from keras_dawn.foundation import (
     keras_version,
 )
 from keras_dawn.native.lowering import lower, lower_layer
+from keras_dawn.native.lowering.module import function_of
+from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.steps import layer_calls
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.graph_inputs import fits
-from keras_dawn.native.steps.layer_calls import TENSORS, described, symbolic, tensors_of, unmask
+from keras_dawn.native.steps.layer_calls import ALL, TENSORS, symbolic, tensors_of, unmask
 
 import keras
 import torch
 
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
+_SIZES = layer_calls.ALL_BUT_BATCH, layer_calls.LAST  # what a lowering is for, in this order
+MOST_TRIES = 3  # to note the calls of one's own Python
 EMPTY = object()
 # From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
 # graph; before, every layer's mode was handed on, and a graph told each of its layers.
@@ -39,15 +41,19 @@ class Part:
 
     Attributes:
         reasons: dict from mode and shapes to why the layer's own call is used there.
+        reason: the last of them, also of those that are tried again.
     """
 
     def __init__(self, layer):
         self.layer = layer
+        self.is_own = find_rule(layer) is None  # its Python may do another thing for another size
         self.is_graph = keras_models.functional_graph(layer) is not None
         self.base = keras_layers.class_of(layer)
         self.default_training = keras_layers.default_training(layer)
         self._lowered = {}
         self.reasons = {}
+        self.reason = None
+        self._tries = 0
         self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
     def _make_call(self):
@@ -164,7 +170,7 @@ class Part:
         entry = self._lowered.get(key)
         if entry is not None and entry[1].reads.are_current() and _holds(entry[1]):
             return key, entry
-        if key in self.reasons:
+        if key in self.reasons or key is None:
             return key, None
         if torch._C._functorch.peek_interpreter_stack() is not None:
             return key, None  # inside vmap and the like no weight can be laid out
@@ -176,33 +182,39 @@ class Part:
             if self.is_graph:
                 lowered = lower(self.layer, mode, collect_statistics=mode, views=None)
             else:
-                *_, open_sizes = key
-                args = tuple(symbolic(part, open_sizes) for part in args)
-                kwargs = {name: symbolic(part, open_sizes) for name, part in kwargs.items()}
+                *_, sizes_of = key
+                args = tuple(symbolic(part, sizes_of) for part in args)
+                kwargs = {name: symbolic(part, sizes_of) for name, part in kwargs.items()}
                 lowered = lower_layer(self.layer, args, kwargs, mode)  # `None`: nobody says
         except Exception as error:  # a rule may be the user's: its layer works as it is
             self._refuse(key, str(error))
             return None
-        entry = (_function_of(lowered.module), lowered)
+        entry = (function_of(lowered.module), lowered)
         self._lowered[key] = entry
         return entry
 
     def _key(self, mode, args, kwargs, flat):
-        """What a lowering is for; sizes are left open for a graph, and where there are many."""
+        """What a lowering is for; sizes are left open for a graph, and where there are many.
+
+        `None` where a layer's own Python was called with too many.
+        """
         if self.is_graph:
             return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
-        for open_sizes in (False, True):
-            parts = [described(part, open_sizes) for part in args]
-            if kwargs:
-                parts += [(name, described(part, open_sizes)) for name, part in kwargs.items()]
-            key = (mode, *parts, open_sizes)
+        for sizes_of in (ALL,) if self.is_own else _SIZES:
+            key = (mode, *layer_calls.described_call(args, kwargs, sizes_of), sizes_of)
             if key in self._lowered or len(self._lowered) < MOST_SHAPES:
-                break
-        return key
+                return key
+        return key if not self.is_own or key in self.reasons else None
+
+    def try_again(self):
+        """What settings refused may be possible now; what Python refused, hardly ever."""
+        self._tries += 1
+        if not self.is_own or self._tries <= MOST_TRIES or self._lowered:
+            self.reasons.clear()
 
     def _refuse(self, key, reason):
         self._lowered.pop(key, None)
-        self.reasons[key] = reason
+        self.reasons[key] = self.reason = reason
 
     @property
     def lowered(self):
@@ -229,15 +241,6 @@ def _cast(flat, lowered):
     if not dtypes:
         return flat
     return [x if x.dtype == dtype else x.to(dtype) for x, dtype in zip(flat, dtypes, strict=True)]
-
-
-def _function_of(module):
-    """The module's `forward` with its weights at hand: torch's module looks each up slowly."""
-    space = types.SimpleNamespace(**dict(module.named_parameters()), **dict(module.named_buffers()))
-    forward = type(module).forward
-    if inspect.isfunction(forward) and not list(module.children()):
-        return types.MethodType(forward, space)
-    return module
 
 
 def _tuple(outputs):

@@ -5,6 +5,7 @@ import contextlib
 from keras_dawn.distributed.collectives import gather, sum_over_ranks
 from keras_dawn.distributed.ranks import current, note_parallel_model
 from keras_dawn.foundation import keras_variables
+from keras_dawn.native.synchronized import gradients_weigh
 
 import torch
 import torch.distributed as dist
@@ -49,7 +50,8 @@ class GradientReduction:
             if frozen:
                 parameter.requires_grad_(False)
         try:
-            yield self
+            with gradients_weigh(self._weight):
+                yield self
         finally:
             for handle in self._handles:
                 handle.remove()

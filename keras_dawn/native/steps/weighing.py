@@ -1,5 +1,7 @@
 """Losses and metrics of items put together under weights and masks, as Keras does it."""
 
+import functools
+
 from keras_dawn.foundation import keras_masks, keras_variables
 from keras_dawn.native.steps.loss_targets import same_rank
 
@@ -60,6 +62,30 @@ def _divide_no_nan(one, other):
     return torch.where(other == 0, torch.zeros_like(one), one / torch.where(other == 0, 1, other))
 
 
+def add_sum(metric, value, number):
+    """Adds a sum to the total of a `keras.metrics.Mean`, and how many were summed to its count.
+
+    Args:
+        metric: `keras.metrics.Mean`.
+        value: 0-d tensor.
+        number: int.
+    """
+    keras_variables.memory_of(metric.total).add_(value)
+    count_up(keras_variables.memory_of(metric.count), number)
+
+
+def count_up(count, number):
+    """Adds a number to a 0-d tensor."""
+    if count.device.type == "cpu":  # torch would make a tensor of the number, each time
+        number = _on_the_processor(number, count.dtype)
+    count.add_(number)
+
+
+@functools.lru_cache(64)
+def _on_the_processor(number, dtype):
+    return torch.tensor(number, dtype=dtype, device="cpu")
+
+
 def add_to_mean(metric, values, weight, mask):
     """Adds a batch's values to the total and the count of a `keras.metrics.Mean`.
 
@@ -77,8 +103,7 @@ def add_to_mean(metric, values, weight, mask):
     if weight is None:
         if values.ndim > 1:
             values = values.flatten(1).mean(1)
-        total.add_(values.sum())
-        count.add_(len(values) if values.ndim else 1)
+        add_sum(metric, values.sum(), len(values) if values.ndim else 1)
         return
     if own is not None:
         weight = masked_weight(weight, own, total.dtype, "sum")

@@ -1,6 +1,7 @@
 """Activations, as layers and as arguments of other layers."""
 
 import dataclasses
+import types
 
 from keras_dawn.foundation import keras_layers
 from keras_dawn.native.elementwise import ELEMENTWISE
@@ -73,6 +74,11 @@ def _function(builder, value, activation, call, name):
         node = builder.call(F.leaky_relu, value.node, 0.2, name=name)
     elif activation in ELEMENTWISE:
         node = builder.call(ELEMENTWISE[activation], value.node, name=name)
+    elif isinstance(activation, types.FunctionType):
+        try:
+            return builder.lower_function(activation, value, call.output.shape, call.training)
+        except LoweringError as error:
+            raise LoweringError(f"the activation {title(activation)}: {error}") from error
     else:
         raise LoweringError(f"the activation {title(activation)}")
     return value.with_node(node)

@@ -1,6 +1,6 @@
 """Random changes of a batch of images: moved, turned, cropped, brighter."""
 
-from keras_dawn.native.lowering import draws, warps
+from keras_dawn.native.lowering import draws, moves, warps
 from keras_dawn.native.lowering.dtypes import HALF, is_float, torch_dtype
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.randomness import generator_of
@@ -79,7 +79,7 @@ def random_rotation(builder, layer, inputs, call):
 def rotate(images, state, how, low, high, dtype):
     """Turns images by degrees between two numbers; `how` is for `warps.warp`."""
     angles = draws.uniform(state, images, (None,), low, high, dtype)
-    return warps.warp(images, warps.rotation(angles, *images.shape[1:3]), *how)
+    return warps.warp(images, moves.Turn(angles), dtype, *how)
 
 
 @rule(layers.RandomZoom)
@@ -97,7 +97,7 @@ def zoom(images, state, how, height, width, dtype):
     down = draws.uniform(state, images, (None, 1), *height, dtype)
     across = down if width is None else draws.uniform(state, images, (None, 1), *width, dtype)
     factors = torch.cat([across, down], 1).float()
-    return warps.warp(images, warps.zoom(factors, *images.shape[1:3]).to(dtype), *how)
+    return warps.warp(images, moves.Zoom(factors), dtype, *how)
 
 
 @rule(layers.RandomTranslation)
@@ -113,7 +113,7 @@ def translate(images, state, how, height, width, dtype):
     down = draws.uniform(state, images, (None, 1), *height, dtype) * rows
     across = draws.uniform(state, images, (None, 1), *width, dtype) * columns
     distances = torch.cat([across, down], 1).float()
-    return warps.warp(images, warps.translation(distances).to(dtype), *how)
+    return warps.warp(images, moves.Shift(distances), dtype, *how)
 
 
 @rule(layers.RandomShear)
@@ -129,7 +129,7 @@ def shear(images, state, how, x_factor, y_factor, dtype):
     y = draws.uniform(state, images, (None, 1), *y_factor, own)
     x = draws.uniform(state, images, (None, 1), *x_factor, own)
     factors = torch.cat([x, y], 1) * signs
-    return warps.warp(images, warps.shear(factors.to(dtype)), *how)
+    return warps.warp(images, moves.Shear(factors.to(dtype)), dtype, *how)
 
 
 @rule(layers.RandomPerspective)

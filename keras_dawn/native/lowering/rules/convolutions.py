@@ -20,16 +20,25 @@ CONVOLVE_TRANSPOSED = {
 }
 
 
-def function_for(layer, kernel, groups=1):
-    """What convolves with a layer's kernel: by other ways than torch's own where that may gain."""
+def function_for(layer, kernel, groups=1, each=False):
+    """What convolves with a layer's kernel: by other ways than torch's own where that may gain.
+
+    Args:
+        layer: the layer.
+        kernel: its Keras variable.
+        groups: int.
+        each: bool, whether the kernel has some filters for each channel.
+    """
     channels, filters = kernel.shape[-2:]
+    channels, filters = (channels, channels * filters) if each else (channels * groups, filters)
     device = kernel.value.device.type
     if layer.rank in BY_WAYS and may_gain(channels, filters, layer.compute_dtype, device, groups):
         return BY_WAYS[layer.rank]
     return CONVOLVE[layer.rank]
 
 
-def _convolve(builder, layer, value, call, parameters, groups, name):
+def _convolve(builder, layer, value, call, parameters, name, groups=None):
+    """A convolution in groups, or of each channel for itself where no number of them is given."""
     kernel, weight, bias = parameters
     data_format = layer.data_format
     geometry = tuple(layer.kernel_size), tuple(layer.strides), tuple(layer.dilation_rate)
@@ -42,8 +51,11 @@ def _convolve(builder, layer, value, call, parameters, groups, name):
         geometry,
     )
     _, stride, dilation = geometry
+    each = groups is None
+    groups = kernel.shape[layer.rank] if each else groups
+    function = function_for(layer, kernel, groups, each)
     settings = weight, bias, stride, padding, dilation, groups
-    node = builder.call(function_for(layer, kernel, groups), node, *settings, name=name)
+    node = builder.call(function, node, *settings, name=name)
     return value.with_node(node, torch_order=data_format == "channels_last")
 
 
@@ -58,16 +70,15 @@ def bias_of(builder, layer):
 def conv(builder, layer, inputs, call):
     weight = builder.parameter(layer.kernel, convolution(layer.rank), layer.compute_dtype)
     parameters = layer.kernel, weight, bias_of(builder, layer)
-    value = _convolve(builder, layer, inputs[0], call, parameters, layer.groups, call.name)
+    value = _convolve(builder, layer, inputs[0], call, parameters, call.name, layer.groups)
     return activate(builder, value, layer, call)
 
 
 @rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def depthwise_conv(builder, layer, inputs, call):
     weight = builder.parameter(layer.kernel, depthwise(layer.rank), layer.compute_dtype)
-    channels = layer.kernel.shape[layer.rank]
     parameters = layer.kernel, weight, bias_of(builder, layer)
-    value = _convolve(builder, layer, inputs[0], call, parameters, channels, call.name)
+    value = _convolve(builder, layer, inputs[0], call, parameters, call.name)
     return activate(builder, value, layer, call)
 
 
@@ -77,9 +88,8 @@ def separable_conv(builder, layer, inputs, call):
     # Two convolutions: a filter for each channel, then one pixel across the channels.
     each = builder.parameter(layer.depthwise_kernel, depthwise(rank), dtype)
     across = builder.parameter(layer.pointwise_kernel, convolution(rank), dtype)
-    channels = layer.depthwise_kernel.shape[rank]
     parameters = layer.depthwise_kernel, each, None
-    value = _convolve(builder, layer, inputs[0], call, parameters, channels, f"{call.name}_each")
+    value = _convolve(builder, layer, inputs[0], call, parameters, f"{call.name}_each")
     bias = bias_of(builder, layer)
     none, one = (0,) * rank, (1,) * rank
     convolve = function_for(layer, layer.pointwise_kernel)

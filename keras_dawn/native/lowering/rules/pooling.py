@@ -27,7 +27,10 @@ HIGHEST_AND_WHERE = {
 
 def _pool(builder, layer, inputs, call, functions, *rest):
     size, stride = tuple(layer.pool_size), tuple(layer.strides)
-    value = builder.padded(inputs[0])
+    (value,) = inputs
+    torch_pads = functions is HIGHEST and _zeros_change_nothing(value, layer)
+    if not torch_pads:
+        value = builder.padded(value)
     node, padding = resolve_padding(
         builder,
         value,
@@ -35,10 +38,23 @@ def _pool(builder, layer, inputs, call, functions, *rest):
         layer.padding,
         axis_sizes(call.shapes[0], layer.data_format),
         (size, stride, (1,) * len(size)),
-        mode="replicate",  # so pads Keras: the pixel at the edge counts once more
+        # For "same" Keras replicates: the pixel at the edge counts once more.
+        mode="constant" if torch_pads else "replicate",
     )
     node = builder.call(functions[value.rank], node, size, stride, padding, *rest, name=call.name)
     return value.with_node(node, torch_order=layer.data_format == "channels_last")
+
+
+def _zeros_change_nothing(value, layer):
+    """Whether zeros still to be added to an image change nothing of what is highest.
+
+    They do not around what a ReLU has made: where a window has nothing but zeros, no gradient
+    passes the ReLU, whichever of them is taken. So torch may pad, with what is below everything.
+    """
+    if value.padding is None or layer.padding != "valid" or value.node.target is not torch.relu:
+        return False
+    sizes = zip(value.padding, layer.pool_size, strict=True)
+    return all(2 * zeros <= size for zeros, size in sizes)  # more torch does not pad
 
 
 @rule(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)

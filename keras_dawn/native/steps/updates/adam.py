@@ -1,5 +1,8 @@
 """Fused Adam, in Keras's form."""
 
+import ctypes
+import math
+
 from keras_dawn.native.steps.updates.fused import Fused
 from keras_dawn.native.steps.updates.layout import in_memory_order
 from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
@@ -24,22 +27,26 @@ class KerasFormAdam(Fused):
         self._never = [torch.full((), float("inf"), device=self.device)] * len(leaves)
         self._beta_powers = BetaPowers(self)
 
+        self._known = (self.dtype, self.device.type) in FUSED_DTYPES
+
     @property
     def skips_itself(self):
-        """Whether the kernel takes the step.
+        """Whether the kernel takes the step."""
+        return self._is_for_the_kernel(self.changing("beta_1"), self.changing("beta_2"))
 
-        Not with a beta of 1: its power stays 1, and the kernel would divide by 1 − 1.
+    def _is_for_the_kernel(self, *betas):
+        """Whether the kernel can take these, which have to be Python numbers.
+
+        Not a beta of 1: its power stays 1, and the kernel would divide by 1 − 1.
         """
-        known = (self.dtype, self.device.type) in FUSED_DTYPES
-        betas = self.changing("beta_1"), self.changing("beta_2")
         if any(isinstance(beta, torch.Tensor) for beta in betas):
-            return False  # the kernel takes Python numbers
-        return known and max(betas) < 1
+            return False
+        return self._known and max(betas) < 1
 
     def take_step(self, gradients, rate, skip):
         betas = self.changing("beta_1"), self.changing("beta_2")
         powers, epsilon = self._beta_powers(betas), self.number("epsilon")
-        if not self.skips_itself:
+        if not self._is_for_the_kernel(*betas):
             state = self._first, self._second, self._largest if self.optimizer.amsgrad else None
             adam_step(self.parameters, state, gradients, rate, betas, powers, epsilon)
             return
@@ -47,7 +54,7 @@ class KerasFormAdam(Fused):
         torch._fused_adam_(
             *in_memory_order(self.parameters, gradients, self._first, self._second, largest),
             self._never,
-            lr=corrected(rate, powers),
+            lr=(as_number if self.has_numbers() else corrected)(rate, powers),
             beta1=betas[0],
             beta2=betas[1],
             weight_decay=0.0,
@@ -92,6 +99,20 @@ def corrected(rate, powers):
     return rate * second.sqrt() / first
 
 
+def as_number(rate, powers):
+    """`corrected` as a Python number, by the same roundings; for tensors on a processor."""
+    rounded = _single if powers.dtype == torch.float32 else float
+    first, second = [rounded(1 - power) for power in powers.tolist()]
+    if not first:  # torch knows what a number divided by 0 is
+        return corrected(rate, powers)
+    return rounded(rounded(rate.tolist() * rounded(math.sqrt(second))) / first)
+
+
+def _single(number):
+    """A Python number rounded to float32, as an operation of torch's rounds its result."""
+    return ctypes.c_float(number).value
+
+
 def adam_step(weights, state, gradients, rate, betas, powers, epsilon):
     """Adam's step in Keras's form, for any dtype.
 
@@ -127,7 +148,10 @@ def moments(first, second, gradients, betas):
 def average_of_squares(averages, values, beta):
     """averages ← beta · averages + (1 − beta) · values²."""
     scale_(averages, beta)
-    add_(averages, torch._foreach_mul(values, values), 1 - beta)
+    if isinstance(beta, torch.Tensor):
+        add_(averages, torch._foreach_mul(values, values), 1 - beta)
+    else:
+        torch._foreach_addcmul_(averages, values, values, value=1 - beta)
 
 
 FUSED_DTYPES = {(torch.float32, "cpu"), (torch.float32, "cuda"), (torch.float64, "cpu")}

@@ -25,6 +25,9 @@ class RMSprop(Fused):
             add_(self._means, gradients, 1 - rho)
             torch._foreach_sub_(below, torch._foreach_mul(self._means, self._means))
         torch._foreach_sqrt_(below)
+        if not self._momenta and self.has_numbers():
+            torch._foreach_addcdiv_(self.parameters, gradients, below, value=-rate.tolist())
+            return
         steps = torch._foreach_mul(gradients, rate)
         torch._foreach_div_(steps, below)
         if self.number("momentum") > 0:

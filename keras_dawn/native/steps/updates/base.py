@@ -1,8 +1,12 @@
 """What the updates share."""
 
+import functools
+
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.numbers import MovingNumbers
+from keras_dawn.native.steps.weighing import count_up
+from keras_dawn.schedules.parameter_schedule import scheduled
 
 import keras
 import torch
@@ -56,8 +60,13 @@ class Update:
     def follow_on_device(self):
         """Lets the step read from the device what callbacks change, so that a graph can be made."""
         kept = self.kept_on_device()
-        self.moving = MovingNumbers(self.number, self.device, kept)
+        names = functools.partial(scheduled, self.optimizer)
+        self.moving = MovingNumbers(self.number, self.device, kept, names)
         self._settings = Settings(self.optimizer, kept.values())
+
+    def has_numbers(self):
+        """Whether tensors may be read as Python numbers: on a processor, and not for a graph."""
+        return self.moving is None and self.device.type == "cpu"
 
     def kept_on_device(self):
         """Hyper-parameters, by name, that the optimizer keeps in 0-d tensors itself."""
@@ -98,7 +107,7 @@ class Update:
         """Advances the optimizer's own counter, unless the step was skipped."""
         counter = keras_optimizers.iterations(self.optimizer).value
         if found_inf is None:
-            counter.add_(1)
+            count_up(counter, 1)
         else:
             counter.add_((1 - found_inf).to(counter.dtype).view(()))
 

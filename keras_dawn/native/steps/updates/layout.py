@@ -40,10 +40,10 @@ def in_memory_order(*lists):
     """
     found = [list(one) for one in lists]
     filled = [one for one in found if one]
-    for place, tensors in enumerate(zip(*filled, strict=True)):
-        first = tensors[0]
+    for place, first in enumerate(filled[0]):
         if first.numel() < WORTH_A_VIEW or first.is_contiguous() or first.device.type != "cpu":
             continue
+        tensors = [one[place] for one in filled]
         if all(one.stride() == first.stride() for one in tensors) and _is_dense(first):
             for one in filled:
                 one[place] = one[place].as_strided((first.numel(),), (1,))

@@ -8,15 +8,19 @@ class MovingNumbers:
 
     What stays as it is remains a Python number, which the fused kernels take. What a callback
     moves from step to step is a 0-d float64 tensor from its first change on: a graph reads it at
-    each replay. In float64, so that 1 − β is rounded once, as with Python numbers.
+    each replay. In float64, so that 1 − β is rounded once, as with Python numbers. What a schedule
+    sets is one from the first step: a training that is resumed begins with another step, and would
+    round it otherwise.
 
     Args:
         read: callable from a name to the present Python number, or `None`.
         device: torch device.
         kept: dict from names to 0-d tensors that the optimizer keeps itself.
+        scheduled: callable that returns the names that schedules set.
     """
 
-    def __init__(self, read, device, kept=None):
+    def __init__(self, read, device, kept=None, scheduled=tuple):
+        self._scheduled = scheduled
         self._read = read
         self._device = device
         self._kept = dict(kept or {})
@@ -26,7 +30,9 @@ class MovingNumbers:
     def __call__(self, name):
         """The number, or the tensor where it moves; `None` where it is off."""
         if name not in self._known:
-            self._known[name] = self._read(name)
+            self._known[name] = value = self._read(name)
+            if name in self._scheduled():
+                self._write(name, value)
         if self._known[name] is None:
             return None
         return self._tensors.get(name, self._known[name])
@@ -43,13 +49,16 @@ class MovingNumbers:
             if value == before:
                 continue
             self._known[name] = value
-            if name in self._kept:
-                self._tensors[name] = self._kept[name]  # the optimizer has written to it
-            elif name not in self._tensors:
-                # Filled on the device: a graph goes on reading the same memory.
-                self._tensors[name] = torch.zeros((), dtype=torch.float64, device=self._device)
-            if name not in self._kept and value is not None:
-                self._tensors[name].fill_(value)
+            self._write(name, value)
+
+    def _write(self, name, value):
+        if name in self._kept:
+            self._tensors[name] = self._kept[name]  # the optimizer has written to it
+            return
+        if name not in self._tensors:
+            self._tensors[name] = torch.zeros((), dtype=torch.float64, device=self._device)
+        if value is not None:
+            self._tensors[name].fill_(value)  # on the device: a graph goes on reading this memory
 
     def moving(self):
         """Names of the hyper-parameters that are tensors."""

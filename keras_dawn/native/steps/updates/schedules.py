@@ -3,6 +3,7 @@
 import math
 
 from keras_dawn.foundation import keras_optimizers
+from keras_dawn.native.steps.unchanged import Unchanged
 
 import keras
 import torch
@@ -23,6 +24,8 @@ class ScheduledRate:
     def __init__(self, optimizer):
         self._optimizer = optimizer
         self._settings = self._constants = None
+        self._around = self._unchanged = None  # what the last answer holds for
+        self._answer = False
 
     def __call__(self):
         """A 0-d tensor, or `None` for what only Keras or its author can evaluate."""
@@ -35,8 +38,16 @@ class ScheduledRate:
         schedule = keras_optimizers.schedule_of(self._optimizer)
         if type(schedule) not in _FORMS:
             return False
-        formula, names = _FORMS[type(schedule)]
         step = keras_optimizers.iterations(self._optimizer).value
+        around = schedule, keras.config.floatx(), step.device
+        if around != self._around:
+            self._around, self._unchanged = around, Unchanged(schedule)
+        if not self._unchanged() or type(schedule) is schedules.PiecewiseConstantDecay:
+            self._answer = self._has_form(schedule, step)  # lists may be changed inside
+        return self._answer
+
+    def _has_form(self, schedule, step):
+        formula, names = _FORMS[type(schedule)]
         config = schedule.get_config()
         settings = [config[name] for name in names]
         # Copies of the settings: who changes a list in place is noticed too.

@@ -1,0 +1,202 @@
+"""The table of records on CIFAR-10: checks what was submitted, and writes the page.
+
+    python benchmarks/records_table.py                  # checks all, writes records/README.md
+    python benchmarks/records_table.py --add=NAME --runs=FILE --folder=FOLDER --log=FILE \
+        --author=NAME --series="keras_dawn=what it is"
+
+`--add` makes a submission of what `record.py --json=FILE --output_dir=FOLDER` has left:
+`submissions.py` says what it consists of. `--series` says what each series of `FILE` is.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from keras_dawn.dawnbench import CIFAR10_BOARD
+
+import submissions
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+PAGE = submissions.RECORDS / "README.md"
+CLASSES = ("Processors", "One GPU", "Several GPUs")
+RECORDS = ("on the board", "published", "shown")  # rows that can be the shortest of their day
+HEAD = f"""# Records on CIFAR-10: {submissions.TARGET:g} % of the test images
+
+Written by `benchmarks/records_table.py`, which checks all that was submitted; do not edit it.
+
+Times are of different machines and of three clocks; a row is compared with its own kind only:
+
+* *DAWNBench*: loading the data, building the network and training; validation left out. Rows of the
+  benchmark's board (2017 to 2020) are single runs, read off their entries when first at 94 %.
+* *training*: whitening and training, data resident on the device, evaluation left out; the median.
+* *airbench*: that with the evaluation by several views, after one run to warm up; the mean. These
+  rows are as published by their authors and were not run here.
+
+"p" is the chance of such a mean or a higher one if the true mean were {submissions.TARGET:g} %
+(Student's test, one-sided); with p < 0.05 the mean is *shown* to be above. **Bold** times were the
+shortest of their section when they came, among rows that are shown, published by their authors, or
+on the benchmark's board. USD are at on-demand prices of their day. How to add a row is in
+[CONTRIBUTING](../../.github/CONTRIBUTING.md).
+"""
+
+
+def main(arguments):
+    if FLAGS.add:
+        folder = submissions.RECORDS / FLAGS.add
+        names = dict(each.split("=", 1) for each in FLAGS.series)
+        add(folder, Path(FLAGS.runs), Path(FLAGS.folder), Path(FLAGS.log), FLAGS.author, names)
+    PAGE.write_text(page(submitted()), encoding="utf-8")
+    print(f"All submissions are right; {PAGE.name} is written.")
+
+
+def submitted():
+    """The `Series` of all submissions.
+
+    Raises:
+        ValueError: all that is wrong with one.
+    """
+    folders = sorted(path for path in submissions.RECORDS.iterdir() if path.is_dir())
+    return [series for folder in folders for series in submissions.read(folder)]
+
+
+def add(folder, runs, run_folder, log, author, names):
+    """Makes a submission of a results file of `record.py`, its run folder and what it printed.
+
+    Args:
+        folder: `Path` of the submission, which must not exist.
+        runs, run_folder, log: `Path`s.
+        author: str.
+        names: dict from each series of the runs to what it is; the entry is of the first.
+
+    Raises:
+        FileExistsError: there is such a submission.
+        ValueError: what is wrong with it; the folder is then removed.
+    """
+    median = submissions.median_run(
+        json.loads(runs.read_text(encoding="utf-8"))["runs"][next(iter(names))]
+    )
+    own = run_folder / f"seed{median['seed']}"
+    (entry,) = own.glob("*_*_*_*.json")
+    folder.mkdir(parents=True)
+    try:
+        about = {"author": author, "runs": {"file": "runs.json", "at": []}, "series": names}
+        about["entry"] = entry.name
+        run = json.loads((own / "run.json").read_text(encoding="utf-8"))
+        prices = [price for price in run["prices"] if price["kind"] == "on-demand"]
+        about["price"] = {
+            name: prices[0][name] for name in ("usd_per_hour", "source") if prices
+        } or None
+        shutil.copy(runs, folder / "runs.json")
+        shutil.copy(log, folder / "log.txt")
+        for path in (own / "run.json", entry, entry.with_suffix(".tsv")):
+            shutil.copy(path, folder)
+        text = json.dumps(about, indent=1, ensure_ascii=False)
+        (folder / "about.json").write_text(text + "\n", encoding="utf-8")
+        submissions.read(folder)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def page(found):
+    """The page's text: a section for each class of hardware, rows by date."""
+    rows = [*map(_board_row, CIFAR10_BOARD), *map(_published_row, _published())]
+    rows += map(_series_row, found)
+    lines = [HEAD]
+    for name in CLASSES:
+        lines += [f"## {name}", "", *_table([row for row in rows if row["class"] == name]), ""]
+    return "\n".join(lines)
+
+
+def _table(rows):
+    columns = ("date", "who", "what", "on", "time", "clock", "runs", "accuracy", "p", "94 %", "USD")
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    shortest = float("inf")
+    for row in sorted(rows, key=lambda row: (row["date"], -row["seconds"])):
+        time = f"{row['seconds']:.4g} s"
+        if row["94 %"] in RECORDS and row["seconds"] < shortest:
+            shortest, time = row["seconds"], f"**{time}**"
+        lines.append("| " + " | ".join(str({**row, "time": time}[name]) for name in columns) + " |")
+    return lines
+
+
+def _board_row(entry):
+    return {
+        "class": _class(0 if "×" not in entry.hardware else int(entry.hardware.split(" ")[0])),
+        "date": entry.date.isoformat(),
+        "who": entry.author,
+        "what": entry.model,
+        "on": entry.hardware,
+        "seconds": entry.seconds,
+        "clock": "DAWNBench",
+        "runs": 1,
+        "accuracy": "≥ 94 %",
+        "p": "",
+        "94 %": "on the board",
+        "USD": "" if entry.cost is None else f"{entry.cost:.4f}",
+    }
+
+
+def _published_row(row):
+    return {
+        "class": _class(int(row["hardware"].split(" ")[0])),
+        "date": row["date"],
+        "who": row["author"],
+        "what": f"{row['model']} ([published]({row['source']}))",
+        "on": row["hardware"],
+        "seconds": row["seconds"],
+        "clock": "airbench",
+        "runs": row["runs"] or "many",
+        "accuracy": f"{row['mean']:.2f} %",
+        "p": "",
+        "94 %": "published",
+        "USD": "",
+    }
+
+
+def _series_row(series):
+    machine = series.hardware
+    gpus = machine["gpus"]
+    count = len(gpus) or machine["cores"]
+    p_value = series.p_value
+    spread = "" if series.deviation is None else f" ± {series.deviation:.2f}"
+    if series.mean < submissions.TARGET:
+        told = "below"
+    elif p_value is None:
+        told = "single run" if len(series.runs) == 1 else "not shown"
+    else:
+        told = "shown" if p_value < 0.05 else "not shown"
+    return {
+        "class": _class(len(gpus)),
+        "date": series.date,
+        "who": series.author,
+        "what": f"{series.name} ([submission]({series.folder}/about.json))",
+        "on": f"{count} × {gpus[0]}" if gpus else f"{count} cores, {machine['processor']}",
+        "seconds": series.seconds,
+        "clock": "training",
+        "runs": len(series.runs),
+        "accuracy": f"{series.mean:.2f} %{spread}",
+        "p": "" if p_value is None else f"{p_value:.3f}",
+        "94 %": told,
+        "USD": "" if series.cost is None else f"{series.cost:.4f}",
+    }
+
+
+def _class(gpus):
+    return CLASSES[min(gpus, 2)]
+
+
+def _published():
+    path = submissions.RECORDS / "published.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("add", None, "name of a submission to make, such as 2026-12-01_two_cores")
+    flags.DEFINE_string("runs", None, "the results file of record.py")
+    flags.DEFINE_string("folder", None, "record.py's --output_dir")
+    flags.DEFINE_string("log", None, "what record.py has printed")
+    flags.DEFINE_string("author", "anonymous", "whose runs they are")
+    flags.DEFINE_multi_string("series", [], "NAME=what it is, for each series of the runs")
+    app.run(main)

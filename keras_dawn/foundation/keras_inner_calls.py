@@ -1,0 +1,108 @@
+"""The calls of the layers inside one whose `call` runs on symbolic tensors."""
+
+import contextlib
+import functools
+
+from keras_dawn.foundation import keras_context, keras_layers
+from keras_dawn.foundation.keras_symbols import TraceError
+
+import keras
+import torch
+from keras.src import backend
+
+
+@contextlib.contextmanager
+def noted(layer, called, constants, watch):
+    """The layers directly inside take tensors as symbolic ones, and their calls are counted."""
+    swapped = []
+    for each in {id(each): each for each in _callable_inside(layer)}.values():
+        base = keras_layers.class_of(each)
+        swapped.append((each, type(each)))  # inside a step another one than its own
+        nones = []  # structures of outputs with `None` in them, which Keras's graphs cannot hold
+        kind = keras_layers.class_with_call(base, _noting(base, called, constants, nones, watch))
+        if base.__module__.startswith("keras.src."):
+            kind.compute_output_spec = _with_all_sizes(base)
+        else:
+            kind.compute_output_spec = _by_its_call(base, watch, nones)
+        object.__setattr__(each, "__class__", kind)
+    try:
+        yield
+    finally:
+        for each, before in swapped:
+            object.__setattr__(each, "__class__", before)
+
+
+def _noting(base, called, constants, nones, watch):
+    def symbol(part):
+        if not isinstance(part, torch.Tensor):
+            return part
+        if part.requires_grad:
+            raise TraceError("it computes with weights of other layers")
+        # A tensor that `call` made itself (positions, a mask of ones) enters the graph as a
+        # constant.
+        dtype = keras.backend.standardize_dtype(part.dtype)
+        constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
+        watch.note(part)
+        return constants[-1][0]
+
+    def __call__(layer, *args, **kwargs):  # noqa: N807
+        if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
+            return base.__call__(layer, *args, **kwargs)
+        if not layer.built:
+            raise TraceError("a layer inside it is not built yet")
+        # Counted by the layer's call, not by nodes: a result that nobody uses leaves no node.
+        called.append(layer)
+        args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
+        outputs = base.__call__(layer, *args, **kwargs)
+        if not nones:
+            return outputs
+        tensors = iter(outputs)
+        return keras.tree.map_structure(
+            lambda is_tensor: next(tensors) if is_tensor else None, nones.pop()
+        )
+
+    return __call__
+
+
+def _with_all_sizes(base):
+    """What a layer of Keras's returns; sizes that it leaves open without need are found."""
+
+    def compute_output_spec(layer, *args, **kwargs):
+        outputs = base.compute_output_spec(layer, *args, **kwargs)
+        if _is_open(outputs) and not _is_open((args, kwargs)):
+            bound = functools.partial(base.call, layer)
+            return backend.compute_output_spec(bound, *args, **kwargs)
+        return outputs
+
+    return compute_output_spec
+
+
+def _is_open(structure):
+    parts = keras.tree.flatten(structure)
+    return any(isinstance(x, keras.KerasTensor) and None in x.shape for x in parts)
+
+
+def _by_its_call(base, watch, nones):
+    """What a layer of the user's returns, by its Python: shapes that it says itself may differ."""
+
+    def call(layer, *args, **kwargs):
+        watch.check()
+        return base.call(layer, *args, **kwargs)
+
+    def compute_output_spec(layer, *args, **kwargs):
+        bound = functools.partial(call, layer)
+        outputs = backend.compute_output_spec(bound, *args, **kwargs)
+        flat = keras.tree.flatten(outputs)
+        if all(isinstance(x, keras.KerasTensor) for x in flat):
+            return outputs
+        if any(x is not None and not isinstance(x, keras.KerasTensor) for x in flat):
+            raise TraceError("a layer inside it returns what is no tensor")
+        nones.append(keras.tree.map_structure(lambda x: x is not None, outputs))
+        return [x for x in flat if x is not None]
+
+    return compute_output_spec
+
+
+def _callable_inside(layer):
+    """The layers that a `call` can reach by the layer's attributes, lists of layers included."""
+    return [each for each in keras_layers.inner_layers(layer) if isinstance(each, keras.Layer)]

@@ -1,0 +1,65 @@
+"""What a layer holds itself, symbolic or not to be changed while its calls are noted."""
+
+import contextlib
+
+from keras_dawn.foundation import keras_layers, keras_variables
+from keras_dawn.foundation.frozen import frozen
+
+import keras
+
+_OF_KERAS = frozenset(vars(keras.Layer(name="none")))  # what every layer has
+
+
+class TraceError(ValueError):
+    """A `call` that is not told by its calls; the message says why."""
+
+
+@contextlib.contextmanager
+def tensors_as_symbols(layer, constants):
+    """The layer's own variables and tensors are symbolic, so that what is made of them is noted."""
+    own, swapped = vars(layer), {}
+    try:
+        for name, part in list(own.items()):
+            if not keras_layers.is_of_weights(part):
+                continue
+            if isinstance(part, keras.Variable):
+                dtype = _dtype_read(layer, part)
+            else:
+                dtype = keras.backend.standardize_dtype(part.dtype)
+            known = (symbol for symbol, each in constants if each is part)
+            symbol = next(known, None)
+            if symbol is None:
+                symbol = keras.KerasTensor(tuple(part.shape), dtype)
+                constants.append((symbol, part))
+            swapped[name], own[name] = part, symbol
+        yield
+    finally:
+        own.update(swapped)
+
+
+@contextlib.contextmanager
+def lists_frozen(layers):
+    """The lists and dicts of layers of the user's cannot be changed."""
+    swapped = []
+    try:
+        for layer in layers:
+            if keras_layers.class_of(layer).__module__.startswith("keras.src."):
+                continue
+            for name, part in list(vars(layer).items()):
+                if isinstance(part, (list, tuple, dict)) and name not in _OF_KERAS:
+                    swapped.append((layer, name, part))
+                    vars(layer)[name] = frozen(part)
+        yield
+    finally:
+        for layer, name, part in swapped:
+            vars(layer)[name] = part
+
+
+def _dtype_read(layer, variable):
+    """The dtype in which a layer's `call` sees one of its variables."""
+    if not keras_variables.autocasts(variable) or not layer.autocast:
+        if layer.compute_dtype != layer.variable_dtype:
+            raise TraceError("it holds a weight that is not cast")
+        return variable.dtype
+    is_float = "float" in variable.dtype
+    return layer.compute_dtype if is_float and "float" in layer.compute_dtype else variable.dtype

@@ -1,0 +1,101 @@
+"""Values that Python may read and functions that it may call, and do the same at every step."""
+
+import inspect
+import sys
+import types
+
+from keras_dawn.foundation import keras_layers
+
+import keras
+
+OF_TENSORS = {"shape", "ndim", "dtype"}
+OF_CONTAINERS = {"append", "extend", "items", "keys", "values"}
+_BUILTINS = (len, range, zip, enumerate, int, float, bool, str, list, tuple, dict, reversed, abs,
+             sum, min, max, ValueError, TypeError)  # fmt: skip
+_CONSTANTS = (bool, int, float, str, bytes, type(None), type(...))
+_KERAS_FUNCTIONS = ("keras.src.ops.", "keras.src.activations.", "keras.src.backend.common.masking")
+_OF_FUNCTIONS = (
+    "associative_scan", "cond", "convert_to_numpy", "custom_gradient", "fori_loop", "map", "scan",
+    "shuffle", "switch", "vectorized_map", "while_loop",
+)  # fmt: skip
+# They look at which versions are installed.
+_OF_PACKAGES = {"keras_hub.src.utils.keras_utils.fused_attention_op_available"}
+
+
+class ImpureError(ValueError):
+    """Python that may do more than combine layers and `keras.ops`; the message says where."""
+
+
+def check_constant(name, value):
+    """Raises `ImpureError` unless a value is a number, a string or a tuple of them."""
+    if isinstance(value, tuple):
+        for part in value:
+            check_constant(name, part)
+    elif not isinstance(value, _CONSTANTS):
+        raise ImpureError(f"{name} is a {type(value).__name__}")
+
+
+def check_value(name, value, check_function, frozen):
+    """Raises `ImpureError` unless an attribute is a layer, a constant, a function or of them.
+
+    Args:
+        name: str, what the Python calls it.
+        value: any.
+        check_function: function `(name, function)` that raises for one that may not be called.
+        frozen: bool, whether lists and dicts cannot be changed while calls are noted.
+    """
+    if isinstance(value, keras.Layer):
+        return
+    if isinstance(value, (list, dict)) and not frozen:
+        raise ImpureError(f"{name} may be changed")
+    if isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            check_value(name, part, check_function, frozen)
+    elif isinstance(value, types.FunctionType):
+        check_function(name, value)
+    else:
+        check_constant(name, value)
+
+
+def check_lookup(owner, name):
+    """Raises `ImpureError` where reading an attribute runs Python of the user's."""
+    kind = keras_layers.class_of(owner)
+    for lookup in ("__getattribute__", "__getattr__"):
+        if isinstance(owner, keras.Layer) and getattr(kind, lookup) is not getattr(
+            keras.Layer, lookup
+        ):
+            raise ImpureError(f"a {lookup} of its own")
+    static = inspect.getattr_static(kind, name, None)
+    if isinstance(static, property):
+        if not (static.fget.__module__ or "").startswith("keras.src."):
+            raise ImpureError(f"the property {name}")
+    elif isinstance(static, types.MemberDescriptorType):
+        return  # a slot
+    elif hasattr(type(static), "__get__") and not isinstance(
+        static, (types.FunctionType, staticmethod)
+    ):
+        raise ImpureError(f"the descriptor {name}")
+
+
+def is_harmless_builtin(value):
+    """Whether a global is one of Python's functions that only compute."""
+    if isinstance(value, types.BuiltinFunctionType) and value.__module__ == "math":
+        return True
+    return any(value is one for one in _BUILTINS)
+
+
+def is_harmless_function(name, function):
+    """Whether a function need not be read; raises `ImpureError` where it must not be called."""
+    module = function.__module__ or ""
+    if module.startswith(_KERAS_FUNCTIONS):
+        if function.__name__ in _OF_FUNCTIONS:
+            raise ImpureError(f"keras.ops.{function.__name__}")
+        return True
+    if f"{module}.{function.__name__}" in _OF_PACKAGES:
+        return True
+    package = module.partition(".")[0]
+    if package == "keras":
+        raise ImpureError(f"Keras's {name}")
+    if package in sys.stdlib_module_names or package in ("absl", "torch", "numpy"):
+        raise ImpureError(name)
+    return False

@@ -1,0 +1,210 @@
+"""Reads the bytecode of Python that is to combine layers and `keras.ops`."""
+
+import builtins
+import dis
+import functools
+import inspect
+import types
+
+from keras_dawn.foundation import keras_layers
+from keras_dawn.native.lowering import bytecode
+from keras_dawn.native.lowering.harmless import (
+    OF_CONTAINERS,
+    OF_TENSORS,
+    ImpureError,
+    check_constant,
+    check_lookup,
+    check_value,
+    is_harmless_builtin,
+    is_harmless_function,
+)
+from keras_dawn.native.lowering.watched import changes, compares, keeps, writes
+
+import keras
+
+
+@functools.lru_cache(maxsize=1000)
+def _instructions(code):
+    return [one for one in dis.get_instructions(code) if one.opname not in bytecode.NOTHING]
+
+
+class Reading:
+    """Reads the bytecode of one layer's `call` and of the functions that it calls."""
+
+    def __init__(self, layer, reads, doubts):
+        self.layer, self.reads, self.doubts = layer, reads, doubts
+        self._seen = set()
+        self._names = set()  # of all attributes that are taken
+        self._comparisons = []
+        self._taken = []  # where sizes and dtypes are taken, and the next instruction
+        self.reads_masks = False
+
+    def function(self, function, is_method=True):
+        if function in self._seen:
+            return
+        self._seen.add(function)
+        self.reads.note(function, "__code__", function.__code__)
+        self.reads.note(function, "__defaults__", function.__defaults__)
+        self.reads.note(function, "__kwdefaults__", function.__kwdefaults__)
+        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            check_constant("a default", default)
+        code = function.__code__
+        owner = code.co_varnames[0] if is_method and code.co_argcount else None
+        self._code(code, function, owner)
+
+    def judge_comparisons(self, sizes_are_open):
+        """Sizes that are not known, and dtypes, compare as others than those of real tensors."""
+        names = self._names & ({"shape", "dtype"} if sizes_are_open else {"dtype"})
+        for code, offset in self._comparisons if names else ():
+            self._doubt(code, offset, compares)
+        for code, one, after in self._taken:
+            # Sizes may be anywhere; a dtype that a function is called with is not compared.
+            if one.argval in names and (one.argval == "shape" or not bytecode.is_call(after)):
+                self._doubt(code, one.offset, keeps)
+
+    def _doubt(self, code, offset, reason):
+        self.doubts.setdefault(code, {}).setdefault(offset, reason)
+
+    def _code(self, code, function, owner):
+        if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE):
+            raise ImpureError("a generator")
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._code(constant, function, owner)
+        instructions = _instructions(code)
+        if any(one.opname in bytecode.CATCHES for one in instructions):
+            raise ImpureError("it catches exceptions")
+        self._names |= {one.argval for one in instructions if one.opname in bytecode.TAKES}
+        number = 0
+        while number < len(instructions):
+            try:
+                number = self._instruction(instructions, number, code, function, owner)
+            except ImpureError as error:
+                self._doubt(code, instructions[number].offset, str(error))
+                number += 1
+
+    def _instruction(self, instructions, number, code, function, owner):
+        """Looks at one instruction, and at the attributes that are taken of what it loads."""
+        one = instructions[number]
+        name = one.opname
+        if name not in bytecode.HARMLESS and not name.startswith(bytecode.JUMPS):
+            raise ImpureError(f"{name} in its Python")
+        if name == "STORE_SUBSCR":
+            self._doubt(code, one.offset, writes)
+        if name == "BINARY_OP" and one.argrepr.endswith("="):
+            target = bytecode.stored(instructions[number + 1])
+            if not target:
+                raise ImpureError(f"{one.argrepr}, which changes a tensor in place")
+            self._doubt(code, one.offset, changes(target[0]))
+        comparison = name in ("COMPARE_OP", "CONTAINS_OP")
+        if comparison and not bytecode.compares_settings(instructions, number, owner):
+            self._comparisons.append((code, one.offset))
+        loaded = bytecode.loaded(one)
+        if owner is not None and owner in loaded[:-1]:
+            raise ImpureError("it hands itself on")
+        if owner is not None and owner in bytecode.stored(one):
+            raise ImpureError("it renames itself")
+        chain, after = bytecode.attributes(instructions, number + 1)
+        if chain and chain[-1] in ("shape", "dtype"):
+            self._taken.append((code, instructions[after - 1], instructions[after]))
+        if owner is not None and loaded and loaded[-1] == owner:
+            if not chain:
+                raise ImpureError("it hands itself on")
+            self._attribute(self.layer, chain)
+            return after
+        if name == "LOAD_GLOBAL" and one.argval == "getattr":
+            return self._attribute_by_name(instructions, number, function)
+        if name == "LOAD_GLOBAL":
+            self._global(one.argval, chain, function)
+            return after
+        if name == "LOAD_DEREF" and one.argval in function.__code__.co_freevars:
+            self._closed_over(one.argval, function)
+        if name in bytecode.TAKES and one.argval not in OF_TENSORS | OF_CONTAINERS:
+            raise ImpureError(f"the attribute {one.argval}")
+        return number + 1
+
+    def _attribute(self, owner, chain):
+        """`self.a.b`: what is read is noted; it has to be a layer, a constant or a function."""
+        value = owner
+        for place, name in enumerate(chain):
+            if name in OF_CONTAINERS and place and isinstance(value, (list, tuple, dict)):
+                if name in ("append", "extend"):
+                    raise ImpureError(f"{'.'.join(chain)} changes the layer")
+                return
+            if place and isinstance(value, keras.Layer) and name in ("call", "__call__"):
+                raise ImpureError(f"{'.'.join(chain)}, past the layer's own call")
+            check_lookup(value, name)
+            holder, value = value, self.reads.attribute(value, name)
+            if isinstance(value, types.MethodType) and value.__self__ is self.layer:
+                if value.__func__.__module__ in _MACHINERY:
+                    raise ImpureError(f"Keras's method {name}")
+                self.reads.note(type(self.layer), name, value.__func__)
+                self.function(value.__func__)
+                return
+            own = not place and name in vars(holder) and set(chain[1:]) <= OF_TENSORS
+            if own and keras_layers.is_of_weights(value):
+                return  # symbolic while the calls are noted
+            if isinstance(value, types.FunctionType) and place == len(chain) - 1:
+                # A static method, or a function that the layer was made with.
+                self._called(".".join(chain), value)
+                return
+        frozen = len(chain) == 1 and chain[0] in vars(self.layer)
+        check_value(".".join(chain), value, self._called, frozen)
+
+    def _called(self, name, function):
+        self.reads_masks |= function.__name__.endswith("_keras_mask")
+        if not is_harmless_function(name, function):
+            self.function(function, is_method=False)
+
+    def _global(self, name, chain, function):
+        values = function.__globals__
+        value = values.get(name, getattr(builtins, name, None))
+        self.reads.note(_Names(function), name, value)
+        for attribute in chain:
+            if not isinstance(value, types.ModuleType):
+                break
+            value = self.reads.attribute(value, attribute)
+        if is_harmless_builtin(value):
+            return
+        if isinstance(value, types.FunctionType):
+            self._called(".".join((name, *chain)), value)
+            return
+        check_constant(".".join((name, *chain)), value)
+
+    def _attribute_by_name(self, instructions, number, function):
+        """`getattr(GLOBAL, "name", constant)` of a global object, a setting of a package's."""
+        owner, name, default = instructions[number + 1 : number + 4]
+        if owner.opname != "LOAD_GLOBAL" or {name.opname, default.opname} != {"LOAD_CONST"}:
+            raise ImpureError("getattr")
+        holder = function.__globals__.get(owner.argval)
+        self.reads.note(_Names(function), owner.argval, holder)
+        check_lookup(holder, name.argval)
+        value = self.reads.attribute(holder, name.argval)
+        check_constant(f"{owner.argval}.{name.argval}", value)
+        return number + 4
+
+    def _closed_over(self, name, function):
+        cell = function.__closure__[function.__code__.co_freevars.index(name)]
+        value = cell.cell_contents
+        self.reads.note(cell, "cell_contents", value)
+        if isinstance(value, types.FunctionType):
+            self._called(name, value)
+        else:
+            check_constant(name, value)
+
+
+# Where Keras has methods by which a layer changes: weights, losses, states.
+_MACHINERY = ("keras.src.layers.layer", "keras.src.ops.operation", "keras.src.backend.torch.layer")
+
+
+class _Names:
+    """A function's global names, as attributes."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def __getattr__(self, name):
+        try:
+            return self._function.__globals__[name]
+        except KeyError:
+            return getattr(builtins, name)

@@ -1,0 +1,52 @@
+"""Python's operators in a trace: where torch's do something else with tensors than Keras's."""
+
+from keras_dawn.native.lowering.dtypes import is_float
+from keras_dawn.native.lowering.trace_sizes import SizesError
+
+import keras
+import torch
+
+# Those of two tensors whose result is memory that nobody else has.
+_FRESH = ("Add", "Subtract", "Multiply", "TrueDivide", "Einsum", "Matmul", "Where")
+
+
+def check_scalars(nodes):
+    """Refuses tensors of no axes and of another dtype: torch's operators do not let them count."""
+    for node in nodes:
+        if isinstance(node.operation, keras.Layer):
+            continue
+        tensors = _tensors(node)
+        dtypes = {keras.backend.standardize_dtype(x.dtype) for x in tensors if len(x.shape)}
+        for scalar in tensors:
+            if len(scalar.shape) or not dtypes:
+                continue
+            dtype = keras.backend.standardize_dtype(scalar.dtype)
+            if dtypes != {dtype} and (is_float(dtype) or not all(map(is_float, dtypes))):
+                raise SizesError(f"a number of {dtype} beside tensors of {', '.join(dtypes)}")
+
+
+def check_changed(trace, changed):
+    """Refuses `x += y` unless `x` was made for it: nobody else may see the change.
+
+    Args:
+        trace: `Trace`.
+        changed: the tensors `x`, symbolic.
+    """
+    outputs = {id(tensor) for tensor in keras.tree.flatten(trace.outputs)}
+    for tensor in changed:
+        makers = [node for node in trace.nodes if any(x is tensor for x in node.outputs)]
+        readers = [node for node in trace.nodes if any(x is tensor for x in node.input_tensors)]
+        if not makers and not readers:
+            continue  # nothing came of it
+        fresh = makers and type(makers[0].operation).__name__ in _FRESH
+        two = fresh and len(_tensors(makers[0])) > 1
+        if not two or id(tensor) in outputs or len(readers) != 1:
+            raise SizesError("an operator that changes a tensor in place")
+        (result,) = readers[0].outputs
+        if (result.shape, result.dtype) != (tensor.shape, tensor.dtype):
+            raise SizesError("an operator that changes a tensor in place, to another shape")
+
+
+def _tensors(node):
+    parts = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return [x for x in parts if isinstance(x, (keras.KerasTensor, torch.Tensor))]

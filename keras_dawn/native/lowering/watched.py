@@ -1,0 +1,119 @@
+"""Runs Python up to the first instruction that must not run."""
+
+import sys
+
+import keras
+import torch
+
+_UNCHANGEABLE = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))
+_DTYPES = {
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
+    "bfloat16", "float32", "float64",
+}  # fmt: skip
+
+
+class _Stop(BaseException):
+    """No `Exception`: few on the way catch it and try again, unwatched."""
+
+
+class Watch:
+    """Calls a function, and stops before it or one that it calls runs a doubtful instruction.
+
+    What else they do is done: an `if` whose branch has such an instruction may be passed.
+
+    Args:
+        doubts: dict from code objects to a dict from the offsets of instructions to what is wrong
+            with them: a string, or a function of the frame and this that says so, or `None`.
+        error: class of the exception, made with the reason.
+        node_code: code object of the function that notes a call of Keras's.
+
+    Attributes:
+        changed: symbolic tensors that an operator was to change in place.
+        keeps: bool, whether a size that is not known, or a dtype, may be compared.
+    """
+
+    def __init__(self, doubts, error, node_code):
+        self._doubts, self._error, self._node_code = doubts, error, node_code
+        self._reason = None
+        self._noted = []  # (tensor, how often it had been changed when a call with it was noted)
+        self.changed = []
+        self.keeps = False
+
+    def run(self, function, arguments):
+        """What the function returns for arguments by name."""
+        if not self._doubts:
+            return function(**arguments)
+        before = sys.gettrace()  # of a debugger, or of who counts what tests reach
+        sys.settrace(self._call)
+        try:
+            outputs = function(**arguments)
+            self.check()  # somebody may have caught it
+        except _Stop:
+            raise self._error(self._reason) from None
+        finally:
+            sys.settrace(before)
+        if any(tensor._version != version for tensor, version in self._noted):
+            raise self._error("it changes a tensor in place after a call with it")
+        return outputs
+
+    def note(self, arguments):
+        """Remembers the tensors in what is called with, which must not change afterwards."""
+        parts = keras.tree.flatten(arguments)
+        self._noted += [(x, x._version) for x in parts if isinstance(x, torch.Tensor)]
+
+    def check(self):
+        """Stops again where it was stopped: Keras tries shape inference twice."""
+        if self._reason is not None:
+            raise _Stop
+
+    def _call(self, frame, event, _):
+        if frame.f_code is self._node_code:
+            self.note([frame.f_locals["call_args"], frame.f_locals["call_kwargs"]])
+        if frame.f_code not in self._doubts:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._instruction
+
+    def _instruction(self, frame, event, _):
+        if event == "opcode":
+            reason = self._doubts[frame.f_code].get(frame.f_lasti)
+            if callable(reason):
+                reason = reason(frame, self)
+            if reason is not None:
+                self._reason = reason
+                raise _Stop
+        return self._instruction
+
+
+def changes(name):
+    """What is wrong with `name += …`, as a function for a `Watch`: it depends on what that is."""
+
+    def wrong(frame, watch):
+        value = frame.f_locals.get(name)
+        if isinstance(value, keras.KerasTensor):
+            watch.changed.append(value)
+        elif not isinstance(value, (*_UNCHANGEABLE, list, torch.Tensor)):
+            return f"{name} is changed in place"
+        return None
+
+    return wrong
+
+
+def writes(frame, watch):
+    """Nothing is wrong with `container[key] = …`, as long as no call has been noted with it."""
+
+
+def keeps(frame, watch):
+    """Nothing is wrong with a size or a dtype that Python keeps, as long as it compares nothing."""
+    watch.keeps = True
+
+
+def compares(frame, watch):
+    """What is wrong with a comparison: symbolic tensors have other dtypes than real ones."""
+    if watch.keeps or any(map(_is_dtype, frame.f_locals.values())):
+        return "a comparison beside shapes or dtypes"
+    return None
+
+
+def _is_dtype(value):
+    return isinstance(value, torch.dtype) or (isinstance(value, str) and value in _DTYPES)

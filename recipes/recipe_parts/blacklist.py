@@ -1,0 +1,47 @@
+"""ImageNet's validation photos that its devkit lists as ambiguous, which some leave out.
+
+DAWNBench took results with and without them; the field `usedBlacklist` of an entry says which
+(true: they were evaluated on, as in fast.ai's). The list, 1,762 numbers of a line each, comes with
+the devkit (`ILSVRC2015_clsloc_validation_blacklist.txt`); `293` is `ILSVRC2012_val_00000293.JPEG`.
+"""
+
+import re
+from pathlib import Path
+
+_NUMBER = re.compile(r"ILSVRC2012_val_0*(\d+)\b")
+
+
+def read_blacklist(path):
+    """The numbers in a list of the devkit, as a set of ints.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line that is no number from 1 to 50,000, or no lines.
+    """
+    lines = Path(path).read_text(encoding="utf-8").split()
+    wrong = [line for line in lines if not line.isdecimal() or not 1 <= int(line) <= 50_000]
+    if wrong or not lines:
+        raise ValueError(
+            f"{path} must have the number of a validation photo, 1 to 50000, in each line; got "
+            f"{wrong[0]!r}." if wrong else f"{path} is empty."
+        )  # fmt: skip
+    return {int(line) for line in lines}
+
+
+def without_blacklist(source, numbers):
+    """The photos of a source but those with these numbers.
+
+    Raises:
+        ValueError: a number that no photo has: the list is of another set, or photos have lost
+            ImageNet's names.
+    """
+    found = [_NUMBER.search(name) for name in source.names()]
+    own = [int(match.group(1)) if match else None for match in found]
+    missing = numbers - set(own)
+    if missing:
+        raise ValueError(
+            f"{len(missing)} photos of the blacklist are not there, such as "
+            f"ILSVRC2012_val_{min(missing):08d}: it is for ImageNet's validation photos under "
+            "their own names."
+        )
+    return source.subset([place for place, number in enumerate(own) if number not in numbers])

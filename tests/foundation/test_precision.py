@@ -1,0 +1,29 @@
+from keras_dawn.foundation.precision import best_precision
+
+import pytest
+import torch
+
+
+@pytest.mark.parametrize(
+    "has, capability, limits, expected",
+    [
+        (True, "AVX512", {}, "mixed_bfloat16"),
+        (False, "AVX512", {}, "float32"),
+        (True, "AVX2", {}, "float32"),  # ATEN_CPU_CAPABILITY=avx2
+        (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": "avx2"}, "float32"),
+        (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}, "float32"),
+        (True, "AVX512", {"DNNL_MAX_CPU_ISA": "AVX512_CORE_BF16"}, "mixed_bfloat16"),
+        (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, "mixed_bfloat16"),
+    ],
+)
+def test_bfloat16_where_the_processor_has_it_and_may_use_it(
+    has, capability, limits, expected, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("keras_dawn.foundation.precision.has_gpu", lambda: False)
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in limits.items():
+        monkeypatch.setenv(name, value)
+    assert best_precision() == expected

@@ -1,0 +1,307 @@
+"""Layers of one's own are lowered with what they hold and are called with."""
+
+import keras_dawn
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from tests.native.own_calls import Setter, build, called, close, data, follows, train
+from tests.on_device import torch
+
+# Of layers that a `call` leaves out; plain Keras warns as ours does.
+pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist")
+
+
+class Own(layers.Layer):
+    """A dense layer, and what a test makes of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.other = layers.Dense(8), layers.Dense(8)
+        self.drop = layers.Dropout(0.5)
+        self.debug, self.scale, self.calls = False, 2.0, 0
+        self.factors = torch.tensor([1.0, 2.0] * 4, dtype=torch.float64)
+        self.number = torch.tensor(3.0, dtype=torch.float64)
+
+    def build(self, shape):
+        for layer in (self.dense, self.other):
+            layer.build(shape["a"] if isinstance(shape, dict) else shape)
+
+
+def own(call):
+    """A layer class with this `call`, and with weights of its own if it reads them."""
+
+    def build(self, shape):
+        Own.build(self, shape)
+        self.gain = self.add_weight(shape=(shape[-1],), initializer="ones")
+        self.fixed = self.add_weight(shape=(1, shape[-1]), initializer="ones", trainable=False)
+
+    members = {"call": call, "build": build} if call is with_weights else {"call": call}
+    return type("Own", (Own,), members)
+
+
+def with_weights(self, x):
+    return self.dense(x) * self.gain + ops.square(self.fixed) * ops.sum(self.gain)
+
+
+def with_tensors(self, x):
+    return self.dense(x) * ops.exp(self.factors) / self.number
+
+
+def of_the_batch(self, x):
+    return self.dense(x) / ops.shape(x)[0]
+
+
+def compares_the_batch(self, x):
+    return self.dense(x) * 2.0 if ops.shape(x)[0] == 8 else self.dense(x)
+
+
+def as_long_as_the_batch(self, x):
+    places = ops.cast(ops.arange(ops.shape(x)[0]), x.dtype)
+    return self.dense(x) * ops.reshape(places, (-1, 1, 1))
+
+
+def past_a_doubt(self, x):
+    if self.debug:
+        self.calls += 1
+    if self.calls > 100:
+        print("many calls")
+    return self.dense(x) * (1.0 + self.calls)
+
+
+def in_place_on_its_own(self, x):
+    scores = ops.matmul(self.dense(x), ops.transpose(self.other(x), (0, 2, 1)))
+    scores += 1.0
+    scores = ops.softmax(scores)
+    number = 1
+    number += 2
+    return ops.tanh(ops.matmul(scores, x) * number)
+
+
+def fills_a_dict(self, x):
+    found = {}
+    for name, layer in zip(("a", "b"), (self.dense, self.other), strict=True):
+        found[name] = layer(x)
+    return ops.tanh(found["a"]) * ops.tanh(found["b"])
+
+
+def drops(self, x, training=None):
+    return self.drop(self.dense(x), training=training) * ops.shape(x)[0]
+
+
+def reads_a_dtype(self, x):
+    return ops.cast(self.dense(x), self.compute_dtype) * 2 if self.scale == 2.0 else x
+
+
+LOWERED = [
+    with_weights, with_tensors, of_the_batch, compares_the_batch, as_long_as_the_batch,
+    past_a_doubt, in_place_on_its_own, fills_a_dict, drops, reads_a_dtype,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", LOWERED, ids=lambda call: call.__name__)
+@pytest.mark.parametrize("subclassed", [False, True], ids=["graph", "subclassed"])
+def test_what_holds_for_these_sizes_is_lowered(call, subclassed, true_float64):
+    model = follows(own(call), subclassed)
+    assert called(model) == [] and keras_dawn.explain(model).layers["Own"] == 1
+
+
+def changes_what_it_reads(self, x):
+    y = ops.reshape(x, ops.shape(x))
+    y += 1.0
+    return self.dense(x) + y
+
+
+def changes_what_it_returns(self, x):
+    y = self.dense(x) + 1.0
+    z = y
+    z += 1.0
+    return y * z
+
+
+@pytest.mark.parametrize("call", [changes_what_it_reads, changes_what_it_returns])
+def test_an_operator_in_place_that_others_see_is_not_lowered(call, true_float64):
+    model = follows(own(call), subclassed=True)
+    assert "Own" not in keras_dawn.explain(model).layers
+
+
+def replace_the_tensor(layer):
+    layer.factors = layer.factors * 0.5
+
+
+def write_to_the_tensor(layer):
+    layer.factors.mul_(0.5)
+
+
+def assign_the_weight(layer):
+    layer.fixed.assign(layer.fixed * 0.5)
+
+
+def set_the_scale(layer):
+    layer.scale += 1.0
+
+
+def with_a_scale(self, x):
+    return self.dense(x) * self.scale
+
+
+def begin_to_count(layer):
+    layer.debug = True
+
+
+@pytest.mark.parametrize(
+    ("call", "change"),
+    [
+        (with_tensors, replace_the_tensor),
+        (with_tensors, write_to_the_tensor),
+        (with_weights, assign_the_weight),
+        (with_a_scale, set_the_scale),
+        (past_a_doubt, begin_to_count),
+    ],
+    ids=lambda function: function.__name__,
+)
+@pytest.mark.parametrize("subclassed", [False, True], ids=["graph", "subclassed"])
+def test_a_change_counts_from_the_next_step_on(call, change, subclassed, true_float64):
+    def change_own(model):
+        change(next(layer for layer in model._flatten_layers() if isinstance(layer, Own)))
+
+    results = []
+    for accelerated in (False, True):
+        model = build(own(call), subclassed)
+        if accelerated:
+            keras_dawn.accelerate(model)
+        results.append(train(model, callbacks=[Setter(change_own)]))
+    close(*results)
+
+
+class Called(Own):
+    """Takes tensors and settings by name, and returns `None` among its outputs."""
+
+    def call(self, x, other=None, scale=1.0, way="sum", cache=None, training=None):
+        y = self.dense(x) * scale
+        if other is not None:
+            y = y + other if way == "sum" else y * other
+        return y, cache, ops.mean(x, axis=-1, keepdims=True)
+
+
+class Caller(Own):
+    def __init__(self):
+        super().__init__()
+        self.inner = Called()
+
+    def build(self, shape):
+        super().build(shape)
+        self.inner.build(shape)
+
+    def call(self, x):
+        y, cache, _ = self.inner(x, other=self.other(x), scale=self.scale, way="product")
+        if cache is None:
+            y, cache, mean = self.inner(y, scale=0.5)
+        return y * mean
+
+
+@pytest.mark.parametrize("subclassed", [False, True], ids=["graph", "subclassed"])
+def test_arguments_by_name_and_outputs_that_are_none(subclassed, true_float64):
+    model = follows(Caller, subclassed)
+    assert called(model) == []
+
+
+class Pyramid(Own):
+    """A dict of tensors goes in and comes out."""
+
+    def call(self, inputs):
+        return {"sum": self.dense(inputs["a"]) + inputs["b"], "b": self.other(inputs["b"])}
+
+
+class Spoils(Own):
+    """Changes the dict that it is called with."""
+
+    def call(self, inputs):
+        inputs["b"] = self.other(inputs["b"])
+        return {"sum": self.dense(inputs["a"]), "b": inputs["b"]}
+
+
+@pytest.mark.parametrize("kind", [Pyramid, Spoils])
+def test_dicts_of_tensors(kind, true_float64):
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.own, self.head = kind(), layers.Dense(3)
+
+        def call(self, x):
+            inputs = {"a": x, "b": x * 0.5}
+            found = self.own(inputs)
+            return self.head(ops.mean(found["sum"] * found["b"] * inputs["b"], axis=1))
+
+    results = []
+    for accelerated in (False, True):
+        keras.utils.set_random_seed(0)
+        model = Model()
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        if accelerated:
+            keras_dawn.accelerate(model)
+        results.append(train(model))
+    close(*results)
+
+
+def swish(x, slope=1.5):
+    return x * ops.sigmoid(slope * x)
+
+
+def test_a_function_as_an_activation_is_lowered(true_float64):
+    class Activated(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(8, activation=swish)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = follows(Activated)
+    assert called(model) == [] and "sigmoid" in keras_dawn.to_torch(model).code
+
+
+class Attention(layers.MultiHeadAttention):
+    """Keras's attention with a `call` of one's own, which calls Keras's methods."""
+
+    def call(self, query, value, training=None):
+        key, value = self._key_dense(value), self._value_dense(value)
+        outputs, _ = self._compute_attention(self._query_dense(query), key, value)
+        return self._output_dense(outputs)
+
+    def compute_output_spec(self, query, value):
+        return keras.KerasTensor(query.shape, query.dtype)
+
+
+def test_a_layer_of_keras_with_another_call(true_float64):
+    class Attends(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.attention = Attention(2, 4)
+
+        def build(self, shape):
+            self.attention.build(shape, shape)
+
+        def call(self, x):
+            return self.attention(x, x)
+
+    assert called(follows(Attends)) == []
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_weights_are_read_in_the_dtype_of_the_layer(policy):
+    keras.config.set_dtype_policy(policy)
+    model, x = build(own(with_weights)), data()[0].astype("float32")
+    expected = model(torch.tensor(x))
+    found = keras_dawn.to_torch(model)(torch.tensor(x))
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_many_sizes_end_in_the_layer_itself(true_float64):
+    model = keras_dawn.accelerate(build(own(of_the_batch), subclassed=True))
+    for count in range(1, 20):
+        x = data(count)[0]
+        np.testing.assert_allclose(model.predict_on_batch(x), model(x).detach().cpu(), rtol=1e-10)

@@ -1,0 +1,134 @@
+"""Published plans, step by step, against the 2018 code's values by their description."""
+
+import itertools
+
+from keras_dawn import PLANS
+from keras_dawn.plans import Crops, Validation
+
+import pytest
+
+IMAGES = 1_281_167
+PHOTOS_160, PHOTOS_352 = Crops(copies=160), Crops((0.087, 1.0), copies=352)
+WHOLE, HALF = Crops((0.08, 1.0)), Crops((0.5, 1.0))
+
+
+def fastai_rate(epoch, lr=0.4, epochs=45):
+    """`adjust_learning_rate` of fast.ai's entry, by its description."""
+    if epoch < 4:
+        return lr / (4 - epoch)
+    if epoch < int(0.47 * epochs + 0.5):
+        return lr
+    if epoch < int(0.78 * epochs + 0.5):
+        return lr / 10
+    return lr / 100 if epoch < int(0.95 * epochs + 0.5) else lr / 1000
+
+
+def fastai_phases():
+    """One row an epoch: its first epoch, pixels, images a GPU, rates, crops."""
+    for epoch in range(45):
+        rates = (fastai_rate(epoch),) * 2
+        if epoch < int(45 * 0.4 + 0.5):
+            yield epoch, 128, 192, rates, PHOTOS_160
+        elif epoch < int(45 * 0.92 + 0.5):
+            yield epoch, 224, 192, rates, WHOLE
+        else:
+            yield epoch, 288, 128, rates, HALF
+
+
+def small(first, per_gpu, *rates):
+    """A row of imagenet18 at 128 px, on copies of 160."""
+    return first, 128, per_gpu, rates, PHOTOS_160
+
+
+def middle(first, per_gpu, *rates):
+    """At 224 px, on copies of 352."""
+    return first, 224, per_gpu, rates, PHOTOS_352
+
+
+def large(first, per_gpu, *rates):
+    """At 288 px, on the originals, validated on rectangles."""
+    return first, 288, per_gpu, rates, HALF
+
+
+ONE, FOUR, EIGHT, SIXTEEN = 1.0, 0.5 * 4, 0.24 * 8, 0.235 * 8  # the rate `lr` of each
+PUBLISHED = {  # name: (machines, epochs, rows from their first epoch); rates at a row's start, end
+    "fastai_8gpu": (1, 45, list(fastai_phases())),
+    "imagenet18_1": (1, 35, [
+        small(0, 512, ONE, 2 * ONE), small(5, 512, ONE, ONE),
+        middle(14, 224, ONE * 0.4375, ONE * 0.4375),
+        middle(16, 224, ONE / 10 * 0.4375, ONE / 10 * 0.4375),
+        middle(27, 224, ONE / 100 * 0.4375, ONE / 100 * 0.4375),
+        large(32, 128, ONE / 100 * 0.25, ONE / 100 * 0.25),
+        large(33, 128, ONE / 1000 * 0.25, ONE / 1000 * 0.25),
+    ]),
+    "imagenet18_4": (4, 30, [
+        small(0, 256, FOUR, 2 * FOUR), small(6, 512, 2 * FOUR, 2 * FOUR),
+        small(11, 512, 2 * FOUR, FOUR), middle(13, 224, FOUR * 0.875, FOUR * 0.875),
+        middle(16, 224, FOUR * 0.875, FOUR / 10 * 0.875),
+        middle(23, 224, FOUR / 10 * 0.875, FOUR / 100 * 0.875),
+        large(28, 128, FOUR / 100 * 0.5, FOUR / 1000 * 0.5),
+    ]),
+    "imagenet18_8": (8, 35, [
+        small(0, 128, EIGHT, 2 * EIGHT), small(6, 256, 2 * EIGHT, 2 * EIGHT),
+        small(11, 256, 2 * EIGHT, EIGHT), middle(14, 128, EIGHT, EIGHT),
+        middle(17, 224, EIGHT, 0.336), middle(23, 224, 0.336, 0.0336),
+        large(29, 128, 0.0192, 0.00192),
+    ]),
+    "imagenet18_16": (16, 39, [
+        small(0, 64, SIXTEEN, 2 * SIXTEEN), small(6, 128, 2 * SIXTEEN, 2 * SIXTEEN),
+        middle(16, 64, SIXTEEN, SIXTEEN),
+        middle(19, 192, 2 * SIXTEEN / (10 / 1.5), 2 * SIXTEEN / (10 / 1.5)),
+        middle(31, 192, 0.0564, 0.0564), large(37, 128, 0.0376, 0.0376),
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_step_of_a_published_plan_has_the_2018_codes_values(name):
+    """Rate, momentum, decay, size and batch of each step; crops and validation of each epoch."""
+    machines, epochs, rows = PUBLISHED[name]
+    plan = PLANS[name]
+    assert plan.epochs == epochs
+    expected = {key: [] for key in plan.values(IMAGES)}
+    ends = [first for first, *_ in rows[1:]] + [epochs]
+    for (first, size, per_gpu, (start, end), crops), last in zip(rows, ends, strict=True):
+        batch = 8 * machines * per_gpu
+        steps = (last - first) * (IMAGES // batch)
+        expected["learning_rate"] += [start + (end - start) * i / steps for i in range(steps)]
+        for key, value in (("momentum", 0.9), ("weight_decay", 1e-4), ("image_size", size),
+                           ("batch_size", batch)):  # fmt: skip
+            expected[key] += [value] * steps
+        for epoch in range(first, last):
+            phase = plan.phase_at(epoch)
+            assert phase.crops == crops, epoch
+            rectangular = size == 288 and name != "fastai_8gpu"
+            assert phase.validation == Validation(rectangular=rectangular), epoch
+            assert phase.evaluated_at == size
+    assert set(expected) == {
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        "image_size",
+        "batch_size",
+    }
+    for key, values in plan.values(IMAGES).items():
+        assert len(values) == len(expected[key]), key
+        different = [
+            (step, found, wanted)
+            for step, (found, wanted) in enumerate(zip(values, expected[key], strict=True))
+            if abs(found - wanted) > 1e-3 * abs(wanted)  # the code's own rounding: .0564, .336
+        ]
+        assert not different, (key, different[:3])
+
+
+@pytest.mark.parametrize("epochs", [18, 32])
+def test_modern_plans_rise_for_two_epochs_and_fall_to_nothing(epochs):
+    plan = PLANS[f"modern_{epochs}"]
+    rates = plan.values(IMAGES)["learning_rate"]
+    steps = IMAGES // 4096
+    assert plan.epochs == epochs and len(rates) == epochs * steps
+    assert rates.index(max(rates)) == 2 * steps and max(rates) == pytest.approx(1.7)
+    falling = rates[2 * steps :]
+    differences = [a - b for a, b in itertools.pairwise(falling)]
+    assert differences == pytest.approx([1.7 / ((epochs - 2) * steps)] * len(differences))
+    assert plan.phase_at(epochs - 1).image_size == 192
