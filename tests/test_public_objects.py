@@ -62,7 +62,7 @@ ARGUMENTS = {
     "Resize": lambda: ({0: 24, 2: 32},),
     "ResizingImages": lambda: (ImageFolder(photos()), 2),
     "ResumeTraining": lambda: ("checkpoints",),
-    "Rule": lambda: ("forward", "float32", "winograd", {"batch": (1, 64)}),
+    "WayRule": lambda: ("forward", "float32", "winograd", {"batch": (1, 64)}),
     "Scale": lambda: (0.5,),
     "Snapshots": lambda: ([0.5, 1.0],),
     "SpotCost": lambda: (3.0, 25.0, 0.5),

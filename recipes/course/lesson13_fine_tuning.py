@@ -27,7 +27,7 @@ from checks import fine_tuning as checks
 # %%
 images = classroom.load_images()
 FEW = 10  # images of each new class
-EPOCHS = 2 if classroom.SHORT else 20
+EPOCHS = 2 if classroom.SHORT else 6
 
 
 def task(classes, count=None):
@@ -87,7 +87,7 @@ class Accuracies(keras.callbacks.Callback):
 
 def tuned(**settings):
     accuracies = Accuracies()
-    settings = {"epochs": EPOCHS - 5, "head_epochs": 5, **settings}
+    settings = {"epochs": EPOCHS - 1, "head_epochs": 1, "max_lr": 0.03, **settings}
     keras_dawn.fine_tune(
         network(weights), training, validation_data=test, callbacks=[accuracies], verbose=0,
         shuffle=False, **settings,
@@ -107,13 +107,13 @@ def fitted(model, rate=0.01):
 frozen = network(weights)
 for layer in frozen.layers[:-1]:
     layer.trainable = False
-frozen.compile(keras.optimizers.AdamW(0.01), frozen.loss, metrics=["accuracy"])
+frozen.compile(keras.optimizers.AdamW(0.03), frozen.loss, metrics=["accuracy"])
 keras_dawn.accelerate(frozen)
 
 ways = {
     "anew": fitted(network()),
-    "frozen features": fitted(frozen),
-    "fine_tune": tuned(**({"epochs": 1, "head_epochs": 1} if classroom.SHORT else {})),
+    "frozen features": fitted(frozen, 0.03),
+    "fine_tune": tuned(groups=LayerGroups(spread=10)),
 }
 for name, values in ways.items():
     print(f"{name:16} {values[-1]:5.1f} %")
@@ -129,11 +129,16 @@ figure
 
 # %%
 classroom.state("points that fine-tuning gains over beginning anew",
-                ways["fine_tune"][-1] - ways["anew"][-1], 15, 12, images)  # fmt: skip
+                ways["fine_tune"][-1] - ways["anew"][-1], 35, 25, images)  # fmt: skip
 classroom.state("points that fine-tuning gains over frozen features",
-                ways["fine_tune"][-1] - ways["frozen features"][-1], 8, 8, images)  # fmt: skip
+                ways["fine_tune"][-1] - ways["frozen features"][-1], 14, 12, images)  # fmt: skip
 
 # %% [markdown]
+# Features of 0 to 4 are not features of 5 to 9: frozen, they end too low, however long the head is
+# trained. And digits are easy: in 20 epochs the new weights catch up. What fine-tuning buys is time,
+# the more of it the harder the task and the fewer the images
+# (`benchmarks/fine_tuning.py` has the same on CIFAR-10, where they do not catch up).
+#
 # ## A rate for each group of layers
 #
 # Early layers see edges, which every task needs; late ones see the task. So the layers are parted
@@ -200,7 +205,7 @@ classroom.restate(images, run)
 # ## Questions
 # 1. Batch normalisation before the head keeps the old images' statistics, or learns the new ones'
 #    (`LayerGroups(batch_norm=…)`). Ten images a batch: which would you choose, and why?
-# 2. With 400 images of each new class, what do the three curves look like? Try it.
+# 2. `EPOCHS = 20`, or 400 images of each new class: what do the three curves look like? Try it.
 # 3. A photo network pretrained on ImageNet is to tell X-ray images apart. Which groups would you
 #    give which rates?
 #
