@@ -71,6 +71,6 @@ def test_a_plan_is_checked_as_a_whole():
 
 def test_a_plan_prints_and_draws_itself(tmp_path):
     text = str(PLANS["imagenet18_1"])
-    assert "33–34   288  1024" in text and "rectangles of 288" in text and "1 → 2" in text
+    assert "34–35   288  1024" in text and "rectangles of 288" in text and "1 → 2" in text
     figure = PLANS["imagenet18_1"].plot(tmp_path / "plan.png")
     assert len(figure.axes) == 5 and (tmp_path / "plan.png").stat().st_size > 10_000
