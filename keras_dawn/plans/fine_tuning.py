@@ -73,7 +73,7 @@ def fine_tune(
             model.optimizer = _optimizer(model.optimizer, config, layers, rates)
             ends = begun + length
             cycle = OneCycle(rate, pct_start=rising, epochs=range(begun, ends))
-            callbacks = [*(fit.get("callbacks") or ()), cycle]
+            callbacks = [*keras.tree.flatten(fit.get("callbacks") or ()), cycle]
             histories.append(
                 model.fit(x, initial_epoch=begun, epochs=ends, **{**fit, "callbacks": callbacks})
             )

@@ -213,3 +213,11 @@ def test_bad_settings_say_what_is_expected():
     bare = model()
     with pytest.raises(ValueError, match="Compile"):
         fine_tune(keras.Model(bare.inputs, bare.outputs), x, y=y, epochs=1)
+
+
+def test_one_callback_need_not_be_a_list():
+    seen = keras.callbacks.History()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    fine_tune(model, np.ones((8, 4)), y=np.ones((8, 1)), epochs=1, verbose=0, callbacks=seen)
+    assert seen.epoch == [1]
