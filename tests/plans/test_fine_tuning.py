@@ -218,6 +218,6 @@ def test_bad_settings_say_what_is_expected():
 def test_one_callback_need_not_be_a_list():
     seen = keras.callbacks.History()
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model.compile("adam", "mse")
     fine_tune(model, np.ones((8, 4)), y=np.ones((8, 1)), epochs=1, verbose=0, callbacks=seen)
     assert seen.epoch == [1]
