@@ -74,14 +74,14 @@ def fine_tune(
             ends = begun + length
             cycle = OneCycle(rate, pct_start=rising, epochs=range(begun, ends))
             callbacks = [*keras.tree.flatten(fit.get("callbacks") or ()), cycle]
-            histories.append(
-                model.fit(x, initial_epoch=begun, epochs=ends, **{**fit, "callbacks": callbacks})
-            )
+            last = model.fit(x, initial_epoch=begun, epochs=ends, **{**fit, "callbacks": callbacks})
+            # As it is now: a `History` among the user's callbacks begins anew with each `fit`.
+            histories.append((list(last.epoch), {k: list(v) for k, v in last.history.items()}))
             begun = ends
     finally:
         for layer in leaves_of(model):
             layer.trainable = id(layer) not in frozen
-    return _joined(histories)
+    return _joined(last, histories)
 
 
 def _parts(groups, highest, epochs, head_epochs, unfreeze):

@@ -220,4 +220,4 @@ def test_one_callback_need_not_be_a_list():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(1)])
     model.compile("adam", "mse")
     fine_tune(model, np.ones((8, 4)), y=np.ones((8, 1)), epochs=1, verbose=0, callbacks=seen)
-    assert seen.epoch == [1]
+    assert seen.epoch == [0, 1] and len(seen.history["loss"]) == 2
