@@ -121,21 +121,20 @@ def _optimizer(compiled, config, groups, rates):
     return keras.optimizers.LossScaleOptimizer(made) if wrapped else made
 
 
-def _joined(histories):
-    last = histories[-1]
-    last.epoch = [epoch for history in histories for epoch in history.epoch]
+def _joined(last, histories):
+    """The last `History`, with the `(epochs, logs)` of all."""
+    last.epoch = [epoch for epochs, _ in histories for epoch in epochs]
     # A dict keeps the order of the names, which a set would not.
-    names = dict.fromkeys(name for history in histories for name in history.history)
+    names = dict.fromkeys(name for _, logs in histories for name in logs)
     last.history = {
-        name: [value for history in histories for value in history.history.get(name, ())]
-        for name in names
+        name: [value for _, logs in histories for value in logs.get(name, ())] for name in names
     }
     return last
 
 
 def _check(model, epochs, head_epochs, unfreeze, fit):
     if not model.compiled or model.optimizer is None:
-        raise ValueError(f"Compile {model.name} with an optimizer and a loss before.")
+        raise ValueError(f"Compile {model.name} with an optimizer and a loss first.")
     for name, value, least in (("epochs", epochs, 1), ("head_epochs", head_epochs, 0)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"`{name}` must be a whole number from {least} up, got {value!r}.")
