@@ -75,8 +75,10 @@ def fine_tune(
             cycle = OneCycle(rate, pct_start=rising, epochs=range(begun, ends))
             callbacks = [*keras.tree.flatten(fit.get("callbacks") or ()), cycle]
             last = model.fit(x, initial_epoch=begun, epochs=ends, **{**fit, "callbacks": callbacks})
-            # As it is now: a `History` among the user's callbacks begins anew with each `fit`.
-            histories.append((list(last.epoch), {k: list(v) for k, v in last.history.items()}))
+            # A `History` among the user's callbacks begins its epochs anew with each `fit`, and
+            # goes on with its logs.
+            logs = {name: values[-len(last.epoch) :] for name, values in last.history.items()}
+            histories.append((list(last.epoch), logs))
             begun = ends
     finally:
         for layer in leaves_of(model):
