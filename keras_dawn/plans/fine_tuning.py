@@ -77,7 +77,10 @@ def fine_tune(
             last = model.fit(x, initial_epoch=begun, epochs=ends, **{**fit, "callbacks": callbacks})
             # A `History` among the user's callbacks begins its epochs anew with each `fit`, and
             # goes on with its logs.
-            logs = {name: values[-len(last.epoch) :] for name, values in last.history.items()}
+            logs = {
+                name: values[len(values) - len(last.epoch) :]
+                for name, values in last.history.items()
+            }
             histories.append((list(last.epoch), logs))
             begun = ends
     finally:
