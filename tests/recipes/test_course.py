@@ -157,7 +157,16 @@ def test_every_exercise_has_a_solution_and_a_wrong_answer():
         assert asked == set(WRONG[lesson])
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+SLOW = {"lesson15_killed_training"}  # starts four processes, each with its own Keras
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+        for path in LESSONS
+    ],
+)
 def test_a_lesson_runs_and_has_its_parts(path, monkeypatch, capsys):
     text = path.read_text(encoding="utf-8")
     for part in ("**You will**", "minutes", "**Before you run anything:**", "### Exercise 1",
