@@ -108,7 +108,7 @@ def random_translation(builder, layer, inputs, call):
 
 
 def translate(images, state, how, height, width, dtype):
-    """Moves images by shares of their height and width."""
+    """Moves images by fractions of their height and width."""
     rows, columns = images.shape[1:3]
     down = draws.uniform(state, images, (None, 1), *height, dtype) * rows
     across = draws.uniform(state, images, (None, 1), *width, dtype) * columns
@@ -141,15 +141,15 @@ def random_perspective(builder, layer, inputs, call):
 
 
 def tilt(images, state, chance, most, mode, fill_value, dtype):
-    """Moves the corners of some of the images, each by a share of where it is."""
+    """Moves the corners of some of the images, each by a fraction of where it is."""
     chosen = chosen_images(images, state, *chance, dtype)
     # Drawn for all, also for images that stay as they are: so does Keras.
-    shares = draws.uniform(state, images, (None, 4, 2), -most, most, images.dtype)
+    fractions = draws.uniform(state, images, (None, 4, 2), -most, most, images.dtype)
     height, width = images.shape[1:3]
     corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]
     starts = torch.tensor(corners, dtype=images.dtype, device=images.device)
     starts = starts.expand(len(images), 4, 2)
-    tilted = warps.tilt(images, starts, starts + starts * shares, mode, fill_value)
+    tilted = warps.tilt(images, starts, starts + starts * fractions, mode, fill_value)
     return torch.where(chosen, tilted, images)
 
 
@@ -174,9 +174,9 @@ def random_brightness(builder, layer, inputs, call):
 
 
 def brighten(images, state, low, high, value_range, dtype):
-    """Adds a number to all pixels of an image, a share of the range of values."""
-    shares = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype)
-    more = shares * (value_range[1] - value_range[0])
+    """Adds a number to all pixels of an image, a fraction of the range of values."""
+    fractions = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype)
+    more = fractions * (value_range[1] - value_range[0])
     return (images + more.to(images.dtype)).clamp(*value_range)
 
 
@@ -228,12 +228,12 @@ def erase(images, state, chance, scale, fill, value_range, channels_first, dtype
     Noise is drawn in the order of axes that the layer has.
     """
     own = images.dtype
-    # The root: a share of the area, as a share of each side.
-    shares = torch.sqrt(draws.uniform(state, images, (None, 2), *scale, own))
+    # The root: a fraction of the area, as a fraction of each side.
+    fractions = torch.sqrt(draws.uniform(state, images, (None, 2), *scale, own))
     inside = True
-    for axis, share in ((2, shares[:, 0]), (1, shares[:, 1])):
+    for axis, fraction in ((2, fractions[:, 0]), (1, fractions[:, 1])):
         size = images.shape[axis]
-        length = share * size
+        length = fraction * size
         first = draws.uniform(state, images, (None,), 0, 1, own) * (size - length)
         places = torch.arange(size, dtype=own, device=images.device)
         within = (places >= first[:, None]) & (places < (first + length)[:, None])
