@@ -63,9 +63,9 @@ def build(output, numbers=()):
     """Executes lessons and writes the site; returns the path of its first page."""
     import jupytext
 
-    sys.path.insert(0, str(COURSE.parent / "site"))
-    import pages
-
+    spec = importlib.util.spec_from_file_location("pages", COURSE.parent / "site" / "pages.py")
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
     notebooks = {}
     for path in lessons(numbers):
         begin = time.perf_counter()
