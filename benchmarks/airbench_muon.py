@@ -69,20 +69,29 @@ class Muon(torch.optim.Optimizer):
                 weight.add_(update.reshape(weight.shape), alpha=-group["lr"])
 
 
-def optimizers(net, policy):
-    """SGD for the stem's bias, other biases and the head; Muon for the filters."""
+def filters_of(net):
+    """The filters that are trained."""
+    return [p for p in net.parameters() if p.requires_grad and p.ndim == 4]
+
+
+def sgd_of_the_rest(net, bias_rate, head_rate, decay, momentum):
+    """SGD for the stem's bias, other biases and the head, decayed by `decay` in the first step."""
     trained = [p for p in net.parameters() if p.requires_grad]
     biases = [p for p in trained if p.ndim == 1 and p is not net[0].bias]
-    filters = [p for p in trained if p.ndim == 4]
-    rates = (([net[0].bias], BIAS_RATE), (biases, BIAS_RATE), ([net[7].weight], HEAD_RATE))
-    sgd = torch.optim.SGD(
-        [{"params": params, "lr": rate, "weight_decay": DECAY / rate} for params, rate in rates],
-        momentum=MOMENTUM,
+    rates = (([net[0].bias], bias_rate), (biases, bias_rate), ([net[7].weight], head_rate))
+    return torch.optim.SGD(
+        [{"params": params, "lr": rate, "weight_decay": decay / rate} for params, rate in rates],
+        momentum=momentum,
         nesterov=True,
         fused=True,
     )
+
+
+def optimizers(net, policy):
+    """SGD for the stem's bias, other biases and the head; Muon for the filters."""
+    sgd = sgd_of_the_rest(net, BIAS_RATE, HEAD_RATE, DECAY, MOMENTUM)
     iteration = torch.float32 if policy == "float32" else torch.bfloat16
-    return [sgd, Muon(filters, FILTER_RATE, FILTER_MOMENTUM, iteration)]
+    return [sgd, Muon(filters_of(net), FILTER_RATE, FILTER_MOMENTUM, iteration)]
 
 
 def set_rates(both, step, steps, bias_steps):

@@ -14,7 +14,7 @@ import time
 import torch
 import torch.nn.functional as F
 from airbench import Loader, image_dtype, place
-from airbench_muon import MuonNet, set_rates
+from airbench_muon import MuonNet, filters_of, set_rates, sgd_of_the_rest
 from torch import nn
 
 BATCH, EPOCHS = 1536, 7.59
@@ -116,19 +116,10 @@ class BatchedMuon(torch.optim.Optimizer):
 
 def optimizers(net, policy, steps):
     """SGD for the stem's bias, other biases and the head; Muon for the filters."""
-    trained = [p for p in net.parameters() if p.requires_grad]
-    biases = [p for p in trained if p.ndim == 1 and p is not net[0].bias]
-    filters = [p for p in trained if p.ndim == 4]
-    rates = (([net[0].bias], BIAS_RATE), (biases, BIAS_RATE), ([net[7].weight], HEAD_RATE))
-    sgd = torch.optim.SGD(
-        [{"params": params, "lr": rate, "weight_decay": DECAY / rate} for params, rate in rates],
-        momentum=MOMENTUM,
-        nesterov=True,
-        fused=True,
-    )
+    sgd = sgd_of_the_rest(net, BIAS_RATE, HEAD_RATE, DECAY, MOMENTUM)
     iteration = {"float32": torch.float32, "mixed_float16": torch.float16}
     dtype = iteration.get(policy, torch.bfloat16)
-    return [sgd, BatchedMuon(filters, FILTER_RATE, FILTER_MOMENTUM, DECAY, steps, dtype)]
+    return [sgd, BatchedMuon(filters_of(net), FILTER_RATE, FILTER_MOMENTUM, DECAY, steps, dtype)]
 
 
 def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: None):

@@ -45,9 +45,10 @@ def predict_tta(model, x, *, views=None, augmented=None, average="probabilities"
         (5, 2)
     """
     data = Batches(x, None, batch_size)
-    scores, _ = _averaged(model, data, views or Views(), augmented, average)
+    meaning = Scores.of(model)
+    scores, _ = _averaged(model, data, meaning, views or Views(), augmented, average)
     if average == "probabilities":
-        scores = Scores.of(model).probabilities(scores)
+        scores = meaning.probabilities(scores)
     return scores.cpu().numpy()
 
 
@@ -72,8 +73,8 @@ def evaluate_tta(
         {'accuracy': 0.9391, 'loss': 0.31}
     """
     data = Batches(x, y, batch_size)
-    scores, labels = _averaged(model, data, views or Views(), augmented, average)
     meaning = Scores.of(model)
+    scores, labels = _averaged(model, data, meaning, views or Views(), augmented, average)
     if average == "logits" and not meaning.logits:  # of which there are logits now
         scores = replace(meaning, logits=True).probabilities(scores)
     if labels is None:
@@ -89,13 +90,12 @@ def evaluate_tta(
 
 
 @torch.no_grad()
-def _averaged(model, data, views, augmented, average):
+def _averaged(model, data, meaning, views, augmented, average):
     """The averaged scores and the labels or `None`.
 
     Scores are float32 `(count, classes)`: where probabilities are averaged, what the model's
     outputs are, and otherwise logits.
     """
-    meaning = Scores.of(model)
     if average not in AVERAGES:
         raise ValueError(f"`average` must be one of {', '.join(AVERAGES)}, got {average!r}.")
     check_order(data.x, "`x`")
@@ -143,13 +143,12 @@ class _Logits:
     """Averages logits; of a model that gives probabilities, their logarithms."""
 
     def __init__(self, meaning):
-        self._meaning = meaning
+        self._meaning, self._of_logits = meaning, replace(meaning, logits=True)
 
     def scores(self, outputs):
         if self._meaning.logits:
             return outputs.float()
-        logarithms = self._meaning.logarithms(outputs)
-        return replace(self._meaning, logits=True).from_logarithms(logarithms)
+        return self._of_logits.from_logarithms(self._meaning.logarithms(outputs))
 
     def outputs(self, scores):
         return scores
@@ -158,7 +157,7 @@ class _Logits:
         return sum(weight * scores for weight, scores in weighted)
 
     def certainty(self, scores):
-        probabilities = replace(self._meaning, logits=True).probabilities(scores)
+        probabilities = self._of_logits.probabilities(scores)
         if self._meaning.of_each_class:
             return torch.maximum(probabilities, 1 - probabilities).amin(-1)
         return probabilities.amax(-1)

@@ -1,5 +1,7 @@
 """The generators behind `keras.random`: the one where nobody gives a seed, and those of layers."""
 
+from keras_dawn.foundation.model_state import overwrite
+
 import torch
 from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
@@ -13,8 +15,7 @@ def global_seed():
 
 def set_global_seed(state):
     """Puts back what `global_seed` returned."""
-    with torch.no_grad():  # past `data`, so that torch counts the write
-        seed_generator.global_seed_generator().state.value.copy_(state)
+    overwrite(seed_generator.global_seed_generator().state.value, state)
 
 
 def seed_of_rank(state, rank):

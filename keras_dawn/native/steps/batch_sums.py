@@ -62,8 +62,8 @@ def _are_alike(targets, outputs):
 
 def _means(total, outputs):
     """The sum over the batch of each sample's mean, where `total` sums up all values."""
-    share = len(outputs) / outputs.numel()
-    return total if share == 1 else lambda y, found: total(y, found) * share
+    factor = len(outputs) / outputs.numel()
+    return total if factor == 1 else lambda y, found: total(y, found) * factor
 
 
 SUM_OF = {
