@@ -27,7 +27,7 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("precision", ["bfloat16", "float32"], "precisions")
-KINDS = "square", "strided", "pointwise", "narrowing", "depthwise", "large", "series"
+KINDS = ["square", "strided", "pointwise", "narrowing", "depthwise", "large", "series"]
 flags.DEFINE_list("kind", KINDS, "kinds of convolutions")
 flags.DEFINE_list("batch", ["8", "16", "32", "64", "128", "512"], "images at a time")
 flags.DEFINE_integer("rounds", 5, "rounds of each shape", lower_bound=1)
