@@ -17,6 +17,7 @@ import numpy as np
 SLOWEST = 1.0  # of torch's own time, for every shape under a rule
 FAST = 0.9  # of torch's own time: shapes that a rule may grow from
 LEAST_SAVING = 0.5  # of torch's own time, summed over the shapes under a rule
+MOST_SEEDS = 16  # shapes of a way that boxes grow from
 OVERHEAD = 10e-6  # seconds that a function of autograd in Python takes longer, a stage
 GROWING = ("batch", "pixels", "channels", "filters")
 OPEN_ABOVE = ("batch", "channels", "filters")
@@ -68,7 +69,7 @@ class _Shapes:
     """Shapes of one kind, with the time of every way over torch's own."""
 
     def __init__(self, points):
-        self.values = {n: np.array([features[n] for features, _ in points]) for n in GROWING}
+        self.places = np.array([[features[n] for n in GROWING] for features, _ in points])
         self.work = np.array([features["work"] for features, _ in points])
         names = sorted({name for _, seconds in points for name in seconds} - {TORCH})
         self.ratios = {
@@ -81,57 +82,58 @@ class _Shapes:
     def boxes(self):
         """`(way, bounds)` until no box saves enough."""
         while True:
-            grown = [
-                self._grown(name, seed)
-                for name, ratios in self.ratios.items()
-                for seed in np.flatnonzero(self.left & (ratios < FAST) & (ratios == self.best))
-            ]
+            grown = [self._grown(name, seed) for name in self.ratios for seed in self._seeds(name)]
             saving, way, box = max(grown, key=lambda one: one[0], default=(0, None, None))
             if saving < LEAST_SAVING:
                 return
-            inside = self._inside(box)
+            inside = self._inside(*box)
             work = float(self.work[inside & self.left].max())
-            bounds = {name: self._opened(name, *box[name]) for name in GROWING}
+            bounds = {n: self._opened(n, *ends) for n, ends in zip(GROWING, box.T, strict=True)}
             yield way, {**bounds, "work": [None, float(np.ceil(work))]}
             self.left &= ~inside
 
+    def _seeds(self, way):
+        """Shapes where a way is the fastest: all, or so many that lie far from each other."""
+        ratios = self.ratios[way]
+        found = np.flatnonzero(self.left & (ratios < FAST) & (ratios == self.best))
+        return found[:: -(-len(found) // MOST_SEEDS) or 1]
+
     def _grown(self, way, seed):
         """`(saving, way, box)` of the box that grows from a shape as long as it saves more."""
-        box = {name: (values[seed], values[seed]) for name, values in self.values.items()}
-        saving = self._saving(way, box)
+        box = np.stack([self.places[seed], self.places[seed]])
+        saving = self._savings(way, box[:, None])[0]
         while True:
-            candidates = np.flatnonzero(self.left & ~self._inside(box) & (self.ratios[way] < 1))
-            wider = [self._stretched(box, point) for point in candidates]
-            found = [(self._saving(way, one), number) for number, one in enumerate(wider)]
-            best, number = max(found, default=(0, None))
-            if best <= saving:
+            candidates = self.left & ~self._inside(*box) & (self.ratios[way] < 1)
+            points = self.places[candidates]
+            # The box, as much larger as it has to be to hold each of the shapes.
+            wider = np.stack([np.minimum(box[0], points), np.maximum(box[1], points)])
+            savings = self._savings(way, wider)
+            if not (savings > saving).any():
                 return saving, way, box
-            saving, box = best, wider[number]
+            best = savings.argmax()
+            saving, box = savings[best], wider[:, best]
 
-    def _stretched(self, box, point):
-        """The box, as much larger as it has to be to hold a shape."""
-        return {
-            name: (min(low, self.values[name][point]), max(high, self.values[name][point]))
-            for name, (low, high) in box.items()
-        }
+    def _inside(self, low, high):
+        return ((self.places >= low) & (self.places <= high)).all(-1)
 
-    def _inside(self, box):
-        inside = np.ones(len(self.left), bool)
-        for name, (low, high) in box.items():
-            inside &= (self.values[name] >= low) & (self.values[name] <= high)
-        return inside
+    def _savings(self, way, boxes):
+        """What a way saves in each of some boxes, `(2, boxes, features)`.
 
-    def _saving(self, way, box):
-        """What a way saves in a box; less where another one is faster, nothing if it is slow."""
-        inside = self._inside(box) & self.left
-        ratios = self.ratios[way][inside]
-        if (ratios > SLOWEST).any():
-            return -1.0
-        return float((1 - ratios - 0.5 * (ratios - self.best[inside])).sum())
+        It is less where another way is faster, and nothing where the way is slow.
+        """
+        low, high = boxes[:, :, None]
+        inside = self.left & self._inside(low, high)
+        slow = self.ratios[way] > SLOWEST  # infinite where it was not measured
+        ratios = np.where(slow, SLOWEST, self.ratios[way])
+        # By how much the fastest way is faster counts as much as what is saved: it is to have
+        # its own rule, not to be in that of another one.
+        each = 1 - ratios - (ratios / np.minimum(self.best, SLOWEST) - 1)
+        return np.where((inside & slow).any(-1), -1.0, inside @ each)
 
     def _opened(self, name, low, high):
         """Bounds for a rule: open towards where a way only gets better."""
-        ends = self.values[name].min(), self.values[name].max()
+        values = self.places[:, GROWING.index(name)]
+        ends = values.min(), values.max()
         least = None if name in OPEN_BELOW and low == ends[0] else int(low)
         most = None if name in OPEN_ABOVE and high == ends[1] else int(high)
         return [least, most]
