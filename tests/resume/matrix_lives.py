@@ -128,6 +128,8 @@ def life(case, folder, seed, interruption=(None, "", 0)):
             os.waitpid(child, 0)
             raise TimeoutError(f"{case} {interruption}: {said.read_text(encoding='utf-8')}")
         time.sleep(0.005)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # workers that outlive a killed life wait for ever
     code = os.waitstatus_to_exitcode(status)
     return code, note.exists(), said.read_text(encoding="utf-8")
 
@@ -135,6 +137,7 @@ def life(case, folder, seed, interruption=(None, "", 0)):
 def _be_born(case, folder, seed, hurt, said):
     """Trains, and never returns."""
     code = 99
+    os.setpgid(0, 0)
     try:
         with said.open("wb") as file:
             for stream in (1, 2):
