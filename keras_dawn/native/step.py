@@ -144,6 +144,8 @@ class NativeSteps:
             self.optimization = None
             self.prepare_training()
         self.optimization.clear()
+        # Also where no graph is made any more: what has begun to move lies on the device.
+        self.optimization.update.follow()
         batch = batches[0]
         if self.graphs.whole is not None:
             self.graphs.step(batch if isinstance(batch, Unmade) else self.parts(batch))
