@@ -45,10 +45,13 @@ class GraphPool:
         gc.collect()
         graph = torch.cuda.CUDAGraph()
         settings = {"stream": self._stream, "capture_error_mode": "thread_local"}
-        # Of a stream of another device nothing would be recorded: it would run, once.
-        with torch.cuda.device(self.device), undone_if_it_fails(self.device, self._handle):
-            with torch.cuda.graph(graph, self._handle, **settings):
-                work()
+        with (
+            # Of a stream of another device nothing would be recorded: it would run, once.
+            torch.cuda.device(self.device),
+            undone_if_it_fails(self.device, self._handle),
+            torch.cuda.graph(graph, self._handle, **settings),
+        ):
+            work()
         return graph.replay
 
     def release(self):

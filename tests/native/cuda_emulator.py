@@ -11,11 +11,11 @@ import contextlib
 import weakref
 from unittest import mock
 
-from tests.native.pool_memory import PoolMemory, storages
-
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from tests.native.pool_memory import PoolMemory, storages
 
 _READS = {
     "_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2",
