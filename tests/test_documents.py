@@ -67,8 +67,8 @@ def test_python_on_a_page_runs(page, tmp_path, monkeypatch, capsys):
     digit_photos.write_digit_photos("photos", 96, 40)  # the folder that a page speaks of
     text = (ROOT / page).read_text(encoding="utf-8")
     if page == "README.md":  # minutes of training on photos in seconds
-        assert text.count("epochs=40") == 1
-        text = text.replace("epochs=40", "epochs=3")
+        assert text.count("epochs=30") == 1
+        text = text.replace("epochs=30", "epochs=3")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks
     names = {}
