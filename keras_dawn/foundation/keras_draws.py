@@ -12,6 +12,7 @@ from keras.src.backend.torch import random as keras_random
 from keras.src.ops.node import Node
 
 NOTED = ("normal", "truncated_normal", "uniform", "randint", "dropout")
+_GENERATOR = keras.random.SeedGenerator
 _NUMBERS = (bool, int, float)
 _WHOLE = ("int8", "int16", "int32", "int64", "uint8")
 
@@ -34,6 +35,14 @@ class Draw(keras.Operation):
         super().__init__()
         self.function, self.seed, self.shape = function, seed, shape
         self.dtype, self.numbers = dtype, numbers
+
+    def asks_torch(self):
+        """Whether it is dropout for which Keras asks torch's own generator."""
+        seed = self.seed
+        seeded = (
+            seed._initial_seed is not None if seed.__class__ is _GENERATOR else seed is not None
+        )
+        return self.function == "dropout" and self.shape is None and not seeded
 
     def call(self, *tensors):
         function = getattr(keras.random, self.function)
@@ -80,7 +89,7 @@ def draws_noted(inputs, called):
 
 def _noted(name, arguments, inputs):
     seed, dtype = arguments.pop("seed"), arguments.pop("dtype", None)
-    if seed is not None and type(seed) not in (int, keras.random.SeedGenerator):
+    if seed is not None and type(seed) not in (int, _GENERATOR):
         raise TraceError(f"a draw from a {type(seed).__name__}")
     if name == "dropout":
         x, shape = arguments.pop("inputs"), arguments.pop("noise_shape")

@@ -58,10 +58,7 @@ def _dropped(builder, operation, value, name):
     if rate in (0, 1):
         zeros = torch.zeros_like if rate else None
         return value.with_node(builder.call(zeros, value.node)) if rate else value
-    if isinstance(seed, keras.random.SeedGenerator):
-        builder.reads.note(seed, "_initial_seed", seed._initial_seed)
-        seed = seed if seed._initial_seed is not None or shape is not None else None
-    if seed is None and shape is None:
+    if operation.asks_torch():
         value = builder.padded(value)
         return value.with_node(builder.call(F.dropout, value.node, rate, True, name=name))
     if shape is not None and len(shape) != value.rank:
