@@ -13,6 +13,17 @@ import torch.nn.functional as F
 from torch.fx.node import has_side_effect
 from torch.utils.weak import WeakIdKeyDictionary
 
+
+def _apart(function):
+    """A function that `torch.compile` leaves out: it follows tensors, and a generator is none."""
+    left_out = torch.compiler.disable(function)
+
+    def draw(*args):  # where nothing is compiled, the detour takes longer than a small draw
+        return (left_out if torch.compiler.is_compiling() else function)(*args)
+
+    return draw
+
+
 _ONE_MORE = torch.tensor([0, 1], device="cpu")
 _KNOWN = WeakIdKeyDictionary()  # state on a device → (its version, seed, count)
 
@@ -28,8 +39,7 @@ def uniform(state, like, shape, low=0.0, high=1.0, dtype=None):
         low, high: float.
         dtype: of the numbers; `None` for Keras's `floatx`.
     """
-    rand = _rand_apart if torch.compiler.is_compiling() else _rand
-    drawn = rand(state, like.device, _sizes(shape, like) or (1,), dtype)
+    drawn = _rand(state, like.device, _sizes(shape, like) or (1,), dtype)
     drawn = drawn[0] if shape == () else drawn
     return drawn if (low, high) == (0, 1) else (high - low) * drawn + low
 
@@ -100,28 +110,25 @@ def _sizes(shape, like):
     return tuple(like.shape[axis] if size is None else size for axis, size in enumerate(shape))
 
 
+@_apart
 def _rand(state, device, shape, dtype):
     generator = _generator(state, device)
     return torch.rand(shape, generator=generator, dtype=dtype, device=device)
 
 
-# `torch.compile` has to leave these out: it follows tensors, and a generator is none.
-_rand_apart = torch.compiler.disable(_rand)
-
-
-@torch.compiler.disable
+@_apart
 def _whole(state, device, shape, low, high, dtype):
     generator = _generator(state, device)
     return torch.randint(low, high, shape, generator=generator, dtype=dtype, device=device)
 
 
-@torch.compiler.disable
+@_apart
 def _normal(state, device, shape, mean, deviation, dtype):
     generator = _generator(state, device)
     return torch.normal(mean, deviation, shape, generator=generator, dtype=dtype, device=device)
 
 
-@torch.compiler.disable
+@_apart
 def _kept(state, x, fraction, shape):
     fractions = torch.full(shape, fraction, dtype=torch.float32, device=x.device)
     return torch.bernoulli(fractions, generator=_generator(state, x.device)).bool()
