@@ -8,6 +8,7 @@ from keras_dawn.foundation import keras_context, keras_layers, keras_masks
 from keras_dawn.foundation.keras_draws import draws_noted
 from keras_dawn.foundation.keras_inner_calls import noted
 from keras_dawn.foundation.keras_symbols import TraceError, lists_frozen, tensors_as_symbols
+from keras_dawn.foundation.keras_torch_calls import torch_calls_noted
 
 import keras
 import torch
@@ -61,6 +62,7 @@ def trace(layer, arguments, training, watch):
         with (
             noted(layer, called, constants, watch),
             draws_noted(inputs, called),
+            torch_calls_noted(),
             tensors_as_symbols(layer, constants),
             lists_frozen(layers),
         ):
@@ -85,7 +87,7 @@ def trace_function(function, tensor, watch):
     """
     drawn = []
     with _leaving_nothing(()):
-        with draws_noted([tensor], drawn):
+        with draws_noted([tensor], drawn), torch_calls_noted():
             outputs = watch.run(lambda: function(tensor), {})
         return Trace([], _nodes_before(outputs, {id(tensor)}, drawn), outputs)
 

@@ -4,7 +4,7 @@ import inspect
 import sys
 import types
 
-from keras_dawn.foundation import keras_draws, keras_layers
+from keras_dawn.foundation import keras_draws, keras_layers, keras_torch_calls
 
 import keras
 
@@ -80,7 +80,9 @@ def check_lookup(owner, name):
 
 
 def is_harmless_builtin(value):
-    """Whether a global is one of Python's functions that only compute."""
+    """Whether a global is one of Python's or torch's functions that only compute."""
+    if keras_torch_calls.is_noted(value):
+        return True
     if isinstance(value, types.BuiltinFunctionType) and value.__module__ == "math":
         return True
     return any(value is one for one in _BUILTINS)

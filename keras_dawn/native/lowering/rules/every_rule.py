@@ -30,6 +30,7 @@ from keras_dawn.native.lowering.rules import (
     spectral,
     spectrograms,
     time_distributed,
+    torch_calls,
     wrappers,
 )
 
@@ -63,5 +64,6 @@ __all__ = [
     "spectral",
     "spectrograms",
     "time_distributed",
+    "torch_calls",
     "wrappers",
 ]
