@@ -40,6 +40,7 @@ class NativeSteps:
         self.model = model
         self.log_every = log_every
         self.exact_logs = False
+        self.found_whole = None  # the graph that a silent `fit` has found native throughout
         self.logs_are_seen = True  # before an epoch's end
         self.keep_gradients = False  # in the variables, for callbacks that look between batches
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks

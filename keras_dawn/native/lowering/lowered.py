@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass, field
 
+from keras_dawn.native.lowering.draws import has_effects
 from keras_dawn.native.lowering.graph import GraphBuilder
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
@@ -96,7 +97,7 @@ def lowered_graph(walk, make_builder, views, masks):
     builder.graph.output(result)
     # After all nodes are there: whether a tensor is read again is known only then.
     relu_in_place(builder.graph)
-    builder.graph.eliminate_dead_code()
+    builder.graph.eliminate_dead_code(has_effects)
     builder.graph.lint()
     return Lowered(
         module=lowered_module(builder.root, builder.graph),

@@ -220,7 +220,13 @@ class GraphForward:
         inside = [] if self._layers is None else self._layers.native()
         native = {id(layer) for layer in inside}  # lowered when they are called
         found = (self.training or self.evaluating).fallbacks
-        return [(layer, reason) for layer, reason in found if id(layer) not in native]
+        # What was found when they were called says more than what was not known before.
+        known = {} if self._layers is None else self._layers.reasons()
+        return [
+            (layer, known.get(id(layer), reason))
+            for layer, reason in found
+            if id(layer) not in native
+        ]
 
     def convolutions(self):
         """Which way each convolution went with the last batch; nothing before the first.

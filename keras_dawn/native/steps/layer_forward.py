@@ -41,9 +41,7 @@ class LayerForward:
     def with_added_losses(self, loss):
         layers = self.layers
         sure = layers.complete and not layers.regularized
-        if sure and not keras_losses.has_added_losses(layers.all):
-            return loss
-        return keras_losses.with_added_losses(self.model, loss)
+        return keras_losses.with_added_losses(self.model, loss, layers.all if sure else None)
 
     def is_complete(self):
         return not self.layers.found_more()
