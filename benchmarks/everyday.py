@@ -14,8 +14,8 @@ Each case is trained and predicts in a *small* size, in which Python is what tak
 thread, and in a *large* one, in which arithmetic is; in float32 and in bfloat16. All contestants of
 a case live in one process and take turns; in each round their times are divided; the table shows
 the median over the rounds, the smallest and the largest. *n/t* is accelerated over by hand, *n/p*
-accelerated over plain Keras and, with `--compiled`, *c/t* accelerated and compiled over by hand. The
-JSON is written after each case, so that nothing is lost when time is up.
+accelerated over plain Keras and, with `--compiled`, *c/t* accelerated and compiled over by hand.
+The JSON is written after each case, so that nothing is lost when time is up.
 """
 
 import json
