@@ -208,11 +208,10 @@ class NativeSteps:
         logs = self._count(loss, x, y, outputs, sample_weight, batch)
         return self._fresh_logs() if logs is None else logs
 
-    @torch.no_grad()
     def predict_step(self, batches):
         """The outputs for one batch, in the structure that the model returns."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with self.forward.calls():
+        with torch.no_grad(), self.forward.calls():  # quicker than as a decorator
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):

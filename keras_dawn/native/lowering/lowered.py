@@ -39,6 +39,7 @@ class Lowered:
         reads: `Reads`, what the lowering depends on.
         changes_state: bool, whether the module changes more than it returns when it runs: how
             often a generator was asked, or a weight.
+        last_shape: that of the last batch of one input, which fitted.
     """
 
     module: torch.fx.GraphModule
@@ -55,6 +56,7 @@ class Lowered:
     calls_operations: bool = False
     reads: Reads = field(default_factory=Reads)
     changes_state: bool = False
+    last_shape: object = None
 
 
 def builder_of(layer, training, collect_statistics):

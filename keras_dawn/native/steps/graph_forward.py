@@ -62,7 +62,9 @@ class GraphForward:
     @property
     def runs_python(self):
         """Whether calls of Keras's or the user's run inside it, which may add losses."""
-        return any(low.calls_keras for low in self.lowered) or bool(self._added.views)
+        if self.evaluating.calls_keras or self._added.views:
+            return True
+        return self.training is not None and self.training.calls_keras
 
     def lower_training(self):
         """Lowers the training graph."""
@@ -179,7 +181,7 @@ class GraphForward:
     def calls(self):
         """Layers inside those that are called as they are compute natively in this context."""
         if not self.runs_python:
-            return contextlib.nullcontext()
+            return _NOTHING
         if self._layers is None:
             # Made when it is needed: most graphs call no Keras layer.
             inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
@@ -247,6 +249,9 @@ class GraphForward:
     def _device(self):
         weight = self._some_weight
         return keras_variables.device_of(self.model) if weight is None else weight.device
+
+
+_NOTHING = contextlib.nullcontext()
 
 
 def _lowered(model, **arguments):

@@ -84,6 +84,8 @@ class LayerForward:
 
     def _moved(self, x):
         """Tensors of the host's on a GPU, where Keras would put them and wait for it."""
+        if not torch.cuda.is_initialized():  # to list the variables takes longer
+            return x
         device = next((keras_variables.memory_of(v).device for v in self.model.variables), None)
         if device is None or device.type != "cuda":
             return x
