@@ -10,6 +10,8 @@ on by these rules:
   as when a training begins; a random generator in the data starts as that of an earlier rank;
 * attributes of callbacks without a state of their own: as they are if all ranks have them alike,
   else they begin anew;
+* batch normalisation that is not synchronised normalises by a rank's own images: other ranks train
+  otherwise from there on, as they would have from the beginning;
 * everything else has to be the same on all ranks, or the change of their number is refused.
 """
 

@@ -12,7 +12,8 @@ from keras_dawn.resume.description import check_same
 from keras_dawn.resume.other_ranks import share_of
 from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
-    check_state,
+    check_format,
+    check_weights,
     metric_variables,
     restore_frozen,
     restore_layouts,
@@ -80,8 +81,14 @@ class Restoration:
             The description that further checkpoints hold.
         """
         state, model = self._state, self._model
-        check_state(state, model, self._path)
+        check_format(state, self._path)
         before, ranks = state["description"], current()
+        same_fit = state["fit"] == fit
+        # Another `fit` of the script may train with other settings on other data.
+        rates, taken_up = (
+            check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
+        )
+        check_weights(state, model, self._path)
         several = len(state["data"])
         if several != ranks.world_size:
             check_order(before["order"], description["order"], several, self._path)
@@ -89,11 +96,6 @@ class Restoration:
             state, ranks.rank, ranks.world_size, model, self._position.generators,
             implicit(self._parts),
         )  # fmt: skip
-        same_fit = state["fit"] == fit
-        # Another `fit` of the script may train with other settings on other data.
-        rates, taken_up = (
-            check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
-        )
         restore_frozen(model, state)
         restore_layouts(model, state)
         self._restore()
