@@ -31,7 +31,7 @@ def test_it_ends_as_an_unbroken_one_and_a_finished_one_has_its_record(tmp_path):
 
     whole, _ = ended("whole", "whole_out")
     for file in ("checkpoint-00000-0000003.pt", "checkpoint-f001-00001-0000003.pt"):
-        done = start("cut", "cut_out").kill_once_there(tmp_path / "cut" / "seed0" / file)
+        done = start("cut", f"killed_at_{file}").kill_once_there(tmp_path / "cut" / "seed0" / file)
         assert done.returncode == -signal.SIGKILL, done.printed
     cut, printed = ended("cut", "cut_out")
     assert "goes on at epoch 2" in printed
