@@ -1,5 +1,7 @@
 """Checkpoints are data, and what is no whole checkpoint neither wins nor takes others away."""
 
+import contextlib
+import errno
 import io
 import os
 
@@ -121,3 +123,41 @@ def test_a_file_that_is_written_is_read_again(tmp_path):
     checkpoint_file.write(tmp_path / "one", STATE)
     assert torch.equal(checkpoint_file.read(tmp_path / "one")["values"], STATE["values"])
     assert keras_dawn.ResumeTraining(tmp_path).next_epoch() == 0
+
+
+class Failing:
+    """A file that fails once so many bytes are written, as on a full disk, or for a signal."""
+
+    def __init__(self, file, room, error):
+        self._file, self._room, self._error = file, room, error
+
+    def write(self, content):
+        self._room -= len(content)
+        if self._room < 0:
+            raise self._error
+        return self._file.write(content)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+@pytest.mark.parametrize("room", [1, 500, 9000, 250_000])
+def test_what_ends_a_write_is_what_comes_out_of_it(room, error, tmp_path, monkeypatch):
+    made = folder(tmp_path, (0, 1, 0))
+    real = checkpoint_file.written_whole
+
+    @contextlib.contextmanager
+    def written(path, **how):
+        with real(path, **how) as file:
+            yield Failing(file, room, error)
+
+    monkeypatch.setattr(checkpoint_file, "written_whole", written)
+    state = {**STATE, "weights": [torch.zeros(1000) for _ in range(50)], "more": torch.zeros(50000)}
+    if isinstance(error, OSError):
+        with pytest.warns(UserWarning, match="No space left.* the last one is checkpoint-00001"):
+            made.save((0, 2, 0), state)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            made.save((0, 2, 0), state)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00001-0000000.pt"]
