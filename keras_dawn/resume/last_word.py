@@ -64,7 +64,7 @@ class LastWord(keras.callbacks.Callback):
         self._position = DataPosition(
             self._iterator, self._notices.takes_signals, keras_fit.validation_data(self.model)
         )
-        self._notices.start()
+        self._notices.start(self._iterator)
         if state is not None:
             self._restoration = Restoration(
                 self.model, state, self._parts, self._position, self._folder.path, followed
