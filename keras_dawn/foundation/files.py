@@ -27,8 +27,10 @@ def written_whole(path, *, durable=False):
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
     try:
-        with open(partial, "wb") as file:
+        # A file of its own, "x": through a link that somebody put there, another would be written.
+        with open(partial, "xb") as file:
             yield file
             if durable:
                 file.flush()

@@ -61,9 +61,9 @@ def is_within(frame, iterator):
     Asked by the iterator: to hold a frame would hold all that a `fit` that failed had in memory.
     """
     while frame is not None:
-        if "epoch_iterator" in frame.f_code.co_varnames:
-            if frame.f_locals.get("epoch_iterator") is iterator:
-                return True
+        has_one = "epoch_iterator" in frame.f_code.co_varnames
+        if has_one and frame.f_locals.get("epoch_iterator") is iterator:
+            return True
         frame = frame.f_back
     return False
 
