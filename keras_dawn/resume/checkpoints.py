@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keras_dawn.resume import checkpoint_file, folder_lock
+from keras_dawn.resume.checkpoint_content import check_content
 
 import filelock
 import torch
 
-_NAME = re.compile(r"checkpoint-(?:f(\d{3})-)?(\d{5})-(\d{7})\.pt")
+_NAME = re.compile(r"checkpoint-(?:f(\d{3,})-)?(\d{5,})-(\d{7,})\.pt", re.ASCII)
 
 
 class CheckpointFolder:
@@ -134,7 +135,9 @@ class CheckpointFolder:
             if fit is not None and _place(path)[0] != fit:
                 continue
             try:
-                return checkpoint_file.read(path)
+                state = checkpoint_file.read(path)
+                check_content(state, _place(path))
+                return state
             except checkpoint_file.NotWholeError as error:
                 self._broken.add(path.name)
                 older = [each for each in self.whole_files() if _place(each) < _place(path)]
@@ -153,7 +156,8 @@ class CheckpointFolder:
         """Paths of all checkpoints, the oldest first; their names say `fit`, epoch and step."""
         if not self.path.is_dir():
             return []
-        found = [path for path in self.path.iterdir() if _NAME.fullmatch(path.name)]
+        # A pipe of such a name would be waited for, for ever.
+        found = [p for p in self.path.iterdir() if _NAME.fullmatch(p.name) and p.is_file()]
         return sorted(found, key=_place)
 
 

@@ -111,7 +111,9 @@ def test_a_folder_that_cannot_be_synced_takes_checkpoints(tmp_path, monkeypatch)
     assert folder(tmp_path, (0, 1, 0)).newest()["place"] == (0, 1, 0)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"seconds": "x"}', '{"seconds": 9.5}', "\0"])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"seconds": "x"}', '{"seconds": 9.5}', "\0", "[" * 99_999]
+)
 def test_a_damaged_record_of_paid_time_is_named_and_not_counted(content, tmp_path):
     (tmp_path / "process-0001.json").write_text(content, encoding="utf-8")
     (tmp_path / "process-0002.json").write_bytes(paid_time._content(2.5))
@@ -161,3 +163,20 @@ def test_what_ends_a_write_is_what_comes_out_of_it(room, error, tmp_path, monkey
         with pytest.raises(KeyboardInterrupt):
             made.save((0, 2, 0), state)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00001-0000000.pt"]
+
+
+def test_high_numbers_are_found_in_their_order_and_removed(tmp_path):
+    places = [(0, 99_999, 0), (0, 100_000, 0), (0, 100_000, 10_000_000)]
+    made = folder(tmp_path, *places)
+    assert len(made.files()) == 2 and made.newest()["place"] == places[-1]
+    made = folder(tmp_path, (999, 1, 0), (1000, 1, 0), (1001, 1, 0), keep=1)
+    assert made.newest()["place"] == (1001, 1, 0) and made.newest(1000)["place"] == (1000, 1, 0)
+
+
+def test_paid_time_of_others_stays_where_a_file_was_deleted(tmp_path):
+    for number in (1, 2, 3):
+        (tmp_path / f"process-{number:04}.json").write_bytes(paid_time._content(100.0 * number))
+    (tmp_path / "process-0001.json").unlink()
+    paid = PaidTime(tmp_path)
+    paid.begin()
+    assert paid.seconds() >= 500 and paid.processes == 3
