@@ -235,3 +235,7 @@ def test_a_plan_that_sets_the_rate_alone_leaves_momentum_and_decay_as_compiled(o
     keras_dawn.fit_plan(model, plan, arrays(Phase(1, 8, 8, 0.1)), callbacks=[Look()], verbose=0)
     expected = (own.get("momentum", 0.5), own.get("weight_decay", 7e-3))
     assert seen and all(pair == pytest.approx(expected) for pair in seen)
+
+
+def test_no_callbacks_may_be_said_by_none():
+    assert fit_plan(build(), [Phase(1, 8, 8, 0.1)], images, callbacks=None, verbose=0).epoch
