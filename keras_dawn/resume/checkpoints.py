@@ -1,6 +1,7 @@
 """Checkpoint files: written whole or not at all, read if whole, by one job at a time."""
 
 import re
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,7 @@ class CheckpointFolder:
     def __init__(self, path, keep):
         self.path, self.keep = Path(path), keep
         self._writer = self._writing = None
+        self.written_at = 0.0  # by the clock that is never set back, when a write last ended
         self._broken = set()  # names of files that are not whole
         self._written = []  # paths of this process's, the oldest first
 
@@ -75,6 +77,10 @@ class CheckpointFolder:
         except OSError as error:
             self._warn_of(error)
 
+    def is_writing(self):
+        """Whether a thread is at a file now."""
+        return self._writing is not None and not self._writing.done()
+
     def finish(self):
         """Waits for the file that is being written."""
         writing, self._writing = self._writing, None
@@ -105,7 +111,10 @@ class CheckpointFolder:
         fit, epoch, step = place
         number = f"f{fit:03}-" if fit else ""
         path = self.path / f"checkpoint-{number}{epoch:05}-{step:07}.pt"
-        checkpoint_file.write(path, state)
+        try:
+            checkpoint_file.write(path, state)
+        finally:
+            self.written_at = time.monotonic()
         # It may stand where a damaged one was.
         self._broken.discard(path.name)
         self._written = [*(each for each in self._written if each != path), path]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.resume.lives import X, Y, ends_the_same, life, same, small_model
+from tests.resume.this_process import ThisProcess, as_another_process
 
 SCORES = [0.9, 0.1, 0.2, 0.3, 0.3, 0.3, 0.3, 0.3]
 K = keras.callbacks
@@ -78,6 +79,28 @@ def test_rows_of_a_csv_file_are_neither_lost_nor_doubled(append, tmp_path):
     whole = rows_of("whole", ())
     assert rows_of("cut", (13, 4)) == whole
     assert [row[0] for row in csv.reader(whole.decode().splitlines())][1:] == list("0123")
+
+
+class EndsEarly(ThisProcess):
+    """Ends the process with an epoch, before that is saved."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        raise RuntimeError("cut off")
+
+
+def test_rows_of_an_epoch_that_was_never_saved_are_not_doubled(tmp_path):
+    def rows_of(name, lives):
+        place = tmp_path / f"{name}.csv"
+        place.write_text("epoch,accuracy,loss\n0,0.5,0.5\n", encoding="utf-8")  # another training's
+        for number in range(lives):
+            logger = K.CSVLogger(str(place), append=True)
+            ends = [EndsEarly()] * (number + 1 < lives)
+            life(tmp_path / name, data=data, callbacks=[logger, *ends], every_steps=None)
+            logger.on_train_end()
+        return place.read_bytes()
+
+    whole = rows_of("whole", 1)
+    assert rows_of("cut", 3) == whole and whole.count(b"\n") == 6
 
 
 @pytest.mark.parametrize("swap", [True, False])
@@ -157,7 +180,7 @@ def test_two_fits_are_one_training(cut, tmp_path):
     from tests.resume.test_resume import Cut
 
     def run(folder, cut, seed=1):
-        keras.utils.set_random_seed(seed)
+        as_another_process(seed)
         model, resume, stop = small_model(), ResumeTraining(folder, every_steps=2), Cut(cut)
         try:
             model.fit(X, Y, 8, epochs=2, verbose=0, callbacks=[stop, resume])
