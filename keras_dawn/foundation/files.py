@@ -45,6 +45,17 @@ def written_whole(path, *, durable=False):
         _sync_folder(path.parent)
 
 
+def sync(path):
+    """Waits until a file that somebody else has written is on the disk, under its name."""
+    with contextlib.suppress(OSError):  # one that was removed since, or a bucket's
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _sync_folder(Path(path).parent)
+
+
 def utf8(text):
     """Text as UTF-8 bytes, whatever names of files it has in it.
 

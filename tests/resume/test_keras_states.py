@@ -1,6 +1,7 @@
 """Keras's own callbacks know after a restart what they knew before, and what has ended stays so."""
 
 import csv
+import os
 
 from keras_dawn import OneCycle, ResumeTraining, TimeToAccuracy
 from keras_dawn.callbacks import ExponentialMovingAverage, Lookahead, StochasticWeightAveraging
@@ -64,6 +65,28 @@ def test_the_best_file_is_not_overwritten_by_a_worse_one(tmp_path):
     again = best()
     life(tmp_path / "cut", data=data, callbacks=[Score(), again])
     assert (tmp_path / "best.weights.h5").read_bytes() == kept and again.best == 0.9
+
+
+def test_a_best_model_is_on_the_disk_before_the_checkpoint_that_knows_of_it(tmp_path, monkeypatch):
+    seen, real = [], (os.fsync, os.replace)
+
+    def fsync(descriptor):
+        seen.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real[0](descriptor)
+
+    def replace(before, after):
+        seen.append(os.path.basename(after))
+        real[1](before, after)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    best = K.ModelCheckpoint(tmp_path / "best-{epoch:02d}.weights.h5", save_weights_only=True)
+    life(tmp_path / "checkpoints", data=data, callbacks=[best], every_steps=None, epochs=2)
+    files = [name for name in seen if name.startswith(("best", "checkpoint-"))]
+    assert files == [
+        "best-01.weights.h5", "checkpoint-00001-0000000.pt",
+        "best-02.weights.h5", "checkpoint-00002-0000000.pt",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("append", [True, False])
