@@ -74,7 +74,8 @@ def test_states_are_plain_data_and_come_back_as_they_were():
     assert list(back["words"]) == ["a", "bc"] and back["number"] == 0.1
     assert back[3][:2] == (True, None) and torch.equal(back[3][2][0], torch.ones(2))
     for value in (
-        np.array(3.0), np.float32(0.1), np.bool_(True), np.zeros((0, 2), "U5"), np.array(["ab"], "U9"),
+        np.array(3.0), np.float32(0.1), np.bool_(True), np.zeros((0, 2), "U5"),
+        np.array(["ab"], "U9"),
         np.arange(3, dtype=">f4"), np.array([[1.5]], "complex64"), np.array([b"a"], "S3"),
     ):  # fmt: skip
         back = from_plain(to_plain(value, "it"))
