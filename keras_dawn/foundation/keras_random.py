@@ -24,6 +24,12 @@ def explicit_seed():
     return rng_utils.get_random_seed()
 
 
+def next_global_seed():
+    """The seed of the next draw of `keras.random` without a seed; the draw is counted."""
+    first, second = seed_generator.draw_seed(None)
+    return int(first + second)
+
+
 def seed_of_rank(state, rank):
     """What a seed generator of rank 0's is on another rank, int64 `(2,)`: a seed and a count.
 
