@@ -51,6 +51,11 @@ def find_state(folder, fit, asked):
     return state, followed
 
 
+def is_ended(state, params):
+    """Whether a checkpoint leaves its `fit`, of these parameters, nothing to train."""
+    return state["stopped"] or state["epoch"] >= params["epochs"]
+
+
 class Restoration:
     """Puts a state back into a `fit`: when it begins, and again within a half-finished epoch.
 
@@ -101,8 +106,7 @@ class Restoration:
         self._restore()
         # After the parts: what they draw while they are restored must not count.
         self._position.put_back_now(self._own["data"])
-        ended = state["stopped"] or state["epoch"] >= params["epochs"]
-        if self._followed or (same_fit and ended):
+        if self._followed or (same_fit and is_ended(state, params)):
             keras_fit.set_first_epoch(model, max(params["epochs"], 1))
             _say("already complete: nothing trained", self._path)
             return before

@@ -38,11 +38,14 @@ class ResumeTraining(keras.callbacks.Callback):
     The place among the callbacks does not matter: it acts after all others. One object may see a
     script through several `fit`s, one after the other: those that had ended are not trained
     again. So it is with a training that was stopped, by its target or by `EarlyStopping`. A
-    training that had ended with its last epoch goes on where `epochs` has become larger.
+    training that had ended with its last epoch goes on where `epochs` has become larger. A folder
+    is for one training: where a process has completed one in it, another object with another seed
+    (`keras.utils.set_random_seed`) or other settings is refused; with the same it is a restart.
 
     A checkpoint is written beside its place, with its SHA-256, and moved there. It holds data
-    and no code. A file that is damaged or not of this package is passed over with a warning, and
-    the one before it is used. Where the disk is full, a warning says so and the training goes
+    and no code. A file that is damaged, or not what its name says, is passed over with a warning,
+    and the one before it is used. Beside a `CSVLogger` that appends, there is one of the very
+    beginning too. Where the disk is full, a warning says so and the training goes
     on. Weights that are not finite are not saved; they end the training. On several ranks the
     folder must be one that all of them see; rank 0 writes. On a GPU, files are written beside
     the training. Another number of ranks goes on with the same batches (`resume.other_ranks` has
