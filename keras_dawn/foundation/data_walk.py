@@ -103,8 +103,8 @@ class DataWalk:
         if len(value) <= _FEW:
             return False
         parts = list(value.values()) if isinstance(value, dict) else held_parts.entries(value)
-        firsts = {type(part): part for part in reversed(parts)}
-        others = {t: p for t, p in firsts.items() if _is_other(p)}
+        firsts = {kind: next(p for p in parts if type(p) is kind) for kind in set(map(type, parts))}
+        others = {kind: part for kind, part in firsts.items() if _is_other(part)}
         if len(parts) <= _MANY and (others or all(hasattr(p, "dtype") for p in parts)):
             return False
         for kind, part in others.items():

@@ -4,18 +4,23 @@ import collections
 import hashlib
 import operator
 
-from keras_dawn.foundation.held_parts import entries, is_plain
+from keras_dawn.foundation.held_parts import entries, is_left_alone, is_plain
 from keras_dawn.foundation.plain_state import from_plain, to_plain
 
 import numpy as np
 import torch
 
+CACHE_BYTES = 1 << 26  # of arrays that come up within a list or a dict
 _SHORT = 256  # entries of a list whose values are saved themselves
 _SAMPLE = 4096  # entries by which a list of objects is known again
 
 
 class HeldError(Exception):
     """What stands in the way of putting something back, as the end of a sentence."""
+
+
+class CacheError(Exception):
+    """A container fills with what is no data of a checkpoint."""
 
 
 class HeldList:
@@ -59,10 +64,6 @@ class HeldList:
     def put_first(self, value, replace):
         _fill(value, self._first)
 
-    def ids(self):
-        """The `id` of what there was at first."""
-        return set(map(id, self._first))
-
     def _encoded(self, now, whose):
         if len(now) <= _SHORT and all(map(is_plain, now)):
             return {"places": None, "values": to_plain(now, whose)}
@@ -74,13 +75,15 @@ class HeldList:
         places = order[at] if len(ids) else at
         if len(now) and len(ids) and (ids[places] == sought).all():
             return {"places": torch.from_numpy(places.astype(np.int32)), "of": self._of}
+        known = set(ids.tolist())
+        _check_no_cache([part for part in now if id(part) not in known])
         return {"places": None, "values": to_plain(now, whose)}
 
     def _find_base(self):
         if self._base is not None:
             return
         self._base = self._first
-        if all(map(is_plain, self._first)):
+        if set(map(type, self._first)) <= {str, int} or all(map(is_plain, self._first)):
             try:
                 self._base = sorted(self._first)
             except TypeError:  # such as strings beside numbers
@@ -105,6 +108,7 @@ class HeldDict:
         others = [
             [key, part] for key, part in value.items() if self._first.get(key, _NONE) is not part
         ]
+        _check_no_cache([part for _, part in others])
         keys = HeldList(list(self._first), None)
         return {"keys": keys.encoded(list(value), whose), "others": to_plain(others, whose)}
 
@@ -120,12 +124,24 @@ class HeldDict:
         value.clear()
         value.update(self._first)
 
-    def ids(self):
-        """The `id` of what there was at first."""
-        return set(map(id, self._first.values()))
-
 
 _NONE = object()
+
+
+def bytes_of(value, depth=3):
+    """How much memory the arrays in a structure take."""
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return value.nbytes
+    if isinstance(value, (list, tuple, dict)) and depth:
+        parts = value.values() if isinstance(value, dict) else value
+        return sum(bytes_of(part, depth - 1) for part in parts)
+    return 0
+
+
+def _check_no_cache(fresh):
+    kinds = {type(part): part for part in fresh}.values()
+    if any(map(is_left_alone, kinds)) or sum(map(bytes_of, fresh)) > CACHE_BYTES:
+        raise CacheError
 
 
 def _identical(ones, others):

@@ -115,9 +115,7 @@ def parts_of(value):
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                 own[name] = getattr(value, name)
     found = [(("attribute", name), part) for name, part in sorted(own.items())]
-    if held_code.is_users_class(type(value)):
-        found.append((("class", f"class {type(value).__name__}"), type(value)))
-    elif any(map(held_code.is_users_class, type(value).__mro__)):
+    if any(map(held_code.is_users_class, type(value).__mro__)):
         found.append((("class", f"class {type(value).__name__}"), type(value)))
     return found
 

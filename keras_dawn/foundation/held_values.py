@@ -81,7 +81,8 @@ class HeldArray:
         return self._last[1]
 
     def put(self, value, saved, replace):
-        if self._first is None and not self.changed(value):
+        here = isinstance(value, (np.ndarray, torch.Tensor))
+        if here and self._first is None and not self.changed(value):
             self._first = _copied(value)
         _write(value, array_of(saved), replace)
 

@@ -4,14 +4,11 @@ import collections
 import warnings
 
 from keras_dawn.foundation import held_parts
+from keras_dawn.foundation.held_lists import CACHE_BYTES, CacheError, bytes_of
 from keras_dawn.foundation.held_states import made, maker_of
 from keras_dawn.foundation.held_values import array_of, plain_array
 from keras_dawn.foundation.plain_state import from_plain, to_plain
 
-import numpy as np
-import torch
-
-_CACHE_BYTES = 1 << 26
 _MADE = {
     "list": list, "set": set, "deque": collections.deque, "dict": dict, "tuple": tuple,
     "bytearray": bytearray,
@@ -74,8 +71,9 @@ def encoded(held, node):
     Raises:
         ValueError: what no checkpoint can hold.
     """
-    whose = f"the data ({node.name})"
-    if node.kind in ("list", "dict") and _is_cache(held, node.value):
+    try:
+        return held.encoded(node.value, f"the data ({node.name})")
+    except CacheError:
         warnings.warn(
             f"{node.name} in the data fills with images or arrays, and is taken for a cache: "
             "checkpoints do not hold it. If it is more, give what holds it `state_dict` and "
@@ -83,37 +81,17 @@ def encoded(held, node):
             stacklevel=2,
         )
         return None
-    try:
-        return held.encoded(node.value, whose)
     except TypeError as error:
         raise ValueError(
             f"{node.name} in the data has changed in a way that a checkpoint cannot hold: {error}"
         ) from None
 
 
-def _is_cache(held, value):
-    values = value.values() if isinstance(value, dict) else held_parts.entries(value)
-    known = held.ids()
-    fresh = [part for part in values if id(part) not in known]
-    if any(map(held_parts.is_left_alone, fresh)):
-        return True
-    return sum(map(_bytes_of, fresh)) > _CACHE_BYTES
-
-
-def _bytes_of(value, depth=3):
-    if isinstance(value, (np.ndarray, torch.Tensor)):
-        return value.nbytes
-    if isinstance(value, (list, tuple, dict)) and depth:
-        parts = value.values() if isinstance(value, dict) else value
-        return sum(_bytes_of(part, depth - 1) for part in parts)
-    return 0
-
-
 def _whole(node):
     value, name = node.value, node.name
     if node.kind in ("object", "table") and not isinstance(value, tuple):
         return None
-    if _bytes_of(value) > _CACHE_BYTES and node.kind != "array":
+    if bytes_of(value) > CACHE_BYTES and node.kind != "array":
         return None
     kind = node.kind if node.kind in ("value", "array") else type(value).__name__
     if kind not in ("value", "array", *_MADE):

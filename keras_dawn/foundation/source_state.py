@@ -5,9 +5,9 @@ import types
 from keras_dawn.foundation import held_parts
 from keras_dawn.foundation.data_walk import DataWalk
 from keras_dawn.foundation.held_lists import HeldDict, HeldError, HeldList
-from keras_dawn.foundation.new_parts import NewParts, encoded, put_new
 from keras_dawn.foundation.held_tables import HeldTable
 from keras_dawn.foundation.held_values import Budget, HeldArray, HeldBuffer, HeldSet, HeldValue
+from keras_dawn.foundation.new_parts import NewParts, encoded, put_new
 from keras_dawn.foundation.plain_state import alike, from_plain, to_plain
 from keras_dawn.foundation.random_state import generator_state
 
@@ -101,9 +101,9 @@ class SourceState:
         for containers in (True, False):
             walk = DataWalk(self._source, self._named)
             for name, node in walk.nodes.items():
-                if name not in put and (node.kind in _CONTAINERS) is containers:
-                    if self._put(node, state):
-                        put.add(name)
+                its_turn = name not in put and (node.kind in _CONTAINERS) is containers
+                if its_turn and self._put(node, state):
+                    put.add(name)
         if missing := [name for name in state if name not in put]:
             raise ValueError(
                 f"The data has no {missing[0]} now, and had one when the training was cut off. "
@@ -122,8 +122,8 @@ class SourceState:
                 "what holds it `state_dict` and `load_state_dict`."
             )
         elif self._is_by_itself(node) and self._held[name].changed(value):
-            if (content := encoded(self._held[name], node)) is not None:
-                found[name] = [node.kind, content]
+            content = encoded(self._held[name], node)
+            found |= {} if content is None else {name: [node.kind, content]}
 
     def _is_by_itself(self, node):
         """Whether a change is seen here, and not in what holds it or what it holds."""
@@ -174,7 +174,7 @@ class SourceState:
 
     def _put_links(self, links):
         walk = DataWalk(self._source, self._named)
-        for way, (owner, how, key, name) in links.items():
+        for owner, how, key, name in links.values():
             holder = self._first.nodes[owner].value
             held_parts.put_part(holder, (how, key), self._first.nodes[name].value)
         for way, (owner, how, key, _) in self._changed_links(walk).items():
@@ -205,9 +205,11 @@ class SourceState:
         if kind is None:  # it came up later, in what there was
             if node.owner is not None and node.owner.name in self._sorts:
                 held_parts.remove_part(node.owner.value, node.step)
-        elif kind in _KINDS and node.kind != kind:
+        elif kind in _CONTAINERS and node.kind != kind:
             node.replace(self._first.nodes[name].value)
-        elif self._is_by_itself(node) and self._held[name].changed(node.value):
+        elif (kind in _KINDS and node.kind != kind) or (
+            self._is_by_itself(node) and self._held[name].changed(node.value)
+        ):
             self._held[name].put_first(node.value, node.replace)
         return False
 
