@@ -95,11 +95,7 @@ def parts_of(value):
     if isinstance(value, dict):
         return [(("item", key), part) for key, part in value.items()]
     if isinstance(value, (list, tuple, collections.deque, np.ndarray)):
-        named = getattr(value, "_fields", None)
-        return [
-            (("place", named[number] if named else number), part)
-            for number, part in enumerate(entries(value))
-        ]
+        return [(("place", number), part) for number, part in enumerate(entries(value))]
     if held_code.is_code(value):
         return held_code.parts_of_code(value)
     if isinstance(value, (torch.Tensor, str, bytes, frozenset)):

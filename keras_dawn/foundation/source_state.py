@@ -1,10 +1,12 @@
 """What data for `fit` keeps in itself: random generators, shuffled lists, counts of epochs."""
 
+import io
 import types
 
 from keras_dawn.foundation import held_parts
 from keras_dawn.foundation.data_walk import DataWalk
 from keras_dawn.foundation.held_lists import HeldDict, HeldError, HeldList
+from keras_dawn.foundation.held_states import maker_of
 from keras_dawn.foundation.held_tables import HeldTable
 from keras_dawn.foundation.held_values import Budget, HeldArray, HeldBuffer, HeldSet, HeldValue
 from keras_dawn.foundation.new_parts import NewParts, encoded, put_new
@@ -31,7 +33,9 @@ class SourceState:
 
     Not looked at: what goes on within the entries of a list or a dict of mere data with more than
     64 of them (which they are, and in what order, is), the values between 65,536 of an array
-    larger than 16 MiB, what is mapped from a file, and what installed packages keep to themselves.
+    larger than 16 MiB, what is mapped from a file, where in a file that was opened later it is
+    read, what installed packages keep to themselves, and what a list or a dict fills with that is
+    taken for a cache (images, or more than 64 MiB of arrays; a warning names it).
 
     Args:
         source: what was given to `fit`, or `None`.
@@ -96,11 +100,21 @@ class SourceState:
         for name in gone:
             if name in walk.nodes:
                 held_parts.remove_part(walk.nodes[name].owner.value, walk.nodes[name].step)
+        for name in set(self._gone(walk)) - set(gone):
+            node = self._first.nodes[name]
+            if node.kind == "array":
+                self._held[name].put_first(None, node.replace)
+            else:
+                node.replace(node.value)
         # Containers first: what is in them is found by what they hold.
-        put = set(new) - set(state)
+        whole = set(new) - set(state)
+        put = set(whole)
         for containers in (True, False):
             walk = DataWalk(self._source, self._named)
             for name, node in walk.nodes.items():
+                if node.owner is not None and node.owner.name in whole:
+                    whole.add(name)
+                    put.add(name)
                 its_turn = name not in put and (node.kind in _CONTAINERS) is containers
                 if its_turn and self._put(node, state):
                     put.add(name)
@@ -135,7 +149,8 @@ class SourceState:
     def _check_late(self, node):
         """What came up as an object of its own may stay as it is, but not change."""
         name, kind = node.name, node.kind
-        if kind not in _KINDS and kind != "state":
+        # A file is opened late for its workers' sake, and read at the places that are asked for.
+        if (kind not in _KINDS and kind != "state") or isinstance(node.value, io.IOBase):
             return
         value = to_plain(node.state[0](), name) if kind == "state" else node.value
         if name not in self._late:
@@ -200,7 +215,8 @@ class SourceState:
             except HeldError as error:
                 raise ValueError(f"The {kind} {name} in the data {error}") from None
             return True
-        if node.kind == "state" or node.kind == "object":
+        makes = node.kind == "state" and kind != "state" and maker_of(node.value) is not None
+        if node.kind in ("state", "object") and not makes:
             return False
         if kind is None:  # it came up later, in what there was
             if node.owner is not None and node.owner.name in self._sorts:

@@ -255,7 +255,7 @@ def deep():
 
 
 def many():
-    return ConcatDataset([Items(Noise(), [number % 40]) for number in range(80)])
+    return ConcatDataset([Items(Noise(), [number % 40]) for number in range(66)])
 
 
 PASSES = [
