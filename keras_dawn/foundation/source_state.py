@@ -96,16 +96,11 @@ class SourceState:
         state = dict(state)
         new, gone = state.pop(_NEW, {}), state.pop(_GONE, [])
         walk = self._put_links(state.pop(_LINKS, {}))
+        self._put_gone(set(self._gone(walk)) - set(gone))
         put_new(new, walk)
         for name in gone:
             if name in walk.nodes:
                 held_parts.remove_part(walk.nodes[name].owner.value, walk.nodes[name].step)
-        for name in set(self._gone(walk)) - set(gone):
-            node = self._first.nodes[name]
-            if node.kind == "array":
-                self._held[name].put_first(None, node.replace)
-            else:
-                node.replace(node.value)
         # Containers first: what is in them is found by what they hold.
         whole = set(new) - set(state)
         put = set(whole)
@@ -186,6 +181,17 @@ class SourceState:
 
     def _at_first(self, way):
         return self._first.links[way][2] if way in self._first.links else way
+
+    def _put_gone(self, names):
+        """What there was at first, and is not there any more."""
+        for name in names:
+            node = self._first.nodes[name]
+            if node.step[0] == "item":  # with all keys, in their order
+                self._held[node.owner.name].put_first(node.owner.value, None)
+            elif node.kind == "array":
+                self._held[name].put_first(None, node.replace)
+            else:
+                node.replace(node.value)
 
     def _put_links(self, links):
         walk = DataWalk(self._source, self._named)
