@@ -4,7 +4,9 @@ import collections
 import dataclasses
 
 from keras_dawn.foundation import held_code, held_parts
-from keras_dawn.foundation.held_states import is_without_state, own_state
+from keras_dawn.foundation.held_states import generators_of_layer, is_without_state, own_state
+
+import keras
 
 _FEW = 64  # entries of a container of mere data that are looked into
 _MANY = 5000  # entries of one that holds objects, too
@@ -73,6 +75,8 @@ class DataWalk:
         name = name if name not in self.nodes else way
         self._seen[id(value)] = name
         node = Node(name, value, "state", owner, step, own_state(value))
+        if isinstance(value, keras.Layer):
+            self._queue += [(node, *part) for part in generators_of_layer(value)]
         if why := held_parts.why_unknown(value):
             self.unknown[name] = why
         elif node.state is not None:

@@ -40,6 +40,18 @@ def is_without_state(value):
     return isinstance(value, (keras.Layer, io.IOBase))
 
 
+def generators_of_layer(layer):
+    """`(step, part)` of random generators that layers hold beside Keras's seeds."""
+    found = [
+        (("attribute", name), part)
+        for name, part in vars(layer).items()
+        if generator_state(part) is not None
+    ]
+    # By number: names that Keras gives differ with what was made before.
+    inner = enumerate(getattr(layer, "layers", []))
+    return found + [(("kept", f"layers/{number}"), part) for number, part in inner]
+
+
 def maker_of(generator):
     """What `made` makes a random generator by, as a string; `None` of anything else."""
     if isinstance(generator, torch.Generator):

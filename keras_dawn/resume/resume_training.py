@@ -31,10 +31,10 @@ class ResumeTraining(keras.callbacks.Callback):
     closures and under the names of the script that its functions use (`SourceState` in
     `foundation.source_state` has the rules), and how many batches of the pass under way were
     trained on. These are fetched again and passed over. Data that holds a queue, a live thread,
-    or more than 5,000 objects with states of their own is refused when the training begins. What only reads on (a
-    Python generator, a dataset that holds an iterator) is read from its beginning and has to
-    give the same batches again; if it does not, the restart is refused. So is a `PyDataset` with
-    workers under `steps_per_epoch`, when the training begins. Workers of a torch `DataLoader`
+    or more than 5,000 objects with states of their own is refused when the training begins.
+    What only reads on (a Python generator, a dataset that holds an iterator) is read from its
+    beginning and has to give the same batches again; if it does not, the restart is refused. So is a
+    `PyDataset` with workers under `steps_per_epoch`, when the training begins. Workers of a torch `DataLoader`
     with `persistent_workers` are started anew for every pass, and what workers of a `PyDataset`
     had fetched ahead when an epoch ended is not used in the next one.
 

@@ -177,6 +177,20 @@ class Augmented(Ordered):
         return self.augment(torch.tensor(x), training=True).numpy(force=True), y
 
 
+class OwnLayer(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.own = torch.Generator().manual_seed(1)
+
+    def call(self, x):
+        return noisy(self.own, x)
+
+
+class AugmentedByOwn(Augmented):
+    def begin(self):
+        self.augment = keras.Sequential([OwnLayer(), keras.layers.Dropout(0.5, seed=2)])
+
+
 class Noise(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -199,7 +213,7 @@ class Table(Ordered):
 
 
 def noisy(generator, x):
-    return x + 0.5 * torch.randn(x.shape, generator=generator)
+    return x + 0.5 * torch.randn(x.shape, generator=generator).to(x.device)
 
 
 def closed_over():
@@ -260,7 +274,7 @@ def many():
 
 PASSES = [
     ListReplaced, GeneratorReplaced, ArrayInADict, ArrayInAList, Deque, Set, Bytes, Slots, Late,
-    NoneAtFirst, LargeArray, Augmented, Table,
+    NoneAtFirst, LargeArray, Augmented, AugmentedByOwn, Table,
 ]  # fmt: skip
 ITEMS = {
     "a module": lambda: Items(Noise()),
