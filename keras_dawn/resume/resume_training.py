@@ -35,8 +35,8 @@ class ResumeTraining(keras.callbacks.Callback):
     What only reads on (a Python generator, a dataset that holds an iterator) is read from its
     beginning and has to give the same batches again; if it does not, the restart is refused. So
     is a `PyDataset` with workers under `steps_per_epoch`, when the training begins. Workers of a
-    torch `DataLoader` with `persistent_workers` are started anew for every pass, and what workers of a `PyDataset`
-    had fetched ahead when an epoch ended is not used in the next one.
+    torch `DataLoader` with `persistent_workers` are started anew for every pass, and what
+    workers of a `PyDataset` had fetched ahead when an epoch ended is not used in the next one.
 
     The place among the callbacks does not matter: it acts after all others. One object may see a
     script through several `fit`s, one after the other: those that had ended are not trained
