@@ -77,6 +77,7 @@ class PlanData(DataLoader):
 
     def state_dict(self):
         """Where it is, for checkpoints: the epoch, and the state of its phase's data."""
+        self._source.check()
         return {"epoch": self.epoch, "data": self._source.now()}
 
     def load_state_dict(self, state):

@@ -39,6 +39,8 @@ class DataPosition:
         self._source, self._iterator = SourceState(source), iterator
         other = validation is not source and not isinstance(validation, (tuple, list))
         self._validation = SourceState(validation if other else None)
+        for state in (self._source, self._validation):
+            state.check()
         self._digest = None
         iterable = isinstance(getattr(source, "dataset", None), IterableDataset)
         self._replays = kind == "stream" or self._source.reads_on

@@ -26,14 +26,17 @@ class ResumeTraining(keras.callbacks.Callback):
     data (`resume.plain_attributes` has the rules): the restart says which go on, and which begin
     anew. A callback that counts for its process alone has a `state_dict` that returns `{}`.
 
-    Of the data, its place is saved: the random generators, shuffled lists and arrays, counts
-    and `state_dict`s in it, in its sampler and its transforms, and how many batches of the pass
-    under way were trained on. These are fetched again and passed over. What only reads on (a
-    Python generator, a dataset that holds an iterator) is read from its beginning and has to
-    give the same batches again; if it does not, the restart is refused. So is a `PyDataset` with
-    workers under `steps_per_epoch`, when the training begins. Workers of a torch `DataLoader`
-    with `persistent_workers` are started anew for every pass, and what workers of a `PyDataset`
-    had fetched ahead when an epoch ended is not used in the next one.
+    Of the data, its place is saved: the random generators, shuffled lists, arrays and tables,
+    counts and `state_dict`s in it, in its sampler and its transforms and all that these hold, in
+    closures and under the names of the script that its functions use (`SourceState` in
+    `foundation.source_state` has the rules), and how many batches of the pass under way were
+    trained on. These are fetched again and passed over. Data that holds a queue, a live thread,
+    or more than 5,000 objects with states of their own is refused when the training begins.
+    What only reads on (a Python generator, a dataset that holds an iterator) is read from its
+    beginning and has to give the same batches again; if it does not, the restart is refused. So
+    is a `PyDataset` with workers under `steps_per_epoch`, when the training begins. Workers of a
+    torch `DataLoader` with `persistent_workers` are started anew for every pass, and what
+    workers of a `PyDataset` had fetched ahead when an epoch ended is not used in the next one.
 
     The place among the callbacks does not matter: it acts after all others. One object may see a
     script through several `fit`s, one after the other: those that had ended are not trained
