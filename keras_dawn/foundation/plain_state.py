@@ -27,7 +27,7 @@ def to_plain(value, whose):
     if isinstance(value, np.generic):
         return to_plain(value.item(), whose)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-        return {_ARRAY: torch.from_numpy(np.ascontiguousarray(value).copy())}
+        return {_ARRAY: torch.from_numpy(value.copy(order="C"))}
     if isinstance(value, np.ndarray) and value.dtype.kind in "US":
         return {_ARRAY: value.tolist()}
     if isinstance(value, (list, tuple)):

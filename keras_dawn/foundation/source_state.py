@@ -1,11 +1,11 @@
 """What data for `fit` keeps in itself: random generators, shuffled lists, counts of epochs."""
 
 import hashlib
-import random
 import types
 from collections.abc import Iterator
 
 from keras_dawn.foundation.plain_state import from_plain, to_plain
+from keras_dawn.foundation.random_state import generator_state
 
 import keras
 import numpy as np
@@ -110,7 +110,7 @@ class SourceState:
         if depth > _DEPTH or id(value) in self._seen or isinstance(value, _NOT_LOOKED_INTO):
             return
         self._seen.add(id(value))
-        if state := _generator(value):
+        if state := generator_state(value):
             self.generators.add("/".join(path))
             self._holders.append((path, *state, "state"))
         elif hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
@@ -188,22 +188,6 @@ def _digest(values):
         else:
             digest.update(type(leaf).__name__.encode())
     return digest.digest()
-
-
-def _generator(value):
-    """How to get and to put the state of a random generator, or `None`."""
-    if isinstance(value, torch.Generator):
-        return value.get_state, value.set_state
-    if isinstance(value, np.random.Generator):
-        value = value.bit_generator
-    if isinstance(value, np.random.BitGenerator):
-        # The bit generator: a `Generator` has no state of its own.
-        return lambda: value.state, lambda state: setattr(value, "state", state)
-    if isinstance(value, np.random.RandomState):
-        return value.get_state, value.set_state
-    if isinstance(value, random.Random):
-        return value.getstate, value.setstate
-    return None
 
 
 def _put_array(array, saved, put):

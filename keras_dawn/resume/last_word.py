@@ -38,10 +38,8 @@ class LastWord(keras.callbacks.Callback):
         self._resume, self._fit, self._asked = resume, fit, asked
         self._iterator = iterator
         self._folder, self._notices, self._paid = resume.folder, resume.notices, resume.paid
-        others = [one for one in callbacks.callbacks if one is not resume]
-        tracked = {id(part) for part in resume.tracked.values()}
-        parts = with_states([one for one in others if id(one) not in tracked])
-        self._parts = {**parts, **resume.tracked}
+        tracked = {id(part) for part in [self._resume, *resume.tracked.values()]}
+        self._others = [one for one in callbacks.callbacks if id(one) not in tracked]
         self._agreement = Agreement()
         self._restoration = None
         self._saved_at = time.monotonic()
@@ -57,6 +55,8 @@ class LastWord(keras.callbacks.Callback):
             raise
 
     def _begin(self):
+        # Now that the others have begun: what they set then is this process's.
+        self._parts = {**with_states(self._others), **self._resume.tracked}
         check_shared(self._folder.path)
         state, followed = find_state(self._folder, self._fit, self._asked)
         self._order = DataOrder(self._iterator, state and state["description"].get("order"))

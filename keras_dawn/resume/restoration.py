@@ -10,8 +10,10 @@ from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.data_order import check_order
 from keras_dawn.resume.description import check_same
 from keras_dawn.resume.other_ranks import share_of
+from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
-    check_state,
+    check_format,
+    check_weights,
     metric_variables,
     restore_frozen,
     restore_layouts,
@@ -79,17 +81,21 @@ class Restoration:
             The description that further checkpoints hold.
         """
         state, model = self._state, self._model
-        check_state(state, model, self._path)
+        check_format(state, self._path)
         before, ranks = state["description"], current()
-        several = len(state["data"])
-        if several != ranks.world_size:
-            check_order(before["order"], description["order"], several, self._path)
-        self._own = share_of(state, ranks.rank, ranks.world_size, model, self._position.generators)
         same_fit = state["fit"] == fit
         # Another `fit` of the script may train with other settings on other data.
         rates, taken_up = (
             check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
         )
+        check_weights(state, model, self._path)
+        several = len(state["data"])
+        if several != ranks.world_size:
+            check_order(before["order"], description["order"], several, self._path)
+        self._own = share_of(
+            state, ranks.rank, ranks.world_size, model, self._position.generators,
+            implicit(self._parts),
+        )  # fmt: skip
         restore_frozen(model, state)
         restore_layouts(model, state)
         self._restore()
@@ -113,6 +119,7 @@ class Restoration:
                 taken_up.append(f"{name} {old} → {new}")
                 self._rates.append((optimizer, name, new))
         self._take_up_rates()
+        self._say_of_attributes()
         if taken_up:
             _say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
         return description
@@ -139,7 +146,7 @@ class Restoration:
     def _restore(self):
         state, parts = self._state, self._parts
         restore_variables(self._model, state, self._own["statistics"])
-        if missing := set(parts) - set(state["parts"]):
+        if missing := set(parts) - set(state["parts"]) - implicit(parts):
             raise ValueError(
                 f"The checkpoint in {self._path} has no state of "
                 f"{', '.join(sorted(missing))}: the training it was saved from did not have "
@@ -147,9 +154,23 @@ class Restoration:
             )
         of_rank = self._own["parts"]
         for name, part in parts.items():
+            if name not in state["parts"]:
+                continue
             saved = from_plain(state["parts"][name])
             # What differs by rank goes over what rank 0 saved for all.
             part.load_state_dict({**saved, **from_plain(of_rank.get(name, {}))})
+
+    def _say_of_attributes(self):
+        for name in sorted(implicit(self._parts)):
+            part = self._parts[name]
+            if part.kept:
+                _say(f"{name} go on: {', '.join(part.kept)}", self._path)
+            if part.lost:
+                _say(
+                    f"{name} begin anew, as a checkpoint cannot hold all that has changed among "
+                    f"them: {', '.join(part.lost)}; give it state_dict and load_state_dict",
+                    self._path,
+                )
 
     def _restore_history(self):
         history = self._model.history

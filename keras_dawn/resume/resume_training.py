@@ -21,7 +21,10 @@ class ResumeTraining(keras.callbacks.Callback):
     and `load_state_dict`, yours or this package's (the averages of the weights, the epochs and
     the time of `TimeToAccuracy`), of Keras's `EarlyStopping`, `ReduceLROnPlateau`,
     `ModelCheckpoint`, `CSVLogger`, `SwapEMAWeights` and `TensorBoard`, and of whatever is tracked
-    (`track`). A state is saved between two steps and may be put back twice.
+    (`track`). A state is saved between two steps and may be put back twice. Of any other callback
+    those attributes are saved that have changed since the training began, where all of these are
+    data (`resume.plain_attributes` has the rules): the restart says which go on, and which begin
+    anew. A callback that counts for its process alone has a `state_dict` that returns `{}`.
 
     Of the data, its place is saved: the random generators, shuffled lists and arrays, counts
     and `state_dict`s in it, in its sampler and its transforms, and how many batches of the pass

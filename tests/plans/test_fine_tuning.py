@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests.resume.this_process import ThisProcess
+
 GROUPS = LayerGroups(["^a", "^b", "^head"], spread=100)
 
 
@@ -144,7 +146,7 @@ def test_any_optimizer_will_do_and_half_precision_too(optimizer):
     assert np.isfinite(history.history["loss"]).all()
 
 
-class Killed(keras.callbacks.Callback):
+class Killed(ThisProcess):
     """Ends the process, as it were, after so many steps, or at the end of the first part."""
 
     def __init__(self, at):

@@ -14,11 +14,11 @@ from keras_dawn.dawnbench import paid_time
 from keras_dawn.resume import checkpoint_file, last_word
 from keras_dawn.resume.restoration import Restoration
 
-import keras
 import torch
 
 from tests.resume import matrix_training
 from tests.resume.matrix_training import REFUSED, train
+from tests.resume.this_process import ThisProcess
 
 SIGNALS = ["SIGKILL", "SIGTERM", "SIGINT"]
 MOMENTS = ["step", "writing", "validation", "between", "resuming"]
@@ -27,7 +27,7 @@ ENDS = {"SIGKILL": {-9}, "SIGTERM": {75, -15}, "SIGINT": {130}}
 SECONDS = 300
 
 
-class Hurt(keras.callbacks.Callback):
+class Hurt(ThisProcess):
     """Sends its own process a signal, once, at a moment.
 
     Args:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.resume.this_process import ThisProcess
 
-class Cut(keras.callbacks.Callback):
+
+class Cut(ThisProcess):
     """Ends the process as far as a training can tell, after so many steps or in validation."""
 
     def __init__(self, at=None, in_validation=None):
