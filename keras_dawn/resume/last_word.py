@@ -172,6 +172,7 @@ class LastWord(keras.callbacks.Callback):
                 "epoch": epoch,
                 "step": step,
                 "stopped": stops,
+                "stopping": bool(self.model.stop_training),
                 "complete": stops or (step == 0 and epoch >= self.params["epochs"]),
                 "description": self._description,
                 "history_epochs": list(history.epoch),

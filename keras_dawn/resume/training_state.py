@@ -10,7 +10,7 @@ from keras_dawn.foundation.plain_state import to_plain
 
 import torch
 
-FORMAT = 5
+FORMAT = 6
 
 
 def collect(model, parts, position):
