@@ -89,7 +89,7 @@ class DataPosition:
         self._put_back(position["now"])
 
     def take_up(self, position, step, stops):
-        """Goes on from a position when the next epoch begins; with no further step if it `stops`."""
+        """Goes on from a position in the next epoch, with no further step of it if it `stops`."""
         if not (step or position["open"] or self._replays):
             return  # a fresh pass, with the state as `put_back_now` and callbacks have made it
         before = []

@@ -11,6 +11,7 @@ from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
 from keras_dawn.resume.loader_workers import let_workers_outlive
+from keras_dawn.resume.model_attributes import attributes_of
 from keras_dawn.resume.restoration import Restoration, find_state
 from keras_dawn.resume.saved_state import with_states
 from keras_dawn.resume.shared_folder import check_shared
@@ -56,7 +57,9 @@ class LastWord(keras.callbacks.Callback):
 
     def _begin(self):
         # Now that the others have begun: what they set then is this process's.
-        self._parts = {**with_states(self._others), **self._resume.tracked}
+        self._parts = {
+            **with_states(self._others), **attributes_of(self.model), **self._resume.tracked,
+        }  # fmt: skip
         check_shared(self._folder.path)
         state, followed = find_state(self._folder, self._fit, self._asked)
         self._order = DataOrder(self._iterator, state and state["description"].get("order"))

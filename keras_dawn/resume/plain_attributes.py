@@ -52,7 +52,7 @@ class PlainAttributes:
         if "kept" not in state:
             self.lost = state["lost"] or ["values that differ between the ranks"]
             return
-        own, kept = vars(self.callback), state["kept"]
+        own, kept = self._attributes(), state["kept"]
         # What has changed since, and had not been at that time, is as at first.
         changed = [name for name in self._changed() if name in self._first and name not in kept]
         for name in changed:

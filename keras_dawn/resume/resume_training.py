@@ -24,7 +24,11 @@ class ResumeTraining(keras.callbacks.Callback):
     (`track`). A state is saved between two steps and may be put back twice. Of any other callback
     those attributes are saved that have changed since the training began, where all of these are
     data (`resume.plain_attributes` has the rules): the restart says which go on, and which begin
-    anew. A callback that counts for its process alone has a `state_dict` that returns `{}`.
+    anew. A callback that counts for its process alone has a `state_dict` that returns `{}`. The same
+    is done for what your own code keeps in attributes of the model, its layers, losses, metrics and
+    optimizers, and of objects of your classes there: a count, a list of tensors, a generator. An
+    optimizer of torch's there goes on too; one that is made after the training has begun is
+    refused, as nothing could be put back into it.
 
     Of the data, its place is saved: the random generators, shuffled lists and arrays, counts
     and `state_dict`s in it, in its sampler and its transforms, and how many batches of the pass
