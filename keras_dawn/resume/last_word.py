@@ -63,7 +63,9 @@ class LastWord(keras.callbacks.Callback):
         check_shared(self._folder.path)
         state, followed = find_state(self._folder, self._fit, self._asked)
         self._order = DataOrder(self._iterator, state and state["description"].get("order"))
-        description = describe(self.model, self._iterator, self._order.name)
+        description = describe(
+            self.model, self._iterator, self._order.name, self._others, self.params["epochs"]
+        )
         self._position = DataPosition(
             self._iterator, self._notices.takes_signals, keras_fit.validation_data(self.model)
         )

@@ -116,11 +116,14 @@ class Restoration:
         _say(where + (of if several != ranks.world_size else ""), self._path)
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
-            if hyperparameters.read(optimizer, name) != new:
+            if old is None or hyperparameters.read(optimizer, name) != new:
                 taken_up.append(f"{name} {old} → {new}")
                 self._rates.append((optimizer, name, new))
         self._take_up_rates()
         self._say_of_attributes()
+        if same_fit:
+            gone = set(state["parts"]) - set(self._parts)
+            taken_up += [f"{name} left out" for name in sorted(gone) if "attributes of" not in name]
         if taken_up:
             _say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
         return description
