@@ -36,7 +36,7 @@ def counted(program, *names):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=1200,
+        timeout=3000,
     )
     assert done.returncode == 0, done.stdout
     return {line.pop("name"): line for line in lines(done.stdout)}
@@ -82,6 +82,59 @@ for policy, switch, expected in (
     for call in ("ForwardTraining", "Backward"):
         assert (f"cudnnBatchNormalization{call}" in names) == expected, (policy, switch, names)
     assert ("batch_norm_collect_statistics" in names) != expected, (policy, switch, names)
+"""
+    done = nullgpu.run(
+        "-c", program, paths=PATHS, stderr=subprocess.PIPE, encoding="utf-8", timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_model_on_another_gpu_than_the_current_one_is_a_graph_all_the_same():
+    program = """
+import keras, keras_dawn, counters, settings
+from keras_dawn.native.accelerate import engine_of
+nodes = []
+for name in ("cuda:0", "cuda:1"):
+    with keras.device(name):
+        model = keras_dawn.accelerate(settings.wide("float32")(), log_every=10**9)
+        counters.reset()
+        model.fit(settings.images(12), shuffle=False, verbose=0)
+        nodes.append(counters.counts()["captured"])
+        assert model.trainable_variables[0].value.device.index == int(name[-1])
+        assert engine_of(model).steps.graphs.how() == "the whole step"
+assert nodes[0] == nodes[1] > 100, nodes
+"""
+    done = nullgpu.run(
+        "-c", program, gpus=2, paths=PATHS, stderr=subprocess.PIPE, encoding="utf-8", timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_model_with_dropout_trains_on_after_a_capture_that_failed():
+    program = """
+import warnings
+from unittest import mock
+import keras, keras_dawn, settings, torch
+from keras import layers
+from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.steps.updates.base import Update
+
+def network():
+    flat, drop = layers.Flatten(), layers.Dropout(0.5)
+    return keras.Sequential([keras.Input((16, 16, 3)), flat, drop, layers.Dense(10)])
+
+def reads(self, gradients):
+    float(gradients[0].sum())
+    return gradients
+
+model = keras_dawn.accelerate(settings.compiled(network, "float32")())
+before = torch.cuda.current_stream()
+with mock.patch.object(Update, "clipped", reads), warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model.fit(settings.images(12), shuffle=False, verbose=0)
+assert any("No CUDA graph could be made" in str(warning.message) for warning in caught), caught
+assert "not the whole step" in engine_of(model).steps.graphs.how()
+assert torch.cuda.current_stream() == before
 """
     done = nullgpu.run(
         "-c", program, paths=PATHS, stderr=subprocess.PIPE, encoding="utf-8", timeout=300

@@ -18,6 +18,12 @@ def set_global_seed(state):
     overwrite(seed_generator.global_seed_generator().state.value, state)
 
 
+def next_global_seed():
+    """The seed of the next draw of `keras.random` without a seed; the draw is counted."""
+    first, second = seed_generator.draw_seed(None)
+    return int(first + second)
+
+
 def seed_of_rank(state, rank):
     """What a seed generator of rank 0's is on another rank, int64 `(2,)`: a seed and a count.
 

@@ -23,7 +23,7 @@ class GraphPool:
 
     def __init__(self, device):
         self.device = device
-        self._handle = None
+        self._handle = self._stream = None
 
     def capture(self, work):
         """Records what `work()` does on the device, without doing it.
@@ -39,15 +39,19 @@ class GraphPool:
         """
         if self._handle is None:
             self._handle = torch.cuda.graph_pool_handle()
+            # One of the device's own: torch's stream for captures belongs to one device for ever.
+            self._stream = torch.cuda.Stream(self.device)
         # What earlier steps left in circles of Python's would tie the weights to their stream.
         gc.collect()
         graph = torch.cuda.CUDAGraph()
-        with undone_if_it_fails(self.device, self._handle):
-            recording = torch.cuda.graph(
-                graph, pool=self._handle, capture_error_mode="thread_local"
-            )
-            with recording:
-                work()
+        settings = {"stream": self._stream, "capture_error_mode": "thread_local"}
+        with (
+            # Of a stream of another device nothing would be recorded: it would run, once.
+            torch.cuda.device(self.device),
+            undone_if_it_fails(self.device, self._handle),
+            torch.cuda.graph(graph, self._handle, **settings),
+        ):
+            work()
         return graph.replay
 
     def release(self):
@@ -64,7 +68,8 @@ def undone_if_it_fails(device, pool):
     `torch.cuda.graph` does not put the stream back when a capture was invalidated: everything
     after it would run on the capture's stream, unordered with the streams that copy batches.
     Depending on the version, the allocator also believes that the capture goes on, and keeps
-    every block that another stream has used.
+    every block that another stream has used; so does the generator, which then draws nothing
+    outside a capture any more.
     """
     stream = torch.cuda.current_stream(device)
     try:
@@ -74,4 +79,6 @@ def undone_if_it_fails(device, pool):
         torch.cuda.set_stream(stream)
         with contextlib.suppress(RuntimeError):  # it raises where the capture was ended
             torch._C._cuda_endAllocateToPool(stream.device_index, pool)
+        generator = torch.cuda.default_generators[stream.device_index]
+        generator.graphsafe_set_state(generator.clone_state())  # the same numbers, in no capture
         raise

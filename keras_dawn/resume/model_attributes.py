@@ -42,7 +42,10 @@ class ModelAttributes(PlainAttributes):
     def rank_state_dict(self):
         """What has changed and is data, on this rank."""
         changed = {name: value for name, value in self._changed().items() if is_data(value)}
-        return {"kept": {name: encoded(value) for name, value in changed.items()}}
+        return {
+            "kept": {name: encoded(value) for name, value in changed.items()},
+            "first": dict.fromkeys(changed),
+        }
 
     def state_dict(self):
         """What has changed and cannot be kept, by name.
@@ -64,6 +67,9 @@ class ModelAttributes(PlainAttributes):
         super().load_state_dict(state)
         if "kept" in state:
             self.lost = state["lost"]
+
+    def _first_mark(self, name):
+        return None  # goes on whatever it began as: the seed of a generator may be another
 
     def _attributes(self):
         own = own_attributes(self.callback)

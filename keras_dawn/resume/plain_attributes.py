@@ -1,5 +1,7 @@
 """States of callbacks that have none to give: their own attributes, where those are data."""
 
+import hashlib
+
 from keras_dawn.resume.attribute_values import decoded, encoded, is_data, mark, size
 
 _SMALL = 1000  # values of an attribute of which a copy is held
@@ -12,21 +14,22 @@ class PlainAttributes:
     numbers, strings, arrays, tensors, random generators, and lists, tuples, dicts, sets and
     deques of those. What stays as it was, such as settings and the time at which this process
     began, is this process's. If anything else has changed among them, such as a file that was
-    opened since, none of them is kept, as they may belong together. What goes on within objects
-    that stay the same is not seen.
+    opened since, none of them is kept, as they may belong together. What began as another value
+    than in the process before, such as a setting that is counted down, or a time, is not put
+    back. What goes on within objects that stay the same is not seen.
 
     Args:
         callback: `keras.callbacks.Callback` whose `on_train_begin` has been called.
         ignored: names of attributes that are not its own.
 
     Attributes:
-        kept, lost: lists of str, what `load_state_dict` has put back, and what stood in the way
-            of it.
+        kept, lost, other: lists of str: what `load_state_dict` has put back, what stood in the way
+            of it, and what began as another value.
     """
 
     def __init__(self, callback, ignored):
         self.callback, self._ignored = callback, ignored
-        self.kept, self.lost = [], []
+        self.kept, self.lost, self.other = [], [], []
         own = self._attributes()
         self._marks = {name: mark(value) for name, value in own.items()}
         self._first = {
@@ -45,21 +48,34 @@ class PlainAttributes:
         changed = self._changed()
         if not all(map(is_data, changed.values())):
             return {}
-        return {"kept": {name: encoded(value) for name, value in changed.items()}}
+        return {
+            "kept": {name: encoded(value) for name, value in changed.items()},
+            "first": {name: self._first_mark(name) for name in changed},
+        }
 
     def load_state_dict(self, state):
         """Takes up what `state_dict` and `rank_state_dict` returned, merged."""
         if "kept" not in state:
             self.lost = state["lost"] or ["values that differ between the ranks"]
             return
-        own, kept = self._attributes(), state["kept"]
+        own, first = self._attributes(), state["first"]
+        self.other = [name for name in state["kept"] if first[name] != self._first_mark(name)]
+        kept = {name: part for name, part in state["kept"].items() if name not in self.other}
         # What has changed since, and had not been at that time, is as at first.
-        changed = [name for name in self._changed() if name in self._first and name not in kept]
+        changed = [
+            name for name in self._changed() if name in self._first and name not in state["kept"]
+        ]
         for name in changed:
             setattr(self.callback, name, decoded(self._first[name], own[name]))
         for name, saved in kept.items():
             setattr(self.callback, name, decoded(saved, own.get(name)))
         self.kept = list(kept)
+
+    def _first_mark(self, name):
+        """What tells the value with which an attribute began, in another process too."""
+        if name not in self._marks:
+            return None
+        return hashlib.sha256(repr(self._marks[name]).encode()).hexdigest()
 
     def _attributes(self):
         own = vars(self.callback)

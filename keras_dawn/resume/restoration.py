@@ -172,6 +172,12 @@ class Restoration:
             part = self._parts[name]
             if part.kept:
                 _say(f"{name} go on: {', '.join(part.kept)}", self._path)
+            if part.other:
+                _say(
+                    f"{name} that began as other values than before stay as the script has them: "
+                    f"{', '.join(part.other)}",
+                    self._path,
+                )
             if part.lost:
                 _say(
                     f"{name} begin anew, as a checkpoint cannot hold all that has changed among "

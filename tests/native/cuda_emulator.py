@@ -2,18 +2,25 @@
 
 Everything above the driver is the real thing: what is captured when, static inputs, the memory that
 graphs and their callers look at. What a graph freezes (Python numbers, tensors that are made anew)
-is frozen here; as on a GPU, a capture computes nothing, and reading a number or copying one from
-the host fails in it.
+is frozen here; as on a GPU, a capture computes nothing, reading a number by `item()` or copying one
+from the host fails in it, and memory that nobody holds holds garbage (`pool_memory.py`). What a
+processor does without an operation (`tolist()`, `numpy()`, `cpu()`) only the null GPU notices.
 """
 
 import contextlib
+import weakref
 from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-_READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique2"}
+from tests.native.pool_memory import PoolMemory, storages
+
+_READS = {
+    "_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2",
+    "unique_dim", "unique_consecutive", "bincount", "repeat_interleave",
+}  # fmt: skip
 _COPIES = {"lift_fresh", "_pin_memory"}  # `torch.tensor` of numbers
 _library = torch.library.Library("emulated", "DEF")
 _library.define("sum_over_ranks_(Tensor(a!) tensor) -> ()")
@@ -26,13 +33,28 @@ class Graph:
     """Stands for `torch.cuda.CUDAGraph`; counts what was made and replayed."""
 
     made = replayed = 0
+    memories = []
 
     def __init__(self):
         self.tape = []
+        self.memory = None  # `PoolMemory`, once it is captured
+
+    def end(self, own):
+        """The capture is over: as on a GPU, what it would compute is not there."""
+        Graph.made += 1
+        self.memory = PoolMemory(self.tape, own)
+        self.memory.spoil(all_of_it=True)
+        Graph.memories.append(weakref.ref(self.memory))
 
     @torch.no_grad()
     def replay(self):
         Graph.replayed += 1
+        self.memory.check()
+        self._run()
+        for memory in filter(None, (reference() for reference in Graph.memories)):
+            memory.spoil()
+
+    def _run(self):
         for function, args, kwargs, recorded in self.tape:
             found = tree_leaves(function(*args, **kwargs))
             for old, new in zip(tree_leaves(recorded), found, strict=True):
@@ -53,6 +75,7 @@ class _Tape(TorchDispatchMode):
         self._graph = graph
         self._before = {}  # memory → (all of it, what was in it)
         self._random = torch.get_rng_state()
+        self._outside, self.own = set(), set()  # memory, by identity
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -60,8 +83,12 @@ class _Tape(TorchDispatchMode):
         if name in _READS or name in _COPIES:
             raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
         self._keep(function, args, kwargs)
+        if name == "index" and any(t.dtype == torch.bool for t in args[1] if t is not None):
+            raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
+        self._outside |= {one for one, _ in storages((args, kwargs)) if one not in self.own}
         # What ranks send is only recorded: another one may not be recording now.
         result = None if function is _SUM else function(*args, **kwargs)
+        self.own |= {one for one, _ in storages(result) if one not in self._outside}
         self._graph.tape.append((function, *tree_map(_where_it_lies, (args, kwargs, result))))
         return result
 
@@ -79,6 +106,7 @@ class _Tape(TorchDispatchMode):
     def undo(self):
         for whole, content in self._before.values():
             whole.copy_(content)
+        self._before.clear()
         torch.set_rng_state(self._random)
 
 
@@ -88,9 +116,9 @@ def _capture(graph, pool=None, **_):
     try:
         with tape:
             yield
-        Graph.made += 1
     finally:
         tape.undo()
+    graph.end(tape.own)
 
 
 class _Sum:
@@ -114,12 +142,15 @@ def nccl_on_a_cpu():
 @contextlib.contextmanager
 def cuda_graphs_on_a_cpu():
     """Inside this context a CPU counts as a device whose work can be captured; yields `Graph`."""
-    stream = mock.Mock(device_index=0)
+    stream, generator = mock.Mock(device_index=0), mock.Mock()
     replaced = (
         ("keras_dawn.native.capture.can_be_captured", lambda device: True),
         ("torch.cuda.CUDAGraph", Graph),
         ("torch.cuda.graph", _capture),
         ("torch.cuda.graph_pool_handle", lambda: (0, 0)),
+        ("torch.cuda.Stream", lambda *_: stream),
+        ("torch.cuda.device", lambda *_: contextlib.nullcontext()),
+        ("torch.cuda.default_generators", (generator,)),
         ("torch.cuda.current_stream", lambda *_: stream),
         ("torch.cuda.set_stream", lambda *_: None),
         ("torch.cuda.synchronize", lambda *_: None),
@@ -130,4 +161,5 @@ def cuda_graphs_on_a_cpu():
         for name, value in replaced:
             stack.enter_context(mock.patch(name, value, create=True))
         Graph.made = Graph.replayed = 0
+        Graph.memories.clear()
         yield Graph

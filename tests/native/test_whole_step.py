@@ -449,14 +449,29 @@ def test_a_failed_capture_leaves_nothing_and_says_why(monkeypatch):
         return gradients
 
     monkeypatch.setattr("keras_dawn.native.steps.updates.base.Update.clipped", reads)
+    case = Case(functools.partial(adam, 1e-3), callbacks=one_cycle)
     with cuda_graphs_on_a_cpu() as graphs:
-        eager, history = Case().train(graphs=False)
+        eager, history = case.train(graphs=False)
         with pytest.warns(UserWarning, match="not permitted.*same results"):
-            failed, again = Case().train(graphs=True)
+            failed, again = case.train(graphs=True)
         assert graphs.made == 2 and "not permitted" in how(failed)  # those of the two passes
     assert history == again
     for one, other in zip(everything(eager), everything(failed), strict=True):
         np.testing.assert_array_equal(one, other)
+    assert_as_with_python_numbers(case, failed)  # the rate and momentum go on moving
+
+
+def test_sizes_of_earlier_epochs_make_room_for_later_ones(monkeypatch):
+    monkeypatch.setattr("keras_dawn.native.cuda_graph.MOST_GRAPHS", 2)
+    monkeypatch.setattr("keras_dawn.native.steps.whole_step.UNUSED_STEPS", 8)
+    resize = [data.Resize({0: 12, 1: 14, 2: 10, 3: 16})]
+    case = Case(
+        make=functools.partial(network, size=None),
+        source=functools.partial(images, transforms=resize), epochs=4,
+    )  # fmt: skip
+    assert compared(case, graphs=4, replays=4 * 4).how == "the whole step"
+    monkeypatch.setattr("keras_dawn.native.steps.whole_step.UNUSED_STEPS", 99)
+    assert "there are more, which run eagerly" in compared(case, graphs=2, replays=8).how
 
 
 def test_graphs_go_with_their_fit_and_share_a_pool(monkeypatch):

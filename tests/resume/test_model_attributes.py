@@ -204,7 +204,7 @@ def test_nothing_of_kerass_or_ours_is_taken_for_the_users(accelerated, tmp_path)
     model.fit(X, TARGETS, batch_size=8, verbose=0, validation_data=(X, TARGETS))
     model.predict(X, verbose=0)
     part = parts["attributes of model"]
-    assert part.state_dict() == {"lost": []} and part.rank_state_dict() == {"kept": {}}
+    assert part.state_dict() == {"lost": []} and part.rank_state_dict() == {"kept": {}, "first": {}}
 
 
 def test_what_cannot_be_kept_is_named(tmp_path, capsys):

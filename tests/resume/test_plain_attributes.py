@@ -146,12 +146,33 @@ def test_who_wants_to_count_by_itself_says_so(tmp_path):
     assert again.done == 20 - 7
 
 
+def test_a_setting_that_is_counted_down_is_the_scripts(tmp_path, capsys):
+    class Counts(K.Callback):
+        def __init__(self, left):
+            super().__init__()
+            self.left, self.done, self.began = left, 0, None
+
+        def on_train_begin(self, logs=None):
+            self.began = time.time()
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.left, self.done, self.began = self.left - 1, self.done + 1, self.began + 1
+
+    life(tmp_path, data=data, callbacks=[Counts(100)], cut=8)
+    again, now = Counts(50), time.time()
+    life(tmp_path, data=data, callbacks=[again])
+    assert (again.done, again.left) == (20, 50 - 13) and again.began >= now + 13
+    said = capsys.readouterr().err
+    assert "attributes of Counts go on: done." in said
+    assert "stay as the script has them: left, began." in said
+
+
 def test_what_was_as_at_first_and_has_changed_since_is_as_at_first():
     callback = K.Callback()
     callback.waits, callback.kept = [0], "a"
     part = PlainAttributes(callback, set(vars(K.Callback())))
     state = {**part.state_dict(), **part.rank_state_dict()}
-    assert state == {"lost": [], "kept": {}}
+    assert state == {"lost": [], "kept": {}, "first": {}}
     held = callback.waits
     callback.waits[0], callback.kept = 5, "b"
     part.load_state_dict(state)

@@ -24,7 +24,7 @@ class MetricCounter:
         self.settings = Settings(metric)  # what counting a batch reads
         self._unchanged = Unchanged(metric, "_fn_kwargs")
         self._kind = self._quick = None  # of the last batch, and how such a one is counted
-        self._thresholds = None  # as a list and on the device
+        self._thresholds = {}  # kept: a CUDA graph goes on reading those of its settings
 
     def is_known(self):
         """Whether the metric can be counted without Keras."""
@@ -96,7 +96,8 @@ class MetricCounter:
 
     def _on_the_device(self, thresholds):
         """A list of thresholds as a tensor, which is made once."""
-        if self._thresholds is None or self._thresholds[0] != thresholds:
-            state = self._metric.variables[0].value
-            self._thresholds = list(thresholds), state.new_tensor(thresholds)
-        return self._thresholds[1]
+        state = self._metric.variables[0].value
+        key = tuple(thresholds), state.dtype, state.device
+        if key not in self._thresholds:
+            self._thresholds[key] = state.new_tensor(thresholds)
+        return self._thresholds[key]

@@ -2,9 +2,11 @@
 
 from keras_dawn.data.unmade import Unmade
 from keras_dawn.foundation import keras_variables
+from keras_dawn.native.cuda_graph import MOST_GRAPHS
 from keras_dawn.native.steps.whole_step import WholeStep
 
 import keras
+import torch
 
 WHOLE = "the whole step"
 
@@ -84,15 +86,11 @@ class StepGraphs:
             return "a batch that Keras has to look at"
         return self.why_not_whole()
 
-    def follow(self):
-        """Takes up what callbacks have assigned since the last step."""
-        self._steps.optimization.update.follow()
-
     def settings(self):
         """All that the Python of a step reads, and a graph would freeze."""
         steps = self._steps
         config = keras.config.epsilon(), keras.config.floatx(), steps.keep_gradients
-        config = *config, steps.rank_weight
+        config = *config, steps.rank_weight, torch.are_deterministic_algorithms_enabled()
         parts = steps.forward, steps.optimization, steps.loss, steps.metrics
         return config, *(part.settings() for part in parts)
 
@@ -109,6 +107,8 @@ class StepGraphs:
         forward = self._steps.forward
         if self._steps.averages is None or not forward.on_gpu():
             return None
+        if self.whole is not None and self.whole.crowded:
+            return f"{WHOLE}, for {MOST_GRAPHS} kinds of batch; there are more, which run eagerly"
         if self.whole is not None:
             return WHOLE
         alone = forward.why_not_alone()

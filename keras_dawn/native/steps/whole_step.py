@@ -10,6 +10,7 @@ from keras_dawn.native.capture import GraphPool
 import torch
 
 MOST_SETTINGS = 16
+UNUSED_STEPS = 50  # after which a graph makes room for another one
 
 
 class WholeStep:
@@ -22,12 +23,13 @@ class WholeStep:
     device.
 
     Args:
-        of: `StepGraphs`, which takes ordinary steps, knows what they read, takes up what callbacks
-            have assigned and hands out what a step leaves to them.
+        of: `StepGraphs`, which takes ordinary steps, knows what they read and hands out what a
+            step leaves to callbacks.
         device: torch device.
 
     Attributes:
         made: int, how many graphs there have been.
+        crowded: bool, whether a kind of batch runs eagerly because there are so many.
         reason: str, why no graph is made any more, or `None`.
     """
 
@@ -39,8 +41,10 @@ class WholeStep:
         self._all_settings = {}
         self._last_settings = self._number = None
         self._new_settings = 0  # in this `fit`
-        self._unfit = self.made = 0
+        self._unfit = self.made = self._steps = 0
+        self._used = {}  # the step in which a graph was replayed last
         self._makes_batches = True  # those that come unmade
+        self.crowded = False
         self.reason = None
 
     def __call__(self, batch):
@@ -50,7 +54,6 @@ class WholeStep:
             batch: list of inputs, targets and weights, each a tensor on the device, a structure of
                 such, or `None`; or `Unmade`, which the graph then makes, too.
         """
-        self._of.follow()
         if isinstance(batch, Unmade) and not self._makes_batches:
             batch = self._of.parts(batch.made())
         tensors = []
@@ -60,6 +63,7 @@ class WholeStep:
             self._of.take(batch)
             return
         key = self._key(tensors, structure)
+        self._steps += 1
         if key not in self._graphs and not self._may_capture(key):
             self._warm_up(key, tensors, batch)
             return
@@ -70,6 +74,7 @@ class WholeStep:
         for own, given in zip(static, tensors, strict=True):
             own.copy_(given, non_blocking=True)
         replay()
+        self._used[key] = self._steps
         if left:  # whoever gets it may keep it
             copies = [torch.empty_like(tensor) for tensor in left]
             torch._foreach_copy_(copies, left)
@@ -105,8 +110,19 @@ class WholeStep:
         return self._all_settings[settings]
 
     def _may_capture(self, key):
-        enough = self._seen.get(key, 0) >= cuda_graph.WARM_UP_STEPS
-        return enough and len(self._graphs) < cuda_graph.MOST_GRAPHS and self.reason is None
+        if self._seen.get(key, 0) < cuda_graph.WARM_UP_STEPS or self.reason is not None:
+            return False
+        self.crowded = not self._has_room()
+        return not self.crowded
+
+    def _has_room(self):
+        """Whether one more graph may be made, maybe in place of one that is not needed now."""
+        if len(self._graphs) >= cuda_graph.MOST_GRAPHS > 0:
+            oldest = min(self._graphs, key=self._used.get)
+            # Sizes of an earlier epoch; among sizes that take turns none is better than another.
+            if self._steps - self._used[oldest] > UNUSED_STEPS:
+                del self._graphs[oldest]
+        return len(self._graphs) < cuda_graph.MOST_GRAPHS
 
     def _capture(self, key, tensors, structure, batch):
         """Makes the graph for a kind of batch; whether that could be done."""
@@ -123,6 +139,7 @@ class WholeStep:
 
         try:
             self._graphs[key] = self._pool.capture(work), static, left
+            self._used[key] = self._steps
             self.made += 1
         except RuntimeError as error:
             if isinstance(batch, Unmade) and self._makes_batches:  # then the step without them

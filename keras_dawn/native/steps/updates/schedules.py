@@ -24,6 +24,7 @@ class ScheduledRate:
     def __init__(self, optimizer):
         self._optimizer = optimizer
         self._settings = self._constants = None
+        self._all_constants = {}  # kept: a CUDA graph goes on reading those of its settings
         self._around = self._unchanged = None  # what the last answer holds for
         self._answer = False
 
@@ -55,8 +56,11 @@ class ScheduledRate:
         if known != self._settings:
             if not all(map(_is_plain, settings)) or not isinstance(_first(settings[0]), float):
                 return False
-            self._constants = formula(_Constants(*known[1:3]), *settings)
             self._settings = [*known[:3], *map(_copied, settings)]
+            name = repr(self._settings)
+            if name not in self._all_constants:
+                self._all_constants[name] = formula(_Constants(*known[1:3]), *settings)
+            self._constants = self._all_constants[name]
         return self._constants is not None
 
 
