@@ -27,12 +27,20 @@ def mark(value):
         flat = value.reshape(-1)[:: 1 + value.size // _WHOLE]
         return value.shape, value.dtype.str, _digest(np.ascontiguousarray(flat))
     if isinstance(value, _SEQUENCES) and size(value) <= _MOST:
-        return type(value), tuple(map(mark, value))
+        return kind_of(value), tuple(map(mark, value))
     if isinstance(value, dict) and size(value) <= _MOST:
-        return type(value), tuple((mark(key), mark(part)) for key, part in value.items())
+        return kind_of(value), tuple((mark(key), mark(part)) for key, part in value.items())
     if type(value) in _PLAIN or isinstance(value, np.generic):
         return type(value), repr(value)  # so that a NaN is itself
     return type(value), id(value)
+
+
+def kind_of(value):
+    """A value's class; of the lists, dicts and sets in which Keras keeps attributes, Python's."""
+    kind = type(value)
+    if kind.__module__.startswith("keras."):
+        return next((base for base in (list, dict, set) if issubclass(kind, base)), kind)
+    return kind
 
 
 def size(value, depth=8):
@@ -55,12 +63,14 @@ def is_data(value):
     """Whether a value can be saved, and made again as what it was."""
     if size(value) > _MOST:
         return False
-    if type(value) is dict:
+    if kind_of(value) is dict:
         return all(type(key) in _PLAIN and is_data(part) for key, part in value.items())
-    if type(value) in _SEQUENCES:
+    if kind_of(value) in _SEQUENCES:
         return all(map(is_data, value))
     if isinstance(value, (np.ndarray, np.generic)):
         return value.dtype.kind in "biufc" and value.dtype != np.longdouble
+    if isinstance(value, torch.Tensor) and value.is_meta:
+        return False
     kinds = (*_PLAIN, torch.Tensor, torch.nn.Parameter)
     return type(value) in kinds or generator_state(value) is not None
 
@@ -91,7 +101,7 @@ def _encoded(value):
         return ["dict", [[key, _encoded(part)] for key, part in value.items()], None]
     if isinstance(value, _SEQUENCES):
         most = value.maxlen if isinstance(value, collections.deque) else None
-        return [type(value).__name__, [_encoded(part) for part in value], most]
+        return [kind_of(value).__name__, [_encoded(part) for part in value], most]
     return ["plain", value, None]
 
 
@@ -102,8 +112,8 @@ def _decoded(saved, old):
     if kind == "generator":
         if generator_state(old) is None:
             raise ValueError(
-                "A callback had a random generator, and there is none now to go on with. Make it "
-                "in the callback's `__init__`."
+                "A random generator is in the checkpoint, and there is none now to go on with it. "
+                "Make it before `fit`, such as in `__init__` of the callback or model."
             )
         generator_state(old)[1](content)
         return old
@@ -126,16 +136,16 @@ def _decoded(saved, old):
         old[...] = content
         return old
     if kind == "dict":
-        before = dict(old) if type(old) is dict else {}
+        before = dict(old) if kind_of(old) is dict else {}
         made = {key: _decoded(part, before.get(key)) for key, part in content}
-        if type(old) is dict:
+        if kind_of(old) is dict:
             old.clear()
             old.update(made)
-        return old if type(old) is dict else made
-    before = list(old) if type(old) in (list, tuple) else []
+        return old if kind_of(old) is dict else made
+    before = list(old) if kind_of(old) in (list, tuple) else []
     before += [None] * (len(content) - len(before))
     parts = [_decoded(part, was) for part, was in zip(content, before, strict=False)]
-    if kind == "list" and type(old) is list:
+    if kind == "list" and kind_of(old) is list:
         old[:] = parts
         return old
     if kind == "deque":

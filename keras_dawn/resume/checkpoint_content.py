@@ -11,6 +11,7 @@ _KINDS = {
     "step": int,
     "stopped": bool,
     "complete": bool,
+    "stopping": bool,
     "variables": list,
     "frozen": list,
     "statistics": list,

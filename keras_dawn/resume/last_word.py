@@ -11,6 +11,7 @@ from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
 from keras_dawn.resume.loader_workers import let_workers_outlive
+from keras_dawn.resume.model_attributes import attributes_of
 from keras_dawn.resume.one_training import check_not_another
 from keras_dawn.resume.restoration import Restoration, find_state, is_ended
 from keras_dawn.resume.saved_state import with_states
@@ -57,11 +58,15 @@ class LastWord(keras.callbacks.Callback):
 
     def _begin(self):
         # Now that the others have begun: what they set then is this process's.
-        self._parts = {**with_states(self._others), **self._resume.tracked}
+        self._parts = {
+            **with_states(self._others), **attributes_of(self.model), **self._resume.tracked,
+        }  # fmt: skip
         check_shared(self._folder.path)
         state, followed = find_state(self._folder, self._fit, self._asked)
         self._order = DataOrder(self._iterator, state and state["description"].get("order"))
-        description = describe(self.model, self._iterator, self._order.name)
+        description = describe(
+            self.model, self._iterator, self._order.name, self._others, self.params["epochs"]
+        )
         self._position = DataPosition(
             self._iterator, self._notices.takes_signals, keras_fit.validation_data(self.model)
         )
@@ -186,6 +191,7 @@ class LastWord(keras.callbacks.Callback):
                 "epoch": epoch,
                 "step": step,
                 "stopped": stops,
+                "stopping": bool(self.model.stop_training),
                 "complete": stops or (step == 0 and epoch >= self.params["epochs"]),
                 "description": self._description,
                 "history_epochs": list(history.epoch),

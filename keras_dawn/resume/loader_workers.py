@@ -8,7 +8,6 @@ import threading
 
 from torch.utils.data import DataLoader
 
-
 _SECONDS_BETWEEN_LOOKS = 5  # for a parent that was killed
 
 

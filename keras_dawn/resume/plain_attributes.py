@@ -58,7 +58,7 @@ class PlainAttributes:
         if "kept" not in state:
             self.lost = state["lost"] or ["values that differ between the ranks"]
             return
-        own, first = vars(self.callback), state["first"]
+        own, first = self._attributes(), state["first"]
         self.other = [name for name in state["kept"] if first[name] != self._first_mark(name)]
         kept = {name: part for name, part in state["kept"].items() if name not in self.other}
         # What has changed since, and had not been at that time, is as at first.

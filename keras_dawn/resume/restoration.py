@@ -1,5 +1,6 @@
 """Takes a `fit` to where a checkpoint says that its training was."""
 
+import copy
 import sys
 
 from keras_dawn.distributed.collectives import gather
@@ -111,7 +112,7 @@ class Restoration:
             _say("already complete: nothing trained", self._path)
             return before
         if same_fit or not state["complete"]:
-            self._position.take_up(self._own["data"], state["step"])
+            self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
         steps = f" of {params['steps']}" if params.get("steps") else ""
         of = f", with {ranks.world_size} in place of {several} ranks"
@@ -119,11 +120,14 @@ class Restoration:
         _say(where + (of if several != ranks.world_size else ""), self._path)
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
-            if hyperparameters.read(optimizer, name) != new:
+            if old is None or hyperparameters.read(optimizer, name) != new:
                 taken_up.append(f"{name} {old} → {new}")
                 self._rates.append((optimizer, name, new))
         self._take_up_rates()
         self._say_of_attributes()
+        if same_fit:
+            gone = set(state["parts"]) - set(self._parts)
+            taken_up += [f"{name} left out" for name in sorted(gone) if "attributes of" not in name]
         if taken_up:
             _say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
         return description
@@ -141,6 +145,8 @@ class Restoration:
         for variable, value in metrics:
             overwrite(variable.value, value)
         keras_fit.end_without_steps(self._model)
+        # A callback had asked for the end within this epoch: no step of it is left.
+        self._model.stop_training = state["stopping"]
 
     def end(self):
         """Restores what a `fit` in which nothing was left to do returns."""
@@ -160,9 +166,10 @@ class Restoration:
         for name, part in parts.items():
             if name not in state["parts"]:
                 continue
-            saved = from_plain(state["parts"][name])
-            # What differs by rank goes over what rank 0 saved for all.
-            part.load_state_dict({**saved, **from_plain(of_rank.get(name, {}))})
+            # What differs by rank goes over what rank 0 saved for all. A copy each time: a part may
+            # change in place what it is given, and is given it twice.
+            saved = {**from_plain(state["parts"][name]), **from_plain(of_rank.get(name, {}))}
+            part.load_state_dict(copy.deepcopy(saved))
 
     def _say_of_attributes(self):
         for name in sorted(implicit(self._parts)):

@@ -24,7 +24,11 @@ class ResumeTraining(keras.callbacks.Callback):
     (`track`). A state is saved between two steps and may be put back twice. Of any other callback
     those attributes are saved that have changed since the training began, where all of these are
     data (`resume.plain_attributes` has the rules): the restart says which go on, and which begin
-    anew. A callback that counts for its process alone has a `state_dict` that returns `{}`.
+    anew. A callback that counts for its process alone has a `state_dict` that returns `{}`. So it
+    is with what your own code keeps in attributes of the model, its layers, losses, metrics and
+    optimizers, and of objects of your classes there: a count, a list of tensors, a generator. An
+    optimizer of torch's there goes on too; one that is made after the training has begun is
+    refused, as nothing could be put back into it.
 
     Of the data, its place is saved: the random generators, shuffled lists, arrays and tables,
     counts and `state_dict`s in it, in its sampler and its transforms and all that these hold, in
@@ -55,8 +59,10 @@ class ResumeTraining(keras.callbacks.Callback):
     the rules); what that cannot be done for is refused by name.
 
     What the script has changed since is named. Hyper-parameters that were compiled otherwise are
-    taken up, so is data of another length or batch size between two epochs; another model,
-    optimizer or set of metrics is refused.
+    taken up, so are the loss, its weights, the optimizer's other settings, schedules and callbacks
+    that are left out, and between two epochs data of another length or batch size and other arrays
+    (told apart by some thousand numbers of each); another model, optimizer or set of metrics is
+    refused, and a setting by which the optimizer keeps other variables, such as `amsgrad`.
 
     SIGTERM, a notice of eviction and SIGINT save after the step under way, or after a validation
     under way, and end the training: the first two with the exit code 75, SIGINT with

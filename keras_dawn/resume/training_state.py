@@ -10,7 +10,7 @@ from keras_dawn.foundation.plain_state import to_plain
 
 import torch
 
-FORMAT = 5
+FORMAT = 6
 
 
 def collect(model, parts, position):
@@ -121,6 +121,13 @@ def restore_variables(model, state, statistics):
             # for fewer.
             optimizer.build([model.variables[number] for number in saved["built_for"]])
         if optimizer.built:
+            if len(optimizer.variables) != len(saved["variables"]):
+                raise ValueError(
+                    f"The {type(optimizer).__name__} of the checkpoint keeps "
+                    f"{len(saved['variables'])} variables, that of this training "
+                    f"{len(optimizer.variables)}. Compile with the settings that the training "
+                    "began with, or give another folder."
+                )
             pairs += zip(optimizer.variables, saved["variables"], strict=True)
         for name, value in saved["hyperparameters"].items():
             setattr(unwrap(optimizer), name, value)

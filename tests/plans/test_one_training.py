@@ -240,3 +240,27 @@ def test_a_plan_that_sets_the_rate_alone_leaves_momentum_and_decay_as_compiled(o
 
 def test_no_callbacks_may_be_said_by_none():
     assert fit_plan(build(), [Phase(1, 8, 8, 0.1)], images, callbacks=None, verbose=0).epoch
+
+
+def test_data_made_of_random_numbers_is_made_of_the_same_ones_again(tmp_path):
+    def some(phase):
+        chosen = np.random.permutation(40)[:30]
+        torch.rand(3)
+        return pixels(phase.image_size)[chosen].astype("float32") / 255, Y[chosen]
+
+    def run(folder, cut=None, seed=1):
+        keras.utils.set_random_seed(seed)
+        model, resume = build(), ResumeTraining(folder, every_steps=1)
+        try:
+            fit_plan(model, PLAN, some, callbacks=[resume, Cut(cut)], verbose=0)
+        except RuntimeError:
+            assert cut is not None
+        return model
+
+    whole = run(tmp_path / "whole")
+    # Within a phase's first epoch, within its second one, between two phases.
+    for cut, seed in [(2, 1), (4, 2), (6, 3), (9, 4), (None, 5)]:
+        ours = run(tmp_path / "cut", cut, seed)
+    assert ours.history.history == whole.history.history
+    for a, b in zip(ours.variables, whole.variables, strict=True):
+        assert torch.equal(a.value, b.value)
