@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # torchrun starts it as a script
 from tests.resume.this_process import ThisProcess
 
 

@@ -60,7 +60,7 @@ def test_what_is_tracked_is_saved_once_under_its_name(fit, tmp_path):
     counter, resume = Counter(), ResumeTraining(tmp_path)
     resume.track("mine", counter)
     fit(counter, resume)
-    assert set(resume.folder.newest()["parts"]) == {"mine"}
+    assert set(resume.folder.newest()["parts"]) == {"mine", "attributes of model"}
 
 
 def test_the_place_in_the_list_does_not_matter(fit, tmp_path):
@@ -69,7 +69,8 @@ def test_the_place_in_the_list_does_not_matter(fit, tmp_path):
         fit(ResumeTraining(tmp_path, every_steps=1), counter, Cut(6))
     again, resume = Counter(), ResumeTraining(tmp_path, every_steps=1)
     fit(resume, again)
-    assert again.steps == 3 * 4 and resume.folder.newest()["parts"] == {"Counter": {"steps": 12}}
+    assert again.steps == 3 * 4
+    assert resume.folder.newest()["parts"]["Counter"] == {"steps": 12}
 
 
 def test_callbacks_of_a_list_of_ones_own_are_found(dense_model, points, tmp_path):
@@ -79,7 +80,7 @@ def test_callbacks_of_a_list_of_ones_own_are_found(dense_model, points, tmp_path
         [counter, resume], add_history=True, model=model, epochs=1, steps=4
     )
     model.fit(*points, batch_size=10, callbacks=callbacks, verbose=0)
-    assert set(resume.folder.newest()["parts"]) == {"Counter"}
+    assert set(resume.folder.newest()["parts"]) == {"Counter", "attributes of model"}
 
 
 def test_statistics_of_layers_have_every_row_once(tmp_path):
