@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gpu_parts
 import gpu_recipes
+import gpu_report
 import numpy as np
 import pack
 import packed_images
@@ -158,15 +159,33 @@ def test_a_second_call_goes_on_with_parts_without_results_first(supervised, tmp_
 
 
 def test_a_case_that_was_found_is_not_measured_again(tmp_path):
-    found = {"whole": {"ratio": 1.0}, "failed": {"error": "RuntimeError()"}}
+    error = {"error": "RuntimeError()"}
+    found = {"whole": {"ratio": 1.0}, "failed": error, "check": {"passed": False}}
+    found["one of them"] = {"keras_dawn": error, "hand": {"ratio": 1.0}}
     cases = gpu_parts.Cases(tmp_path / "steps.json", found)
-    assert [name for name in ("whole", "failed", "new") if cases.is_missing(name)] == [
-        "failed",
-        "new",
-    ]
+    missing = [name for name in (*found, "new") if cases.is_missing(name)]
+    assert missing == ["failed", "check", "one of them", "new"]
+    assert gpu_report.failures({"parts": {"steps": {"state": "done", "results": found}}}) == [
+        "failed", "check", "one of them"
+    ]  # fmt: skip
     cases.keep("new", {"ratio": 2.0})
     kept = json.loads((tmp_path / "steps.json").read_text(encoding="utf-8"))
     assert kept == {**found, "new": {"ratio": 2.0}}
+
+
+def test_a_part_with_a_case_that_failed_is_begun_again(supervised, monkeypatch):
+    monkeypatch.setattr(gpu_parts.Supervisor, "_watch", lambda self, *_: 0)
+    monkeypatch.setattr(
+        gpu_parts.Supervisor,
+        "_take_up",
+        lambda self, name, part: part.update(results={"a": {"keras_dawn": {"error": "no"}}}),
+    )
+    for _ in range(2):
+        assert supervised("checks")["checks"]["state"] == "ran to its end; 1 of its cases failed"
+    order = []
+    monkeypatch.setattr(gpu_parts.Supervisor, "_run", lambda self, *one: order.append(one[0]))
+    supervised("checks")
+    assert order == ["checks"]
 
 
 def test_packed_batches_are_the_official_files_again(tiny_cifar10, tmp_path):
