@@ -142,6 +142,30 @@ assert torch.cuda.current_stream() == before
     assert done.returncode == 0, done.stderr
 
 
+def test_a_loss_held_from_before_the_training_does_not_end_its_graph():
+    program = """
+import warnings
+import keras, keras_dawn, settings, torch
+from keras import layers
+from keras_dawn.native.accelerate import engine_of
+
+def network():
+    return keras.Sequential([keras.Input((16, 16, 3)), layers.Flatten(), layers.Dense(10)])
+
+warnings.simplefilter("error")
+model = keras_dawn.accelerate(settings.compiled(network, "float32")())
+held = model(torch.zeros(2, 16, 16, 3, device="cuda")).sum()
+assert held.requires_grad
+model.fit(settings.images(12), shuffle=False, verbose=0)
+assert engine_of(model).steps.graphs.how() == "the whole step"
+held.backward()
+"""
+    done = nullgpu.run(
+        "-c", program, paths=PATHS, stderr=subprocess.PIPE, encoding="utf-8", timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_ranks_send_no_tensor_of_the_hosts_through_the_gpus_group():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

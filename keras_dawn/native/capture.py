@@ -41,7 +41,8 @@ class GraphPool:
             self._handle = torch.cuda.graph_pool_handle()
             # One of the device's own: torch's stream for captures belongs to one device for ever.
             self._stream = torch.cuda.Stream(self.device)
-        # What earlier steps left in circles of Python's would tie the weights to their stream.
+        # What earlier steps left in circles of Python's would tie the weights to their stream; so
+        # does a loss that the user holds, but not where torch has the setting below.
         gc.collect()
         graph = torch.cuda.CUDAGraph()
         settings = {"stream": self._stream, "capture_error_mode": "thread_local"}
@@ -49,6 +50,7 @@ class GraphPool:
             # Of a stream of another device nothing would be recorded: it would run, once.
             torch.cuda.device(self.device),
             undone_if_it_fails(self.device, self._handle),
+            weights_of_its_stream(),
             torch.cuda.graph(graph, self._handle, **settings),
         ):
             work()
@@ -59,6 +61,26 @@ class GraphPool:
         if self._handle is not None:
             self._handle = None  # torch takes no handle twice whose graphs are gone
             torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def weights_of_its_stream():
+    """Gradients of a capture are summed on its stream, also of weights that have been in use.
+
+    Autograd sums a weight's gradient on the stream on which a graph of operations first used the
+    weight, for as long as anybody holds one: a loss kept from before would end every capture.
+    An older torch has no such setting: there that capture fails, and the steps are eager.
+    """
+    setting = getattr(torch.autograd.graph, "set_override_stale_capture_stream", None)
+    if setting is None:
+        yield
+        return
+    before = torch._C._override_stale_capture_stream()
+    setting(True)
+    try:
+        yield
+    finally:
+        setting(before)
 
 
 @contextlib.contextmanager

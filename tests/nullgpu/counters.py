@@ -71,8 +71,8 @@ def _recurrent(x, weights, stride, buffer, hx, cx, mode, hidden, projection, lay
                dropout, train, bidirectional, batch_sizes, state):  # fmt: skip
     _note("cudnn_rnn")
     width = hidden * (2 if bidirectional else 1)
-    cell = torch.empty_like(hx if cx is None else cx)
     none = x.new_empty(0)
+    cell = none if cx is None else torch.empty_like(cx)  # what torch asserts of a GRU
     return x.new_empty(*x.shape[:-1], width), torch.empty_like(hx), cell, none, none
 
 
