@@ -119,8 +119,8 @@ class StepGraphs:
             return None
         if self.whole is not None and self.whole.crowded:
             return f"{WHOLE}, for {MOST_GRAPHS} kinds of batch; there are more, which run eagerly"
-        if self.whole is not None and self.whole.uneven:
-            return f"{WHOLE}, where all ranks have batches of one shape; now they run eagerly"
+        if self.whole is not None and self.whole.uneven and not self.whole.made:
+            return f"{WHOLE}, as soon as no rank has batches of other shapes, which run eagerly"
         if self.whole is not None:
             return WHOLE
         alone = forward.why_not_alone()
