@@ -14,8 +14,8 @@ Each case is trained and predicts in a *small* size, in which Python is what tak
 thread, and in a *large* one, in which arithmetic is; in float32 and in bfloat16. All contestants of
 a case live in one process and take turns; in each round their times are divided; the table shows
 the median over the rounds, the smallest and the largest. *n/t* is accelerated over by hand, *n/p*
-accelerated over plain Keras. The JSON is written after each case, so that nothing is lost when time
-is up.
+accelerated over plain Keras and, with `--compiled`, *c/t* accelerated and compiled over by hand.
+The JSON is written after each case, so that nothing is lost when time is up.
 """
 
 import json
@@ -31,7 +31,7 @@ import step_flags  # noqa: F401
 import torch
 from absl import app, flags
 from everyday_cases import all_cases
-from everyday_measure import PHASES, check, measure
+from everyday_measure import PHASES, RATIOS, check, measure
 from everyday_twins import DEVICE, LARGE, SMALL
 from rich.console import Console
 from rich.table import Table
@@ -91,9 +91,13 @@ def _line(result):
     if "error" in result:
         return result["error"]
     return "; ".join(
-        f"{phase} " + ", ".join(f"{key} {_cell(result[phase], key)}" for key in ("n/t", "n/p"))
+        f"{phase} " + ", ".join(f"{key} {_cell(result[phase], key)}" for key in _columns())
         for phase in PHASES
     )
+
+
+def _columns():
+    return RATIOS if FLAGS.compiled else RATIOS[:2]
 
 
 def _cell(found, key):
@@ -108,7 +112,7 @@ def summary(results):
     for name, result in results.items():
         _, size, policy = name.rsplit(", ", 2)
         for phase in PHASES:
-            for key in ("n/t", "n/p"):
+            for key in RATIOS:
                 if key in result.get(phase, ()):
                     way = "by layer" if result["own_python"] else "by graph"
                     group = rows.setdefault(f"{phase}, {size}, {policy}, {way}, {key}", {})
@@ -127,13 +131,13 @@ def summary(results):
 def print_tables(results):
     console = Console(width=150)
     table = Table(title="time of a step: median over the rounds (smallest to largest)")
-    for column in ("case", *(f"{phase}, {key}" for phase in PHASES for key in ("n/t", "n/p"))):
+    for column in ("case", *(f"{phase}, {key}" for phase in PHASES for key in _columns())):
         table.add_column(column)
     for name, result in results.items():
         if "error" in result:
             table.add_row(name, result["error"])
             continue
-        cells = (_cell(result[phase], key) for phase in PHASES for key in ("n/t", "n/p"))
+        cells = (_cell(result[phase], key) for phase in PHASES for key in _columns())
         table.add_row(name, *cells)
     console.print(table)
     means = Table("all cases", "geometric mean", "largest", "of", "cases")

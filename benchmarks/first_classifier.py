@@ -26,6 +26,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 FLAGS = flags.FLAGS
@@ -156,7 +157,8 @@ def main(argv):
     for column in ("seconds", "of processor time"):
         table.add_column(column, justify="right")
     for what, *seconds in rows:
-        table.add_row(what, *(f"{value:.1f}" for value in seconds))
+        # Escaped: brackets in a line of code are no colours.
+        table.add_row(escape(what), *(f"{value:.1f}" for value in seconds))
     Console().print(table)
     if FLAGS.json:
         document = {

@@ -7,7 +7,7 @@ Works without the package installed. Each part runs in a process of its own, at 
 loses what was measured, and a part that fails or runs over ends alone. All of it is in
 `FOLDER/gpu.json`, which is written as the parts go on. A second call with this file goes on: first
 with the parts that have nothing yet, then with the cases that others lack. What else is written
-(run folders, checkpoints of the parts) goes to `--runs_dir`.
+(run folders, checkpoints of the parts) goes to `--runs_dir`, by default a folder beside `--out`.
 
 * `checks`: `gpu_checks.py`, correctness that a processor cannot show.
 * `steps`: training steps of ResNet-50 (224 px) and WRN-22-6 (32 px) in bfloat16 and float16: ours
@@ -45,7 +45,7 @@ flags.DEFINE_bool("tiny", False, "small sizes, to test the script")
 flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
 flags.DEFINE_string("photos_dir", None, "folder of photos, one of JPEG files for each class")
 flags.DEFINE_string("out", "gpu_results", "folder for gpu.json; continued if it exists")
-flags.DEFINE_string("runs_dir", "gpu_runs", "folder for all other files")
+flags.DEFINE_string("runs_dir", None, "folder for all other files; by default OUT_runs")
 flags.DEFINE_float("max_minutes", 10.0, "for all parts together", lower_bound=0.1)
 flags.DEFINE_list("parts", [], "run these parts alone; by default all")
 flags.DEFINE_float("price_per_hour", None, "USD an hour of such a GPU, for the projection")
@@ -57,7 +57,9 @@ def main(argv):
     unknown = {*FLAGS.parts, *([FLAGS.part] if FLAGS.part else [])} - set(PARTS)
     if unknown:
         raise app.UsageError(f"parts are {', '.join(PARTS)}; got {', '.join(sorted(unknown))}.")
-    out, runs = Path(FLAGS.out), Path(FLAGS.runs_dir)
+    out = Path(FLAGS.out)
+    FLAGS.runs_dir = FLAGS.runs_dir or f"{out}_runs"  # of a tiny run none counts in a real one
+    runs = Path(FLAGS.runs_dir)
     for folder in (out, runs):
         folder.mkdir(parents=True, exist_ok=True)
     if FLAGS.part:

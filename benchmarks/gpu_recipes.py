@@ -1,6 +1,7 @@
 """The recipes that `gpu.py` runs, each in a process of its own as a user starts it."""
 
 import contextlib
+import itertools
 import json
 import statistics
 import subprocess
@@ -19,7 +20,7 @@ def wrn(cases):
         name = f"dawnbench_1gpu, seed {seed}"
         if not cases.is_missing(name):
             continue
-        folder = Path(FLAGS.runs_dir) / f"cifar10_wrn_seed{seed}"
+        folder = new_folder(f"cifar10_wrn_seed{seed}")
         with _running(
             ROOT / "recipes" / "cifar10_wrn.py",
             preset="smoke" if FLAGS.tiny else "dawnbench_1gpu",
@@ -61,7 +62,7 @@ def _record(cases, runs, peer_runs):
         peer_runs=0 if FLAGS.tiny else peer_runs,
         data_dir=FLAGS.data_dir,
         json=path,
-        output_dir=Path(FLAGS.runs_dir) / f"record{runs}",
+        output_dir=new_folder(f"record{runs}"),
     ) as process:
         seen = None
         while process.poll() is None:
@@ -73,6 +74,12 @@ def _record(cases, runs, peer_runs):
                     _keep(cases, json.loads(path.read_text(encoding="utf-8")))
         _ended_well(process)
     _keep(cases, json.loads(path.read_text(encoding="utf-8")))
+
+
+def new_folder(name):
+    """A folder that does not exist yet: a part that was cut off has left its own."""
+    folders = (Path(FLAGS.runs_dir) / f"{name}_call{call}" for call in itertools.count(1))
+    return next(folder for folder in folders if not folder.exists())
 
 
 def _keep(cases, document):

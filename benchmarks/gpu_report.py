@@ -1,5 +1,6 @@
 """What `gpu.py` prints at its end, and what follows from it."""
 
+from gpu_parts import went_wrong
 from rich.console import Console
 from rich.table import Table
 
@@ -41,11 +42,11 @@ def projection(document, price_per_hour):
 
 
 def failures(document):
-    """Names of the parts and checks that failed."""
+    """Names of the parts that failed, and of the cases that went wrong."""
     parts = document["parts"]
     failed = [name for name, part in parts.items() if "failed" in part["state"]]
-    checks = parts.get("checks", {}).get("results") or {}
-    return failed + [name for name, check in checks.items() if not check.get("passed")]
+    cases = [case for part in parts.values() for case in (part.get("results") or {}).items()]
+    return failed + [name for name, found in cases if went_wrong(found)]
 
 
 def show(document):

@@ -55,7 +55,7 @@ FLAGS = flags.FLAGS
 
 def ours(preset, images, seed, folder, loaded, prices):
     """Seconds and accuracies in percent of one run of the recipe."""
-    own = RunFolder(folder.path / f"seed{seed}")
+    own = RunFolder(folder / f"seed{seed}")
     result = cifar10_record.train(preset, images, seed, own, TrainingClock(loaded))
     result.description.update(recipe="cifar10_record", preset=FLAGS.preset)
     run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email)
@@ -113,6 +113,15 @@ def earlier_runs(path, document):
         raise ValueError(f"{path} is not a results file of this benchmark: {error!r}.") from None
 
 
+def folder_of_all(path, earlier):
+    """The folder for a folder of each run: a new one, or that of the `earlier_runs`.
+
+    Raises:
+        FileExistsError: there are no earlier runs, but files.
+    """
+    return Path(path) if any(earlier.values()) else RunFolder(path).path
+
+
 def main(arguments):
     keep_freed_memory()  # for both
 
@@ -145,8 +154,8 @@ def main(arguments):
         if preset.train_images:
             images = images.subset(preset.train_images, preset.test_images)
         loaded = clock.training_seconds()
-        folder = RunFolder(
-            FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset)
+        folder = folder_of_all(
+            FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset), earlier
         )
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None

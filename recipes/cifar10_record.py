@@ -51,9 +51,10 @@ import keras
 from absl import app, flags
 from rich.table import Table
 
-from recipe_parts import record_fits, reporting, run_files, run_flags
+from recipe_parts import record_fits, reporting, run_flags
 from recipe_parts.command_line import run
 from recipe_parts.record_network import compiled_model, train_bias, ways
+from recipe_parts.seeds import train_seeds
 
 FLAGS = flags.FLAGS
 PROCESS = time.perf_counter()
@@ -201,8 +202,8 @@ def evaluate(model, images):
     return [round(100 * float(result["accuracy"]), 4) for result in (plain, views)]
 
 
-def summary(results, folder):
-    """Mean, spread and number of hits over the runs, and the three clocks of each."""
+def summary(results):
+    """Accuracy and the three clocks of each run."""
     table = Table(title=f"{len(results)} runs")
     for column in ("seed", "accuracy", "without views", "training", "DAWNBench", "process"):
         table.add_column(column)
@@ -215,8 +216,6 @@ def summary(results, folder):
             *(f"{seconds:.1f} s" for seconds in said["clocks"].values()),
         )
     reporting.console.print(table)
-    if len(results) > 1:
-        reporting.spread(results, folder)
 
 
 def main(argv):
@@ -245,17 +244,12 @@ def main(argv):
     reporting.banner("cifar10_record", images, reason, folder.path)
     reporting.console.print(f"Preset {name}: {ways(preset)}.")
     loaded = loading.training_seconds()
-    results = []
-    with folder.removed_if_empty():
-        for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
-            own = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
-            result = train(preset, images, seed, own, TrainingClock(loaded))
-            result.description.update(recipe="cifar10_record", preset=name, reason=reason)
-            results.append(result)
-            reporting.summary(result, prices)
-            if not run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email):
-                sys.exit(1)
-    summary(results, folder)
+
+    def once(seed, own):
+        return train(preset, images, seed, own, TrainingClock(loaded))
+
+    said = {"recipe": "cifar10_record", "preset": name, "reason": reason}
+    summary(train_seeds(once, folder, prices, **said))
 
 
 if __name__ == "__main__":

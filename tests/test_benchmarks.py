@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import gpu_parts
+import gpu_recipes
+import gpu_report
 import numpy as np
 import pack
 import packed_images
@@ -24,7 +26,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 def test_the_gpu_script_runs_small_on_a_processor_and_goes_on_after_a_part_that_fails(tmp_path):
     """Without the package on the path; CIFAR-10's folder is empty, so what reads it fails."""
     (tmp_path / "data").mkdir()
-    flags = [f"--out={tmp_path / 'out'}", f"--runs_dir={tmp_path / 'runs'}", "--tiny"]
+    flags = [f"--out={tmp_path / 'out'}", "--tiny"]
     flags += [f"--data_dir={tmp_path / 'data'}", "--max_minutes=15"]
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "gpu.py"), *flags],
@@ -34,6 +36,7 @@ def test_the_gpu_script_runs_small_on_a_processor_and_goes_on_after_a_part_that_
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["gpu.json"]
+    assert (tmp_path / "out_runs").is_dir()
     parts = json.loads((tmp_path / "out" / "gpu.json").read_text(encoding="utf-8"))["parts"]
     states = {name: part["state"] for name, part in parts.items()}
     need_data = {"record", "recipe", "seeds"}
@@ -89,6 +92,7 @@ def supervised(tmp_path, monkeypatch):
     holder = flags.FlagValues()
     for name, value in (("runs_dir", str(tmp_path)), ("data_dir", None)):
         flags.DEFINE_string(name, value, "", flag_values=holder)
+    flags.DEFINE_bool("tiny", False, "", flag_values=holder)
     holder.mark_as_parsed()
     monkeypatch.setattr(gpu_parts, "FLAGS", holder)
     monkeypatch.setattr(
@@ -123,6 +127,24 @@ def test_parts_that_fail_or_run_over_end_alone_and_keep_what_they_found(
             time.sleep(0.05)
 
 
+@pytest.mark.parametrize(("tiny", "times"), [(False, 1), (True, 5)])
+def test_a_part_that_runs_small_may_take_longer_on_a_busy_processor(
+    supervised, monkeypatch, tiny, times
+):
+    most = {}
+    monkeypatch.setattr(gpu_parts.Supervisor, "_run", lambda self, *part: most.update([part]))
+    gpu_parts.FLAGS.tiny = tiny
+    supervised("checks", seconds=10**4)
+    assert most == {"checks": times * 60 * PARTS["checks"].minutes}
+
+
+def test_what_a_recipe_writes_goes_to_a_new_folder_in_each_call(supervised, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_recipes, "FLAGS", gpu_parts.FLAGS)
+    assert gpu_recipes.new_folder("record1") == tmp_path / "record1_call1"
+    (tmp_path / "record1_call1").mkdir()  # of a part that was cut off
+    assert gpu_recipes.new_folder("record1") == tmp_path / "record1_call2"
+
+
 def test_a_second_call_goes_on_with_parts_without_results_first(supervised, tmp_path, monkeypatch):
     order = []
     monkeypatch.setattr(
@@ -137,15 +159,33 @@ def test_a_second_call_goes_on_with_parts_without_results_first(supervised, tmp_
 
 
 def test_a_case_that_was_found_is_not_measured_again(tmp_path):
-    found = {"whole": {"ratio": 1.0}, "failed": {"error": "RuntimeError()"}}
+    error = {"error": "RuntimeError()"}
+    found = {"whole": {"ratio": 1.0}, "failed": error, "check": {"passed": False}}
+    found["one of them"] = {"keras_dawn": error, "hand": {"ratio": 1.0}}
     cases = gpu_parts.Cases(tmp_path / "steps.json", found)
-    assert [name for name in ("whole", "failed", "new") if cases.is_missing(name)] == [
-        "failed",
-        "new",
-    ]
+    missing = [name for name in (*found, "new") if cases.is_missing(name)]
+    assert missing == ["failed", "check", "one of them", "new"]
+    assert gpu_report.failures({"parts": {"steps": {"state": "done", "results": found}}}) == [
+        "failed", "check", "one of them"
+    ]  # fmt: skip
     cases.keep("new", {"ratio": 2.0})
     kept = json.loads((tmp_path / "steps.json").read_text(encoding="utf-8"))
     assert kept == {**found, "new": {"ratio": 2.0}}
+
+
+def test_a_part_with_a_case_that_failed_is_begun_again(supervised, monkeypatch):
+    monkeypatch.setattr(gpu_parts.Supervisor, "_watch", lambda self, *_: 0)
+    monkeypatch.setattr(
+        gpu_parts.Supervisor,
+        "_take_up",
+        lambda self, name, part: part.update(results={"a": {"keras_dawn": {"error": "no"}}}),
+    )
+    for _ in range(2):
+        assert supervised("checks")["checks"]["state"] == "ran to its end; 1 of its cases failed"
+    order = []
+    monkeypatch.setattr(gpu_parts.Supervisor, "_run", lambda self, *one: order.append(one[0]))
+    supervised("checks")
+    assert order == ["checks"]
 
 
 def test_packed_batches_are_the_official_files_again(tiny_cifar10, tmp_path):

@@ -36,7 +36,7 @@ def counted(program, *names):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=1200,
+        timeout=3000,
     )
     assert done.returncode == 0, done.stdout
     return {line.pop("name"): line for line in lines(done.stdout)}

@@ -70,6 +70,14 @@ class LayerStatistics(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self._look()
 
+    def state_dict(self):
+        """The rows and the steps so far, for checkpoints."""
+        return {"rows": self.rows, "steps": self._steps}
+
+    def load_state_dict(self, state):
+        """Takes up what `state_dict` returned."""
+        self.rows[:], self._steps = state["rows"], state["steps"]
+
     def _look(self):
         answer, *outputs = self._probe(self.x, training=False)
         targets = torch.as_tensor(self.y, device=answer.device)

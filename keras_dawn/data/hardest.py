@@ -34,6 +34,11 @@ class LossMemory(keras.metrics.Mean):
         """Says which images the next batch of the training is made of, int64 `(batch,)`."""
         self._indices = indices
 
+    def reset_state(self):
+        super().reset_state()
+        # An evaluation begins, or an epoch: a batch that was only looked at is not trained on.
+        self._indices = None
+
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Notes a batch: class numbers `(batch,)`, or probabilities, and logits."""
         targets, logits = torch.as_tensor(y_true), torch.as_tensor(y_pred).detach().float()

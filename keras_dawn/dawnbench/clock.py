@@ -31,6 +31,7 @@ class TrainingClock:
         self._start = time.perf_counter() - elapsed_seconds
         self._paused_seconds = 0.0
         self._paused_at = None
+        self._earlier = (0.0, 0.0)
 
     def pause(self):
         """Stops the training clock; pausing twice is as pausing once."""
@@ -49,10 +50,15 @@ class TrainingClock:
         """A context manager: paused inside."""
         return _Paused(self)
 
-    def add_earlier(self, training_seconds, wall_seconds):
-        """Adds the time of an earlier process whose training this one goes on with."""
-        self._start -= wall_seconds
-        self._paused_seconds += wall_seconds - training_seconds
+    def set_earlier(self, training_seconds, wall_seconds):
+        """Counts the time of earlier processes whose training this one goes on with.
+
+        It takes the place of what was given before: a state is restored twice within an epoch.
+        """
+        training, wall = self._earlier
+        self._earlier = training_seconds, wall_seconds
+        self._start -= wall_seconds - wall
+        self._paused_seconds += (wall_seconds - wall) - (training_seconds - training)
 
     def wall_seconds(self):
         """Seconds since the clock was made."""

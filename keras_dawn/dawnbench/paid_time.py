@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 import json
+import re
 import time
 import warnings
 from pathlib import Path
 
 from keras_dawn.foundation.files import written_whole
 
+_NAME = re.compile(r"process-(\d{1,18})\.json", re.ASCII)
 _IMPORTED = time.monotonic()  # about when the process began
 
 
@@ -33,7 +35,11 @@ class PaidTime:
         """Starts the count of this process, from when it imported this package."""
         if self._path is None:
             # Only rank 0 of a job writes, so that no two processes ask for a number at once.
-            number = len(self._files()) + 1
+            numbers = [
+                int(found[1]) for path in self._files() if (found := _NAME.fullmatch(path.name))
+            ]
+            # Not their count: where one was deleted, that would be the number of another.
+            number = max(numbers, default=0) + 1
             self._path = self.folder / f"process-{number:04}.json"
             self.note()
 
@@ -58,7 +64,8 @@ class PaidTime:
         return sum(_seconds_in(path) for path in self._files())
 
     def _files(self):
-        return sorted(self.folder.glob("process-*.json"))
+        found = self.folder.glob("process-*.json")
+        return sorted(path for path in found if path.is_file())
 
 
 def _seconds_in(path):
@@ -68,7 +75,7 @@ def _seconds_in(path):
         seconds = json.loads(content)["seconds"]
         if content != _content(seconds) or not seconds >= 0:
             raise ValueError("its bytes are not those that were written")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         warnings.warn(
             f"{path} is damaged ({error}): the time of that process is not counted.", stacklevel=3
         )

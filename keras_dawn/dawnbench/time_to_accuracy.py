@@ -103,7 +103,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.records = [EpochRecord(**record) for record in state["records"]]
         # Found anew, as the target may be another one than before the interruption.
         self.reached = next((r for r in self.records if self._counted(r) >= self.target), None)
-        self.clock.add_earlier(state["training_seconds"], state["wall_seconds"])
+        self.clock.set_earlier(state["training_seconds"], state["wall_seconds"])
 
     def on_train_begin(self, logs=None):
         if self.clock is None:

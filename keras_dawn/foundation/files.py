@@ -27,8 +27,10 @@ def written_whole(path, *, durable=False):
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
     try:
-        with open(partial, "wb") as file:
+        # A file of its own, "x": through a link that somebody put there, another would be written.
+        with open(partial, "xb") as file:
             yield file
             if durable:
                 file.flush()
@@ -41,6 +43,17 @@ def written_whole(path, *, durable=False):
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def sync(path):
+    """Waits until a file that somebody else has written is on the disk, under its name."""
+    with contextlib.suppress(OSError):  # one that was removed since, or a bucket's
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _sync_folder(Path(path).parent)
 
 
 def utf8(text):

@@ -14,6 +14,22 @@ KEPT = {
 }
 
 
+def names_in_keras(callback):
+    """Names that Keras's own code uses in the classes of a callback: its attributes among them."""
+    names = set(vars(_KINDS.Callback()))
+    for kind in type(callback).__mro__:
+        if is_kerass(kind):
+            for part in vars(kind).values():
+                code = getattr(getattr(part, "fget", part), "__code__", None)
+                names.update(code.co_names if code else ())
+    return names
+
+
+def is_kerass(kind):
+    """Whether a class of callbacks is one of Keras's."""
+    return kind.__module__.partition(".")[0] == "keras"
+
+
 def text_of(logger):
     """All that a `CSVLogger`'s file holds."""
     if logger.csv_file is not None and not logger.csv_file.closed:

@@ -55,6 +55,19 @@ def _callers():
         frame = frame.f_back
 
 
+def is_within(frame, iterator):
+    """Whether a frame, such as one that a signal came in, is in the `fit` over an `EpochIterator`.
+
+    Asked by the iterator: to hold a frame would hold all that a `fit` that failed had in memory.
+    """
+    while frame is not None:
+        has_one = "epoch_iterator" in frame.f_code.co_varnames
+        if has_one and frame.f_locals.get("epoch_iterator") is iterator:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def is_to_be_built(model):
     """Whether Keras's next `fit` builds model, loss or metrics, on a batch without numbers."""
     parts = (model._compile_metrics, model._compile_loss)

@@ -50,10 +50,10 @@ def _noting(base, called, constants, nones, watch):
             return base.__call__(layer, *args, **kwargs)
         if not layer.built:
             raise TraceError("a layer inside it is not built yet")
-        # Counted by the layer's call, not by nodes: a result that nobody uses leaves no node.
-        called.append(layer)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
         outputs = base.__call__(layer, *args, **kwargs)
+        # Counted by calls, not by nodes: a result that nobody uses is before no output.
+        called.append(keras.tree.flatten(outputs)[0])
         if not nones:
             return outputs
         tensors = iter(outputs)

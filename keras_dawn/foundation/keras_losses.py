@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import torch
 
 
 def compiled_loss(model):
@@ -81,8 +82,22 @@ def compute_loss(model, inputs, targets, outputs, sample_weight, training):
     )
 
 
-def with_added_losses(model, loss):
-    """A loss with what layers have added (`add_loss`) and regularizers, as Keras sums them."""
+def with_added_losses(model, loss, layers=None):
+    """A loss with what layers have added (`add_loss`) and regularizers, as Keras sums them.
+
+    Args:
+        model: `keras.Model`.
+        loss: scalar tensor.
+        layers: all layers of the model where no weight has a regularizer, so that one added loss
+            is one addition; `None` where that is not sure.
+    """
+    if layers is not None and not model._losses_override:
+        added = [one for layer in layers for one in layer._losses]
+        if not added:
+            return loss
+        both = (loss, *added)
+        if len(both) == 2 and all(x.dtype == torch.float32 and x.ndim == 0 for x in both):
+            return loss + added[0]
     added = [model._aggregate_additional_loss(one) for one in model.losses]
     return loss if not added else keras.ops.sum([loss, *added])
 
@@ -106,11 +121,6 @@ def with_added_losses_but_of(model, loss, variables):
             added.append(variable.regularizer(variable))
     added = [model._aggregate_additional_loss(one) for one in added]
     return loss if not added else keras.ops.sum([loss, *added])
-
-
-def has_added_losses(layers):
-    """Whether a layer of these has added a loss since the last call of the model."""
-    return any(layer._losses for layer in layers)
 
 
 _LOSS = keras.losses.MeanSquaredError()

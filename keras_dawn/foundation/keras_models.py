@@ -1,6 +1,7 @@
 """Models: the graph behind a Functional or Sequential one, and which methods are its own."""
 
 import keras
+import torch
 
 
 def functional_graph(model):
@@ -71,6 +72,27 @@ def note_graph(model, reads):
 def has_training_argument(model):
     """Whether `fit` tells a model the mode."""
     return model._call_has_training_arg
+
+
+def clear_gradients(model):
+    """What `model.zero_grad()` does, without looking for the names of all weights.
+
+    Args:
+        model: `keras.Model` that has been tracked by torch's modules; else its own method runs.
+    """
+    if not hasattr(model, "_torch_params"):
+        torch.nn.Module.zero_grad(model)
+        return
+    modules, seen = [model], set()
+    while modules:
+        module = modules.pop()
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
+        for parameter in module._parameters.values():
+            if parameter is not None and parameter.grad is not None:
+                parameter.grad = None
+        modules.extend(module._modules.values())
 
 
 _PROBE = keras.Model(*(keras.Input((1,)),) * 2)  # of class `Functional`, which is not exported

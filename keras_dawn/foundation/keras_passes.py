@@ -85,8 +85,8 @@ class Passes:
             again: object with `made`, `begun`, `at_start`, `fetched` of that pass; `first` and
                 `earlier` as above; `replays` (whether to go through earlier passes first),
                 `open` (whether there is such a pass), `step` (steps of the epoch that are
-                done), `begin` and `then` (callables, called before any batch is fetched and
-                before the next one is).
+                done), `stops` (whether no step is to follow these), `begin` and `then`
+                (callables, called before any batch is fetched and before the next one is).
         """
         self._again = again
 
@@ -138,6 +138,8 @@ class Passes:
             if number < skipped:  # trained on before; `_begin` has fetched them
                 if number == skipped - 1:  # Keras warns of too few batches by this count
                     iterator._steps_seen = again.fetched
+                    if again.stops:
+                        return
                 continue
             if number == 0 and again is not None and again.open:
                 iterator._steps_seen = again.fetched + 1

@@ -5,6 +5,7 @@ from keras_dawn.foundation.model_state import overwrite
 import torch
 from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
+from keras.src.utils import rng_utils
 
 
 def global_seed():
@@ -16,6 +17,17 @@ def global_seed():
 def set_global_seed(state):
     """Puts back what `global_seed` returned."""
     overwrite(seed_generator.global_seed_generator().state.value, state)
+
+
+def explicit_seed():
+    """What `keras.utils.set_random_seed` was given last, or `None`."""
+    return rng_utils.get_random_seed()
+
+
+def next_global_seed():
+    """The seed of the next draw of `keras.random` without a seed; the draw is counted."""
+    first, second = seed_generator.draw_seed(None)
+    return int(first + second)
 
 
 def seed_of_rank(state, rank):

@@ -5,8 +5,10 @@ import warnings
 from dataclasses import dataclass
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks
+from keras_dawn.foundation.keras_draws import draws_noted
 from keras_dawn.foundation.keras_inner_calls import noted
 from keras_dawn.foundation.keras_symbols import TraceError, lists_frozen, tensors_as_symbols
+from keras_dawn.foundation.keras_torch_calls import torch_calls_noted
 
 import keras
 import torch
@@ -55,23 +57,23 @@ def trace(layer, arguments, training, watch):
     if keras_layers.takes(layer, "training"):
         handed["training"] = training
     layers = keras_layers.all_layers(layer)
+    inputs = [x for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor)]
     with keras_context.apart(layer, training), _leaving_nothing(layers[1:]):
         with (
             noted(layer, called, constants, watch),
+            draws_noted(inputs, called),
+            torch_calls_noted(),
             tensors_as_symbols(layer, constants),
             lists_frozen(layers),
         ):
             outputs = watch.run(layer.call, handed)
         if not _same_structure(arguments, handed):
             raise TraceError("it changes the list or dict that it is called with")
-        inputs = [x for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor)]
         known = {id(tensor) for tensor in (*inputs, *(symbol for symbol, _ in constants))}
-        nodes = _nodes_before(outputs, known)
+        nodes = _nodes_before(outputs, known, called)
     parts = keras.tree.flatten([(n.arguments.args, n.arguments.kwargs) for n in nodes])
     if any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts):
         raise TraceError("it computes with weights of other layers")
-    if sum(isinstance(node.operation, keras.Layer) for node in nodes) != len(called):
-        raise TraceError("it calls a layer whose result is not used")
     return Trace(constants, nodes, outputs)
 
 
@@ -83,9 +85,11 @@ def trace_function(function, tensor, watch):
         tensor: `KerasTensor`.
         watch: as for `trace`.
     """
+    drawn = []
     with _leaving_nothing(()):
-        outputs = watch.run(lambda: function(tensor), {})
-        return Trace([], _nodes_before(outputs, {id(tensor)}), outputs)
+        with draws_noted([tensor], drawn), torch_calls_noted():
+            outputs = watch.run(lambda: function(tensor), {})
+        return Trace([], _nodes_before(outputs, {id(tensor)}, drawn), outputs)
 
 
 @contextlib.contextmanager
@@ -124,17 +128,42 @@ def _same_structure(arguments, handed):
     return True
 
 
-def _nodes_before(outputs, known):
-    """The nodes that outputs are made by, from the tensors whose ids are known."""
+def _nodes_before(outputs, known, called):
+    """The nodes that outputs are made by, from the tensors whose ids are known.
+
+    Layers and draws come in the order in which they were called, as chance falls in it.
+
+    Args:
+        outputs: structure of `KerasTensor`s and `None`.
+        known: set of ids of tensors.
+        called: list of a `KerasTensor` for each call of a layer and each draw.
+    """
+    wanted = []
+    for output in keras.tree.flatten(outputs):
+        if output is None:
+            continue
+        if not isinstance(output, keras.KerasTensor):
+            raise TraceError(f"it returns {type(output).__name__}")
+        wanted.append(output)
+        mask = keras_masks.mask_of(output)
+        if mask is not None and set_by_hand(output):
+            wanted.append(mask)
+    used = set(map(id, _ordered(wanted, known)))
+    if any(id(_node_of(tensor)) not in used for tensor in called):
+        raise TraceError("it calls a layer, or draws, and does not use the result")
+    return _ordered([*called, *wanted], known)
+
+
+def _ordered(tensors, known):
+    """The nodes that tensors are made by, those of each after those of the ones before it."""
     nodes, seen = [], set()
 
     def visit(tensor):
         if id(tensor) in known:
             return
-        history = getattr(tensor, "_keras_history", None)
-        if history is None or history.operation is None:
+        node = _node_of(tensor)
+        if node is None:
             raise TraceError("its result does not come from its inputs")
-        node = history.operation._inbound_nodes[history.node_index]
         if id(node) in seen:
             return
         seen.add(id(node))
@@ -142,16 +171,17 @@ def _nodes_before(outputs, known):
             visit(before)
         nodes.append(node)
 
-    for output in keras.tree.flatten(outputs):
-        if output is None:
-            continue
-        if not isinstance(output, keras.KerasTensor):
-            raise TraceError(f"it returns {type(output).__name__}")
-        visit(output)
-        mask = keras_masks.mask_of(output)
-        if mask is not None and set_by_hand(output):
-            visit(mask)
+    for tensor in tensors:
+        visit(tensor)
     return nodes
+
+
+def _node_of(tensor):
+    """The node that made a symbolic tensor, or `None`."""
+    history = getattr(tensor, "_keras_history", None)
+    if history is None or history.operation is None:
+        return None
+    return history.operation._inbound_nodes[history.node_index]
 
 
 def set_by_hand(tensor):

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
-_ARRAY, _DICT = "__array__", "__pairs__"
+_ARRAY, _TYPE, _SHAPE = "__array__", "__type__", "__shape__"
+_NUMBER, _DICT = "__number__", "__pairs__"
 
 
 def to_plain(value, whose):
@@ -18,18 +19,22 @@ def to_plain(value, whose):
         TypeError: anything else.
 
     Example:
-        >>> from_plain(to_plain({"best": np.float32(0.5)}, "my callback"))
-        {'best': 0.5}
+        >>> float(from_plain(to_plain({"best": np.float32(0.5)}, "my callback"))["best"])
+        0.5
     """
     if isinstance(value, torch.Tensor):
         # The class's `detach`: a subclass may give back its own kind, which no file of data holds.
         return torch.Tensor.detach(value).to("cpu", copy=True)
-    if isinstance(value, np.generic):
-        return to_plain(value.item(), whose)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-        return {_ARRAY: torch.from_numpy(np.ascontiguousarray(value).copy())}
+    if isinstance(value, np.generic) and _held_by_torch(value.dtype):
+        # Of its own kind: sums of float32 are others than Python's.
+        return {_NUMBER: torch.from_numpy(np.array(value))}
+    if isinstance(value, (np.str_, np.bytes_)):
+        return value.item()
+    if isinstance(value, np.ndarray) and _held_by_torch(value.dtype):
+        native = value.astype(value.dtype.newbyteorder("="), order="C", copy=True)
+        return {_ARRAY: torch.from_numpy(native), _TYPE: value.dtype.str}
     if isinstance(value, np.ndarray) and value.dtype.kind in "US":
-        return {_ARRAY: value.tolist()}
+        return {_ARRAY: value.ravel().tolist(), _TYPE: value.dtype.str, _SHAPE: value.shape}
     if isinstance(value, (list, tuple)):
         parts = [to_plain(part, whose) for part in value]
         return parts if isinstance(value, list) else tuple(parts)
@@ -44,7 +49,7 @@ def to_plain(value, whose):
             if isinstance(value, kind):
                 return None if value is None else kind(value)
     raise TypeError(
-        f"The state of {whose} holds a {type(value).__name__}. A checkpoint can hold numbers, "
+        f"The state of {whose} holds a {_kind(value)}. A checkpoint can hold numbers, "
         "strings, arrays, tensors, and lists, tuples and dicts of those: give it something of that "
         "kind from `state_dict`."
     )
@@ -57,12 +62,26 @@ def from_plain(value):
     if not isinstance(value, dict):
         return value
     if _ARRAY in value:
-        held = value[_ARRAY]
-        return held.numpy() if isinstance(held, torch.Tensor) else np.array(held)
+        held, kind = value[_ARRAY], value.get(_TYPE)
+        # In memory of its own: what is restored may be changed, and restored again.
+        array = np.array(held.numpy() if isinstance(held, torch.Tensor) else held, kind)
+        return array.reshape(value.get(_SHAPE, array.shape))
+    if _NUMBER in value:
+        return value[_NUMBER].numpy()[()]
     if _DICT in value:
         keys, parts = from_plain(value[_DICT][0]), from_plain(value[_DICT][1])
         return dict(zip(keys, parts, strict=True))
     return {key: from_plain(part) for key, part in value.items()}
+
+
+def _held_by_torch(dtype):
+    return dtype.kind in "biufc" and dtype not in (np.longdouble, np.clongdouble)
+
+
+def _kind(value):
+    if isinstance(value, (np.ndarray, np.generic)):
+        return f"NumPy {'array' if isinstance(value, np.ndarray) else 'number'} of {value.dtype}"
+    return type(value).__name__
 
 
 def alike(values):

@@ -35,6 +35,22 @@ def set_random_state(state):
         _set_gpus(dict(enumerate(state["cuda"])), state.get("gpu"))
 
 
+def generator_state(value):
+    """How to get and to put the state of a random generator; `None` of anything else."""
+    if isinstance(value, torch.Generator):
+        return value.get_state, value.set_state
+    if isinstance(value, np.random.Generator):
+        value = value.bit_generator
+    if isinstance(value, np.random.BitGenerator):
+        # The bit generator: a `Generator` has no state of its own.
+        return lambda: value.state, lambda state: setattr(value, "state", state)
+    if isinstance(value, np.random.RandomState):
+        return value.get_state, value.set_state
+    if isinstance(value, random.Random):
+        return value.getstate, value.setstate
+    return None
+
+
 def _set_gpus(states, gpu):
     """The states of the GPUs that there are now, which may be fewer, or others.
 

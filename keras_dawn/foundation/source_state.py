@@ -1,34 +1,41 @@
 """What data for `fit` keeps in itself: random generators, shuffled lists, counts of epochs."""
 
-import hashlib
-import random
+import io
 import types
-from collections.abc import Iterator
 
-from keras_dawn.foundation.plain_state import from_plain, to_plain
+from keras_dawn.foundation import held_parts
+from keras_dawn.foundation.data_walk import DataWalk
+from keras_dawn.foundation.held_lists import HeldDict, HeldError, HeldList
+from keras_dawn.foundation.held_states import maker_of
+from keras_dawn.foundation.held_tables import HeldTable
+from keras_dawn.foundation.held_values import Budget, HeldArray, HeldBuffer, HeldSet, HeldValue
+from keras_dawn.foundation.new_parts import NewParts, encoded, put_new
+from keras_dawn.foundation.plain_state import alike, from_plain, to_plain
+from keras_dawn.foundation.random_state import generator_state
 
-import keras
-import numpy as np
-import torch
-from torch.utils.data import DataLoader
-
-_DEPTH = 6  # objects within objects that are looked into
-_SAMPLE = 4096  # values of a large array by which a change of it is noticed
-_NOT_LOOKED_INTO = (
-    torch.nn.Module, keras.Layer, keras.optimizers.Optimizer, keras.metrics.Metric, type,
-    types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType,
-    torch.dtype, torch.device, np.dtype,
-)  # fmt: skip
-_PLAIN = (bool, int, float, str, bytes, type(None))
+_KINDS = {kind.kind: kind for kind in (
+    HeldArray, HeldBuffer, HeldDict, HeldList, HeldSet, HeldTable, HeldValue
+)}  # fmt: skip
+_NEW, _GONE, _LINKS = "__new__", "__gone__", "__links__"
+_CONTAINERS = ("list", "dict", "set", "table")
+_SETTABLE = ("attribute", "item", "closure", "global")  # ways that something can be put
 
 
 class SourceState:
     """The state of a data source: all that changes in it from one pass to another.
 
-    Found are random generators (torch's, NumPy's, Python's), what has `state_dict` and
-    `load_state_dict`, and the numbers, strings, arrays, tensors and lists among the attributes
-    of the source, its sampler, its transforms and whatever else it holds. Those are kept
-    that have changed since this object was made.
+    Found are random generators (torch's, NumPy's, Python's, Keras's seeds), what has `state_dict`
+    and `load_state_dict`, and numbers, strings, arrays, tensors, lists, dicts, sets and tables
+    among all that the source holds: in attributes and slots, containers, closures, partials and
+    classes, under the names that the user's functions look up in their modules. Each look goes
+    the whole way anew, so that what was replaced is seen too. Those are kept that have changed
+    since this object was made.
+
+    Not looked at: what goes on within the entries of a list or a dict of mere data with more than
+    64 of them (which they are, and in what order, is), the values between 65,536 of an array
+    larger than 16 MiB, what is mapped from a file, where in a file that was opened later it is
+    read, what installed packages keep to themselves, and what a list or a dict fills with that is
+    taken for a cache (images, or more than 64 MiB of arrays; a warning names it).
 
     Args:
         source: what was given to `fit`, or `None`.
@@ -36,203 +43,203 @@ class SourceState:
     Attributes:
         reads_on: bool, whether an iterator is among it, whose place cannot be saved.
         generators: set of str, which of the names that `now` uses are random generators.
+        unknown: dict of str to str, what cannot be followed, and why.
     """
 
     def __init__(self, source):
-        self.reads_on, self.generators = False, set()
-        self._holders, self._seen = [], set()
-        self._look(source, (), 0)
-        self._first = {path: _mark(get()) for path, get, _, _ in self._holders}
-        self._originals = {}  # copies of what was put back over
-        self._orders = {path: list(get()) for path, get, _, kind in self._holders if kind == "list"}
+        self._source, self._budget = source, Budget()
+        walk = DataWalk(source)
+        self.reads_on, self.unknown = walk.reads_on, walk.unknown
+        self._first, self._late, self._held, self._named = walk, {}, {}, {}
+        self._sorts = {name: (n.kind, _sort(n.value)) for name, n in walk.nodes.items()}
+        for name, node in walk.nodes.items():
+            if holder := _KINDS.get(node.kind):
+                self._held[name] = holder(node.value, self._budget)
+            if node.kind == "array" and node.step and node.step[0] != "place":
+                # Known by where it is: one that is replaced need not be held on to. Those in
+                # lists are, by the lists.
+                node.value = None
+            elif node.kind != "value":
+                self._named[id(node.value)] = name
+        nodes = walk.nodes.values()
+        self.generators = {n.name for n in nodes if n.state and generator_state(n.value)}
+
+    def check(self):
+        """Raises `ValueError` for data of which something cannot be followed."""
+        for name, why in self.unknown.items():
+            raise ValueError(
+                f"ResumeTraining cannot follow {name or 'the data'} in the data: it is {why}. Give "
+                "the object that holds it `state_dict` and `load_state_dict`, or leave it out."
+            )
 
     def now(self):
-        """What has changed, as plain data, by the names of the attributes on the way."""
-        found = {}
-        for path, get, _, kind in self._holders:
-            value, name = get(), "/".join(path)
-            if kind == "state":
-                found[name] = to_plain(value, f"the data ({name})")
-            elif _mark(value) != self._first[path]:
-                found[name] = self._changed(path, value, kind)
-        return found
+        """What has changed, as plain data, by the names on the way to it."""
+        walk = DataWalk(self._source, self._named)
+        found, new, late = {}, NewParts(), set()
+        for name, node in walk.nodes.items():
+            owner = node.owner.name if node.owner is not None else None
+            if owner in new.whole:
+                new.whole.add(name)
+            elif owner in late:
+                late.add(name)
+                self._check_late(node)
+            elif name in self._sorts and self._sorts[name][0] == node.kind:
+                self._take(node, found)
+            elif not new.take(node, found):
+                late.add(name)
+                self._check_late(node)
+        more = {_NEW: new.parts, _GONE: self._gone(walk), _LINKS: self._changed_links(walk)}
+        return found | {name: part for name, part in more.items() if part}
 
     def put_back(self, state):
         """Puts back what `now` returned, in another process too."""
-        for path, get, put, kind in self._holders:
-            name = "/".join(path)
-            if name not in state:  # it was then as it had been at first
-                self._put_first(path, get, put, kind)
-                continue
-            saved = state[name]
-            if kind in ("list", "array") and _mark(get()) == self._first[path]:
-                self._originals[path] = _copied(get())
-            if kind == "list":
-                value = get()
-                if saved["order"] is None:
-                    value[:] = from_plain(saved["values"])
-                else:
-                    first = self._orders[path]
-                    if _digest(first) != saved["of"]:
-                        raise ValueError(
-                            f"The list {name} in the data starts in another order than in the "
-                            "first run, so its present order is not known. Seed what shuffles it "
-                            "first, or shuffle a list of places instead."
-                        )
-                    value[:] = [first[place] for place in saved["order"]]
-            elif kind == "array":
-                _put_array(get(), from_plain(saved), put)
-            else:
-                put(from_plain(saved))
-
-    def _put_first(self, path, get, put, kind):
-        if kind == "state" or _mark(get()) == self._first[path]:
-            return
-        if kind == "value":
-            put(self._first[path])
-        else:  # it was put back over before, which is how it came to be another
-            _put_array(get(), self._originals[path], put)
-
-    def _changed(self, path, value, kind):
-        whose = f"the data ({'/'.join(path)})"
-        if kind != "list":
-            return to_plain(value, whose)
-        if all(map(_is_short, value)):
-            return {"order": None, "values": to_plain(value, whose)}
-        first = {id(each): number for number, each in enumerate(self._orders[path])}
-        order = [first.get(id(each)) for each in value]
-        if None not in order and len(first) == len(order) == len(set(order)):
-            # The same objects, shuffled.
-            return {"order": order, "values": None, "of": _digest(self._orders[path])}
-        return {"order": None, "values": to_plain(value, whose)}
-
-    def _look(self, value, path, depth):
-        if depth > _DEPTH or id(value) in self._seen or isinstance(value, _NOT_LOOKED_INTO):
-            return
-        self._seen.add(id(value))
-        if state := _generator(value):
-            self.generators.add("/".join(path))
-            self._holders.append((path, *state, "state"))
-        elif hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
-            self._holders.append((path, value.state_dict, value.load_state_dict, "state"))
-        elif type(value).__module__.startswith("keras_dawn.") and hasattr(value, "set_epoch"):
-            self._holders.append((path, *_epochs(value), "state"))
-        elif isinstance(value, Iterator) and not hasattr(value, "__dict__"):
-            self.reads_on = True  # Python's own, which do not tell where they are
-        elif isinstance(value, (dict, list, tuple)):
-            if isinstance(value, list):
-                self._holders.append((path, lambda: value, None, "list"))
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            if len(value) <= 64:  # transforms and the like, not the data itself
-                for name, part in items:
-                    self._attribute(value, name, part, path, depth)
-        else:
-            self.reads_on |= isinstance(value, Iterator)
-            for name, part in _attributes(value):
-                self._attribute(value, name, part, path, depth)
-
-    def _attribute(self, owner, name, part, path, depth):
-        here = (*path, str(name))
-        if isinstance(part, (*_PLAIN, np.generic)):
-            if isinstance(owner, (dict, list, tuple)):
-                if isinstance(owner, dict):
-                    self._holders.append(
-                        (here, lambda: owner.get(name), lambda v: owner.update({name: v}), "value")
-                    )
-                return  # a list is looked at as a whole
-            self._holders.append(
-                (here, lambda: getattr(owner, name), lambda v: setattr(owner, name, v), "value")
+        state = dict(state)
+        new, gone = state.pop(_NEW, {}), state.pop(_GONE, [])
+        walk = self._put_links(state.pop(_LINKS, {}))
+        self._put_gone(set(self._gone(walk)) - set(gone))
+        put_new(new, walk)
+        for name in gone:
+            if name in walk.nodes:
+                held_parts.remove_part(walk.nodes[name].owner.value, walk.nodes[name].step)
+        # Containers first: what is in them is found by what they hold.
+        whole = set(new) - set(state)
+        put = set(whole)
+        for containers in (True, False):
+            walk = DataWalk(self._source, self._named)
+            for name, node in walk.nodes.items():
+                if node.owner is not None and node.owner.name in whole:
+                    whole.add(name)
+                    put.add(name)
+                its_turn = name not in put and (node.kind in _CONTAINERS) is containers
+                if its_turn and self._put(node, state):
+                    put.add(name)
+        if missing := [name for name in state if name not in put]:
+            raise ValueError(
+                f"The data has no {missing[0]} now, and had one when the training was cut off. "
+                "Give the data that the training began with, and make what it holds in `__init__`."
             )
-        elif isinstance(part, (np.ndarray, torch.Tensor)):
-            if not isinstance(owner, (dict, list, tuple)):
-                self._holders.append(
-                    (here, lambda: getattr(owner, name), lambda v: setattr(owner, name, v), "array")
-                )
-        else:
-            self._look(part, here, depth + 1)
+
+    def _take(self, node, found):
+        name, value = node.name, node.value
+        if node.kind == "state":
+            found[name] = to_plain(node.state[0](), f"the data ({name})")
+        elif _sort(value) != self._sorts[name][1] and name not in self._held:
+            raise ValueError(
+                f"{name} in the data is another {type(value).__name__} than the "
+                f"{self._first.nodes[name].value!r} that it was when the training began, and a "
+                "checkpoint cannot hold which. Keep all that are used from the beginning, or give "
+                "what holds it `state_dict` and `load_state_dict`."
+            )
+        elif self._is_by_itself(node) and self._held[name].changed(value):
+            content = encoded(self._held[name], node)
+            found |= {} if content is None else {name: [node.kind, content]}
+
+    def _is_by_itself(self, node):
+        """Whether a change is seen here, and not in what holds it or what it holds."""
+        if node.kind == "dict":
+            return node.long or self._first.nodes[node.name].long
+        in_list = node.kind == "value" and node.step and node.step[0] == "place"
+        return node.name in self._held and not (in_list and not isinstance(node.owner.value, tuple))
+
+    def _check_late(self, node):
+        """What came up as an object of its own may stay as it is, but not change."""
+        name, kind = node.name, node.kind
+        # A file is opened late for its workers' sake, and read at the places that are asked for.
+        if (kind not in _KINDS and kind != "state") or isinstance(node.value, io.IOBase):
+            return
+        value = to_plain(node.state[0](), name) if kind == "state" else node.value
+        if name not in self._late:
+            self._late[name] = value if kind == "state" else _KINDS[kind](value, self._budget)
+            return
+        before = self._late[name]
+        if not alike([before, value]) if kind == "state" else before.changed(value):
+            raise ValueError(
+                f"{name} in the data changes, and what holds it was made in the course of the "
+                "training, so that a checkpoint cannot hold it. Make it in `__init__`, or give "
+                "what holds it `state_dict` and `load_state_dict`."
+            )
+
+    def _gone(self, walk):
+        gone = []
+        for name, node in self._first.nodes.items():
+            owner = walk.nodes.get(node.owner.name) if node.owner is not None else None
+            if name not in walk.nodes and owner is not None and not owner.long:
+                how, key = node.step
+                if how == "item" and isinstance(owner.value, dict) and key not in owner.value:
+                    gone.append(name)
+                if how == "attribute" and not hasattr(owner.value, key):
+                    gone.append(name)
+        return gone
+
+    def _changed_links(self, walk):
+        """Where known things are now that were elsewhere at first: `[owner, how, key, name]`."""
+        return {
+            way: [owner.name, *step, name]
+            for way, (owner, step, name) in walk.links.items()
+            if step and step[0] in _SETTABLE and name in self._sorts and self._at_first(way) != name
+        }
+
+    def _at_first(self, way):
+        return self._first.links[way][2] if way in self._first.links else way
+
+    def _put_gone(self, names):
+        """What there was at first, and is not there any more."""
+        for name in names:
+            node = self._first.nodes[name]
+            if node.step[0] == "item":  # with all keys, in their order
+                self._held[node.owner.name].put_first(node.owner.value, None)
+            elif node.kind == "array":
+                self._held[name].put_first(None, node.replace)
+            else:
+                node.replace(node.value)
+
+    def _put_links(self, links):
+        walk = DataWalk(self._source, self._named)
+        for owner, how, key, name in links.values():
+            holder = self._first.nodes[owner].value
+            held_parts.put_part(holder, (how, key), self._first.nodes[name].value)
+        for way, (owner, how, key, _) in self._changed_links(walk).items():
+            name = self._at_first(way)
+            if way not in links and name in self._first.nodes:
+                first, holder = self._first.nodes[name], self._first.nodes[owner].value
+                held_parts.put_part(holder, (how, key), first.value)
+        return DataWalk(self._source, self._named)
+
+    def _put(self, node, state):
+        """Puts a node's part of the state; whether there was one."""
+        name = node.name
+        kind = self._sorts[name][0] if name in self._sorts else None
+        if name in state:
+            if node.kind == "state":
+                node.state[1](from_plain(state[name]))
+                return True
+            if node.kind != kind and kind in _CONTAINERS:
+                node.replace(self._first.nodes[name].value)
+                node.value = self._first.nodes[name].value
+            try:
+                self._held[name].put(node.value, state[name][1], node.replace)
+            except HeldError as error:
+                raise ValueError(f"The {kind} {name} in the data {error}") from None
+            return True
+        makes = node.kind == "state" and kind != "state" and maker_of(node.value) is not None
+        if node.kind in ("state", "object") and not makes:
+            return False
+        if kind is None:  # it came up later, in what there was
+            if node.owner is not None and node.owner.name in self._sorts:
+                held_parts.remove_part(node.owner.value, node.step)
+        elif kind in _CONTAINERS and node.kind != kind:
+            node.replace(self._first.nodes[name].value)
+        elif (kind in _KINDS and node.kind != kind) or (
+            self._is_by_itself(node) and self._held[name].changed(node.value)
+        ):
+            self._held[name].put_first(node.value, node.replace)
+        return False
 
 
-def _epochs(data):
-    """How to get and to put the epochs that this package's data is in."""
-
-    def put(epochs):
-        data.set_epoch(epochs["epoch"])
-        if epochs["settings"] is not None:
-            data.settings_epoch = epochs["settings"]
-
-    return lambda: {"epoch": data.epoch, "settings": getattr(data, "settings_epoch", None)}, put
-
-
-def _attributes(value):
-    """`(name, value)` of an object's own attributes that Python's own objects do not have."""
-    if type(value).__module__ in ("builtins", "threading", "_thread", "queue", "weakref"):
-        return []
-    skipped = {"_iterator"} if isinstance(value, DataLoader) else set()  # of persistent workers
-    own = getattr(value, "__dict__", {})
-    return [(name, part) for name, part in sorted(own.items()) if name not in skipped]
-
-
-def _is_short(value):
-    """Whether an entry of a list is a number, a string, or a few of them."""
-    if isinstance(value, (list, tuple)):
-        return len(value) <= 8 and all(isinstance(part, _PLAIN) for part in value)
-    return isinstance(value, (*_PLAIN, np.generic))
-
-
-def _digest(values):
-    """What tells the same objects in the same order in another process."""
-    digest = hashlib.sha256()
-    for leaf in keras.tree.flatten(values):
-        if isinstance(leaf, (torch.Tensor, np.ndarray, *_PLAIN)):
-            digest.update(repr(_mark(leaf)).encode())
-        else:
-            digest.update(type(leaf).__name__.encode())
-    return digest.digest()
-
-
-def _generator(value):
-    """How to get and to put the state of a random generator, or `None`."""
-    if isinstance(value, torch.Generator):
-        return value.get_state, value.set_state
-    if isinstance(value, np.random.Generator):
-        value = value.bit_generator
-    if isinstance(value, np.random.BitGenerator):
-        # The bit generator: a `Generator` has no state of its own.
-        return lambda: value.state, lambda state: setattr(value, "state", state)
-    if isinstance(value, np.random.RandomState):
-        return value.get_state, value.set_state
-    if isinstance(value, random.Random):
-        return value.getstate, value.setstate
-    return None
-
-
-def _put_array(array, saved, put):
-    """Into the array's own memory where it fits: others may look at it."""
-    if isinstance(array, list):
-        array[:] = saved
-    elif array.shape == saved.shape and isinstance(array, torch.Tensor):
-        array.copy_(saved)
-    # An array from a file that is mapped into memory cannot be written.
-    elif array.shape == saved.shape and array.flags.writeable:
-        array[...] = saved
-    else:
-        put(saved)
-
-
-def _copied(value):
-    return value.clone() if isinstance(value, torch.Tensor) else value.copy()
-
-
-def _mark(value):
-    """What tells whether a value has changed, without holding on to all of it."""
-    if isinstance(value, list):
-        # By identity: entries may be large, or have no `==`.
-        return hash(tuple(map(id, value)))
-    if isinstance(value, torch.Tensor):
-        flat = value.detach().reshape(-1)
-        sample = flat[:: max(1, len(flat) // _SAMPLE)].cpu().numpy().tobytes()
-        return tuple(value.shape), sample
-    if isinstance(value, np.ndarray):
-        flat = value.reshape(-1) if value.flags.c_contiguous else value.ravel()
-        return value.shape, str(value.dtype), flat[:: max(1, len(flat) // _SAMPLE)].tobytes()
-    return value if isinstance(value, (*_PLAIN, np.generic)) else None
+def _sort(value):
+    """What has to stay as it is, as no checkpoint can hold it."""
+    if isinstance(value, types.FunctionType):
+        return value.__code__
+    if isinstance(value, (range, slice, frozenset)):
+        return repr(value)
+    return value if isinstance(value, type) else type(value)

@@ -5,7 +5,7 @@ import contextlib
 from keras_dawn.data.labels import check_is_served, check_same_classes
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_models, keras_variables
+from keras_dawn.foundation import keras_models, keras_predict, keras_variables
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
@@ -19,6 +19,7 @@ from keras_dawn.native.fit_callbacks import (
     watches_batches,
 )
 from keras_dawn.native.host_arrays import on_the_way
+from keras_dawn.native.predicting import predict
 from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import GradientReduction
@@ -154,6 +155,8 @@ class Engine(Stepping):
         if not current().is_main:
             arguments["verbose"] = 0
         with self._running():
+            if keras_predict.is_known(self.model):
+                return predict(self.model, **arguments)
             return type(self.model).predict(self.model, **arguments)
 
     def get_metrics_result(self):

@@ -107,11 +107,22 @@ class Announcement(keras.callbacks.Callback):
         if self._looked or batch == 0:
             return
         self._looked = True
+        if not self.params.get("verbose") and self._found_whole():
+            return  # an earlier `fit` looked, and had nothing to say either
         how = self._engine.explanation(self._engine, convolutions=False)  # this is in every `fit`
         if self.params.get("verbose") or not how.is_whole():
             self._engine.announced = True
             if current().is_main:
                 print(how.line(self.model.name), file=sys.stderr)
+        else:
+            steps = self._engine.steps
+            steps.found_whole = steps.forward.training
+
+    def _found_whole(self):
+        steps = self._engine.steps
+        if steps is None or steps.forward.training is None:
+            return False
+        return steps.found_whole is steps.forward.training
 
     def on_epoch_end(self, epoch, logs=None):
         self.on_train_batch_begin(1)

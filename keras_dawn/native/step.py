@@ -40,6 +40,7 @@ class NativeSteps:
         self.model = model
         self.log_every = log_every
         self.exact_logs = False
+        self.found_whole = None  # the graph that a silent `fit` has found native throughout
         self.logs_are_seen = True  # before an epoch's end
         self.keep_gradients = False  # in the variables, for callbacks that look between batches
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
@@ -208,11 +209,10 @@ class NativeSteps:
         logs = self._count(loss, x, y, outputs, sample_weight, batch)
         return self._fresh_logs() if logs is None else logs
 
-    @torch.no_grad()
     def predict_step(self, batches):
         """The outputs for one batch, in the structure that the model returns."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with self.forward.calls():
+        with torch.no_grad(), self.forward.calls():  # quicker than as a decorator
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):

@@ -5,6 +5,7 @@ import re
 from keras_dawn.foundation import hyperparameters
 from keras_dawn.optimizers.layerwise import layerwise
 from keras_dawn.plans.layer_groups import LayerGroups, leaves_of
+from keras_dawn.plans.one_training import OneTraining
 from keras_dawn.schedules import OneCycle
 
 import keras
@@ -41,9 +42,10 @@ def fine_tune(
             default three, whose rates are 1, 10 and 100 to one another.
         unfreeze: `"all"` at once, or `"gradually"`: after the head one group more each epoch,
             before the `epochs` of all (ULMFiT).
-        **fit: other arguments of `fit` (`y`, `validation_data`, `callbacks`, …). Callbacks see the
-            epochs counted on, from 0, in a `fit` for each part. With `ResumeTraining` among them,
-            a training that was killed goes on in the part and at the step of its last checkpoint.
+        **fit: other arguments of `fit` (`y`, `validation_data`, `callbacks`, …). Callbacks see one
+            training, with its epochs counted on from 0; who stops it, stops all of it. With
+            `ResumeTraining` among them, a training that was killed goes on in the part and at the
+            step of its last checkpoint.
 
     Returns:
         `keras.callbacks.History` of all epochs.
@@ -61,20 +63,23 @@ def fine_tune(
     groups = LayerGroups() if groups is None else groups
     layers = groups.of(model)
     highest = hyperparameters.read(model.optimizer, "learning_rate") if max_lr is None else max_lr
+    parts = _parts(len(layers), highest, epochs, head_epochs, unfreeze)
     frozen = {id(layer) for layer in leaves_of(model) if not layer.trainable}  # by the user
     config = hyperparameters.unwrap(model.optimizer).get_config()
     histories, begun = [], 0
+    users = keras.tree.flatten(fit.get("callbacks") or ())
+    training = OneTraining(users)
+    total = sum(part[2] for part in parts)
     try:
-        for count, rate, length, rising in _parts(
-            len(layers), highest, epochs, head_epochs, unfreeze
-        ):
+        for count, rate, length, rising in parts:
             _freeze(layers, count, groups.batch_norm, frozen)
             rates = dict(zip(range(len(layers)), groups.rates(len(layers)), strict=True))
             model.optimizer = _optimizer(model.optimizer, config, layers, rates)
             ends = begun + length
             cycle = OneCycle(rate, pct_start=rising, epochs=range(begun, ends))
-            callbacks = [*keras.tree.flatten(fit.get("callbacks") or ()), cycle]
-            last = model.fit(x, initial_epoch=begun, epochs=ends, **{**fit, "callbacks": callbacks})
+            arguments = {**fit, "callbacks": [*users, cycle]}
+            with training.part(first=begun == 0, last=ends == total):
+                last = model.fit(x, initial_epoch=begun, epochs=ends, **arguments)
             # A `History` among the user's callbacks begins its epochs anew with each `fit`, and
             # goes on with its logs.
             logs = {
@@ -83,6 +88,9 @@ def fine_tune(
             }
             histories.append((list(last.epoch), logs))
             begun = ends
+            if model.stop_training and ends < total:
+                training.end()
+                break
     finally:
         for layer in leaves_of(model):
             layer.trainable = id(layer) not in frozen

@@ -4,6 +4,8 @@ import contextlib
 
 from keras_dawn.distributed import sharding
 from keras_dawn.foundation import keras_fit
+from keras_dawn.foundation.plain_state import alike
+from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
 
 import torch
@@ -76,22 +78,34 @@ class PlanData(DataLoader):
         yield from self.data.unmade(wanted) if offers else self.data
 
     def state_dict(self):
-        """Where it is, for checkpoints: the epoch, and the state of its phase's data."""
-        return {"epoch": self.epoch, "data": self._source.now()}
+        """Where it is, for checkpoints: the epoch, the state of its phase's data, and the random
+        numbers that this was made of, if it was made of any."""
+        self._source.check()
+        return {"epoch": self.epoch, "data": self._source.now(), "drawn": self._drawn}
 
     def load_state_dict(self, state):
         """Takes up what `state_dict` returned."""
+        before = random_state()
+        drawn = state["drawn"]
+        if drawn is not None:
+            # Made of the random numbers that it was made of, in whichever process that was.
+            set_random_state(drawn)
+            phase = self._plan.phase_at(state["epoch"])
+            self._enter(phase, anew=self._drawn is None or not alike([drawn, self._drawn]))
         self.set_epoch(state["epoch"])
         self._source.put_back(state["data"])
+        set_random_state(before)
 
-    def _enter(self, phase):
-        if phase is self.phase:
+    def _enter(self, phase, anew=False):
+        if phase is self.phase and not anew:
             return
         # The same data goes on where only rates change: an epoch's order is then no new one.
         before, self.phase = self.phase, phase
-        if before is not None and self._kind(before) == self._kind(phase):
+        if before is not None and self._kind(before) == self._kind(phase) and not anew:
             return
+        first = random_state()
         made = self._make(phase)
+        self._drawn = None if alike([first, random_state()]) else first
         if not isinstance(made, DataLoader):
             made = self._loader(made, phase)
         self.data, self._source = made, SourceState(made)

@@ -30,7 +30,8 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
             given as they are where all phases have their image size.
         validation_data: callable from a `Phase` to data for `evaluate`, or data for all phases,
             or `None`. Not called again while size, shape and source stay the same.
-        callbacks: list of Keras callbacks; they see `image_size` and `val_size` in the logs.
+        callbacks: list of Keras callbacks, or `None`; they see `image_size` and `val_size` in the
+            logs.
         verbose: as in `fit`.
 
     Returns:
@@ -44,6 +45,7 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
         ...     model, PLANS["fastai_8gpu"].scaled(1 / 8), make_training_data)
     """
     plan = _plan(plan)
+    callbacks = callbacks or []
     callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
     rivals = (
         ParameterSchedule,

@@ -23,7 +23,11 @@ def write(path, state):
     """
     with written_whole(path, durable=True) as file, _without_checksums():
         hashed = _Hashed(file)
-        torch.save(state, hashed)
+        try:
+            torch.save(state, hashed)
+        except RuntimeError as error:
+            # torch closes its archive after a failed write, and complains of that instead.
+            raise hashed.failed or _first(error) from None
         file.write(hashed.digest.digest())
 
 
@@ -32,13 +36,25 @@ class _Hashed:
 
     def __init__(self, file):
         self._file, self.digest = file, hashlib.sha256()
+        self.failed = None  # what a write raised
 
     def write(self, part):
-        self.digest.update(part)
-        return self._file.write(part)
+        try:
+            self.digest.update(part)
+            return self._file.write(part)
+        except BaseException as error:  # Ctrl-C too
+            self.failed = self.failed or error
+            raise
 
     def flush(self):
         self._file.flush()
+
+
+def _first(error):
+    """The exception during whose handling the others came."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 @contextlib.contextmanager

@@ -1,16 +1,18 @@
 """Checkpoint files: written whole or not at all, read if whole, by one job at a time."""
 
 import re
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keras_dawn.resume import checkpoint_file, folder_lock
+from keras_dawn.resume.checkpoint_content import check_content
 
 import filelock
 import torch
 
-_NAME = re.compile(r"checkpoint-(?:f(\d{3})-)?(\d{5})-(\d{7})\.pt")
+_NAME = re.compile(r"checkpoint-(?:f(\d{3,})-)?(\d{5,})-(\d{7,})\.pt", re.ASCII)
 
 
 class CheckpointFolder:
@@ -32,6 +34,7 @@ class CheckpointFolder:
     def __init__(self, path, keep):
         self.path, self.keep = Path(path), keep
         self._writer = self._writing = None
+        self.written_at = 0.0  # by the clock that is never set back, when a write last ended
         self._broken = set()  # names of files that are not whole
         self._written = []  # paths of this process's, the oldest first
 
@@ -74,6 +77,10 @@ class CheckpointFolder:
         except OSError as error:
             self._warn_of(error)
 
+    def is_writing(self):
+        """Whether a thread is at a file now."""
+        return self._writing is not None and not self._writing.done()
+
     def finish(self):
         """Waits for the file that is being written."""
         writing, self._writing = self._writing, None
@@ -104,7 +111,10 @@ class CheckpointFolder:
         fit, epoch, step = place
         number = f"f{fit:03}-" if fit else ""
         path = self.path / f"checkpoint-{number}{epoch:05}-{step:07}.pt"
-        checkpoint_file.write(path, state)
+        try:
+            checkpoint_file.write(path, state)
+        finally:
+            self.written_at = time.monotonic()
         # It may stand where a damaged one was.
         self._broken.discard(path.name)
         self._written = [*(each for each in self._written if each != path), path]
@@ -134,7 +144,9 @@ class CheckpointFolder:
             if fit is not None and _place(path)[0] != fit:
                 continue
             try:
-                return checkpoint_file.read(path)
+                state = checkpoint_file.read(path)
+                check_content(state, _place(path))
+                return state
             except checkpoint_file.NotWholeError as error:
                 self._broken.add(path.name)
                 older = [each for each in self.whole_files() if _place(each) < _place(path)]
@@ -153,7 +165,8 @@ class CheckpointFolder:
         """Paths of all checkpoints, the oldest first; their names say `fit`, epoch and step."""
         if not self.path.is_dir():
             return []
-        found = [path for path in self.path.iterdir() if _NAME.fullmatch(path.name)]
+        # A pipe of such a name would be waited for, for ever.
+        found = [p for p in self.path.iterdir() if _NAME.fullmatch(p.name) and p.is_file()]
         return sorted(found, key=_place)
 
 

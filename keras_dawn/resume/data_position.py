@@ -39,6 +39,8 @@ class DataPosition:
         self._source, self._iterator = SourceState(source), iterator
         other = validation is not source and not isinstance(validation, (tuple, list))
         self._validation = SourceState(validation if other else None)
+        for state in (self._source, self._validation):
+            state.check()
         self._digest = None
         iterable = isinstance(getattr(source, "dataset", None), IterableDataset)
         self._replays = kind == "stream" or self._source.reads_on
@@ -88,9 +90,8 @@ class DataPosition:
         """Puts the state of the data and the random numbers back, for between two epochs."""
         self._put_back(position["now"])
 
-    def take_up(self, position, step):
-        """Goes on from a position when the next epoch begins."""
-
+    def take_up(self, position, step, stops):
+        """Goes on from a position in the next epoch, with no further step of it if it `stops`."""
         if not (step or position["open"] or self._replays):
             return  # a fresh pass, with the state as `put_back_now` and callbacks have made it
         before = []
@@ -110,6 +111,7 @@ class DataPosition:
         again = SimpleNamespace(
             **position,
             step=step,
+            stops=stops,
             begin=lambda: before.append(self._note()),
             then=then,
             replays=self._replays,

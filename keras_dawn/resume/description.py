@@ -9,21 +9,29 @@ from keras_dawn.distributed.sharding import sampler_of
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.resume.described_settings import (
+    changes,
+    content,
+    settings,
+    variables_of_optimizers,
+)
 from keras_dawn.resume.training_state import metric_variables
 
 _PLAIN = (bool, int, float, str, type(None))
 _NUMBERED = re.compile(r"_\d+(?=/|$)")  # Keras counts the layers of a process through
 
 
-def describe(model, iterator, order):
+def describe(model, iterator, order, callbacks=(), epochs=1):
     """A dict of plain values: model, optimizers with their numbers, metrics, data.
 
     Args:
         model: compiled `keras.Model`, as the training begins.
         iterator: the `EpochIterator` of its `fit`.
         order: str, in which order the data is served (`DataOrder.name`).
+        callbacks: list of the callbacks beside `ResumeTraining`.
+        epochs: int, of the `fit`.
     """
-    size = keras_fit.size_of_data(iterator)
+    size = {**keras_fit.size_of_data(iterator), "content": content(iterator)}
     if size["batch_size"] and sampler_of(keras_fit.data_of(iterator)[1]) is not None:
         size["batch_size"] *= current().world_size  # of all ranks, as with other data
     return {
@@ -31,6 +39,8 @@ def describe(model, iterator, order):
         "layers": [_layer(layer) for layer in list(all_layers(model))[1:]],
         "optimizers": [type(hyperparameters.unwrap(one)).__name__ for one in optimizers_of(model)],
         "numbers": [_numbers(one) for one in optimizers_of(model)],
+        "settings": settings(model, callbacks, epochs, iterator.num_batches),
+        "kept": variables_of_optimizers(model),
         "metrics": [_NUMBERED.sub("", v.path) for v in metric_variables(model)],
         "data": size,
         "order": order,
@@ -58,13 +68,26 @@ def check_same(then, now, folder, step):
                 f"The checkpoint in {folder} is of another model: {_difference(what, old, new)}. "
                 "Train that model, or give another folder."
             )
+    for number, (old, new) in enumerate(zip(then["kept"], now["kept"], strict=True)):
+        if None not in (old, new) and old != new:
+            what = [
+                f"{name} {before} → {now['numbers'][number].get(name)}"
+                for name, before in then["numbers"][number].items()
+                if name != "learning_rate" and before != now["numbers"][number].get(name, before)
+            ]
+            what += changes(then["settings"], now["settings"])
+            raise ValueError(
+                f"The checkpoint in {folder} is of a {then['optimizers'][number]} that keeps "
+                f"{len(old)} variables, this one keeps {len(new)}: {', '.join(what) or '?'}. "
+                "Compile with the settings that the training began with, or give another folder."
+            )
     changed = [
         f"{name} {old} → {new}"
         for name, old, new in [
             ("steps an epoch", then["steps"], now["steps"]),
             *((name, then["data"][name], now["data"][name]) for name in then["data"]),
         ]
-        if old != new
+        if old != new and not (name == "content" and None in (old, new))
     ]
     if changed and step:
         raise ValueError(
@@ -75,6 +98,7 @@ def check_same(then, now, folder, step):
     tables = then.get("convolutions"), now["convolutions"]
     if None not in tables and tables[0] != tables[1]:  # other ways round otherwise, and no more
         changed.append(f"ways of convolutions {tables[0]} → {tables[1]}")
+    changed += changes(then["settings"], now["settings"])
     rates = [
         (number, name, old[name], new[name])
         for number, (old, new) in enumerate(zip(then["numbers"], now["numbers"], strict=True))

@@ -7,6 +7,9 @@ import threading
 import urllib.error
 import urllib.request
 import warnings
+import weakref
+
+from keras_dawn.foundation.keras_fit import is_within
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: saved, start the same command again
 
@@ -75,14 +78,17 @@ class EvictionNotice:
                 if self._ask(self.url):
                     self.received = True
                     return
-            except (OSError, ValueError) as error:
+            # Whatever it is that comes back: a thread that ended would never see the notice.
+            except Exception as error:
                 if not warned:
                     warned = True
-                    warnings.warn(
-                        f"The metadata service of {self.cloud} at {self.url} does not answer "
-                        f"({error}); it is asked again every {self.every_seconds:g} s.",
-                        stacklevel=2,
-                    )
+                    with contextlib.suppress(Warning):  # where warnings are errors
+                        warnings.warn(
+                            f"The metadata service of {self.cloud} at {self.url} does not answer "
+                            f"as it should ({type(error).__name__}: {error}); it is asked again "
+                            f"every {self.every_seconds:g} s.",
+                            stacklevel=2,
+                        )
             self._end.wait(self.every_seconds)
 
 
@@ -109,10 +115,12 @@ class Notices:
         """Whether it takes note of signals."""
         return self._signals is not None
 
-    def start(self):
-        """Begins to listen."""
-        for part in self._parts:
-            part.start()
+    def start(self, iterator):
+        """Begins to listen; to signals, in the `fit` over this `EpochIterator`."""
+        if self._signals is not None:
+            self._signals.start(iterator)
+        if self._notice is not None:
+            self._notice.start()
 
     def stop(self):
         """Listens no more."""
@@ -140,8 +148,13 @@ class Signals:
         self.received = 0
         self._before = {}
 
-    def start(self):
-        """Begins to take note, in the main thread; elsewhere signals are left alone."""
+    def start(self, iterator):
+        """Begins to take note, in the main thread; elsewhere signals are left alone.
+
+        Args:
+            iterator: the `EpochIterator` of the `fit` within which they are taken note of.
+        """
+        self._iterator = weakref.ref(iterator)
         if threading.current_thread() is threading.main_thread() and not self._before:
             self.received = 0
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -156,7 +169,9 @@ class Signals:
             self._before = {}
 
     def _note(self, number, frame):
-        if not _in_fit(frame):  # one that failed left its handlers behind
+        iterator = self._iterator()
+        # A `fit` that failed left its handlers behind: what comes in another is not for it.
+        if iterator is None or not is_within(frame, iterator):
             self.stop()
             signal.raise_signal(number)  # os.kill would not ask a handler on Windows
             return
@@ -167,14 +182,6 @@ class Signals:
                 before(number, frame)
             return
         self.received = self.received or number
-
-
-def _in_fit(frame):
-    while frame is not None:
-        if frame.f_code.co_name == "fit":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _aws(url):

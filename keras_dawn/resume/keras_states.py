@@ -1,6 +1,11 @@
 """States of Keras's own callbacks, which have none to give: what each has found out so far."""
 
+import glob
+import os
+import re
+
 from keras_dawn.foundation import keras_callbacks
+from keras_dawn.foundation.files import sync
 
 import keras
 
@@ -20,9 +25,12 @@ class KerasState:
         self._names = next(
             names for kind, names in keras_callbacks.KEPT.items() if isinstance(callback, kind)
         )
+        self._synced = set()
 
     def state_dict(self):
-        """What it has found out."""
+        """What it has found out; the files that it has saved are on the disk then."""
+        if isinstance(self.callback, _KINDS.ModelCheckpoint):
+            self._sync_files()
         state = {name: getattr(self.callback, name) for name in self._names}
         if isinstance(self.callback, _KINDS.CSVLogger):
             state["text"] = keras_callbacks.text_of(self.callback)
@@ -34,6 +42,16 @@ class KerasState:
             setattr(self.callback, name, state[name])
         if isinstance(self.callback, _KINDS.CSVLogger):
             keras_callbacks.put_text(self.callback, state["text"])
+
+    def _sync_files(self):
+        # After a loss of power, a checkpoint that knows of a best model is worth that model's file.
+        pattern = re.sub(r"\{[^{}]*\}", "*", glob.escape(os.fspath(self.callback.filepath)))
+        for path in filter(os.path.isfile, glob.glob(pattern)):
+            found = os.stat(path)
+            mark = path, found.st_mtime_ns, found.st_size, found.st_ino
+            if mark not in self._synced:
+                sync(path)
+                self._synced.add(mark)
 
 
 def has_state(callback):

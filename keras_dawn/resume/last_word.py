@@ -3,7 +3,7 @@
 import sys
 import time
 
-from keras_dawn.distributed.collectives import Agreement
+from keras_dawn.distributed.collectives import Agreement, gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
 from keras_dawn.resume.data_order import DataOrder
@@ -11,7 +11,9 @@ from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
 from keras_dawn.resume.loader_workers import let_workers_outlive
-from keras_dawn.resume.restoration import Restoration, find_state
+from keras_dawn.resume.model_attributes import attributes_of
+from keras_dawn.resume.one_training import check_not_another
+from keras_dawn.resume.restoration import Restoration, find_state, is_ended
 from keras_dawn.resume.saved_state import with_states
 from keras_dawn.resume.shared_folder import check_shared
 from keras_dawn.resume.training_state import collect
@@ -38,10 +40,8 @@ class LastWord(keras.callbacks.Callback):
         self._resume, self._fit, self._asked = resume, fit, asked
         self._iterator = iterator
         self._folder, self._notices, self._paid = resume.folder, resume.notices, resume.paid
-        others = [one for one in callbacks.callbacks if one is not resume]
-        tracked = {id(part) for part in resume.tracked.values()}
-        parts = with_states([one for one in others if id(one) not in tracked])
-        self._parts = {**parts, **resume.tracked}
+        tracked = {id(part) for part in [self._resume, *resume.tracked.values()]}
+        self._others = [one for one in callbacks.callbacks if id(one) not in tracked]
         self._agreement = Agreement()
         self._restoration = None
         self._saved_at = time.monotonic()
@@ -57,20 +57,40 @@ class LastWord(keras.callbacks.Callback):
             raise
 
     def _begin(self):
+        # Now that the others have begun: what they set then is this process's.
+        self._parts = {
+            **with_states(self._others), **attributes_of(self.model), **self._resume.tracked,
+        }  # fmt: skip
         check_shared(self._folder.path)
         state, followed = find_state(self._folder, self._fit, self._asked)
         self._order = DataOrder(self._iterator, state and state["description"].get("order"))
-        description = describe(self.model, self._iterator, self._order.name)
+        description = describe(
+            self.model, self._iterator, self._order.name, self._others, self.params["epochs"]
+        )
         self._position = DataPosition(
             self._iterator, self._notices.takes_signals, keras_fit.validation_data(self.model)
         )
-        self._notices.start()
+        ended = state is not None and state["fit"] == self._fit and is_ended(state, self.params)
+        check_not_another(self._resume, state, description, ended)
+        self._notices.start(self._iterator)
         if state is not None:
             self._restoration = Restoration(
                 self.model, state, self._parts, self._position, self._folder.path, followed
             )
             description = self._restoration.begin(description, self._fit, self.params)
         self._description = description
+        if state is None and self._writes_on():
+            self._save(0, 0)
+
+    def _writes_on(self):
+        """Whether a logger appends to its file from the first epoch on, before it is saved.
+
+        Killed in between, the next process would find rows of epochs that it trains again.
+        """
+        appends = any(
+            isinstance(one, keras.callbacks.CSVLogger) and one.append for one in self._others
+        )
+        return any(gather(appends)) if current().several else appends
 
     def on_epoch_begin(self, epoch, logs=None):
         keras_fit.set_first_epoch(self.model, 0)  # of this `fit` alone: the next has its own
@@ -103,7 +123,7 @@ class LastWord(keras.callbacks.Callback):
     def _why_now(self):
         """Why this step is to be saved, 0 if it is not; on several ranks, the same everywhere."""
         seconds = self._resume.every_seconds
-        late = seconds is not None and time.monotonic() - self._saved_at >= seconds
+        late = seconds is not None and self._seconds_since_saved() >= seconds
         if not current().several:
             return self._notices.told() or int(late)
         if seconds is None and not self._notices.any:
@@ -157,7 +177,6 @@ class LastWord(keras.callbacks.Callback):
         stops = bool(self.model.stop_training) and step == 0
         if not self._is_finite(epoch, step, stops):
             return
-        self._saved_at = time.monotonic()
         # On all ranks: each has random numbers and moving averages of its own to give.
         state = collect(self.model, self._parts, self._position.now(step))
         if state is None:
@@ -172,12 +191,19 @@ class LastWord(keras.callbacks.Callback):
                 "epoch": epoch,
                 "step": step,
                 "stopped": stops,
+                "stopping": bool(self.model.stop_training),
                 "complete": stops or (step == 0 and epoch >= self.params["epochs"]),
                 "description": self._description,
                 "history_epochs": list(history.epoch),
                 "history": {k: [_number(v) for v in vs] for k, vs in history.history.items()},
             },
         )
+        self._saved_at = time.monotonic()  # now that it is written, which may take longer
+
+    def _seconds_since_saved(self):
+        if self._folder.is_writing():  # in a thread: a further one would be waited for
+            return 0
+        return time.monotonic() - max(self._saved_at, self._folder.written_at)
 
     def _is_finite(self, epoch, step, stops):
         """Refuses to replace good checkpoints by one that cannot be gone on from."""

@@ -1,11 +1,14 @@
 """Workers of a torch `DataLoader` that a signal to all processes of a group does not end."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
 
 from torch.utils.data import DataLoader
+
+_SECONDS_BETWEEN_LOOKS = 5  # for a parent that was killed
 
 
 class Outliving:
@@ -26,7 +29,7 @@ class Outliving:
     def __call__(self, number):
         # The parent ends its workers; Ctrl-C reaches the whole group.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if hasattr(signal, "sigwaitinfo"):
+        if hasattr(signal, "sigtimedwait"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads from now on
             threading.Thread(target=_wait_for_the_parents, daemon=True).start()
         if self.before is not None:
@@ -34,8 +37,13 @@ class Outliving:
 
 
 def _wait_for_the_parents():
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
+    # Not `getppid`: a worker may be the child of a fork server.
+    parent = multiprocessing.parent_process()
+    ended = False
+    while not ended:
+        told = signal.sigtimedwait({signal.SIGTERM}, _SECONDS_BETWEEN_LOOKS)
+        # torch looks after the process that forked the worker, which may outlive the training.
+        ended = told.si_pid == parent.pid if told else not parent.is_alive()
     os._exit(0)  # as torch's own handler does
 
 
@@ -59,7 +67,7 @@ def let_workers_outlive(loader):
 @contextlib.contextmanager
 def starting_workers():
     """Processes that are started inside have SIGTERM blocked from their birth; it comes later."""
-    if not hasattr(signal, "sigwaitinfo"):
+    if not hasattr(signal, "sigtimedwait"):
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

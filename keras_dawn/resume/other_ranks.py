@@ -8,6 +8,10 @@ on by these rules:
 * sums of the metrics within an epoch: those of all ranks, shared out evenly;
 * random numbers: a rank that there was goes on with its own, one that there was not gets its own
   as when a training begins; a random generator in the data starts as that of an earlier rank;
+* attributes of callbacks without a state of their own: as they are if all ranks have them alike,
+  else they begin anew;
+* batch normalisation that is not synchronised normalises by a rank's own images: other ranks train
+  otherwise from there on, as they would have from the beginning;
 * everything else has to be the same on all ranks, or the change of their number is refused.
 """
 
@@ -32,7 +36,7 @@ class DiffersError(ValueError):
         )
 
 
-def share_of(state, rank, world_size, model, generators):
+def share_of(state, rank, world_size, model, generators, implicit=()):
     """What is a rank's own of a checkpoint.
 
     Args:
@@ -40,6 +44,7 @@ def share_of(state, rank, world_size, model, generators):
         rank, world_size: int, of this job.
         model: `keras.Model`.
         generators: names of the random generators in the data (`DataPosition.generators`).
+        implicit: names of the parts that may begin anew.
 
     Returns:
         dict: `data` (a position), `statistics` and `metrics` (lists of tensors), `parts` (dict of
@@ -70,7 +75,7 @@ def share_of(state, rank, world_size, model, generators):
             _part(sum(values), rank, world_size) for values in zip(*state["metrics"], strict=True)
         ],
         "parts": {
-            name: _means([own[name] for own in state["rank_parts"]], f"The state of {name}")
+            name: _part_of_all([own[name] for own in state["rank_parts"]], name, name in implicit)
             for name in state["rank_parts"][0]
         },
     }  # fmt: skip
@@ -95,6 +100,12 @@ def _mean(values, what):
     if not values[0].is_floating_point():
         raise DiffersError(what)
     return torch.stack([value.double() for value in values]).mean(0).to(values[0].dtype)
+
+
+def _part_of_all(values, name, may_begin_anew):
+    if may_begin_anew:
+        return values[0] if alike(values) else {}
+    return _means(values, f"The state of {name}")
 
 
 def _means(values, what):

@@ -1,5 +1,6 @@
 """Takes a `fit` to where a checkpoint says that its training was."""
 
+import copy
 import sys
 
 from keras_dawn.distributed.collectives import gather
@@ -10,8 +11,10 @@ from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.data_order import check_order
 from keras_dawn.resume.description import check_same
 from keras_dawn.resume.other_ranks import share_of
+from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
-    check_state,
+    check_format,
+    check_weights,
     metric_variables,
     restore_frozen,
     restore_layouts,
@@ -49,6 +52,11 @@ def find_state(folder, fit, asked):
     return state, followed
 
 
+def is_ended(state, params):
+    """Whether a checkpoint leaves its `fit`, of these parameters, nothing to train."""
+    return state["stopped"] or state["epoch"] >= params["epochs"]
+
+
 class Restoration:
     """Puts a state back into a `fit`: when it begins, and again within a half-finished epoch.
 
@@ -79,29 +87,32 @@ class Restoration:
             The description that further checkpoints hold.
         """
         state, model = self._state, self._model
-        check_state(state, model, self._path)
+        check_format(state, self._path)
         before, ranks = state["description"], current()
-        several = len(state["data"])
-        if several != ranks.world_size:
-            check_order(before["order"], description["order"], several, self._path)
-        self._own = share_of(state, ranks.rank, ranks.world_size, model, self._position.generators)
         same_fit = state["fit"] == fit
         # Another `fit` of the script may train with other settings on other data.
         rates, taken_up = (
             check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
         )
+        check_weights(state, model, self._path)
+        several = len(state["data"])
+        if several != ranks.world_size:
+            check_order(before["order"], description["order"], several, self._path)
+        self._own = share_of(
+            state, ranks.rank, ranks.world_size, model, self._position.generators,
+            implicit(self._parts),
+        )  # fmt: skip
         restore_frozen(model, state)
         restore_layouts(model, state)
         self._restore()
         # After the parts: what they draw while they are restored must not count.
         self._position.put_back_now(self._own["data"])
-        ended = state["stopped"] or state["epoch"] >= params["epochs"]
-        if self._followed or (same_fit and ended):
+        if self._followed or (same_fit and is_ended(state, params)):
             keras_fit.set_first_epoch(model, max(params["epochs"], 1))
             _say("already complete: nothing trained", self._path)
             return before
         if same_fit or not state["complete"]:
-            self._position.take_up(self._own["data"], state["step"])
+            self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
         steps = f" of {params['steps']}" if params.get("steps") else ""
         of = f", with {ranks.world_size} in place of {several} ranks"
@@ -109,10 +120,14 @@ class Restoration:
         _say(where + (of if several != ranks.world_size else ""), self._path)
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
-            if hyperparameters.read(optimizer, name) != new:
+            if old is None or hyperparameters.read(optimizer, name) != new:
                 taken_up.append(f"{name} {old} → {new}")
                 self._rates.append((optimizer, name, new))
         self._take_up_rates()
+        self._say_of_attributes()
+        if same_fit:
+            gone = set(state["parts"]) - set(self._parts)
+            taken_up += [f"{name} left out" for name in sorted(gone) if "attributes of" not in name]
         if taken_up:
             _say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
         return description
@@ -130,6 +145,8 @@ class Restoration:
         for variable, value in metrics:
             overwrite(variable.value, value)
         keras_fit.end_without_steps(self._model)
+        # A callback had asked for the end within this epoch: no step of it is left.
+        self._model.stop_training = state["stopping"]
 
     def end(self):
         """Restores what a `fit` in which nothing was left to do returns."""
@@ -139,7 +156,7 @@ class Restoration:
     def _restore(self):
         state, parts = self._state, self._parts
         restore_variables(self._model, state, self._own["statistics"])
-        if missing := set(parts) - set(state["parts"]):
+        if missing := set(parts) - set(state["parts"]) - implicit(parts):
             raise ValueError(
                 f"The checkpoint in {self._path} has no state of "
                 f"{', '.join(sorted(missing))}: the training it was saved from did not have "
@@ -147,9 +164,30 @@ class Restoration:
             )
         of_rank = self._own["parts"]
         for name, part in parts.items():
-            saved = from_plain(state["parts"][name])
-            # What differs by rank goes over what rank 0 saved for all.
-            part.load_state_dict({**saved, **from_plain(of_rank.get(name, {}))})
+            if name not in state["parts"]:
+                continue
+            # What differs by rank goes over what rank 0 saved for all. A copy each time: a part may
+            # change in place what it is given, and is given it twice.
+            saved = {**from_plain(state["parts"][name]), **from_plain(of_rank.get(name, {}))}
+            part.load_state_dict(copy.deepcopy(saved))
+
+    def _say_of_attributes(self):
+        for name in sorted(implicit(self._parts)):
+            part = self._parts[name]
+            if part.kept:
+                _say(f"{name} go on: {', '.join(part.kept)}", self._path)
+            if part.other:
+                _say(
+                    f"{name} that began as other values than before stay as the script has them: "
+                    f"{', '.join(part.other)}",
+                    self._path,
+                )
+            if part.lost:
+                _say(
+                    f"{name} begin anew, as a checkpoint cannot hold all that has changed among "
+                    f"them: {', '.join(part.lost)}; give it state_dict and load_state_dict",
+                    self._path,
+                )
 
     def _restore_history(self):
         history = self._model.history

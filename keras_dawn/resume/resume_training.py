@@ -21,33 +21,48 @@ class ResumeTraining(keras.callbacks.Callback):
     and `load_state_dict`, yours or this package's (the averages of the weights, the epochs and
     the time of `TimeToAccuracy`), of Keras's `EarlyStopping`, `ReduceLROnPlateau`,
     `ModelCheckpoint`, `CSVLogger`, `SwapEMAWeights` and `TensorBoard`, and of whatever is tracked
-    (`track`). A state is saved between two steps and may be put back twice.
+    (`track`). A state is saved between two steps and may be put back twice. Of any other callback
+    those attributes are saved that have changed since the training began, where all of these are
+    data (`resume.plain_attributes` has the rules): the restart says which go on, and which begin
+    anew. A callback that counts for its process alone has a `state_dict` that returns `{}`. So it
+    is with what your own code keeps in attributes of the model, its layers, losses, metrics and
+    optimizers, and of objects of your classes there: a count, a list of tensors, a generator. An
+    optimizer of torch's there goes on too; one that is made after the training has begun is
+    refused, as nothing could be put back into it.
 
-    Of the data, its place is saved: the random generators, shuffled lists and arrays, counts
-    and `state_dict`s in it, in its sampler and its transforms, and how many batches of the pass
-    under way were trained on. These are fetched again and passed over. What only reads on (a
-    Python generator, a dataset that holds an iterator) is read from its beginning and has to
-    give the same batches again; if it does not, the restart is refused. So is a `PyDataset` with
-    workers under `steps_per_epoch`, when the training begins. Workers of a torch `DataLoader`
-    with `persistent_workers` are started anew for every pass, and what workers of a `PyDataset`
-    had fetched ahead when an epoch ended is not used in the next one.
+    Of the data, its place is saved: the random generators, shuffled lists, arrays and tables,
+    counts and `state_dict`s in it, in its sampler and its transforms and all that these hold, in
+    closures and under the names of the script that its functions use (`SourceState` in
+    `foundation.source_state` has the rules), and how many batches of the pass under way were
+    trained on. These are fetched again and passed over. Data that holds a queue, a live thread,
+    or more than 5,000 objects with states of their own is refused when the training begins.
+    What only reads on (a Python generator, a dataset that holds an iterator) is read from its
+    beginning and has to give the same batches again; if it does not, the restart is refused. So
+    is a `PyDataset` with workers under `steps_per_epoch`, when the training begins. Workers of a
+    torch `DataLoader` with `persistent_workers` are started anew for every pass, and what
+    workers of a `PyDataset` had fetched ahead when an epoch ended is not used in the next one.
 
     The place among the callbacks does not matter: it acts after all others. One object may see a
     script through several `fit`s, one after the other: those that had ended are not trained
     again. So it is with a training that was stopped, by its target or by `EarlyStopping`. A
-    training that had ended with its last epoch goes on where `epochs` has become larger.
+    training that had ended with its last epoch goes on where `epochs` has become larger. A folder
+    is for one training: where a process has completed one in it, another object with another seed
+    (`keras.utils.set_random_seed`) or other settings is refused; with the same it is a restart.
 
     A checkpoint is written beside its place, with its SHA-256, and moved there. It holds data
-    and no code. A file that is damaged or not of this package is passed over with a warning, and
-    the one before it is used. Where the disk is full, a warning says so and the training goes
+    and no code. A file that is damaged, or not what its name says, is passed over with a warning,
+    and the one before it is used. Beside a `CSVLogger` that appends, there is one of the very
+    beginning too. Where the disk is full, a warning says so and the training goes
     on. Weights that are not finite are not saved; they end the training. On several ranks the
     folder must be one that all of them see; rank 0 writes. On a GPU, files are written beside
     the training. Another number of ranks goes on with the same batches (`resume.other_ranks` has
     the rules); what that cannot be done for is refused by name.
 
     What the script has changed since is named. Hyper-parameters that were compiled otherwise are
-    taken up, so is data of another length or batch size between two epochs; another model,
-    optimizer or set of metrics is refused.
+    taken up, so are the loss, its weights, the optimizer's other settings, schedules and callbacks
+    that are left out, and between two epochs data of another length or batch size and other arrays
+    (told apart by some thousand numbers of each); another model, optimizer or set of metrics is
+    refused, and a setting by which the optimizer keeps other variables, such as `amsgrad`.
 
     SIGTERM, a notice of eviction and SIGINT save after the step under way, or after a validation
     under way, and end the training: the first two with the exit code 75, SIGINT with

@@ -10,7 +10,7 @@ from keras_dawn.foundation.plain_state import to_plain
 
 import torch
 
-FORMAT = 5
+FORMAT = 6
 
 
 def collect(model, parts, position):
@@ -47,18 +47,32 @@ def collect(model, parts, position):
     }
 
 
-def check_state(state, model, path):
-    """Raises `ValueError` unless a checkpoint in the folder `path` fits this model."""
+def check_format(state, path):
+    """Raises `ValueError` unless this version reads the checkpoint in the folder `path`."""
     if state["format"] != FORMAT:
         raise ValueError(
             f"The checkpoint in {path} is of format {state['format']}, this version of keras_dawn "
             f"reads {FORMAT}. Give another folder, or delete it."
         )
-    shapes = [tuple(v.shape) for v in model.variables]
-    if shapes != [tuple(value.shape) for value in state["variables"]]:
-        raise ValueError(
-            f"The checkpoint in {path} is of another model. Give another folder, or delete it."
-        )
+
+
+def check_weights(state, model, path):
+    """Raises `ValueError` unless a checkpoint in the folder `path` fits this model."""
+    new = [f"{v.path} {tuple(v.shape)}" for v in model.variables]
+    names = state["description"]["variables"]
+    old = [
+        f"{name} {tuple(value.shape)}"
+        for name, value in zip(names, state["variables"], strict=True)
+    ]
+    shapes = [[each.partition(" ")[2] for each in weights] for weights in (old, new)]
+    if shapes[0] == shapes[1]:
+        return
+    differ = [f"{a} → {b}" for a, b, c, d in zip(old, new, *shapes, strict=False) if c != d]
+    what = f"{len(old)} → {len(new)} weights" if len(old) != len(new) else differ[0]
+    raise ValueError(
+        f"The checkpoint in {path} is of another model: {what}. Train that model, or give another "
+        "folder."
+    )
 
 
 def copied(variable):
@@ -107,6 +121,13 @@ def restore_variables(model, state, statistics):
             # for fewer.
             optimizer.build([model.variables[number] for number in saved["built_for"]])
         if optimizer.built:
+            if len(optimizer.variables) != len(saved["variables"]):
+                raise ValueError(
+                    f"The {type(optimizer).__name__} of the checkpoint keeps "
+                    f"{len(saved['variables'])} variables, that of this training "
+                    f"{len(optimizer.variables)}. Compile with the settings that the training "
+                    "began with, or give another folder."
+                )
             pairs += zip(optimizer.variables, saved["variables"], strict=True)
         for name, value in saved["hyperparameters"].items():
             setattr(unwrap(optimizer), name, value)

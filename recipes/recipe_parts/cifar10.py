@@ -19,8 +19,9 @@ from keras_dawn.evaluation import Views
 import keras
 from absl import app, flags
 
-from recipe_parts import answers, reporting, run_files, run_flags
+from recipe_parts import answers, reporting, run_flags
 from recipe_parts.cifar10_presets import DIGITS_AUGMENTATION, entry_settings
+from recipe_parts.seeds import train_seeds
 
 FLAGS = flags.FLAGS
 
@@ -66,31 +67,12 @@ def main(recipe, presets, entry_preset, build_model):
     reporting.banner(recipe, images, reason, folder.path)
     reporting.differences(presets[entry_preset], preset, entry_preset, name)
     load_seconds = started.training_seconds()
-    with folder.removed_if_empty():
-        results = []
-        for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
-            run_folder = (
-                folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
-            )
-            results.append(
-                train(
-                    preset,
-                    images,
-                    build_model,
-                    seed,
-                    run_folder,
-                    TrainingClock(load_seconds),
-                    prices,
-                )
-            )
-            result = results[-1]
-            result.description.update(recipe=recipe, preset=name, reason=reason)
-            reporting.summary(result, prices)
-            saved = run_files.save(result, run_folder, prices, FLAGS.author, FLAGS.author_email)
-            if result.interrupted or not saved:
-                sys.exit(130 if result.interrupted else 1)
-        if len(results) > 1:
-            reporting.spread(results, folder)
+
+    def once(seed, own):
+        clock = TrainingClock(load_seconds)
+        return train(preset, images, build_model, seed, own, clock, prices)
+
+    train_seeds(once, folder, prices, recipe=recipe, preset=name, reason=reason)
 
 
 def train(preset, images, build_model, seed, folder, clock, prices):

@@ -99,11 +99,15 @@ class Photos:
         self._serving[part] = made
 
     def problems(self):
-        """What was wrong with files: dict from names to sentences."""
-        return {**self._problems_of("val"), **self._problems_of("train")}
+        """What was wrong with files: dict from names, such as `val/cat/1.jpg`, to sentences."""
+        return {
+            f"{part}/{name}": problem  # each part may have a photo of the same name
+            for part in ("train", "val")
+            for name, problem in self._problems_of(part).items()
+        }
 
     def _problems_of(self, part):
-        """Those of one part; a name may be in both."""
+        """Those of one part, by the names that its sources have for them."""
         if part in self._serving:
             self._problems[part].update(self._serving[part].problems)
         return self._problems[part]

@@ -13,11 +13,12 @@ from keras_dawn.evaluation import evaluate_images
 import keras
 from absl import app, flags
 
-from recipe_parts import answers, projection, reporting, run_files, run_flags
+from recipe_parts import answers, projection, reporting, run_flags
 from recipe_parts.blacklist import read_blacklist
 from recipe_parts.digit_photos import write_digit_photos
 from recipe_parts.photo_folder import Photos
 from recipe_parts.photo_network import build_model, one_hot
+from recipe_parts.seeds import train_seeds
 
 FLAGS = flags.FLAGS
 IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1000
@@ -62,21 +63,13 @@ def main(recipe, presets, entry):
             raise app.UsageError(str(error)) from None
         reporting.console.quiet = not ranks.is_main
         reporting.photo_banner(recipe, photos, reason, preset.plan, folder.path)
-        with folder.removed_if_empty():
-            results = []
-            for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
-                own = folder if FLAGS.runs == 1 else records.RunFolder(folder.path / f"seed{seed}")
-                result = train(preset, photos, precision, seed, own, clock, prices)
-                result.description.update(recipe=recipe, preset=name, reason=reason)
-                reporting.summary(result, prices)
-                reporting.problems(photos.problems())
-                saved = run_files.save(result, own, prices, FLAGS.author, FLAGS.author_email)
-                if result.interrupted or not saved:
-                    sys.exit(130 if result.interrupted else 1)
-                results.append(result)
-                clock = TrainingClock()
-            if len(results) > 1:
-                reporting.spread(results, folder)
+        clocks = [clock]  # the first seed's began with the process
+
+        def once(seed, own):
+            started = clocks.pop() if clocks else TrainingClock()
+            return train(preset, photos, precision, seed, own, started, prices)
+
+        train_seeds(once, folder, prices, recipe=recipe, preset=name, reason=reason)
 
 
 def find_photos(preset, scratch):

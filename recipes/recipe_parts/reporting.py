@@ -124,6 +124,7 @@ def summary(result, prices):
     for line in ranking(result, prices):
         table.add_row("rank", line)
     console.print(table)
+    problems(result.description["data"].get("problems"))
 
 
 def ranking(result, prices):

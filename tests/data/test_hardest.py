@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.resume.this_process import ThisProcess
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(40) % 5
 
@@ -98,7 +100,7 @@ def test_an_epoch_that_is_resumed_has_the_images_that_it_began_with():
     assert set(range(15)) <= set(resumed.order(4).tolist())  # another training's epoch 4
 
 
-class StopAt(keras.callbacks.Callback):
+class StopAt(ThisProcess):
     """Ends the process, as it were, in the middle of a step."""
 
     def __init__(self, step):
@@ -134,6 +136,22 @@ def test_a_training_cut_off_among_the_hardest_ends_with_the_same_bits(tmp_path):
             train_in_two_phases(tmp_path / "cut", StopAt(step))
     again, losses_again = train_in_two_phases(tmp_path / "cut")
     assert np.array_equal(weights, again) and torch.equal(losses, losses_again)
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_a_finished_training_that_is_started_again_is_evaluated(accelerated, tmp_path):
+    for _ in range(2):
+        memory = data.LossMemory(40)
+        model = build(memory, False)
+        if accelerated:
+            keras_dawn.accelerate(model)
+        save = keras_dawn.ResumeTraining(tmp_path)
+        save.track("losses", memory)
+        model.fit(hardest(memory), epochs=1, verbose=0, shuffle=False, callbacks=[save])
+        before = memory.losses.clone()
+        for batch_size in (20, 10):  # of other images than the batch that Keras looked at
+            model.evaluate(PIXELS[:20] / 255.0, LABELS[:20], batch_size, verbose=0)
+        assert torch.equal(memory.losses, before)
 
 
 def test_bad_arguments_are_named():

@@ -1,10 +1,12 @@
 import time
 
-from keras_dawn import SGD, TimeToAccuracy, TrainingClock
+from keras_dawn import SGD, ResumeTraining, TimeToAccuracy, TrainingClock
 from keras_dawn.dawnbench import clock as clock_module
 
 import keras
 import pytest
+
+from tests.resume.test_resume import Cut
 
 
 class FakeTime:
@@ -153,3 +155,23 @@ def test_a_fraction_gets_a_hint():
 def test_prices_below_zero_are_refused():
     with pytest.raises(ValueError, match="price"):
         TimeToAccuracy(94.0, price_per_hour=-1.0)
+
+
+def test_time_of_lives_that_were_killed_within_an_epoch_counts_once(
+    dense_model, points, fake_time, tmp_path
+):
+    began = fake_time.now
+    for cut in (3, 2, 2, None):
+        keras.utils.set_random_seed(1)
+        callbacks = [TimeToAccuracy(50.0), Worker(fake_time), Cut(cut)]
+        resume = ResumeTraining(tmp_path, every_steps=1)
+        try:
+            history = dense_model(SGD(0.1)).fit(
+                *points, batch_size=4, epochs=1, callbacks=[*callbacks, resume], verbose=0
+            )
+        except RuntimeError as error:
+            assert "cut off" in str(error)
+    steps = -(-len(points[0]) // 4)
+    assert steps > 7
+    assert history.history["training_seconds"] == [10 * steps]
+    assert history.history["wall_seconds"][0] <= fake_time.now - began

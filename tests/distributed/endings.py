@@ -10,6 +10,7 @@ import keras_dawn
 import keras
 import numpy as np
 import torch
+from absl import app
 
 
 class Act(keras.callbacks.Callback):
@@ -27,6 +28,8 @@ class Act(keras.callbacks.Callback):
             raise RuntimeError("the coffee machine of rank one is empty")
         if self.how == "exit":
             sys.exit("rank one has had enough")
+        if self.how == "usage":
+            raise app.UsageError("rank one has a flag of its own")
 
 
 def main(how):
@@ -43,4 +46,4 @@ def main(how):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    app.run(lambda arguments: main(arguments[1]))

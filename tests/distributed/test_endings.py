@@ -36,6 +36,14 @@ def test_sys_exit_on_one_rank_ends_the_job():
     assert "rank 1 of 2 calls sys.exit" in done.printed
 
 
+@pytest.mark.slow
+def test_a_usage_error_of_absl_on_one_rank_ends_the_job():
+    begin = time.monotonic()
+    done = torchrun(2, SCRIPT, "usage", seconds=120)
+    assert done.returncode != 0 and time.monotonic() - begin < 60
+    assert "rank one has a flag of its own" in done.printed
+
+
 def test_a_model_that_was_not_accelerated_is_warned_about():
     done = run_ranks(2, endings.main, "forgotten")
     assert done.returncodes == [0, 0], done.printed

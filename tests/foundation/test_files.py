@@ -23,3 +23,13 @@ def test_what_was_there_stays_if_the_writing_fails(error, tmp_path):
         file.write(b"half")
         raise error
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_that_lies_in_its_way_is_not_written_through(tmp_path):
+    other, path = tmp_path / "other", tmp_path / "run.json"
+    other.write_bytes(b"precious")
+    (tmp_path / ".run.json.partial").symlink_to(other)
+    with written_whole(path) as file:
+        file.write(b"new")
+    assert other.read_bytes() == b"precious"
+    assert path.read_bytes() == b"new" and not path.is_symlink()

@@ -2,8 +2,10 @@
 
 import keras_dawn
 from keras_dawn import SGD
+from keras_dawn.native.engine import engine_of
 
 import keras
+import numpy as np
 import pytest
 import torch
 from keras import layers
@@ -18,7 +20,7 @@ class OwnStep(keras.Sequential):
 
 class Silent(layers.Layer):
     def call(self, x):
-        return torch.relu(x)
+        return torch.clamp_min(x, 0.0)
 
 
 class OwnCall(keras.Model):
@@ -77,7 +79,7 @@ def test_what_keeps_its_python_is_named():
     assert explanation.native and explanation.python == "OwnCall.call"
     assert explanation.layers == {"Flatten": 1, "Dense": 1}
     ((_, kind, reason),) = explanation.fallbacks
-    assert kind == "Silent" and reason.startswith("no rule, and Python of its own: torch.relu")
+    assert kind == "Silent" and reason.startswith("no rule, and Python of its own: torch.clamp_min")
     own = keras_dawn.accelerate(
         compiled(OwnStep([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)]))
     )
@@ -131,3 +133,37 @@ def test_explain_counts_native_layers_and_names_fallbacks():
         "Conv2D": 1, "BatchNormalization": 1, "ReLU": 1, "Flatten": 1, "Dense": 1
     }  # fmt: skip
     assert explanation.fallbacks == [] and explanation.loss is None
+
+
+def test_a_quiet_fit_looks_once_until_the_graph_is_another(monkeypatch):
+    looks = []
+    model = keras_dawn.accelerate(
+        compiled(keras.Sequential([keras.Input((8,)), layers.Dropout(0.1), layers.Dense(5)]))
+    )
+    engine = engine_of(model)
+    look = engine.explanation
+    monkeypatch.setattr(
+        engine, "explanation", lambda *args, **kwargs: looks.append(1) or look(*args, **kwargs)
+    )
+    x, y = np.zeros((12, 8), "float32"), np.zeros((12,))
+
+    def fit():
+        model.fit(x, y, batch_size=4, verbose=0)
+        return len(looks)
+
+    assert [fit(), fit(), fit()] == [1, 1, 1]
+    model.layers[0].rate = 0.2
+    assert fit() == 2
+
+
+def test_the_reason_is_that_of_the_call_where_a_dtype_was_not_known_before():
+    class Odd(layers.Layer):
+        def call(self, x):
+            return torch.special.expit(x)
+
+    x = keras.Input((8,))
+    twice = layers.Lambda(lambda x: x * 2)(x)
+    model = keras_dawn.accelerate(compiled(keras.Model(x, layers.Dense(5)(Odd(name="odd")(twice)))))
+    model.fit(np.zeros((12, 8), "float32"), np.zeros((12,)), verbose=0)
+    reasons = {name: reason for name, _, reason in keras_dawn.explain(model).fallbacks}
+    assert "torch.special.expit" in reasons["odd"]

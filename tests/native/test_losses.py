@@ -3,13 +3,15 @@
 import functools
 
 import keras_dawn
+from keras_dawn.foundation import keras_losses
+from keras_dawn.native.steps.loss_values import VALUES
 
 import keras
 import numpy as np
 import pytest
 from keras import layers, losses, metrics
 
-from tests.on_device import on_processor
+from tests.on_device import on_processor, torch
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 5)).astype("float32")
@@ -197,3 +199,26 @@ def test_an_empty_batch_is_what_it_is_in_plain_keras(loss):
         model = network(loss(), native=native)
         found.append(outcome(functools.partial(model.train_on_batch, X[:0], y[:0])))
     np.testing.assert_equal(found[0], found[1])
+
+
+EPSILON = 1e-7
+EDGES = [
+    0.0, 1.0, EPSILON, 1.0 - EPSILON, 3 * EPSILON, 1.0 - 3 * EPSILON,
+    np.nextafter(np.float32(1 - EPSILON), np.float32(2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("some", [[], *([edge] for edge in EDGES), EDGES])
+@pytest.mark.parametrize("loss", [losses.binary_crossentropy, losses.BinaryFocalCrossentropy()])
+def test_probabilities_near_and_beyond_the_edges_get_plain_keras_s_gradients(some, loss):
+    inside = torch.tensor([0.2, 0.4, 0.9, *some], dtype=torch.float32)
+    targets = torch.tensor([1.0, 0.0, 1.0, *(n % 2 for n in range(len(some)))])
+    function = keras_losses.function_of_loss(loss) if isinstance(loss, losses.Loss) else loss
+    found = []
+    for compute in (VALUES[function], function):
+        outputs = inside.clone().requires_grad_()
+        value = compute(targets, outputs)
+        value.sum().backward()
+        found.append((value.detach(), outputs.grad))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6, equal_nan=True)

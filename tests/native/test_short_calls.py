@@ -237,7 +237,7 @@ def test_a_block_of_ones_own_trains_as_in_plain_keras(short, true_float64):
             self.dense.build(shape)
 
         def call(self, x, training=None):
-            return torch.add(x, self.drop(self.dense(x), training=training))
+            return x.add(self.drop(self.dense(x), training=training))  # a method is not lowered
 
     def trained(accelerated):
         keras.utils.set_random_seed(0)

@@ -1,4 +1,4 @@
-"""What a training step may cost the host, by the name of its setting in `settings.py`.
+"""What a training step may cost the host, by the name of its setting in `settings.py` or `each.py`.
 
 `(launches outside graphs, launches of graphs, MiB reserved)`, as measured with 15 MiB to spare: a
 change that needs more says so here. Waits and copies from pageable memory are 0 everywhere. The
@@ -56,6 +56,42 @@ LIMITS = {
     "ResumeTraining": (0, 1, 83),
     "subclassed": (22, 0, 83),
     "TimeToAccuracy": (0, 1, 83),
+    "Adadelta": (0, 1, 83),
+    "Adafactor": (0, 1, 83),
+    "Adagrad": (0, 1, 83),
+    "Adamax": (0, 1, 83),
+    "Ftrl": (0, 1, 83),
+    "Lamb": (0, 1, 83),
+    "Lion": (0, 1, 83),
+    "Nadam": (0, 1, 83),
+    "ScheduleFreeAdamW": (0, 1, 83),
+    "Keras's Muon": (0, 1, 83),
+    "MultiOptimizer": (0, 1, 83),
+    "InOrder": (0, 1, 83),
+    "Balanced": (0, 1, 83),
+    "Hardest": (7, 1, 83),
+    "Shuffled, weights of images": (0, 1, 83),
+    "RandomErasing": (0, 1, 83),
+    "RandAugment": (0, 1, 83),
+    "TrivialAugment": (0, 1, 83),
+    "Normalize": (0, 1, 83),
+    "ParameterSchedule": (1, 1, 83),
+    "Snapshots": (0, 1, 83),
+    "StochasticWeightAveraging": (0, 1, 83),
+    "Keras's LearningRateScheduler": (0, 1, 83),
+    "Keras's ReduceLROnPlateau": (0, 1, 83),
+    "Keras's EarlyStopping": (0, 1, 83),
+    "Keras's CSVLogger": (0, 1, 83),
+    "Keras's ModelCheckpoint": (0, 1, 83),
+    "Keras's BackupAndRestore": (0, 1, 83),
+    "Keras's SwapEMAWeights": (0, 1, 83),
+    "the record, gpu_hiverge": (0, 1, 103),
+    "the record, cpu": (0, 1, 103),
+    "the record, cpu_hardest": (403, 2, 103),
+    "Grayscale": (0, 1, 83),
+    "imagenet_resnet50, imagenet18_1": (0, 1, 297),
+    "imagenet_resnet50, modern_18": (0, 1, 297),
+    "imagenet_resnet50, small": (0, 1, 207),
 }
 
 # MiB reserved, with whatever optimizer, precision and data of `product.py`: a step is one graph and

@@ -14,8 +14,10 @@ import keras_dawn
 import counters
 import keras
 import torch
+from each import EACH
 from settings import BATCH, MOST_STEPS, SETTINGS
 
+ALL = {**SETTINGS, **EACH}
 FEW = MOST_STEPS // 2
 
 
@@ -61,4 +63,4 @@ def report(settings):
 
 
 if __name__ == "__main__":
-    report((name, SETTINGS[name]) for name in sys.argv[1:] or SETTINGS)
+    report((name, ALL[name]) for name in sys.argv[1:] or ALL)

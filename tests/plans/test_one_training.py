@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.resume.test_resume import Cut
+from tests.resume.this_process import as_another_process
 
 K = keras.callbacks
 Y = np.arange(40) % 3
@@ -143,7 +144,7 @@ def test_rows_times_and_patience_are_those_of_one_training(tmp_path):
 @pytest.mark.parametrize("make", KINDS)
 def test_a_plan_goes_on_where_it_was_whatever_its_data(make, accelerated, tmp_path):
     def run(folder, cut=None, seed=1):
-        keras.utils.set_random_seed(seed)
+        as_another_process(seed)
         model, resume = build(accelerated), ResumeTraining(folder, every_steps=3)
         callbacks = [resume, Cut(cut)]
         try:
@@ -235,3 +236,31 @@ def test_a_plan_that_sets_the_rate_alone_leaves_momentum_and_decay_as_compiled(o
     keras_dawn.fit_plan(model, plan, arrays(Phase(1, 8, 8, 0.1)), callbacks=[Look()], verbose=0)
     expected = (own.get("momentum", 0.5), own.get("weight_decay", 7e-3))
     assert seen and all(pair == pytest.approx(expected) for pair in seen)
+
+
+def test_no_callbacks_may_be_said_by_none():
+    assert fit_plan(build(), [Phase(1, 8, 8, 0.1)], images, callbacks=None, verbose=0).epoch
+
+
+def test_data_made_of_random_numbers_is_made_of_the_same_ones_again(tmp_path):
+    def some(phase):
+        chosen = np.random.permutation(40)[:30]
+        torch.rand(3)
+        return pixels(phase.image_size)[chosen].astype("float32") / 255, Y[chosen]
+
+    def run(folder, cut=None, seed=1):
+        keras.utils.set_random_seed(seed)
+        model, resume = build(), ResumeTraining(folder, every_steps=1)
+        try:
+            fit_plan(model, PLAN, some, callbacks=[resume, Cut(cut)], verbose=0)
+        except RuntimeError:
+            assert cut is not None
+        return model
+
+    whole = run(tmp_path / "whole")
+    # Within a phase's first epoch, within its second one, between two phases.
+    for cut, seed in [(2, 1), (4, 2), (6, 3), (9, 4), (None, 5)]:
+        ours = run(tmp_path / "cut", cut, seed)
+    assert ours.history.history == whole.history.history
+    for a, b in zip(ours.variables, whole.variables, strict=True):
+        assert torch.equal(a.value, b.value)

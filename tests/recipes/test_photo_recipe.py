@@ -20,7 +20,7 @@ def run(*flags, cwd):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Photos of five classes, one of them with an odd file."""
+    """Photos of five classes; one has an odd file of the same name in each part."""
     folder = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(0)
     for part, count in (("train", 60), ("val", 12)):
@@ -31,7 +31,8 @@ def photos(tmp_path_factory):
                 pixels = random.integers(40 * label, 40 * label + 60, shape, dtype=np.uint8)
                 path = folder / part / f"n{label}" / f"{number}.JPEG"
                 path.write_bytes(simplejpeg.encode_jpeg(pixels, 90))
-    (folder / "train" / "n3" / "0.JPEG").write_bytes(b"no photo")
+    for part in ("train", "val"):
+        (folder / part / "n3" / "0.JPEG").write_bytes(b"no photo" if part == "train" else b"")
     return folder
 
 
@@ -66,22 +67,27 @@ def test_a_run_leaves_one_folder_with_the_plan_in_it(smoke):
 
 def test_odd_files_are_named_on_the_screen_and_in_the_record(smoke):
     output, out = smoke
-    assert "1 odd files did not stop the run" in output and "n3/0.JPEG" in output
+    assert "2 odd files did not stop the run" in output
     document = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert "no decoder reads it" in document["data"]["problems"]["n3/0.JPEG"]
+    found = document["data"]["problems"]
+    assert list(found) == ["train/n3/0.JPEG", "val/n3/0.JPEG"]
+    assert "no decoder reads it" in found["train/n3/0.JPEG"]
+    assert found["val/n3/0.JPEG"] == "an empty file"
+    for name in found:
+        assert name in output
 
 
 def test_what_is_confused_and_the_worst_photos_are_written_and_drawn(smoke):
     _, out = smoke
     document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     answers = document["answers"]
-    assert answers["images"] == 60 and len(answers["worst"]) == 16
+    assert answers["images"] == 59 and len(answers["worst"]) == 16
     losses = [row["loss"] for row in answers["worst"]]
     assert losses == sorted(losses, reverse=True)
     for row in answers["worst"]:  # its class is that of its folder
         assert row["name"].startswith(f"{row['true']}/")
     counts = [row["count"] for row in answers["most_confused"]]
-    assert counts == sorted(counts, reverse=True) and sum(counts) <= 60
+    assert counts == sorted(counts, reverse=True) and sum(counts) <= 59
     assert all(row["true"] != row["predicted"] for row in answers["most_confused"])
     assert {"confusion.png", "worst_photos.png"} <= {path.name for path in out.iterdir()}
 

@@ -318,3 +318,13 @@ def test_a_results_file_of_the_benchmark_is_continued_unless_it_is_of_another_ma
         file.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match="not a results file of this benchmark"):
             record.earlier_runs(file, document)
+
+
+def test_a_run_goes_to_the_folder_of_the_runs_that_it_continues(tmp_path):
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0" / "run.json").write_text("{}", encoding="utf-8")
+    assert record.folder_of_all(tmp_path, {"keras_dawn": [{"seed": 0}], "peer": []}) == tmp_path
+    for nothing in ({}, {"keras_dawn": []}):
+        with pytest.raises(FileExistsError, match="not an empty folder"):
+            record.folder_of_all(tmp_path, nothing)
+    assert record.folder_of_all(tmp_path / "new", {}) == tmp_path / "new"

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tests.resume.test_resume import Cut
+from tests.resume.this_process import as_another_process
 
 STEPS = 5  # an epoch
 EPOCHS = 4
@@ -33,7 +34,7 @@ def life(folder, *, data, callbacks=(), cut=None, seed=1, accelerated=True, ever
         callbacks: callable that returns the callbacks beside `ResumeTraining`, or a tuple.
         cut: int, after how many steps the training is cut off.
     """
-    keras.utils.set_random_seed(seed)
+    as_another_process(seed)
     model = small_model(accelerated)
     x, y = data()
     others = callbacks() if callable(callbacks) else callbacks

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -14,20 +15,21 @@ from keras_dawn.dawnbench import paid_time
 from keras_dawn.resume import checkpoint_file, last_word
 from keras_dawn.resume.restoration import Restoration
 
-import keras
 import torch
 
 from tests.resume import matrix_training
 from tests.resume.matrix_training import REFUSED, train
+from tests.resume.this_process import ThisProcess
 
 SIGNALS = ["SIGKILL", "SIGTERM", "SIGINT"]
 MOMENTS = ["step", "writing", "validation", "between", "resuming"]
-# How a process ends that is interrupted: before the training listens, a signal acts as ever.
-ENDS = {"SIGKILL": {-9}, "SIGTERM": {75, -15}, "SIGINT": {130}}
+ENDS = {"SIGKILL": {-9}, "SIGTERM": {75}, "SIGINT": {130}}  # how a process ends
+UNHEARD = {"SIGTERM": -15}  # while it resumes: before the training listens, signals act as ever
+SAYS = "goes on at epoch", "already complete"
 SECONDS = 300
 
 
-class Hurt(keras.callbacks.Callback):
+class Hurt(ThisProcess):
     """Sends its own process a signal, once, at a moment.
 
     Args:
@@ -40,17 +42,22 @@ class Hurt(keras.callbacks.Callback):
     def __init__(self, name, moment, count, note):
         super().__init__()
         self.signal, self.moment, self.left, self.note = name, moment, count, Path(note)
+        self.epoch = self.batch = -1
 
     def now(self, moment):
         if self.signal is None or moment != self.moment:
             return
         self.left -= 1
         if self.left == 0:
-            self.note.touch()
+            self.note.write_text(f"{self.epoch} {self.batch}", encoding="utf-8")
             os.kill(os.getpid(), getattr(signal, self.signal))
             time.sleep(0.001)
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.batch = epoch, -1
+
     def on_train_batch_begin(self, batch, logs=None):
+        self.batch = batch
         self.now("step")
 
     def on_test_batch_begin(self, batch, logs=None):
@@ -109,7 +116,7 @@ def life(case, folder, seed, interruption=(None, "", 0)):
     """One life in a forked process.
 
     Returns:
-        `(exit code, whether the interruption happened, what it printed)`.
+        `(exit code, epoch and batch of the interruption or "" if none happened, what it printed)`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +138,22 @@ def life(case, folder, seed, interruption=(None, "", 0)):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # workers that outlive a killed life wait for ever
     code = os.waitstatus_to_exitcode(status)
-    return code, note.exists(), said.read_text(encoding="utf-8")
+    happened = note.read_text(encoding="utf-8") if note.exists() else ""
+    return code, happened, said.read_text(encoding="utf-8")
+
+
+def next_words(interruption, happened):
+    """What the life after a signal that was heard may say, or `None` if that is open."""
+    name, moment, _ = interruption
+    if name == "SIGKILL" or moment == "resuming":
+        return None
+    epoch, batch = map(int, happened.split())
+    steps = {"step": [(epoch, batch + 1)]}.get(moment, [(epoch + 1, 0)])
+    if moment == "writing":  # a signal in a file of step or epoch is heard after the next step
+        steps += [(epoch, batch + 2), (epoch + 1, 1)]
+    places = [f"{SAYS[0]} {epoch + 1}, step {step + 1}" for epoch, step in steps]
+    last = moment != "step" and epoch + 1 == matrix_training.EPOCHS
+    return places + [SAYS[1]] * last
 
 
 def _be_born(case, folder, seed, hurt, said):
@@ -177,6 +199,15 @@ def difference(ours, theirs):
     return next((n for n in ("history", "epochs", "files") if ours[n] != theirs[n]), None)
 
 
+def misplaced(words, said, moment):
+    """What is wrong with where a life goes on, or `None`; it may end before it says so."""
+    if words is None or any(re.search(rf"{word}\b", said) for word in words):
+        return None
+    if moment == "resuming" and not any(word in said for word in SAYS):
+        return None
+    return f"expected {' or '.join(words)}, it said {said[-500:]}"
+
+
 def run_case(number, case, interruptions, folder):
     """An unbroken training, and one that is interrupted again and again.
 
@@ -199,18 +230,26 @@ def run_case(number, case, interruptions, folder):
     if code != 0:
         found["wrong"].append(f"{case}, unbroken, ended with {code}: {said[-2000:]}")
         return found
+    words = None
     for interruption in interruptions:
         code, happened, said = lives("cut", interruption)
+        if wrong := misplaced(words, said, interruption[1]):
+            found["wrong"].append(f"{case} before {interruption}: {wrong}")
         if code == 0 and not happened:
             break  # it came to its end before
-        if code not in ENDS[interruption[0]] or not happened:
+        unheard = interruption[1] == "resuming" and code == UNHEARD.get(interruption[0])
+        if not (code in ENDS[interruption[0]] or unheard) or not happened:
             found["wrong"].append(f"{case} {interruption} ended with {code}: {said[-2000:]}")
             return found
         found["happened"].append((*case, *interruption[:2]))
+        if any(word in said for word in SAYS) or interruption[1] != "resuming":
+            words = next_words(interruption, happened)
     code, _, said = lives("cut")
     if code != 0:
         found["wrong"].append(f"{case} {interruptions}, last life: {code} {said[-2000:]}")
         return found
+    if wrong := misplaced(words, said, "step"):
+        found["wrong"].append(f"{case} before its last life: {wrong}")
     whole, cut = (torch.load(folder / which / "result.pt") for which in ("whole", "cut"))
     if what := difference(cut, whole):
         found["wrong"].append(f"{number} {case} {interruptions}: {what} differ")

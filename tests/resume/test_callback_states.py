@@ -2,10 +2,12 @@
 
 import keras_dawn
 from keras_dawn import ResumeTraining
+from keras_dawn.callbacks import LayerStatistics
 
 import keras
 import pytest
 
+from tests.resume.lives import X, Y, life
 from tests.resume.test_resume import Cut
 
 
@@ -78,3 +80,14 @@ def test_callbacks_of_a_list_of_ones_own_are_found(dense_model, points, tmp_path
     )
     model.fit(*points, batch_size=10, callbacks=callbacks, verbose=0)
     assert set(resume.folder.newest()["parts"]) == {"Counter"}
+
+
+def test_statistics_of_layers_have_every_row_once(tmp_path):
+    def rows(folder, *cuts):
+        for cut in (*cuts, None):
+            statistics = LayerStatistics(X[:8], Y[:8], every_steps=3)
+            life(folder, data=lambda: (X, Y), callbacks=[statistics], cut=cut)
+        # Without the layers' names: Keras counts on in a process.
+        return [{**row, "layer": number % 2} for number, row in enumerate(statistics.rows)]
+
+    assert rows(tmp_path / "cut", 8, 6) == rows(tmp_path / "whole")

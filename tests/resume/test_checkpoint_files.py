@@ -1,5 +1,7 @@
 """Checkpoints are data, and what is no whole checkpoint neither wins nor takes others away."""
 
+import contextlib
+import errno
 import io
 import os
 
@@ -71,6 +73,17 @@ def test_states_are_plain_data_and_come_back_as_they_were():
     assert back["array"].dtype == np.uint16 and np.array_equal(back["array"], state["array"])
     assert list(back["words"]) == ["a", "bc"] and back["number"] == 0.1
     assert back[3][:2] == (True, None) and torch.equal(back[3][2][0], torch.ones(2))
+    for value in (
+        np.array(3.0), np.float32(0.1), np.bool_(True), np.zeros((0, 2), "U5"),
+        np.array(["ab"], "U9"),
+        np.arange(3, dtype=">f4"), np.array([[1.5]], "complex64"), np.array([b"a"], "S3"),
+    ):  # fmt: skip
+        back = from_plain(to_plain(value, "it"))
+        assert type(back) is type(value) and (back.dtype, back.shape) == (value.dtype, value.shape)
+        assert np.array_equal(back, value)
+    for value in (np.zeros(2, np.longdouble), np.longdouble(1)):
+        with pytest.raises(TypeError, match="my callback holds a NumPy .* of (float|longdouble)"):
+            to_plain(value, "my callback")
     with pytest.raises(TypeError, match="The state of my callback holds a set"):
         to_plain({"seen": {1, 2}}, "my callback")
 
@@ -109,7 +122,9 @@ def test_a_folder_that_cannot_be_synced_takes_checkpoints(tmp_path, monkeypatch)
     assert folder(tmp_path, (0, 1, 0)).newest()["place"] == (0, 1, 0)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"seconds": "x"}', '{"seconds": 9.5}', "\0"])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"seconds": "x"}', '{"seconds": 9.5}', "\0", "[" * 99_999]
+)
 def test_a_damaged_record_of_paid_time_is_named_and_not_counted(content, tmp_path):
     (tmp_path / "process-0001.json").write_text(content, encoding="utf-8")
     (tmp_path / "process-0002.json").write_bytes(paid_time._content(2.5))
@@ -121,3 +136,58 @@ def test_a_file_that_is_written_is_read_again(tmp_path):
     checkpoint_file.write(tmp_path / "one", STATE)
     assert torch.equal(checkpoint_file.read(tmp_path / "one")["values"], STATE["values"])
     assert keras_dawn.ResumeTraining(tmp_path).next_epoch() == 0
+
+
+class Failing:
+    """A file that fails once so many bytes are written, as on a full disk, or for a signal."""
+
+    def __init__(self, file, room, error):
+        self._file, self._room, self._error = file, room, error
+
+    def write(self, content):
+        self._room -= len(content)
+        if self._room < 0:
+            raise self._error
+        return self._file.write(content)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+@pytest.mark.parametrize("room", [1, 500, 9000, 250_000])
+def test_what_ends_a_write_is_what_comes_out_of_it(room, error, tmp_path, monkeypatch):
+    made = folder(tmp_path, (0, 1, 0))
+    real = checkpoint_file.written_whole
+
+    @contextlib.contextmanager
+    def written(path, **how):
+        with real(path, **how) as file:
+            yield Failing(file, room, error)
+
+    monkeypatch.setattr(checkpoint_file, "written_whole", written)
+    state = {**STATE, "weights": [torch.zeros(1000) for _ in range(50)], "more": torch.zeros(50000)}
+    if isinstance(error, OSError):
+        with pytest.warns(UserWarning, match="No space left.* the last one is checkpoint-00001"):
+            made.save((0, 2, 0), state)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            made.save((0, 2, 0), state)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00001-0000000.pt"]
+
+
+def test_high_numbers_are_found_in_their_order_and_removed(tmp_path):
+    places = [(0, 99_999, 0), (0, 100_000, 0), (0, 100_000, 10_000_000)]
+    made = folder(tmp_path, *places)
+    assert len(made.files()) == 2 and made.newest()["place"] == places[-1]
+    made = folder(tmp_path, (999, 1, 0), (1000, 1, 0), (1001, 1, 0), keep=1)
+    assert made.newest()["place"] == (1001, 1, 0) and made.newest(1000)["place"] == (1000, 1, 0)
+
+
+def test_paid_time_of_others_stays_where_a_file_was_deleted(tmp_path):
+    for number in (1, 2, 3):
+        (tmp_path / f"process-{number:04}.json").write_bytes(paid_time._content(100.0 * number))
+    (tmp_path / "process-0001.json").unlink()
+    paid = PaidTime(tmp_path)
+    paid.begin()
+    assert paid.seconds() >= 500 and paid.processes == 3

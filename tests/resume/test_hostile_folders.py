@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import warnings
 import zipfile
 
@@ -65,7 +66,7 @@ def exchanged(content, code):
     return buffer.getvalue()
 
 
-STATE = {"format": 5, "values": torch.arange(9.0), "more": {}}
+STATE = {"format": 4, "values": torch.arange(9.0), "more": {}}
 PICKLES = {
     "alone": lambda code, place: saved(code),
     "within": lambda code, place: saved({**STATE, "values": [code]}),
@@ -192,3 +193,34 @@ def test_a_training_goes_on_from_what_was_left(tmp_path):
     shutil.copy(newest, newest.with_name("checkpoint-99999-0000000.pt"))
     with pytest.warns(UserWarning, match="is damaged and passed over"):
         same(life(tmp_path / "cut", data=lambda: (X, Y)), whole)
+
+
+PLANTED = {
+    "the format alone": lambda state: {"format": state["format"]},
+    "weights of another kind": lambda state: {**state, "variables": [1, 2, 3, 4]},
+    "too few weights": lambda state: {**state, "variables": state["variables"][:-1]},
+    "a number as text": lambda state: {**state, "epoch": "99999"},
+    "another place": lambda state: state,
+    "no ranks": lambda state: {**state, "data": []},
+    "half an optimizer": lambda state: {
+        **state, "epoch": 99999, "step": 0, "optimizers": [{"variables": []}]
+    },
+}  # fmt: skip
+
+
+def test_planted_files_of_the_right_hash_and_pipes_are_passed_over(tmp_path):
+    whole = life(tmp_path / "whole", data=lambda: (X, Y))
+    life(tmp_path / "cut", data=lambda: (X, Y), cut=5)
+    newest = CheckpointFolder(tmp_path / "cut", 2).files()[-1]
+    state = checkpoint_file.read(newest)
+    for kind, planted in PLANTED.items():
+        checkpoint_file.write(newest.with_name("checkpoint-99999-0000000.pt"), planted(state))
+        with pytest.warns(UserWarning, match="checkpoint-99999-0000000.pt is refused"):
+            found = CheckpointFolder(tmp_path / "cut", 2).newest()
+        assert (found["epoch"], found["step"]) == (state["epoch"], state["step"]), kind
+    for name in ("checkpoint-99998-0000000.pt", "process-0099.json"):
+        os.mkfifo(tmp_path / "cut" / name)
+    signal.alarm(60)  # ends the tests, if a pipe is waited for
+    with pytest.warns(UserWarning, match="checkpoint-99999-0000000.pt is refused"):
+        same(life(tmp_path / "cut", data=lambda: (X, Y)), whole)
+    signal.alarm(0)

@@ -1,6 +1,7 @@
 """Keras's own callbacks know after a restart what they knew before, and what has ended stays so."""
 
 import csv
+import os
 
 from keras_dawn import OneCycle, ResumeTraining, TimeToAccuracy
 from keras_dawn.callbacks import ExponentialMovingAverage, Lookahead, StochasticWeightAveraging
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.resume.lives import X, Y, ends_the_same, life, same, small_model
+from tests.resume.this_process import ThisProcess, as_another_process
 
 SCORES = [0.9, 0.1, 0.2, 0.3, 0.3, 0.3, 0.3, 0.3]
 K = keras.callbacks
@@ -65,6 +67,28 @@ def test_the_best_file_is_not_overwritten_by_a_worse_one(tmp_path):
     assert (tmp_path / "best.weights.h5").read_bytes() == kept and again.best == 0.9
 
 
+def test_a_best_model_is_on_the_disk_before_the_checkpoint_that_knows_of_it(tmp_path, monkeypatch):
+    seen, real = [], (os.fsync, os.replace)
+
+    def fsync(descriptor):
+        seen.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real[0](descriptor)
+
+    def replace(before, after):
+        seen.append(os.path.basename(after))
+        real[1](before, after)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    best = K.ModelCheckpoint(tmp_path / "best-{epoch:02d}.weights.h5", save_weights_only=True)
+    life(tmp_path / "checkpoints", data=data, callbacks=[best], every_steps=None, epochs=2)
+    files = [name for name in seen if name.startswith(("best", "checkpoint-"))]
+    assert files == [
+        "best-01.weights.h5", "checkpoint-00001-0000000.pt",
+        "best-02.weights.h5", "checkpoint-00002-0000000.pt",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("append", [True, False])
 def test_rows_of_a_csv_file_are_neither_lost_nor_doubled(append, tmp_path):
     def rows_of(name, cuts):
@@ -78,6 +102,28 @@ def test_rows_of_a_csv_file_are_neither_lost_nor_doubled(append, tmp_path):
     whole = rows_of("whole", ())
     assert rows_of("cut", (13, 4)) == whole
     assert [row[0] for row in csv.reader(whole.decode().splitlines())][1:] == list("0123")
+
+
+class EndsEarly(ThisProcess):
+    """Ends the process with an epoch, before that is saved."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        raise RuntimeError("cut off")
+
+
+def test_rows_of_an_epoch_that_was_never_saved_are_not_doubled(tmp_path):
+    def rows_of(name, lives):
+        place = tmp_path / f"{name}.csv"
+        place.write_text("epoch,accuracy,loss\n0,0.5,0.5\n", encoding="utf-8")  # another training's
+        for number in range(lives):
+            logger = K.CSVLogger(str(place), append=True)
+            ends = [EndsEarly()] * (number + 1 < lives)
+            life(tmp_path / name, data=data, callbacks=[logger, *ends], every_steps=None)
+            logger.on_train_end()
+        return place.read_bytes()
+
+    whole = rows_of("whole", 1)
+    assert rows_of("cut", 3) == whole and whole.count(b"\n") == 6
 
 
 @pytest.mark.parametrize("swap", [True, False])
@@ -157,7 +203,7 @@ def test_two_fits_are_one_training(cut, tmp_path):
     from tests.resume.test_resume import Cut
 
     def run(folder, cut, seed=1):
-        keras.utils.set_random_seed(seed)
+        as_another_process(seed)
         model, resume, stop = small_model(), ResumeTraining(folder, every_steps=2), Cut(cut)
         try:
             model.fit(X, Y, 8, epochs=2, verbose=0, callbacks=[stop, resume])
@@ -209,40 +255,3 @@ def test_it_says_where_it_goes_on(tmp_path, capsys):
     assert "goes on" not in capsys.readouterr().err
     life(tmp_path, data=data)
     assert "goes on at epoch 2, step 3 of 5." in capsys.readouterr().err
-
-
-def changed(tmp_path, cut, **how):
-    life(tmp_path, data=data, cut=cut)
-    keras.utils.set_random_seed(1)
-    model = small_model(**how.pop("model", {}))
-    arguments = {"x": X, "y": Y, "batch_size": 8, "epochs": 4, "verbose": 0, **how}
-    model.fit(**arguments, callbacks=[ResumeTraining(tmp_path)])
-    return model
-
-
-@pytest.mark.parametrize(
-    ("how", "named"),
-    [
-        ({"model": {"optimizer": "adam"}}, "optimizers SGD → Adam"),
-        ({"batch_size": 4}, "steps an epoch 5 → 10, batch_size 8 → 4"),
-        ({"x": X[:24], "y": Y[:24]}, "images 40 → 24"),
-    ],
-)
-def test_what_has_changed_within_an_epoch_is_refused_by_name(how, named, tmp_path):
-    with pytest.raises(ValueError, match=named):
-        changed(tmp_path, 8, **how)
-
-
-def test_data_that_changes_between_epochs_is_taken_up_and_named(tmp_path, capsys):
-    model = changed(tmp_path, 10, x=X[:24], y=Y[:24])
-    assert "takes up what has changed: steps an epoch 5 → 3, images 40 → 24" in (
-        capsys.readouterr().err
-    )
-    assert int(model.optimizer.iterations) == 10 + 2 * 3
-
-
-def test_a_rate_that_is_compiled_anew_is_taken_up_and_named(tmp_path, capsys):
-    model = changed(tmp_path, 8, model={"optimizer": keras.optimizers.SGD(0.05, momentum=0.8)})
-    said = capsys.readouterr().err
-    assert "learning_rate 0.10" in said and "→ 0.05" in said and "momentum 0.9 → 0.8" in said
-    assert float(model.optimizer.learning_rate) == pytest.approx(0.05)

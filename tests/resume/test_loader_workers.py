@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from tests.processes import run_ranks
 from tests.resume.lives import X, Y, small_model
+from tests.resume.this_process import ThisProcess
 
 
 class Rows(Dataset):
@@ -24,7 +25,7 @@ class Rows(Dataset):
         return torch.tensor(X[place]) + torch.rand(6), int(Y[place])
 
 
-class Told(keras.callbacks.Callback):
+class Told(ThisProcess):
     """Has another process send SIGTERM to this one, and to the workers that it has."""
 
     def __init__(self, moment):

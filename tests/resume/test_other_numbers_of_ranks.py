@@ -46,3 +46,20 @@ def test_one_training_goes_on_on_two_ranks_one_and_two_again(tmp_path):
 @pytest.mark.parametrize("kind", ["images", "arrays", "loader", "plan", "own train_step"])
 def test_one_training_on_eight_ranks_four_two_one_and_four(kind, tmp_path):
     changes(kind, [(8, 3), (4, 4), (2, 3), (1, 5), (4, None)], tmp_path)
+
+
+@pytest.mark.slow
+def test_where_batch_normalisation_is_not_synchronised_each_rank_normalises_by_its_own(tmp_path):
+    whole, _ = life("images", tmp_path / "whole", tmp_path / "whole.pt", 1)
+    life("images", tmp_path / "cut", tmp_path / "cut.pt", 1, 9)
+    result, printed = life("images", tmp_path / "cut", tmp_path / "cut.pt", 2, synchronize=False)
+    assert "goes on at epoch 3, step 2 of 4, with 2 in place of 1 ranks" in printed
+    assert 1e-6 < difference(result, whole) < 1  # the same images, normalised otherwise
+    for name, values in whole["history"].items():
+        assert result["history"][name][:2] == pytest.approx(values[:2], abs=1e-6), name
+        assert len(result["history"][name]) == len(values)
+    kept = tmp_path / "kept"
+    for part, cut in (("a", None), ("b", 6), ("b", None)):  # as many as before: to the bit
+        life("images", kept / part, tmp_path / f"{part}.pt", 2, cut, synchronize=False)
+    ours, theirs = (torch.load(tmp_path / f"{part}.pt-0") for part in "ba")
+    assert difference(ours, theirs) == 0

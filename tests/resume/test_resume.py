@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.resume.this_process import ThisProcess, as_another_process
 
-class Cut(keras.callbacks.Callback):
+
+class Cut(ThisProcess):
     """Ends the process as far as a training can tell, after so many steps or in validation."""
 
     def __init__(self, at=None, in_validation=None):
@@ -49,7 +51,7 @@ def build(policy="float32", accelerated=True):
 
 def run(folder, cut=None, seed=1, accelerated=True, policy="float32", **when):
     """One process's life: 4 epochs of 5 steps, unless it is cut off."""
-    keras.utils.set_random_seed(seed)
+    as_another_process(seed)
     model = build(policy, accelerated)
     train = images(40, transforms=[data.PadCrop(1)], sampler=data.Shuffled())
     resume = ResumeTraining(folder, data=train, **(when or {"every_steps": 3}))
@@ -127,7 +129,7 @@ def test_arrays_that_keras_shuffles_are_resumed(at, tmp_path):
     x, y = random.normal(size=(40, 8, 8, 3)).astype("float32"), random.integers(0, 3, 40)
 
     def once(folder, cut=None, seed=1):
-        keras.utils.set_random_seed(seed)
+        as_another_process(seed)
         model = build()
         resume = ResumeTraining(folder, every_steps=2)
         history = model.fit(x, y, 8, epochs=3, verbose=0, callbacks=[cut or Cut(), resume])
@@ -186,7 +188,7 @@ PLAN = TrainingPlan(
 
 
 def run_plan(folder, cut=None, seed=1):
-    keras.utils.set_random_seed(seed)
+    as_another_process(seed)
     model = build()
 
     def train(phase):

@@ -12,6 +12,7 @@ from own_models import Gan
 from trainings import numbers
 
 from tests.resume.test_resume import Cut
+from tests.resume.this_process import as_another_process
 
 X, CLASSES = numbers(20, 3, 6, 6).astype("float32"), np.arange(20) % 2
 
@@ -44,7 +45,7 @@ def state(model):
 
 def life(build, folder, cut=None, seed=1):
     """3 epochs of 5 steps, unless it is cut off."""
-    keras.utils.set_random_seed(seed)
+    as_another_process(seed)
     model, (x, y) = build()
     keras_dawn.accelerate(model)
     callbacks = [Cut(cut), ResumeTraining(folder, every_steps=2)]

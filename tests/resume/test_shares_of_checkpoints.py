@@ -102,6 +102,17 @@ def test_a_generator_in_the_data_goes_on(model):
     assert [share["data"]["now"]["data"]["dataset/own"] for share in found] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("seen", [(3, 3), (3, 4)])
+def test_attributes_that_ranks_have_alike_go_on_and_others_begin_anew(seen, model):
+    parts = [{"attributes of Mine": {"kept": {"seen": ["plain", one, None]}}} for one in seen]
+    generators = {"data": set(), "validation": set()}
+    state = checkpoint(2, rank_parts=parts)
+    for rank, world_size in ((0, 1), (1, 2), (2, 3)):
+        share = share_of(state, rank, world_size, model, generators, {"attributes of Mine"})
+        own = parts[rank] if world_size == 2 else parts[0] if seen[0] == seen[1] else {}
+        assert share["parts"]["attributes of Mine"] == own.get("attributes of Mine", {})
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -1,6 +1,7 @@
 """What training and validation on photos have in common: a loader, a rank's share, sizes."""
 
 import numbers
+import os
 
 from keras_dawn.data.colors import Grayscale
 from keras_dawn.data.labels import OneHot
@@ -22,6 +23,11 @@ class PhotoData(DataLoader):
     def __init__(self, source, batch_size, pipeline, sampler, drop_last, threads, device):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"`batch_size` must be a whole number from 1 up, got {batch_size!r}.")
+        if isinstance(source, (str, os.PathLike)):
+            raise ValueError(
+                f"Expected a source of photos, got the path {str(source)!r}: pass "
+                f"ImageFolder({str(source)!r}), or another source."
+            )
         if len(source) == 0:
             raise ValueError("The source holds no images.")
         for normalize in pipeline.of(Normalize):

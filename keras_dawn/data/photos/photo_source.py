@@ -37,7 +37,9 @@ class PhotoSource:
         """
         # A list would be searched once for each photo.
         names = set(names)
-        return self.subset([i for i, name in enumerate(self.names()) if name not in names])
+        kept = self.subset([i for i, name in enumerate(self.names()) if name not in names])
+        kept.skipped = {name: said for name, said in self.skipped.items() if name not in names}
+        return kept
 
     def _check_skipped(self, folder, count):
         if self.skipped and not self.unreadable.allows(len(self.skipped), count):

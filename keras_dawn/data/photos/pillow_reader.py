@@ -117,7 +117,9 @@ def _as_bytes(image):
                 f"floats from {low:g} to {high:g}; expected 0 to 1, or 8 or 16 bits"
             )
         return np.rint(values * 255).astype(np.uint8)
-    if low < 0 or high > 65535:
+    # Of whole numbers of 32 bits nobody says which is white: 255 may be white, or nearly black.
+    unclear = image.mode == "I" and image.format == "TIFF" and high <= 255
+    if low < 0 or high > 65535 or unclear:
         raise UnreadablePhotoError(f"whole numbers from {low:g} to {high:g}; expected 8 or 16 bits")
     # 257 · 255 = 65535: white stays white, and values are rounded.
     return ((values.astype(np.int64) + 128) // 257).astype(np.uint8)

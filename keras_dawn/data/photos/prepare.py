@@ -16,7 +16,7 @@ from pathlib import Path
 
 from keras_dawn.data.photos.jpeg import decode_crop
 from keras_dawn.data.photos.photo import read_header
-from keras_dawn.data.photos.prepared import INDEX, LABEL_BYTES, PreparedImages, sha256
+from keras_dawn.data.photos.prepared import INDEX, LABEL_BYTES, PreparedImages, sha256, shard_path
 from keras_dawn.data.photos.shards import new_suffix, open_writer
 from keras_dawn.data.photos.sources import photos_of
 from keras_dawn.data.photos.unreadable import UnreadablePhotoError
@@ -161,7 +161,7 @@ def _same_settings(output, settings):
             )
         if before.get("finished"):  # each shard's report is part of the index then
             for shard in before["shards"]:
-                path = output / shard.pop("file")
+                path = shard_path(output, shard.pop("file"))
                 if path.exists() and path.stat().st_size == shard["bytes"]:
                     _write(_report(path), json.dumps(shard))
     elif output.exists() and any(output.iterdir()):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from keras_dawn.data.photos.photo_source import PhotoSource
@@ -10,6 +11,7 @@ from keras_dawn.data.photos.shards import open_reader
 import numpy as np
 
 INDEX = "index.json"
+_SHARD = re.compile(r"shard-\d+-of-\d+\.\w+", re.ASCII)
 LABEL_BYTES = 4  # a record is the class number, little-endian, and then the JPEG
 
 
@@ -21,7 +23,8 @@ class PreparedImages(PhotoSource):
 
     Raises:
         FileNotFoundError: no finished copies there.
-        ValueError: a shard that is missing or has another size than when it was written.
+        ValueError: a shard that is missing or has another size than when it was written, or an
+            index that names files elsewhere.
     """
 
     def __init__(self, folder):
@@ -41,7 +44,7 @@ class PreparedImages(PhotoSource):
         # Shards differ in length where photos were left out.
         self._ends = np.cumsum([len(shard["labels"]) for shard in self._shards])
         for shard in self._shards:
-            path = self.folder / shard["file"]
+            path = shard_path(self.folder, shard["file"])
             if not path.exists() or path.stat().st_size != shard["bytes"]:
                 raise ValueError(f"{path} is missing or damaged: delete it and prepare again.")
 
@@ -72,6 +75,20 @@ class PreparedImages(PhotoSource):
         if number not in self._readers:
             self._readers[number] = open_reader(self.folder / self._shards[number]["file"])
         return self._readers[number]
+
+
+def shard_path(folder, name):
+    """Where a shard lies that an index names; it names none outside its folder.
+
+    Raises:
+        ValueError: another name than `prepare` gives.
+    """
+    if not isinstance(name, str) or not _SHARD.fullmatch(name):
+        raise ValueError(
+            f"{folder / INDEX} names {name!r} among its shards, as prepare never does: delete the "
+            "index and prepare again."
+        )
+    return folder / name
 
 
 def sha256(path):

@@ -39,7 +39,23 @@ def split(source, fraction, *, seed=0, groups=None, stratified=True):
             f"fraction={fraction} of {count} photos in {members.max() + 1} groups leaves a part "
             "without photos."
         )
-    return source.subset(np.flatnonzero(~second)), source.subset(np.flatnonzero(second))
+    parts = source.subset(np.flatnonzero(~second)), source.subset(np.flatnonzero(second))
+    for part, skipped in zip(parts, _skipped(source, fraction, seed), strict=True):
+        part.skipped = skipped
+    return parts
+
+
+def _skipped(source, fraction, seed):
+    """The files that were left out from the start, for each part its fraction of them.
+
+    Each is named by one of the parts, and counts there among those that cannot be read.
+    """
+    names = np.random.default_rng(seed).permutation(sorted(source.skipped)).tolist()
+    border = len(names) - round(fraction * len(names))
+    return [
+        {name: source.skipped[name] for name in sorted(part)}
+        for part in (names[:border], names[border:])
+    ]
 
 
 def _keys(source, groups):

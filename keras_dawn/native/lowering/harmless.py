@@ -4,7 +4,7 @@ import inspect
 import sys
 import types
 
-from keras_dawn.foundation import keras_layers
+from keras_dawn.foundation import keras_draws, keras_layers, keras_torch_calls
 
 import keras
 
@@ -18,6 +18,7 @@ _OF_FUNCTIONS = (
     "associative_scan", "cond", "convert_to_numpy", "custom_gradient", "fori_loop", "map", "scan",
     "shuffle", "switch", "vectorized_map", "while_loop",
 )  # fmt: skip
+_DRAWS = {f"keras.src.random.random.{name}" for name in keras_draws.NOTED}
 # They look at which versions are installed.
 _OF_PACKAGES = {"keras_hub.src.utils.keras_utils.fused_attention_op_available"}
 
@@ -36,7 +37,8 @@ def check_constant(name, value):
 
 
 def check_value(name, value, check_function, frozen):
-    """Raises `ImpureError` unless an attribute is a layer, a constant, a function or of them.
+    """Raises `ImpureError` unless an attribute is a layer, a constant, a function, a seed
+    generator or made of them.
 
     Args:
         name: str, what the Python calls it.
@@ -44,7 +46,7 @@ def check_value(name, value, check_function, frozen):
         check_function: function `(name, function)` that raises for one that may not be called.
         frozen: bool, whether lists and dicts cannot be changed while calls are noted.
     """
-    if isinstance(value, keras.Layer):
+    if isinstance(value, keras.Layer) or type(value) is keras.random.SeedGenerator:
         return
     if isinstance(value, (list, dict)) and not frozen:
         raise ImpureError(f"{name} may be changed")
@@ -78,7 +80,9 @@ def check_lookup(owner, name):
 
 
 def is_harmless_builtin(value):
-    """Whether a global is one of Python's functions that only compute."""
+    """Whether a global is one of Python's or torch's functions that only compute."""
+    if keras_torch_calls.is_noted(value):
+        return True
     if isinstance(value, types.BuiltinFunctionType) and value.__module__ == "math":
         return True
     return any(value is one for one in _BUILTINS)
@@ -91,7 +95,7 @@ def is_harmless_function(name, function):
         if function.__name__ in _OF_FUNCTIONS:
             raise ImpureError(f"keras.ops.{function.__name__}")
         return True
-    if f"{module}.{function.__name__}" in _OF_PACKAGES:
+    if f"{module}.{function.__name__}" in _OF_PACKAGES | _DRAWS:
         return True
     package = module.partition(".")[0]
     if package == "keras":

@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass, field
 
+from keras_dawn.native.lowering.draws import has_effects
 from keras_dawn.native.lowering.graph import GraphBuilder
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
@@ -38,6 +39,7 @@ class Lowered:
         reads: `Reads`, what the lowering depends on.
         changes_state: bool, whether the module changes more than it returns when it runs: how
             often a generator was asked, or a weight.
+        last_shape: that of the last batch of one input, which fitted.
     """
 
     module: torch.fx.GraphModule
@@ -54,6 +56,7 @@ class Lowered:
     calls_operations: bool = False
     reads: Reads = field(default_factory=Reads)
     changes_state: bool = False
+    last_shape: object = None
 
 
 def builder_of(layer, training, collect_statistics):
@@ -96,7 +99,7 @@ def lowered_graph(walk, make_builder, views, masks):
     builder.graph.output(result)
     # After all nodes are there: whether a tensor is read again is known only then.
     relu_in_place(builder.graph)
-    builder.graph.eliminate_dead_code()
+    builder.graph.eliminate_dead_code(has_effects)
     builder.graph.lint()
     return Lowered(
         module=lowered_module(builder.root, builder.graph),

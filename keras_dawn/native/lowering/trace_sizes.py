@@ -1,6 +1,7 @@
 """Whether the calls of two traces, of the same Python for other sizes, are the same."""
 
 from keras_dawn.foundation import keras_trace
+from keras_dawn.foundation.keras_draws import Draw
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ def compare(found, inputs, sized, sized_inputs):
         if one is not other:
             _check_same("a constant", one, other)
     for one, other in zip(found.nodes, sized.nodes, strict=True):
-        _same_operation(one.operation, other.operation)
+        _same_operation(one.operation, other.operation, _batch_sizes(one, other))
     _check_same("an argument", _said(found, inputs), _said(sized, sized_inputs))
 
 
@@ -39,7 +40,13 @@ def _said(trace, inputs):
     )
 
 
-def _same_operation(one, other):
+def _batch_sizes(one, other):
+    """The sizes in place of open first ones of a node's tensors."""
+    pairs = zip(one.input_tensors, other.input_tensors, strict=False)
+    return {sized.shape[0] for known, sized in pairs if known.shape[:1] == (None,)}
+
+
+def _same_operation(one, other, batch_sizes):
     if isinstance(one, keras.Layer):
         if one is not other:
             raise SizesError("other layers with other sizes")
@@ -58,7 +65,14 @@ def _same_operation(one, other):
                 -1 if axis == open_axis else size for axis, size in enumerate(theirs["newshape"])
             )
         ours = {**ours, "newshape": shape}
+    if isinstance(one, Draw) and _first(ours) == {None} and _first(theirs) == batch_sizes:
+        theirs["shape"] = (None, *theirs["shape"][1:])
     _check_same(f"a setting of {type(one).__name__}", ours, theirs)
+
+
+def _first(settings):
+    """The first size of a draw's shape, as a set."""
+    return set((settings["shape"] or ())[:1])
 
 
 def _check_same(what, one, other):

@@ -35,7 +35,7 @@ def _binary_accuracy(targets, outputs, threshold=0.5):
 
     def hits(y, found):
         over = found > rounded(threshold, keras.config.floatx())
-        return (over == y).sum(dtype=found.dtype)
+        return (over == y).sum()
 
     return _means(hits, outputs)
 
@@ -50,9 +50,9 @@ def _sparse_categorical_accuracy(targets, outputs):
     if outputs.ndim != 2 or outputs.shape[1] == 1 or targets.is_floating_point():
         return None
     if targets.shape == outputs.shape[:1]:
-        return lambda y, found: (found.argmax(1) == y).sum(dtype=found.dtype)
+        return lambda y, found: (found.argmax(1) == y).sum()
     if targets.shape == (len(outputs), 1):
-        return lambda y, found: (found.argmax(1, True) == y).sum(dtype=found.dtype)
+        return lambda y, found: (found.argmax(1, True) == y).sum()
     return None
 
 
@@ -63,7 +63,7 @@ def _are_alike(targets, outputs):
 def _means(total, outputs):
     """The sum over the batch of each sample's mean, where `total` sums up all values."""
     factor = len(outputs) / outputs.numel()
-    return total if factor == 1 else lambda y, found: total(y, found) * factor
+    return total if factor == 1 else lambda y, found: total(y, found).to(found.dtype) * factor
 
 
 SUM_OF = {

@@ -106,6 +106,14 @@ class NativeLayers:
                         layers.append(layer)
         return layers
 
+    def reasons(self):
+        """Why layers could not be lowered when they were called: a dict by their ids."""
+        return {
+            id(part.layer): part.reason
+            for part in self._all_parts()
+            if part.reason is not None and not part.lowered
+        }
+
     def fallbacks(self):
         """`(layer, reason)` of the layers whose own call was used, wholly or at times."""
         native = {id(layer) for layer in self.native()}

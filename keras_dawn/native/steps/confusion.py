@@ -4,8 +4,9 @@ Each function adds one batch to a metric's variables, or raises `NotAlikeError` 
 """
 
 from keras_dawn.foundation import keras_metrics, keras_variables, keras_version
+from keras_dawn.native import capture
 from keras_dawn.native.steps.loss_targets import NotAlikeError, same_rank
-from keras_dawn.native.steps.threshold_buckets import Counts, by_buckets
+from keras_dawn.native.steps.threshold_buckets import Counts, GatheredBuckets, by_buckets
 
 import keras
 import torch
@@ -70,8 +71,17 @@ def quick_decisions(metric, targets, outputs):
         return None
     places, logits = [_COUNT_OF[name] for name in names], auc and keras_metrics.takes_logits(metric)
 
+    gathered = None
+    if not capture.can_be_captured(
+        outputs.device
+    ):  # a graph that is replayed tells nobody that it counts
+        gathered = GatheredBuckets(variables, places, keras_metrics.thresholds_of(metric))
+
     def add(targets, outputs):
         outputs = torch.sigmoid(outputs) if logits else outputs
+        if gathered is not None:
+            gathered.add(outputs, targets != 0)
+            return
         found = by_buckets(outputs, targets != 0, None, keras_metrics.thresholds_of(metric))
         states = [keras_variables.memory_of(variable) for variable in variables]
         torch._foreach_add_(states, [getattr(found, place) for place in places])

@@ -1,6 +1,11 @@
 """What stands in a model's `train_function`, `test_function` and `predict_function`."""
 
+import contextlib
+
+from keras_dawn.foundation import keras_models
 from keras_dawn.native.lowering.values import LoweringError
+
+import torch
 
 
 class OwnStep:
@@ -11,8 +16,30 @@ class OwnStep:
         self._layers, self._optimizers, self._means = native
 
     def __call__(self, batches):
-        with self._layers.in_place(), self._optimizers.in_place(), self._means.in_place():
+        clearing = _clearing_in_place(self._layers.model)
+        optimizers, means = self._optimizers.in_place(), self._means.in_place()
+        with self._layers.in_place(), optimizers, means, clearing:
             return self._function(batches)
+
+
+@contextlib.contextmanager
+def _clearing_in_place(model):
+    """`model.zero_grad()` looks for no names inside this context."""
+
+    def zero_grad(set_to_none=True):
+        if set_to_none is True:
+            keras_models.clear_gradients(model)
+        else:
+            torch.nn.Module.zero_grad(model, set_to_none)
+
+    ours = type(model).zero_grad is torch.nn.Module.zero_grad and "zero_grad" not in vars(model)
+    if ours:
+        object.__setattr__(model, "zero_grad", zero_grad)
+    try:
+        yield
+    finally:
+        if ours:
+            object.__delattr__(model, "zero_grad")
 
 
 class NativeFunction:

@@ -62,7 +62,9 @@ class GraphForward:
     @property
     def runs_python(self):
         """Whether calls of Keras's or the user's run inside it, which may add losses."""
-        return any(low.calls_keras for low in self.lowered) or bool(self._added.views)
+        if self.evaluating.calls_keras or self._added.views:
+            return True
+        return self.training is not None and self.training.calls_keras
 
     def lower_training(self):
         """Lowers the training graph."""
@@ -179,7 +181,7 @@ class GraphForward:
     def calls(self):
         """Layers inside those that are called as they are compute natively in this context."""
         if not self.runs_python:
-            return contextlib.nullcontext()
+            return _NOTHING
         if self._layers is None:
             # Made when it is needed: most graphs call no Keras layer.
             inside = [layer for low in self.lowered for layer, _ in low.fallbacks]
@@ -220,7 +222,13 @@ class GraphForward:
         inside = [] if self._layers is None else self._layers.native()
         native = {id(layer) for layer in inside}  # lowered when they are called
         found = (self.training or self.evaluating).fallbacks
-        return [(layer, reason) for layer, reason in found if id(layer) not in native]
+        # What was found when they were called says more than what was not known before.
+        known = {} if self._layers is None else self._layers.reasons()
+        return [
+            (layer, known.get(id(layer), reason))
+            for layer, reason in found
+            if id(layer) not in native
+        ]
 
     def convolutions(self):
         """Which way each convolution went with the last batch; nothing before the first.
@@ -241,6 +249,9 @@ class GraphForward:
     def _device(self):
         weight = self._some_weight
         return keras_variables.device_of(self.model) if weight is None else weight.device
+
+
+_NOTHING = contextlib.nullcontext()
 
 
 def _lowered(model, **arguments):

@@ -34,7 +34,10 @@ def graph_inputs(lowered, x, device):
         LoweringError: a batch that the graph is not for.
         ValueError: one that Keras refuses, with its message.
     """
-    if isinstance(x, torch.Tensor) and fits([x], lowered.functional.inputs):
+    if isinstance(x, torch.Tensor) and (
+        x.shape == lowered.last_shape or fits([x], lowered.functional.inputs)
+    ):
+        lowered.last_shape = x.shape
         dtype = lowered.input_dtypes[0]
         ready = x.dtype is dtype and x.device == device
         return [x if ready else moved(x, device, dtype)]

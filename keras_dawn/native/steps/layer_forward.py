@@ -41,9 +41,7 @@ class LayerForward:
     def with_added_losses(self, loss):
         layers = self.layers
         sure = layers.complete and not layers.regularized
-        if sure and not keras_losses.has_added_losses(layers.all):
-            return loss
-        return keras_losses.with_added_losses(self.model, loss)
+        return keras_losses.with_added_losses(self.model, loss, layers.all if sure else None)
 
     def is_complete(self):
         return not self.layers.found_more()
@@ -89,6 +87,8 @@ class LayerForward:
 
     def _moved(self, x):
         """Tensors of the host's on a GPU, where Keras would put them and wait for it."""
+        if not torch.cuda.is_initialized():  # to list the variables takes longer
+            return x
         device = next((keras_variables.memory_of(v).device for v in self.model.variables), None)
         if device is None or device.type != "cuda":
             return x

@@ -18,10 +18,10 @@ from keras_dawn.native.lowering.module import function_of
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps import layer_calls
 from keras_dawn.native.steps.averages import average_now
+from keras_dawn.native.steps.beside import packed
 from keras_dawn.native.steps.graph_inputs import fits
 from keras_dawn.native.steps.layer_calls import ALL, TENSORS, symbolic, tensors_of, unmask
 
-import keras
 import torch
 
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
@@ -142,7 +142,7 @@ class Part:
                     keras_masks.attach_mask(output, mask)
         if lowered.output_structure == 0:
             return outputs
-        return keras.tree.pack_sequence_as(lowered.output_structure, list(_tuple(outputs)))
+        return packed(lowered.output_structure, iter(_tuple(outputs)))
 
     def _flat(self, args, kwargs):
         """The tensors of a call, a graph's in its order; `None` where the call is unusual."""

@@ -177,6 +177,15 @@ def test_floats_from_zero_to_one_are_read_and_others_refused():
         ours(encoded("TIFF", Image.fromarray(1000 * values), compression=None))
 
 
+def test_whole_numbers_of_32_bits_are_read_as_16_bits_or_refused():
+    values = np.linspace(0, 65535, 2000).reshape(40, 50).astype(np.int32)
+    found = ours(encoded("TIFF", Image.fromarray(values), compression=None))
+    assert np.array_equal(found[..., 0], np.rint(values / 257))
+    for wrong in (values // 257, values * 2, values - 1):  # 255 may be white, or nearly black
+        with pytest.raises(UnreadablePhotoError, match="whole numbers from .* 8 or 16 bits"):
+            ours(encoded("TIFF", Image.fromarray(wrong), compression=None))
+
+
 def test_the_film_of_a_motion_photo_is_passed_over():
     photo = jpeg(smooth(96, 128))
     motion = photo + bytes(5000) + b"\0\0\0\x18ftypmp42" + bytes(200_000)

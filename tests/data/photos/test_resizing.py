@@ -322,6 +322,13 @@ def test_bad_settings_say_what_is_expected(train, arguments, words):
         ResizingImages(train, **{"batch_size": 4, **arguments})
 
 
+@pytest.mark.parametrize("made", [ResizingImages, ValidationImages])
+def test_a_path_is_no_source_and_the_error_says_what_is(made, photo_folder):
+    for path in (photo_folder / "train", str(photo_folder / "train")):
+        with pytest.raises(ValueError, match="ImageFolder.*train"):
+            made(path, 4, image_size=16)
+
+
 def test_an_error_of_the_source_reaches_the_training(train):
     class Broken:
         def __len__(self):

@@ -1,4 +1,5 @@
 import io
+import json
 import tarfile
 
 from keras_dawn.data.photos import ImageFolder, ImageNetTar, PreparedImages, TfdsImages, prepare
@@ -139,6 +140,24 @@ def test_an_interrupted_preparation_goes_on_where_it_was(photo_folder):
     assert first.stat().st_mtime_ns == written
     assert len(copies) == len(source)
     copies.verify()
+
+
+def test_an_index_that_names_files_elsewhere_is_refused(photo_folder):
+    source, folder = ImageFolder(photo_folder / "train"), photo_folder / "copies"
+    prepare(source, folder, 32, processes=1)
+    elsewhere = photo_folder / "config"
+    elsewhere.write_bytes(b"12345")
+    index = folder / "index.json"
+    document = json.loads(index.read_text(encoding="utf-8"))
+    for name in ("../config", str(elsewhere), "..", "config", 3):
+        shard = {**document["shards"][0], "file": name, "bytes": 5}
+        shards = [*document["shards"], shard]
+        index.write_text(json.dumps({**document, "shards": shards}), encoding="utf-8")
+        with pytest.raises(ValueError, match="names .* among its shards"):
+            PreparedImages(folder)
+        with pytest.raises(ValueError, match="names .* among its shards"):
+            prepare(source, folder, 32, processes=1)
+    assert not (photo_folder / "config.json").exists()
 
 
 def test_copies_with_other_settings_and_damage_are_refused(photo_folder):

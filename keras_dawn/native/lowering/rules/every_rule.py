@@ -10,6 +10,7 @@ from keras_dawn.native.lowering.rules import (
     conv_lstm,
     convolutions,
     dense,
+    drawing,
     embeddings,
     encoding,
     group_normalizations,
@@ -29,6 +30,7 @@ from keras_dawn.native.lowering.rules import (
     spectral,
     spectrograms,
     time_distributed,
+    torch_calls,
     wrappers,
 )
 
@@ -42,6 +44,7 @@ __all__ = [
     "conv_lstm",
     "convolutions",
     "dense",
+    "drawing",
     "embeddings",
     "encoding",
     "group_normalizations",
@@ -61,5 +64,6 @@ __all__ = [
     "spectral",
     "spectrograms",
     "time_distributed",
+    "torch_calls",
     "wrappers",
 ]

@@ -3,7 +3,7 @@
 import math
 
 from keras_dawn.native.lowering import draws
-from keras_dawn.native.lowering.dtypes import is_float, torch_dtype
+from keras_dawn.native.lowering.dtypes import is_float, promoted, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError
@@ -12,6 +12,7 @@ import keras
 import torch
 import torch.nn.functional as F
 from keras import layers
+from torch.fx.node import has_side_effect
 
 
 def generator_of(builder, generator):
@@ -122,9 +123,27 @@ def drop_to_saturation(x, state, rate, shape, dtype):
 
 @rule("keras.src.applications.convnext.StochasticDepth")
 def stochastic_depth(builder, layer, inputs, call):
-    if call.training and layer.drop_path_rate > 0:
-        raise LoweringError("draws from Keras's own generator, in training")
-    return inputs[0]
+    if not call.training:
+        return inputs[0]
+    value, rate = builder.padded(_value_to_change(layer, inputs)), float(layer.drop_path_rate)
+    dtype = torch_dtype(keras.config.floatx())
+    builder.changes_state = True
+    node = builder.call(drop_paths, value.node, rate, dtype, name=call.name)
+    numbers = torch.empty((1,) * value.rank, dtype=dtype, device="meta")
+    return value.with_node(node, dtype=promoted(value, numbers), torch_order=value.torch_order)
+
+
+@has_side_effect
+def drop_paths(x, rate, dtype):
+    """Drops whole samples; draws from Keras's own generator, in training also at a rate of 0.
+
+    Args:
+        x: tensor of floats, the batch first.
+        rate: float, the fraction that becomes 0.
+        dtype: that the draws are made in.
+    """
+    drawn = draws.uniform(None, x, (None,) + (1,) * (x.ndim - 1), dtype=dtype)
+    return (x / (1 - rate)) * torch.floor((1 - rate) + drawn)
 
 
 @rule(layers.ActivityRegularization)

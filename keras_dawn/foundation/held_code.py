@@ -1,0 +1,122 @@
+"""What functions and classes of the user's hold: closures, module-level names, attributes."""
+
+import functools
+import sys
+import sysconfig
+import types
+from pathlib import Path
+
+_LIBRARIES = tuple(
+    str(Path(sysconfig.get_path(name)).resolve())
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
+
+
+def is_code(value):
+    """Whether a value is a function, a method, a `functools.partial` or a class."""
+    return isinstance(value, (*_FUNCTIONS, type))
+
+
+def parts_of_code(value):
+    """`(step, part)` of all that a function or a class of the user's holds.
+
+    A step is `(how, name)`, as `put_part` takes it. The code of installed packages is not read:
+    what it keeps is not the data's.
+    """
+    if isinstance(value, functools.partial):
+        own = [("kept", "func"), ("kept", "args"), ("kept", "keywords")]
+        return [(step, getattr(value, step[1])) for step in own]
+    if isinstance(value, types.MethodType):
+        return [(("kept", "__self__"), value.__self__), (("kept", "__func__"), value.__func__)]
+    if isinstance(value, types.FunctionType):
+        return _parts_of_function(value) if _is_users(value.__code__.co_filename) else []
+    return _parts_of_class(value) if is_users_class(value) else []
+
+
+def put_part(owner, step, part):
+    """Puts a part of a function or a class into the place of the one that it has.
+
+    Raises:
+        ValueError: there is no way to.
+    """
+    how, name = step
+    if how == "closure":
+        cell_of(owner, name).cell_contents = part
+    elif how == "global":
+        owner.__globals__[name] = part
+    elif how == "attribute":
+        setattr(owner, name, part)
+    else:
+        raise ValueError(f"{name} of a {type(owner).__name__} cannot be replaced")
+
+
+def cell_of(function, name):
+    """The cell of a function's closure that has a name."""
+    return function.__closure__[function.__code__.co_freevars.index(name)]
+
+
+@functools.lru_cache(maxsize=4096)
+def is_users_class(kind):
+    """Whether a class is written by the user, and not by an installed package or this one."""
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if kind.__module__ == "__main__":
+        return True
+    return file is not None and _is_users(file)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_users(file):
+    if file.startswith("<frozen"):
+        return False
+    path = str(Path(file).resolve())
+    return not path.startswith((*_LIBRARIES, _PACKAGE)) or path.startswith("<")
+
+
+def _parts_of_function(function):
+    found = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found.append((("closure", name), cell.cell_contents))
+        except ValueError:  # not filled yet
+            continue
+    names, known = _names(function.__code__), function.__globals__
+    # Not `__main__`'s settings of another kind: modules and what is built in are left out.
+    found += [
+        (("global", name), known[name])
+        for name in names
+        if name in known and not isinstance(known[name], types.ModuleType)
+    ]
+    return found + [(("attribute", name), part) for name, part in sorted(vars(function).items())]
+
+
+@functools.lru_cache(maxsize=4096)
+def _names(code):
+    """Names that a function and those within it may look up in their module, in order."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= set(_names(constant))
+    return tuple(sorted(names))
+
+
+def _parts_of_class(kind):
+    found = []
+    for base in kind.__mro__:
+        if not is_users_class(base):
+            continue
+        for name, part in sorted(vars(base).items()):
+            if isinstance(part, (staticmethod, classmethod)):
+                part = part.__func__
+            elif isinstance(part, property):
+                part = part.fget
+            special = name.startswith("__") and name.endswith("__")
+            if part is None or (special and not isinstance(part, types.FunctionType)):
+                continue
+            # What a subclass hides is not the same as what it shows.
+            if vars(kind).get(name, part) is part or base is kind:
+                how = "attribute" if base is kind else "kept"
+                found.append(((how, name), part))
+    return found

@@ -1,0 +1,105 @@
+"""What a script compiled and scheduled a training with, in words: named where it has changed."""
+
+import hashlib
+import json
+
+from keras_dawn.foundation import keras_fit
+from keras_dawn.foundation.hyperparameters import available, unwrap
+from keras_dawn.foundation.keras_losses import compiled_loss
+from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.schedules.parameter_schedule import ParameterSchedule
+
+import keras
+import numpy as np
+import torch
+
+_PLAIN = (bool, int, float, str, type(None))
+_SAMPLED = 4096  # numbers of an array that tell its content
+
+
+def settings(model, callbacks, epochs, steps):
+    """The settings of optimizers, loss and schedules as `{name: words}`.
+
+    Hyper-parameters that are numbers are not among them, as training moves them.
+
+    Args:
+        model: compiled `keras.Model`, as the training begins.
+        callbacks: list of the callbacks beside `ResumeTraining`.
+        epochs, steps: int, how long the training is; `steps` may be `None`.
+    """
+    loss, weights = compiled_loss(model)
+    found = {"loss": _words(loss), "loss_weights": _words(weights)}
+    for number, optimizer in enumerate(optimizers_of(model)):
+        of = f" of optimizer {number + 1}" if number else ""
+        found[f"loss scaling{of}"] = _words(unwrap(optimizer) is not optimizer)
+        inner = unwrap(optimizer)
+        left_out = {"name", *available(inner)}
+        for name, value in inner.get_config().items():
+            if name not in left_out or isinstance(value, dict):  # a schedule
+                found[f"{name}{of}"] = _words(value)
+    for callback in callbacks:
+        if isinstance(callback, ParameterSchedule) and steps:
+            epochs_of_its = len(callback.epochs) if callback.epochs is not None else epochs
+            curves = callback.curves(max(1, epochs_of_its * steps), model.optimizer)
+            for name, curve in curves.items():
+                ends = [f"{curve(progress):.4g}" for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+                found[f"{name} by {type(callback).__name__}"] = ", ".join(ends)
+    return found
+
+
+def variables_of_optimizers(model):
+    """The shapes of what each optimizer keeps, `None` for one that is not built yet."""
+    return [
+        [list(v.shape) for v in one.variables] if one.built else None
+        for one in optimizers_of(model)
+    ]
+
+
+def changes(then, now):
+    """What differs between what `settings` returned, as list of str."""
+    return [
+        f"{name} {then.get(name, 'none')} → {now.get(name, 'none')}"
+        for name in [*then, *(name for name in now if name not in then)]
+        if then.get(name, "none") != now.get(name, "none")
+    ]
+
+
+def content(iterator):
+    """What tells the arrays of a `fit` apart from others of their size; `None` of other data."""
+    arrays = keras_fit.arrays_of(iterator)
+    if arrays is None:
+        return None
+    digest = hashlib.sha256()
+    for array in keras.tree.flatten(arrays[0]):
+        if isinstance(array, torch.Tensor):
+            flat = array.detach().reshape(-1)
+            sample = flat[:: 1 + len(flat) // _SAMPLED].cpu().float().numpy()
+        elif isinstance(array, np.ndarray) and array.dtype.kind in "biuf":
+            sample = array.reshape(-1)[:: 1 + array.size // _SAMPLED].astype(np.float32)
+        else:
+            return None
+        digest.update(sample.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _words(value):
+    return value if isinstance(value, str) else json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        if "class_name" in value and "config" in value:  # as Keras writes an object down
+            return {str(value["class_name"]): _plain(value["config"])}
+        return {str(key): _plain(part) for key, part in value.items() if key != "name"}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (keras.losses.Loss, keras.optimizers.schedules.LearningRateSchedule)):
+        try:
+            return {type(value).__name__: _plain(value.get_config())}
+        except Exception:  # one of the user's own need not have a config
+            return type(value).__name__
+    return getattr(value, "__qualname__", type(value).__name__)

@@ -1,0 +1,89 @@
+"""States of callbacks that have none to give: their own attributes, where those are data."""
+
+import hashlib
+
+from keras_dawn.resume.attribute_values import decoded, encoded, is_data, mark, size
+
+_SMALL = 1000  # values of an attribute of which a copy is held
+
+
+class PlainAttributes:
+    """`state_dict` and `load_state_dict` for a callback of the user's that has neither.
+
+    Kept are those of its attributes that have changed, or come up, since the training began:
+    numbers, strings, arrays, tensors, random generators, and lists, tuples, dicts, sets and
+    deques of those. What stays as it was, such as settings and the time at which this process
+    began, is this process's. If anything else has changed among them, such as a file that was
+    opened since, none of them is kept, as they may belong together. What began as another value
+    than in the process before, such as a setting that is counted down, or a time, is not put
+    back. What goes on within objects that stay the same is not seen.
+
+    Args:
+        callback: `keras.callbacks.Callback` whose `on_train_begin` has been called.
+        ignored: names of attributes that are not its own.
+
+    Attributes:
+        kept, lost, other: lists of str: what `load_state_dict` has put back, what stood in the way
+            of it, and what began as another value.
+    """
+
+    def __init__(self, callback, ignored):
+        self.callback, self._ignored = callback, ignored
+        self.kept, self.lost, self.other = [], [], []
+        own = self._attributes()
+        self._marks = {name: mark(value) for name, value in own.items()}
+        self._first = {
+            name: encoded(value)
+            for name, value in own.items()
+            if size(value) <= _SMALL and is_data(value)
+        }
+
+    def state_dict(self):
+        """What stands in the way of keeping the attributes, by name."""
+        changed = self._changed().items()
+        return {"lost": [f"{name} ({type(v).__name__})" for name, v in changed if not is_data(v)]}
+
+    def rank_state_dict(self):
+        """What has changed, on this rank."""
+        changed = self._changed()
+        if not all(map(is_data, changed.values())):
+            return {}
+        return {
+            "kept": {name: encoded(value) for name, value in changed.items()},
+            "first": {name: self._first_mark(name) for name in changed},
+        }
+
+    def load_state_dict(self, state):
+        """Takes up what `state_dict` and `rank_state_dict` returned, merged."""
+        if "kept" not in state:
+            self.lost = state["lost"] or ["values that differ between the ranks"]
+            return
+        own, first = self._attributes(), state["first"]
+        self.other = [name for name in state["kept"] if first[name] != self._first_mark(name)]
+        kept = {name: part for name, part in state["kept"].items() if name not in self.other}
+        # What has changed since, and had not been at that time, is as at first.
+        changed = [
+            name for name in self._changed() if name in self._first and name not in state["kept"]
+        ]
+        for name in changed:
+            setattr(self.callback, name, decoded(self._first[name], own[name]))
+        for name, saved in kept.items():
+            setattr(self.callback, name, decoded(saved, own.get(name)))
+        self.kept = list(kept)
+
+    def _first_mark(self, name):
+        """What tells the value with which an attribute began, in another process too."""
+        if name not in self._marks:
+            return None
+        return hashlib.sha256(repr(self._marks[name]).encode()).hexdigest()
+
+    def _attributes(self):
+        own = vars(self.callback)
+        return {name: value for name, value in own.items() if name not in self._ignored}
+
+    def _changed(self):
+        return {
+            name: value
+            for name, value in self._attributes().items()
+            if self._marks.get(name) != mark(value)
+        }

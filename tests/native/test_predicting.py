@@ -1,0 +1,189 @@
+"""`predict` of an accelerated model against plain Keras's: outputs, callbacks, errors."""
+
+import keras_dawn
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.on_device import torch
+
+X = np.random.default_rng(0).normal(size=(11, 4)).astype("float32")
+
+
+def one():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
+
+
+def half():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="mixed_bfloat16")])
+    return model
+
+
+def several():
+    x = keras.Input((4,), name="x")
+    y = layers.Dense(3)(x)
+    return keras.Model(x, {"a": y, "b": [layers.Dense(2)(y), layers.ReLU()(y)]})
+
+
+class Own(keras.Model):
+    """Numbers of whole batches, and a dict with nothing in one place."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        y = self.dense(x)
+        return {"y": y, "mean": keras.ops.mean(y, 0, keepdims=True)}
+
+
+class OwnStep(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def predict_step(self, data):
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self(x), keras.ops.ones((1, 3))
+
+
+def batches():
+    for start in range(0, 11, 4):
+        yield (X[start : start + 4],)
+
+
+DATA = {
+    "arrays": lambda: (X, {"batch_size": 4}),
+    "one batch": lambda: (X, {}),
+    "generator": lambda: (batches(), {"steps": 3}),
+    "some steps": lambda: (X, {"batch_size": 4, "steps": 2}),
+    "loader": lambda: (DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=4), {}),
+}
+
+
+def model_of(make, accelerated):
+    keras.utils.set_random_seed(0)
+    model = make()
+    model(X[:2])
+    return keras_dawn.accelerate(model) if accelerated else model
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("make", [one, half, several, Own, OwnStep])
+def test_outputs_have_plain_keras_s_structure_dtypes_and_numbers(make, data):
+    found = []
+    for accelerated in (True, False):
+        x, arguments = DATA[data]()
+        found.append(model_of(make, accelerated).predict(x, verbose=0, **arguments))
+    ours, plain = found
+    keras.tree.assert_same_structure(ours, plain)
+    for one_of_ours, expected in zip(*map(keras.tree.flatten, found), strict=True):
+        assert type(one_of_ours) is type(expected) is np.ndarray
+        assert one_of_ours.dtype == expected.dtype and one_of_ours.flags.writeable
+        np.testing.assert_allclose(
+            one_of_ours.astype("float32"), expected.astype("float32"), rtol=1e-5, atol=1e-6
+        )
+
+
+class Listens(keras.callbacks.Callback):
+    """Notes all that it is told, and stops after some batches."""
+
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.told, self._stop_after = [], stop_after
+
+    def on_predict_begin(self, logs=None):
+        self.told.append(("begin", self.params))
+
+    def on_predict_batch_begin(self, batch, logs=None):
+        self.told.append((batch, logs))
+
+    def on_predict_batch_end(self, batch, logs=None):
+        outputs = logs["outputs"]
+        self.told.append((batch, type(outputs), np.round(np.asarray(outputs), 4).tolist()))
+        if batch == self._stop_after:
+            self.model.stop_predicting = True
+
+    def on_predict_end(self, logs=None):
+        self.told.append("end")
+
+
+@pytest.mark.parametrize("stop_after", [None, 1])
+def test_a_callback_is_told_what_plain_keras_tells_it(stop_after):
+    found = []
+    for accelerated in (True, False):
+        callback = Listens(stop_after)
+        model = model_of(one, accelerated)
+        outputs = model.predict(X, batch_size=4, callbacks=[callback], verbose=0)
+        found.append((len(outputs), callback.told))
+    assert found[0] == found[1]
+    assert found[0][0] == (11 if stop_after is None else 8)
+
+
+def test_a_function_put_on_one_callback_is_called():
+    seen = []
+    callback = keras.callbacks.Callback()
+    callback.on_predict_batch_end = lambda batch, logs=None: seen.append((batch, *logs))
+    model_of(one, True).predict(X, batch_size=4, callbacks=[callback], verbose=0)
+    assert seen == [(0, "outputs"), (1, "outputs"), (2, "outputs")]
+
+
+class OwnList(keras.callbacks.CallbackList):
+    def on_predict_batch_end(self, batch, logs=None):
+        self.batches = [*getattr(self, "batches", []), batch]
+
+
+def test_a_list_of_callbacks_of_the_user_s_is_told_of_every_batch():
+    model = model_of(one, True)
+    callbacks = OwnList([], model=model)
+    model.predict(X, batch_size=4, callbacks=callbacks, verbose=0)
+    assert callbacks.batches == [0, 1, 2]
+
+
+def test_the_progress_bar_counts_the_batches(capsys):
+    printed = []
+    for accelerated in (True, False):
+        model_of(one, accelerated).predict(X, batch_size=4, verbose=2)
+        printed.append(capsys.readouterr().out.split(" - ")[0])
+    assert printed[0] == printed[1] and "3/3" in printed[0]
+
+
+def test_no_batches_at_all_is_plain_keras_s_error():
+    found = []
+    for accelerated in (True, False):
+        with pytest.raises(Exception) as error:
+            model_of(one, accelerated).predict(DataLoader([]), verbose=0)
+        found.append(error.type)
+    assert found[0] is found[1]
+
+
+def test_a_predict_of_the_model_s_own_runs():
+    class Twice(keras.Sequential):
+        def predict(self, x, **arguments):
+            return 2 * super().predict(x, **arguments)
+
+    keras.utils.set_random_seed(0)
+    model = keras_dawn.accelerate(Twice([keras.Input((4,)), layers.Dense(2)]))
+    expected = 2 * model(torch.from_numpy(X)).detach().numpy()
+    np.testing.assert_allclose(model.predict(X, verbose=0), expected, rtol=1e-5)
+
+
+def test_nobody_makes_arrays_of_batches_that_nobody_looks_at(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch.Tensor, "numpy", _counting(torch.Tensor.numpy, made))
+    model_of(one, True).predict(torch.from_numpy(X), batch_size=2, verbose=0)
+    assert len(made) == 1
+
+
+def _counting(method, made):
+    def counted(self, *args, **kwargs):
+        made.append(self)
+        return method(self, *args, **kwargs)
+
+    return counted

@@ -1,0 +1,224 @@
+"""Callbacks of the user's without `state_dict`: their attributes go on, or it is said why not."""
+
+import collections
+import time
+
+from keras_dawn.resume.attribute_values import decoded, encoded, is_data, mark
+from keras_dawn.resume.plain_attributes import PlainAttributes
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from tests.resume.lives import X, Y, life, same
+from tests.resume.this_process import ThisProcess
+
+K = keras.callbacks
+
+
+def data():
+    return X, Y
+
+
+class Noise(K.Callback):
+    """Moves the weights by all that it has found out so far, from attributes of every kind."""
+
+    def __init__(self, seen, every=2):
+        super().__init__()
+        self.every, self.seen, self.random = every, seen, np.random.default_rng(3)
+        self.average, self.done, self.best, self.recent = None, 0, {}, collections.deque(maxlen=3)
+
+    def on_train_begin(self, logs=None):
+        self.began = time.time()
+        self.trained = [torch.zeros(6, 4)]
+        self.places = np.zeros(4, np.float32)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.in_epoch = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        self.in_epoch += 1
+        self.seen.append(self.done)
+        kernel = self.model.layers[0].kernel
+        self.average = kernel.value.detach().clone() if self.average is None else (
+            0.9 * self.average + 0.1 * kernel.value.detach()
+        )  # fmt: skip
+        self.trained[0].add_(kernel.value.detach())
+        self.places += np.float32(self.in_epoch)
+        self.recent.append(float(self.random.normal()))
+        self.best["most"] = max(self.best.get("most", np.float32(0)), np.float32(self.recent[-1]))
+        if self.done % self.every == 0:
+            moved = sum(self.recent) + self.places.sum() + self.best["most"] + len(self.seen)
+            kernel.assign(0.999 * self.average + 1e-4 * self.trained[0] + 1e-4 * moved)
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+@pytest.mark.parametrize("cuts", [(8, 3), (10,), (13,)])
+def test_a_callback_without_a_state_goes_on_where_it_was(cuts, accelerated, tmp_path):
+    how = {"data": data, "accelerated": accelerated}
+    whole_seen = []
+    whole = life(tmp_path / "whole", callbacks=[Noise(whole_seen)], **how)
+    for cut in (*cuts, None):
+        seen = []  # which the script holds too
+        callback = Noise(seen)
+        ours = life(tmp_path / "cut", callbacks=[callback], cut=cut, **how)
+    same(ours, whole)
+    assert seen == whole_seen == list(range(1, 21))
+    assert time.time() - callback.began < 50 and callback.every == 2
+
+
+def test_settings_are_those_of_the_script(tmp_path):
+    life(tmp_path, data=data, callbacks=[Noise([], every=2)], cut=8)
+    again = Noise([], every=3)
+    life(tmp_path, data=data, callbacks=[again])
+    assert again.every == 3 and again.done == 20
+
+
+class Writes(K.Callback):
+    """Opens what no checkpoint can hold, when the first step is done."""
+
+    def __init__(self):
+        super().__init__()
+        self.opened, self.file, self.rows = False, None, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.opened:
+            self.file, self.opened = object(), True
+        assert self.file is not None
+        self.rows += 1
+
+
+def test_numbers_beside_what_cannot_be_saved_begin_anew_and_it_is_said(tmp_path, capsys):
+    life(tmp_path, data=data, callbacks=[Writes()], cut=8)
+    again = Writes()
+    life(tmp_path, data=data, callbacks=[again])
+    assert again.rows == 20 - 7
+    said = capsys.readouterr().err
+    assert "attributes of Writes begin anew" in said and "file (object)" in said
+
+
+def test_what_goes_on_is_said_and_a_new_callback_begins(tmp_path, capsys):
+    class Counts(K.Callback):
+        done = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.done += 1
+
+    life(tmp_path, data=data, callbacks=[Counts()], cut=8)
+    first, second = Counts(), Writes()
+    life(tmp_path, data=data, callbacks=[first, second])
+    assert "attributes of Counts go on: done." in capsys.readouterr().err
+    assert first.done == 20 and second.rows == 20 - 7
+
+
+def test_what_a_class_made_from_kerass_adds_goes_on_beside_what_keras_keeps(tmp_path):
+    class Best(K.ModelCheckpoint):
+        worse = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            before = self.best
+            super().on_epoch_end(epoch, logs)
+            self.worse += self.best == before
+
+    def best():
+        place = str(tmp_path / "best.weights.h5")
+        return Best(place, "loss", save_best_only=True, save_weights_only=True, mode="max")
+
+    whole, cut = best(), best()
+    life(tmp_path / "whole", data=data, callbacks=[whole])
+    life(tmp_path / "cut", data=data, callbacks=[best()], cut=17)
+    life(tmp_path / "cut", data=data, callbacks=[cut])
+    assert (cut.worse, cut.best) == (whole.worse, whole.best) and cut.worse > 1
+
+
+def test_who_wants_to_count_by_itself_says_so(tmp_path):
+    class Counts(ThisProcess):
+        done = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.done += 1
+
+    life(tmp_path, data=data, callbacks=[Counts()], cut=8)
+    again = Counts()
+    life(tmp_path, data=data, callbacks=[again])
+    assert again.done == 20 - 7
+
+
+def test_a_setting_that_is_counted_down_is_the_scripts(tmp_path, capsys):
+    class Counts(K.Callback):
+        def __init__(self, left):
+            super().__init__()
+            self.left, self.done, self.began = left, 0, None
+
+        def on_train_begin(self, logs=None):
+            self.began = time.time()
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.left, self.done, self.began = self.left - 1, self.done + 1, self.began + 1
+
+    life(tmp_path, data=data, callbacks=[Counts(100)], cut=8)
+    again, now = Counts(50), time.time()
+    life(tmp_path, data=data, callbacks=[again])
+    assert (again.done, again.left) == (20, 50 - 13) and again.began >= now + 13
+    said = capsys.readouterr().err
+    assert "attributes of Counts go on: done." in said
+    assert "stay as the script has them: left, began." in said
+
+
+def test_what_was_as_at_first_and_has_changed_since_is_as_at_first():
+    callback = K.Callback()
+    callback.waits, callback.kept = [0], "a"
+    part = PlainAttributes(callback, set(vars(K.Callback())))
+    state = {**part.state_dict(), **part.rank_state_dict()}
+    assert state == {"lost": [], "kept": {}, "first": {}}
+    held = callback.waits
+    callback.waits[0], callback.kept = 5, "b"
+    part.load_state_dict(state)
+    assert callback.waits is held and held == [0] and callback.kept == "a"
+
+
+VALUES = [
+    True, 3, -0.0, float("nan"), "x", b"\0", None, np.float32(0.1), np.int64(7), np.arange(4.0),
+    torch.tensor([1, 2]), torch.ones(2, dtype=torch.bfloat16), [1, (2, [3.5])], {1: {2}, "a": ()},
+    collections.deque([1, 2], maxlen=2), {"__array__": [1]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+def test_values_come_back_as_what_they_were(value, tmp_path):
+    assert is_data(value)
+    torch.save(encoded(value), tmp_path / "saved.pt")
+    again = decoded(torch.load(tmp_path / "saved.pt", weights_only=True))
+    assert type(again) is type(value) and mark(again) == mark(value)
+    assert getattr(again, "maxlen", None) == getattr(value, "maxlen", None)
+
+
+def within_itself():
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), [object()], collections.defaultdict(int), {(1, 2): 3}, within_itself(),
+     np.array([object()]), list(range(100_001)), lambda: 0],
+)  # fmt: skip
+def test_what_cannot_be_made_again_as_it_was_is_no_data(value):
+    assert not is_data(value) and mark(value) == mark(value)
+
+
+def test_a_change_within_a_value_is_noticed():
+    for value, change in [
+        ([1, [2]], lambda v: v[1].append(3)),
+        (np.zeros(5), lambda v: v.put(3, 1.0)),
+        (torch.zeros(5), lambda v: v[3].fill_(1)),
+        ({"a": 1}, lambda v: v.update(a=1.0)),
+        (np.random.default_rng(0), lambda v: v.normal()),
+        (torch.Generator(), lambda v: torch.rand(1, generator=v)),
+    ]:
+        before = mark(value)
+        change(value)
+        assert mark(value) != before

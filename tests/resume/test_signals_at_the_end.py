@@ -1,0 +1,45 @@
+"""A signal that comes when the training is over is not lost."""
+
+import os
+import signal
+
+from keras_dawn import ResumeTraining
+from keras_dawn.resume import Evicted
+
+import keras
+import pytest
+
+from tests.resume.lives import X, Y, life, same, small_model
+from tests.resume.test_resume import Cut
+
+
+class AtTheEnd(keras.callbacks.Callback):
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def on_train_end(self, logs=None):
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, Evicted), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_in_another_callbacks_end_acts_when_all_have_ended(
+    number, error, first, tmp_path, capsys
+):
+    whole = life(tmp_path / "whole", data=lambda: (X, Y))
+    before = signal.getsignal(number)
+    keras.utils.set_random_seed(1)
+    model, resume, seen = small_model(), ResumeTraining(tmp_path / "cut"), []
+    others = [AtTheEnd(number), Cut(), keras.callbacks.LambdaCallback(on_train_end=seen.append)]
+    callbacks = [resume, *others] if first else [*others, resume]
+    with pytest.raises(error) as raised:
+        model.fit(X, Y, 8, epochs=4, verbose=0, callbacks=callbacks)
+    assert getattr(raised.value, "code", 75) == 75 and len(seen) == 1
+    assert signal.getsignal(number) is before
+    same(life(tmp_path / "cut", data=lambda: (X, Y)), whole)
+    said = capsys.readouterr().err
+    assert "The same command goes on from there" in said
+    assert "already complete: nothing trained" in said
