@@ -34,7 +34,8 @@ def _sum_over_ranks(tensor, capture):
     first = torch.tensor([capture, -capture])
     torch.distributed.all_reduce(first, torch.distributed.ReduceOp.MIN)
     if first[0] != -first[1]:
-        raise AssertionError(f"This rank is in capture {capture}, another one in {int(first[0])}.")
+        numbers = f"{int(first[0])} and {-int(first[1])}"
+        raise AssertionError(f"Ranks go by captures {numbers} (0: none) in one step.")
     torch.distributed.all_reduce(tensor)
 
 
