@@ -37,6 +37,13 @@ def average_over_ranks(tensors):
         _unpack(flat / current().world_size, group)
 
 
+def least_over_ranks(numbers):
+    """The smallest of all ranks' ints, place by place: a message between the hosts, waited for."""
+    least = torch.tensor(numbers, dtype=torch.int64)
+    dist.all_reduce(least, dist.ReduceOp.MIN, group=current().control)
+    return least.tolist()
+
+
 def gather(value):
     """Every rank's value of a small Python object, as a list in the order of the ranks."""
     ranks = current()

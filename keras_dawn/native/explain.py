@@ -146,7 +146,7 @@ def _explanation(model, native, fallbacks, own, **details):
         details["ranks"] = f"{current().world_size} over {current().backend}, "
         if fallbacks or set(own) - {"compute_metrics", "test_step", "predict_step"}:
             details["ranks"] += "gradients averaged at the end of each backward pass"
-        elif details.get("graph") == WHOLE:
+        elif (details.get("graph") or "").startswith(WHOLE):
             details["ranks"] += "gradients averaged by the CUDA graph of the step"
         else:
             details["ranks"] += "DistributedDataParallel"

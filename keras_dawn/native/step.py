@@ -151,6 +151,7 @@ class NativeSteps:
         if self.graphs.whole is not None:
             self.graphs.step(batch if isinstance(batch, Unmade) else self.parts(batch))
             return self._fresh_logs()
+        self.graphs.stay_out()
         if isinstance(batch, Unmade):
             batch = batch.made()
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)

@@ -54,7 +54,7 @@ def main(folder):
         found[name] = {"by torch": numbers(case.train(graphs=False))}
         with cuda_graphs_on_a_cpu() as graphs, nccl_on_a_cpu(), SMALL:
             found[name]["eager"] = numbers(case.train(graphs=False))
-            # The ranks record in different steps: what they send is the same.
+            # Each rank alone would record in another step; the emulator's sums refuse that.
             warm_up = mock.patch("keras_dawn.native.cuda_graph.WARM_UP_STEPS", 3 + ranks.rank)
             with warm_up:
                 trained = case.train(graphs=True)

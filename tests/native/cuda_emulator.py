@@ -23,20 +23,35 @@ _READS = {
 }  # fmt: skip
 _COPIES = {"lift_fresh", "_pin_memory"}  # `torch.tensor` of numbers
 _library = torch.library.Library("emulated", "DEF")
-_library.define("sum_over_ranks_(Tensor(a!) tensor) -> ()")
-_library.impl("sum_over_ranks_", torch.distributed.all_reduce, "CPU")
+_library.define("sum_over_ranks_(Tensor(a!) tensor, int capture) -> ()")
 
 _SUM = torch.ops.emulated.sum_over_ranks_.default
+_EAGER = 0  # no capture's number
+
+
+def _sum_over_ranks(tensor, capture):
+    """As NCCL asks for it, all ranks replay graphs that they have captured together, or none."""
+    first = torch.tensor([capture, -capture])
+    torch.distributed.all_reduce(first, torch.distributed.ReduceOp.MIN)
+    if first[0] != -first[1]:
+        numbers = f"{int(first[0])} and {-int(first[1])}"
+        raise AssertionError(f"Ranks go by captures {numbers} (0: none) in one step.")
+    torch.distributed.all_reduce(tensor)
+
+
+_library.impl("sum_over_ranks_", _sum_over_ranks, "CPU")
 
 
 class Graph:
     """Stands for `torch.cuda.CUDAGraph`; counts what was made and replayed."""
 
-    made = replayed = 0
+    made = replayed = begun = 0
     memories = []
 
     def __init__(self):
         self.tape = []
+        Graph.begun += 1
+        self.number = Graph.begun  # the same on all ranks if they capture together
         self.memory = None  # `PoolMemory`, once it is captured
 
     def end(self, own):
@@ -86,8 +101,10 @@ class _Tape(TorchDispatchMode):
         if name == "index" and any(t.dtype == torch.bool for t in args[1] if t is not None):
             raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
         self._outside |= {one for one, _ in storages((args, kwargs)) if one not in self.own}
-        # What ranks send is only recorded: another one may not be recording now.
-        result = None if function is _SUM else function(*args, **kwargs)
+        if function is _SUM:  # only recorded
+            result, args = None, (args[0], self._graph.number)
+        else:
+            result = function(*args, **kwargs)
         self.own |= {one for one, _ in storages(result) if one not in self._outside}
         self._graph.tape.append((function, *tree_map(_where_it_lies, (args, kwargs, result))))
         return result
@@ -125,14 +142,18 @@ class _Sum:
     """A sum over the ranks as NCCL computes it: recorded like all work for the device."""
 
     def __init__(self, tensor):
-        torch.ops.emulated.sum_over_ranks_(tensor)
+        torch.ops.emulated.sum_over_ranks_(tensor, _EAGER)
 
     def wait(self):
         """Nothing: it is there."""
 
 
 def nccl_on_a_cpu():
-    """Inside this context several ranks sum up in a way that can be captured."""
+    """Inside this context several ranks sum up in a way that can be captured.
+
+    A sum fails in which one rank replays a graph and another one does not, or one of another
+    capture. A capture itself waits for nobody, as NCCL's does not: one that fails can be seen to.
+    """
     stack = contextlib.ExitStack()
     stack.enter_context(mock.patch("keras_dawn.native.parallel.why_no_graph", lambda: None))
     stack.enter_context(mock.patch("keras_dawn.native.steps.buckets.start_sum", _Sum))
@@ -160,6 +181,6 @@ def cuda_graphs_on_a_cpu():
     with contextlib.ExitStack() as stack:
         for name, value in replaced:
             stack.enter_context(mock.patch(name, value, create=True))
-        Graph.made = Graph.replayed = 0
+        Graph.made = Graph.replayed = Graph.begun = 0
         Graph.memories.clear()
         yield Graph

@@ -16,7 +16,8 @@ class BucketedReduction:
     What DistributedDataParallel does, without its Python state between steps: a capture records
     the copies into buckets, the sums over the ranks on NCCL's own stream while the backward pass
     goes on, and the wait for them at its end; a replay does it all again. Ordinary steps go the
-    same way, so that ranks that record in another step, or not at all, meet all the same.
+    same way, with the same sums. Which of these a step is, all ranks decide together
+    (`CaptureAgreement`).
 
     Args:
         parameters: list of tensors in the order of the forward pass, alike on all ranks.

@@ -62,6 +62,9 @@ class LayerForward:
     def graph_alone(self, alone):
         """Nothing: no graph is made around Python."""
 
+    def averages_in_graph(self):
+        return False
+
     def release_graphs(self):
         """Nothing: there are none."""
 

@@ -1,8 +1,10 @@
 """Which part of a model's training step is a CUDA graph."""
 
 from keras_dawn.data.unmade import Unmade
+from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_variables
 from keras_dawn.native.cuda_graph import MOST_GRAPHS
+from keras_dawn.native.steps.agreement import NO_MORE, CaptureAgreement
 from keras_dawn.native.steps.whole_step import WholeStep
 
 import keras
@@ -27,18 +29,22 @@ class StepGraphs:
         self._steps = steps
         self._take_step = take
         self.whole = self.reason = self._memory = None
+        self._agreement = CaptureAgreement(False)
 
     def connect(self):
         """Looks at a step that was just prepared."""
         self.release()
         self.whole, self.reason = None, self.why_not_whole()
-        if self.reason is None and not self._steps.forward.averages_in_graph():
+        averages = self._steps.forward.averages_in_graph()
+        # Also where this rank makes no graph now: another one must not record alone.
+        self._agreement = CaptureAgreement(current().several and averages)
+        if self.reason is None and not averages:
             self.reason = "its gradients are averaged by DistributedDataParallel already"
         if self.reason is None:
             optimization = self._steps.optimization
             optimization.update.follow_on_device()
             self._memory = self._where_it_lies()
-            self.whole = WholeStep(self, optimization.update.device)
+            self.whole = WholeStep(self, optimization.update.device, self._agreement)
         self._steps.forward.graph_alone(self.whole is None)
 
     def why_not_whole(self):
@@ -61,6 +67,10 @@ class StepGraphs:
         if self.whole.reason is not None:
             self.whole, self.reason = None, self.whole.reason
             self._steps.forward.graph_alone(True)
+
+    def stay_out(self):
+        """Tells other ranks, before an ordinary step, that this one makes no graphs."""
+        self._agreement.next_step(NO_MORE)
 
     def take(self, batch):
         """An ordinary step; why a graph would not do the same, or `None`."""
@@ -109,11 +119,14 @@ class StepGraphs:
             return None
         if self.whole is not None and self.whole.crowded:
             return f"{WHOLE}, for {MOST_GRAPHS} kinds of batch; there are more, which run eagerly"
+        if self.whole is not None and self.whole.uneven and not self.whole.made:
+            return f"{WHOLE}, as soon as no rank has batches of other shapes, which run eagerly"
         if self.whole is not None:
             return WHOLE
         alone = forward.why_not_alone()
         if alone is not None:
-            return f"none: {alone}"
+            why = "" if self.reason in (alone, None) else f"; nor of the whole step: {self.reason}"
+            return f"none: {alone}{why}"
         return f"forward and backward pass; not the whole step: {self.reason}"
 
     def check_memory(self):

@@ -6,11 +6,13 @@ from keras_dawn.data.unmade import Unmade
 from keras_dawn.foundation import keras_masks
 from keras_dawn.native import cuda_graph
 from keras_dawn.native.capture import GraphPool
+from keras_dawn.native.steps.agreement import CAPTURE, NO_MORE, ORDINARY, REPLAY
 
 import torch
 
 MOST_SETTINGS = 16
 UNUSED_STEPS = 50  # after which a graph makes room for another one
+NOT_ELSEWHERE = "another rank makes none, and says why"
 
 
 class WholeStep:
@@ -20,21 +22,24 @@ class WholeStep:
     the graph. The first steps with a kind of batch (its shapes and dtypes, and all settings that
     the Python of a step reads) are ordinary ones, and so are rare ones such as an epoch's last
     batch. What callbacks move from step to step, such as the momentum, the graph reads on the
-    device.
+    device. Several ranks record and replay in the same steps (`CaptureAgreement`).
 
     Args:
         of: `StepGraphs`, which takes ordinary steps, knows what they read and hands out what a
             step leaves to callbacks.
         device: torch device.
+        agreement: `CaptureAgreement`.
 
     Attributes:
         made: int, how many graphs there have been.
         crowded: bool, whether a kind of batch runs eagerly because there are so many.
+        uneven: bool, whether the last batch was another one on another rank, in shape or dtype.
         reason: str, why no graph is made any more, or `None`.
     """
 
-    def __init__(self, of, device):
+    def __init__(self, of, device, agreement):
         self._of = of
+        self._agreement = agreement
         self._pool = GraphPool(device)
         self._seen = {}
         self._graphs = {}
@@ -44,7 +49,7 @@ class WholeStep:
         self._unfit = self.made = self._steps = 0
         self._used = {}  # the step in which a graph was replayed last
         self._makes_batches = True  # those that come unmade
-        self.crowded = False
+        self.crowded = self.uneven = False
         self.reason = None
 
     def __call__(self, batch):
@@ -59,18 +64,23 @@ class WholeStep:
         tensors = []
         try:
             structure = _take_apart(batch, tensors)
+            key = self._key(tensors, structure)
         except TypeError:
+            structure = key = None
+        self._steps += 1
+        what = self._agreed(key, isinstance(batch, Unmade))
+        if what == NO_MORE and self.reason is None:
+            self._give_up(NOT_ELSEWHERE)
+        if what == NO_MORE or key is None:
             self._of.take(batch)
             return
-        key = self._key(tensors, structure)
-        self._steps += 1
-        if key not in self._graphs and not self._may_capture(key):
+        if what == ORDINARY:
             self._warm_up(key, tensors, batch)
             return
-        if key not in self._graphs and not self._capture(key, tensors, structure, batch):
+        if what == CAPTURE and not self._capture(key, tensors, structure, batch):
             self._of.take(batch)
             return
-        replay, static, left = self._graphs[key]
+        replay, static, left, _ = self._graphs[key]
         for own, given in zip(static, tensors, strict=True):
             own.copy_(given, non_blocking=True)
         replay()
@@ -79,6 +89,20 @@ class WholeStep:
             copies = [torch.empty_like(tensor) for tensor in left]
             torch._foreach_copy_(copies, left)
             self._of.hand_out(copies)
+
+    def _agreed(self, key, unmade):
+        """What is done with a kind of batch, here and on all other ranks."""
+        number = -1
+        if self.reason is not None:
+            may = NO_MORE
+        elif key in self._graphs:
+            may, number = REPLAY, self._graphs[key][-1]
+        else:
+            may = CAPTURE if self._may_capture(key) else ORDINARY
+        kinds = key and (key[0], unmade)  # settings and structures may name this rank's objects
+        what, alike = self._agreement.next_step(may, kinds, number)
+        self.uneven = not alike
+        return what
 
     def _warm_up(self, key, tensors, batch):
         """An ordinary step, and whether a graph may do the same."""
@@ -110,7 +134,7 @@ class WholeStep:
         return self._all_settings[settings]
 
     def _may_capture(self, key):
-        if self._seen.get(key, 0) < cuda_graph.WARM_UP_STEPS or self.reason is not None:
+        if self._seen.get(key, 0) < cuda_graph.WARM_UP_STEPS:
             return False
         self.crowded = not self._has_room()
         return not self.crowded
@@ -125,8 +149,10 @@ class WholeStep:
         return len(self._graphs) < cuda_graph.MOST_GRAPHS
 
     def _capture(self, key, tensors, structure, batch):
-        """Makes the graph for a kind of batch; whether that could be done."""
-        static, left = [tensor.detach().clone() for tensor in tensors], []
+        """Makes the graph for a kind of batch; whether that could be done on all ranks."""
+        self._drop(key)  # a graph that another rank does not have
+        number, static, left = self._agreement.number(), [], []
+        replay = failure = None
 
         def work():
             if isinstance(batch, Unmade):
@@ -138,18 +164,31 @@ class WholeStep:
             left.extend(self._of.kept())
 
         try:
-            self._graphs[key] = self._pool.capture(work), static, left
+            static += [tensor.detach().clone() for tensor in tensors]
+            replay = self._pool.capture(work)
+        except RuntimeError as error:
+            failure = str(error)
+        if self._agreement.all_could(failure is None):
+            self._graphs[key] = replay, static, left, number
             self._used[key] = self._steps
             self.made += 1
-        except RuntimeError as error:
-            if isinstance(batch, Unmade) and self._makes_batches:  # then the step without them
-                self._makes_batches = False
-                what = f"The transforms of the data are no part of a CUDA graph ({error}); they"
-            else:
-                self._give_up(str(error))
-                what = f"No CUDA graph could be made ({error}); the steps"
-            warnings.warn(f"{what} run eagerly, with the same results.", stacklevel=2)
-        return key in self._graphs
+            return True
+        replay = None
+        self._drop(key)
+        reason = NOT_ELSEWHERE if failure is None else failure
+        if isinstance(batch, Unmade) and self._makes_batches:  # then the step without them
+            self._makes_batches = False
+            what = f"The transforms of the data are no part of a CUDA graph ({reason}); they"
+        else:
+            self._give_up(reason)
+            what = f"No CUDA graph could be made ({reason}); the steps"
+        warnings.warn(f"{what} run eagerly, with the same results.", stacklevel=2)
+        return False
+
+    def _drop(self, key):
+        self._graphs.pop(key, None)
+        if not self._graphs:  # torch captures no more into a pool that no graph holds
+            self._pool.release()
 
     def _give_up(self, reason):
         self.reason = reason
