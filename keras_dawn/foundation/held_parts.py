@@ -103,6 +103,8 @@ def parts_of(value):
     own = dict(getattr(value, "__dict__", {}))
     if isinstance(value, DataLoader):
         own.pop("_iterator", None)  # of persistent workers
+        # Workers call it on copies of their own, and resumption puts a wrapper around it.
+        own.pop("worker_init_fn", None)
     for base in type(value).__mro__:
         slots = vars(base).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else tuple(slots):
