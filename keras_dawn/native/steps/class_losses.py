@@ -3,8 +3,6 @@
 Arguments are those of the Keras functions of the same names; see `loss_values`.
 """
 
-import functools
-
 from keras_dawn.foundation import keras_masks, keras_version
 from keras_dawn.native.steps.loss_targets import (
     NotAlikeError,
@@ -15,6 +13,7 @@ from keras_dawn.native.steps.loss_targets import (
     smoothed_between_two,
     whole_axis,
 )
+from keras_dawn.native.steps.weighing import on_device
 
 import keras
 import torch
@@ -67,7 +66,7 @@ def categorical_focal_crossentropy(
     outputs = torch.softmax(outputs, axis) if from_logits else outputs
     outputs = clipped(outputs / outputs.sum(axis, keepdim=True))
     if isinstance(alpha, (list, tuple)):
-        alpha = _on_device(tuple(alpha), outputs.dtype, outputs.device)
+        alpha = on_device(tuple(alpha), outputs.dtype, outputs.device)
     weight = torch.pow(1.0 - outputs, gamma) * alpha
     return (weight * (-targets * torch.log(outputs))).sum(axis)
 
@@ -126,9 +125,3 @@ def _of_overlap(targets, outputs, axis):
     targets, outputs = paired(targets, outputs)
     axis = tuple(range(targets.ndim)) if axis is None else axis
     return targets, outputs, (lambda x: x.sum(axis))
-
-
-@functools.cache
-def _on_device(numbers, dtype, device):
-    """Numbers of a setting, copied once: a CUDA graph goes on reading this memory."""
-    return torch.tensor(numbers, dtype=dtype, device=device)

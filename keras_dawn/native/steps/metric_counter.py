@@ -7,7 +7,7 @@ from keras_dawn.native.steps.loss_targets import NotAlikeError, are_tensors, sam
 from keras_dawn.native.steps.metric_values import knows, settings_for, values_of
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.unchanged import Unchanged
-from keras_dawn.native.steps.weighing import add_sum, add_to_mean
+from keras_dawn.native.steps.weighing import add_sum, add_to_mean, on_device
 
 import keras
 
@@ -24,7 +24,6 @@ class MetricCounter:
         self.settings = Settings(metric)  # what counting a batch reads
         self._unchanged = Unchanged(metric, "_fn_kwargs")
         self._kind = self._quick = None  # of the last batch, and how such a one is counted
-        self._thresholds = {}  # kept: a CUDA graph goes on reading those of its settings
 
     def is_known(self):
         """Whether the metric can be counted without Keras."""
@@ -97,7 +96,4 @@ class MetricCounter:
     def _on_the_device(self, thresholds):
         """A list of thresholds as a tensor, which is made once."""
         state = self._metric.variables[0].value
-        key = tuple(thresholds), state.dtype, state.device
-        if key not in self._thresholds:
-            self._thresholds[key] = state.new_tensor(thresholds)
-        return self._thresholds[key]
+        return on_device(tuple(thresholds), state.dtype, state.device)

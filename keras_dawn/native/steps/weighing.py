@@ -116,3 +116,9 @@ def add_to_mean(metric, values, weight, mask):
         weight, values = (part.flatten(1).mean(1) for part in (weight, values))
     total.add_(values.sum())
     count.add_(weight.sum())
+
+
+@functools.cache
+def on_device(numbers, dtype, device):
+    """A tuple of numbers of a setting, copied once: a CUDA graph goes on reading this memory."""
+    return torch.tensor(numbers, dtype=dtype, device=device)
