@@ -5,27 +5,19 @@ from keras_dawn.native.steps.agreement import CAPTURE, NO_MORE, ORDINARY, REPLAY
 
 import agreement_scenarios
 import pytest
-import torch
-
-from tests.processes import run_ranks
+from comparing import assert_same_trainings, found_by_two_ranks
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("agreement")
-    done = run_ranks(2, agreement_scenarios.main, folder, seconds=200)
-    assert done.returncodes == [0, 0], done.printed[-6000:]
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    return found_by_two_ranks(agreement_scenarios.main, tmp_path_factory.mktemp("agreement"), 200)
 
 
 def of_both(ranks, name):
     """What both ranks have found, after what holds of every scenario."""
     found = [rank[name] for rank in ranks]
     for one in found:
-        (tensors, history), (others, again) = one["eager"], one["graphed"]
-        assert history == again
-        for tensor, same in zip(tensors, others, strict=True):
-            assert torch.equal(tensor, same)
+        assert_same_trainings(one["eager"], one["graphed"])
     for what in ("begun", "replayed"):
         assert found[0][what] == found[1][what]
     return found

@@ -3,24 +3,13 @@
 import graph_scenarios
 import pytest
 import torch
+from comparing import assert_same_trainings, found_by_two_ranks
 from graph_scenarios import CASES
-
-from tests.processes import run_ranks
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graphs")
-    done = run_ranks(2, graph_scenarios.main, folder, seconds=300)
-    assert done.returncodes == [0, 0], done.printed[-6000:]
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
-
-
-def assert_equal(one, other):
-    (tensors, history), (others, again) = one, other
-    assert history == again
-    for tensor, same in zip(tensors, others, strict=True):
-        assert torch.equal(tensor, same)
+    return found_by_two_ranks(graph_scenarios.main, tmp_path_factory.mktemp("graphs"), 300)
 
 
 def assert_close(ours, theirs, tolerance):
@@ -33,11 +22,11 @@ def test_graphs_give_what_ordinary_steps_give_and_distributed_data_parallel(name
     for found in (rank[name] for rank in ranks):
         how, made, replayed = found["how"]
         assert how == "the whole step" and made >= 1 and replayed > 8
-        assert_equal(found["graphed"], found["eager"])
+        assert_same_trainings(found["graphed"], found["eager"])
         if name == "one cycle":  # there a momentum that moves is a Python number, which rounds
             assert_close(found["graphed"][0], found["by torch"][0], 1e-6)
         else:  # of two numbers there is one sum
-            assert_equal(found["graphed"], found["by torch"])
+            assert_same_trainings(found["graphed"], found["by torch"])
         assert "averaged by the CUDA graph" in found["explained"]
 
 
