@@ -4,6 +4,7 @@ import functools
 
 import keras_dawn
 from keras_dawn.foundation import keras_losses
+from keras_dawn.native.steps import class_losses
 from keras_dawn.native.steps.loss_values import VALUES
 
 import keras
@@ -222,3 +223,14 @@ def test_probabilities_near_and_beyond_the_edges_get_plain_keras_s_gradients(som
         found.append((value.detach(), outputs.grad))
     for ours, plain in zip(*found, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def test_weights_of_classes_that_were_first_used_in_inference_mode_train_later():
+    targets, alpha = torch.eye(3), [0.2, 0.3, 0.4]
+    outputs = torch.full((3, 3), 0.5, requires_grad=True)
+    with torch.inference_mode():
+        before = class_losses.categorical_focal_crossentropy(targets, outputs, alpha)
+    loss = class_losses.categorical_focal_crossentropy(targets, outputs, alpha)
+    loss.sum().backward()
+    torch.testing.assert_close(loss.detach(), before.clone())
+    assert outputs.grad.abs().sum() > 0

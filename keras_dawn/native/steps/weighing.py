@@ -121,4 +121,5 @@ def add_to_mean(metric, values, weight, mask):
 @functools.cache
 def on_device(numbers, dtype, device):
     """A tuple of numbers of a setting, copied once: a CUDA graph goes on reading this memory."""
-    return torch.tensor(numbers, dtype=dtype, device=device)
+    with torch.inference_mode(False):  # kept for training, whoever asks first
+        return torch.tensor(numbers, dtype=dtype, device=device)
