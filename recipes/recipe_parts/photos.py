@@ -50,8 +50,8 @@ def main(recipe, presets, entry):
             prices = run_flags.read_prices()
             run_flags.choose_algorithms()
             precision = run_flags.read_precision("mixed_float16")
-            with keras_dawn.distributed.main_first():  # the others read what rank 0 has indexed
-                photos, reason = find_photos(preset, scratch)
+            # All ranks at once: each lists ImageNet's 1.28 million photos for itself.
+            photos, reason = find_photos(preset, scratch)
             if FLAGS.dry_run:
                 reporting.console.quiet = not ranks.is_main
                 projection.print_projection(preset, photos.train("originals"), precision, prices)
