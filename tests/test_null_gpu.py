@@ -166,6 +166,36 @@ held.backward()
     assert done.returncode == 0, done.stderr
 
 
+def test_a_recurrent_layer_is_derived_twice_past_cudnn():
+    program = """
+import counters, keras, keras_dawn, torch
+from keras import layers
+
+def two_ways():
+    return layers.Bidirectional(layers.LSTM(4, return_sequences=True))
+
+def ran():
+    names = counters.kernels()
+    counters.reset()
+    return names["cudnn_rnn"], names["cudnn_rnn_backward"]
+
+for make in (two_ways, lambda: layers.GRU(4), lambda: layers.SimpleRNN(4)):
+    module = keras_dawn.to_torch(keras.Sequential([keras.Input((5, 3)), make()]))
+    x = torch.zeros(2, 5, 3, device="cuda", requires_grad=True)
+    total = module(x).sum()
+    assert ran() == (1, 0)
+    (slope,) = torch.autograd.grad(total, x, create_graph=True)
+    torch.autograd.grad(slope.square().sum(), [x, *module.parameters()], allow_unused=True)
+    assert ran() == (0, 0)
+    torch.autograd.grad(total, x)
+    assert ran() == (0, 1)
+"""
+    done = nullgpu.run(
+        "-c", program, paths=PATHS, stderr=subprocess.PIPE, encoding="utf-8", timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_ranks_send_no_tensor_of_the_hosts_through_the_gpus_group():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
