@@ -25,8 +25,13 @@ def opened(path, settings, environment):
     document = {**mine, "calls": [], "parts": {}}
     if path.exists():
         document = json.loads(path.read_text(encoding="utf-8"))
-        there = _flat({name: document[name] for name in SAME if name in document})
-        here = _flat(mine)
+        unstated = [name for name in SAME if name not in document]
+        if unstated:
+            raise ValueError(
+                f"{path} does not say how it was measured: {', '.join(unstated)} are missing. Name "
+                "another --out, or move this file away; nothing in it was changed."
+            )
+        there, here = _flat({name: document[name] for name in SAME}), _flat(mine)
         others = [
             f"{name} {there.get(name, 'not stated')} there, {here.get(name, 'not stated')} now"
             for name in dict.fromkeys([*here, *there])

@@ -185,7 +185,7 @@ def test_numbers_measured_otherwise_are_not_gone_on_with(tmp_path):
     with pytest.raises(ValueError, match=r"otherwise: hardware, gpus \['A'\] there, \['B'\] now"):
         gpu_document.opened(path, settings, other)
     path.write_text(json.dumps({"parts": first["parts"]}), encoding="utf-8")  # of an older gpu.py
-    with pytest.raises(ValueError, match="tiny not stated there, True now"):
+    with pytest.raises(ValueError, match="does not say how it was measured: tiny, cudnn"):
         gpu_document.opened(path, settings, about)
 
 
