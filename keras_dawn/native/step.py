@@ -181,10 +181,14 @@ class NativeSteps:
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
                 # Layers are called here too, where a checkpointed part is computed again.
-                skip = self.optimization.step(weighed, self.keep_gradients)
-        # After the step, which knows whether it was skipped: then the averages stay, too.
-        self.averages.update(statistics, skip)
-        return self._count(loss, x, y, outputs, sample_weight, batch)
+                self.optimization.differentiate(weighed)
+                with torch.no_grad():  # once for all that follows: each costs as much as a kernel
+                    skip = self.optimization.step(self.keep_gradients)
+                    if statistics:
+                        # Now it is known whether the step was skipped: then they stay, too.
+                        self.averages.update(statistics, skip)
+                    self._count(loss, y, outputs, sample_weight, batch)
+        return self._own_logs(x, y, outputs, sample_weight)
 
     def _rehearse(self, inputs, y, sample_weight, x):
         """Backward passes for torch to lay the gradients out by, and for nothing else."""
@@ -206,7 +210,8 @@ class NativeSteps:
                 self._look_at(outputs)
             y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
-        logs = self._count(loss, x, y, outputs, sample_weight, batch)
+        self._count(loss, y, outputs, sample_weight, batch)
+        logs = self._own_logs(x, y, outputs, sample_weight)
         return self._fresh_logs() if logs is None else logs
 
     def predict_step(self, batches):
@@ -226,13 +231,18 @@ class NativeSteps:
             return keras_losses.compute_loss(self.model, x, y, outputs, sample_weight, training)
         return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
 
-    def _count(self, loss, x, y, outputs, sample_weight, batch):
-        """Takes a batch into the metrics; returns logs of the model's own, or `None`."""
+    def _count(self, loss, y, outputs, sample_weight, batch):
+        """Takes a batch into the metrics."""
         if self._own_metrics:
             self.metrics.track(loss, batch)
-            return keras_metrics.own_metrics(self.model, x, y, outputs, sample_weight)
-        self.metrics.update(loss, y, outputs, sample_weight, batch)
-        return None
+        else:
+            self.metrics.update(loss, y, outputs, sample_weight, batch)
+
+    def _own_logs(self, x, y, outputs, sample_weight):
+        """The logs of the model's own `compute_metrics`, or `None`."""
+        if not self._own_metrics:
+            return None
+        return keras_metrics.own_metrics(self.model, x, y, outputs, sample_weight)
 
     def _fresh_logs(self):
         """The logs, computed anew every few steps."""
