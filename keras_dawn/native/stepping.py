@@ -151,8 +151,7 @@ class Stepping:
             self._refresh()
             make_plain(model, force=True)
             function = getattr(model, attribute)
-            native = self.layers, self.optimizers, self.means
-            setattr(model, attribute, OwnStep(function, *native))
+            setattr(model, attribute, OwnStep(self, function))
             return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
