@@ -36,6 +36,7 @@ class GraphForward:
         runs_python: bool, whether calls of Keras's or the user's run inside it.
         adds_losses: bool, whether layers or regularizers may add to the loss.
         adds_penalties: bool, whether it adds penalties that Keras must not add.
+        is_pure: bool, whether evaluating computes outputs by torch's operations and no more.
     """
 
     by_layer = False
@@ -75,6 +76,8 @@ class GraphForward:
     def _look(self):
         """Takes note of what each step asks."""
         calls = any(lowered.calls_keras for lowered in self.lowered)
+        low = self.evaluating
+        self.is_pure = not (self._compile or low.calls_operations or low.changes_state or calls)
         self.runs_python = calls or bool(self._added.views)
         self.adds_penalties = self._added.penalties()
         self.adds_losses = self.adds_penalties or self.runs_python
