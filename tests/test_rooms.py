@@ -17,6 +17,8 @@ PRIVATE = {
     # torch's: how often a tensor was written to, and what DistributedDataParallel leaves alone.
     "native/lowering/draws.py": {"_version"},
     "native/lowering/watched.py": {"_version"},
+    # torch's: what `Tensor.backward` comes to.
+    "native/steps/backward.py": {"_engine_run_backward", "_version"},
     # torch's: a module's own tables, in which a parameter may have any name.
     "native/lowering/module.py": {"_parameters", "_buffers"},
     "native/steps/updates/counting.py": {"_version"},

@@ -73,9 +73,11 @@ class Fused(Update):
         """Whether the state still lies in memory as the parameters do."""
         return all(view.stride() == parameter.stride() for view, parameter in self._states)
 
-    @torch.no_grad()
     def step(self, gradients, found_inf=None):
-        """Steps, unless `found_inf` (float32, of one element) says on the device not to."""
+        """Steps, unless `found_inf` (float32, of one element) says on the device not to.
+
+        To be called without gradients.
+        """
         optimizer = self.optimizer
         accumulates = self._accumulators and optimizer.gradient_accumulation_steps
         averages = self._averages and optimizer.use_ema
@@ -178,7 +180,7 @@ class Fused(Update):
 
     def updates_before(self):
         """How many updates there have been, on the device; batches accumulated for one are one."""
-        count = keras_optimizers.iterations(self.optimizer).value
+        count = keras_variables.memory_of(keras_optimizers.iterations(self.optimizer))
         steps = self.optimizer.gradient_accumulation_steps
         return count // steps if steps else count
 
@@ -200,11 +202,12 @@ class Fused(Update):
 
     def rate(self):
         """The learning rate, a 0-d tensor: a variable's, a schedule's or a function's."""
+        kept = keras_optimizers.schedule_of(self.optimizer)
+        if isinstance(kept, keras.Variable):
+            return keras_variables.memory_of(kept).detach()
         rate = self._scheduled()
         if rate is None:
             rate = self.optimizer.learning_rate
-        if isinstance(rate, keras.Variable):
-            return rate.value.detach()
         if isinstance(rate, torch.Tensor):
             return rate.detach()
         return torch.full((), float(rate), dtype=self.dtype, device=self.device)
