@@ -70,8 +70,10 @@ class LastWord(keras.callbacks.Callback):
         self._position = DataPosition(
             self._iterator, self._notices.takes_signals, keras_fit.validation_data(self.model)
         )
-        ended = state is not None and state["fit"] == self._fit and is_ended(state, self.params)
-        check_not_another(self._resume, state, description, ended)
+        ended = followed or (
+            state is not None and state["fit"] == self._fit and is_ended(state, self.params)
+        )
+        check_not_another(self._resume, self._fit, state, description, ended)
         self._notices.start(self._iterator)
         if state is not None:
             self._restoration = Restoration(

@@ -109,12 +109,13 @@ class Restoration:
         self._position.put_back_now(self._own["data"])
         if self._followed or (same_fit and is_ended(state, params)):
             keras_fit.set_first_epoch(model, max(params["epochs"], 1))
-            _say("already complete: nothing trained", self._path)
+            _say(f"already complete: nothing trained; {_weights_of(state, params)}", self._path)
             return before
         if same_fit or not state["complete"]:
             self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
-        steps = f" of {params['steps']}" if params.get("steps") else ""
+        length = self._position.steps_in(state["epoch"], params.get("steps"))
+        steps = f" of {length}" if length else ""
         of = f", with {ranks.world_size} in place of {several} ranks"
         where = f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}{steps}"
         _say(where + (of if several != ranks.world_size else ""), self._path)
@@ -197,6 +198,15 @@ class Restoration:
     def _take_up_rates(self):
         for optimizer, name, new in self._rates:
             hyperparameters.write(optimizer, name, new)
+
+
+def _weights_of(state, params):
+    """Where in the training the weights are of that a `fit` with nothing to do returns."""
+    epoch, step = state["epoch"], state["step"]
+    place = f"of epoch {epoch + 1} after step {step}" if step else f"of the end of epoch {epoch}"
+    beyond = not state["stopped"] and (epoch, step) > (params["epochs"], 0)
+    more = f", beyond the {params['epochs']} that this fit was asked for" if beyond else ""
+    return f"the weights are those {place}{more}"
 
 
 def _say(what, path):

@@ -164,6 +164,33 @@ def test_a_plan_goes_on_where_it_was_whatever_its_data(make, accelerated, tmp_pa
             assert torch.equal(a.value, b.value)
 
 
+def test_a_restart_counts_the_steps_of_its_own_phase_and_makes_no_data_that_it_does_not_need(
+    tmp_path, capsys
+):
+    def run(cut=None):
+        made = []
+
+        def make(phase):
+            made.append(PLAN.phases.index(phase))
+            return arrays(phase)
+
+        as_another_process(1)
+        callbacks = [ResumeTraining(tmp_path, every_steps=3), Cut(cut)]
+        try:
+            fit_plan(build(False), PLAN, make, callbacks=callbacks, verbose=0)
+        except RuntimeError:
+            assert cut is not None
+        return made, capsys.readouterr().err
+
+    run(14)
+    made, said = run(5)
+    assert "goes on at epoch 3, step 4 of 8." in said and made == [0, 1]
+    made, said = run()
+    assert "goes on at epoch 4, step 1 of 8." in said and made == [0, 1, 2]
+    made, said = run()
+    assert "already complete" in said and made == [0]
+
+
 def test_a_list_of_phases_a_name_and_arrays_are_taken():
     made = fit_plan(
         build(), [Phase(1, 8, 8, 0.1), Phase(1, 8, 20, 0.1)], arrays(PLAN.phases[0]), verbose=0
