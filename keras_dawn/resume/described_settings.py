@@ -43,7 +43,11 @@ def settings(model, callbacks, epochs, steps):
             curves = callback.curves(max(1, epochs_of_its * steps), model.optimizer)
             for name, curve in curves.items():
                 ends = [f"{curve(progress):.4g}" for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
-                found[f"{name} by {type(callback).__name__}"] = ", ".join(ends)
+                highest = max(curve(percent / 100) for percent in range(101))
+                found[f"{name} by {type(callback).__name__}"] = (
+                    f"{', '.join(ends)} at 0, 25, 50, 75, 100 % of the training "
+                    f"(highest {highest:.4g})"
+                )
     return found
 
 

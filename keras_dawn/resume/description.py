@@ -45,17 +45,18 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "data": size,
         "order": order,
         "steps": iterator.num_batches,
+        "epochs": epochs,
         "convolutions": table_in_use().identity,
     }
 
 
-def check_same(then, now, folder, step):
+def check_same(then, now, folder, place):
     """Raises `ValueError` where what is trained is no longer what the checkpoint is of.
 
     Args:
         then, now: what `describe` returned, in the first process and in this one.
         folder: path of the checkpoints.
-        step: int, how many steps of the epoch to go on in are done.
+        place: `(epoch, step)` to go on at: ints, the epoch (0-based) and its steps that are done.
 
     Returns:
         list of `(optimizer's number, name, old, new)` of hyper-parameters that were compiled
@@ -82,18 +83,22 @@ def check_same(then, now, folder, step):
                 "Compile with the settings that the training began with, or give another folder."
             )
     changed = [
-        f"{name} {old} → {new}"
+        f"{name} {old} → {new}" if name != "content" else "other values in the arrays"
         for name, old, new in [
             ("steps an epoch", then["steps"], now["steps"]),
             *((name, then["data"][name], now["data"][name]) for name in then["data"]),
         ]
         if old != new and not (name == "content" and None in (old, new))
     ]
+    epoch, step = place
     if changed and step:
         raise ValueError(
-            f"The checkpoint in {folder} is of an epoch's middle, after {step} of {then['steps']} "
-            f"steps, and the data has changed since: {', '.join(changed)}. Finish that epoch with "
-            "the data that it began with, or give another folder."
+            f"The checkpoint in {folder} is of the middle of epoch {epoch + 1}, after {step} of "
+            f"{then['steps']} steps, and the data has changed since: {', '.join(changed)}. Go on "
+            f"with the data that it began with until checkpoint-*{epoch + 1:05}-0000000.pt of the "
+            "epoch's end is there, and change it then; or delete the checkpoints of the middle, "
+            f"checkpoint-*{epoch:05}-{step:07}.pt the newest, to go on from the one before them; "
+            "or give another folder."
         )
     tables = then.get("convolutions"), now["convolutions"]
     if None not in tables and tables[0] != tables[1]:  # other ways round otherwise, and no more

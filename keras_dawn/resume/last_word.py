@@ -75,6 +75,13 @@ class LastWord(keras.callbacks.Callback):
         )
         check_not_another(self._resume, self._fit, state, description, ended)
         self._notices.start(self._iterator)
+        if state is None and self._fit and current().is_main:
+            print(
+                f"ResumeTraining ({self._folder.path}): begins fit {self._fit + 1} of the training "
+                "in this folder, as this object has seen the one before to its end.",
+                file=sys.stderr,
+                flush=True,
+            )
         if state is not None:
             self._restoration = Restoration(
                 self.model, state, self._parts, self._position, self._folder.path, followed

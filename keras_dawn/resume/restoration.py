@@ -92,7 +92,9 @@ class Restoration:
         same_fit = state["fit"] == fit
         # Another `fit` of the script may train with other settings on other data.
         rates, taken_up = (
-            check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
+            check_same(before, description, self._path, (state["epoch"], state["step"]))
+            if same_fit
+            else ([], [])
         )
         check_weights(state, model, self._path)
         several = len(state["data"])
@@ -122,11 +124,14 @@ class Restoration:
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
             if old is None or hyperparameters.read(optimizer, name) != new:
-                taken_up.append(f"{name} {old} → {new}")
+                taken_up.append(f"{name} {_short(old)} → {_short(new)}")
                 self._rates.append((optimizer, name, new))
         self._take_up_rates()
         self._say_of_attributes()
         if same_fit:
+            epochs = before.get("epochs", params["epochs"])
+            if epochs != params["epochs"]:
+                taken_up.append(f"epochs {epochs} → {params['epochs']}")
             gone = set(state["parts"]) - set(self._parts)
             taken_up += [f"{name} left out" for name in sorted(gone) if "attributes of" not in name]
         if taken_up:
@@ -198,6 +203,11 @@ class Restoration:
     def _take_up_rates(self):
         for optimizer, name, new in self._rates:
             hyperparameters.write(optimizer, name, new)
+
+
+def _short(number):
+    """A hyper-parameter for reading: without the digits that float32 adds to it."""
+    return f"{number:.6g}" if isinstance(number, float) else str(number)
 
 
 def _weights_of(state, params):

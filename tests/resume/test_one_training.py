@@ -35,6 +35,7 @@ def test_a_cell_that_is_run_again_goes_on(tmp_path, capsys):
     same(train(tmp_path / "cut", seed=1), first)
     assert "already complete" in capsys.readouterr().err
     more = train(tmp_path / "cut", seed=2, epochs=3)  # there is something left to train
+    assert "takes up what has changed: epochs 2 → 3." in capsys.readouterr().err
     same(more, train(tmp_path / "whole", seed=1, epochs=3))
 
 
