@@ -34,7 +34,8 @@ class PlanData(DataLoader):
         self._plan, self._make, self._kind, self._training = plan, make, kind, training
         self._shared, self._stack = False, contextlib.ExitStack()
         self.epoch, self.phase, self.data = 0, None, None
-        self._loaded = None  # a state that was loaded, until the data is asked for
+        # A state that was loaded before the first epoch, until the data is asked for.
+        self._loaded, self._begun = None, False
         self._enter(plan.phases[0])
         # What Keras looks at besides the length: the rows of this set are never read.
         super().__init__(TensorDataset(torch.zeros(1)), batch_size=plan.phases[0].batch_size)
@@ -57,6 +58,7 @@ class PlanData(DataLoader):
     def set_epoch(self, epoch):
         """Goes to an epoch (0-based) and its phase."""
         self._settle()
+        self._begun = True
         self.epoch = int(epoch)
         self._enter(self._plan.phase_at(self.epoch))
         for part in (self.data, sharding.sampler_of(self.data)):
@@ -99,9 +101,11 @@ class PlanData(DataLoader):
         return {"epoch": self.epoch, "data": self._source.now(), "drawn": self._drawn}
 
     def load_state_dict(self, state):
-        """Takes up what `state_dict` returned, once the data is asked for: a training that is
-        complete makes none."""
+        """Takes up what `state_dict` returned; before the first epoch, once the data is asked for:
+        a training that is complete makes none."""
         self._loaded = state
+        if self._begun:  # within a pass: put back later, it would undo what was read since
+            self._settle()
 
     def _settle(self):
         state, self._loaded = self._loaded, None

@@ -5,6 +5,7 @@ import csv
 import keras_dawn
 from keras_dawn import Phase, ResumeTraining, TimeToAccuracy, TrainingPlan, data, fit_plan
 from keras_dawn.callbacks import Lookahead, Snapshots
+from keras_dawn.plans.plan_data import PlanData
 
 import keras
 import numpy as np
@@ -189,6 +190,18 @@ def test_a_restart_counts_the_steps_of_its_own_phase_and_makes_no_data_that_it_d
     assert "goes on at epoch 4, step 1 of 8." in said and made == [0, 1, 2]
     made, said = run()
     assert "already complete" in said and made == [0]
+
+
+def test_a_state_that_is_put_back_before_the_last_batch_does_not_undo_the_end_of_the_pass():
+    made = PlanData(PLAN, arrays, id, training=True)
+    made.set_epoch(0)
+    batches = iter(made)
+    for _ in range(STEPS[0] - 1):
+        next(batches)
+    before = made.state_dict()
+    made.load_state_dict(before)
+    assert len(list(batches)) == 1
+    assert made.state_dict()["data"][""]["epoch"] == before["data"][""]["epoch"] + 1
 
 
 def test_a_list_of_phases_a_name_and_arrays_are_taken():
