@@ -2,7 +2,7 @@
 
 import keras_dawn
 from keras_dawn import ResumeTraining
-from keras_dawn.resume.model_attributes import attributes_of
+from keras_dawn.resume.saved_state import SavedStates
 
 import keras
 import numpy as np
@@ -199,7 +199,7 @@ def test_an_optimizer_of_torchs_that_is_made_in_a_step_is_refused_by_name(tmp_pa
 @pytest.mark.parametrize("accelerated", [False, True])
 def test_nothing_of_kerass_or_ours_is_taken_for_the_users(accelerated, tmp_path):
     model = life(lambda: build(keras.Model), None, accelerated=accelerated)
-    parts = attributes_of(model)
+    parts = SavedStates(model, [], []).parts
     assert list(parts) == ["attributes of model"]
     model.fit(X, TARGETS, batch_size=8, verbose=0, validation_data=(X, TARGETS))
     model.predict(X, verbose=0)
