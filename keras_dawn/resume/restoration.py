@@ -41,16 +41,27 @@ def find_state(folder, fit, asked):
     if state is not None and state["fit"] != fit and not asked:
         followed = state["fit"] > fit
         state = folder.newest(fit)
-    if current().several:
-        # A network's folder may show its newest file to some machines only.
-        places = gather(state and (state["fit"], state["epoch"], state["step"]))
-        if len(set(places)) > 1:
-            found = ", ".join(f"rank {rank}: {place}" for rank, place in enumerate(places))
-            raise ValueError(
-                f"The ranks do not see the same checkpoints in {folder.path} (fit, epoch, step by "
-                f"{found}). Give a folder that all of them share."
-            )
+    check_agreed(state, folder)
     return state, followed
+
+
+def check_agreed(state, folder):
+    """Raises `ValueError` where the ranks have found different checkpoints; called by all ranks.
+
+    Args:
+        state: dict, what this rank has found in its folder, or `None`.
+        folder: `CheckpointFolder`.
+    """
+    if not current().several:
+        return
+    # A network's folder may show its newest file to some machines only.
+    places = gather(state and (state["fit"], state["epoch"], state["step"]))
+    if len(set(places)) > 1:
+        found = ", ".join(f"rank {rank}: {place}" for rank, place in enumerate(places))
+        raise ValueError(
+            f"The ranks do not see the same checkpoints in {folder.path} (fit, epoch, step by "
+            f"{found}). Give a folder that all of them share."
+        )
 
 
 def is_ended(state, params):

@@ -5,6 +5,7 @@ from keras_dawn.foundation import keras_fit
 from keras_dawn.resume.checkpoints import CheckpointFolder
 from keras_dawn.resume.eviction import Notices
 from keras_dawn.resume.last_word import LastWord
+from keras_dawn.resume.restoration import check_agreed
 from keras_dawn.resume.saved_state import check_neighbours
 
 import keras
@@ -120,7 +121,7 @@ class ResumeTraining(keras.callbacks.Callback):
         self.tracked = {}
         self._data = data
         self._fit = 0  # how many `fit`s this object saw through to their ends
-        self._asked = False  # whether the script itself leaves out what is done
+        self._asked = None  # which `fit` comes next, where the script leaves out what is done
 
     def track(self, name, part):
         """Saves and restores something else, with `state_dict()` and `load_state_dict(state)`."""
@@ -130,10 +131,15 @@ class ResumeTraining(keras.callbacks.Callback):
         """The epoch (0-based) that the training will go on in; 0 without a checkpoint.
 
         For a script that leaves out `fit`s that are done by itself: the first `fit` after this
-        is taken for the one that the checkpoint is of, or for the one after it.
+        is taken for the one that the checkpoint is of, or for the one after it. On several ranks
+        all of them ask, and have the same answer.
+
+        Raises:
+            ValueError: the ranks find different checkpoints.
         """
         state = self.folder.newest()
-        self._asked = state is not None
+        check_agreed(state, self.folder)
+        self._asked = None if state is None else state["fit"] + int(state["complete"])
         return state["epoch"] if state else 0
 
     def on_train_begin(self, logs=None):
@@ -145,11 +151,10 @@ class ResumeTraining(keras.callbacks.Callback):
                 "`fit`, or save in your own loop yourself."
             )
         check_neighbours(callbacks.callbacks)
-        asked, self._asked = self._asked, False
-        if asked:
-            state = self.folder.newest()
-            self._fit = state["fit"] + int(state["complete"])
-        last = LastWord(self, self._fit, callbacks, iterator, asked)
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._fit = asked
+        last = LastWord(self, self._fit, callbacks, iterator, asked is not None)
         last.set_model(self.model)
         last.set_params(callbacks.params)
         callbacks.callbacks.append(last)  # it is called after all others, this time too
