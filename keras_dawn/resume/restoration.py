@@ -105,7 +105,7 @@ class Restoration:
         same_fit = state["fit"] == fit
         # Another `fit` of the script may train with other settings on other data.
         rates, taken_up = (
-            check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
+            check_same(state, description, self._path, state["step"]) if same_fit else ([], [])
         )
         check_weights(state, model, self._path)
         self._same = same = SameCallbacks(before["callbacks"], description["callbacks"])

@@ -22,14 +22,19 @@ class ResumeTraining(keras.callbacks.Callback):
     and `load_state_dict`, yours or this package's (the averages of the weights, the epochs and
     the time of `TimeToAccuracy`), of Keras's `EarlyStopping`, `ReduceLROnPlateau`,
     `ModelCheckpoint`, `CSVLogger`, `SwapEMAWeights` and `TensorBoard`, and of whatever is tracked
-    (`track`). A state is saved between two steps and may be put back twice. Of any other callback
-    those attributes are saved that have changed since the training began, where all of these are
-    data (`resume.plain_attributes` has the rules): the restart says which go on, and which begin
-    anew. A callback that counts for its process alone has a `state_dict` that returns `{}`. So it
-    is with what your own code keeps in attributes of the model, its layers, losses, metrics and
-    optimizers, and of objects of your classes there: a count, a list of tensors, a generator. An
-    optimizer of torch's there goes on too; one that is made after the training has begun is
-    refused, as nothing could be put back into it.
+    (`track`). A state is saved between two steps and may be put back twice; it is anything made of
+    numbers, strings, arrays and tensors, else it is refused when the training begins. Of any other
+    callback those attributes are saved that have changed since the training began, where all of
+    these are data (`resume.plain_attributes` has the rules): the restart says which go on, and
+    which begin anew. A callback that counts for its process alone has a `state_dict` that returns
+    `{}`. So it is with what your own code keeps in attributes of the model, its layers, losses,
+    metrics and optimizers. Followed is what these hold: objects of your classes, closures of your
+    functions, callbacks, and with their whole states models, layers, metrics, variables,
+    optimizers and loaders, Keras's or torch's (`resume.own_objects`); made after the training has
+    begun, they are refused or begin anew, as nothing could be put back into them. Not followed are
+    module-level names, class attributes, and objects of other packages without a state to give;
+    what is held of the latter is named when the training begins. Of several callbacks of a class
+    each is known by its settings (`monitor`, `filepath`), and then by its place.
 
     Of the data, its place is saved: the random generators, shuffled lists, arrays and tables,
     counts and `state_dict`s in it, in its sampler and its transforms and all that these hold, in
@@ -84,6 +89,7 @@ class ResumeTraining(keras.callbacks.Callback):
         paid: `PaidTime` of all processes that trained from this folder, on rank 0.
 
     Raises:
+        TypeError: when the training begins: a state of a callback that no checkpoint can hold.
         ValueError: bad numbers; `BackupAndRestore` beside it; a checkpoint of another model or
             format; data that does not give its batches again, or not in their order on another
             number of ranks; a generator to validate on.

@@ -57,9 +57,11 @@ def on_a_disk_of_its_own(folder):
     shared_folder._SECONDS = 0.5
     rank = keras_dawn.distribute().rank
     resume = ResumeTraining(f"{folder}/seen")
-    with mock.patch.object(resume.folder, "newest", lambda: PLACE if rank == 0 else None):
-        with pytest.raises(ValueError, match="fit, epoch, step by rank 0: .*1, 3, 0.*, rank 1: No"):
-            resume.next_epoch()
+    with (
+        mock.patch.object(resume.folder, "newest", lambda: PLACE if rank == 0 else None),
+        pytest.raises(ValueError, match="fit, epoch, step by rank 0: .*1, 3, 0.*, rank 1: No"),
+    ):
+        resume.next_epoch()
     with mock.patch.object(resume.folder, "newest", lambda: PLACE):
         assert resume.next_epoch() == 3
     interrupted.main(f"{folder}/{os.environ['RANK']}", f"{folder}/out.pt")
