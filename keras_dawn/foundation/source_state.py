@@ -65,6 +65,12 @@ class SourceState:
         nodes = walk.nodes.values()
         self.generators = {n.name for n in nodes if n.state and generator_state(n.value)}
 
+    @property
+    def objects(self):
+        """What the data held when this was made, but for arrays and mere values."""
+        nodes = self._first.nodes.values()
+        return [node.value for node in nodes if node.kind != "value" and node.value is not None]
+
     def check(self):
         """Raises `ValueError` for data of which something cannot be followed."""
         for name, why in self.unknown.items():

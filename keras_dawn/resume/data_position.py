@@ -68,6 +68,11 @@ class DataPosition:
         """Names of the random generators in the data and in that to validate on."""
         return {"data": self._source.generators, "validation": self._validation.generators}
 
+    @property
+    def objects(self):
+        """Objects in the data, whose states are part of the position."""
+        return [*self._source.objects, *self._validation.objects]
+
     def now(self, step):
         """The position as plain data; `step` is how many steps of the epoch are done."""
         passes = self.passes

@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from keras_dawn.foundation import keras_fit
-from keras_dawn.foundation.hyperparameters import available, unwrap
+from keras_dawn.foundation.hyperparameters import available, config, unwrap
 from keras_dawn.foundation.keras_losses import compiled_loss
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
@@ -34,7 +34,7 @@ def settings(model, callbacks, epochs, steps):
         found[f"loss scaling{of}"] = _words(unwrap(optimizer) is not optimizer)
         inner = unwrap(optimizer)
         left_out = {"name", *available(inner)}
-        for name, value in inner.get_config().items():
+        for name, value in config(inner).items():
             if name not in left_out or isinstance(value, dict):  # a schedule
                 found[f"{name}{of}"] = _words(value)
     for callback in callbacks:

@@ -27,7 +27,7 @@ def check_not_another(resume, fit, state, description, ended):
     path, seed = resume.folder.path, explicit_seed()
     before, seeds = _LAST.get(path.resolve(), (lambda: resume, {}))
     if state is not None and ended and before() is not resume:
-        changed = check_same(state["description"], description, path, (0, 0))
+        changed = check_same(state, description, path, 0)
         seed_before = seeds.get(fit)
         if None not in (seed, seed_before) and seed != seed_before:
             _refuse(path, f"its random seed was {seed_before}, that of this one is {seed}")
