@@ -1,5 +1,7 @@
 """What functions and classes of the user's hold: closures, module-level names, attributes."""
 
+import contextlib
+import dis
 import functools
 import sys
 import sysconfig
@@ -31,7 +33,7 @@ def parts_of_code(value):
     if isinstance(value, types.MethodType):
         return [(("kept", "__self__"), value.__self__), (("kept", "__func__"), value.__func__)]
     if isinstance(value, types.FunctionType):
-        return _parts_of_function(value) if _is_users(value.__code__.co_filename) else []
+        return _parts_of_function(value) if is_users_function(value) else []
     return _parts_of_class(value) if is_users_class(value) else []
 
 
@@ -57,6 +59,37 @@ def cell_of(function, name):
     return function.__closure__[function.__code__.co_freevars.index(name)]
 
 
+def closure_of(function):
+    """What a function's closure holds by now, by name."""
+    found = {}
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    for name, cell in cells:
+        with contextlib.suppress(ValueError):  # not filled yet
+            found[name] = cell.cell_contents
+    return found
+
+
+def names_of(function):
+    """Names that a function, and those within it, look up in their module, but for modules."""
+    known = function.__globals__
+    return [
+        name
+        for name in _names(function.__code__)
+        if name in known and not isinstance(known[name], types.ModuleType)
+    ]
+
+
+def functions_of(kind):
+    """The functions that a class of the user's defines, also as methods of it and properties."""
+    found = [getattr(part, "__func__", getattr(part, "fget", part)) for part in vars(kind).values()]
+    return [part for part in found if isinstance(part, types.FunctionType)]
+
+
+def is_users_function(function):
+    """Whether a function is written by the user, and not by an installed package or this one."""
+    return _is_users(function.__code__.co_filename)
+
+
 @functools.lru_cache(maxsize=4096)
 def is_users_class(kind):
     """Whether a class is written by the user, and not by an installed package or this one."""
@@ -76,26 +109,16 @@ def _is_users(file):
 
 
 def _parts_of_function(function):
-    found = []
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found.append((("closure", name), cell.cell_contents))
-        except ValueError:  # not filled yet
-            continue
-    names, known = _names(function.__code__), function.__globals__
-    # Not `__main__`'s settings of another kind: modules and what is built in are left out.
-    found += [
-        (("global", name), known[name])
-        for name in names
-        if name in known and not isinstance(known[name], types.ModuleType)
-    ]
+    found = [(("closure", name), part) for name, part in closure_of(function).items()]
+    found += [(("global", name), function.__globals__[name]) for name in names_of(function)]
     return found + [(("attribute", name), part) for name, part in sorted(vars(function).items())]
 
 
 @functools.lru_cache(maxsize=4096)
 def _names(code):
     """Names that a function and those within it may look up in their module, in order."""
-    names = set(code.co_names)
+    looked_up = ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME")
+    names = {each.argval for each in dis.get_instructions(code) if each.opname in looked_up}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= set(_names(constant))

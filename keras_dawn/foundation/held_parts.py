@@ -105,6 +105,16 @@ def parts_of(value):
         own.pop("_iterator", None)  # of persistent workers
         # Workers call it on copies of their own, and resumption puts a wrapper around it.
         own.pop("worker_init_fn", None)
+    own |= slots_of(value)
+    found = [(("attribute", name), part) for name, part in sorted(own.items())]
+    if any(map(held_code.is_users_class, type(value).__mro__)):
+        found.append((("class", f"class {type(value).__name__}"), type(value)))
+    return found
+
+
+def slots_of(value):
+    """The attributes that an object has in slots, by name."""
+    own = {}
     for base in type(value).__mro__:
         slots = vars(base).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else tuple(slots):
@@ -112,10 +122,7 @@ def parts_of(value):
                 name = f"_{base.__name__.lstrip('_')}{name}"
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                 own[name] = getattr(value, name)
-    found = [(("attribute", name), part) for name, part in sorted(own.items())]
-    if any(map(held_code.is_users_class, type(value).__mro__)):
-        found.append((("class", f"class {type(value).__name__}"), type(value)))
-    return found
+    return own
 
 
 def put_part(owner, step, part):

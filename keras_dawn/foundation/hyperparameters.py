@@ -5,6 +5,8 @@ behind a `LossScaleOptimizer` under `mixed_float16`, where setting `momentum` ha
 effect. Everything in this package that reads or writes a hyper-parameter does it here.
 """
 
+from keras_dawn.foundation import keras_optimizers
+
 import keras
 import torch
 
@@ -57,12 +59,23 @@ def has_momentum(optimizer):
 def available(optimizer):
     """Names of the hyper-parameters that can be scheduled."""
     optimizer = unwrap(optimizer)
+    others = _NOT_SCHEDULED
+    if keras_optimizers.rate_is_called(optimizer):  # reading it would be a call of its own
+        others = others | {"learning_rate"}
     names = [
         name
-        for name in (set(vars(optimizer)) | set(optimizer.get_config())) - _NOT_SCHEDULED
+        for name in {"learning_rate", *vars(optimizer), *config(optimizer)} - others
         if not name.startswith("_") and _is_number(getattr(optimizer, name, _MISSING))
     ]
     return sorted(names)
+
+
+def config(optimizer):
+    """The optimizer's settings as Keras writes them down, `{}` of one that does not tell them."""
+    try:
+        return optimizer.get_config()
+    except Exception:  # one of the user's own, or with a schedule of theirs, need not have one
+        return {}
 
 
 def read(optimizer, name):

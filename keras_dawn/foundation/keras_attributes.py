@@ -4,6 +4,10 @@ import dis
 import functools
 import types
 
+from keras_dawn.foundation.held_parts import slots_of
+
+import torch
+
 _LIBRARIES = ("keras", "keras_dawn", "torch", "numpy")
 
 
@@ -13,13 +17,15 @@ def is_of_libraries(kind):
 
 
 def own_attributes(thing):
-    """The attributes of a layer, loss or metric that no library's class of it sets.
+    """The attributes of a layer, loss, metric or other object that no library's class of it sets.
 
     Returns:
         dict of values by name, in which lists and dicts that Keras tracks are among the values.
     """
     known = names_of_libraries(type(thing))
-    found = {**vars(thing), **vars(thing).get("_buffers", {})}  # those of a torch module
+    found = {**slots_of(thing), **getattr(thing, "__dict__", {})}
+    if isinstance(thing, torch.nn.Module):
+        found |= vars(thing)["_buffers"]
     return {name: value for name, value in found.items() if name not in known}
 
 

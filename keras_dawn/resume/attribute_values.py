@@ -1,7 +1,11 @@
 """Values of attributes: whether they have changed, whether they are data, and taken up again."""
 
 import collections
+import datetime
+import enum
 import hashlib
+import pathlib
+import sys
 
 from keras_dawn.foundation.plain_state import from_plain, to_plain
 from keras_dawn.foundation.random_state import generator_state
@@ -10,7 +14,17 @@ import numpy as np
 import torch
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
-_SEQUENCES = (list, tuple, set, collections.deque)
+_SEQUENCES = (list, tuple, set, frozenset, collections.deque)
+_DICTS = (dict, collections.OrderedDict, collections.Counter, collections.defaultdict)
+_FACTORIES = {kind.__name__: kind for kind in (bool, int, float, str, list, dict, set)}
+_ATOMS = {  # how one is written down, and made again
+    type(pathlib.Path()): (str, pathlib.Path),
+    range: (lambda r: [r.start, r.stop, r.step], lambda parts: range(*parts)),
+    datetime.datetime: (lambda t: t.isoformat(), datetime.datetime.fromisoformat),
+    datetime.timedelta: (
+        lambda t: [t.days, t.seconds, t.microseconds], lambda parts: datetime.timedelta(*parts)
+    ),
+}  # fmt: skip
 _MOST = 100_000  # values in one attribute; a thousand of an array count as one
 _WHOLE = 1_000_000  # numbers of an array that are all looked at
 
@@ -30,7 +44,7 @@ def mark(value):
         return kind_of(value), tuple(map(mark, value))
     if isinstance(value, dict) and size(value) <= _MOST:
         return kind_of(value), tuple((mark(key), mark(part)) for key, part in value.items())
-    if type(value) in _PLAIN or isinstance(value, np.generic):
+    if type(value) in (*_PLAIN, *_ATOMS) or isinstance(value, (np.generic, enum.Enum)):
         return type(value), repr(value)  # so that a NaN is itself
     return type(value), id(value)
 
@@ -59,19 +73,31 @@ def size(value, depth=8):
     return total
 
 
+def holds_arrays(value, depth=8):
+    """Whether arrays, tensors or random generators are among a value."""
+    if isinstance(value, (*_SEQUENCES, dict)) and depth:
+        parts = value.values() if isinstance(value, dict) else value
+        return any(holds_arrays(part, depth - 1) for part in parts)
+    arrays = isinstance(value, (np.ndarray, torch.Tensor))
+    return arrays or generator_state(value) is not None
+
+
 def is_data(value):
     """Whether a value can be saved, and made again as what it was."""
     if size(value) > _MOST:
         return False
-    if kind_of(value) is dict:
-        return all(type(key) in _PLAIN and is_data(part) for key, part in value.items())
+    if kind_of(value) in _DICTS:
+        made = getattr(value, "default_factory", None) in (None, *_FACTORIES.values())
+        return made and all(_is_key(key) and is_data(part) for key, part in value.items())
     if kind_of(value) in _SEQUENCES:
         return all(map(is_data, value))
     if isinstance(value, (np.ndarray, np.generic)):
         return value.dtype.kind in "biufc" and value.dtype != np.longdouble
     if isinstance(value, torch.Tensor) and value.is_meta:
         return False
-    kinds = (*_PLAIN, torch.Tensor, torch.nn.Parameter)
+    if isinstance(value, enum.Enum):
+        return _enumeration(*_named(value)) is type(value)
+    kinds = (*_PLAIN, *_ATOMS, torch.Tensor, torch.nn.Parameter)
     return type(value) in kinds or generator_state(value) is not None
 
 
@@ -83,6 +109,24 @@ def encoded(value):
 def decoded(saved, old=None):
     """The value again; in the memory of `old`, at which others may look, where it fits there."""
     return _decoded(from_plain(saved), old)
+
+
+def _is_key(key):
+    if type(key) is tuple:
+        return all(map(_is_key, key))
+    return type(key) in _PLAIN or isinstance(key, (np.number, np.bool_))
+
+
+def _named(member):
+    return type(member).__module__, type(member).__qualname__
+
+
+def _enumeration(module, name):
+    """An enumeration of a module that is loaded, or `None`."""
+    found = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) and issubclass(found, enum.Enum) else None
 
 
 def _digest(content):
@@ -98,7 +142,13 @@ def _encoded(value):
     if isinstance(value, (np.ndarray, np.generic)):
         return ["array", np.asarray(value), isinstance(value, np.generic)]
     if isinstance(value, dict):
-        return ["dict", [[key, _encoded(part)] for key, part in value.items()], None]
+        factory = getattr(getattr(value, "default_factory", None), "__name__", None)
+        parts = [[_encoded(key), _encoded(part)] for key, part in value.items()]
+        return [kind_of(value).__name__, parts, factory]
+    if isinstance(value, enum.Enum):
+        return ["enum", value.name, list(_named(value))]
+    if type(value) in _ATOMS:
+        return ["atom", _ATOMS[type(value)][0](value), list(_ATOMS).index(type(value))]
     if isinstance(value, _SEQUENCES):
         most = value.maxlen if isinstance(value, collections.deque) else None
         return [kind_of(value).__name__, [_encoded(part) for part in value], most]
@@ -135,13 +185,18 @@ def _decoded(saved, old):
             return content.copy()
         old[...] = content
         return old
-    if kind == "dict":
-        before = dict(old) if kind_of(old) is dict else {}
-        made = {key: _decoded(part, before.get(key)) for key, part in content}
-        if kind_of(old) is dict:
-            old.clear()
-            old.update(made)
-        return old if kind_of(old) is dict else made
+    if kind == "enum":
+        found = _enumeration(*more)
+        if found is None or content not in found.__members__:
+            raise ValueError(
+                f"The checkpoint holds {more[1]}.{content} of an attribute, which {more[0]} does "
+                "not have now. Put it back, or give another folder."
+            )
+        return found[content]
+    if dicts := [each for each in _DICTS if each.__name__ == kind]:
+        return _decoded_dict(dicts[0], content, more, old)
+    if kind == "atom":
+        return list(_ATOMS.values())[more][1](content)
     before = list(old) if kind_of(old) in (list, tuple) else []
     before += [None] * (len(content) - len(before))
     parts = [_decoded(part, was) for part, was in zip(content, before, strict=False)]
@@ -150,4 +205,18 @@ def _decoded(saved, old):
         return old
     if kind == "deque":
         return collections.deque(parts, maxlen=more)
-    return {"list": list, "tuple": tuple, "set": set}[kind](parts)
+    return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](parts)
+
+
+def _decoded_dict(kind, content, factory, old):
+    here = kind_of(old) is kind
+    before = dict(old) if here else {}
+    made = {}
+    for saved_key, part in content:
+        key = _decoded(saved_key, None)
+        made[key] = _decoded(part, before.get(key))
+    if not here:
+        old = kind(_FACTORIES.get(factory)) if kind is collections.defaultdict else kind()
+    old.clear()
+    old.update(made)
+    return old

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+from keras_dawn.distributed.sharding import ShardedArrays
 from keras_dawn.foundation import keras_fit, keras_passes
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
@@ -36,9 +37,11 @@ class DataPosition:
     def __init__(self, iterator, signals, validation=None):
         self._outlives = signals
         kind, source = keras_fit.data_of(iterator)
-        self._source, self._iterator = SourceState(source), iterator
-        other = validation is not source and not isinstance(validation, (tuple, list))
-        self._validation = SourceState(validation if other else None)
+        self._source, self._iterator = SourceState(_with_a_state(source)), iterator
+        other = validation is not source
+        self._validation = SourceState(
+            _with_a_state(validation) if other else None, "the validation data"
+        )
         for state in (self._source, self._validation):
             state.check()
         self._digest = None
@@ -65,6 +68,11 @@ class DataPosition:
         """Names of the random generators in the data and in that to validate on."""
         return {"data": self._source.generators, "validation": self._validation.generators}
 
+    @property
+    def objects(self):
+        """Objects in the data, whose states are part of the position."""
+        return [*self._source.objects, *self._validation.objects]
+
     def now(self, step):
         """The position as plain data; `step` is how many steps of the epoch are done."""
         passes = self.passes
@@ -85,6 +93,12 @@ class DataPosition:
             "digest": self._digest,
             "now": self._note(),
         }
+
+    def steps_in(self, epoch, steps):
+        """How many steps an epoch (0-based) has, of data whose length changes with the epoch;
+        `steps` of other data, `None` where it is not known yet."""
+        source = keras_fit.data_of(self._iterator)[1]
+        return source.steps_in(epoch) if hasattr(source, "steps_in") else steps
 
     def put_back_now(self, position):
         """Puts the state of the data and the random numbers back, for between two epochs."""
@@ -153,3 +167,12 @@ class DataPosition:
                 leaf = flat[:: max(1, len(flat) // 1024)].cpu().numpy()
             digest.update(np.ascontiguousarray(leaf).tobytes())
         self._digest = digest.digest()
+
+
+def _with_a_state(data):
+    """The data, or `None` where it is arrays in their order, on however many ranks.
+
+    On one rank Keras serves them, on several `ShardedArrays` do; both have nothing to go on with.
+    """
+    in_order = isinstance(data, ShardedArrays) and not data.shuffles
+    return None if in_order or isinstance(data, (tuple, list)) else data

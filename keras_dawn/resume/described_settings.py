@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from keras_dawn.foundation import keras_fit
-from keras_dawn.foundation.hyperparameters import available, unwrap
+from keras_dawn.foundation.hyperparameters import available, config, unwrap
 from keras_dawn.foundation.keras_losses import compiled_loss
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
@@ -34,7 +34,7 @@ def settings(model, callbacks, epochs, steps):
         found[f"loss scaling{of}"] = _words(unwrap(optimizer) is not optimizer)
         inner = unwrap(optimizer)
         left_out = {"name", *available(inner)}
-        for name, value in inner.get_config().items():
+        for name, value in config(inner).items():
             if name not in left_out or isinstance(value, dict):  # a schedule
                 found[f"{name}{of}"] = _words(value)
     for callback in callbacks:
@@ -43,7 +43,11 @@ def settings(model, callbacks, epochs, steps):
             curves = callback.curves(max(1, epochs_of_its * steps), model.optimizer)
             for name, curve in curves.items():
                 ends = [f"{curve(progress):.4g}" for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
-                found[f"{name} by {type(callback).__name__}"] = ", ".join(ends)
+                highest = max(curve(percent / 100) for percent in range(101))
+                found[f"{name} by {type(callback).__name__}"] = (
+                    f"{', '.join(ends)} at 0, 25, 50, 75, 100 % of the training "
+                    f"(highest {highest:.4g})"
+                )
     return found
 
 

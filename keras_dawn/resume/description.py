@@ -9,6 +9,7 @@ from keras_dawn.distributed.sharding import sampler_of
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.resume.data_contents import changed_contents, describe_contents
 from keras_dawn.resume.described_settings import (
     changes,
     content,
@@ -43,17 +44,20 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "kept": variables_of_optimizers(model),
         "metrics": [_NUMBERED.sub("", v.path) for v in metric_variables(model)],
         "data": size,
+        "contents": describe_contents(iterator, keras_fit.validation_data(model)),
         "order": order,
         "steps": iterator.num_batches,
+        "epochs": epochs,
         "convolutions": table_in_use().identity,
     }
 
 
-def check_same(then, now, folder, step):
+def check_same(state, now, folder, step):
     """Raises `ValueError` where what is trained is no longer what the checkpoint is of.
 
     Args:
-        then, now: what `describe` returned, in the first process and in this one.
+        state: dict, the checkpoint.
+        now: what `describe` returned in this process.
         folder: path of the checkpoints.
         step: int, how many steps of the epoch to go on in are done.
 
@@ -61,6 +65,7 @@ def check_same(then, now, folder, step):
         list of `(optimizer's number, name, old, new)` of hyper-parameters that were compiled
         otherwise than then, and list of str about what else is taken up.
     """
+    then = state["description"]
     for what in ("optimizers", "variables", "layers", "metrics"):
         old, new = then[what], now[what]
         if old != new:
@@ -82,19 +87,27 @@ def check_same(then, now, folder, step):
                 "Compile with the settings that the training began with, or give another folder."
             )
     changed = [
-        f"{name} {old} → {new}"
+        f"{name} {old} → {new}" if name != "content" else "other values in the arrays"
         for name, old, new in [
             ("steps an epoch", then["steps"], now["steps"]),
             *((name, then["data"][name], now["data"][name]) for name in then["data"]),
+            *changed_contents(state, now["contents"], "data"),
         ]
         if old != new and not (name == "content" and None in (old, new))
     ]
+    epoch = state["epoch"]
     if changed and step:
         raise ValueError(
-            f"The checkpoint in {folder} is of an epoch's middle, after {step} of {then['steps']} "
-            f"steps, and the data has changed since: {', '.join(changed)}. Finish that epoch with "
-            "the data that it began with, or give another folder."
+            f"The checkpoint in {folder} is of the middle of epoch {epoch + 1}, after {step} of "
+            f"{then['steps']} steps, and the data has changed since: {', '.join(changed)}. Go on "
+            "with the data that it began with (seeded, if it is drawn) until "
+            f"checkpoint-*{epoch + 1:05}-0000000.pt of the epoch's end is there, and change it "
+            "then; or delete the checkpoints of the middle, "
+            f"checkpoint-*{epoch:05}-{step:07}.pt the newest, to go on from the one before them; "
+            "or give another folder."
         )
+    validation = changed_contents(state, now["contents"], "validation")
+    changed += [f"{name} to validate on {old} → {new}" for name, old, new in validation]
     tables = then.get("convolutions"), now["convolutions"]
     if None not in tables and tables[0] != tables[1]:  # other ways round otherwise, and no more
         changed.append(f"ways of convolutions {tables[0]} → {tables[1]}")

@@ -11,10 +11,11 @@ from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
 from keras_dawn.resume.loader_workers import let_workers_outlive
-from keras_dawn.resume.model_attributes import attributes_of
+from keras_dawn.resume.messages import Losses, say_what_is_not_seen
 from keras_dawn.resume.one_training import check_not_another
 from keras_dawn.resume.restoration import Restoration, find_state, is_ended
-from keras_dawn.resume.saved_state import with_states
+from keras_dawn.resume.same_callbacks import describe_callbacks
+from keras_dawn.resume.saved_state import SavedStates, check_states
 from keras_dawn.resume.shared_folder import check_shared
 from keras_dawn.resume.training_state import collect
 
@@ -43,7 +44,7 @@ class LastWord(keras.callbacks.Callback):
         tracked = {id(part) for part in [self._resume, *resume.tracked.values()]}
         self._others = [one for one in callbacks.callbacks if id(one) not in tracked]
         self._agreement = Agreement()
-        self._restoration = None
+        self._restoration, self._losses = None, Losses(self._folder.path)
         self._saved_at = time.monotonic()
 
     def on_train_begin(self, logs=None):
@@ -57,10 +58,6 @@ class LastWord(keras.callbacks.Callback):
             raise
 
     def _begin(self):
-        # Now that the others have begun: what they set then is this process's.
-        self._parts = {
-            **with_states(self._others), **attributes_of(self.model), **self._resume.tracked,
-        }  # fmt: skip
         check_shared(self._folder.path)
         state, followed = find_state(self._folder, self._fit, self._asked)
         self._order = DataOrder(self._iterator, state and state["description"].get("order"))
@@ -70,9 +67,25 @@ class LastWord(keras.callbacks.Callback):
         self._position = DataPosition(
             self._iterator, self._notices.takes_signals, keras_fit.validation_data(self.model)
         )
-        ended = state is not None and state["fit"] == self._fit and is_ended(state, self.params)
-        check_not_another(self._resume, state, description, ended)
+        # Now that the others have begun: what they set then is this process's.
+        elsewhere = [self._resume, *self._resume.tracked.values(), *self._position.objects]
+        states = SavedStates(self.model, self._others, elsewhere)
+        self._parts = {**states.parts, **self._resume.tracked}
+        check_states(self._parts)
+        say_what_is_not_seen(self._parts, self._folder.path)
+        description["callbacks"] = describe_callbacks(states.names)
+        ended = followed or (
+            state is not None and state["fit"] == self._fit and is_ended(state, self.params)
+        )
+        check_not_another(self._resume, self._fit, state, description, ended)
         self._notices.start(self._iterator)
+        if state is None and self._fit and current().is_main:
+            print(
+                f"ResumeTraining ({self._folder.path}): begins fit {self._fit + 1} of the training "
+                "in this folder, as this object has seen the one before to its end.",
+                file=sys.stderr,
+                flush=True,
+            )
         if state is not None:
             self._restoration = Restoration(
                 self.model, state, self._parts, self._position, self._folder.path, followed
@@ -182,6 +195,7 @@ class LastWord(keras.callbacks.Callback):
         if state is None:
             return
         history = self.model.history
+        self._losses.say(state["parts"])
         self._paid.note()
         self._folder.save(
             (self._fit, epoch, step),

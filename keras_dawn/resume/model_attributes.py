@@ -1,26 +1,27 @@
 """What the user's own code keeps in attributes of model, layers, losses and metrics."""
 
 import re
-import sys
 import types
 
-from keras_dawn.foundation.keras_attributes import is_of_libraries, own_attributes
+from keras_dawn.foundation.hyperparameters import unwrap
+from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_losses import compiled_loss
+from keras_dawn.foundation.keras_metrics import metrics_given
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.foundation.random_state import generator_state
 from keras_dawn.resume.attribute_values import encoded, is_data
+from keras_dawn.resume.own_objects import has_state, parts_of
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
 import keras
 import numpy as np
 import torch
 
-_DEPTH = 4  # objects within objects
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)
 _NO_STATE = (*_FUNCTIONS, types.ModuleType, torch.nn.Module, keras.Variable, keras.KerasTensor)
 _VALUES = (np.ndarray, np.generic, list, tuple, dict, set)
-_NUMBER = re.compile(r"_\d+$")
+_NUMBER = re.compile(r"_\d+(?=\.|$)")
 
 
 class ModelAttributes(PlainAttributes):
@@ -37,10 +38,18 @@ class ModelAttributes(PlainAttributes):
 
     def __init__(self, owner, name):
         self._name = name
-        super().__init__(owner, ignored=())
+        super().__init__(owner)
+
+    def like(self, part, name):
+        return ModelAttributes(part, name)
+
+    def attributes(self):
+        return {name: value for name, value in self.held().items() if not _has_no_state(value)}
 
     def rank_state_dict(self):
         """What has changed and is data, on this rank."""
+        if not self.is_held():
+            return {}
         changed = {name: value for name, value in self._changed().items() if is_data(value)}
         return {
             "kept": {name: encoded(value) for name, value in changed.items()},
@@ -55,7 +64,7 @@ class ModelAttributes(PlainAttributes):
                 next process would not have it when its state is put back.
         """
         for name, value in self._changed().items():
-            if kept := [part for part in _parts(value) if has_state(part)]:
+            if kept := list(filter(_tells, parts_of(value))):
                 raise ValueError(
                     f"{self._name}.{name} holds a {type(kept[0]).__name__} that was made after the "
                     "training had begun, so a checkpoint's state could not be put back into it. "
@@ -71,70 +80,67 @@ class ModelAttributes(PlainAttributes):
     def _first_mark(self, name):
         return None  # goes on whatever it began as: the seed of a generator may be another
 
-    def _attributes(self):
-        own = own_attributes(self.callback)
-        return {name: value for name, value in own.items() if not _has_no_state(value)}
+
+def saved_with(model):
+    """What is saved as the model's own, or looked at by `add_attributes`: list of objects."""
+    optimizers = optimizers_of(model)
+    variables = [v for each in (model, *optimizers) for v in each.variables]
+    parts = [*all_layers(model), *optimizers, *map(unwrap, optimizers), *model.metrics]
+    return [*parts, *_metrics(model), *variables]
 
 
-def attributes_of(model):
-    """What has `state_dict()` and `load_state_dict(state)` for a model's own attributes, by name.
+def add_attributes(model, objects):
+    """Takes in what is kept in attributes of a model, of its layers, losses and metrics.
 
     Args:
         model: compiled `keras.Model`, when its training has begun.
-
-    Returns:
-        dict: `ModelAttributes` of the model, of layers, losses and metrics of the user's, and of
-        objects of the user's classes in their attributes; and what in these has a state of its
-        own, such as an optimizer of torch's.
+        objects: `OwnObjects`; what it finds further are objects of the user's classes in these
+            attributes, and what has a state of its own, such as an optimizer of torch's.
     """
-    found, seen = {}, set()
-    _look(model, "model", found, seen, 0)
+    own = ModelAttributes(model, "model")
+    objects.add(model, "model", own)
+    layers = list(all_layers(model))[1:]
+    modules = [
+        (f"module in {layer.name}.{name}", module)
+        for layer in layers
+        if isinstance(layer, keras.layers.TorchModuleWrapper)
+        for name, module in layer.module.named_modules()
+    ]
     for kind, parts in (
-        ("layer", all_layers(model)),
-        ("loss", _parts(compiled_loss(model)[0])),
-        ("metric", [inner for each in model.metrics for inner in getattr(each, "metrics", [each])]),
+        ("layer", layers),
+        ("loss", parts_of(compiled_loss(model)[0])),
+        ("metric", [*_metrics(model), *metrics_given(model)]),
         ("optimizer", optimizers_of(model)),
     ):
         for part in parts:
-            user, function = not is_of_libraries(type(part)), isinstance(part, _FUNCTIONS)
-            if user and not function and hasattr(part, "__dict__"):
-                # Keras numbers the names of a process through.
-                own = _NUMBER.sub("", getattr(part, "name", None) or type(part).__name__)
-                _look(part, f"{kind} {own}", found, seen, 0)
-    return found
+            called = getattr(part, "name", None) or getattr(part, "__name__", type(part).__name__)
+            _add(part, f"{kind} {called}", objects, own)
+    for name, module in modules:
+        _add(module, name, objects, own)
+    for layer in layers:  # what Keras's own hold beside their weights, such as a recurrent state
+        for attribute, value in vars(layer).items():
+            for part in parts_of(value):
+                if isinstance(part, keras.Variable):
+                    name = _NUMBER.sub("", f"layer {layer.name}")
+                    objects.visit(part, f"{name}.{attribute}", own)
 
 
-def has_state(part):
-    """Whether something has a state of its own to give, and is none of Keras's or its weights."""
-    has = hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
-    return has and not isinstance(part, _NO_STATE)
+def _add(part, name, objects, own):
+    name = _NUMBER.sub("", name)  # Keras numbers the names of a process through
+    if isinstance(part, _FUNCTIONS):
+        objects.visit(part, name, own)
+    elif not is_of_libraries(type(part)) and hasattr(part, "__dict__"):
+        objects.add(part, name, ModelAttributes(part, name))
+    objects.visit_rate(part, name, own)
 
 
-def _look(owner, name, found, seen, depth):
-    if id(owner) in seen:
-        return
-    seen.add(id(owner))
-    place, number = f"attributes of {name}", 2
-    while place in found:
-        place, number = f"attributes of {name}-{number}", number + 1
-    found[place] = ModelAttributes(owner, name)
-    for attribute, value in own_attributes(owner).items():
-        for number, part in enumerate(_parts(value)):
-            path = f"{name}.{attribute}" + (f"-{number + 1}" if part is not value else "")
-            if has_state(part):
-                if id(part) not in seen:
-                    seen.add(id(part))
-                    found[f"state of {path}"] = part
-            elif depth < _DEPTH and _is_of_the_user(part):
-                _look(part, path, found, seen, depth + 1)
+def _metrics(model):
+    return [inner for each in model.metrics for inner in getattr(each, "metrics", [each])]
 
 
-def _is_of_the_user(part):
-    kind = type(part)
-    if is_of_libraries(kind) or kind.__module__.partition(".")[0] in sys.stdlib_module_names:
-        return False
-    plain = hasattr(part, "__dict__") and not isinstance(part, (list, tuple, dict, set))
-    return plain and not _has_no_state(part) and generator_state(part) is None
+def _tells(value):
+    """Whether something tells its state, and is not saved with the model."""
+    return has_state(value) and not isinstance(value, _NO_STATE)
 
 
 def _has_no_state(value):
@@ -142,18 +148,9 @@ def _has_no_state(value):
     if isinstance(value, torch.Tensor):
         return value.is_meta
     if is_of_libraries(type(value)) and not isinstance(value, _VALUES):
-        return not has_state(value) and generator_state(value) is None
+        return not _tells(value) and generator_state(value) is None
     return (
         isinstance(value, _NO_STATE)
         or (isinstance(value, (list, tuple)) and bool(value) and all(map(_has_no_state, value)))
         or (isinstance(value, dict) and bool(value) and all(map(_has_no_state, value.values())))
     )
-
-
-def _parts(value):
-    """A value, or what is in it if it is a short list, tuple or dict."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return list(value)[:1000]
-    return [value]

@@ -1,14 +1,23 @@
-"""States of callbacks that have none to give: their own attributes, where those are data."""
+"""States of what has none to give: attributes of the user's objects, where those are data."""
 
 import hashlib
 
-from keras_dawn.resume.attribute_values import decoded, encoded, is_data, mark, size
+from keras_dawn.foundation.held_code import cell_of, closure_of
+from keras_dawn.foundation.keras_attributes import own_attributes
+from keras_dawn.resume.attribute_values import (
+    decoded,
+    encoded,
+    holds_arrays,
+    is_data,
+    mark,
+    size,
+)
 
 _SMALL = 1000  # values of an attribute of which a copy is held
 
 
 class PlainAttributes:
-    """`state_dict` and `load_state_dict` for a callback of the user's that has neither.
+    """`state_dict` and `load_state_dict` for an object of the user's that has neither.
 
     Kept are those of its attributes that have changed, or come up, since the training began:
     numbers, strings, arrays, tensors, random generators, and lists, tuples, dicts, sets and
@@ -16,37 +25,56 @@ class PlainAttributes:
     began, is this process's. If anything else has changed among them, such as a file that was
     opened since, none of them is kept, as they may belong together. What began as another value
     than in the process before, such as a setting that is counted down, or a time, is not put
-    back. What goes on within objects that stay the same is not seen.
+    back, but for arrays and random generators, which may begin with other random numbers.
 
     Args:
-        callback: `keras.callbacks.Callback` whose `on_train_begin` has been called.
+        owner: object, such as a callback whose `on_train_begin` has been called.
         ignored: names of attributes that are not its own.
 
     Attributes:
         kept, lost, other: lists of str: what `load_state_dict` has put back, what stood in the way
             of it, and what began as another value.
+        is_held: callable, whether the object is where it was found, and not replaced by another.
+        unseen: list of str, what changes in it would not be seen (`OwnObjects` fills it).
     """
 
-    def __init__(self, callback, ignored):
-        self.callback, self._ignored = callback, ignored
-        self.kept, self.lost, self.other = [], [], []
-        own = self._attributes()
+    def __init__(self, owner, ignored=()):
+        self.owner, self._ignored = owner, ignored
+        self.kept, self.lost, self.other, self.unseen = [], [], [], []
+        self.is_held = lambda: True
+        own = self.attributes()
         self._marks = {name: mark(value) for name, value in own.items()}
+        self._free = {name for name, value in own.items() if holds_arrays(value)}
         self._first = {
             name: encoded(value)
             for name, value in own.items()
             if size(value) <= _SMALL and is_data(value)
         }
 
+    def held(self):
+        """The object's own attributes by name, as they are by now."""
+        own = own_attributes(self.owner)
+        return {name: value for name, value in own.items() if name not in self._ignored}
+
+    def attributes(self):
+        """Those of them that are kept."""
+        return self.held()
+
+    def like(self, part, name):
+        """The same for an object that this one holds."""
+        return PlainAttributes(part)
+
     def state_dict(self):
         """What stands in the way of keeping the attributes, by name."""
+        if not self.is_held():
+            return {"lost": ["replaced by another object"]}
         changed = self._changed().items()
         return {"lost": [f"{name} ({type(v).__name__})" for name, v in changed if not is_data(v)]}
 
     def rank_state_dict(self):
         """What has changed, on this rank."""
         changed = self._changed()
-        if not all(map(is_data, changed.values())):
+        if not (self.is_held() and all(map(is_data, changed.values()))):
             return {}
         return {
             "kept": {name: encoded(value) for name, value in changed.items()},
@@ -58,32 +86,68 @@ class PlainAttributes:
         if "kept" not in state:
             self.lost = state["lost"] or ["values that differ between the ranks"]
             return
-        own, first = self._attributes(), state["first"]
+        own, first = self.attributes(), state["first"]
         self.other = [name for name in state["kept"] if first[name] != self._first_mark(name)]
         kept = {name: part for name, part in state["kept"].items() if name not in self.other}
         # What has changed since, and had not been at that time, is as at first.
-        changed = [
-            name for name in self._changed() if name in self._first and name not in state["kept"]
-        ]
-        for name in changed:
-            setattr(self.callback, name, decoded(self._first[name], own[name]))
-        for name, saved in kept.items():
-            setattr(self.callback, name, decoded(saved, own.get(name)))
+        again = {
+            name: self._first[name]
+            for name in self._changed()
+            if name in self._first and name not in state["kept"]
+        }
+        for name, saved in (again | kept).items():
+            old = own.get(name)
+            new = decoded(saved, old)
+            if new is not old or name not in own:  # what is read-only may hold what is not
+                self._put(name, new)
         self.kept = list(kept)
+
+    def _put(self, name, value):
+        setattr(self.owner, name, value)
 
     def _first_mark(self, name):
         """What tells the value with which an attribute began, in another process too."""
-        if name not in self._marks:
+        if name not in self._marks or name in self._free:
             return None
         return hashlib.sha256(repr(self._marks[name]).encode()).hexdigest()
-
-    def _attributes(self):
-        own = vars(self.callback)
-        return {name: value for name, value in own.items() if name not in self._ignored}
 
     def _changed(self):
         return {
             name: value
-            for name, value in self._attributes().items()
+            for name, value in self.attributes().items()
             if self._marks.get(name) != mark(value)
+        }
+
+
+class NamesOfFunction(PlainAttributes):
+    """The same for what a function of the user's has in its closure and looks up in its module.
+
+    Args:
+        owner: function.
+        names: list of str, names of the module.
+    """
+
+    def __init__(self, owner, names):
+        self._names = names
+        super().__init__(owner)
+
+    def held(self):
+        known = self.owner.__globals__
+        return {name: known[name] for name in self._names if name in known} | closure_of(self.owner)
+
+    def _put(self, name, value):
+        if name in self.owner.__code__.co_freevars:
+            cell_of(self.owner, name).cell_contents = value
+        else:
+            self.owner.__globals__[name] = value
+
+
+class NamesOfClass(PlainAttributes):
+    """The same for the attributes of a class of the user's, functions and the like apart."""
+
+    def held(self):
+        return {
+            name: value
+            for name, value in vars(self.owner).items()
+            if not (name.startswith("__") or hasattr(type(value), "__get__"))
         }

@@ -1,7 +1,6 @@
 """Takes a `fit` to where a checkpoint says that its training was."""
 
 import copy
-import sys
 
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
@@ -10,7 +9,9 @@ from keras_dawn.foundation.model_state import optimizers_of, overwrite
 from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.data_order import check_order
 from keras_dawn.resume.description import check_same
+from keras_dawn.resume.messages import say, say_what_goes_on
 from keras_dawn.resume.other_ranks import share_of
+from keras_dawn.resume.same_callbacks import SameCallbacks
 from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
     check_format,
@@ -40,16 +41,27 @@ def find_state(folder, fit, asked):
     if state is not None and state["fit"] != fit and not asked:
         followed = state["fit"] > fit
         state = folder.newest(fit)
-    if current().several:
-        # A network's folder may show its newest file to some machines only.
-        places = gather(state and (state["fit"], state["epoch"], state["step"]))
-        if len(set(places)) > 1:
-            found = ", ".join(f"rank {rank}: {place}" for rank, place in enumerate(places))
-            raise ValueError(
-                f"The ranks do not see the same checkpoints in {folder.path} (fit, epoch, step by "
-                f"{found}). Give a folder that all of them share."
-            )
+    check_agreed(state, folder)
     return state, followed
+
+
+def check_agreed(state, folder):
+    """Raises `ValueError` where the ranks have found different checkpoints; called by all ranks.
+
+    Args:
+        state: dict, what this rank has found in its folder, or `None`.
+        folder: `CheckpointFolder`.
+    """
+    if not current().several:
+        return
+    # A network's folder may show its newest file to some machines only.
+    places = gather(state and (state["fit"], state["epoch"], state["step"]))
+    if len(set(places)) > 1:
+        found = ", ".join(f"rank {rank}: {place}" for rank, place in enumerate(places))
+        raise ValueError(
+            f"The ranks do not see the same checkpoints in {folder.path} (fit, epoch, step by "
+            f"{found}). Give a folder that all of them share."
+        )
 
 
 def is_ended(state, params):
@@ -73,6 +85,7 @@ class Restoration:
         self._model, self._state, self._parts = model, state, parts
         self._followed, self._rates = followed, []
         self._position, self._path = position, path
+        self._same = None  # `SameCallbacks`
         self._own = None  # what of the state is this rank's
 
     def begin(self, description, fit, params):
@@ -92,9 +105,15 @@ class Restoration:
         same_fit = state["fit"] == fit
         # Another `fit` of the script may train with other settings on other data.
         rates, taken_up = (
-            check_same(before, description, self._path, state["step"]) if same_fit else ([], [])
+            check_same(state, description, self._path, state["step"]) if same_fit else ([], [])
         )
         check_weights(state, model, self._path)
+        self._same = same = SameCallbacks(before["callbacks"], description["callbacks"])
+        self._state = state = {
+            **state,
+            "parts": same.renamed(state["parts"]),
+            "rank_parts": [same.renamed(parts) for parts in state["rank_parts"]],
+        }
         several = len(state["data"])
         if several != ranks.world_size:
             check_order(before["order"], description["order"], several, self._path)
@@ -109,27 +128,31 @@ class Restoration:
         self._position.put_back_now(self._own["data"])
         if self._followed or (same_fit and is_ended(state, params)):
             keras_fit.set_first_epoch(model, max(params["epochs"], 1))
-            _say("already complete: nothing trained", self._path)
+            say(f"already complete: nothing trained; {_weights_of(state, params)}", self._path)
             return before
         if same_fit or not state["complete"]:
             self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
-        steps = f" of {params['steps']}" if params.get("steps") else ""
+        length = self._position.steps_in(state["epoch"], params.get("steps"))
+        steps = f" of {length}" if length else ""
         of = f", with {ranks.world_size} in place of {several} ranks"
         where = f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}{steps}"
-        _say(where + (of if several != ranks.world_size else ""), self._path)
+        say(where + (of if several != ranks.world_size else ""), self._path)
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
             if old is None or hyperparameters.read(optimizer, name) != new:
-                taken_up.append(f"{name} {old} → {new}")
+                taken_up.append(f"{name} {_short(old)} → {_short(new)}")
                 self._rates.append((optimizer, name, new))
         self._take_up_rates()
-        self._say_of_attributes()
+        say_what_goes_on(self._parts, self._path)
         if same_fit:
-            gone = set(state["parts"]) - set(self._parts)
-            taken_up += [f"{name} left out" for name in sorted(gone) if "attributes of" not in name]
+            epochs = before.get("epochs", params["epochs"])
+            if epochs != params["epochs"]:
+                taken_up.append(f"epochs {epochs} → {params['epochs']}")
+            gone = sorted(set(state["parts"]) - set(self._parts))
+            taken_up += [f"{name} left out" for name in gone if " of " not in name]
         if taken_up:
-            _say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
+            say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
         return description
 
     def enter(self):
@@ -156,38 +179,25 @@ class Restoration:
     def _restore(self):
         state, parts = self._state, self._parts
         restore_variables(self._model, state, self._own["statistics"])
-        if missing := set(parts) - set(state["parts"]) - implicit(parts):
+        missing = set(parts) - set(state["parts"]) - implicit(parts)
+        # What a new callback holds begins with it; one that tells its state is to be there.
+        missing = {n for n in missing if not (n.startswith("state of") and self._same.is_new(n))}
+        if missing:
+            named = [self._same.in_words(name).removeprefix("state of ") for name in missing]
             raise ValueError(
-                f"The checkpoint in {self._path} has no state of "
-                f"{', '.join(sorted(missing))}: the training it was saved from did not have "
-                "them. Train with the same callbacks, or give another folder."
+                f"The checkpoint in {self._path} has no state of {', '.join(sorted(named))}: the "
+                "training it was saved from did not have them. Train with the same callbacks, or "
+                "give another folder."
             )
         of_rank = self._own["parts"]
         for name, part in parts.items():
             if name not in state["parts"]:
                 continue
-            # What differs by rank goes over what rank 0 saved for all. A copy each time: a part may
-            # change in place what it is given, and is given it twice.
-            saved = {**from_plain(state["parts"][name]), **from_plain(of_rank.get(name, {}))}
+            saved = from_plain(state["parts"][name])
+            if name in of_rank:  # what differs by rank goes over what rank 0 saved for all
+                saved = {**saved, **from_plain(of_rank[name])}
+            # A copy each time: a part may change in place what it is given, and is given it twice.
             part.load_state_dict(copy.deepcopy(saved))
-
-    def _say_of_attributes(self):
-        for name in sorted(implicit(self._parts)):
-            part = self._parts[name]
-            if part.kept:
-                _say(f"{name} go on: {', '.join(part.kept)}", self._path)
-            if part.other:
-                _say(
-                    f"{name} that began as other values than before stay as the script has them: "
-                    f"{', '.join(part.other)}",
-                    self._path,
-                )
-            if part.lost:
-                _say(
-                    f"{name} begin anew, as a checkpoint cannot hold all that has changed among "
-                    f"them: {', '.join(part.lost)}; give it state_dict and load_state_dict",
-                    self._path,
-                )
 
     def _restore_history(self):
         history = self._model.history
@@ -199,6 +209,15 @@ class Restoration:
             hyperparameters.write(optimizer, name, new)
 
 
-def _say(what, path):
-    if current().is_main:
-        print(f"ResumeTraining ({path}): {what}.", file=sys.stderr, flush=True)
+def _short(number):
+    """A hyper-parameter for reading: without the digits that float32 adds to it."""
+    return f"{number:.6g}" if isinstance(number, float) else str(number)
+
+
+def _weights_of(state, params):
+    """Where in the training the weights are of that a `fit` with nothing to do returns."""
+    epoch, step = state["epoch"], state["step"]
+    place = f"of epoch {epoch + 1} after step {step}" if step else f"of the end of epoch {epoch}"
+    beyond = not state["stopped"] and (epoch, step) > (params["epochs"], 0)
+    more = f", beyond the {params['epochs']} that this fit was asked for" if beyond else ""
+    return f"the weights are those {place}{more}"

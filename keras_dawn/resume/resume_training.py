@@ -5,6 +5,7 @@ from keras_dawn.foundation import keras_fit
 from keras_dawn.resume.checkpoints import CheckpointFolder
 from keras_dawn.resume.eviction import Notices
 from keras_dawn.resume.last_word import LastWord
+from keras_dawn.resume.restoration import check_agreed
 from keras_dawn.resume.saved_state import check_neighbours
 
 import keras
@@ -21,14 +22,19 @@ class ResumeTraining(keras.callbacks.Callback):
     and `load_state_dict`, yours or this package's (the averages of the weights, the epochs and
     the time of `TimeToAccuracy`), of Keras's `EarlyStopping`, `ReduceLROnPlateau`,
     `ModelCheckpoint`, `CSVLogger`, `SwapEMAWeights` and `TensorBoard`, and of whatever is tracked
-    (`track`). A state is saved between two steps and may be put back twice. Of any other callback
-    those attributes are saved that have changed since the training began, where all of these are
-    data (`resume.plain_attributes` has the rules): the restart says which go on, and which begin
-    anew. A callback that counts for its process alone has a `state_dict` that returns `{}`. So it
-    is with what your own code keeps in attributes of the model, its layers, losses, metrics and
-    optimizers, and of objects of your classes there: a count, a list of tensors, a generator. An
-    optimizer of torch's there goes on too; one that is made after the training has begun is
-    refused, as nothing could be put back into it.
+    (`track`). A state is saved between two steps and may be put back twice; it is anything made of
+    numbers, strings, arrays and tensors, else it is refused when the training begins. Of any other
+    callback those attributes are saved that have changed since the training began, where all of
+    these are data (`resume.plain_attributes` has the rules): the restart says which go on, and
+    which begin anew. A callback that counts for its process alone has a `state_dict` that returns
+    `{}`. So it is with what your own code keeps in attributes of the model, its layers, losses,
+    metrics and optimizers. Followed is what these hold: objects of your classes, closures of your
+    functions, callbacks, and with their whole states models, layers, metrics, variables,
+    optimizers and loaders, Keras's or torch's (`resume.own_objects`); made after the training has
+    begun, they are refused or begin anew, as nothing could be put back into them. Not followed are
+    module-level names, class attributes, and objects of other packages without a state to give;
+    what is held of the latter is named when the training begins. Of several callbacks of a class
+    each is known by its settings (`monitor`, `filepath`), and then by its place.
 
     Of the data, its place is saved: the random generators, shuffled lists, arrays and tables,
     counts and `state_dict`s in it, in its sampler and its transforms and all that these hold, in
@@ -83,6 +89,7 @@ class ResumeTraining(keras.callbacks.Callback):
         paid: `PaidTime` of all processes that trained from this folder, on rank 0.
 
     Raises:
+        TypeError: when the training begins: a state of a callback that no checkpoint can hold.
         ValueError: bad numbers; `BackupAndRestore` beside it; a checkpoint of another model or
             format; data that does not give its batches again, or not in their order on another
             number of ranks; a generator to validate on.
@@ -120,7 +127,7 @@ class ResumeTraining(keras.callbacks.Callback):
         self.tracked = {}
         self._data = data
         self._fit = 0  # how many `fit`s this object saw through to their ends
-        self._asked = False  # whether the script itself leaves out what is done
+        self._asked = None  # which `fit` comes next, where the script leaves out what is done
 
     def track(self, name, part):
         """Saves and restores something else, with `state_dict()` and `load_state_dict(state)`."""
@@ -130,10 +137,15 @@ class ResumeTraining(keras.callbacks.Callback):
         """The epoch (0-based) that the training will go on in; 0 without a checkpoint.
 
         For a script that leaves out `fit`s that are done by itself: the first `fit` after this
-        is taken for the one that the checkpoint is of, or for the one after it.
+        is taken for the one that the checkpoint is of, or for the one after it. On several ranks
+        all of them ask, and have the same answer.
+
+        Raises:
+            ValueError: the ranks find different checkpoints.
         """
         state = self.folder.newest()
-        self._asked = state is not None
+        check_agreed(state, self.folder)
+        self._asked = None if state is None else state["fit"] + int(state["complete"])
         return state["epoch"] if state else 0
 
     def on_train_begin(self, logs=None):
@@ -145,11 +157,10 @@ class ResumeTraining(keras.callbacks.Callback):
                 "`fit`, or save in your own loop yourself."
             )
         check_neighbours(callbacks.callbacks)
-        asked, self._asked = self._asked, False
-        if asked:
-            state = self.folder.newest()
-            self._fit = state["fit"] + int(state["complete"])
-        last = LastWord(self, self._fit, callbacks, iterator, asked)
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._fit = asked
+        last = LastWord(self, self._fit, callbacks, iterator, asked is not None)
         last.set_model(self.model)
         last.set_params(callbacks.params)
         callbacks.callbacks.append(last)  # it is called after all others, this time too

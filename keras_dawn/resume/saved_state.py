@@ -1,7 +1,11 @@
-"""Which callbacks of a `fit` have a state that its checkpoints must hold."""
+"""What of a `fit` has a state that its checkpoints must hold: callbacks, and the user's objects."""
 
-from keras_dawn.foundation.keras_callbacks import is_kerass, names_in_keras
+from keras_dawn.foundation.keras_attributes import is_of_libraries
+from keras_dawn.foundation.keras_callbacks import names_in_keras
+from keras_dawn.foundation.plain_state import to_plain
 from keras_dawn.resume import keras_states
+from keras_dawn.resume.model_attributes import add_attributes, saved_with
+from keras_dawn.resume.own_objects import OwnObjects, has_state, is_users_object
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
 import keras
@@ -17,37 +21,89 @@ def check_neighbours(callbacks):
             )
 
 
-def with_states(callbacks):
-    """What has `state_dict()` and `load_state_dict(state)`, by name: callbacks, or for them.
-
-    A callback goes under its class's name; further ones of a class get a number, in their order.
-    Of Keras's own, those that find something out are among them; of others that have no state
-    to give, their attributes (`PlainAttributes`).
+class SavedStates:
+    """Finds what has `state_dict()` and `load_state_dict(state)`, or has it made for it.
 
     Args:
+        model: compiled `keras.Model`, when its training has begun.
         callbacks: list of callbacks whose `on_train_begin` has been called.
+        elsewhere: list of objects that are saved elsewhere, such as the data.
+
+    Attributes:
+        parts: dict, by name. A callback goes under its name in `names`; of Keras's own, those that
+            find something out are among them; of others that have no state to give, their
+            attributes (`PlainAttributes`), and what these hold (`OwnObjects`).
+        names: dict from names to callbacks: a callback goes under its class's name; further ones
+            of a class get a number, in their order.
     """
-    found = {}
-    for callback in callbacks:
-        name = type(callback).__name__
-        if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
-            _add(found, name, callback)
-            continue
-        if keras_states.has_state(callback):
-            _add(found, name, keras_states.KerasState(callback))
-        if not (is_kerass(type(callback)) or type(callback).__module__.startswith("keras_dawn.")):
-            attributes = PlainAttributes(callback, names_in_keras(callback))
-            _add(found, f"attributes of {name}", attributes)
-    return found
+
+    def __init__(self, model, callbacks, elsewhere):
+        self.names = _named(callbacks)
+        known = [*saved_with(model), *callbacks, *elsewhere]
+        self._objects = OwnObjects(model, known, self._add)
+        self.parts = self._objects.found
+        for name, callback in self.names.items():
+            self._add(callback, name)
+        add_attributes(model, self._objects)
+
+    def _add(self, callback, name):
+        tells = has_state(callback)
+        if tells:
+            self.parts[name] = callback
+        elif keras_states.has_state(callback):
+            self.parts[name] = keras_states.KerasState(callback)
+        attributes = PlainAttributes(callback, names_in_keras(callback))
+        if is_of_libraries(type(callback)):
+            for attribute, part in [] if tells else vars(callback).items():  # such as a schedule
+                if callable(part) or is_users_object(part):
+                    self._objects.visit(part, f"{name}.{attribute}", attributes)
+        elif not (tells and _tells_itself(callback)):
+            self._objects.add(callback, name, attributes)
 
 
-def _add(found, name, part):
-    first, number = name, 2
-    while name in found:
-        name, number = f"{first}-{number}", number + 1
-    found[name] = part
+def check_states(parts):
+    """Finds out when a training begins whether checkpoints can hold the states.
+
+    Args:
+        parts: dict of what has `state_dict` and `load_state_dict`, by name.
+
+    Raises:
+        TypeError: a state that holds what is no data.
+    """
+    for name, part in parts.items():
+        kinds = []
+        for give in ("state_dict", "rank_state_dict"):
+            if not hasattr(part, give):
+                continue
+            try:
+                state = getattr(part, give)()
+            except Exception:  # there is none before the first step: a checkpoint will ask again
+                continue
+            kinds.append(type(to_plain(state, name)))
+        if len(kinds) > 1 and kinds != [dict, dict]:
+            raise TypeError(
+                f"`state_dict` and `rank_state_dict` of {name} must return dicts, of which one "
+                f"is made, got {' and '.join(kind.__name__ for kind in kinds)}."
+            )
 
 
 def implicit(parts):
     """Names of the parts that a checkpoint need not have."""
     return {name for name, part in parts.items() if isinstance(part, PlainAttributes)}
+
+
+def _named(callbacks):
+    found = {}
+    for callback in callbacks:
+        name = first = type(callback).__name__
+        number = 2
+        while name in found:
+            name, number = f"{first}-{number}", number + 1
+        found[name] = callback
+    return found
+
+
+def _tells_itself(callback):
+    """Whether the user has written a callback's state, and not a class of a library's below it."""
+    kind = next((kind for kind in type(callback).__mro__ if "state_dict" in vars(kind)), None)
+    return kind is None or not is_of_libraries(kind)

@@ -10,7 +10,7 @@ from keras_dawn.foundation.plain_state import to_plain
 
 import torch
 
-FORMAT = 6
+FORMAT = 7
 
 
 def collect(model, parts, position):
@@ -116,21 +116,7 @@ def restore_variables(model, state, statistics):
     optimizers = optimizers_of(model)
     pairs = list(zip(model.variables, state["variables"], strict=True))
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        if saved["built_for"] is not None and not optimizer.built:
-            # For the same variables in the same order: with layers frozen since, Keras would build
-            # for fewer.
-            optimizer.build([model.variables[number] for number in saved["built_for"]])
-        if optimizer.built:
-            if len(optimizer.variables) != len(saved["variables"]):
-                raise ValueError(
-                    f"The {type(optimizer).__name__} of the checkpoint keeps "
-                    f"{len(saved['variables'])} variables, that of this training "
-                    f"{len(optimizer.variables)}. Compile with the settings that the training "
-                    "began with, or give another folder."
-                )
-            pairs += zip(optimizer.variables, saved["variables"], strict=True)
-        for name, value in saved["hyperparameters"].items():
-            setattr(unwrap(optimizer), name, value)
+        pairs += restore_optimizer(optimizer, saved, model)
     contents = [(variable.value, value) for variable, value in pairs]
     # Last, and each rank's own: within an epoch they differ, and seeds always do.
     contents += zip(state_tensors(model), statistics, strict=True)
@@ -138,13 +124,44 @@ def restore_variables(model, state, statistics):
         overwrite(tensor, value)  # in place: others look at the same memory
 
 
+def restore_optimizer(optimizer, saved, model):
+    """Puts an optimizer's numbers back; its variables are left to the caller.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`; it is built if it is not.
+        saved: what `optimizer_state` returned.
+        model: `keras.Model`.
+
+    Returns:
+        list of `(variable, value)`.
+    """
+    if saved["built_for"] is not None and not optimizer.built:
+        # For the same variables in the same order: with layers frozen since, Keras would build
+        # for fewer.
+        optimizer.build([model.variables[number] for number in saved["built_for"]])
+    for name, value in saved["hyperparameters"].items():
+        setattr(unwrap(optimizer), name, value)
+    if len(optimizer.variables) != len(saved["variables"]):
+        raise ValueError(
+            f"The {type(optimizer).__name__} of the checkpoint keeps {len(saved['variables'])} "
+            f"variables, that of this training {len(optimizer.variables)}. Compile with the "
+            "settings that the training began with, or give another folder."
+        )
+    pairs = zip(optimizer.variables, saved["variables"], strict=True)
+    return list(pairs) if optimizer.built else []
+
+
 def optimizer_state(optimizer, model):
-    """An optimizer's variables and numbers, and which of the model's variables it is for."""
+    """An optimizer's variables and numbers, and which of the model's variables it is for.
+
+    `built_for` is `None` of one that is not built, or is built for others.
+    """
     inner = unwrap(optimizer)
     numbers = {variable_id: n for n, variable_id in enumerate(map(id, model.variables))}
     trained = keras_optimizers.trainable_variables(inner) if inner.built else []
+    known = inner.built and all(id(v) in numbers for v in trained)
     return {
-        "built_for": [numbers[id(v)] for v in trained] if inner.built else None,
+        "built_for": [numbers[id(v)] for v in trained] if known else None,
         "variables": [copied(v) for v in optimizer.variables],
         "hyperparameters": {name: getattr(inner, name) for name in plain_numbers(inner)},
     }

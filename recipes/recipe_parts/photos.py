@@ -56,9 +56,7 @@ def main(recipe, presets, entry):
                 reporting.console.quiet = not ranks.is_main
                 projection.print_projection(preset, photos.train("originals"), precision, prices)
                 return
-            folder = records.RunFolder(
-                FLAGS.output_dir or run_flags.new_folder(recipe, photos.name, name)
-            )
+            folder = run_flags.run_folder(recipe, photos.name, name)
         except (ValueError, OSError) as error:
             raise app.UsageError(str(error)) from None
         reporting.console.quiet = not ranks.is_main

@@ -92,3 +92,104 @@ def test_statistics_of_layers_have_every_row_once(tmp_path):
         return [{**row, "layer": number % 2} for number, row in enumerate(statistics.rows)]
 
     assert rows(tmp_path / "cut", 8, 6) == rows(tmp_path / "whole")
+
+
+class Told(Counter):
+    """Has a state that is no dict, and settings."""
+
+    def __init__(self, monitor=None, folder=None):
+        super().__init__()
+        self.monitor, self.folder = monitor, folder
+
+    def state_dict(self):
+        return [self.steps, self.monitor]
+
+    def load_state_dict(self, state):
+        self.steps, self.told = state
+
+
+def cut_and_go_on(fit, folder, first, second):
+    with pytest.raises(RuntimeError, match="cut off"):
+        fit(Cut(6), *first, ResumeTraining(folder, every_steps=1))
+    fit(*second, ResumeTraining(folder, every_steps=1))
+
+
+def test_a_state_may_be_a_list(fit, tmp_path):
+    again = Told()
+    cut_and_go_on(fit, tmp_path, [Told()], [again])
+    assert again.steps == 3 * 4
+
+
+def test_a_state_that_cannot_be_saved_is_refused_when_the_training_begins(fit, tmp_path):
+    first, second = Told(monitor=object()), Told()
+    second.rank_state_dict = dict
+    with pytest.raises(TypeError, match="state of Told holds a object"):
+        fit(first, ResumeTraining(tmp_path))
+    with pytest.raises(TypeError, match="of Told must return dicts.* got list and dict"):
+        fit(second, ResumeTraining(tmp_path))
+    assert not list(tmp_path.glob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ([("a",), ("b",)], [("b",), ("a",)], "ba"),
+        ([("a", "x/1"), ("a", "x/2")], [("a", "y/2"), ("a", "y/1")], (1, 0)),
+        ([("a", 3), ("a", 5)], [("a", 7), ("a", 3)], (1, 0)),
+        ([("a",), ("a",)], [("a",), ("a",)], (0, 1)),
+        ([("a",), ("b",)], [("b",)], "b"),
+    ],
+)
+def test_callbacks_of_one_class_are_known_by_their_settings(before, after, told, fit, tmp_path):
+    first, again = ([Told(*settings) for settings in each] for each in (before, after))
+    for number, callback in enumerate(first):
+        callback.steps = 100 * number
+    cut_and_go_on(fit, tmp_path, first, again)
+    steps = {"a": 12, "b": 112, 0: 12, 1: 112}
+    assert [each.steps for each in again] == [steps[each] for each in told]
+
+
+def test_a_callback_that_looks_at_another_metric_is_named(fit, tmp_path):
+    with pytest.raises(ValueError, match="no state of Told on b"):
+        cut_and_go_on(fit, tmp_path, [Told("a")], [Told("b")])
+
+
+def test_attributes_of_exchanged_callbacks_go_with_them(fit, tmp_path):
+    class Counts(keras.callbacks.Callback):
+        def __init__(self, name, done):
+            super().__init__()
+            self.name, self.done, self.inner = name, None, [done]
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.inner[0] += 1
+
+    again = Counts("b", 0), Counts("a", 0)
+    for callback in again:
+        callback.inner[0] = {"a": 0, "b": 100}[callback.name]
+    cut_and_go_on(fit, tmp_path, [Counts("a", 0), Counts("b", 100)], again)
+    assert [each.inner for each in again] == [[112], [12]]
+
+
+def test_what_a_class_made_from_one_with_a_state_adds_goes_on(fit, tmp_path):
+    class Mine(keras_dawn.callbacks.ExponentialMovingAverage):
+        done = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            self.done += 1
+
+    again = Mine(0.9)
+    cut_and_go_on(fit, tmp_path, [Mine(0.9)], [again])
+    assert again.done == 3 * 4
+
+
+def test_objects_that_are_not_looked_into_are_named_when_the_training_begins(fit, tmp_path, capsys):
+    class Holds(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.names, self.rows, self.log = (n for n in "abc"), Counter, open
+
+    fit(Holds(), ResumeTraining(tmp_path))
+    said = capsys.readouterr().err
+    assert said.count("does not hold what changes within") == 1
+    assert "(attributes of Holds: names (generator))" in said

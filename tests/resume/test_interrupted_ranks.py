@@ -1,7 +1,10 @@
 """Two processes of which one is killed or asked to stop."""
 
 import os
+from unittest import mock
 
+import keras_dawn
+from keras_dawn import ResumeTraining
 from keras_dawn.resume import shared_folder
 
 import pytest
@@ -47,8 +50,20 @@ def test_told_to_end_around_an_epochs_last_step_loses_nothing(tmp_path, whole):
         same(result(run(saved, out, ranks=2), out), whole)
 
 
+PLACE = {"fit": 1, "epoch": 3, "step": 0, "complete": False}
+
+
 def on_a_disk_of_its_own(folder):
     shared_folder._SECONDS = 0.5
+    rank = keras_dawn.distribute().rank
+    resume = ResumeTraining(f"{folder}/seen")
+    with (
+        mock.patch.object(resume.folder, "newest", lambda: PLACE if rank == 0 else None),
+        pytest.raises(ValueError, match="fit, epoch, step by rank 0: .*1, 3, 0.*, rank 1: No"),
+    ):
+        resume.next_epoch()
+    with mock.patch.object(resume.folder, "newest", lambda: PLACE):
+        assert resume.next_epoch() == 3
     interrupted.main(f"{folder}/{os.environ['RANK']}", f"{folder}/out.pt")
 
 

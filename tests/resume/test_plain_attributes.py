@@ -1,6 +1,9 @@
 """Callbacks of the user's without `state_dict`: their attributes go on, or it is said why not."""
 
 import collections
+import datetime
+import inspect
+import pathlib
 import time
 
 from keras_dawn.resume.attribute_values import decoded, encoded, is_data, mark
@@ -92,6 +95,8 @@ class Writes(K.Callback):
 
 def test_numbers_beside_what_cannot_be_saved_begin_anew_and_it_is_said(tmp_path, capsys):
     life(tmp_path, data=data, callbacks=[Writes()], cut=8)
+    said = capsys.readouterr().err
+    assert said.count("attributes of Writes would begin anew") == 1 and "file (object)" in said
     again = Writes()
     life(tmp_path, data=data, callbacks=[again])
     assert again.rows == 20 - 7
@@ -182,7 +187,10 @@ def test_what_was_as_at_first_and_has_changed_since_is_as_at_first():
 VALUES = [
     True, 3, -0.0, float("nan"), "x", b"\0", None, np.float32(0.1), np.int64(7), np.arange(4.0),
     torch.tensor([1, 2]), torch.ones(2, dtype=torch.bfloat16), [1, (2, [3.5])], {1: {2}, "a": ()},
-    collections.deque([1, 2], maxlen=2), {"__array__": [1]},
+    collections.deque([1, 2], maxlen=2), {"__array__": [1]}, {(1, np.int64(2)): 3},
+    collections.Counter("aab"), collections.OrderedDict(b=1, a=2), frozenset({1, "a"}),
+    collections.defaultdict(list, {1: [2]}), pathlib.Path("a/b"), range(1, 9, 2),
+    datetime.datetime(2026, 1, 2, 3), datetime.timedelta(1, 2, 3), inspect.Parameter.VAR_KEYWORD,
 ]  # fmt: skip
 
 
@@ -192,7 +200,8 @@ def test_values_come_back_as_what_they_were(value, tmp_path):
     torch.save(encoded(value), tmp_path / "saved.pt")
     again = decoded(torch.load(tmp_path / "saved.pt", weights_only=True))
     assert type(again) is type(value) and mark(again) == mark(value)
-    assert getattr(again, "maxlen", None) == getattr(value, "maxlen", None)
+    for name in ("maxlen", "default_factory"):
+        assert getattr(again, name, None) == getattr(value, name, None)
 
 
 def within_itself():
@@ -203,7 +212,7 @@ def within_itself():
 
 @pytest.mark.parametrize(
     "value",
-    [object(), [object()], collections.defaultdict(int), {(1, 2): 3}, within_itself(),
+    [object(), [object()], collections.defaultdict(object), {(1, object()): 3}, within_itself(),
      np.array([object()]), list(range(100_001)), lambda: 0],
 )  # fmt: skip
 def test_what_cannot_be_made_again_as_it_was_is_no_data(value):

@@ -1,0 +1,102 @@
+"""Which callback of a script is which of the one before, where several are of one class."""
+
+import inspect
+import os
+
+_PLAIN = (bool, int, float, str, type(None))
+_PREFIXES = ("attributes of ", "state of ")
+
+
+def describe_callbacks(names):
+    """`{name: [class, settings]}` of callbacks by their names; settings as far as they are plain.
+
+    Settings are attributes that are called as arguments of `__init__` are: `monitor`, `filepath`.
+    """
+    return {name: [type(one).__name__, _settings(one)] for name, one in names.items()}
+
+
+class SameCallbacks:
+    """Finds for each callback the one in the checkpoint whose state is to be put back into it.
+
+    Of one class, those belong together that have the most settings in common, in their order where
+    these are as many; never such as monitor another metric.
+
+    Args:
+        then, now: what `describe_callbacks` returned, in the first process and in this one.
+    """
+
+    def __init__(self, then, now):
+        self._then, self._now = then, now
+        self._names = {}  # of the checkpoint's, those that they have now
+        pairs = [
+            (-_likeness(old[1], new[1]), place, number, before, name)
+            for place, (before, old) in enumerate(then.items())
+            for number, (name, new) in enumerate(now.items())
+            if old[0] == new[0] and old[1].get("monitor") == new[1].get("monitor")
+        ]
+        for *_, before, name in sorted(pairs):
+            if before not in self._names and name not in self._names.values():
+                self._names[before] = name
+
+    def renamed(self, parts):
+        """A checkpoint's states, each under the name that its callback has now."""
+        return {self._name_now(name): state for name, state in parts.items()}
+
+    def is_new(self, part):
+        """Whether a part is of a callback that the checkpoint does not have."""
+        whose = _whose(part)
+        return whose in self._now and whose not in self._names.values()
+
+    def in_words(self, part):
+        """A part's name, with what tells it from others of its class."""
+        whose = _whose(part)
+        return f"{part}{_words(self._now[whose])}" if self.is_new(part) else part
+
+    def _name_now(self, name):
+        whose = _whose(name)
+        if whose not in self._then:
+            return name
+        now = self._names.get(whose, whose)
+        if now == whose and self.is_new(name):  # it must not be taken for another of its class
+            now = f"{whose}{_words(self._then[whose]) or ' as it was'}"
+        start = len(name) - len(name.removeprefix(_prefix(name)))
+        return name[:start] + now + name[start + len(whose) :]
+
+
+def _settings(callback):
+    found = {}
+    for kind in reversed(type(callback).__mro__):
+        init = vars(kind).get("__init__")
+        for name in inspect.signature(init).parameters if inspect.isfunction(init) else ():
+            value = vars(callback).get(name, vars(callback).get(f"_{name}"))
+            if isinstance(value, os.PathLike):
+                value = os.fspath(value)
+            if type(value) in _PLAIN and value is not None:
+                found[name] = value
+    return found
+
+
+def _likeness(old, new):
+    """How many settings two have in common; files count by their names, in whichever folder."""
+    likeness = 0
+    for name in old.keys() & new.keys():
+        values = old[name], new[name]
+        if all(isinstance(value, str) for value in values) and len(set(values)) == 2:
+            likeness += 0.5 * (len(set(map(os.path.basename, values))) == 1)
+        else:
+            likeness += values[0] == values[1]
+    return likeness
+
+
+def _words(callback):
+    monitor = callback[1].get("monitor")
+    return "" if monitor is None else f" on {monitor}"
+
+
+def _prefix(part):
+    return next((prefix for prefix in _PREFIXES if part.startswith(prefix)), "")
+
+
+def _whose(part):
+    """The name of the callback that a part is of, if it is one's."""
+    return part.removeprefix(_prefix(part)).partition(".")[0]
