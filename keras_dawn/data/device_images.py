@@ -31,6 +31,10 @@ class DeviceImages(DataLoader):
     of the pass over the data, and transforms that change with the epoch are those of the `fit`'s
     epoch (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
 
+    Under CUDA graphs the step makes its batch itself, of the images and settings of when the batch
+    was fetched; but for pixels, labels or weights that a callback's `on_train_batch_begin` writes
+    in place, which then count one batch earlier than in plain Keras.
+
     On several ranks (`keras_dawn.distribute`), `fit` and `evaluate` give every rank its share
     of each batch; iterating over the data by hand serves all of it.
 

@@ -7,6 +7,7 @@ import keras_dawn
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers
 
 from tests.native.cuda_emulator import cuda_graphs_on_a_cpu
@@ -26,6 +27,7 @@ class Change:
     """A training of 3 epochs of 6 batches, and what changes before some of its batches."""
 
     optimizer, loss, regularizer, metrics = sgd, "categorical_crossentropy", None, ()
+    tolerance = 1e-5  # beside plain Keras
 
     def built(self, optimizer):
         """Changes an optimizer between its building and the training."""
@@ -132,7 +134,22 @@ class AMSGrad(Centred):
         return optimizers.Adam(0.001, amsgrad=True)
 
 
-CHANGES = [Constraint, Gamma, AlphaArray, Thresholds, Penalty, Beta, Momentum, Centred,
+class Autocast(Change):
+    """One step in half precision, between others."""
+
+    tolerance = 1e-4
+
+    def __init__(self):
+        self.inside = torch.autocast("cpu", torch.bfloat16)
+
+    def before(self, model, batch):
+        if batch == 9:
+            self.inside.__enter__()
+        if batch == 10:
+            self.inside.__exit__(None, None, None)
+
+
+CHANGES = [Autocast, Constraint, Gamma, AlphaArray, Thresholds, Penalty, Beta, Momentum, Centred,
            AMSGrad]  # fmt: skip
 
 
@@ -149,6 +166,20 @@ def test_a_change_counts_from_the_same_batch_on(change):
     for one, other in zip(eager, graphed, strict=True):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(plain, eager, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=change.tolerance)
     for name, values in history.items():
         np.testing.assert_allclose(values, again[name], rtol=1e-4)
+
+
+def test_autocast_around_a_fit_trains_the_weights():
+    def train(accelerated):
+        with torch.autocast("cpu", torch.bfloat16):
+            return Change().train(accelerated)
+
+    plain, expected = train(False)
+    with cuda_graphs_on_a_cpu():
+        accelerated, found = train(True)
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=2e-2)
+    assert found["loss"][-1] < found["loss"][0]
+    for one, other in zip(plain, accelerated, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.1, atol=0.02)

@@ -166,8 +166,8 @@ class WholeStep:
         try:
             static += [tensor.detach().clone() for tensor in tensors]
             replay = self._pool.capture(work)
-        except RuntimeError as error:
-            failure = str(error)
+        except Exception as error:  # whatever it is: an ordinary step raises it, too, if it must
+            failure = str(error) or type(error).__name__
         if self._agreement.all_could(failure is None):
             held = batch if isinstance(batch, Unmade) else None  # and what is read of its data
             self._graphs[key] = replay, static, left, held, number
