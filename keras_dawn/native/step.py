@@ -11,6 +11,7 @@ from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native import parallel
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
+from keras_dawn.native.steps.autocast import forget_casts
 from keras_dawn.native.steps.beside import beside, flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
 from keras_dawn.native.steps.layer_forward import LayerForward
@@ -142,6 +143,13 @@ class NativeSteps:
 
     def train_step(self, batches):
         """One step on `batches[0]`, as `fit` hands it over; returns logs as floats."""
+        forget_casts()
+        try:
+            return self._train_step(batches)
+        finally:
+            forget_casts()
+
+    def _train_step(self, batches):
         if self._trainability.changed():  # Keras looks at `trainable` in every step, too
             self.optimization = None
             self.prepare_training()

@@ -16,6 +16,7 @@ from keras_dawn.native.steps.loss_targets import (
 from keras_dawn.native.steps.weighing import on_device
 
 import keras
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -75,10 +76,21 @@ def categorical_focal_crossentropy(
     axis = whole_axis(axis)
     outputs = torch.softmax(outputs, axis) if from_logits else outputs
     outputs = clipped(outputs / outputs.sum(axis, keepdim=True))
-    if isinstance(alpha, (list, tuple)):
-        alpha = on_device(tuple(alpha), outputs.dtype, outputs.device)
+    if isinstance(alpha, (list, tuple, np.ndarray)):
+        alpha = on_device(*_numbers(alpha, outputs.dtype), outputs.device)
     weight = torch.pow(1.0 - outputs, gamma) * alpha
     return (weight * (-targets * torch.log(outputs))).sum(axis)
+
+
+def _numbers(array, dtype):
+    """Nested tuples of an array's numbers, and the dtype in which Keras computes with them."""
+    if isinstance(array, np.ndarray) and array.dtype == np.float64:
+        dtype = torch.float64
+    return _tuples(np.asarray(array).tolist()), dtype
+
+
+def _tuples(part):
+    return tuple(map(_tuples, part)) if isinstance(part, list) else part
 
 
 def sparse_categorical_crossentropy(

@@ -1,7 +1,7 @@
 """What Keras's `apply` does around an optimizer's own formula, for all weights at once."""
 
 from keras_dawn.foundation import keras_optimizers, keras_variables
-from keras_dawn.native.steps.settings import Settings
+from keras_dawn.native.steps.settings import Settings, frozen
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.counting import CountedSteps
 from keras_dawn.native.steps.updates.layout import laid_out
@@ -185,12 +185,17 @@ class Fused(Update):
         return count // steps if steps else count
 
     def settings(self):
+        constraints = tuple(
+            (n, frozen(variable.constraint))
+            for n, variable in enumerate(self._variables)
+            if variable.constraint is not None
+        )
         rate = keras_optimizers.schedule_of(self.optimizer)
         if isinstance(rate, keras.Variable):
-            return super().settings()
+            return *super().settings(), constraints
         if self._of_rate is None or self._of_rate[0] is not rate:
             self._of_rate = rate, Settings(rate)
-        return *super().settings(), self._of_rate[1]()
+        return *super().settings(), constraints, self._of_rate[1]()
 
     def why_no_graph(self):
         if any(variable.constraint is not None for variable in self._variables):
