@@ -81,6 +81,12 @@ class PlanData(DataLoader):
         """Where it is, for checkpoints: the epoch, the state of its phase's data, and the random
         numbers that this was made of, if it was made of any."""
         self._source.check()
+        if self._source.reads_on:
+            raise ValueError(
+                f"ResumeTraining cannot know where the data of {self.phase} is: it holds an "
+                "iterator, which only reads on. Give the object that holds it `state_dict` and "
+                "`load_state_dict`, or make the iterator anew in `__iter__`."
+            )
         return {"epoch": self.epoch, "data": self._source.now(), "drawn": self._drawn}
 
     def load_state_dict(self, state):

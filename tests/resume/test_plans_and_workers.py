@@ -1,0 +1,101 @@
+"""Plans whose data has workers, validation by workers, and fits that have just begun."""
+
+from keras_dawn import Phase, ResumeTraining, TrainingPlan, fit_plan
+from keras_dawn.callbacks import (
+    ExponentialMovingAverage,
+    Lookahead,
+    Snapshots,
+    StochasticWeightAveraging,
+)
+
+import keras
+import pytest
+import torch
+
+from tests.resume.lives import X, Y, ends_the_same, same, small_model
+from tests.resume.test_data_positions import ROWS, Batches, Transformed
+from tests.resume.test_resume import Cut
+from tests.resume.this_process import as_another_process
+
+PLAN = TrainingPlan([Phase(2, 8, 8, (0.05, 0.1)), Phase(2, 10, 10, (0.1, 0.0))])
+
+
+def plan_life(folder, make, cut=None):
+    as_another_process(seed=1)
+    model = small_model()
+    callbacks = [Cut(cut), ResumeTraining(folder, every_steps=2)]
+    try:
+        fit_plan(model, PLAN, make, callbacks=callbacks, verbose=0)
+    except RuntimeError as error:
+        assert "cut off" in str(error)
+    return model
+
+
+def loader_of(rows, batch_size=8, **settings):
+    return torch.utils.data.DataLoader(rows, batch_size, num_workers=2, **settings)
+
+
+PHASES = {
+    "PyDataset with workers": lambda phase: Batches("another array", workers=2),
+    "workers that live on": lambda phase: loader_of(
+        Transformed(), phase.batch_size, shuffle=True, persistent_workers=True
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", ["PyDataset with workers", pytest.param("workers that live on", marks=pytest.mark.slow)]
+)
+def test_a_plan_goes_on_whatever_fetches_its_data(kind, tmp_path):
+    whole = plan_life(tmp_path / "whole", PHASES[kind])
+    for cut in (8, 7, None):
+        ended = plan_life(tmp_path / "cut", PHASES[kind], cut)
+    same(ended, whole)
+
+
+@pytest.mark.slow
+def test_validation_by_workers_that_live_on_draws_the_same_numbers(tmp_path):
+    rows = [(x + 0.1, y) for x, y in ROWS]
+    ends_the_same(
+        tmp_path,
+        cuts=(8, 7),
+        data=lambda: (loader_of(Transformed(), shuffle=True), None),
+        validation_data=loader_of(rows, persistent_workers=True),
+    )
+
+
+KEPT = {
+    "EMA": lambda: ExponentialMovingAverage(0.9),
+    "SWA": lambda: StochasticWeightAveraging(X, start=0.5),
+    "Lookahead": lambda: Lookahead(3),
+    "Snapshots": lambda: Snapshots([0.5, 1.0]),
+}
+
+
+@pytest.mark.parametrize("which", KEPT)
+def test_two_fits_that_are_saved_before_their_first_epoch_go_on(which, tmp_path):
+    """As `CSVLogger(append=True)` asks for."""
+
+    def life(folder, cuts=(None, None)):
+        as_another_process(seed=1)
+        model, resume, kept = small_model(), ResumeTraining(folder, every_steps=4), KEPT[which]()
+        for cut in cuts:
+            log = keras.callbacks.CSVLogger(f"{folder}.csv", append=True)
+            try:
+                callbacks = [Cut(cut), kept, log, resume]
+                model.fit(X, Y, 8, epochs=3, verbose=0, callbacks=callbacks)
+            except RuntimeError as error:
+                assert "cut off" in str(error)
+                log.on_train_end()  # closes its file
+                return None
+        return model, getattr(kept, "weights", None)
+
+    model, snapshots = life(tmp_path / "whole")
+    life(tmp_path / "cut", (2,))
+    life(tmp_path / "cut", (None, 2))
+    ended, others = life(tmp_path / "cut")
+    same(ended, model)
+    assert (tmp_path / "cut.csv").read_text() == (tmp_path / "whole.csv").read_text()
+    if snapshots is not None:
+        for ours, theirs in zip(others, snapshots, strict=True):
+            assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
