@@ -96,7 +96,7 @@ class LastWord(keras.callbacks.Callback):
         keras_fit.set_first_epoch(self.model, 0)  # of this `fit` alone: the next has its own
         restoration, self._restoration = self._restoration, None
         if restoration is not None:
-            restoration.enter()
+            restoration.enter(self.params.get("steps"))
         self._order.begin_epoch(epoch)
         self._epoch = epoch
         self._agreement = Agreement()

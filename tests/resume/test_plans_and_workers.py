@@ -9,8 +9,10 @@ from keras_dawn.callbacks import (
 )
 
 import keras
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from tests.resume.lives import X, Y, ends_the_same, same, small_model
 from tests.resume.test_data_positions import ROWS, Batches, Transformed
@@ -32,11 +34,18 @@ def plan_life(folder, make, cut=None):
 
 
 def loader_of(rows, batch_size=8, **settings):
-    return torch.utils.data.DataLoader(rows, batch_size, num_workers=2, **settings)
+    return DataLoader(rows, batch_size, num_workers=2, **settings)
+
+
+class FourBatches(Batches):
+    def __len__(self):
+        return 4
 
 
 PHASES = {
-    "PyDataset with workers": lambda phase: Batches("another array", workers=2),
+    "PyDataset with workers": lambda phase: (Batches if phase.batch_size == 8 else FourBatches)(
+        "another array", workers=2
+    ),
     "workers that live on": lambda phase: loader_of(
         Transformed(), phase.batch_size, shuffle=True, persistent_workers=True
     ),
@@ -46,11 +55,51 @@ PHASES = {
 @pytest.mark.parametrize(
     "kind", ["PyDataset with workers", pytest.param("workers that live on", marks=pytest.mark.slow)]
 )
-def test_a_plan_goes_on_whatever_fetches_its_data(kind, tmp_path):
+def test_a_plan_goes_on_whatever_fetches_its_data(kind, tmp_path, capsys):
     whole = plan_life(tmp_path / "whole", PHASES[kind])
     for cut in (8, 7, None):
         ended = plan_life(tmp_path / "cut", PHASES[kind], cut)
     same(ended, whole)
+    assert "goes on at epoch 4, step 1 of 4." in capsys.readouterr().err
+
+
+class ReadsOn(IterableDataset):
+    """Holds an iterator, as one that reads a file or a socket does."""
+
+    def __init__(self):
+        self.batches = (row for row in [*zip(X, Y, strict=True)] * 9)
+
+    def __len__(self):
+        return 40
+
+    def __iter__(self):
+        return (next(self.batches) for _ in range(40))
+
+
+def test_a_plan_with_data_that_only_reads_on_is_refused_when_it_begins(tmp_path):
+    with pytest.raises(ValueError, match="it holds an iterator, which only reads on"):
+        plan_life(tmp_path, lambda phase: DataLoader(ReadsOn(), phase.batch_size))
+    assert not list(tmp_path.glob("*.pt"))
+
+
+class OtherRows(IterableDataset):
+    """Gives rows that nobody can foresee."""
+
+    def __len__(self):
+        return 40
+
+    def __iter__(self):
+        other = float(np.random.default_rng().normal())
+        return ((torch.tensor(x) + other, int(y)) for x, y in zip(X, Y, strict=True))
+
+
+def test_a_plan_with_data_that_gives_other_batches_is_refused_when_it_goes_on(tmp_path):
+    def make(phase):
+        return DataLoader(OtherRows(), phase.batch_size)
+
+    plan_life(tmp_path, make, cut=4)
+    with pytest.raises(ValueError, match="does not give the batches again"):
+        plan_life(tmp_path, make)
 
 
 @pytest.mark.slow
@@ -72,7 +121,12 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("which", KEPT)
+SLOW = ("SWA", "Lookahead")  # the same as EMA in this
+
+
+@pytest.mark.parametrize(
+    "which", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in KEPT]
+)
 def test_two_fits_that_are_saved_before_their_first_epoch_go_on(which, tmp_path):
     """As `CSVLogger(append=True)` asks for."""
 
