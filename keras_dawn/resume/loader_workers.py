@@ -76,7 +76,8 @@ def start_workers_anew(loader):
 
 def of_phase(loader):
     """What a plan has for its phase, and anything else itself."""
-    return getattr(loader, "data", loader)
+    inner = getattr(loader, "data", None)
+    return inner if isinstance(inner, DataLoader) else loader
 
 
 @contextlib.contextmanager

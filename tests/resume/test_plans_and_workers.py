@@ -7,6 +7,7 @@ from keras_dawn.callbacks import (
     Snapshots,
     StochasticWeightAveraging,
 )
+from keras_dawn.resume.loader_workers import of_phase, start_workers_anew
 
 import keras
 import numpy as np
@@ -61,6 +62,20 @@ def test_a_plan_goes_on_whatever_fetches_its_data(kind, tmp_path, capsys):
         ended = plan_life(tmp_path / "cut", PHASES[kind], cut)
     same(ended, whole)
     assert "goes on at epoch 4, step 1 of 4." in capsys.readouterr().err
+
+
+class Named(DataLoader):
+    """A loader that keeps its rows under the name that a plan has for its phase's data."""
+
+    data = torch.tensor(X)
+
+
+def test_workers_of_a_loader_that_has_data_are_started_anew():
+    loader = Named(ROWS, 8, num_workers=1, persistent_workers=True)
+    assert of_phase(loader) is loader
+    first = iter(loader)
+    start_workers_anew(loader)
+    assert iter(loader) is not first
 
 
 class ReadsOn(IterableDataset):
