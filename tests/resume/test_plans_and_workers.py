@@ -168,3 +168,23 @@ def test_two_fits_that_are_saved_before_their_first_epoch_go_on(which, tmp_path)
     if snapshots is not None:
         for ours, theirs in zip(others, snapshots, strict=True):
             assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_log_that_the_second_fit_begins_anew_has_its_header(tmp_path):
+    def life(folder, cut=None):
+        as_another_process(seed=1)
+        model, resume = small_model(), ResumeTraining(folder)
+        log = keras.callbacks.CSVLogger(f"{folder}.csv", separator=";")
+        try:
+            for own in (None, cut):
+                model.fit(X, Y, 8, epochs=2, verbose=0, callbacks=[Cut(own), log, resume])
+        except RuntimeError as error:
+            assert "cut off" in str(error)
+            log.on_train_end()  # closes its file
+
+    life(tmp_path / "whole")
+    for cut in (2, 7, None):  # before the second one's first checkpoint, and after it
+        life(tmp_path / "cut", cut)
+        if cut == 2:
+            assert (tmp_path / "cut.csv").read_bytes() == b""
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
