@@ -30,6 +30,8 @@ PRIVATE = {
     "native/steps/updates/unfused.py": {"_velocities"},
     # filelock's: a forked process closes the file without releasing its parent's lock.
     "resume/folder_lock.py": {"_context"},
+    # torch's: the workers of a loader that live on from one pass to the next.
+    "resume/loader_workers.py": {"_iterator"},
     "native/steps/settings.py": {"_version"},
 }
 

@@ -5,6 +5,7 @@ import inspect
 import keras
 import torch
 from keras.src.trainers import data_adapters
+from keras.src.trainers.data_adapters import py_dataset_adapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -89,6 +90,11 @@ def data_of(iterator):
     if isinstance(adapter, data_adapters.PyDatasetAdapter):
         return "dataset", adapter.py_dataset
     return "stream", None
+
+
+def is_queue(value):
+    """Whether something fetches a `PyDataset`'s batches ahead, in each pass anew."""
+    return isinstance(value, py_dataset_adapter.PyDatasetEnqueuer)
 
 
 def has_queue(iterator):

@@ -78,15 +78,6 @@ class PlanData(DataLoader):
         self._settle()
         yield from self.data
 
-    def steps_in(self, epoch):
-        """How many steps an epoch (0-based) has, `None` where its phase's data is not made yet."""
-        self._settle()
-        if epoch >= self._plan.epochs:
-            return None
-        phase = self._plan.phase_at(epoch)
-        present = phase is self.phase or self._kind(phase) == self._kind(self.phase)
-        return len(self.data) if present else None
-
     def unmade(self, wanted):
         """The same, but for batches that come as `Unmade`; see `DeviceImages.unmade`."""
         self._settle()
@@ -98,6 +89,12 @@ class PlanData(DataLoader):
         numbers that this was made of, if it was made of any."""
         self._settle()
         self._source.check()
+        if self._source.reads_on:
+            raise ValueError(
+                f"ResumeTraining cannot know where the data of {self.phase} is: it holds an "
+                "iterator, which only reads on. Give the object that holds it `state_dict` and "
+                "`load_state_dict`, or make the iterator anew in `__iter__`."
+            )
         return {"epoch": self.epoch, "data": self._source.now(), "drawn": self._drawn}
 
     def load_state_dict(self, state):

@@ -9,12 +9,17 @@ from keras_dawn.distributed.sharding import ShardedArrays
 from keras_dawn.foundation import keras_fit, keras_passes
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
-from keras_dawn.resume.loader_workers import let_workers_outlive, starting_workers
+from keras_dawn.resume.loader_workers import (
+    let_workers_outlive,
+    of_phase,
+    start_workers_anew,
+    starting_workers,
+)
 
 import keras
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 
 class DataPosition:
@@ -37,18 +42,16 @@ class DataPosition:
     def __init__(self, iterator, signals, validation=None):
         self._outlives = signals
         kind, source = keras_fit.data_of(iterator)
-        self._source, self._iterator = SourceState(_with_a_state(source)), iterator
+        self._data, self._iterator = source, iterator
+        self._source = SourceState(_with_a_state(source))
         other = validation is not source
         self._validation = SourceState(
             _with_a_state(validation) if other else None, "the validation data"
         )
         for state in (self._source, self._validation):
             state.check()
-        self._digest = None
-        iterable = isinstance(getattr(source, "dataset", None), IterableDataset)
         self._replays = kind == "stream" or self._source.reads_on
-        if self._replays or iterable:
-            self._digest = b""
+        self._digest = b"" if self._replays or self._is_iterable() else None
         if isinstance(validation, Iterator):
             raise ValueError(
                 "ResumeTraining cannot know where a generator to validate on is: it reads on from "
@@ -93,12 +96,6 @@ class DataPosition:
             "digest": self._digest,
             "now": self._note(),
         }
-
-    def steps_in(self, epoch, steps):
-        """How many steps an epoch (0-based) has, of data whose length changes with the epoch;
-        `steps` of other data, `None` where it is not known yet."""
-        source = keras_fit.data_of(self._iterator)[1]
-        return source.steps_in(epoch) if hasattr(source, "steps_in") else steps
 
     def put_back_now(self, position):
         """Puts the state of the data and the random numbers back, for between two epochs."""
@@ -147,14 +144,16 @@ class DataPosition:
         self._validation.put_back(noted["validation"])
         keras_fit.set_passes_done(self._iterator, noted.get("passes"))
 
-    def _begins(self, loader):
-        has_workers = self._outlives and let_workers_outlive(loader)
-        if self._digest is not None and not self._replays:
-            self._digest = b""  # of one pass alone
-        if isinstance(loader, DataLoader) and getattr(loader, "persistent_workers", False):
-            # Workers that live on have random numbers of their own, which nobody can save.
-            loader._iterator = None
+    def _begins(self):
+        # The source: what is gone through may be something that stands in its place.
+        start_workers_anew(self._data)
+        has_workers = self._outlives and let_workers_outlive(self._data)
+        if not self._replays:
+            self._digest = b"" if self._is_iterable() else None  # of one pass alone
         return starting_workers if has_workers else contextlib.nullcontext, self._see
+
+    def _is_iterable(self):
+        return isinstance(getattr(of_phase(self._data), "dataset", None), IterableDataset)
 
     def _see(self, batch):
         if self._digest is None:

@@ -19,6 +19,7 @@ from keras_dawn.resume.described_settings import (
 from keras_dawn.resume.training_state import metric_variables
 
 _PLAIN = (bool, int, float, str, type(None))
+_CHANGES = ("trainable", "synchronized")  # of layers, without making another model of it
 _NUMBERED = re.compile(r"_\d+(?=/|$)")  # Keras counts the layers of a process through
 
 
@@ -153,17 +154,14 @@ def _layer(layer):
         config = layer.get_config()
     except Exception:  # a layer of the user's own need not have one
         config = {}
-    plain = {
-        key: _plain(value) for key, value in config.items() if key not in ("name", "trainable")
-    }
+    plain = {key: value for key, value in _plain(config).items() if key != "name"}
     name = _NUMBERED.sub("", layer.name)
     return [type(layer).__name__, name, json.dumps(plain, sort_keys=True)]
 
 
 def _plain(value):
     if isinstance(value, dict):
-        kept = {str(key): _plain(part) for key, part in value.items() if key != "trainable"}
-        return kept
+        return {str(key): _plain(part) for key, part in value.items() if key not in _CHANGES}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     if isinstance(value, str) and len(value) <= 200:  # longer ones hold weights

@@ -133,11 +133,6 @@ class Restoration:
         if same_fit or not state["complete"]:
             self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
-        length = self._position.steps_in(state["epoch"], params.get("steps"))
-        steps = f" of {length}" if length else ""
-        of = f", with {ranks.world_size} in place of {several} ranks"
-        where = f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}{steps}"
-        say(where + (of if several != ranks.world_size else ""), self._path)
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
             if old is None or hyperparameters.read(optimizer, name) != new:
@@ -155,9 +150,17 @@ class Restoration:
             say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
         return description
 
-    def enter(self):
-        """Restores what `on_epoch_begin` of the others may have done, within an epoch."""
-        state = self._state
+    def enter(self, steps):
+        """Restores what `on_epoch_begin` of the others may have done, within an epoch.
+
+        Args:
+            steps: int, those of the epoch, or `None` if that is not known.
+        """
+        state, several, ranks = self._state, len(self._state["data"]), current().world_size
+        where = f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}"
+        where += f" of {steps}" if steps else ""
+        other = f", with {ranks} in place of {several} ranks" if several != ranks else ""
+        say(where + other, self._path)
         self._restore_history()
         if not state["step"]:
             return
