@@ -68,6 +68,22 @@ def closure_of(function):
     return found
 
 
+def names_of(function):
+    """Names that a function, and those within it, look up in their module, but for modules."""
+    known = function.__globals__
+    return [
+        name
+        for name in _names(function.__code__)
+        if name in known and not isinstance(known[name], types.ModuleType)
+    ]
+
+
+def functions_of(kind):
+    """The functions that a class of the user's defines, also as methods of it and properties."""
+    found = [getattr(part, "__func__", getattr(part, "fget", part)) for part in vars(kind).values()]
+    return [part for part in found if isinstance(part, types.FunctionType)]
+
+
 def is_users_function(function):
     """Whether a function is written by the user, and not by an installed package or this one."""
     return _is_users(function.__code__.co_filename)
@@ -93,13 +109,7 @@ def _is_users(file):
 
 def _parts_of_function(function):
     found = [(("closure", name), part) for name, part in closure_of(function).items()]
-    names, known = _names(function.__code__), function.__globals__
-    # Not `__main__`'s settings of another kind: modules and what is built in are left out.
-    found += [
-        (("global", name), known[name])
-        for name in names
-        if name in known and not isinstance(known[name], types.ModuleType)
-    ]
+    found += [(("global", name), function.__globals__[name]) for name in names_of(function)]
     return found + [(("attribute", name), part) for name, part in sorted(vars(function).items())]
 
 

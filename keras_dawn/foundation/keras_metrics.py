@@ -26,6 +26,15 @@ def compiled_metrics(model):
     ]
 
 
+def metrics_given(model):
+    """What `compile` was given as metrics: objects, functions, names."""
+    compile_metrics = getattr(model, "_compile_metrics", None)
+    if compile_metrics is None:
+        return []
+    given = compile_metrics._user_metrics, compile_metrics._user_weighted_metrics
+    return [each for each in keras.tree.flatten(given) if each is not None]
+
+
 def flat_outputs(model, structure):
     """Targets, outputs or weights as a list with one entry for each output's metrics."""
     return model._compile_metrics._flatten_y(structure)

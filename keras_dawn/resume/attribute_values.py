@@ -73,6 +73,15 @@ def size(value, depth=8):
     return total
 
 
+def holds_arrays(value, depth=8):
+    """Whether arrays, tensors or random generators are among a value."""
+    if isinstance(value, (*_SEQUENCES, dict)) and depth:
+        parts = value.values() if isinstance(value, dict) else value
+        return any(holds_arrays(part, depth - 1) for part in parts)
+    arrays = isinstance(value, (np.ndarray, torch.Tensor))
+    return arrays or generator_state(value) is not None
+
+
 def is_data(value):
     """Whether a value can be saved, and made again as what it was."""
     if size(value) > _MOST:

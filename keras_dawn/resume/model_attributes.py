@@ -7,6 +7,7 @@ from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_losses import compiled_loss
+from keras_dawn.foundation.keras_metrics import metrics_given
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.foundation.random_state import generator_state
 from keras_dawn.resume.attribute_values import encoded, is_data
@@ -20,7 +21,7 @@ import torch
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)
 _NO_STATE = (*_FUNCTIONS, types.ModuleType, torch.nn.Module, keras.Variable, keras.KerasTensor)
 _VALUES = (np.ndarray, np.generic, list, tuple, dict, set)
-_NUMBER = re.compile(r"_\d+$")
+_NUMBER = re.compile(r"_\d+(?=\.|$)")
 
 
 class ModelAttributes(PlainAttributes):
@@ -47,6 +48,8 @@ class ModelAttributes(PlainAttributes):
 
     def rank_state_dict(self):
         """What has changed and is data, on this rank."""
+        if not self.is_held():
+            return {}
         changed = {name: value for name, value in self._changed().items() if is_data(value)}
         return {
             "kept": {name: encoded(value) for name, value in changed.items()},
@@ -96,21 +99,39 @@ def add_attributes(model, objects):
     """
     own = ModelAttributes(model, "model")
     objects.add(model, "model", own)
+    layers = list(all_layers(model))[1:]
+    modules = [
+        (f"module in {layer.name}.{name}", module)
+        for layer in layers
+        if isinstance(layer, keras.layers.TorchModuleWrapper)
+        for name, module in layer.module.named_modules()
+    ]
     for kind, parts in (
-        ("layer", list(all_layers(model))[1:]),
+        ("layer", layers),
         ("loss", parts_of(compiled_loss(model)[0])),
-        ("metric", _metrics(model)),
+        ("metric", [*_metrics(model), *metrics_given(model)]),
         ("optimizer", optimizers_of(model)),
     ):
         for part in parts:
-            # Keras numbers the names of a process through.
             called = getattr(part, "name", None) or getattr(part, "__name__", type(part).__name__)
-            name = f"{kind} {_NUMBER.sub('', called)}"
-            if isinstance(part, _FUNCTIONS):
-                objects.visit(part, name, own)
-            elif not is_of_libraries(type(part)) and hasattr(part, "__dict__"):
-                objects.add(part, name, ModelAttributes(part, name))
-            objects.visit_rate(part, name, own)
+            _add(part, f"{kind} {called}", objects, own)
+    for name, module in modules:
+        _add(module, name, objects, own)
+    for layer in layers:  # what Keras's own hold beside their weights, such as a recurrent state
+        for attribute, value in vars(layer).items():
+            for part in parts_of(value):
+                if isinstance(part, keras.Variable):
+                    name = _NUMBER.sub("", f"layer {layer.name}")
+                    objects.visit(part, f"{name}.{attribute}", own)
+
+
+def _add(part, name, objects, own):
+    name = _NUMBER.sub("", name)  # Keras numbers the names of a process through
+    if isinstance(part, _FUNCTIONS):
+        objects.visit(part, name, own)
+    elif not is_of_libraries(type(part)) and hasattr(part, "__dict__"):
+        objects.add(part, name, ModelAttributes(part, name))
+    objects.visit_rate(part, name, own)
 
 
 def _metrics(model):

@@ -1,17 +1,23 @@
 """What has a state among all that the user's code holds: in attributes, closures, lists, dicts."""
 
 import collections
+import enum
 import functools
 import types
 
-from keras_dawn.foundation.held_code import is_users_class, is_users_function
+from keras_dawn.foundation.held_code import (
+    functions_of,
+    is_users_class,
+    is_users_function,
+    names_of,
+)
 from keras_dawn.foundation.held_parts import is_iterator, is_left_alone, slots_of
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
 from keras_dawn.resume.attribute_values import is_data
 from keras_dawn.resume.held_variables import holder_of
-from keras_dawn.resume.plain_attributes import Closure
+from keras_dawn.resume.plain_attributes import NamesOfClass, NamesOfFunction
 
 import keras
 import torch
@@ -40,13 +46,14 @@ class OwnObjects:
         self._model, self._callback = model, callback
         self._known = known  # as their numbers are those of others once they are gone
         self._seen, self._taken = set(map(id, known)), set()
+        self._names = set()  # of modules, that functions use
 
     def add(self, owner, name, attributes):
         """Takes in an object with `PlainAttributes`, and looks further in these."""
         if id(owner) not in self._taken:
             self._add(owner, name, attributes, 0)
 
-    def visit(self, part, name, attributes, depth=0):
+    def visit(self, part, name, attributes, depth=0, attribute=None):
         """Takes in whatever has a state, under a name; whether all is seen that may change in it.
 
         Args:
@@ -54,9 +61,9 @@ class OwnObjects:
             name: str.
             attributes: `PlainAttributes` of what holds it.
             depth: int, how many objects hold each other.
+            attribute: str, in which of them, if it is to be seen whether it is replaced.
         """
-        if isinstance(part, types.MethodType):
-            part = part.__self__
+        part = _object_of(part)
         if self.is_seen(part) or isinstance(part, _WITHOUT):
             return True
         kept = True
@@ -64,8 +71,7 @@ class OwnObjects:
             self._callback(part, name)
             return True
         if isinstance(part, types.FunctionType):
-            if is_users_function(part) and part.__closure__:
-                self._add(part, name, Closure(part), depth)
+            self._add_function(part, name, depth)
             return True
         if holder := holder_of(part, name, self._model):
             self._put(f"state of {name}", holder, part)
@@ -79,9 +85,13 @@ class OwnObjects:
             kept = is_of_libraries(type(part)) or is_left_alone(part) or is_data(part)
         if not is_users_object(part):
             return kept
-        if depth < _DEPTH:
-            self._add(part, name, attributes.like(part, name), depth)
-        return depth < _DEPTH
+        if depth >= _DEPTH:
+            return False
+        inner = attributes.like(part, name)
+        if attribute is not None:
+            inner.is_held = functools.partial(_holds, attributes, attribute, part)
+        self._add(part, name, inner, depth)
+        return True
 
     def visit_rate(self, part, name, attributes):
         """Takes in what an optimizer has its rate by, if it is a schedule or a function."""
@@ -97,8 +107,28 @@ class OwnObjects:
         for attribute, value in attributes.held().items():
             for number, part in enumerate(parts_of(value)):
                 path = f"{name}.{attribute}" + (f"-{number + 1}" if part is not value else "")
-                if not self.visit(part, path, attributes, depth + 1):
+                if not self.visit(part, path, attributes, depth + 1, attribute):
                     attributes.unseen.append(f"{attribute} ({type(part).__name__})")
+
+        for kind in type(owner).__mro__:
+            if id(kind) not in self._seen and is_users_class(kind):
+                self._add_class(kind, depth)
+
+    def _add_class(self, kind, depth):
+        self._add(kind, f"class {kind.__name__}", NamesOfClass(kind), depth)
+        for function in functions_of(kind):
+            self._add_function(function, f"{kind.__name__}.{function.__name__}", depth)
+
+    def _add_function(self, function, name, depth):
+        if id(function) in self._seen or not is_users_function(function) or depth >= _DEPTH:
+            return
+        # What several functions of a module use is kept once.
+        places = {(id(function.__globals__), name): name for name in names_of(function)}
+        fresh = [used for place, used in places.items() if place not in self._names]
+        self._names.update(places)
+        self._seen.add(id(function))
+        if fresh or function.__closure__:
+            self._add(function, name, NamesOfFunction(function, fresh), depth)
 
     def _put(self, name, part, thing):
         self._seen.add(id(thing))
@@ -120,10 +150,21 @@ def is_users_object(part):
     kind = type(part)
     if kind.__name__ not in _NAMESPACES and not is_users_class(kind):
         return False
-    return not isinstance(part, _CONTAINERS) and (hasattr(part, "__dict__") or bool(slots_of(part)))
+    has_attributes = hasattr(part, "__dict__") or bool(slots_of(part))
+    return has_attributes and not isinstance(part, (*_CONTAINERS, enum.Enum))
 
 
-def parts_of(value, depth=3):
+def _holds(attributes, name, part):
+    """Whether what was found in an attribute is there still."""
+    held = map(_object_of, parts_of(attributes.held().get(name)))
+    return any(each is part for each in held)
+
+
+def _object_of(part):
+    return part.__self__ if isinstance(part, types.MethodType) else part
+
+
+def parts_of(value, depth=6):
     """A value, or what is in it if it is a short list, tuple or dict."""
     if isinstance(value, functools.partial):
         value = [value.func, *value.args, *value.keywords.values()]

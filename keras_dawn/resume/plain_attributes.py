@@ -4,7 +4,14 @@ import hashlib
 
 from keras_dawn.foundation.held_code import cell_of, closure_of
 from keras_dawn.foundation.keras_attributes import own_attributes
-from keras_dawn.resume.attribute_values import decoded, encoded, is_data, mark, size
+from keras_dawn.resume.attribute_values import (
+    decoded,
+    encoded,
+    holds_arrays,
+    is_data,
+    mark,
+    size,
+)
 
 _SMALL = 1000  # values of an attribute of which a copy is held
 
@@ -18,7 +25,7 @@ class PlainAttributes:
     began, is this process's. If anything else has changed among them, such as a file that was
     opened since, none of them is kept, as they may belong together. What began as another value
     than in the process before, such as a setting that is counted down, or a time, is not put
-    back.
+    back, but for arrays and random generators, which may begin with other random numbers.
 
     Args:
         owner: object, such as a callback whose `on_train_begin` has been called.
@@ -27,14 +34,17 @@ class PlainAttributes:
     Attributes:
         kept, lost, other: lists of str: what `load_state_dict` has put back, what stood in the way
             of it, and what began as another value.
+        is_held: callable, whether the object is where it was found, and not replaced by another.
         unseen: list of str, what changes in it would not be seen (`OwnObjects` fills it).
     """
 
     def __init__(self, owner, ignored=()):
         self.owner, self._ignored = owner, ignored
         self.kept, self.lost, self.other, self.unseen = [], [], [], []
+        self.is_held = lambda: True
         own = self.attributes()
         self._marks = {name: mark(value) for name, value in own.items()}
+        self._free = {name for name, value in own.items() if holds_arrays(value)}
         self._first = {
             name: encoded(value)
             for name, value in own.items()
@@ -56,13 +66,15 @@ class PlainAttributes:
 
     def state_dict(self):
         """What stands in the way of keeping the attributes, by name."""
+        if not self.is_held():
+            return {"lost": ["replaced by another object"]}
         changed = self._changed().items()
         return {"lost": [f"{name} ({type(v).__name__})" for name, v in changed if not is_data(v)]}
 
     def rank_state_dict(self):
         """What has changed, on this rank."""
         changed = self._changed()
-        if not all(map(is_data, changed.values())):
+        if not (self.is_held() and all(map(is_data, changed.values()))):
             return {}
         return {
             "kept": {name: encoded(value) for name, value in changed.items()},
@@ -95,7 +107,7 @@ class PlainAttributes:
 
     def _first_mark(self, name):
         """What tells the value with which an attribute began, in another process too."""
-        if name not in self._marks:
+        if name not in self._marks or name in self._free:
             return None
         return hashlib.sha256(repr(self._marks[name]).encode()).hexdigest()
 
@@ -107,11 +119,35 @@ class PlainAttributes:
         }
 
 
-class Closure(PlainAttributes):
-    """The same for what a function of the user's has in its closure."""
+class NamesOfFunction(PlainAttributes):
+    """The same for what a function of the user's has in its closure and looks up in its module.
+
+    Args:
+        owner: function.
+        names: list of str, names of the module.
+    """
+
+    def __init__(self, owner, names):
+        self._names = names
+        super().__init__(owner)
 
     def held(self):
-        return closure_of(self.owner)
+        known = self.owner.__globals__
+        return {name: known[name] for name in self._names if name in known} | closure_of(self.owner)
 
     def _put(self, name, value):
-        cell_of(self.owner, name).cell_contents = value
+        if name in self.owner.__code__.co_freevars:
+            cell_of(self.owner, name).cell_contents = value
+        else:
+            self.owner.__globals__[name] = value
+
+
+class NamesOfClass(PlainAttributes):
+    """The same for the attributes of a class of the user's, functions and the like apart."""
+
+    def held(self):
+        return {
+            name: value
+            for name, value in vars(self.owner).items()
+            if not (name.startswith("__") or hasattr(type(value), "__get__"))
+        }

@@ -179,11 +179,11 @@ class Restoration:
         # What a new callback holds begins with it; one that tells its state is to be there.
         missing = {n for n in missing if not (n.startswith("state of") and self._same.is_new(n))}
         if missing:
+            named = [self._same.in_words(name).removeprefix("state of ") for name in missing]
             raise ValueError(
-                f"The checkpoint in {self._path} has no state of "
-                f"{', '.join(sorted(map(self._same.in_words, missing)))}: the training it was "
-                "saved from did not have them. Train with the same callbacks, or give another "
-                "folder."
+                f"The checkpoint in {self._path} has no state of {', '.join(sorted(named))}: the "
+                "training it was saved from did not have them. Train with the same callbacks, or "
+                "give another folder."
             )
         of_rank = self._own["parts"]
         for name, part in parts.items():

@@ -59,10 +59,10 @@ class Calls(K.Callback):
 
     def __init__(self, *held, **named):
         super().__init__()
-        self.held, self.named, self.deep = list(held), named, {"all": [[*held]]}
+        self.named, self.deep = named, {"all": [({"each": [*held]},)]}
 
     def on_train_batch_end(self, batch, logs=None):
-        for each in [*self.held, *self.named.values()]:
+        for each in [*self.deep["all"][0][0]["each"], *self.named.values()]:
             each(self.model)
 
 
@@ -157,6 +157,28 @@ class Odd(K.Callback):
         self.model.layers[1].kernel.assign(self.model.layers[1].kernel * (1 - 0.002 * moved))
 
 
+COUNTED = {}
+
+
+class OfClass(K.Callback):
+    """Counts in its class, and under a name of its module."""
+
+    count = 0
+
+    def on_train_begin(self, logs=None):
+        OfClass.count = COUNTED["steps"] = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        OfClass.count += 1
+        count()
+        moved = OfClass.count % 3 + COUNTED["steps"] % 4
+        self.model.layers[1].kernel.assign(self.model.layers[1].kernel * (1 - 0.01 * moved))
+
+
+def count():
+    COUNTED["steps"] += 1
+
+
 class Rates(keras.optimizers.schedules.LearningRateSchedule):
     """A rate that falls with every call."""
 
@@ -237,6 +259,7 @@ KINDS = {
     "metrics and variables": of_callbacks(lambda: [Measures()]),
     "torch's": of_callbacks(lambda: [ByTorch()]),
     "odd attributes": of_callbacks(lambda: [Odd()]),
+    "a class and a module": of_callbacks(lambda: [OfClass()]),
     "a schedule's closure": of_callbacks(lambda: [by_epoch()]),
     "a function's own number": of_callbacks(lambda: [by_lambda()]),
     "a schedule that counts": lambda: ([], keras.optimizers.SGD(Rates()), "mse"),
@@ -278,3 +301,19 @@ def test_what_is_held_goes_on(make, tmp_path):
     assert ours.history.history == whole.history.history
     for a, b in zip(ours.variables, whole.variables, strict=True):
         assert torch.equal(a.value, b.value)
+
+
+def test_an_object_that_is_replaced_by_another_begins_anew_and_it_is_said(tmp_path, capsys):
+    class Replaces(Calls):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.named["of"] = Tracker()
+
+    for cut in (8, None):
+        callback = Replaces(of=Tracker())
+        life(lambda callback=callback: ([callback], "sgd", "mse"), tmp_path, cut)
+    said = capsys.readouterr().err
+    assert callback.named["of"].count == 20 - 8
+    for name in ("Replaces", "Replaces.named-1"):
+        assert f"attributes of {name} would begin anew" in said
+        assert f"attributes of {name} begin anew" in said
