@@ -78,6 +78,24 @@ def from_plain(value):
     return {key: from_plain(part) for key, part in value.items()}
 
 
+def check_plain(value, name="state"):
+    """Raises `TypeError` for what is not made of what `to_plain` returns, with the way to it."""
+    kind = type(value)
+    if kind in (list, tuple):
+        if not set(map(type, value)) <= set(_PLAIN):  # most are long and plain
+            for number, part in enumerate(value):
+                check_plain(part, f"{name}/{number}")
+    elif kind is dict:
+        for key, part in value.items():
+            check_plain(key, f"a key of {name}")
+            check_plain(part, f"{name}/{key}")
+    elif kind not in (*_PLAIN, torch.Tensor):
+        raise TypeError(
+            f"A checkpoint cannot hold the {_kind(value)} at {name}: no file of data does. Please "
+            "report this with the script."
+        )
+
+
 def _held_by_torch(dtype):
     return dtype.kind in "biufc" and dtype not in (np.longdouble, np.clongdouble)
 

@@ -45,7 +45,7 @@ class DataPosition:
         iterable = isinstance(getattr(source, "dataset", None), IterableDataset)
         self._replays = kind == "stream" or self._source.reads_on
         if self._replays or iterable:
-            self._digest = b""
+            self._digest = ""
         if isinstance(validation, Iterator):
             raise ValueError(
                 "ResumeTraining cannot know where a generator to validate on is: it reads on from "
@@ -141,7 +141,7 @@ class DataPosition:
     def _begins(self, loader):
         has_workers = self._outlives and let_workers_outlive(loader)
         if self._digest is not None and not self._replays:
-            self._digest = b""  # of one pass alone
+            self._digest = ""  # of one pass alone
         if isinstance(loader, DataLoader) and getattr(loader, "persistent_workers", False):
             # Workers that live on have random numbers of their own, which nobody can save.
             loader._iterator = None
@@ -150,11 +150,11 @@ class DataPosition:
     def _see(self, batch):
         if self._digest is None:
             return
-        digest = hashlib.sha256(self._digest)
+        digest = hashlib.sha256(self._digest.encode())
         for leaf in keras.tree.flatten(batch):
             if isinstance(leaf, torch.Tensor):
                 flat = leaf.detach().reshape(-1)
                 # About a thousand numbers tell batches apart; all of them would cost a copy.
                 leaf = flat[:: max(1, len(flat) // 1024)].cpu().numpy()
             digest.update(np.ascontiguousarray(leaf).tobytes())
-        self._digest = digest.digest()
+        self._digest = digest.hexdigest()
