@@ -1,6 +1,7 @@
 """What functions and classes of the user's hold: closures, module-level names, attributes."""
 
 import contextlib
+import dis
 import functools
 import sys
 import sysconfig
@@ -116,7 +117,8 @@ def _parts_of_function(function):
 @functools.lru_cache(maxsize=4096)
 def _names(code):
     """Names that a function and those within it may look up in their module, in order."""
-    names = set(code.co_names)
+    looked_up = ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME")
+    names = {each.argval for each in dis.get_instructions(code) if each.opname in looked_up}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= set(_names(constant))

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 _OF_KERAS = (keras.Layer, keras.metrics.Metric, keras.random.SeedGenerator)
-_DATA = (DataLoader, Dataset, Sampler, keras.utils.PyDataset)
+DATA = (DataLoader, Dataset, Sampler, keras.utils.PyDataset)
 
 
 def holder_of(thing, name, model):
@@ -25,7 +25,10 @@ def holder_of(thing, name, model):
         return HeldOptimizer(thing, name, model)
     if isinstance(thing, (*_OF_KERAS, keras.Variable, torch.nn.Module)):
         return HeldVariables(thing, name, model)
-    return HeldData(thing) if isinstance(thing, _DATA) else None
+    if isinstance(thing, DATA):
+        source = SourceState(thing)
+        return None if source.unknown else HeldData(source)
+    return None
 
 
 class HeldVariables:
@@ -118,12 +121,11 @@ class HeldData:
     """A loader or a dataset that is none of the `fit`'s.
 
     Args:
-        source: the data.
+        source: `SourceState` of it.
     """
 
     def __init__(self, source):
-        self._source = SourceState(source)
-        self._source.check()
+        self._source = source
 
     def state_dict(self):
         return {}

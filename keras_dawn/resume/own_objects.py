@@ -17,7 +17,7 @@ from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.resume.attribute_values import is_data
-from keras_dawn.resume.held_variables import HeldOptimizer, holder_of
+from keras_dawn.resume.held_variables import DATA, HeldOptimizer, holder_of
 from keras_dawn.resume.plain_attributes import NamesOfClass, NamesOfFunction
 
 import keras
@@ -82,7 +82,7 @@ class OwnObjects:
         elif has_state(part):
             self._put(f"state of {name}", part, part)
             return True
-        elif is_iterator(part):
+        elif is_iterator(part) or isinstance(part, DATA):
             return False
         else:
             kept = is_of_libraries(type(part)) or is_left_alone(part) or is_data(part)
@@ -114,11 +114,13 @@ class OwnObjects:
     def _add(self, owner, name, attributes, depth):
         self._put(f"attributes of {name}", attributes, owner)
         for attribute, value in attributes.held().items():
-            for number, part in enumerate(parts_of(value)):
+            parts = parts_of(value)
+            for number, part in enumerate(parts):
                 path = f"{name}.{attribute}" + (f"-{number + 1}" if part is not value else "")
                 if not self.visit(part, path, attributes, depth + 1, attribute):
                     attributes.unseen.append(f"{attribute} ({type(part).__name__})")
-
+            if len(parts) == _MOST and not is_data(value):
+                attributes.unseen.append(f"{attribute} (more than {_MOST} parts)")
         for kind in type(owner).__mro__:
             if id(kind) not in self._seen and is_users_class(kind):
                 self._add_class(kind, depth)
