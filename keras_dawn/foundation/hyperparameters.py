@@ -5,6 +5,8 @@ behind a `LossScaleOptimizer` under `mixed_float16`, where setting `momentum` ha
 effect. Everything in this package that reads or writes a hyper-parameter does it here.
 """
 
+import warnings
+
 from keras_dawn.foundation import keras_optimizers
 
 import keras
@@ -73,7 +75,9 @@ def available(optimizer):
 def config(optimizer):
     """The optimizer's settings as Keras writes them down, `{}` of one that does not tell them."""
     try:
-        return optimizer.get_config()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a function as its rate, which nobody stores here
+            return optimizer.get_config()
     except Exception:  # one of the user's own, or with a schedule of theirs, need not have one
         return {}
 

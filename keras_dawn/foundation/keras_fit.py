@@ -2,6 +2,8 @@
 
 import inspect
 
+from keras_dawn.foundation.random_state import random_state, set_random_state
+
 import keras
 import torch
 from keras.src.trainers import data_adapters
@@ -74,6 +76,23 @@ def is_to_be_built(model):
     parts = (model._compile_metrics, model._compile_loss)
     parts = [*model._flatten_layers(), *(part for part in parts if part is not None)]
     return not all(part.built for part in parts)
+
+
+def build_without_draws(model):
+    """Lets Keras's next building of a model, which looks at a batch, draw no random numbers.
+
+    For one that was built so in the process before.
+    """
+    if "_symbolic_build" in vars(model):
+        return
+
+    def built(*args, **kwargs):
+        del model._symbolic_build
+        state = random_state()
+        model._symbolic_build(*args, **kwargs)
+        set_random_state(state)
+
+    model._symbolic_build = built
 
 
 def data_of(iterator):

@@ -2,6 +2,8 @@
 
 from keras_dawn.foundation.keras_variables import memory_of
 
+import keras
+
 
 def iterations(optimizer):
     """The variable that counts an optimizer's steps."""
@@ -16,6 +18,21 @@ def state_variables(optimizer, name):
 def has_state(optimizer, name):
     """Whether an optimizer was built with a list of state variables."""
     return bool(getattr(optimizer, name, None))
+
+
+def variables_of(optimizer):
+    """An optimizer's variables, and those that Keras does not count among them.
+
+    `Nadam` makes its product of momenta in `build`, in which a `LossScaleOptimizer` around it lets
+    nothing be counted.
+    """
+    found = {id(variable): variable for variable in optimizer.variables}
+    while optimizer is not None:
+        for value in vars(optimizer).values():
+            if isinstance(value, keras.Variable):
+                found.setdefault(id(value), value)
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return list(found.values())
 
 
 def product_of_momenta(optimizer):

@@ -1,6 +1,7 @@
 """All that a training changes in a model besides what its optimizer trains."""
 
 from keras_dawn.foundation.keras_layers import all_layers, weights_to_train
+from keras_dawn.foundation.keras_optimizers import variables_of
 
 import keras
 import torch
@@ -32,7 +33,7 @@ def optimizers_of(model):
 
 def optimizer_variables(model):
     """The variables of all optimizers of a model: rates, counts, velocities."""
-    return [variable for one in optimizers_of(model) for variable in one.variables]
+    return [variable for one in optimizers_of(model) for variable in variables_of(one)]
 
 
 def state_tensors(model):

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-_PLAIN = (bool, int, float, str, bytes, type(None))
+_PLAIN = (bool, int, float, str, type(None))
 _ARRAY, _TYPE, _SHAPE = "__array__", "__type__", "__shape__"
-_NUMBER, _DICT = "__number__", "__pairs__"
+_NUMBER, _DICT, _BYTES = "__number__", "__pairs__", "__bytes__"
 
 
 def to_plain(value, whose):
@@ -28,8 +28,10 @@ def to_plain(value, whose):
     if isinstance(value, np.generic) and _held_by_torch(value.dtype):
         # Of its own kind: sums of float32 are others than Python's.
         return {_NUMBER: torch.from_numpy(np.array(value))}
-    if isinstance(value, (np.str_, np.bytes_)):
+    if isinstance(value, np.str_):
         return value.item()
+    if isinstance(value, bytes):  # a pickle calls a function to make them again
+        return {_BYTES: torch.from_numpy(np.frombuffer(value, np.uint8).copy())}
     if isinstance(value, np.ndarray) and _held_by_torch(value.dtype):
         native = value.astype(value.dtype.newbyteorder("="), order="C", copy=True)
         return {_ARRAY: torch.from_numpy(native), _TYPE: value.dtype.str}
@@ -68,10 +70,30 @@ def from_plain(value):
         return array.reshape(value.get(_SHAPE, array.shape))
     if _NUMBER in value:
         return value[_NUMBER].numpy()[()]
+    if _BYTES in value:
+        return value[_BYTES].numpy().tobytes()
     if _DICT in value:
         keys, parts = from_plain(value[_DICT][0]), from_plain(value[_DICT][1])
         return dict(zip(keys, parts, strict=True))
     return {key: from_plain(part) for key, part in value.items()}
+
+
+def check_plain(value, name="state"):
+    """Raises `TypeError` for what is not made of what `to_plain` returns, with the way to it."""
+    kind = type(value)
+    if kind in (list, tuple):
+        if not set(map(type, value)) <= set(_PLAIN):  # most are long and plain
+            for number, part in enumerate(value):
+                check_plain(part, f"{name}/{number}")
+    elif kind is dict:
+        for key, part in value.items():
+            check_plain(key, f"a key of {name}")
+            check_plain(part, f"{name}/{key}")
+    elif kind not in (*_PLAIN, torch.Tensor):
+        raise TypeError(
+            f"A checkpoint cannot hold the {_kind(value)} at {name}: no file of data does. Please "
+            "report this with the script."
+        )
 
 
 def _held_by_torch(dtype):

@@ -24,6 +24,7 @@ _ATOMS = {  # how one is written down, and made again
     datetime.timedelta: (
         lambda t: [t.days, t.seconds, t.microseconds], lambda parts: datetime.timedelta(*parts)
     ),
+    datetime.date: (lambda day: day.isoformat(), datetime.date.fromisoformat),
 }  # fmt: skip
 _MOST = 100_000  # values in one attribute; a thousand of an array count as one
 _WHOLE = 1_000_000  # numbers of an array that are all looked at

@@ -16,6 +16,7 @@ _KINDS = {
     "frozen": list,
     "statistics": list,
     "optimizers": list,
+    "gradients": dict,
     "metrics": list,
     "parts": dict,
     "rank_parts": list,

@@ -5,6 +5,7 @@ import hashlib
 import io
 
 from keras_dawn.foundation.files import written_whole
+from keras_dawn.foundation.plain_state import check_plain
 
 import torch
 
@@ -20,7 +21,9 @@ def write(path, state):
 
     Raises:
         OSError: it could not be written; what was there before is untouched.
+        TypeError: something in it is neither, and could not be read again.
     """
+    check_plain(state)
     with written_whole(path, durable=True) as file, _without_checksums():
         hashed = _Hashed(file)
         try:

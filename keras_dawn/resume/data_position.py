@@ -51,7 +51,7 @@ class DataPosition:
         for state in (self._source, self._validation):
             state.check()
         self._replays = kind == "stream" or self._source.reads_on
-        self._digest = b"" if self._replays or self._is_iterable() else None
+        self._digest = "" if self._replays or self._is_iterable() else None
         if isinstance(validation, Iterator):
             raise ValueError(
                 "ResumeTraining cannot know where a generator to validate on is: it reads on from "
@@ -149,7 +149,7 @@ class DataPosition:
         start_workers_anew(self._data)
         has_workers = self._outlives and let_workers_outlive(self._data)
         if not self._replays:
-            self._digest = b"" if self._is_iterable() else None  # of one pass alone
+            self._digest = "" if self._is_iterable() else None  # of one pass alone
         return starting_workers if has_workers else contextlib.nullcontext, self._see
 
     def _is_iterable(self):
@@ -158,14 +158,14 @@ class DataPosition:
     def _see(self, batch):
         if self._digest is None:
             return
-        digest = hashlib.sha256(self._digest)
+        digest = hashlib.sha256(self._digest.encode())
         for leaf in keras.tree.flatten(batch):
             if isinstance(leaf, torch.Tensor):
                 flat = leaf.detach().reshape(-1)
                 # About a thousand numbers tell batches apart; all of them would cost a copy.
                 leaf = flat[:: max(1, len(flat) // 1024)].cpu().numpy()
             digest.update(np.ascontiguousarray(leaf).tobytes())
-        self._digest = digest.digest()
+        self._digest = digest.hexdigest()
 
 
 def _with_a_state(data):

@@ -7,6 +7,7 @@ from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.hyperparameters import available, config, unwrap
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_losses import compiled_loss
+from keras_dawn.foundation.keras_optimizers import variables_of
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
@@ -59,7 +60,7 @@ def settings(model, callbacks, epochs, steps):
 def variables_of_optimizers(model):
     """The shapes of what each optimizer keeps, `None` for one that is not built yet."""
     return [
-        [list(v.shape) for v in one.variables] if one.built else None
+        [list(v.shape) for v in variables_of(one)] if one.built else None
         for one in optimizers_of(model)
     ]
 

@@ -92,6 +92,7 @@ def check_same(state, now, folder, step):
         for name, old, new in [
             ("steps an epoch", then["steps"], now["steps"]),
             *((name, then["data"][name], now["data"][name]) for name in then["data"]),
+            *_order(state, now),
             *changed_contents(state, now["contents"], "data"),
         ]
         if old != new and not (name == "content" and None in (old, new))
@@ -120,6 +121,12 @@ def check_same(state, now, folder, step):
         if name in new and old[name] != new[name]
     ]
     return rates, changed
+
+
+def _order(state, now):
+    """The order of the data, which `check_order` looks at where the number of ranks is another."""
+    same = len(state["data"]) == current().world_size
+    return [("order", state["description"]["order"], now["order"])] if same else []
 
 
 def _difference(what, old, new):

@@ -1,5 +1,6 @@
 """States of what the user's code holds beside the model: models, metrics, optimizers, data."""
 
+from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.model_state import overwrite
 from keras_dawn.foundation.source_state import SourceState
 from keras_dawn.resume.training_state import on_cpu, optimizer_state, restore_optimizer
@@ -48,12 +49,20 @@ class HeldVariables:
 
     def rank_state_dict(self):
         """All values, of which each rank may have its own."""
-        return {"values": [on_cpu(tensor) for tensor in self._checked(self._first)]}
+        values = [on_cpu(tensor) for tensor in self._checked(self._first)]
+        return {"values": values, "built": self._is_built()}
 
     def load_state_dict(self, state):
         tensors = self._checked(len(state["values"]))
         for tensor, value in zip(tensors, state["values"], strict=True):
             overwrite(tensor, value)
+        if state["built"] and not self._is_built():
+            keras_fit.build_without_draws(self._thing)
+
+    def _is_built(self):
+        """Whether it has been trained or evaluated, if it is a model that can be."""
+        compiled = isinstance(self._thing, keras.Model) and self._thing.compiled
+        return compiled and not keras_fit.is_to_be_built(self._thing)
 
     def _checked(self, count):
         tensors = self._tensors()

@@ -15,6 +15,7 @@ from keras_dawn.resume.messages import Losses, say_what_is_not_seen
 from keras_dawn.resume.one_training import check_not_another
 from keras_dawn.resume.restoration import Restoration, find_state, is_ended
 from keras_dawn.resume.same_callbacks import describe_callbacks
+from keras_dawn.resume.saved_history import history_state
 from keras_dawn.resume.saved_state import SavedStates, check_states
 from keras_dawn.resume.shared_folder import check_shared
 from keras_dawn.resume.training_state import collect
@@ -211,7 +212,7 @@ class LastWord(keras.callbacks.Callback):
                 "complete": stops or (step == 0 and epoch >= self.params["epochs"]),
                 "description": self._description,
                 "history_epochs": list(history.epoch),
-                "history": {k: [_number(v) for v in vs] for k, vs in history.history.items()},
+                "history": history_state(history),
             },
         )
         self._saved_at = time.monotonic()  # now that it is written, which may take longer
@@ -240,8 +241,3 @@ class LastWord(keras.callbacks.Callback):
             return False
         self._let_go()
         raise FloatingPointError(message)
-
-
-def _number(value):
-    """A value of the history as a Python number where it is one."""
-    return value.item() if getattr(value, "ndim", None) == 0 else value

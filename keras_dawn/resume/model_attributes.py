@@ -8,7 +8,7 @@ from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_losses import compiled_loss
 from keras_dawn.foundation.keras_metrics import metrics_given
-from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.foundation.model_state import optimizer_variables, optimizers_of
 from keras_dawn.foundation.random_state import generator_state
 from keras_dawn.resume.attribute_values import encoded, is_data
 from keras_dawn.resume.own_objects import has_state, parts_of
@@ -84,7 +84,7 @@ class ModelAttributes(PlainAttributes):
 def saved_with(model):
     """What is saved as the model's own, or looked at by `add_attributes`: list of objects."""
     optimizers = optimizers_of(model)
-    variables = [v for each in (model, *optimizers) for v in each.variables]
+    variables = [*model.variables, *optimizer_variables(model)]
     parts = [*all_layers(model), *optimizers, *map(unwrap, optimizers), *model.metrics]
     return [*parts, *_metrics(model), *variables]
 

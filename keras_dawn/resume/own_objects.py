@@ -15,8 +15,9 @@ from keras_dawn.foundation.held_parts import is_iterator, is_left_alone, slots_o
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
+from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.resume.attribute_values import is_data
-from keras_dawn.resume.held_variables import DATA, holder_of
+from keras_dawn.resume.held_variables import DATA, HeldOptimizer, holder_of
 from keras_dawn.resume.plain_attributes import NamesOfClass, NamesOfFunction
 
 import keras
@@ -76,6 +77,8 @@ class OwnObjects:
         if holder := holder_of(part, name, self._model):
             self._put(f"state of {name}", holder, part)
             self.visit_rate(part, name, attributes)
+            if isinstance(part, keras.Model):
+                self._add_optimizers(part, name)
         elif has_state(part):
             self._put(f"state of {name}", part, part)
             return True
@@ -97,6 +100,12 @@ class OwnObjects:
         """Takes in what an optimizer has its rate by, if it is a schedule or a function."""
         if isinstance(part, keras.optimizers.Optimizer) and rate_is_called(unwrap(part)):
             self.visit(schedule_of(unwrap(part)), f"{name}.learning_rate", attributes)
+
+    def _add_optimizers(self, model, name):
+        for optimizer in optimizers_of(model):
+            if not self.is_seen(optimizer):
+                where = f"{name}.{type(optimizer).__name__}"
+                self._put(f"state of {where}", HeldOptimizer(optimizer, where, model), optimizer)
 
     def is_seen(self, part):
         """Whether a thing has been taken in, or need not be."""

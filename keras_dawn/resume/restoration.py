@@ -12,12 +12,14 @@ from keras_dawn.resume.description import check_same
 from keras_dawn.resume.messages import say, say_what_goes_on
 from keras_dawn.resume.other_ranks import share_of
 from keras_dawn.resume.same_callbacks import SameCallbacks
+from keras_dawn.resume.saved_history import put_history
 from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
     check_format,
     check_weights,
     metric_variables,
     restore_frozen,
+    restore_gradients,
     restore_layouts,
     restore_variables,
 )
@@ -124,6 +126,9 @@ class Restoration:
         restore_frozen(model, state)
         restore_layouts(model, state)
         self._restore()
+        restore_gradients(model, state["gradients"])
+        if same_fit:  # `fit` resets them; one that counts over epochs goes on
+            self._restore_metrics()
         # After the parts: what they draw while they are restored must not count.
         self._position.put_back_now(self._own["data"])
         if self._followed or (same_fit and is_ended(state, params)):
@@ -167,9 +172,7 @@ class Restoration:
         # Once more: callbacks that begin an epoch set counters and rates of a fresh one.
         self._restore()
         self._take_up_rates()
-        metrics = zip(metric_variables(self._model), self._own["metrics"], strict=True)
-        for variable, value in metrics:
-            overwrite(variable.value, value)
+        self._restore_metrics()
         keras_fit.end_without_steps(self._model)
         # A callback had asked for the end within this epoch: no step of it is left.
         self._model.stop_training = state["stopping"]
@@ -202,10 +205,14 @@ class Restoration:
             # A copy each time: a part may change in place what it is given, and is given it twice.
             part.load_state_dict(copy.deepcopy(saved))
 
+    def _restore_metrics(self):
+        metrics = zip(metric_variables(self._model), self._own["metrics"], strict=True)
+        for variable, value in metrics:
+            overwrite(variable.value, value)
+
     def _restore_history(self):
-        history = self._model.history
-        history.epoch = list(self._state["history_epochs"])
-        history.history = {n: list(values) for n, values in self._state["history"].items()}
+        state = self._state
+        put_history(self._model.history, state["history_epochs"], state["history"])
 
     def _take_up_rates(self):
         for optimizer, name, new in self._rates:

@@ -5,12 +5,13 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.hyperparameters import available, unwrap
 from keras_dawn.foundation.keras_layers import all_layers
+from keras_dawn.foundation.keras_models import is_overridden
 from keras_dawn.foundation.model_state import optimizers_of, overwrite, state_tensors
 from keras_dawn.foundation.plain_state import to_plain
 
 import torch
 
-FORMAT = 7
+FORMAT = 8
 
 
 def collect(model, parts, position):
@@ -40,6 +41,7 @@ def collect(model, parts, position):
         "frozen": [not layer.trainable for layer in all_layers(model)],
         "statistics": [own["statistics"] for own in ranks],
         "optimizers": [optimizer_state(one, model) for one in optimizers_of(model)],
+        "gradients": gradients(model),
         "metrics": [own["metrics"] for own in ranks],
         "parts": {name: to_plain(part.state_dict(), name) for name, part in parts.items()},
         "rank_parts": [own["parts"] for own in ranks],
@@ -141,13 +143,14 @@ def restore_optimizer(optimizer, saved, model):
         optimizer.build([model.variables[number] for number in saved["built_for"]])
     for name, value in saved["hyperparameters"].items():
         setattr(unwrap(optimizer), name, value)
-    if len(optimizer.variables) != len(saved["variables"]):
+    variables = keras_optimizers.variables_of(optimizer)
+    if len(variables) != len(saved["variables"]):
         raise ValueError(
             f"The {type(optimizer).__name__} of the checkpoint keeps {len(saved['variables'])} "
-            f"variables, that of this training {len(optimizer.variables)}. Compile with the "
+            f"variables, that of this training {len(variables)}. Compile with the "
             "settings that the training began with, or give another folder."
         )
-    pairs = zip(optimizer.variables, saved["variables"], strict=True)
+    pairs = zip(variables, saved["variables"], strict=True)
     return list(pairs) if optimizer.built else []
 
 
@@ -162,9 +165,31 @@ def optimizer_state(optimizer, model):
     known = inner.built and all(id(v) in numbers for v in trained)
     return {
         "built_for": [numbers[id(v)] for v in trained] if known else None,
-        "variables": [copied(v) for v in optimizer.variables],
+        "variables": [copied(v) for v in keras_optimizers.variables_of(optimizer)],
         "hyperparameters": {name: getattr(inner, name) for name in plain_numbers(inner)},
     }
+
+
+def gradients(model):
+    """The gradients that an own `train_step` may add to in its next steps; `{}` of Keras's.
+
+    All ranks have the same: they are averaged in the backward pass.
+    """
+    if not is_overridden(model, "train_step"):
+        return {}
+    held = {number: variable.value.grad for number, variable in enumerate(model.variables)}
+    return {number: on_cpu(grad) for number, grad in held.items() if grad is not None}
+
+
+def restore_gradients(model, saved):
+    """Puts back what `gradients` returned."""
+    if not is_overridden(model, "train_step"):
+        return
+    for number, variable in enumerate(model.variables):
+        tensor, grad = variable.value, saved.get(number)
+        if grad is not None:
+            grad = torch.empty_like(grad, device=tensor.device).copy_(grad)
+        tensor.grad = grad
 
 
 def metric_variables(model):
