@@ -89,7 +89,7 @@ def check_plain(value, name="state"):
         for key, part in value.items():
             check_plain(key, f"a key of {name}")
             check_plain(part, f"{name}/{key}")
-    elif kind not in (*_PLAIN, torch.Tensor):
+    elif kind not in (*_PLAIN, torch.Tensor) and not (kind is bytes and value):
         raise TypeError(
             f"A checkpoint cannot hold the {_kind(value)} at {name}: no file of data does. Please "
             "report this with the script."

@@ -43,6 +43,7 @@ def changed(tmp_path, cut, **how):
         ({"model": {"optimizer": "adam"}}, "optimizers SGD → Adam"),
         ({"batch_size": 4}, "steps an epoch 5 → 10, batch_size 8 → 4"),
         ({"x": X[:24], "y": Y[:24]}, "images 40 → 24"),
+        ({"shuffle": False}, "order arrays, shuffled by Keras → arrays in their order"),
         ({"make": another(activation="tanh")}, "activation of layer .* relu → tanh"),
         ({"make": another(units=5)}, "units of layer .* 4 → 5"),
         ({"make": another(layers=2)}, "variables 4 .* → 6"),

@@ -36,6 +36,13 @@ def test_data_that_is_no_checkpoint_is_refused_by_name(tmp_path):
         assert whole.newest()["place"] == (0, 1, 0)
 
 
+@pytest.mark.parametrize("part", [b"", [b""], np.float32(1), {1}, [(np.ones(2),)]])
+def test_what_could_not_be_read_again_is_not_written(part, tmp_path):
+    with pytest.raises(TypeError, match="at state/more"):
+        folder(tmp_path).write((0, 1, 0), {**STATE, "more": part})
+    assert not list(tmp_path.glob("*.pt"))
+
+
 def test_new_checkpoints_stay_where_damaged_ones_have_higher_numbers(tmp_path):
     made = folder(tmp_path, (0, 8, 0), (0, 9, 0))
     for path in made.files():

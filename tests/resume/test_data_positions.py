@@ -140,6 +140,11 @@ def test_every_kind_of_data_goes_on_where_it_was(kind, tmp_path):
     ends_the_same(tmp_path, cuts=(7, 6), data=KINDS[kind])
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_stream_goes_on_between_two_epochs(tmp_path):
+    ends_the_same(tmp_path, cuts=(7,), data=KINDS["IterableDataset"], every_steps=None)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("accelerated", [True, False])

@@ -35,6 +35,21 @@ class Own(keras.Model):
             self.optimizer.apply([v.value.grad for v in weights], weights)
 
 
+class AddsUp(Own):
+    """Adds up the gradients of three steps."""
+
+    done = 0
+
+    def train_step(self, data):
+        loss = ((self(data[0], training=True) - data[1]) ** 2).mean()
+        loss.backward()
+        self.done += 1
+        if self.done % 3 == 0:
+            self.update()
+            self.zero_grad()
+        return {"loss": loss}
+
+
 class Counts(Own):
     done = 0
 
@@ -174,6 +189,30 @@ def recurrent():
     return model
 
 
+class Seen(keras.metrics.Metric):
+    """Counts batches over all epochs."""
+
+    def __init__(self):
+        super().__init__(name="seen")
+        self.count = self.add_weight(name="count", initializer="zeros")
+
+    def update_state(self, targets, outputs, sample_weight=None):
+        self.count.assign_add(1)
+
+    def result(self):
+        return self.count.value * 1
+
+    def reset_state(self):
+        pass
+
+
+def with_nadam_scaled():
+    model = build(keras.Model)
+    inner = keras.optimizers.Nadam(0.01)
+    model.compile(keras.optimizers.LossScaleOptimizer(inner), "mse")
+    return model
+
+
 def build(kind, layer=None, loss="mse", metrics=()):
     inputs = keras.Input((6,))
     x = keras.layers.Dense(4, "tanh")(inputs)
@@ -193,6 +232,8 @@ KINDS = {
     "a module's count": lambda: build(
         keras.Model, keras.layers.TorchModuleWrapper(Module(), output_shape=(None, 4))
     ),
+    "gradients of several steps": lambda: build(AddsUp),
+    "a product of Nadam's under loss scaling": with_nadam_scaled,
     "a metric's closure": lambda: build(keras.Model, metrics=[counted()]),
     "a metric's list": lambda: build(keras.Model, metrics=[Listed()]),
 }
@@ -227,6 +268,13 @@ def test_what_is_kept_in_attributes_goes_on(make, accelerated, tmp_path):
     assert ours.history.history == whole.history.history
     for a, b in zip(ours.variables, whole.variables, strict=True):
         assert torch.equal(a.value, b.value)
+
+
+@pytest.mark.parametrize("cut", [8, 10])  # in an epoch's middle, and between two
+def test_a_metric_that_counts_over_epochs_goes_on(cut, tmp_path):
+    for at in (cut, None):
+        ours = life(lambda: build(keras.Model, metrics=[Seen()]), tmp_path, at)
+    assert ours.history.history["seen"] == [5, 10, 15, 20]
 
 
 def test_an_optimizer_of_torchs_that_is_made_in_a_step_is_refused_by_name(tmp_path):

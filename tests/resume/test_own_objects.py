@@ -138,6 +138,20 @@ class ByTorch(K.Callback):
         kernel.assign(kernel * (1 - 0.01 * float(loss.detach())))
 
 
+class Fits(K.Callback):
+    """Fits and evaluates another model, which draws from the random numbers of all."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+        self.other.compile(keras.optimizers.Adam(0.1), "mse")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.other.fit(X, TARGETS, batch_size=20, verbose=0)
+        moved = self.other.evaluate(X, TARGETS, verbose=0)
+        self.model.layers[1].kernel.assign(self.model.layers[1].kernel * (1 - 0.01 * moved))
+
+
 class Odd(K.Callback):
     """Attributes of rarer kinds, each of which counts."""
 
@@ -256,6 +270,7 @@ KINDS = {
         lambda: [Wraps(K.ReduceLROnPlateau("loss", 0.5, 1, min_delta=1e9)), Wraps(Calls(Slotted()))]
     ),
     "another model": of_callbacks(lambda: [Teacher()]),
+    "a model that is fitted": of_callbacks(lambda: [Fits()]),
     "metrics and variables": of_callbacks(lambda: [Measures()]),
     "torch's": of_callbacks(lambda: [ByTorch()]),
     "odd attributes": of_callbacks(lambda: [Odd()]),
