@@ -23,6 +23,12 @@ class Summary:
     def record_if(self, condition):
         return contextlib.nullcontext()
 
+    def state_dict(self):
+        return {}  # a library is this process's
+
+    def load_state_dict(self, state):
+        pass
+
 
 class Writer:
     def as_default(self, step=None):
