@@ -111,6 +111,8 @@ def _is_users(file):
 def _parts_of_function(function):
     found = [(("closure", name), part) for name, part in closure_of(function).items()]
     found += [(("global", name), function.__globals__[name]) for name in names_of(function)]
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    found += [(("kept", f"default {number}"), part) for number, part in enumerate(defaults)]
     return found + [(("attribute", name), part) for name, part in sorted(vars(function).items())]
 
 

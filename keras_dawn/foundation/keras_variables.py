@@ -35,6 +35,13 @@ def has_hooks(variable):
     return bool(tensor._backward_hooks or tensor._post_accumulate_grad_hooks)
 
 
+def hooks_on_gradient(variable):
+    """The functions that torch calls with a variable's gradient."""
+    tensor = variable._value
+    hooks = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
+    return [hook for each in hooks for hook in (each or {}).values()]
+
+
 def memory_of(variable):
     """A variable's own tensor, past the casts of an autocast scope."""
     return variable._value

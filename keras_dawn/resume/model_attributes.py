@@ -8,10 +8,12 @@ from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_losses import compiled_loss
 from keras_dawn.foundation.keras_metrics import metrics_given
+from keras_dawn.foundation.keras_variables import hooks_on_gradient
 from keras_dawn.foundation.model_state import optimizer_variables, optimizers_of
 from keras_dawn.foundation.random_state import generator_state
 from keras_dawn.resume.attribute_values import encoded, is_data
-from keras_dawn.resume.own_objects import has_state, parts_of
+from keras_dawn.resume.keras_settings import add_settings
+from keras_dawn.resume.own_objects import has_state, is_users_object, parts_of
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
 import keras
@@ -20,8 +22,9 @@ import torch
 
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)
 _NO_STATE = (*_FUNCTIONS, types.ModuleType, torch.nn.Module, keras.Variable, keras.KerasTensor)
+_HELD_BY_LAYERS = (types.FunctionType, types.MethodType, keras.Variable)
 _VALUES = (np.ndarray, np.generic, list, tuple, dict, set)
-_NUMBER = re.compile(r"_\d+(?=\.|$)")
+_NUMBER = re.compile(r"_\d+(?=[./]|$)")
 
 
 class ModelAttributes(PlainAttributes):
@@ -117,12 +120,16 @@ def add_attributes(model, objects):
             _add(part, f"{kind} {called}", objects, own)
     for name, module in modules:
         _add(module, name, objects, own)
+    add_settings(model, parts_of(compiled_loss(model)[0]), _metrics(model), objects)
     for layer in layers:  # what Keras's own hold beside their weights, such as a recurrent state
         for attribute, value in vars(layer).items():
             for part in parts_of(value):
-                if isinstance(part, keras.Variable):
+                if isinstance(part, _HELD_BY_LAYERS) or is_users_object(part):
                     name = _NUMBER.sub("", f"layer {layer.name}")
                     objects.visit(part, f"{name}.{attribute}", own)
+    for variable in model.variables:
+        for hook in hooks_on_gradient(variable):
+            objects.visit(hook, f"hook of {_NUMBER.sub('', variable.path)}", own)
 
 
 def _add(part, name, objects, own):

@@ -144,6 +144,10 @@ class OwnObjects:
     def _put(self, name, part, thing):
         self._seen.add(id(thing))
         self._taken.add(id(thing))
+        self.keep(name, part)
+
+    def keep(self, name, part):
+        """Puts something with a state under a name, or the like of it if that is taken."""
         place, number = name, 2
         while place in self.found:
             place, number = f"{name}-{number}", number + 1

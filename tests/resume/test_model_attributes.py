@@ -214,7 +214,54 @@ def build(kind, layer=None, loss="mse", metrics=()):
     return model
 
 
+class Grows:
+    """A regularizer or a constraint that counts its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += not keras.ops.convert_to_tensor(x).is_meta
+        return 0.01 * (self.calls % 3) * keras.ops.sum(x**2)
+
+
+class Shrinks(keras.constraints.Constraint):
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return x * (1 - 0.01 * (self.calls % 3))
+
+
+def with_hook():
+    model = build(keras.Model)
+    calls = [0]
+
+    def hook(gradient):
+        calls[0] += 1
+        return gradient * (calls[0] % 3)
+
+    model.layers[1].kernel.value.register_hook(hook)
+    return model
+
+
+def counting_lambda():
+    calls = [0]
+
+    def scale(x):
+        calls[0] += not x.is_meta
+        return x * (1 + calls[0] % 3)
+
+    return keras.layers.Lambda(scale)
+
+
 KINDS = {
+    "a regularizer": lambda: build(
+        keras.Model, keras.layers.Dense(3, kernel_regularizer=Grows(), kernel_constraint=Shrinks())
+    ),
+    "a hook on gradients": with_hook,
+    "a closure of a layer": lambda: build(keras.Model, counting_lambda()),
     "a count": lambda: build(Counts),
     "a pool of tensors": lambda: build(Pool),
     "an object": lambda: build(Holder),
@@ -263,6 +310,40 @@ def test_what_is_kept_in_attributes_goes_on(make, accelerated, tmp_path):
         assert torch.equal(a.value, b.value)
 
 
+class MovesSettings(keras.callbacks.Callback):
+    """Moves what Keras's own objects were made with, after the first epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            dense, dropout, normalize = self.model.layers[:3]
+            dense.kernel_regularizer.l2, dropout.rate, normalize.momentum = 0.1, 0.6, 0.5
+            self.model.optimizer.nesterov = True
+
+
+def life_with_settings(folder, cut=None, seed=1):
+    keras.utils.set_random_seed(seed)
+    dense = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(0.01))
+    others = keras.layers.Dropout(0.2), keras.layers.BatchNormalization(), keras.layers.Dense(1)
+    model = keras_dawn.accelerate(keras.Sequential([keras.Input((6,)), dense, *others]))
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+    callbacks = [MovesSettings(), Cut(cut)]
+    callbacks += [] if folder is None else [ResumeTraining(folder, every_steps=1)]
+    try:
+        model.fit(X, TARGETS, batch_size=8, epochs=3, verbose=0, callbacks=callbacks)
+    except RuntimeError as error:
+        assert cut is not None and "cut off" in str(error)
+    return model
+
+
+def test_settings_that_a_callback_moves_go_on(tmp_path, capsys):
+    whole = life_with_settings(None)
+    for cut, seed in [(8, 1), (4, 2), (None, 3)]:
+        ours = life_with_settings(tmp_path, cut, seed)
+    for a, b in zip(ours.variables, whole.variables, strict=True):
+        assert torch.equal(a.value, b.value)
+    assert "settings of layer dropout go on: rate" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("cut", [8, 10])  # in an epoch's middle, and between two
 def test_a_metric_that_counts_over_epochs_goes_on(cut, tmp_path):
     for at in (cut, None):
@@ -280,11 +361,13 @@ def test_an_optimizer_of_torchs_that_is_made_in_a_step_is_refused_by_name(tmp_pa
 def test_nothing_of_kerass_or_ours_is_taken_for_the_users(accelerated, tmp_path):
     model = life(lambda: build(keras.Model), None, accelerated=accelerated)
     parts = SavedStates(model, [], []).parts
-    assert list(parts) == ["attributes of model"]
+    settings = [name for name in parts if name.startswith("settings of")]
+    assert [name for name in parts if name not in settings] == ["attributes of model"]
     model.fit(X, TARGETS, batch_size=8, verbose=0, validation_data=(X, TARGETS))
     model.predict(X, verbose=0)
-    part = parts["attributes of model"]
-    assert part.state_dict() == {"lost": []} and part.rank_state_dict() == {"kept": {}, "first": {}}
+    for name in ["attributes of model", *settings]:
+        assert parts[name].state_dict() == {"lost": []}
+        assert parts[name].rank_state_dict() == {"kept": {}, "first": {}}
 
 
 def test_what_cannot_be_kept_is_named(tmp_path, capsys):

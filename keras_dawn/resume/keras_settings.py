@@ -1,0 +1,75 @@
+"""Settings of Keras's own objects that training may move: a rate of dropout, a penalty's weight."""
+
+import functools
+import inspect
+import re
+
+from keras_dawn.foundation.hyperparameters import available, unwrap
+from keras_dawn.foundation.keras_attributes import is_of_libraries
+from keras_dawn.foundation.keras_layers import all_layers
+from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.resume.plain_attributes import PlainAttributes
+
+import keras
+
+_NUMBERS = (bool, int, float)
+_NUMBERED = re.compile(r"_\d+(?=\.|$)")  # Keras numbers the names of a process through
+_OF_LAYERS = (keras.regularizers.Regularizer, keras.constraints.Constraint)
+
+
+class KerasSettings(PlainAttributes):
+    """`PlainAttributes` of numbers and switches that a class of Keras's takes in `__init__`.
+
+    Args:
+        owner: layer, regularizer, constraint, loss, metric or optimizer.
+    """
+
+    def held(self):
+        own = vars(self.owner)
+        # Numbers of an optimizer are saved with it.
+        elsewhere = ()
+        if isinstance(self.owner, keras.optimizers.Optimizer):
+            elsewhere = available(self.owner)
+        return {
+            name: own[name]
+            for name in _settings_of(type(self.owner))
+            if type(own.get(name)) in _NUMBERS and name not in elsewhere
+        }
+
+
+def add_settings(model, losses, metrics, objects):
+    """Takes in the settings of a model's layers, losses, metrics and optimizers.
+
+    Args:
+        model: compiled `keras.Model`, when its training has begun.
+        losses, metrics: lists of those that it was compiled with.
+        objects: `OwnObjects`.
+    """
+    layers = list(all_layers(model))[1:]
+    optimizers = optimizers_of(model)
+    owners = [("layer", each) for each in layers]
+    owners += [
+        (f"layer {layer.name}.{name}", value)
+        for layer in layers
+        for name, value in sorted(vars(layer).items())
+        if isinstance(value, _OF_LAYERS)
+    ]
+    owners += [("loss", each) for each in losses] + [("metric", each) for each in metrics]
+    owners += [("optimizer", each) for each in dict.fromkeys(map(unwrap, optimizers))]
+    for kind, owner in owners:
+        if hasattr(owner, "__dict__") and not inspect.isroutine(owner):
+            settings = KerasSettings(owner)
+            if settings.held():
+                name = kind if "." in kind else f"{kind} {getattr(owner, 'name', '')}".strip()
+                objects.keep(f"settings of {_NUMBERED.sub('', name)}", settings)
+
+
+@functools.cache
+def _settings_of(kind):
+    """What the `__init__`s of libraries' classes among a class's take, by name."""
+    names = set()
+    for base in kind.__mro__:
+        init = vars(base).get("__init__")
+        if is_of_libraries(base) and inspect.isfunction(init):
+            names.update(inspect.signature(init).parameters)
+    return sorted(names - {"self", "name", "trainable"})
