@@ -5,9 +5,11 @@
 Works without the package installed. Each part runs in a process of its own, at most as long as
 `PARTS` says, and keeps what it has found after each case: neither an error nor the end of the time
 loses what was measured, and a part that fails or runs over ends alone. All of it is in
-`FOLDER/gpu.json`, which is written as the parts go on. A second call with this file goes on: first
-with the parts that have nothing yet, then with the cases that others lack. What else is written
-(run folders, checkpoints of the parts) goes to `--runs_dir`, by default a folder beside `--out`.
+`FOLDER/gpu.json`, which is written as the parts go on, with the command, versions and hardware. A
+second call with this file goes on: first with the parts that have nothing yet, then with the cases
+that others lack; on another machine, or small where that was not, it is refused. What else is
+written (run folders, checkpoints of the parts) goes to `--runs_dir`, by default a folder beside
+`--out`. `pack.py` packs all of this for a machine without a network.
 
 * `checks`: `gpu_checks.py`, correctness that a processor cannot show.
 * `steps`: training steps of ResNet-50 (224 px) and WRN-22-6 (32 px) in bfloat16 and float16: ours
@@ -24,7 +26,8 @@ with the parts that have nothing yet, then with the cases that others lack. What
 * `photos`: ResNet-50 on photos at 128 px: decoding, steps, and both at once.
 * `seeds`: 20 more seeds of the record recipe and 4 of each loop.
 
-`--tiny` runs all of it small, also on a processor, to see that the script itself is right.
+`--tiny` runs all of it small, also on a processor, to see that the script itself is right. What a
+processor cannot show is reported as skipped, with the reason.
 """
 
 import json
@@ -33,6 +36,7 @@ import sys
 import time
 from pathlib import Path
 
+import gpu_document
 import gpu_report
 from absl import app, flags
 from gpu_parts import PARTS, Supervisor, run_here
@@ -58,15 +62,21 @@ def main(argv):
     if unknown:
         raise app.UsageError(f"parts are {', '.join(PARTS)}; got {', '.join(sorted(unknown))}.")
     out = Path(FLAGS.out)
-    FLAGS.runs_dir = FLAGS.runs_dir or f"{out}_runs"  # of a tiny run none counts in a real one
+    FLAGS.runs_dir = FLAGS.runs_dir or f"{out}_runs"
     runs = Path(FLAGS.runs_dir)
     for folder in (out, runs):
         folder.mkdir(parents=True, exist_ok=True)
     if FLAGS.part:
         run_here(FLAGS.part)
         return
-    supervisor = Supervisor(out / "gpu.json", runs, time.monotonic() + 60 * FLAGS.max_minutes)
-    document = supervisor.run([name for name in PARTS if not FLAGS.parts or name in FLAGS.parts])
+    deadline = time.monotonic() + 60 * FLAGS.max_minutes
+    settings = {name: FLAGS[name].value for name in ("tiny", "cudnn_benchmark", "photos_dir")}
+    try:
+        document = gpu_document.opened(out / "gpu.json", settings, gpu_document.environment())
+    except ValueError as error:
+        sys.exit(str(error))
+    supervisor = Supervisor(out / "gpu.json", document, runs, deadline)
+    supervisor.run([name for name in PARTS if not FLAGS.parts or name in FLAGS.parts])
     document["projection"] = gpu_report.projection(document, FLAGS.price_per_hour)
     supervisor.write()
     gpu_report.show(document)

@@ -1,12 +1,14 @@
 """Correctness on a GPU: what the tests cannot see on a processor.
 
-Each check returns what it measured, as text, and raises `AssertionError` where it fails.
+Each check returns what it measured, as text, and raises `AssertionError` where it fails, `SkipTest`
+where the machine cannot show it.
 """
 
 import contextlib
 import tempfile
 import traceback
 from pathlib import Path
+from unittest import SkipTest
 
 import keras_dawn
 from keras_dawn.data.photos import ImageFolder, ResizingImages
@@ -16,6 +18,7 @@ from keras_dawn.native.accelerate import engine_of
 import keras
 import numpy as np
 import torch
+from gpu_parts import skipped
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -29,6 +32,11 @@ def on_gpu():
 def side():
     """Pixels of an image's side; smaller on a processor."""
     return 32 if on_gpu() else 16
+
+
+def needs_gpu(device, why):
+    if torch.device(device).type != "cuda":
+        raise SkipTest(why)
 
 
 def build(policy="float32", optimizer=None):
@@ -60,14 +68,18 @@ def fit(model, device, epochs=None, **arguments):
     return model.fit(batches(device), epochs=epochs, shuffle=False, verbose=0, **arguments).history
 
 
-def largest_difference(ours, theirs):
-    """Of all weights, over the largest weight."""
-    pairs = list(zip(ours.variables, theirs.variables, strict=True))
-    return max(
-        float((a.value - b.value).detach().abs().max() / (b.value.detach().abs().max() + 1e-12))
-        for a, b in pairs
-        if a.value.is_floating_point()
-    )
+def apart(ours, theirs, start):
+    """How far two models that began as `start` ended apart, over the way that `theirs` went.
+
+    By Euclidean lengths, the largest of all weights and moving averages.
+    """
+    largest = 0.0
+    for variables in zip(ours.variables, theirs.variables, start.variables, strict=True):
+        a, b, begin = (each.value.detach().double() for each in variables)
+        between, way = (float(torch.linalg.vector_norm(one)) for one in (a - b, b - begin))
+        if between:
+            largest = max(largest, between / way if way else float("inf"))
+    return largest
 
 
 @contextlib.contextmanager
@@ -85,16 +97,26 @@ def full_float32():
 
 def native_equals_plain_keras(device):
     with full_float32():
-        plain, native = build(), keras_dawn.accelerate(build())
+        # At a higher rate a training magnifies rounding, in plain Keras as much as here.
+        plain, native = (
+            build(optimizer=keras_dawn.SGD(0.002, momentum=0.9, weight_decay=1e-4))
+            for _ in range(2)
+        )
+        keras_dawn.accelerate(native)
         expected, found = fit(plain, device), fit(native, device)
     loss = max(abs(a - b) / b for a, b in zip(found["loss"], expected["loss"], strict=True))
-    assert loss < 1e-3, f"losses differ by {loss:.1e}"
+    assert loss < 1e-4, f"losses differ by {loss:.1e} of their value"
+    weights = apart(native, plain, build())
+    assert weights < 1e-2, f"weights differ by {weights:.1e} of the way that training took them"
     steps = len(batches(device)) * len(expected["loss"])
-    weights = largest_difference(native, plain)
-    return f"losses of {steps} steps within {loss:.1e}, weights {weights:.1e}"
+    return (
+        f"after {steps} steps losses differ by {loss:.1e} of their value (limit 1e-4), each weight "
+        f"by at most {weights:.1e} of the way that training took it (limit 1e-2)"
+    )
 
 
 def a_cuda_graph_changes_nothing(device):
+    needs_gpu(device, "only a GPU has CUDA graphs")
     with full_float32():
         graphed = keras_dawn.accelerate(build())
         fit(graphed, device)
@@ -106,16 +128,14 @@ def a_cuda_graph_changes_nothing(device):
             fit(eager, device)
         finally:
             cuda_graph.WARM_UP_STEPS = before
-    difference = largest_difference(graphed, eager)
-    assert difference < 1e-3, f"weights differ by {difference:.1e}"
-    if torch.device(device).type == "cuda":
-        assert made == 2, f"{made} graphs were made for two batch sizes"
-    return f"{made} graphs, weights within {difference:.1e} of eager ones"
+    difference = apart(graphed, eager, build())
+    assert difference < 1e-3, f"weights differ by {difference:.1e} of the way they went"
+    assert made == 2, f"{made} graphs were made for two batch sizes"
+    return f"{made} graphs, weights differ by {difference:.1e} of the way they went (limit 1e-3)"
 
 
 def a_step_does_not_wait_for_the_device(device):
-    if torch.device(device).type != "cuda":
-        return "only a GPU shows it"
+    needs_gpu(device, "a processor's steps have nothing to wait for")
     model = keras_dawn.accelerate(build("mixed_bfloat16"), log_every=10**9)
     fit(model, device, epochs=2)
     (steps, *_), (x, y) = [engine_of(model).steps], next(iter(batches(device)))
@@ -159,10 +179,11 @@ def every_precision_learns(device):
         losses = fit(keras_dawn.accelerate(build(policy, optimizer)), device, epochs=8)["loss"]
         assert losses[-1] < 0.95 * losses[0], f"{policy}: {losses}"
         found.append(f"{policy} {losses[0]:.2f} → {losses[-1]:.2f}")
-    return ", ".join(found)
+    return ", ".join([*found, *([] if half else ["mixed_float16 skipped: slow on processors"])])
 
 
 def photos_are_the_same_on_every_device(device):
+    needs_gpu(device, "there is one device")
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         for label in range(2):
@@ -200,6 +221,8 @@ def run(cases):
             continue
         try:
             result = {"passed": True, "found": check(device)}
+        except SkipTest as why:
+            result = skipped(str(why))
         except Exception as error:
             traceback.print_exc()
             result = {"passed": False, "found": repr(error)[:2000]}

@@ -1,8 +1,11 @@
 """What torch's profiler sees of training steps on a GPU."""
 
+import os
+
 import gpu_steps
 import torch
 from absl import flags
+from gpu_parts import skipped
 from memory import reserved
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
@@ -12,7 +15,11 @@ STEPS = 5
 
 
 def run(cases):
-    """Ours and the hand-written loop, for each of the main cases."""
+    """Ours and the hand-written loop, for each of the main cases.
+
+    On a processor the same is done, and said to have been skipped.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler prints when it starts and ends
     for case in gpu_steps.main_pairs()[: 1 if FLAGS.tiny else None]:
         for contestant in ("keras_dawn", "hand", "hand, CUDA graph"):
             name = f"{case.name}: {contestant}"
@@ -20,7 +27,10 @@ def run(cases):
                 continue
             batch = case.batch()
             one = gpu_steps.contestants(case, batch, compiled=False)[contestant]()
-            cases.keep(name, kernels_of_a_step(one, batch))
+            found = kernels_of_a_step(one, batch)
+            cases.keep(
+                name, found if torch.cuda.is_available() else skipped("only a GPU has kernels")
+            )
             del one
             reserved()  # gives back what it held
 
@@ -41,6 +51,8 @@ def kernels_of_a_step(one, batch):
         if name in many and name in few
     } | {name: [value / STEPS for value in many[name]] for name in names if name not in few}
     kernels = {name[1]: row for name, row in per_step.items() if name[0] == "kernel"}
+    if not kernels:
+        raise RuntimeError("The profiler saw no kernel; KINETO_LOG_LEVEL=3 lets it say why.")
     calls = {name[1]: row for name, row in per_step.items() if name[0] == "host"}
 
     def count(part):

@@ -25,11 +25,13 @@ class Part:
         work: `(module, function)`, called with a `Cases`.
         minutes: float, what it may take at most.
         needs_data: bool, whether it needs CIFAR-10.
+        not_small: str, why a tiny run leaves it out.
     """
 
     work: tuple
     minutes: float
     needs_data: bool = False
+    not_small: str = ""
 
 
 PARTS = {
@@ -39,12 +41,17 @@ PARTS = {
     "recipe": Part(("gpu_recipes", "wrn"), 2.5, needs_data=True),
     "normalizations": Part(("gpu_normalizations", "run"), 1),
     "kernels": Part(("gpu_kernels", "run"), 2),
-    "sizes": Part(("gpu_steps", "other_sizes"), 2),
+    "sizes": Part(("gpu_steps", "other_sizes"), 2, not_small="steps has a size already"),
     "heuristics": Part(("gpu_steps", "heuristics"), 1.5),
     "photos": Part(("gpu_photos", "run"), 2),
     "compiled": Part(("gpu_steps", "compiled"), 4),
     "seeds": Part(("gpu_recipes", "seeds"), 4, needs_data=True),
 }
+
+
+def skipped(reason):
+    """The result of a case, or of one contestant, that this machine cannot show."""
+    return {"skipped": reason}
 
 
 def went_wrong(result):
@@ -74,7 +81,7 @@ class Cases:
     def keep(self, name, result):
         """Keeps a case's result, and prints it."""
         self.found[name] = result
-        print(f"{name}: {json.dumps(result)[:600]}", flush=True)
+        print(f"{name}: {json.dumps(result, ensure_ascii=False)[:600]}", flush=True)
         _write(self.path, self.found)
 
 
@@ -97,23 +104,26 @@ class Supervisor:
 
     Args:
         path: `Path` of `gpu.json`.
+        document: dict, what is in there, or will be.
         runs: `Path`, folder for the parts' own files.
         deadline: float, on `time.monotonic`'s clock.
     """
 
-    def __init__(self, path, runs, deadline):
-        self.path, self.runs, self.deadline = path, runs, deadline
-        self.document = {"parts": {}}
-        if path.exists():
-            self.document = json.loads(path.read_text(encoding="utf-8"))
+    def __init__(self, path, document, runs, deadline):
+        self.path, self.document, self.runs, self.deadline = path, document, runs, deadline
 
     def run(self, names):
         """Runs the parts that are not whole yet, first those that have nothing."""
         parts = self.document["parts"]
-        names = [name for name in names if parts.get(name, {}).get("state") != "done"]
+        done = [name for name in names if parts.get(name, {}).get("state") == "done"]
+        if done:
+            print(f"done by earlier calls, not measured again: {', '.join(done)}", flush=True)
+        names = [name for name in names if name not in done]
         for name in sorted(names, key=lambda name: bool(parts.get(name, {}).get("results"))):
             left = self.deadline - time.monotonic()
-            if PARTS[name].needs_data and not FLAGS.data_dir:
+            if FLAGS.tiny and PARTS[name].not_small:
+                parts[name] = {"state": f"left out of a tiny run: {PARTS[name].not_small}"}
+            elif PARTS[name].needs_data and not FLAGS.data_dir:
                 parts[name] = {"state": "needs --data_dir"}
             elif left < _SHORTEST:
                 parts.setdefault(name, {"state": "no time left"})

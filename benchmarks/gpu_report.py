@@ -27,7 +27,9 @@ def projection(document, price_per_hour):
         for size in (128, 224, 288):
             ours = measured.get(f"ResNet-50, {size} px, batch 128, {policy}", {})
             rates[size] = ours.get("keras_dawn", {}).get("images_per_second")
-        if None in rates.values():
+        missing = [f"{size} px" for size, rate in rates.items() if rate is None]
+        if missing:
+            found[policy] = {"none, without ResNet-50's rates at": ", ".join(missing)}
             continue
         plan = keras_dawn.PLANS["fastai_8gpu"]
         seconds = sum(cost.seconds for cost in plan.costs(IMAGENET_IMAGES, 1, rates))
@@ -52,38 +54,55 @@ def failures(document):
 def show(document):
     """States, checks, then timings, short."""
     console, parts = Console(width=150), document["parts"]
+    if document["tiny"]:
+        console.print("--tiny: the script runs; of speed these numbers say nothing.")
     for name, part in parts.items():
-        console.print(f"{name}: {part['state']} ({part.get('seconds', 0)} s)")
+        seconds = f" ({part['seconds']} s)" if "seconds" in part else ""
+        results = (part.get("results") or {}).values()
+        nothing = results and all("skipped" in result for result in results)
+        console.print(f"{name}: {part['state']}{', all skipped' if nothing else ''}{seconds}")
     for name, check in (parts.get("checks", {}).get("results") or {}).items():
-        said = check.get("found") or check.get("error")
-        console.print(f"{'passed' if check.get('passed') else 'FAILED'}  {name}: {said}")
+        console.print(f"{_word(check)}  {name}: {check.get('skipped') or check.get('found')}")
     results = {}
     for name in ("steps", "sizes", "heuristics", "compiled"):
         for title, result in (parts.get(name, {}).get("results") or {}).items():
             results[title if name in ("steps", "sizes") else f"{title}, {name}"] = result
     names = list(dict.fromkeys(name for result in results.values() for name in result))
-    table = Table(title="images/s (time over hand; MiB reserved)")
+    table = Table()
     for column in ("case", *names):
         table.add_column(column)
     for title, result in results.items():
         table.add_row(title, *(_cell(result.get(name, {})) for name in names))
-    console.print(table)
+    if results:
+        console.print("images/s (time over hand; on a GPU, MiB reserved)", table)
     for name in ("record", "recipe", "normalizations", "photos", "kernels", "seeds"):
         for title, result in (parts.get(name, {}).get("results") or {}).items():
-            console.print(f"{name}, {title}: {_short(result)}")
-    console.print("projection:", document.get("projection"))
+            if title != "runs":  # all that record.py wrote
+                console.print(f"{name}, {title}: {_short(result)}")
+    for policy, found in document["projection"].items():
+        console.print(f"projection, {policy}: {_short(found)}")
+
+
+def _word(check):
+    if "skipped" in check:
+        return "skipped"
+    return "passed " if check.get("passed") else "FAILED "
 
 
 def _cell(result):
     if "images_per_second" not in result:
-        return result.get("error", "")[:60]
-    return (
-        f"{result['images_per_second']:,.0f} "
-        f"({result['time_over_hand']:.2f}; {result.get('peak_mib') or 0:,.0f})"
-    )
+        return (result.get("skipped") or result.get("error", ""))[:60]
+    reserved = f"; {result['peak_mib']:,.0f}" if "peak_mib" in result else ""
+    rate = result["images_per_second"]
+    return f"{rate:,.0f} ({result['time_over_hand']:.2f}{reserved})"
 
 
 def _short(result):
     if not isinstance(result, dict):
         return result
-    return {key: value for key, value in result.items() if key not in ("runs", "largest")}
+    shown = {key: value for key, value in result.items() if key not in ("runs", "largest")}
+    return ", ".join(f"{key}: {_number(value)}" for key, value in shown.items())
+
+
+def _number(value):
+    return f"{value:.4g}" if isinstance(value, float) else value

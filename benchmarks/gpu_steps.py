@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from absl import flags
+from gpu_parts import skipped
 from memory import peak_reserved_bytes, reserved
 from step_contestants import Repeated
 
@@ -163,6 +164,11 @@ class Case:
 
 
 ASIDE = ("hand, CUDA graph", "keras_dawn, no graph", "plain Keras", "keras_dawn, torch's BN")
+ON_A_GPU = {
+    "hand, CUDA graph": "only a GPU has CUDA graphs",
+    "keras_dawn, no graph": "only a GPU has CUDA graphs",
+    "keras_dawn, torch's BN": "only a GPU has cuDNN",
+}
 POLICIES = ("mixed_bfloat16", "mixed_float16")
 
 
@@ -218,7 +224,8 @@ def _measure_all(cases, found, compiled=False, without=()):
         if cases.is_missing(case.name):
             cases.keep(case.name, measure(case, compiled, without))
             after = reserved()  # the pools of all contestants are gone, or the next would suffer
-            print(f"{after / 2**20:.0f} MiB stay reserved after {case.name}", flush=True)
+            if torch.cuda.is_available():
+                print(f"{after / 2**20:.0f} MiB stay reserved after {case.name}", flush=True)
 
 
 def contestants(case, batch, compiled):
@@ -242,7 +249,7 @@ def measure(case, compiled=False, without=()):
     """By contestant: images a second, times over the hand-written loop's, peak memory.
 
     A turn is 50 steps (10 of plain Keras). A contestant that fails is reported with its error, and
-    the others are measured.
+    the others are measured. On a processor `ON_A_GPU` are built and take a step, and are skipped.
     """
     batch, results, built = case.batch(), {}, {}
     for name, build in contestants(case, batch, compiled).items():
@@ -253,7 +260,10 @@ def measure(case, compiled=False, without=()):
             built[name] = build()
             built[name].train(batch, 1 if FLAGS.tiny else 6)
             results[name] = {"first_6_steps_seconds": now() - began}
-            if torch.cuda.is_available():
+            if name in ON_A_GPU and not torch.cuda.is_available():
+                del built[name]
+                results[name] = skipped(ON_A_GPU[name])
+            elif torch.cuda.is_available():
                 peak = peak_reserved_bytes(lambda name=name: built[name].train(batch, 5), before)
                 results[name]["peak_mib"] = peak / 2**20
         except Exception as error:  # reported, whatever it is: a GPU is rare

@@ -11,6 +11,7 @@ figure is the time until ours has reached fastai's final accuracy, over fastai's
 never does, the row says so. The two take turns, and begin by turns, seed by seed.
 """
 
+import importlib.metadata
 import json
 import statistics
 from pathlib import Path
@@ -43,6 +44,17 @@ flags.DEFINE_float("max_lr", 0.1, "our highest rate", lower_bound=1e-6)
 flags.DEFINE_list("rates", ["0.05", "0.1", "0.2"], "what --tune chooses from")
 flags.DEFINE_bool("tune", False, "choose our rate on a split of the training photos, and end")
 flags.DEFINE_string("json", None, "file to write the results to")
+_OWN = (
+    "network",
+    "seeds",
+    "size",
+    "batch_size",
+    "fastai_epochs",
+    "workers",
+    "epochs",
+    "sizes",
+    "max_lr",
+)
 
 
 def our_plan(rate):
@@ -148,9 +160,17 @@ def main(argv):
         rows.append(compare(made["ours"], made["fastai"]))
         runs.append(made)
         Console().print(table_of(rows))
-    if FLAGS.json:
-        document = {**environment(), "flags": FLAGS.flag_values_dict(), "rows": rows, "runs": runs}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=1, default=str), encoding="utf-8")
+        if FLAGS.json:  # after every seed: the next one may be cut off
+            flag_values = {name: FLAGS[name].value for name in _OWN}
+            document = {
+                **environment(),
+                "fastai": importlib.metadata.version("fastai"),
+                "flags": flag_values,
+                "rows": rows,
+                "runs": runs,
+            }
+            text = json.dumps(document, indent=1, default=str) + "\n"
+            Path(FLAGS.json).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -231,9 +231,7 @@ def main(argv):
         prices = run_flags.read_prices()
         loading = TrainingClock()
         images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
-        folder = records.RunFolder(
-            FLAGS.output_dir or run_flags.new_folder("cifar10_record", images.name, name)
-        )
+        folder = run_flags.run_folder("cifar10_record", images.name, name)
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
     keep_freed_memory()

@@ -9,13 +9,19 @@ import sys
 import time
 from pathlib import Path
 
+import keras_dawn
+
+import gpu_checks
+import gpu_document
 import gpu_parts
 import gpu_recipes
 import gpu_report
+import keras
 import numpy as np
 import pack
 import packed_images
 import pytest
+import torch
 from absl import flags
 from gpu_parts import PARTS
 
@@ -37,16 +43,24 @@ def test_the_gpu_script_runs_small_on_a_processor_and_goes_on_after_a_part_that_
     )
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["gpu.json"]
     assert (tmp_path / "out_runs").is_dir()
-    parts = json.loads((tmp_path / "out" / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    document = json.loads((tmp_path / "out" / "gpu.json").read_text(encoding="utf-8"))
+    assert document["tiny"] and document["calls"][0]["command"] == ["gpu.py", *flags]
+    parts = document["parts"]
     states = {name: part["state"] for name, part in parts.items()}
     need_data = {"record", "recipe", "seeds"}
     assert states == {
         name: "failed with exit code 1" if name in need_data else "done" for name in PARTS
-    }, done.stdout + done.stderr
+    } | {"sizes": "left out of a tiny run: steps has a size already"}, done.stdout + done.stderr
+    assert "USDT" not in done.stderr
     assert done.returncode == 1 and "failed: record, recipe, seeds" in done.stderr
-    assert all(check["passed"] for check in parts["checks"]["results"].values())
+    checks = parts["checks"]["results"]
+    assert all("skipped" in check or check["passed"] for check in checks.values())
+    on_a_gpu = {"hand, CUDA graph", "keras_dawn, no graph", "keras_dawn, torch's BN"}
     for case in parts["steps"]["results"].values():
         assert not [name for name, result in case.items() if "error" in result]
+        if not torch.cuda.is_available():
+            skipped = {name for name, result in case.items() if "skipped" in result}
+            assert skipped == on_a_gpu & set(case)
 
 
 @pytest.mark.slow
@@ -103,7 +117,8 @@ def supervised(tmp_path, monkeypatch):
 
     def run(*names, seconds=60):
         out = tmp_path / "gpu.json"
-        gpu_parts.Supervisor(out, tmp_path, time.monotonic() + seconds).run(names)
+        document = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {"parts": {}}
+        gpu_parts.Supervisor(out, document, tmp_path, time.monotonic() + seconds).run(names)
         return json.loads(out.read_text(encoding="utf-8"))["parts"]
 
     return run
@@ -143,6 +158,81 @@ def test_what_a_recipe_writes_goes_to_a_new_folder_in_each_call(supervised, tmp_
     assert gpu_recipes.new_folder("record1") == tmp_path / "record1_call1"
     (tmp_path / "record1_call1").mkdir()  # of a part that was cut off
     assert gpu_recipes.new_folder("record1") == tmp_path / "record1_call2"
+
+
+def test_a_part_that_a_tiny_run_leaves_out_says_why(supervised):
+    gpu_parts.FLAGS.tiny = True
+    found = supervised("sizes")["sizes"]
+    assert found == {"state": "left out of a tiny run: steps has a size already"}
+
+
+def test_numbers_measured_otherwise_are_not_gone_on_with(tmp_path):
+    path = tmp_path / "gpu.json"
+    settings = {"tiny": True, "cudnn_benchmark": True, "photos_dir": None}
+    about = {"command": ["gpu.py", "--tiny"], "versions": {"torch": "2.11"}}
+    about["hardware"] = {"gpus": ["A"], "cores": 2}
+    first = gpu_document.opened(path, settings, about)
+    assert first["tiny"] and first["versions"] == about["versions"]
+    assert first["hardware"] == about["hardware"]
+    first["parts"]["checks"] = {"state": "done"}
+    path.write_text(json.dumps(first), encoding="utf-8")
+    again = gpu_document.opened(path, settings, {**about, "command": ["gpu.py", "--parts=steps"]})
+    assert again["parts"] == first["parts"]
+    assert [call["command"][1] for call in again["calls"]] == ["--tiny", "--parts=steps"]
+    with pytest.raises(ValueError, match="tiny True there, False now. Name another --out"):
+        gpu_document.opened(path, {**settings, "tiny": False}, about)
+    other = {**about, "hardware": {"gpus": ["B"], "cores": 2}}
+    with pytest.raises(ValueError, match=r"otherwise: hardware, gpus \['A'\] there, \['B'\] now"):
+        gpu_document.opened(path, settings, other)
+    path.write_text(json.dumps({"parts": first["parts"]}), encoding="utf-8")  # of an older gpu.py
+    with pytest.raises(ValueError, match="does not say how it was measured: tiny, cudnn"):
+        gpu_document.opened(path, settings, about)
+
+
+def test_how_gpu_numbers_were_measured_is_stated_whole():
+    about = gpu_document.environment()
+    assert about["versions"]["torch"] and about["hardware"]["processor"]
+    assert about["versions"]["keras_dawn"] == keras_dawn.__version__
+
+
+def test_what_a_machine_cannot_show_is_neither_passed_nor_failed(tmp_path, monkeypatch, capsys):
+    def holds(device):
+        return "all is well"
+
+    def needs_a_gpu(device):
+        gpu_checks.needs_gpu("cpu", "only a GPU shows it")
+
+    def is_wrong(device):
+        raise AssertionError("2 is not 3")
+
+    monkeypatch.setattr(gpu_checks, "CHECKS", (holds, needs_a_gpu, is_wrong))
+    cases = gpu_parts.Cases(tmp_path / "checks.json", {})
+    gpu_checks.run(cases)
+    assert cases.found["needs_a_gpu"] == {"skipped": "only a GPU shows it"}
+    document = {"tiny": True, "parts": {"checks": {"state": "done", "results": cases.found}}}
+    document["projection"] = gpu_report.projection(document, None)
+    assert gpu_report.failures(document) == ["is_wrong"]
+    capsys.readouterr()
+    gpu_report.show(document)
+    shown = capsys.readouterr().out
+    for line in ("passed   holds: all is well", "skipped  needs_a_gpu: only a GPU shows it",
+                 "FAILED   is_wrong: AssertionError('2 is not 3')", "128 px, 224 px, 288 px",
+                 "--tiny: the script runs; of speed"):  # fmt: skip
+        assert line in shown
+    assert "images/s (" not in shown and "{" not in shown
+
+
+def test_weights_are_compared_over_the_way_that_training_took_them():
+    start, there, here = (
+        keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]) for _ in range(3)
+    )
+    start.set_weights([np.array([[2.0]]), np.array([0.0])])
+    there.set_weights([np.array([[6.0]]), np.array([0.5])])
+    here.set_weights([np.array([[5.0]]), np.array([0.5])])
+    assert gpu_checks.apart(here, there, start) == 0.25
+    assert gpu_checks.apart(there, there, start) == 0
+    there.set_weights([np.array([[2.0]]), np.array([0.5])])  # stayed where the other one moved
+    assert gpu_checks.apart(here, there, start) == float("inf")
 
 
 def test_a_second_call_goes_on_with_parts_without_results_first(supervised, tmp_path, monkeypatch):

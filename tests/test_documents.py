@@ -55,6 +55,7 @@ PAGES = [
     "keras_dawn/data/photos/README.md",
     "keras_dawn/native/README.md",
     "keras_dawn/distributed/README.md",
+    "keras_dawn/resume/README.md",
     "recipes/cloud/README.md",
 ]
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests import nullgpu
 from tests.nullgpu.limits import LIMITS, MIB_OF_ANY
@@ -142,11 +143,19 @@ assert torch.cuda.current_stream() == before
     assert done.returncode == 0, done.stderr
 
 
-def test_a_loss_held_from_before_the_training_does_not_end_its_graph():
-    program = """
-import warnings
+HAS_SETTING = hasattr(torch.autograd.graph, "set_override_stale_capture_stream")
+IN_NEWER = pytest.mark.skipif(not HAS_SETTING, reason="in an older torch the steps are eager then")
+
+
+@pytest.mark.parametrize(
+    "held_by", [pytest.param("the user", marks=IN_NEWER), "a circle, in an older torch"]
+)
+def test_a_loss_held_from_before_the_training_does_not_end_its_graph(held_by):
+    program = f"""
+import contextlib, gc, types, warnings
 import keras, keras_dawn, settings, torch
 from keras import layers
+from keras_dawn.native import capture
 from keras_dawn.native.accelerate import engine_of
 
 def network():
@@ -156,9 +165,46 @@ warnings.simplefilter("error")
 model = keras_dawn.accelerate(settings.compiled(network, "float32")())
 held = model(torch.zeros(2, 16, 16, 3, device="cuda")).sum()
 assert held.requires_grad
+if {held_by != "the user"}:
+    gc.disable()  # or it might be found by chance
+    held = types.SimpleNamespace(loss=held)
+    held.held = held
+    held = None
+    capture.weights_of_its_stream = contextlib.nullcontext  # torch's setting is a new one
 model.fit(settings.images(12), shuffle=False, verbose=0)
 assert engine_of(model).steps.graphs.how() == "the whole step"
-held.backward()
+if held is not None:
+    held.backward()
+"""
+    done = nullgpu.run(
+        "-c", program, paths=PATHS, stderr=subprocess.PIPE, encoding="utf-8", timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_recurrent_layer_is_derived_twice_past_cudnn():
+    program = """
+import counters, keras, keras_dawn, torch
+from keras import layers
+
+def two_ways():
+    return layers.Bidirectional(layers.LSTM(4, return_sequences=True))
+
+def ran():
+    names = counters.kernels()
+    counters.reset()
+    return names["cudnn_rnn"], names["cudnn_rnn_backward"]
+
+for make in (two_ways, lambda: layers.GRU(4), lambda: layers.SimpleRNN(4)):
+    module = keras_dawn.to_torch(keras.Sequential([keras.Input((5, 3)), make()]))
+    x = torch.zeros(2, 5, 3, device="cuda", requires_grad=True)
+    total = module(x).sum()
+    assert ran() == (1, 0)
+    (slope,) = torch.autograd.grad(total, x, create_graph=True)
+    torch.autograd.grad(slope.square().sum(), [x, *module.parameters()], allow_unused=True)
+    assert ran() == (0, 0)
+    torch.autograd.grad(total, x)
+    assert ran() == (0, 1)
 """
     done = nullgpu.run(
         "-c", program, paths=PATHS, stderr=subprocess.PIPE, encoding="utf-8", timeout=300

@@ -17,6 +17,8 @@ PRIVATE = {
     # torch's: how often a tensor was written to, and what DistributedDataParallel leaves alone.
     "native/lowering/draws.py": {"_version"},
     "native/lowering/watched.py": {"_version"},
+    # torch's: what `Tensor.backward` comes to.
+    "native/steps/backward.py": {"_engine_run_backward", "_version"},
     # torch's: a module's own tables, in which a parameter may have any name.
     "native/lowering/module.py": {"_parameters", "_buffers"},
     "native/steps/updates/counting.py": {"_version"},
@@ -28,6 +30,8 @@ PRIVATE = {
     "native/steps/updates/unfused.py": {"_velocities"},
     # filelock's: a forked process closes the file without releasing its parent's lock.
     "resume/folder_lock.py": {"_context"},
+    # torch's: the workers of a loader that live on from one pass to the next.
+    "resume/loader_workers.py": {"_iterator"},
     "native/steps/settings.py": {"_version"},
 }
 

@@ -130,6 +130,7 @@ class Lookahead(WeightCopies):
         if not callable(alpha) and not 0 < alpha <= 1:
             raise ValueError(f"`alpha` must be in (0, 1], or a curve, got {alpha!r}.")
         self.every, self.alpha = every, alpha if callable(alpha) else constant(float(alpha))
+        self._done = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)

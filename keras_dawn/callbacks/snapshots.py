@@ -38,6 +38,7 @@ class Snapshots(keras.callbacks.Callback):
             raise ValueError(f"`at` must be increasing fractions in (0, 1], got {at}.")
         self.at = at
         self.weights = []
+        self._begins = False
 
     def on_train_begin(self, logs=None):
         self._begins = True
@@ -87,9 +88,10 @@ class Snapshots(keras.callbacks.Callback):
 
     def state_dict(self):
         """The snapshots, for checkpoints."""
-        return {"weights": [[torch.as_tensor(w) for w in weights] for weights in self.weights]}
+        weights = [[torch.as_tensor(w) for w in weights] for weights in self.weights]
+        return {"weights": weights, "begins": self._begins}
 
     def load_state_dict(self, state):
         """Takes up what `state_dict` returned."""
-        self._begins = False
+        self._begins = state["begins"]
         self.weights = [[w.numpy() for w in weights] for weights in state["weights"]]

@@ -76,6 +76,7 @@ class WeightCopies(keras.callbacks.Callback):
         """The copy, on the CPU, for checkpoints."""
         return {
             "updates": self.updates,
+            "begins": self._begins,  # before the first epoch of a `fit`, which may make it anew
             "swapped": self._swapped,
             "trainable": self._on_cpu(trainable=True),
         }
@@ -86,9 +87,12 @@ class WeightCopies(keras.callbacks.Callback):
 
     def load_state_dict(self, state):
         """Takes up what `state_dict` and `rank_state_dict` returned, merged."""
+        self._begins, self._swapped = state["begins"], state["swapped"]
+        if state["trainable"] is None:
+            self._copies, self.updates = None, 0
+            return
         self._make()
-        self._begins = False
-        self.updates, self._swapped = state["updates"], state["swapped"]
+        self.updates = state["updates"]
         for trainable, name in ((True, "trainable"), (False, "statistics")):
             # Moving averages are the floats that nobody trains; each rank has its own.
             copies = [c for v, c in self._pairs() if v.trainable == trainable]
@@ -112,6 +116,8 @@ class WeightCopies(keras.callbacks.Callback):
         return [v.value.detach() for v in self._variables()], self._copies
 
     def _on_cpu(self, trainable):
+        if self._copies is None:
+            return None
         return [copy.cpu().clone() for v, copy in self._pairs() if v.trainable == trainable]
 
     @torch.no_grad()

@@ -31,6 +31,10 @@ class DeviceImages(DataLoader):
     of the pass over the data, and transforms that change with the epoch are those of the `fit`'s
     epoch (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
 
+    Under CUDA graphs the step makes its batch itself, of the images and settings of when the batch
+    was fetched; but for pixels, labels or weights that a callback's `on_train_batch_begin` writes
+    in place, which then count one batch earlier than in plain Keras.
+
     On several ranks (`keras_dawn.distribute`), `fit` and `evaluate` give every rank its share
     of each batch; iterating over the data by hand serves all of it.
 
@@ -119,19 +123,11 @@ class DeviceImages(DataLoader):
     def batch(self, order, epoch, number=0):
         """A batch as the network gets it; `order` is int64 `(batch,)`, `number` its place."""
         random = PerImageRandom(self.sampler.seed, epoch, order, self.settings_epoch)
-        return self._transformed(random, self._entropy(epoch, number))
-
-    def _transformed(self, random, entropy, numbers=None):
         indices = random.indices % len(self.images)  # what is served again has a higher number
         self.sampler.expect(indices)
-        return self.transforms(
-            self.images.index_select(0, indices),
-            self.labels.index_select(0, indices),
-            random,
-            entropy,
-            self.sampler.weights_of(indices, indices.device),
-            numbers,
-        )
+        weights = self.sampler.weights_of(indices, indices.device)
+        images, labels = (each.index_select(0, indices) for each in (self.images, self.labels))
+        return self.transforms(images, labels, random, self._entropy(epoch, number), weights)
 
     def _entropy(self, epoch, number):
         return [self.sampler.seed, epoch, number, self.share.rank]
@@ -154,17 +150,14 @@ class DeviceImages(DataLoader):
         if type(self) is not DeviceImages or not tells_nobody(self.sampler):
             yield from self
             return
-        describe = Describer(self, self.images.device, [self.images, self.labels])
-        size = tuple(self.images.shape[1:3])
-
-        def transformed(order, epoch, settings, numbers):
-            random = PerImageRandom(self.sampler.seed, epoch, order, settings)
-            return self._transformed(random, None, numbers)
-
+        describe = Describer(self, self.images.device, _picked)
         for portion in self._portions():
             made = functools.partial(self.batch, *portion)
-            entropy = self._entropy(*portion[1:])
-            yield describe([portion[0]], entropy, size, transformed, made) if wanted() else made()
+            if wanted():
+                entropy, size = self._entropy(*portion[1:]), tuple(self.images.shape[1:3])
+                yield describe([portion[0]], entropy, size, made, [self.images, self.labels])
+            else:
+                yield made()
 
     def _portions(self):
         """Of each batch of a pass: its part of the order, the epoch and its number."""
@@ -175,6 +168,15 @@ class DeviceImages(DataLoader):
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
             self.rank_weight = self.share.weight(stop - start)
             yield self.share.of(order[start:stop]), epoch, number
+
+
+def _picked(read, order, epoch, settings, entropy, numbers):
+    """`DeviceImages.batch` of what was read of the data when the batch was fetched."""
+    random = PerImageRandom(read.seed, epoch, order[0], settings)
+    indices = random.indices % len(read.tensors[0])
+    images, labels = (each.index_select(0, indices) for each in read.tensors)
+    weights = read.weights_of(indices)
+    return read.transforms(images, labels, random, entropy, weights, numbers)
 
 
 def _check(images, labels, batch_size, drop_last, transforms):

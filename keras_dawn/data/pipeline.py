@@ -1,5 +1,7 @@
 """A list of transforms, made complete and applied in its order."""
 
+import copy
+
 from keras_dawn.data.by_epoch import at_epoch, by_epoch
 from keras_dawn.data.foreign import adapted
 from keras_dawn.data.labels import OneHot
@@ -96,7 +98,13 @@ class Pipeline:
             if not (_is_ours(transform) and transform.on_device):
                 return None
             kind.append((type(transform), transform.settings(epoch)))
-        return tuple(kind)
+        return tuple(kind) if _is_hashable(tuple(kind)) else None
+
+    def copy_at(self, epoch):
+        """A copy for one epoch of the settings, which later changes do not reach."""
+        copied = copy.copy(self)
+        copied.by_epoch = {0: copy.deepcopy(at_epoch(self.by_epoch, epoch))}
+        return copied
 
     def of(self, kind):
         """All transforms of a class, in any epoch."""
@@ -165,6 +173,15 @@ def _is_ours(transform):
     return isinstance(transform, Transform) and type(transform).__module__.startswith(
         f"{__package__}."
     )
+
+
+def _is_hashable(kind):
+    """Whether settings are such as nobody changes in place: numbers and tuples, no lists."""
+    try:
+        hash(kind)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_list(value):

@@ -47,10 +47,14 @@ class InOrder:
 
     def weights_of(self, places, device):
         """The weights of images at these places, float32 `(batch,)` on a device, or `None`."""
-        if self.weights is None:
-            return None
-        self.weights = self.weights.to(device)  # once, not for every batch
-        return self.weights.index_select(0, moved(places, device))
+        weights = self.weights_on(device)
+        return None if weights is None else weights.index_select(0, moved(places, device))
+
+    def weights_on(self, device):
+        """All weights, float32 `(count,)` on a device, or `None`."""
+        if self.weights is not None:
+            self.weights = self.weights.to(device)  # once, not for every batch
+        return self.weights
 
     def expect(self, indices):
         """Is told the images of each batch of the training before the model is."""

@@ -1,6 +1,7 @@
 """Run folders: what a training did, in files that outlive it."""
 
 import contextlib
+import copy
 import csv
 import io
 import json
@@ -18,6 +19,8 @@ from keras_dawn.foundation.files import utf8, written_whole
 import keras
 import torch
 
+_MARK = "unfinished.json"  # in the folder of a run that can go on: which run it is
+
 
 class RunFolder:
     """A new folder for the files of one run. Nothing in an old one is overwritten.
@@ -27,6 +30,12 @@ class RunFolder:
 
     Args:
         path: folder that does not exist yet, or is empty.
+        run: dict of plain values that tells a run with checkpoints from others, or `None`. Until
+            it is finished (`finish`), the same run takes its folder again when it goes on.
+
+    Attributes:
+        is_taken_again: bool, whether an earlier process of the run has written to it, on rank 0.
+        is_finished: bool, of a `part` that an earlier process has finished, on rank 0.
 
     Raises:
         FileExistsError: the folder holds something.
@@ -36,17 +45,38 @@ class RunFolder:
         >>> folder.write_json("run.json", {"accuracy": 94.1})           # doctest: +SKIP
     """
 
-    def __init__(self, path):
-        self.path, self._made = Path(path), []
+    def __init__(self, path, run=None):
+        self.path, self._run, self._made = Path(path), run, []
+        self.is_taken_again = self.is_finished = False
         if not current().is_main:
             return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if run is not None and _unfinished(self.path) == run:
+                self.is_taken_again = True
+                return
             raise FileExistsError(
                 f"{self.path} exists and is not an empty folder; nothing in it is overwritten. "
                 "Give another folder, or move this one away."
             )
         self._made = [one for one in (self.path, *self.path.parents) if not one.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
+        if run is not None:
+            self.write_json(_MARK, run)
+
+    def part(self, name):
+        """The `RunFolder` in it for one training of several, that of an earlier process again."""
+        path = self.path / name
+        finished = self.is_taken_again and path.is_dir() and _unfinished(path) is None
+        if not finished or not any(path.iterdir()):
+            return RunFolder(path, self._run)
+        part = copy.copy(self)
+        part.path, part._made, part.is_finished = path, [], True
+        return part
+
+    def finish(self):
+        """Says that all is written: nobody takes the folder again."""
+        if current().is_main:
+            (self.path / _MARK).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def removed_if_empty(self):
@@ -55,6 +85,9 @@ class RunFolder:
             yield self
         except BaseException:
             inner = sorted(self.path.rglob("*"), reverse=True) if current().is_main else []
+            if all(one.is_dir() or one.name == _MARK for one in inner):
+                for mark in self.path.rglob(_MARK) if inner else ():
+                    mark.unlink()
             for folder in (*inner, *self._made):  # from the inside out; only empty ones go
                 with contextlib.suppress(OSError):
                     folder.rmdir()
@@ -83,6 +116,14 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         return self.write_text(name, text.getvalue())
+
+
+def _unfinished(path):
+    """Which unfinished run a folder is of, `None` where that is not known."""
+    try:
+        return json.loads((path / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 class HistoryWriter(keras.callbacks.Callback):

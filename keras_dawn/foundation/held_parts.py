@@ -11,7 +11,7 @@ import sys
 import threading
 import types
 
-from keras_dawn.foundation import held_code
+from keras_dawn.foundation import held_code, keras_fit
 
 import keras
 import numpy as np
@@ -43,7 +43,7 @@ def is_plain(value, depth=4):
 
 def is_left_alone(value):
     """Whether a value cannot change, or changes in ways that are no part of a training."""
-    if isinstance(value, _RESOURCES):
+    if isinstance(value, _RESOURCES) or keras_fit.is_queue(value):
         return True
     package = type(value).__module__.partition(".")[0]
     if isinstance(value, np.ndarray):

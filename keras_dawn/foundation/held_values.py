@@ -118,9 +118,10 @@ class HeldBuffer:
         return bytes(value) != self._first
 
     def encoded(self, value, whose):
-        return bytes(value)
+        return to_plain(bytes(value), whose)
 
     def put(self, value, saved, replace):
+        saved = from_plain(saved)
         if isinstance(value, bytearray):
             value[:] = saved
         else:

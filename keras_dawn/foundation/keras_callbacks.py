@@ -1,5 +1,7 @@
 """Where Keras's own callbacks keep what they have found out."""
 
+import csv
+
 import keras
 
 _KINDS = keras.callbacks
@@ -45,6 +47,9 @@ def put_text(logger, text):
     file.truncate()
     file.write(text)
     file.flush()
-    # A logger writes its header with its first row, if the file is empty then.
-    logger.append_header = not text
     logger.writer = None  # made anew with the next row, when its columns are known
+    if logger.append:  # a header comes with the first row; the next `fit` looks anew whether it may
+        logger.append_header = not text
+    elif text:  # the next `fit` begins the file anew, with its header
+        dialect = type("Dialect", (csv.excel,), {"delimiter": logger.sep})
+        logger.writer = csv.DictWriter(file, ["epoch", *logger.keys], dialect=dialect)

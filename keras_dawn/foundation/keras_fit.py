@@ -7,6 +7,7 @@ from keras_dawn.foundation.random_state import random_state, set_random_state
 import keras
 import torch
 from keras.src.trainers import data_adapters
+from keras.src.trainers.data_adapters import py_dataset_adapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -108,6 +109,11 @@ def data_of(iterator):
     if isinstance(adapter, data_adapters.PyDatasetAdapter):
         return "dataset", adapter.py_dataset
     return "stream", None
+
+
+def is_queue(value):
+    """Whether something fetches a `PyDataset`'s batches ahead, in each pass anew."""
+    return isinstance(value, py_dataset_adapter.PyDatasetEnqueuer)
 
 
 def has_queue(iterator):

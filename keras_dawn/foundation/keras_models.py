@@ -1,5 +1,7 @@
 """Models: the graph behind a Functional or Sequential one, and which methods are its own."""
 
+from keras_dawn.foundation.keras_variables import TENSORS
+
 import keras
 import torch
 
@@ -44,6 +46,24 @@ def match_inputs(functional, inputs):
         inputs = [inputs.get(tensor.name) for tensor in keras.tree.flatten(wanted)]
     flat = keras.tree.flatten(inputs)
     return flat if len(flat) == len(functional.inputs) else [None] * len(functional.inputs)
+
+
+def flat_inputs(functional, inputs):
+    """The tensors of inputs in the structure that a `Functional` was made with, in its order.
+
+    `None` for anything else, and for structures inside structures.
+    """
+    made = functional._inputs_struct
+    if type(inputs) is dict and type(made) is dict:
+        if inputs.keys() != made.keys():
+            return None
+        inputs, made = ([part[name] for name in sorted(made)] for part in (inputs, made))
+    elif type(inputs) not in (list, tuple) or type(made) not in (list, tuple):
+        return None
+    if len(inputs) != len(made) or any(type(x) not in TENSORS for x in inputs):
+        return None
+    flat = all(isinstance(symbol, keras.KerasTensor) for symbol in made)
+    return list(inputs) if flat else None
 
 
 def standardize_inputs(functional, inputs):

@@ -24,7 +24,7 @@ class Pass:
 
     def __init__(self, loader, note, prepare, made, at_start):
         self._loader, self._note = loader, note
-        self._starting, self._see = prepare(loader)
+        self._starting, self._see = prepare()
         self.made, self.begun, self.at_start = made, None, at_start
         self.fetched = 0
         self._batches = None
@@ -55,8 +55,8 @@ class Passes:
         iterator: the `EpochIterator` of the `fit`, before its first epoch.
         note: callable that returns the state of the data and of all random numbers.
         put_back: callable that puts back what `note` returned.
-        prepare: callable, told the loader of each pass before it is gone through; returns a
-            callable for a context in which the pass is started, and one that is told every batch.
+        prepare: callable, called before each pass; returns a callable for a context in which the
+            pass is started, and one that is told every batch.
 
     Attributes:
         present: `Pass` that was begun last, or `None`.

@@ -41,6 +41,7 @@ class SourceState:
 
     Args:
         source: what was given to `fit`, or `None`.
+        what: str, what messages call it.
 
     Attributes:
         reads_on: bool, whether an iterator is among it, whose place cannot be saved.
@@ -48,8 +49,8 @@ class SourceState:
         unknown: dict of str to str, what cannot be followed, and why.
     """
 
-    def __init__(self, source):
-        self._source, self._budget = source, Budget()
+    def __init__(self, source, what="the data"):
+        self._source, self._budget, self._what = source, Budget(), what
         walk = DataWalk(source)
         self.reads_on, self.unknown = walk.reads_on, walk.unknown
         self._first, self._late, self._held, self._named = walk, {}, {}, {}
@@ -123,8 +124,9 @@ class SourceState:
                     put.add(name)
         if missing := [name for name in state if name not in put]:
             raise ValueError(
-                f"The data has no {missing[0]} now, and had one when the training was cut off. "
-                "Give the data that the training began with, and make what it holds in `__init__`."
+                f"There is no {missing[0] or 'state of its own'} in {self._what} now, and there "
+                f"was when the training was cut off. Give {self._what} that the training began "
+                "with, and make what it holds in `__init__`."
             )
 
     def _take(self, node, found):

@@ -156,7 +156,8 @@ class Engine(Stepping):
             arguments["verbose"] = 0
         with self._running():
             if keras_predict.is_known(self.model):
-                return predict(self.model, **arguments)
+                with self.into_arrays():
+                    return predict(self.model, **arguments)
             return type(self.model).predict(self.model, **arguments)
 
     def get_metrics_result(self):

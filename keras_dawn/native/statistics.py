@@ -52,9 +52,8 @@ class MovingAverages:
             for name, flat in zip(("moving_mean", "moving_variance"), self._flat[key], strict=True)
         )
 
-    @torch.no_grad()
     def update(self, statistics, skip=None):
-        """Averages one step in.
+        """Averages one step in; to be called without gradients.
 
         Args:
             statistics: list of `(mean, inverse deviation)`, as batch normalisation saves them.

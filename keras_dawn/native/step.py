@@ -11,6 +11,7 @@ from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native import parallel
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
+from keras_dawn.native.steps.autocast import forget_casts
 from keras_dawn.native.steps.beside import beside, flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
 from keras_dawn.native.steps.layer_forward import LayerForward
@@ -44,6 +45,7 @@ class NativeSteps:
         self.logs_are_seen = True  # before an epoch's end
         self.keep_gradients = False  # in the variables, for callbacks that look between batches
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
+        self.makes_arrays = False  # of what it predicts, and nothing else
         self.forward = make_forward(model, compile, by_layer)
         self.metrics = None
         self.optimization = None
@@ -141,6 +143,13 @@ class NativeSteps:
 
     def train_step(self, batches):
         """One step on `batches[0]`, as `fit` hands it over; returns logs as floats."""
+        forget_casts()
+        try:
+            return self._train_step(batches)
+        finally:
+            forget_casts()
+
+    def _train_step(self, batches):
         if self._trainability.changed():  # Keras looks at `trainable` in every step, too
             self.optimization = None
             self.prepare_training()
@@ -181,10 +190,14 @@ class NativeSteps:
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
                 # Layers are called here too, where a checkpointed part is computed again.
-                skip = self.optimization.step(weighed, self.keep_gradients)
-        # After the step, which knows whether it was skipped: then the averages stay, too.
-        self.averages.update(statistics, skip)
-        return self._count(loss, x, y, outputs, sample_weight, batch)
+                self.optimization.differentiate(weighed)
+                with torch.no_grad():  # once for all that follows: each costs as much as a kernel
+                    skip = self.optimization.step(self.keep_gradients)
+                    if statistics:
+                        # Now it is known whether the step was skipped: then they stay, too.
+                        self.averages.update(statistics, skip)
+                    self._count(loss, y, outputs, sample_weight, batch)
+        return self._own_logs(x, y, outputs, sample_weight)
 
     def _rehearse(self, inputs, y, sample_weight, x):
         """Backward passes for torch to lay the gradients out by, and for nothing else."""
@@ -206,13 +219,17 @@ class NativeSteps:
                 self._look_at(outputs)
             y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
-        logs = self._count(loss, x, y, outputs, sample_weight, batch)
+        self._count(loss, y, outputs, sample_weight, batch)
+        logs = self._own_logs(x, y, outputs, sample_weight)
         return self._fresh_logs() if logs is None else logs
 
     def predict_step(self, batches):
         """The outputs for one batch, in the structure that the model returns."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batches[0])
-        with torch.no_grad(), self.forward.calls():  # quicker than as a decorator
+        # Inference mode spares each operation what autograd looks at, a fifth of a short one. Its
+        # tensors are of no use to whoever differentiates, so it is for outputs that become arrays.
+        alone = self.makes_arrays and self.forward.is_pure
+        with torch.inference_mode() if alone else torch.no_grad(), self.forward.calls():
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
@@ -226,13 +243,18 @@ class NativeSteps:
             return keras_losses.compute_loss(self.model, x, y, outputs, sample_weight, training)
         return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
 
-    def _count(self, loss, x, y, outputs, sample_weight, batch):
-        """Takes a batch into the metrics; returns logs of the model's own, or `None`."""
+    def _count(self, loss, y, outputs, sample_weight, batch):
+        """Takes a batch into the metrics."""
         if self._own_metrics:
             self.metrics.track(loss, batch)
-            return keras_metrics.own_metrics(self.model, x, y, outputs, sample_weight)
-        self.metrics.update(loss, y, outputs, sample_weight, batch)
-        return None
+        else:
+            self.metrics.update(loss, y, outputs, sample_weight, batch)
+
+    def _own_logs(self, x, y, outputs, sample_weight):
+        """The logs of the model's own `compute_metrics`, or `None`."""
+        if not self._own_metrics:
+            return None
+        return keras_metrics.own_metrics(self.model, x, y, outputs, sample_weight)
 
     def _fresh_logs(self):
         """The logs, computed anew every few steps."""

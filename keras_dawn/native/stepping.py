@@ -35,6 +35,7 @@ class Stepping:
         self.layers = self.optimizers = self.means = None
         self.refusal = None
         self.rank_weight = 1.0  # of this rank's batches, beside those of other ranks
+        self.makes_arrays = False  # of what is predicted, and nothing else
         self.watched = False  # whether a callback of the user's acts between batches
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # what `compile` had made, to know whether it was called again
@@ -86,6 +87,7 @@ class Stepping:
             self.steps.rank_weight = self.rank_weight
             self._compiled = compiled
         self.steps.keep_gradients = self.watched
+        self.steps.makes_arrays = self.makes_arrays
         if purpose == "train_function":
             self.steps.prepare_training()
         elif purpose == "test_function":
@@ -151,8 +153,7 @@ class Stepping:
             self._refresh()
             make_plain(model, force=True)
             function = getattr(model, attribute)
-            native = self.layers, self.optimizers, self.means
-            setattr(model, attribute, OwnStep(function, *native))
+            setattr(model, attribute, OwnStep(self, function))
             return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
@@ -181,6 +182,17 @@ class Stepping:
             self._by_layer = reason
             self.prepare(attribute).exact_logs = exact
         return self.steps
+
+    @contextlib.contextmanager
+    def into_arrays(self):
+        """What is predicted in here becomes arrays."""
+        self.makes_arrays = True  # `prepare` tells the steps
+        try:
+            yield
+        finally:
+            self.makes_arrays = False
+            if self.steps is not None:
+                self.steps.makes_arrays = False
 
     @contextlib.contextmanager
     def exact_logs(self):

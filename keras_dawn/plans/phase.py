@@ -47,7 +47,8 @@ class Phase:
         image_size: int, pixels of the training crops.
         batch_size: int, images a step over all ranks.
         learning_rate: float, or `(start, end)`: changes linearly, step by step.
-        momentum, weight_decay: float, or `(start, end)`; by default as compiled.
+        momentum, weight_decay: float, or `(start, end)`; by default as compiled, and then in all
+            phases of a plan: where one phase sets it, each has to.
         crops: `Crops`: how much of a photo a crop takes, and which copies are read.
         validation: int, pixels to validate at, or `Validation`; by default `image_size`.
 

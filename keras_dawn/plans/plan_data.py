@@ -34,6 +34,8 @@ class PlanData(DataLoader):
         self._plan, self._make, self._kind, self._training = plan, make, kind, training
         self._shared, self._stack = False, contextlib.ExitStack()
         self.epoch, self.phase, self.data = 0, None, None
+        # A state that was loaded before the first epoch, until the data is asked for.
+        self._loaded, self._begun = None, False
         self._enter(plan.phases[0])
         # What Keras looks at besides the length: the rows of this set are never read.
         super().__init__(TensorDataset(torch.zeros(1)), batch_size=plan.phases[0].batch_size)
@@ -55,6 +57,8 @@ class PlanData(DataLoader):
 
     def set_epoch(self, epoch):
         """Goes to an epoch (0-based) and its phase."""
+        self._settle()
+        self._begun = True
         self.epoch = int(epoch)
         self._enter(self._plan.phase_at(self.epoch))
         for part in (self.data, sharding.sampler_of(self.data)):
@@ -67,24 +71,43 @@ class PlanData(DataLoader):
         self._share_out()
 
     def __len__(self):
+        self._settle()
         return len(self.data)
 
     def __iter__(self):
+        self._settle()
         yield from self.data
 
     def unmade(self, wanted):
         """The same, but for batches that come as `Unmade`; see `DeviceImages.unmade`."""
+        self._settle()
         offers = hasattr(self.data, "unmade")
         yield from self.data.unmade(wanted) if offers else self.data
 
     def state_dict(self):
         """Where it is, for checkpoints: the epoch, the state of its phase's data, and the random
         numbers that this was made of, if it was made of any."""
+        self._settle()
         self._source.check()
+        if self._source.reads_on:
+            raise ValueError(
+                f"ResumeTraining cannot know where the data of {self.phase} is: it holds an "
+                "iterator, which only reads on. Give the object that holds it `state_dict` and "
+                "`load_state_dict`, or make the iterator anew in `__iter__`."
+            )
         return {"epoch": self.epoch, "data": self._source.now(), "drawn": self._drawn}
 
     def load_state_dict(self, state):
-        """Takes up what `state_dict` returned."""
+        """Takes up what `state_dict` returned; before the first epoch, once the data is asked for:
+        a training that is complete makes none."""
+        self._loaded = state
+        if self._begun:  # within a pass: put back later, it would undo what was read since
+            self._settle()
+
+    def _settle(self):
+        state, self._loaded = self._loaded, None
+        if state is None:
+            return
         before = random_state()
         drawn = state["drawn"]
         if drawn is not None:

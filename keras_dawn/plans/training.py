@@ -27,7 +27,9 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
         plan: `TrainingPlan`, list of `Phase`, or the name of a plan in `PLANS`.
         train_data: callable from a `Phase` to data for `fit`: a torch `DataLoader` such as
             `ResizingImages`, a `PyDataset`, or arrays `(x, y)`, which are shuffled. Arrays may be
-            given as they are where all phases have their image size.
+            given as they are where all phases have their image size. It is called when a phase
+            begins; after a restart for the first phase, whose length and batch size tell whether
+            the data has changed, and for the one that the training goes on in.
         validation_data: callable from a `Phase` to data for `evaluate`, or data for all phases,
             or `None`. Not called again while size, shape and source stay the same.
         callbacks: list of Keras callbacks, or `None`; they see `image_size` and `val_size` in the

@@ -5,15 +5,21 @@ import hashlib
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+from keras_dawn.distributed.sharding import ShardedArrays
 from keras_dawn.foundation import keras_fit, keras_passes
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
-from keras_dawn.resume.loader_workers import let_workers_outlive, starting_workers
+from keras_dawn.resume.loader_workers import (
+    let_workers_outlive,
+    of_phase,
+    start_workers_anew,
+    starting_workers,
+)
 
 import keras
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 
 class DataPosition:
@@ -36,16 +42,16 @@ class DataPosition:
     def __init__(self, iterator, signals, validation=None):
         self._outlives = signals
         kind, source = keras_fit.data_of(iterator)
-        self._source, self._iterator = SourceState(source), iterator
-        other = validation is not source and not isinstance(validation, (tuple, list))
-        self._validation = SourceState(validation if other else None)
+        self._data, self._iterator = source, iterator
+        self._source = SourceState(_with_a_state(source))
+        other = validation is not source
+        self._validation = SourceState(
+            _with_a_state(validation) if other else None, "the validation data"
+        )
         for state in (self._source, self._validation):
             state.check()
-        self._digest = None
-        iterable = isinstance(getattr(source, "dataset", None), IterableDataset)
         self._replays = kind == "stream" or self._source.reads_on
-        if self._replays or iterable:
-            self._digest = ""
+        self._digest = "" if self._replays or self._is_iterable() else None
         if isinstance(validation, Iterator):
             raise ValueError(
                 "ResumeTraining cannot know where a generator to validate on is: it reads on from "
@@ -138,14 +144,16 @@ class DataPosition:
         self._validation.put_back(noted["validation"])
         keras_fit.set_passes_done(self._iterator, noted.get("passes"))
 
-    def _begins(self, loader):
-        has_workers = self._outlives and let_workers_outlive(loader)
-        if self._digest is not None and not self._replays:
-            self._digest = ""  # of one pass alone
-        if isinstance(loader, DataLoader) and getattr(loader, "persistent_workers", False):
-            # Workers that live on have random numbers of their own, which nobody can save.
-            loader._iterator = None
+    def _begins(self):
+        # The source: what is gone through may be something that stands in its place.
+        start_workers_anew(self._data)
+        has_workers = self._outlives and let_workers_outlive(self._data)
+        if not self._replays:
+            self._digest = "" if self._is_iterable() else None  # of one pass alone
         return starting_workers if has_workers else contextlib.nullcontext, self._see
+
+    def _is_iterable(self):
+        return isinstance(getattr(of_phase(self._data), "dataset", None), IterableDataset)
 
     def _see(self, batch):
         if self._digest is None:
@@ -158,3 +166,12 @@ class DataPosition:
                 leaf = flat[:: max(1, len(flat) // 1024)].cpu().numpy()
             digest.update(np.ascontiguousarray(leaf).tobytes())
         self._digest = digest.hexdigest()
+
+
+def _with_a_state(data):
+    """The data, or `None` where it is arrays in their order, on however many ranks.
+
+    On one rank Keras serves them, on several `ShardedArrays` do; both have nothing to go on with.
+    """
+    in_order = isinstance(data, ShardedArrays) and not data.shuffles
+    return None if in_order or isinstance(data, (tuple, list)) else data

@@ -5,6 +5,7 @@ import json
 
 from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.hyperparameters import available, config, unwrap
+from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_losses import compiled_loss
 from keras_dawn.foundation.keras_optimizers import variables_of
 from keras_dawn.foundation.model_state import optimizers_of
@@ -19,7 +20,7 @@ _SAMPLED = 4096  # numbers of an array that tell its content
 
 
 def settings(model, callbacks, epochs, steps):
-    """The settings of optimizers, loss and schedules as `{name: words}`.
+    """The settings of optimizers, loss, batch normalisation and schedules as `{name: words}`.
 
     Hyper-parameters that are numbers are not among them, as training moves them.
 
@@ -30,6 +31,10 @@ def settings(model, callbacks, epochs, steps):
     """
     loss, weights = compiled_loss(model)
     found = {"loss": _words(loss), "loss_weights": _words(weights)}
+    normalisations = [one for one in all_layers(model) if hasattr(one, "synchronized")]
+    if normalisations:
+        together = sum(bool(one.synchronized) for one in normalisations)
+        found["synchronized batch normalisations"] = f"{together} of {len(normalisations)}"
     for number, optimizer in enumerate(optimizers_of(model)):
         of = f" of optimizer {number + 1}" if number else ""
         found[f"loss scaling{of}"] = _words(unwrap(optimizer) is not optimizer)
@@ -44,7 +49,11 @@ def settings(model, callbacks, epochs, steps):
             curves = callback.curves(max(1, epochs_of_its * steps), model.optimizer)
             for name, curve in curves.items():
                 ends = [f"{curve(progress):.4g}" for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
-                found[f"{name} by {type(callback).__name__}"] = ", ".join(ends)
+                highest = max(curve(percent / 100) for percent in range(101))
+                found[f"{name} by {type(callback).__name__}"] = (
+                    f"{', '.join(ends)} at 0, 25, 50, 75, 100 % of the training "
+                    f"(highest {highest:.4g})"
+                )
     return found
 
 

@@ -19,6 +19,7 @@ from keras_dawn.resume.described_settings import (
 from keras_dawn.resume.training_state import metric_variables
 
 _PLAIN = (bool, int, float, str, type(None))
+_CHANGES = ("trainable", "synchronized")  # of layers, without making another model of it
 _NUMBERED = re.compile(r"_\d+(?=/|$)")  # Keras counts the layers of a process through
 
 
@@ -47,6 +48,7 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "contents": describe_contents(iterator, keras_fit.validation_data(model)),
         "order": order,
         "steps": iterator.num_batches,
+        "epochs": epochs,
         "convolutions": table_in_use().identity,
     }
 
@@ -86,7 +88,7 @@ def check_same(state, now, folder, step):
                 "Compile with the settings that the training began with, or give another folder."
             )
     changed = [
-        f"{name} {old} → {new}"
+        f"{name} {old} → {new}" if name != "content" else "other values in the arrays"
         for name, old, new in [
             ("steps an epoch", then["steps"], now["steps"]),
             *((name, then["data"][name], now["data"][name]) for name in then["data"]),
@@ -95,11 +97,16 @@ def check_same(state, now, folder, step):
         ]
         if old != new and not (name == "content" and None in (old, new))
     ]
+    epoch = state["epoch"]
     if changed and step:
         raise ValueError(
-            f"The checkpoint in {folder} is of an epoch's middle, after {step} of {then['steps']} "
-            f"steps, and the data has changed since: {', '.join(changed)}. Finish that epoch with "
-            "the data that it began with (seeded, if it is drawn), or give another folder."
+            f"The checkpoint in {folder} is of the middle of epoch {epoch + 1}, after {step} of "
+            f"{then['steps']} steps, and the data has changed since: {', '.join(changed)}. Go on "
+            "with the data that it began with (seeded, if it is drawn) until "
+            f"checkpoint-*{epoch + 1:05}-0000000.pt of the epoch's end is there, and change it "
+            "then; or delete the checkpoints of the middle, "
+            f"checkpoint-*{epoch:05}-{step:07}.pt the newest, to go on from the one before them; "
+            "or give another folder."
         )
     validation = changed_contents(state, now["contents"], "validation")
     changed += [f"{name} to validate on {old} → {new}" for name, old, new in validation]
@@ -154,17 +161,14 @@ def _layer(layer):
         config = layer.get_config()
     except Exception:  # a layer of the user's own need not have one
         config = {}
-    plain = {
-        key: _plain(value) for key, value in config.items() if key not in ("name", "trainable")
-    }
+    plain = {key: value for key, value in _plain(config).items() if key != "name"}
     name = _NUMBERED.sub("", layer.name)
     return [type(layer).__name__, name, json.dumps(plain, sort_keys=True)]
 
 
 def _plain(value):
     if isinstance(value, dict):
-        kept = {str(key): _plain(part) for key, part in value.items() if key != "trainable"}
-        return kept
+        return {str(key): _plain(part) for key, part in value.items() if key not in _CHANGES}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     if isinstance(value, str) and len(value) <= 200:  # longer ones hold weights

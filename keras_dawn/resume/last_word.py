@@ -10,7 +10,7 @@ from keras_dawn.resume.data_order import DataOrder
 from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
-from keras_dawn.resume.loader_workers import let_workers_outlive
+from keras_dawn.resume.loader_workers import let_workers_outlive, start_workers_anew
 from keras_dawn.resume.messages import Losses, say_what_is_not_seen
 from keras_dawn.resume.one_training import check_not_another
 from keras_dawn.resume.restoration import Restoration, find_state, is_ended
@@ -75,9 +75,18 @@ class LastWord(keras.callbacks.Callback):
         check_states(self._parts)
         say_what_is_not_seen(self._parts, self._folder.path)
         description["callbacks"] = describe_callbacks(states.names)
-        ended = state is not None and state["fit"] == self._fit and is_ended(state, self.params)
-        check_not_another(self._resume, state, description, ended)
+        ended = followed or (
+            state is not None and state["fit"] == self._fit and is_ended(state, self.params)
+        )
+        check_not_another(self._resume, self._fit, state, description, ended)
         self._notices.start(self._iterator)
+        if state is None and self._fit and current().is_main:
+            print(
+                f"ResumeTraining ({self._folder.path}): begins fit {self._fit + 1} of the training "
+                "in this folder, as this object has seen the one before to its end.",
+                file=sys.stderr,
+                flush=True,
+            )
         if state is not None:
             self._restoration = Restoration(
                 self.model, state, self._parts, self._position, self._folder.path, followed
@@ -101,14 +110,16 @@ class LastWord(keras.callbacks.Callback):
         keras_fit.set_first_epoch(self.model, 0)  # of this `fit` alone: the next has its own
         restoration, self._restoration = self._restoration, None
         if restoration is not None:
-            restoration.enter()
+            restoration.enter(self.params.get("steps"))
         self._order.begin_epoch(epoch)
         self._epoch = epoch
         self._agreement = Agreement()
 
     def on_test_begin(self, logs=None):
+        validation = keras_fit.validation_data(self.model)
+        start_workers_anew(validation)
         if self._notices.takes_signals:
-            let_workers_outlive(keras_fit.validation_data(self.model))
+            let_workers_outlive(validation)
 
     def on_train_batch_end(self, batch, logs=None):
         step = batch + 1

@@ -56,12 +56,28 @@ def let_workers_outlive(loader):
     Returns:
         Whether it has workers.
     """
-    loader = getattr(loader, "data", loader)  # what a plan has for its phase
+    loader = of_phase(loader)
     if not isinstance(loader, DataLoader) or not loader.num_workers:
         return False
     if not isinstance(loader.worker_init_fn, Outliving):
         loader.worker_init_fn = Outliving(loader.worker_init_fn)
     return True
+
+
+def start_workers_anew(loader):
+    """Ends persistent workers of a loader, so that its next pass starts others.
+
+    Workers that live on have random numbers of their own, which nobody can save, and draw no seed.
+    """
+    loader = of_phase(loader)
+    if isinstance(loader, DataLoader) and loader.persistent_workers:
+        loader._iterator = None
+
+
+def of_phase(loader):
+    """What a plan has for its phase, and anything else itself."""
+    inner = getattr(loader, "data", None)
+    return inner if isinstance(inner, DataLoader) else loader
 
 
 @contextlib.contextmanager

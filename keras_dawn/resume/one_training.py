@@ -5,10 +5,10 @@ import weakref
 from keras_dawn.foundation.keras_random import explicit_seed
 from keras_dawn.resume.description import check_same
 
-_LAST = {}  # folders of this process, with the object and the seed that trained there last
+_LAST = {}  # folders of this process, with the object that trained there last and each fit's seed
 
 
-def check_not_another(resume, state, description, ended):
+def check_not_another(resume, fit, state, description, ended):
     """Raises `ValueError` where a loop, such as over seeds, gives each training the same folder.
 
     The second one would be handed the first one's weights. A process that is started anew, and a
@@ -19,19 +19,23 @@ def check_not_another(resume, state, description, ended):
 
     Args:
         resume: `ResumeTraining`.
+        fit: int, which `fit` of the training begins.
         state: dict, the checkpoint that it would go on from, or `None`.
         description: what `describe` says of its `fit`.
         ended: bool, whether that checkpoint leaves nothing to train.
     """
     path, seed = resume.folder.path, explicit_seed()
-    before, seed_before = _LAST.get(path.resolve(), (lambda: resume, None))
+    before, seeds = _LAST.get(path.resolve(), (lambda: resume, {}))
     if state is not None and ended and before() is not resume:
         changed = check_same(state, description, path, 0)
+        seed_before = seeds.get(fit)
         if None not in (seed, seed_before) and seed != seed_before:
             _refuse(path, f"its random seed was {seed_before}, that of this one is {seed}")
         if any(changed):
             _refuse(path, "this one has other settings")
-    _LAST[path.resolve()] = weakref.ref(resume), seed
+    if state is None and fit == 0:
+        seeds = {}  # the folder was emptied: they are another training's
+    _LAST[path.resolve()] = weakref.ref(resume), {**seeds, fit: seed}
 
 
 def _refuse(path, why):

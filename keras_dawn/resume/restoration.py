@@ -133,32 +133,39 @@ class Restoration:
         self._position.put_back_now(self._own["data"])
         if self._followed or (same_fit and is_ended(state, params)):
             keras_fit.set_first_epoch(model, max(params["epochs"], 1))
-            say("already complete: nothing trained", self._path)
+            say(f"already complete: nothing trained; {_weights_of(state, params)}", self._path)
             return before
         if same_fit or not state["complete"]:
             self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
-        steps = f" of {params['steps']}" if params.get("steps") else ""
-        of = f", with {ranks.world_size} in place of {several} ranks"
-        where = f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}{steps}"
-        say(where + (of if several != ranks.world_size else ""), self._path)
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
             if old is None or hyperparameters.read(optimizer, name) != new:
-                taken_up.append(f"{name} {old} → {new}")
+                taken_up.append(f"{name} {_short(old)} → {_short(new)}")
                 self._rates.append((optimizer, name, new))
         self._take_up_rates()
         say_what_goes_on(self._parts, self._path)
         if same_fit:
+            epochs = before.get("epochs", params["epochs"])
+            if epochs != params["epochs"]:
+                taken_up.append(f"epochs {epochs} → {params['epochs']}")
             gone = sorted(set(state["parts"]) - set(self._parts))
             taken_up += [f"{name} left out" for name in gone if " of " not in name]
         if taken_up:
             say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
         return description
 
-    def enter(self):
-        """Restores what `on_epoch_begin` of the others may have done, within an epoch."""
-        state = self._state
+    def enter(self, steps):
+        """Restores what `on_epoch_begin` of the others may have done, within an epoch.
+
+        Args:
+            steps: int, those of the epoch, or `None` if that is not known.
+        """
+        state, several, ranks = self._state, len(self._state["data"]), current().world_size
+        where = f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}"
+        where += f" of {steps}" if steps else ""
+        other = f", with {ranks} in place of {several} ranks" if several != ranks else ""
+        say(where + other, self._path)
         self._restore_history()
         if not state["step"]:
             return
@@ -210,3 +217,17 @@ class Restoration:
     def _take_up_rates(self):
         for optimizer, name, new in self._rates:
             hyperparameters.write(optimizer, name, new)
+
+
+def _short(number):
+    """A hyper-parameter for reading: without the digits that float32 adds to it."""
+    return f"{number:.6g}" if isinstance(number, float) else str(number)
+
+
+def _weights_of(state, params):
+    """Where in the training the weights are of that a `fit` with nothing to do returns."""
+    epoch, step = state["epoch"], state["step"]
+    place = f"of epoch {epoch + 1} after step {step}" if step else f"of the end of epoch {epoch}"
+    beyond = not state["stopped"] and (epoch, step) > (params["epochs"], 0)
+    more = f", beyond the {params['epochs']} that this fit was asked for" if beyond else ""
+    return f"the weights are those {place}{more}"

@@ -45,10 +45,11 @@ class ResumeTraining(keras.callbacks.Callback):
     trained on. These are fetched again and passed over. Data that holds a queue, a live thread,
     or more than 5,000 objects with states of their own is refused when the training begins.
     What only reads on (a Python generator, a dataset that holds an iterator) is read from its
-    beginning and has to give the same batches again; if it does not, the restart is refused. So
-    is a `PyDataset` with workers under `steps_per_epoch`, when the training begins. Workers of a
-    torch `DataLoader` with `persistent_workers` are started anew for every pass, and what
-    workers of a `PyDataset` had fetched ahead when an epoch ended is not used in the next one.
+    beginning and has to give the same batches again; if it does not, the restart is refused. When
+    the training begins a `PyDataset` with workers under `steps_per_epoch` is refused, and in a
+    plan what only reads on. Workers of a torch `DataLoader` with `persistent_workers` are started
+    anew for every pass, also over the data to validate on, and what workers of a `PyDataset` had
+    fetched ahead when an epoch ended is not used in the next one.
 
     The place among the callbacks does not matter: it acts after all others. One object may see a
     script through several `fit`s, one after the other: those that had ended are not trained
@@ -67,10 +68,11 @@ class ResumeTraining(keras.callbacks.Callback):
     the rules); what that cannot be done for is refused by name.
 
     What the script has changed since is named. Hyper-parameters that were compiled otherwise are
-    taken up, so are the loss, its weights, the optimizer's other settings, schedules and callbacks
-    that are left out, and between two epochs data of another length or batch size and other arrays
-    (told apart by some thousand numbers of each); another model, optimizer or set of metrics is
-    refused, and a setting by which the optimizer keeps other variables, such as `amsgrad`.
+    taken up, so are the loss, its weights, the optimizer's other settings, whether batch
+    normalisation is synchronised, schedules and callbacks that are left out, and between two epochs
+    data of another length or batch size and other arrays (told apart by some thousand numbers of
+    each); another model, optimizer or set of metrics is refused, and a setting by which the
+    optimizer keeps other variables, such as `amsgrad`.
 
     SIGTERM, a notice of eviction and SIGINT save after the step under way, or after a validation
     under way, and end the training: the first two with the exit code 75, SIGINT with

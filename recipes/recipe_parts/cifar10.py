@@ -55,9 +55,7 @@ def main(recipe, presets, entry_preset, build_model):
         started = TrainingClock()
         with keras_dawn.distributed.main_first():  # one of them downloads
             images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
-        folder = records.RunFolder(
-            FLAGS.output_dir or run_flags.new_folder(recipe, images.name, name)
-        )
+        folder = run_flags.run_folder(recipe, images.name, name)
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
     reporting.console.quiet = not ranks.is_main

@@ -11,7 +11,8 @@ FLAGS = flags.FLAGS
 def run(main):
     """Calls `main(argv)` with the flags read; `--help` lists those of the recipe's parts too.
 
-    Unknown arguments, `nan` and `inf` print one line and exit with code 1.
+    Unknown arguments, `nan`, `inf` and what `main` raises as `app.UsageError` are said in one line,
+    without the list of all flags below which it would be overlooked, and exit with code 1.
     """
     for module, defined in FLAGS.flags_by_module_dict().items():
         if module.startswith("recipe_parts."):
@@ -26,4 +27,10 @@ def run(main):
                 raise app.UsageError(f"--{name} must be a finite number, got {value}.")
         return main(argv)
 
-    app.run(checked)
+    def said(argv):
+        try:
+            return checked(argv)
+        except app.UsageError as error:
+            sys.exit(f"{error}\n(--help lists the flags)")
+
+    app.run(said)

@@ -50,15 +50,13 @@ def main(recipe, presets, entry):
             prices = run_flags.read_prices()
             run_flags.choose_algorithms()
             precision = run_flags.read_precision("mixed_float16")
-            with keras_dawn.distributed.main_first():  # the others read what rank 0 has indexed
-                photos, reason = find_photos(preset, scratch)
+            # All ranks at once: each lists ImageNet's 1.28 million photos for itself.
+            photos, reason = find_photos(preset, scratch)
             if FLAGS.dry_run:
                 reporting.console.quiet = not ranks.is_main
                 projection.print_projection(preset, photos.train("originals"), precision, prices)
                 return
-            folder = records.RunFolder(
-                FLAGS.output_dir or run_flags.new_folder(recipe, photos.name, name)
-            )
+            folder = run_flags.run_folder(recipe, photos.name, name)
         except (ValueError, OSError) as error:
             raise app.UsageError(str(error)) from None
         reporting.console.quiet = not ranks.is_main

@@ -73,6 +73,9 @@ def _write_entry(result, folder, prices, author, author_email):
             "clock": "data load and model build included, validation excluded",
         },
     )
+    if folder.is_taken_again:  # an earlier process's, which was interrupted
+        for suffix in (".json", ".tsv"):
+            (folder.path / f"{entry.basename()}{suffix}").unlink(missing_ok=True)
     path = dawnbench.write_entry(folder.path, entry, result.timer.records, result.benchmark)
     checks = dawnbench.validate_entry(path, result.benchmark)
     failed = [check for check in checks if not check.passed]

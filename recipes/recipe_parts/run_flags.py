@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras_dawn
 from keras_dawn import ResumeTraining, TimeToAccuracy, dawnbench
+from keras_dawn.dawnbench.records import RunFolder
 from keras_dawn.foundation.precision import PRECISIONS, best_precision
 from keras_dawn.resume.eviction import CLOUDS, EvictionNotice
 
@@ -64,8 +65,15 @@ def define_common(target, what="test accuracy"):
     flags.DEFINE_string("price_source", None, "where the prices are from")
     flags.DEFINE_integer("seed", 0, "seed of the first run")
     flags.DEFINE_integer("runs", 1, "number of runs, each with the next seed", lower_bound=1)
-    flags.DEFINE_string("output_dir", None, "run folder; by default a new one in runs/")
-    flags.DEFINE_string("checkpoints", None, "folder to save to and to go on from")
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "run folder, a new or an empty one; by default a new one in runs/. With --checkpoints the "
+        "same command takes it again until its run is finished",
+    )
+    flags.DEFINE_string(
+        "checkpoints", None, "folder to save to and to go on from, with the same command"
+    )
     flags.DEFINE_float("checkpoint_seconds", 60.0, "between checkpoints", lower_bound=0.01)
     flags.DEFINE_integer("checkpoint_steps", None, "also save every so many steps", lower_bound=1)
     flags.DEFINE_enum("notice", None, CLOUDS, "cloud to ask whether it will take this machine away")
@@ -132,6 +140,21 @@ def paid_time(resume):
         return None
     resume.paid.note()
     return {"processes": resume.paid.processes, "seconds": resume.paid.seconds()}
+
+
+def run_folder(recipe, dataset, preset):
+    """The run's `RunFolder`: `--output_dir`, which a run with checkpoints takes again when it goes
+    on, or a new one.
+
+    Raises:
+        FileExistsError: a folder of another run, or of one that is finished.
+    """
+    run = None
+    if FLAGS.checkpoints:
+        names = ("checkpoints", "seed", "runs")
+        run = {"recipe": recipe, **{name: FLAGS[name].value for name in names}}
+    path = FLAGS.output_dir or new_folder(recipe, dataset, preset)
+    return RunFolder(path, run)
 
 
 def new_folder(recipe, dataset, preset):

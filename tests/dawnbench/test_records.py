@@ -21,6 +21,32 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert (tmp_path / "run" / "run.json").read_text(encoding="utf-8") == "old"
 
 
+def test_an_unfinished_run_takes_its_folder_again_and_nobody_elses(tmp_path):
+    run = {"recipe": "a", "checkpoints": "saved", "seed": 0, "runs": 2}
+    folder = RunFolder(tmp_path / "run", run)
+    assert not folder.is_taken_again
+    first = folder.part("seed0")
+    first.write_text("history.csv", "old")
+    first.finish()
+    folder.part("seed1").write_text("history.csv", "old")
+    for other in (None, {**run, "checkpoints": "others"}, {**run, "seed": 1}):
+        with pytest.raises(FileExistsError, match="nothing in it is overwritten"):
+            RunFolder(tmp_path / "run", other)
+    again = RunFolder(tmp_path / "run", run)
+    parts = [again.part(f"seed{seed}") for seed in range(3)]
+    assert [part.is_taken_again for part in (again, *parts)] == [True, True, True, False]
+    assert [part.is_finished for part in (again, *parts)] == [False, True, False, False]
+    for part in (*parts, again):
+        part.finish()
+    assert not list(tmp_path.rglob("unfinished.json"))
+    with pytest.raises(FileExistsError):  # a finished one is left alone
+        RunFolder(tmp_path / "run", run)
+    with pytest.raises(KeyError), RunFolder(tmp_path / "none", run).removed_if_empty() as empty:
+        empty.part("seed0")
+        raise KeyError
+    assert not (tmp_path / "none").exists()
+
+
 def test_nothing_is_left_of_a_run_that_fails_at_once(tmp_path):
     def fails(path, files):
         folder = RunFolder(path)

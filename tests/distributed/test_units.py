@@ -2,6 +2,7 @@ import itertools
 from pathlib import Path
 
 import keras_dawn
+from keras_dawn.distributed import collectives
 from keras_dawn.distributed import ranks as ranks_module
 from keras_dawn.distributed.sharding import ShardedArrays, Share, split_for_validation
 from keras_dawn.foundation import keras_version
@@ -118,6 +119,20 @@ def test_a_keras_that_wraps_models_itself_is_refused(dense_model, monkeypatch):
     assert parallel.why_not(model) is None
     monkeypatch.setattr(keras_version, "VERSION", (3, 16))
     assert "keras<3.16" in parallel.why_not(model)
+
+
+def test_what_lies_in_the_hosts_memory_goes_through_the_hosts_group(monkeypatch):
+    """NCCL, which is the default group on GPUs, takes nothing from there."""
+    monkeypatch.setattr(ranks_module, "_current", ranks_module.Ranks(1, 2, control="the hosts"))
+    sent = []
+    for name in ("broadcast", "all_reduce"):
+        record = lambda flat, *_, group, **__: sent.append((flat.device.type, group))  # noqa: E731
+        monkeypatch.setattr(torch.distributed, name, record)
+    tensors = [torch.ones(3), torch.ones(2, device="meta")]
+    for send in (collectives.broadcast, collectives.sum_over_ranks, collectives.average_over_ranks):
+        send(tensors)
+    collectives.least_over_ranks([1, 2])
+    assert sent == 3 * [("cpu", "the hosts"), ("meta", None)] + [("cpu", "the hosts")]
 
 
 def test_gradient_accumulation_is_refused(dense_model, monkeypatch):

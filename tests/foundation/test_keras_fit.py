@@ -59,6 +59,8 @@ def test_kinds_of_data_are_told_apart():
     assert fit(look, loader, shuffle=False) == ("loader", False)
     assert fit(look, Dataset()) == ("dataset", False)
     assert fit(look, Dataset(workers=2)) == ("dataset", True)
+    queue = keras_fit.Loader(Dataset(workers=2), None, 4, shuffle=False)._adapter.enqueuer
+    assert keras_fit.is_queue(queue) and not keras_fit.is_queue(loader)
     batches = ((X[:4], Y[:4]) for _ in range(9))
     assert fit(look, batches, steps_per_epoch=2, shuffle=False) == ("stream", False)
 

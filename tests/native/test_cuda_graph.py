@@ -10,6 +10,7 @@ from keras_dawn.native.steps.kept_outputs import may_keep_outputs
 import keras
 import numpy as np
 import pytest
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.native.cuda_emulator import cuda_graphs_on_a_cpu
 from tests.native.graphed import Case, how
@@ -101,6 +102,50 @@ def test_replayed_passes_give_outputs_statistics_and_gradients():
             assert len(statistics) == len(expected[1]) == 7
             torch.testing.assert_close((outputs, statistics, found), expected, rtol=0, atol=0)
         assert (graphs.made, graphs.replayed) == (2, 4)
+
+
+class Called(TorchDispatchMode):
+    """Notes the operations that torch does."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+@on_processor
+def test_outputs_that_a_loss_leaves_out_and_statistics_cost_no_kernels():
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+
+        def forward(self, x):
+            one, other = self.one(x), self.other(x)
+            return (one, other), ((x.mean(0), x.amax(0)), (one.mean(0), one.amax(0)))
+
+    module, x = Two(), torch.randn(4, 3)
+    with cuda_graphs_on_a_cpu():
+        replayed = ReplayedPasses(module, [x], GraphPool(x.device))
+        (one, other), statistics = replayed(x)
+        torch.testing.assert_close(statistics, module(x)[1], rtol=0, atol=0)
+        (one.sum() + other.sum()).backward()
+        module.zero_grad()
+        (one, other), _ = replayed(x)
+        with Called() as backward:
+            one.sum().backward()
+    assert module.one.weight.grad.abs().sum() > 0
+    assert not module.other.weight.grad.any()  # and not what the step before has left
+    assert backward.names.count("zero_") == 1 and "zeros" not in backward.names
+    # Outside the graph: inputs in, outputs out, and views of one tensor of statistics.
+    replayed.replay_forward = lambda: None
+    with Called() as forward:
+        replayed(x)
+    work = [name for name in forward.names if name not in ("view", "split_with_sizes")]
+    assert work == ["copy_", "clone", "clone"]
 
 
 @on_processor

@@ -136,6 +136,10 @@ def imports(self, x):
     return self.dense(x) * math.pi
 
 
+def counts_in_an_expression(self, x):
+    return sum(y for y in (self.dense(x), x)) * sum(self.next_number for _ in (1, 2))
+
+
 def by_a_property(self, x):
     return self.dense(x) * self.next_number
 
@@ -144,7 +148,7 @@ IMPURE = [
     counts, draws, reads_a_list_of_numbers, keeps, keeps_by_another_name, adds_a_loss,
     reads_weights, reads_weights_of_a_local, in_place, wrapped,
     in_a_mode, unused, past_the_call, array, dtype_of_torch, closed_over(), a_new_layer,
-    of_torch, imports, by_a_property,
+    of_torch, imports, by_a_property, counts_in_an_expression,
 ]  # fmt: skip
 
 

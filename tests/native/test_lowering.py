@@ -2,6 +2,7 @@ import keras_dawn
 from keras_dawn.native import LoweringError, to_torch
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.layouts import AS_IS
+from keras_dawn.native.lowering.rules.batch_normalization import batch_norm_in_training
 from keras_dawn.native.lowering.values import Value
 
 import keras
@@ -39,6 +40,19 @@ def test_the_training_code_too_reuses_what_a_normalisation_returns():
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.BatchNormalization(), layers.ReLU()])
     code = lower(model, training=True, collect_statistics=True).module.code
     assert "batch_norm_in_training" in code and "torch.relu_(" in code
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_torch_s_batch_normalisation_gets_a_gamma_wherever_it_has_a_beta(trainable):
+    """On CUDA its backward pass fails else (torch 2.11 to 2.14)."""
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.BatchNormalization(scale=False)])
+    model.layers[0].trainable = trainable
+    module = lower(model, training=True, collect_statistics=True).module
+    functions = batch_norm_in_training, torch.batch_norm
+    (call,) = (node for node in module.graph.nodes if node.target in functions)
+    gamma, beta = call.args[1:3]
+    assert torch.equal(getattr(module, gamma.target), torch.ones(3))
+    assert getattr(module, beta.target).shape == (3,)
 
 
 def test_weights_are_shared_both_ways():

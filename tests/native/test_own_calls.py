@@ -105,7 +105,21 @@ class Helper(layers.Layer):
         return self.dense(helper(x, 0.5))
 
 
-PURE = [Block, Positions, Nested, Branch, Helper]
+class Expressions(layers.Layer):
+    """Generator expressions, one unpacked after a name in it has got another value."""
+
+    def __init__(self):
+        super().__init__()
+        self.denses = [layers.Dense(8), layers.Dense(8)]
+
+    def call(self, x):
+        first, second = (dense(x) for dense in self.denses)
+        later = (dense(x) for dense in self.denses)
+        x = first * second
+        return sum(y * SCALE for y in later)
+
+
+PURE = [Block, Positions, Nested, Branch, Helper, Expressions]
 
 
 @pytest.mark.parametrize("layer", PURE, ids=lambda layer: layer.__name__)

@@ -187,3 +187,25 @@ def _counting(method, made):
         return method(self, *args, **kwargs)
 
     return counted
+
+
+@pytest.mark.parametrize("make", [one, several])
+def test_predict_computes_in_inference_mode_and_a_call_of_its_function_does_not(make, monkeypatch):
+    model = keras_dawn.accelerate(make())
+    model.predict(X, verbose=0)
+    forward, modes = keras_dawn.native.engine.engine_of(model).steps.forward, []
+    evaluate = type(forward).evaluate
+
+    def watched(self, x):
+        modes.append(torch.is_inference_mode_enabled())
+        return evaluate(self, x)
+
+    monkeypatch.setattr(type(forward), "evaluate", watched)
+    expected = model.predict(X, verbose=0)
+    assert modes and all(modes)
+    modes.clear()
+    found = model.predict_function([(torch.as_tensor(X),)])
+    assert modes == [False]
+    for x, y in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
+        np.testing.assert_allclose(x.cpu().numpy(), y, rtol=1e-5, atol=1e-6)
+        (torch.ones_like(x, requires_grad=True) * x).sum().backward()

@@ -237,3 +237,46 @@ def test_transforms_that_no_graph_can_record_leave_the_step_one(monkeypatch):
     assert history == again
     for one, other in zip(everything(eager), everything(graphed), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def weights(source):
+    source.sampler.weights = source.sampler.weights.flip(0).contiguous()
+
+
+def pixels(source):
+    source.images = source.images.flip(0).contiguous()
+
+
+def seed(source):
+    source.sampler.seed += 2
+
+
+def normalize(source):
+    source.transforms.of(data.Normalize)[0].mean = (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("change", [weights, pixels, seed, normalize])
+def test_a_batch_is_made_of_what_the_data_was_when_it_was_fetched(change):
+    def train(graphs, unmade=data.DeviceImages.unmade):
+        source = data.DeviceImages(
+            IMAGES, LABELS, 8, transforms=[data.PadCrop(2), data.Normalize(0.5, 0.2)],
+            sampler=data.Shuffled(3, weights=np.linspace(0.5, 2, 70)),
+        )  # fmt: skip
+
+        def at(batch, logs):
+            if batch == 5:
+                change(source)
+
+        def callbacks(model):
+            return [keras.callbacks.LambdaCallback(on_train_batch_begin=at)]
+
+        with mock.patch.object(data.DeviceImages, "unmade", unmade):
+            return Case(source=lambda: source, callbacks=callbacks, epochs=3).train(graphs)
+
+    with cuda_graphs_on_a_cpu():
+        eager, history = train(False, lambda self, wanted: iter(self))  # as they are fetched
+        graphed, again = train(True)
+        assert how(graphed) == "the whole step"
+    assert history == again
+    for one, other in zip(everything(eager), everything(graphed), strict=True):
+        np.testing.assert_array_equal(one, other)

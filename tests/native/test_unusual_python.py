@@ -281,7 +281,7 @@ TWICE = {
 }
 
 
-# On a GPU cuDNN's recurrent kernels, which plain Keras's LSTM calls too, have no second derivative.
+# On a GPU plain Keras cannot: its LSTM and GRU are cuDNN's (see `test_second_derivatives.py`).
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=on_processor) if n == "recurrent" else n for n in TWICE]
 )

@@ -71,15 +71,41 @@ def _recurrent(x, weights, stride, buffer, hx, cx, mode, hidden, projection, lay
                dropout, train, bidirectional, batch_sizes, state):  # fmt: skip
     _note("cudnn_rnn")
     width = hidden * (2 if bidirectional else 1)
-    none = x.new_empty(0)
-    cell = none if cx is None else torch.empty_like(cx)  # what torch asserts of a GRU
-    return x.new_empty(*x.shape[:-1], width), torch.empty_like(hx), cell, none, none
+    cell = x.new_empty(0) if cx is None else torch.empty_like(cx)  # what torch asserts of a GRU
+    outputs = x.new_empty(*x.shape[:-1], width), torch.empty_like(hx), cell
+    return *outputs, x.new_empty(0), x.new_empty(0)
 
 
 def _recurrent_backward(x, weights, stride, buffer, hx, cx, output, *rest):
-    _note("cudnn_rnn_backward")
+    if any(gradient is not None for gradient in rest[:3]):
+        _note("cudnn_rnn_backward")
     cell = None if cx is None else torch.empty_like(cx)
     return torch.empty_like(x), torch.empty_like(hx), cell, [torch.empty_like(w) for w in weights]
+
+
+class _DerivedOnce(torch.autograd.Function):
+    """A gradient of cuDNN's, which is an error to derive."""
+
+    @staticmethod
+    def forward(ctx, gradient, *of):
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx, _):
+        raise NotImplementedError("Double backwards is not supported for CuDNN RNNs")
+
+
+def _derived_once(*given):
+    with torch._C._AutoDispatchBelowAutograd():
+        *found, weights = torch.ops.aten._cudnn_rnn_backward(*given)
+    of = [tensor for tensor in given[7:10] if tensor is not None]
+    if not of:  # torch returns nothing at all, which Python cannot say of a list
+        return *found, weights
+
+    def derived(gradient):
+        return None if gradient is None else _DerivedOnce.apply(gradient, given[0], *of)
+
+    return *map(derived, found), list(map(derived, weights))
 
 
 _eigh = torch.linalg.eigh
@@ -108,4 +134,5 @@ with warnings.catch_warnings():
     _library.impl("convolution_backward", _convolution_backward, "CUDA")
     _library.impl("_cudnn_rnn", _recurrent, "CUDA")
     _library.impl("_cudnn_rnn_backward", _recurrent_backward, "CUDA")
+    _library.impl("_cudnn_rnn_backward", _derived_once, "AutogradCUDA")
 torch.linalg.eigh, torch.linalg.qr = _eigenvalues, _qr

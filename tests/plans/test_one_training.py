@@ -5,6 +5,7 @@ import csv
 import keras_dawn
 from keras_dawn import Phase, ResumeTraining, TimeToAccuracy, TrainingPlan, data, fit_plan
 from keras_dawn.callbacks import Lookahead, Snapshots
+from keras_dawn.plans.plan_data import PlanData
 
 import keras
 import numpy as np
@@ -162,6 +163,45 @@ def test_a_plan_goes_on_where_it_was_whatever_its_data(make, accelerated, tmp_pa
         assert model.history.history == whole.history.history
         for a, b in zip(model.variables, whole.variables, strict=True):
             assert torch.equal(a.value, b.value)
+
+
+def test_a_restart_counts_the_steps_of_its_own_phase_and_makes_no_data_that_it_does_not_need(
+    tmp_path, capsys
+):
+    def run(cut=None):
+        made = []
+
+        def make(phase):
+            made.append(PLAN.phases.index(phase))
+            return arrays(phase)
+
+        as_another_process(1)
+        callbacks = [ResumeTraining(tmp_path, every_steps=3), Cut(cut)]
+        try:
+            fit_plan(build(False), PLAN, make, callbacks=callbacks, verbose=0)
+        except RuntimeError:
+            assert cut is not None
+        return made, capsys.readouterr().err
+
+    run(14)
+    made, said = run(5)
+    assert "goes on at epoch 3, step 4 of 8." in said and made == [0, 1]
+    made, said = run()
+    assert "goes on at epoch 4, step 1 of 8." in said and made == [0, 1, 2]
+    made, said = run()
+    assert "already complete" in said and made == [0]
+
+
+def test_a_state_that_is_put_back_before_the_last_batch_does_not_undo_the_end_of_the_pass():
+    made = PlanData(PLAN, arrays, id, training=True)
+    made.set_epoch(0)
+    batches = iter(made)
+    for _ in range(STEPS[0] - 1):
+        next(batches)
+    before = made.state_dict()
+    made.load_state_dict(before)
+    assert len(list(batches)) == 1
+    assert made.state_dict()["data"][""]["epoch"] == before["data"][""]["epoch"] + 1
 
 
 def test_a_list_of_phases_a_name_and_arrays_are_taken():

@@ -27,6 +27,7 @@ def called(recipe, *arguments, folder):
 def test_what_is_no_flag_is_said_before_anything_is_done(recipe, arguments, words, tmp_path):
     done = called(recipe, *arguments, folder=tmp_path)
     assert done.returncode == 1 and words in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 2 and not done.stdout  # not below a page of flags
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 
 

@@ -35,21 +35,19 @@ def show_colours():
     cifar10_recipe.choose_dataset = colours
 
 
-def start(folder, output):
-    return processes.start(
-        RECIPE, *FLAGS, f"--output_dir={output}", cwd=folder, prepare=show_colours
-    )
+def start(folder):
+    return processes.start(RECIPE, *FLAGS, "--output_dir=out", cwd=folder, prepare=show_colours)
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """The folder and the output of the run after the third kill."""
+    """The folder and the output of the same command after the third kill."""
     folder = tmp_path_factory.mktemp("killed")
     for number in (1, 2, 3):
         saved = folder / "saved" / "seed0" / f"checkpoint-0000{number}-0000000.pt"
-        done = start(folder, f"killed{number}").kill_once_there(saved)
+        done = start(folder).kill_once_there(saved)
         assert done.returncode == -signal.SIGKILL, done.printed
-    done = start(folder, "out").wait()
+    done = start(folder).wait()
     assert done.returncode == 0, done.printed
     return folder / "out", done.printed
 

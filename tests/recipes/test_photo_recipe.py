@@ -41,7 +41,8 @@ def smoke(photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
     code, output = run(
         "--preset=smoke", f"--data_dir={photos}", "--output_dir=out", "--label_smoothing=0.1",
-        "--mixup=0.2", "--ema=0.9", "--price_per_hour=24.48", "--price_source=a test", cwd=folder,
+        "--mixup=0.2", "--ema=0.9", "--cudnn_benchmark", "--price_per_hour=24.48",
+        "--price_source=a test", cwd=folder,
     )  # fmt: skip
     assert code == 0, output
     return output, folder / "out"
@@ -51,6 +52,7 @@ def test_a_run_leaves_one_folder_with_the_plan_in_it(smoke):
     output, out = smoke
     document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "finished"
+    assert document["cudnn_benchmark"] is True
     assert document["settings"]["plan_name"] == "one_cycle_24-32"
     assert document["data"]["train_images"] == 256 and document["data"]["classes"] == 5
     assert document["with_flips"]["image_size"] == 32 and document["with_flips"]["flip"]

@@ -38,7 +38,7 @@ def smoke(tmp_path_factory):
     result = run(
         "--preset=smoke", "--dataset=digits", "--output_dir=out", "--runs=2", "--target=5", "--tta",
         "--price_per_hour=3.06", "--spot_price_per_hour=0.9", "--price_source=a test",
-        "--batch_size=256", cwd=folder,
+        "--batch_size=256", "--cudnn_benchmark", cwd=folder,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     return result, folder / "out"
@@ -56,6 +56,7 @@ def test_a_run_folder_is_complete(smoke):
     assert [price["kind"] for price in document["prices"]] == ["on-demand", "spot"]
     assert 0 < document["training_seconds"] <= document["wall_seconds"]
     assert document["settings"]["batch_size"] == 256
+    assert document["cudnn_benchmark"] is True
     averaged = document["test_time_augmentation"]["accuracy"]
     assert 0 <= averaged <= 1
     assert f"{100 * averaged:.2f} %" in result.stdout

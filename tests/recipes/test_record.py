@@ -29,9 +29,8 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10_record.py"
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("record")
     flags = ("--preset=smoke", "--dataset=digits", "--target=20", "--runs=2", "--output_dir=out")
-    done = processes.run(
-        RECIPE, *flags, "--price_per_hour=0.1", "--price_source=a test", cwd=folder
-    )
+    flags += ("--cudnn_benchmark", "--price_per_hour=0.1", "--price_source=a test")
+    done = processes.run(RECIPE, *flags, cwd=folder)
     assert done.returncode == 0, done.printed
     return done.printed, folder / "out"
 
@@ -40,6 +39,7 @@ def test_two_runs_are_told_by_three_clocks(smoke):
     printed, out = smoke
     for seed in (0, 1):
         document = json.loads((out / f"seed{seed}" / "run.json").read_text(encoding="utf-8"))
+        assert document["cudnn_benchmark"] is True
         clocks = document["clocks"]
         assert 0 < clocks["training"] <= clocks["dawnbench"] < clocks["process"]
         (record,) = document["epochs"]  # evaluated once, after the last epoch

@@ -55,11 +55,24 @@ def images():
     return data.DeviceImages(PIXELS, LABELS, BATCH, transforms=transforms, sampler=data.Shuffled())
 
 
-def loader(ranks):
+def loader(ranks, shuffle=True):
     """A user's own, with the global batch kept."""
     rows = [(torch.tensor(x) / 255, y) for x, y in zip(PIXELS[:64], LABELS, strict=False)]
-    sampler = DistributedSampler(rows, ranks.world_size, ranks.rank)
+    sampler = DistributedSampler(rows, ranks.world_size, ranks.rank, shuffle)
     return DataLoader(rows, 16 // ranks.world_size, sampler=sampler)
+
+
+def validation(kind, ranks):
+    """Data to validate on, of another sort for each kind."""
+    arrays = PIXELS.astype("float32") / 255, LABELS
+    sorts = {
+        "images": lambda: arrays,
+        "arrays": lambda: arrays,
+        "loader": lambda: loader(ranks, shuffle=False),
+        "plan": lambda: lambda phase: arrays,
+        "own train_step": images,
+    }
+    return sorts[kind]()
 
 
 def train(kind, folder, cut, ranks, synchronize=True):
@@ -71,7 +84,7 @@ def train(kind, folder, cut, ranks, synchronize=True):
     average = Lookahead(3) if kind == "images" else ExponentialMovingAverage(0.9)
     resume = ResumeTraining(folder, every_steps=1)
     callbacks = [average, stop, Cut(cut), resume]
-    settings = {"validation_data": images(), "callbacks": callbacks, "verbose": 0}
+    settings = {"validation_data": validation(kind, ranks), "callbacks": callbacks, "verbose": 0}
     arrays = PIXELS.astype("float32") / 255, LABELS
     if kind == "plan":
         phases = [

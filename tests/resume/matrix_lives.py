@@ -259,10 +259,16 @@ def run_case(number, case, interruptions, folder):
 
 
 def run_cases(part, cases, folder):
-    """Runs cases one after the other, in a process that has trained once; writes what was found."""
+    """Runs the cases that no other process has begun, once it has trained; writes what it found."""
     torch.set_num_threads(1)
     for way in matrix_training.WAYS:  # so that what is imported late is imported once
         model = matrix_training.small_model(way, "SGD")
         model.fit(matrix_training.X, matrix_training.Y, 8, verbose=0)
-    found = [run_case(number, case, interruptions, folder) for number, case, interruptions in cases]
-    torch.save(found, Path(folder) / f"found-{part}.pt")
+    found, folder = [], Path(folder)
+    for number, case, interruptions in cases:
+        try:
+            (folder / f"begun-{number}").mkdir()
+        except FileExistsError:
+            continue
+        found.append(run_case(number, case, interruptions, folder))
+    torch.save(found, folder / f"found-{part}.pt")

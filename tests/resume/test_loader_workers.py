@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import keras_dawn
-from keras_dawn import ResumeTraining
+from keras_dawn import Phase, ResumeTraining, fit_plan
 
 import keras
 import pytest
@@ -45,7 +45,7 @@ class Told(ThisProcess):
             subprocess.run(["sh", "-c", f"kill -TERM -{os.getpgid(0)}"], check=False)
 
 
-def main(folder, out, moment):
+def main(folder, out, moment, planned=False):
     os.setpgid(0, 0)
     ranks = keras_dawn.distribute()
     keras.utils.set_random_seed(1)
@@ -55,10 +55,13 @@ def main(folder, out, moment):
     train = DataLoader(rows, 8 // ranks.world_size, sampler=sampler, num_workers=2)
     validation = DataLoader(rows, 8, num_workers=1)
     model = small_model()
-    model.fit(
-        train, validation_data=None if ranks.several else validation, epochs=3, shuffle=False,
-        verbose=0, callbacks=[Told(moment), ResumeTraining(folder)],
-    )  # fmt: skip
+    fit = {"verbose": 0, "callbacks": [Told(moment), ResumeTraining(folder)]}
+    if not ranks.several:
+        fit["validation_data"] = validation
+    if planned:
+        fit_plan(model, Phase(3, 8, 8, 0.1), lambda phase: train, **fit)
+    else:
+        model.fit(train, epochs=3, shuffle=False, **fit)
     torch.save([v.value.detach() for v in model.variables], f"{out}-{ranks.rank}")
 
 
@@ -75,10 +78,12 @@ def life(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["step 8", "validation 5"])
-def test_it_saves_ends_with_75_and_goes_on(moment, tmp_path):
+@pytest.mark.parametrize(
+    ("moment", "planned"), [("step 8", False), ("validation 5", False), ("step 8", True)]
+)
+def test_it_saves_ends_with_75_and_goes_on(moment, planned, tmp_path):
     for name, told in (("whole", None), ("cut", moment), ("cut", None)):
-        done = life(str(tmp_path / name), str(tmp_path / f"{name}.pt"), told)
+        done = life(str(tmp_path / name), str(tmp_path / f"{name}.pt"), told, planned)
         assert done.returncode == (75 if told else 0), done.stderr
         if told:
             assert "The same command goes on from there" in done.stderr

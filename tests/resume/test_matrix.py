@@ -42,8 +42,7 @@ def run(cases, tmp_path, seed):
     draw, deck = random.Random(seed), []
     work = [(n, case, list(interruptions(draw, deck))) for n, case in enumerate(cases)]
     programs = [
-        Program(matrix_lives.run_cases, part, work[part::PROCESSES], str(tmp_path))
-        for part in range(PROCESSES)
+        Program(matrix_lives.run_cases, part, work, str(tmp_path)) for part in range(PROCESSES)
     ]
     for program in programs:
         done = program.wait(7200)

@@ -35,7 +35,41 @@ def test_a_cell_that_is_run_again_goes_on(tmp_path, capsys):
     same(train(tmp_path / "cut", seed=1), first)
     assert "already complete" in capsys.readouterr().err
     more = train(tmp_path / "cut", seed=2, epochs=3)  # there is something left to train
+    assert "takes up what has changed: epochs 2 → 3." in capsys.readouterr().err
     same(more, train(tmp_path / "whole", seed=1, epochs=3))
+
+
+def test_a_further_seed_is_refused_after_two_fits_of_different_lengths_too(tmp_path):
+    resume = ResumeTraining(tmp_path)
+    for epochs in (2, 3):
+        train(tmp_path, seed=1, epochs=epochs, resume=resume)
+    with pytest.raises(ValueError, match="its random seed was 1, that of this one is 7"):
+        train(tmp_path, seed=7, epochs=3)
+
+
+def test_a_script_that_seeds_every_fit_is_no_other_training_when_it_is_run_again(tmp_path, capsys):
+    for _ in range(2):
+        resume = ResumeTraining(tmp_path)
+        for seed, epochs in ((1, 2), (5, 3)):
+            model = train(tmp_path, seed=seed, epochs=epochs, resume=resume)
+    said = capsys.readouterr().err
+    assert said.count("already complete") == 2 and "the end of epoch 2" in said
+    assert len(model.history.epoch) == 3
+
+
+def test_with_nothing_to_train_it_says_of_which_epoch_the_weights_are(tmp_path, capsys):
+    train(tmp_path, seed=1, epochs=4)
+    train(tmp_path, epochs=4)
+    train(tmp_path, epochs=2)
+    complete, beyond = capsys.readouterr().err.splitlines()
+    assert complete.endswith("nothing trained; the weights are those of the end of epoch 4.")
+    assert beyond.endswith("of the end of epoch 4, beyond the 2 that this fit was asked for.")
+    cut = ResumeTraining(tmp_path / "cut", every_steps=2)
+    with pytest.raises(RuntimeError, match="cut off"):
+        train(tmp_path / "cut", epochs=4, cut=8, resume=cut)
+    train(tmp_path / "cut", epochs=1)
+    said = capsys.readouterr().err
+    assert "of epoch 2 after step 2, beyond the 1 that this fit was asked for." in said
 
 
 def test_writes_that_take_longer_than_the_interval_do_not_follow_one_another(tmp_path, monkeypatch):

@@ -54,6 +54,7 @@ def test_where_batch_normalisation_is_not_synchronised_each_rank_normalises_by_i
     life("images", tmp_path / "cut", tmp_path / "cut.pt", 1, 9)
     result, printed = life("images", tmp_path / "cut", tmp_path / "cut.pt", 2, synchronize=False)
     assert "goes on at epoch 3, step 2 of 4, with 2 in place of 1 ranks" in printed
+    assert "takes up what has changed: synchronized batch normalisations 1 of 1 → 0 of 1" in printed
     assert 1e-6 < difference(result, whole) < 1  # the same images, normalised otherwise
     for name, values in whole["history"].items():
         assert result["history"][name][:2] == pytest.approx(values[:2], abs=1e-6), name

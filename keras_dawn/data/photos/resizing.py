@@ -107,18 +107,21 @@ class ResizingImages(PhotoData):
         if type(self) is not ResizingImages or not tells_nobody(self.sampler):
             yield from self
             return
-        describe = Describer(self, self._loader.device)
+        count = len(self.source)
 
-        def transformed(images, labels, part, epoch, settings, numbers):
-            random = self._random(epoch, part, settings)
-            return self._transformed(images, labels, random, None, numbers)
+        def transformed(read, batch, epoch, settings, entropy, numbers):
+            images, labels, part = batch
+            random = _random(read.seed, epoch, part, settings)
+            weights = read.weights_of(part % count)
+            return read.transforms(images, labels, random, entropy, weights, numbers)
 
+        describe = Describer(self, self._loader.device, transformed)
         for images, labels, part, epoch, number in self._portions():
             made = functools.partial(self._made, images, labels, part, epoch, number)
             if wanted():
                 tensors = [images, labels, moved(part, images.device)]
                 size = tuple(images.shape[1:3])
-                yield describe(tensors, self._entropy(epoch, number), size, transformed, made)
+                yield describe(tensors, self._entropy(epoch, number), size, made)
             else:
                 yield made()
 
@@ -162,18 +165,17 @@ class ResizingImages(PhotoData):
         return Job((part % len(self.source)).tolist(), height_and_width(size), crop, draws)
 
     def _made(self, images, labels, part, epoch, number):
-        random = self._random(epoch, moved(part, images.device), self.settings_epoch)
-        return self._transformed(images, labels, random, self._entropy(epoch, number))
-
-    def _transformed(self, images, labels, random, entropy, numbers=None):
-        places = random.indices % len(self.source)  # what is served again has a higher number
+        part = moved(part, images.device)
+        random = _random(self.sampler.seed, epoch, part, self.settings_epoch)
+        places = part % len(self.source)  # what is served again has a higher number
         self.sampler.expect(places)
         weights = self.sampler.weights_of(places, images.device)
-        return self.transforms(images, labels, random, entropy, weights, numbers)
-
-    def _random(self, epoch, part, settings):
-        # Other draws than the crop's, which come from the seed itself: a seed of their own.
-        return PerImageRandom(self.sampler.seed + 1, epoch, part, settings)
+        return self.transforms(images, labels, random, self._entropy(epoch, number), weights)
 
     def _entropy(self, epoch, number):
         return [self.sampler.seed, epoch, number, self._share.rank]
+
+
+def _random(seed, epoch, part, settings):
+    # Other draws than the crop's, which come from the seed itself: a seed of their own.
+    return PerImageRandom(seed + 1, epoch, part, settings)

@@ -66,7 +66,11 @@ class Reading:
         self.doubts.setdefault(code, {}).setdefault(offset, reason)
 
     def _code(self, code, function, owner):
-        if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE):
+        # A generator expression runs where it is used up, within the call that is noted.
+        expression = code.co_name == "<genexpr>"
+        if code.co_flags & inspect.CO_GENERATOR and not expression:
+            raise ImpureError("a generator")
+        if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
             raise ImpureError("a generator")
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):

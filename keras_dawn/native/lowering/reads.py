@@ -8,6 +8,7 @@ every call, so a lowering must be made anew when one of them has changed. Rules 
 import types
 
 from keras_dawn.foundation import keras_layers
+from keras_dawn.foundation.keras_properties import deciding
 
 import keras
 import numpy as np
@@ -66,15 +67,17 @@ class Reads:
         return True
 
     def _sort(self):
-        values, missing = [], []
+        values, missing = {}, []
         for owner, name, value in self._seen.values():
             kind = keras_layers.class_of(owner)
             if value is _MISSING and isinstance(owner, keras.Layer) and not hasattr(kind, name):
                 # Layers are slow to say that they have no such attribute.
                 missing += [(space, name) for space in keras_layers.namespaces(owner)]
-            else:
-                values.append((owner, name, value))
-        self._values, self._missing = tuple(values), tuple(missing)
+                continue
+            instead = isinstance(owner, keras.Layer) and deciding(owner, name, value)
+            for attribute, known in instead or ((name, value),):
+                values.setdefault((id(owner), attribute, id(known)), (owner, attribute, known))
+        self._values, self._missing = tuple(values.values()), tuple(missing)
 
 
 class Recorded:

@@ -5,8 +5,11 @@ is torch's, GRU's update and reset gate change places. Keras's second bias is ze
 """
 
 import contextlib
+import functools
 import re
 import warnings
+
+from keras_dawn.native.recurrent.second_derivatives import twice_differentiable
 
 import torch
 
@@ -58,13 +61,26 @@ class Kernel:
 
 def call(kind, x, states, weights, biased, bidirectional=False):
     """torch's function of a kind: `(outputs, list of the last states)`."""
-    states = tuple(states) if kind == "lstm" else states[0]
-    training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs only then
+    inputs = [x, *states, *weights]
+    compute = functools.partial(_compute, kind, len(states), biased, bidirectional)
     with weights_may_lie_apart() if x.is_cuda else contextlib.nullcontext():
-        outputs, *last = getattr(torch._VF, kind)(
-            x, states, weights, biased, 1, 0.0, training, bidirectional, True
-        )
-    return outputs, last
+        found = compute(*inputs)
+    if _by_cudnn(x) and found[0].requires_grad:
+        found = twice_differentiable(compute, found, inputs)
+    return found[0], found[1:]
+
+
+def _compute(kind, count, biased, bidirectional, x, *tensors):
+    states, weights = tensors[:count], tensors[count:]
+    states = states if kind == "lstm" else states[0]
+    training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs only then
+    function = getattr(torch._VF, kind)
+    return [*function(x, states, weights, biased, 1, 0.0, training, bidirectional, True)]
+
+
+def _by_cudnn(x):
+    """Whether a kernel is cuDNN's, in a way that is not compiled (which derives it once)."""
+    return x.is_cuda and torch.backends.cudnn.enabled and not torch.compiler.is_compiling()
 
 
 _LIE_APART = (

@@ -46,6 +46,8 @@ def leaves(outputs):
 
 def packed(structure, flat):
     """Tensors of an iterator in a structure of lists, tuples and dicts; see `leaves`."""
+    if type(structure) is int:  # as the leaves of a lowering's are
+        return next(flat)
     if type(structure) in (list, tuple):
         return type(structure)([packed(part, flat) for part in structure])
     if type(structure) is dict:

@@ -16,6 +16,7 @@ from keras_dawn.native.steps.loss_targets import (
 from keras_dawn.native.steps.weighing import on_device
 
 import keras
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -44,7 +45,17 @@ def of_two_classes(targets, outputs, from_logits, reduction="none"):
     """The cross-entropy of each number with its target, by torch's own function."""
     if from_logits:
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction=reduction)
-    return F.binary_cross_entropy(clipped(outputs), targets, reduction=reduction)
+    probabilities = clipped(outputs)
+    if probabilities is outputs and outputs.numel() >= _MANY:
+        # None is near 0 or 1, nor NaN, of which torch's function would say that it is an error.
+        losses = -torch.lerp(torch.log1p(-outputs), torch.log(outputs), targets)
+        return losses.mean() if reduction == "mean" else losses
+    return F.binary_cross_entropy(probabilities, targets, reduction=reduction)
+
+
+# From so many numbers on a few kernels that compute several numbers at once are quicker on a
+# processor than torch's one kernel, which computes both logarithms of one number after the other.
+_MANY = 2**12
 
 
 def categorical_crossentropy(targets, outputs, from_logits=False, label_smoothing=0.0, axis=-1):
@@ -65,10 +76,21 @@ def categorical_focal_crossentropy(
     axis = whole_axis(axis)
     outputs = torch.softmax(outputs, axis) if from_logits else outputs
     outputs = clipped(outputs / outputs.sum(axis, keepdim=True))
-    if isinstance(alpha, (list, tuple)):
-        alpha = on_device(tuple(alpha), outputs.dtype, outputs.device)
+    if isinstance(alpha, (list, tuple, np.ndarray)):
+        alpha = on_device(*_numbers(alpha, outputs.dtype), outputs.device)
     weight = torch.pow(1.0 - outputs, gamma) * alpha
     return (weight * (-targets * torch.log(outputs))).sum(axis)
+
+
+def _numbers(array, dtype):
+    """Nested tuples of an array's numbers, and the dtype in which Keras computes with them."""
+    if isinstance(array, np.ndarray) and array.dtype == np.float64:
+        dtype = torch.float64
+    return _tuples(np.asarray(array).tolist()), dtype
+
+
+def _tuples(part):
+    return tuple(map(_tuples, part)) if isinstance(part, list) else part
 
 
 def sparse_categorical_crossentropy(

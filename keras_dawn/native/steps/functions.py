@@ -5,21 +5,48 @@ import contextlib
 from keras_dawn.foundation import keras_models
 from keras_dawn.native.lowering.values import LoweringError
 
+import keras
 import torch
 
 
 class OwnStep:
-    """Keras's function around a step of the model's own; what is inside it computes natively."""
+    """Keras's function around a step of the model's own; what is inside it computes natively.
 
-    def __init__(self, function, *native):
-        self._function = function
-        self._layers, self._optimizers, self._means = native
+    Args:
+        engine: `Engine`, whose layers, optimizers and means compute natively meanwhile.
+        function: callable, Keras's `train_function` or another.
+    """
+
+    def __init__(self, engine, function):
+        self._engine, self._function = engine, function
+        # Whoever brings a loop of their own may want the logs as the step returns them.
+        kind = type(engine.model)
+        self._keras_s_loop = all(
+            getattr(kind, name) is getattr(keras.Model, name) for name in ("fit", "evaluate")
+        )
 
     def __call__(self, batches):
-        clearing = _clearing_in_place(self._layers.model)
-        optimizers, means = self._optimizers.in_place(), self._means.in_place()
-        with self._layers.in_place(), optimizers, means, clearing:
-            return self._function(batches)
+        engine = self._engine
+        clearing = _clearing_in_place(engine.model)
+        optimizers, means = engine.optimizers.in_place(), engine.means.in_place()
+        with engine.layers.in_place(), optimizers, means, clearing:
+            logs = self._function(batches)
+        return _as_floats(logs) if engine.running and self._keras_s_loop else logs
+
+
+def _as_floats(logs):
+    """Logs as Keras's callbacks get them, where that waits for nothing.
+
+    By way of NumPy, as Keras makes them floats, each takes as long as a small layer.
+    """
+    if type(logs) is not dict:
+        return logs
+    return {name: _as_float(value) for name, value in logs.items()}
+
+
+def _as_float(value):
+    plain = type(value) is torch.Tensor and not value.ndim and value.device.type == "cpu"
+    return value.item() if plain and value.is_floating_point() else value
 
 
 @contextlib.contextmanager

@@ -31,6 +31,12 @@ class GraphForward:
     Args:
         model: built `keras.Model`.
         compile: bool, whether to `torch.compile` the lowered graphs.
+
+    Attributes:
+        runs_python: bool, whether calls of Keras's or the user's run inside it.
+        adds_losses: bool, whether layers or regularizers may add to the loss.
+        adds_penalties: bool, whether it adds penalties that Keras must not add.
+        is_pure: bool, whether evaluating computes outputs by torch's operations and no more.
     """
 
     by_layer = False
@@ -49,6 +55,7 @@ class GraphForward:
         self.needs_rehearsal = False
         self._layers = None
         self._shapes = None  # of the last batch
+        self._look()
 
     @property
     def outputs(self):
@@ -59,18 +66,21 @@ class GraphForward:
     def lowered(self):
         return [low for low in (self.evaluating, self.training) if low is not None]
 
-    @property
-    def runs_python(self):
-        """Whether calls of Keras's or the user's run inside it, which may add losses."""
-        if self.evaluating.calls_keras or self._added.views:
-            return True
-        return self.training is not None and self.training.calls_keras
-
     def lower_training(self):
         """Lowers the training graph."""
         views = self._added.views
         self.training = _lowered(self.model, training=True, collect_statistics=True, views=views)
         self._added.follow(self.training.leaves.values())
+        self._look()
+
+    def _look(self):
+        """Takes note of what each step asks."""
+        calls = any(lowered.calls_keras for lowered in self.lowered)
+        low = self.evaluating
+        self.is_pure = not (self._compile or low.calls_operations or low.changes_state or calls)
+        self.runs_python = calls or bool(self._added.views)
+        self.adds_penalties = self._added.penalties()
+        self.adds_losses = self.adds_penalties or self.runs_python
 
     def leaves(self):
         """The leaves that are trained."""
@@ -137,16 +147,6 @@ class GraphForward:
     def settings(self):
         """What the Python of a pass reads in every step."""
         return self._added.settings()
-
-    @property
-    def adds_losses(self):
-        """Whether layers or regularizers may add to the loss."""
-        return self._added.penalties() or self.runs_python
-
-    @property
-    def adds_penalties(self):
-        """Whether it adds penalties that Keras must not add."""
-        return self._added.penalties()
 
     def with_added_losses(self, loss):
         """The loss and what layers and regularizers add to it."""

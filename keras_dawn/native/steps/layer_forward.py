@@ -18,7 +18,7 @@ class LayerForward:
 
     by_layer = True
     runs_python = adds_losses = True
-    adds_penalties = False
+    adds_penalties = is_pure = False
     reduction = None  # `fit` does that, whose step may be the model's own
     needs_rehearsal = False
     training = evaluating = None

@@ -24,7 +24,6 @@ class LossScaling:
         """The loss times the present scale."""
         return loss * self.optimizer.dynamic_scale.value
 
-    @torch.no_grad()
     def step(self, gradients):
         """Unscales, steps unless a gradient is not finite, adapts the scale.
 

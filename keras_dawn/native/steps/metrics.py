@@ -16,7 +16,7 @@ class NativeMetrics:
     """Feeds the loss tracker and the compiled metrics.
 
     What has a form in torch is counted in torch; other metrics, and batches that a form does not
-    take, are left to the Keras metric, on the native outputs.
+    take, are left to the Keras metric, on the native outputs. To be called without gradients.
 
     Attributes:
         reason: str, which metrics Keras counts, or `None`.
@@ -32,7 +32,6 @@ class NativeMetrics:
         self.reason = f"Keras counts {', '.join(unknown)}" if unknown else None
         self.left_to_keras = False  # something of the last batch
 
-    @torch.no_grad()
     def track(self, loss, batch):
         """Adds one batch's loss."""
         if self.tracker is None:
@@ -46,7 +45,6 @@ class NativeMetrics:
         total.add_(loss if loss.dtype is total.dtype else loss.to(total.dtype), alpha=batch)
         count_up(keras_variables.memory_of(self.tracker.count), batch)
 
-    @torch.no_grad()
     def update(self, loss, targets, outputs, sample_weight, batch):
         """Adds one batch."""
         self.left_to_keras = False

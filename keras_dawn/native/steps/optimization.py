@@ -7,6 +7,7 @@ import warnings
 from keras_dawn.foundation import keras_layers, keras_optimizers, keras_variables
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS
+from keras_dawn.native.steps.backward import backward
 from keras_dawn.native.steps.loss_scaling import LossScaling
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
@@ -69,11 +70,15 @@ class Optimization:
         for parameter in self._all:
             parameter.grad = None
 
-    def step(self, loss, keep=False):
-        """Differentiates the loss and updates the weights.
+    def differentiate(self, loss):
+        """Leaves the gradients of a loss, a scalar tensor, in the parameters."""
+        if self._variables:
+            backward((self._scaling or self.update).scale(loss))
+
+    def step(self, keep=False):
+        """Updates the weights by their gradients; to be called without gradients.
 
         Args:
-            loss: scalar tensor.
             keep: bool, whether the gradients are to be found in the variables afterwards, as
                 Keras leaves them.
 
@@ -83,7 +88,6 @@ class Optimization:
         if not self._variables:
             warnings.warn("The model does not have any trainable weights.", stacklevel=2)
             return None
-        (self._scaling or self.update).scale(loss).backward()
         # Python may have used the variable itself besides: its gradient then has two parts.
         for leaf in self._twice:
             leaf.add_gradient(keras_variables.memory_of(leaf.variable).grad)

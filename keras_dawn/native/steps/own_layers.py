@@ -34,7 +34,8 @@ class OwnLayer:
         def __call__(layer, *args, **kwargs):  # noqa: N807
             # A copy made inside a step has this class too, and is another layer.
             if layer is owner:
-                if part is not None:
+                # What was refused in this mode is tried again when an epoch begins.
+                if part is not None and kwargs.get("training") not in part.refused_modes:
                     outputs = part.compute(args, kwargs)
                     if outputs is not EMPTY:
                         return outputs

@@ -114,9 +114,10 @@ def _as_before(variables, update):
 
 def _alike(gradients, parameters):
     """Whether gradients lie in memory as their parameters do, as fused kernels take it."""
-    for gradient, parameter in zip(gradients, parameters, strict=True):
-        if gradient.dtype != parameter.dtype or gradient.stride() != parameter.stride():
-            return False
-        if gradient.shape != parameter.shape or gradient.device != parameter.device:
-            return False
-    return True
+    return all(map(_lies_like, gradients, parameters))
+
+
+def _lies_like(one, other):
+    if one.dtype is not other.dtype or one.stride() != other.stride():
+        return False
+    return one.shape == other.shape and one.device == other.device

@@ -53,6 +53,7 @@ class Part:
         self._lowered = {}
         self.reasons = {}
         self.reason = None
+        self.refused_modes = set()  # `training=` of calls that were left to Python of one's own
         self._tries = 0
         self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
@@ -98,6 +99,8 @@ class Part:
         key_mode = None if told is None and not self.is_graph else bool(mode)
         key, entry = self._entry(key_mode, args, kwargs, flat)
         if entry is None:
+            if self.is_own and type(training) is bool:
+                self.refused_modes.add(training)
             return EMPTY
         forward, lowered = entry
         if lowered.calls_keras and self.is_graph and _MODES_STAY:
@@ -208,6 +211,7 @@ class Part:
 
     def try_again(self):
         """What settings refused may be possible now; what Python refused, hardly ever."""
+        self.refused_modes.clear()
         self._tries += 1
         if not self.is_own or self._tries <= MOST_TRIES or self._lowered:
             self.reasons.clear()

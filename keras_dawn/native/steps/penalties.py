@@ -1,6 +1,6 @@
 """Penalties on weights, as Keras's regularizers put them into the loss, for many at once."""
 
-from keras_dawn.native.steps.settings import Settings
+from keras_dawn.native.steps.settings import Settings, frozen
 
 import torch
 
@@ -21,20 +21,26 @@ class Penalties:
         self._tensors = tensors
         unique = {id(regularizer): regularizer for regularizer in self._regularizers}
         self._settings = list(map(Settings, unique.values()))
-        self._factors, self._groups = None, []
+        self._factors, self._groups = None, []  # factors as they were, and what they make
 
     def settings(self):
         """What adding the penalties reads."""
+        self._follow()  # now: within a capture nobody may ask for a number
         return tuple(settings() for settings in self._settings)
 
     def added_to(self, loss):
         """A loss, a 0-d tensor, with the penalties."""
-        factors = [(getattr(r, "l1", 0.0), getattr(r, "l2", 0.0)) for r in self._regularizers]
-        if not _same(factors, self._factors):
-            self._factors, self._groups = factors, self._grouped(factors)
+        self._follow()
         for penalty, factor, tensors in self._groups:
             loss = loss + penalty.apply(factor, *tensors)
         return loss
+
+    def _follow(self):
+        """Takes up factors that were changed; `L1` keeps a tensor, maybe written to in place."""
+        factors = [(getattr(r, "l1", 0.0), getattr(r, "l2", 0.0)) for r in self._regularizers]
+        now = [frozen(factor) for pair in factors for factor in pair]
+        if now != self._factors:
+            self._factors, self._groups = now, self._grouped(factors)
 
     def _grouped(self, factors):
         groups = {}
@@ -75,13 +81,3 @@ class Absolute(torch.autograd.Function):
         signs = torch._foreach_sign(ctx.saved_tensors)
         torch._foreach_mul_(signs, gradient * ctx.factor)
         return None, *signs
-
-
-def _same(now, then):
-    """Whether factors are the same; `L1` keeps a tensor, whose number nobody asks for here."""
-    if then is None:
-        return False
-    pairs = zip(sum(now, ()), sum(then, ()), strict=True)
-    return all(
-        one is other if isinstance(one, torch.Tensor) else one == other for one, other in pairs
-    )

@@ -4,14 +4,17 @@ import numpy as np
 import torch
 
 _NUMBERS = (bool, int, float, str, type(None), np.generic)
-_LONGEST, _MOST = 256, 16  # of what is compared item by item: an AUC's thresholds, arguments
+_CHANGEABLE = (list, tuple, dict, np.ndarray, torch.Tensor)  # in place, or what is in them
+_MOST = 16  # of a dict's items that are looked at: arguments, not all variables by name
+_DEEPEST = 4  # of lists in lists
 
 
 class Settings:
     """The settings of an optimizer, a loss, a metric or a regularizer, looked at in every step.
 
-    What is no number, string or short list of such counts as the object it is, tensors with what
-    was written to them.
+    Numbers and strings are compared, also in lists, dicts and arrays, and tensors with what was
+    written to them. Anything else counts as the object it is, and so does a list that begins with
+    such a thing: an optimizer has hundreds of variables in its lists.
 
     Args:
         thing: object with attributes.
@@ -49,24 +52,29 @@ class Settings:
             and name.removeprefix("_") not in without
             and not any(value is tensor for tensor in self._held)
         ]
-        changeable = (list, dict, torch.Tensor)
-        values = [value for _, value in self._watched if isinstance(value, changeable)]
+        values = [value for _, value in self._watched if isinstance(value, _CHANGEABLE)]
         self._changeable = [(value, frozen(value)) for value in values]
         self._frozen = tuple((name, frozen(value)) for name, value in self._watched)
 
 
-def frozen(value):
+def frozen(value, depth=0):
     """A value that is equal to another one where a step would do the same with both."""
     if isinstance(value, _NUMBERS):
         return value
     if isinstance(value, torch.Tensor):
-        return Same(value), value._version
-    if isinstance(value, (list, tuple)) and len(value) <= _LONGEST:
-        if all(isinstance(item, _NUMBERS) for item in value):
-            return tuple(value)
-    elif isinstance(value, dict) and len(value) <= _MOST:  # noqa: SIM102
-        if all(isinstance(item, _NUMBERS) for item in value.values()):
-            return tuple(value.items())
+        return Same(value), None if value.is_inference() else value._version
+    if isinstance(value, np.ndarray):
+        # Its bytes: whoever writes to an array tells nobody.
+        return value.dtype.str, value.shape, value.tobytes()
+    if depth < _DEEPEST and isinstance(value, (list, tuple)):
+        if all(issubclass(kind, _NUMBERS) for kind in set(map(type, value[:1]))):
+            if all(issubclass(kind, _NUMBERS) for kind in set(map(type, value))):
+                return tuple(value)
+        elif not isinstance(value[0], _CHANGEABLE):
+            return Same(value)
+        return tuple(frozen(item, depth + 1) for item in value)
+    if depth < _DEEPEST and isinstance(value, dict) and len(value) <= _MOST:
+        return tuple((key, frozen(item, depth + 1)) for key, item in value.items())
     return Same(value)
 
 

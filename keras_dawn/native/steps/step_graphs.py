@@ -5,10 +5,10 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_variables
 from keras_dawn.native.cuda_graph import MOST_GRAPHS
 from keras_dawn.native.steps.agreement import NO_MORE, CaptureAgreement
+from keras_dawn.native.steps.autocast import numerics
 from keras_dawn.native.steps.whole_step import WholeStep
 
 import keras
-import torch
 
 WHOLE = "the whole step"
 
@@ -100,7 +100,7 @@ class StepGraphs:
         """All that the Python of a step reads, and a graph would freeze."""
         steps = self._steps
         config = keras.config.epsilon(), keras.config.floatx(), steps.keep_gradients
-        config = *config, steps.rank_weight, torch.are_deterministic_algorithms_enabled()
+        config = *config, steps.rank_weight, numerics(steps.optimization.update.device)
         parts = steps.forward, steps.optimization, steps.loss, steps.metrics
         return config, *(part.settings() for part in parts)
 

@@ -80,7 +80,7 @@ class WholeStep:
         if what == CAPTURE and not self._capture(key, tensors, structure, batch):
             self._of.take(batch)
             return
-        replay, static, left, _ = self._graphs[key]
+        replay, static, left, *_ = self._graphs[key]
         for own, given in zip(static, tensors, strict=True):
             own.copy_(given, non_blocking=True)
         replay()
@@ -166,10 +166,11 @@ class WholeStep:
         try:
             static += [tensor.detach().clone() for tensor in tensors]
             replay = self._pool.capture(work)
-        except RuntimeError as error:
-            failure = str(error)
+        except Exception as error:  # whatever it is: an ordinary step raises it, too, if it must
+            failure = str(error) or type(error).__name__
         if self._agreement.all_could(failure is None):
-            self._graphs[key] = replay, static, left, number
+            held = batch if isinstance(batch, Unmade) else None  # and what is read of its data
+            self._graphs[key] = replay, static, left, held, number
             self._used[key] = self._steps
             self.made += 1
             return True

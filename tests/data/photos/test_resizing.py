@@ -32,19 +32,19 @@ def any_size_model():
 
 
 class Sizes(keras.callbacks.Callback):
-    """Records the size of each batch that the model is given."""
+    """Records the size of each batch as it is fetched, right before its step."""
 
     def __init__(self, data):
         super().__init__()
         self.seen, self.data = [], data
-        make = data._transformed
+        portions = data._portions
 
-        def noted(images, *batch):
-            made = make(images, *batch)
-            self.latest = tuple(made[0].shape[1:3])
-            return made
+        def noted():
+            for images, *rest in portions():
+                self.latest = tuple(images.shape[1:3])
+                yield images, *rest
 
-        data._transformed = noted
+        data._portions = noted
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch

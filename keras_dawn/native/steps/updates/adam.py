@@ -3,6 +3,7 @@
 import ctypes
 import math
 
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.fused import Fused
 from keras_dawn.native.steps.updates.layout import in_memory_order
 from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
@@ -23,7 +24,9 @@ class KerasFormAdam(Fused):
         super().__init__(optimizer, leaves)
         self._first = self.state("_momentums")
         self._second = self.state("_velocities")
-        self._largest = self.state("_velocity_hats") if optimizer.amsgrad else []
+        # Wherever the optimizer has them: AMSGrad may be switched on later.
+        has = keras_optimizers.has_state(optimizer, "_velocity_hats")
+        self._largest = self.state("_velocity_hats") if has else []
         self._never = [torch.full((), float("inf"), device=self.device)] * len(leaves)
         self._beta_powers = BetaPowers(self)
 
@@ -86,7 +89,7 @@ class BetaPowers:
             factors = [factor_for(like, beta) for beta in betas]
             powers = torch.stack([like.new_ones(()) * factor for factor in factors])
             return powers.pow(update.updates_before() + self._ahead)
-        if self._betas != betas:
+        if self._betas != betas:  # for a graph only once: numbers that change are tensors then
             self._on_device = torch.tensor(betas, dtype=update.dtype, device=update.device)
             self._betas = betas
         return self._on_device.pow(update.updates_before() + self._ahead)

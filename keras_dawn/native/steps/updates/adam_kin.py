@@ -97,7 +97,7 @@ class ScheduleFreeAdamW(Fused):
         self._beta_powers = BetaPowers(self)
 
     def take_step(self, gradients, rate, skip):
-        beta_1, beta_2 = self.number("beta_1"), self.number("beta_2")
+        beta_1, beta_2 = self.changing("beta_1"), self.changing("beta_2")
         step = (self.updates_before() + 1).to(self.dtype)
         if self.optimizer.warmup_steps > 0:
             rate = rate * (step / self.optimizer.warmup_steps).clamp_max(1.0)
@@ -109,7 +109,8 @@ class ScheduleFreeAdamW(Fused):
         # A bug of Keras's that is followed: on torch its copy of the old momentum is the same
         # tensor as the new one, which has been written by then.
         weights, share = self.parameters, step.reciprocal()
-        part = torch._foreach_mul(self._fast, 1 - beta_1)
+        part = torch._foreach_mul(self._fast, factor_for(weights[0], 1 - beta_1))
+        beta_1 = factor_for(weights[0], beta_1)
         torch._foreach_sub_(weights, part)
         torch._foreach_div_(weights, beta_1)
         torch._foreach_mul_(weights, 1 - share)

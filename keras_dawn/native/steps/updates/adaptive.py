@@ -1,5 +1,6 @@
 """Optimizers that divide gradients by what they have been."""
 
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.native.steps.updates.adam import average_of_squares, step_by
 from keras_dawn.native.steps.updates.fused import Fused
 from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
@@ -13,11 +14,19 @@ class RMSprop(Fused):
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
         self._squares = self.state("_velocities")
-        self._momenta = self.state("_momentums") if optimizer.momentum > 0 else []
-        self._means = self.state("_average_gradients") if optimizer.centered else []
+        # Wherever the optimizer has it: what it is for may be switched on later.
+        self._momenta, self._means = (
+            self.state(name) if keras_optimizers.has_state(optimizer, name) else []
+            for name in ("_momentums", "_average_gradients")
+        )
 
     def take_step(self, gradients, rate, skip):
-        rho, momentum = self.changing("rho"), self.changing("momentum")
+        rho, keeps = self.changing("rho"), self.number("momentum") > 0
+        if keeps and not self._momenta:
+            # Built without momentum: Keras has an error of its own for that.
+            self.step_by_its_own_code(gradients)
+            return
+        momentum = self.changing("momentum")
         average_of_squares(self._squares, gradients, rho)
         below = torch._foreach_add(self._squares, self.number("epsilon"))
         if self.optimizer.centered:
@@ -25,12 +34,12 @@ class RMSprop(Fused):
             add_(self._means, gradients, 1 - rho)
             torch._foreach_sub_(below, torch._foreach_mul(self._means, self._means))
         torch._foreach_sqrt_(below)
-        if not self._momenta and self.has_numbers():
+        if not keeps and self.has_numbers():
             torch._foreach_addcdiv_(self.parameters, gradients, below, value=-rate.tolist())
             return
         steps = torch._foreach_mul(gradients, rate)
         torch._foreach_div_(steps, below)
-        if self.number("momentum") > 0:
+        if keeps:
             scale_(self._momenta, momentum)
             torch._foreach_add_(self._momenta, steps)
             steps = self._momenta

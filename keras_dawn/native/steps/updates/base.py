@@ -2,7 +2,7 @@
 
 import functools
 
-from keras_dawn.foundation import keras_optimizers
+from keras_dawn.foundation import keras_optimizers, keras_variables
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.numbers import MovingNumbers
 from keras_dawn.native.steps.weighing import count_up
@@ -105,7 +105,7 @@ class Update:
 
     def count(self, found_inf):
         """Advances the optimizer's own counter, unless the step was skipped."""
-        counter = keras_optimizers.iterations(self.optimizer).value
+        counter = keras_variables.memory_of(keras_optimizers.iterations(self.optimizer))
         if found_inf is None:
             count_up(counter, 1)
         else:

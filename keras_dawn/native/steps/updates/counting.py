@@ -1,6 +1,6 @@
 """How many steps an optimizer has taken."""
 
-from keras_dawn.foundation import keras_optimizers
+from keras_dawn.foundation import keras_optimizers, keras_variables
 
 
 class CountedSteps:
@@ -17,7 +17,7 @@ class CountedSteps:
 
     def on_device(self):
         """The counter, a 0-d tensor."""
-        return keras_optimizers.iterations(self._optimizer).value
+        return keras_variables.memory_of(keras_optimizers.iterations(self._optimizer))
 
     def taken(self):
         """The number, an int; the device is waited for only if it is not known."""

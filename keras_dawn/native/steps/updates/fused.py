@@ -1,7 +1,7 @@
 """What Keras's `apply` does around an optimizer's own formula, for all weights at once."""
 
 from keras_dawn.foundation import keras_optimizers, keras_variables
-from keras_dawn.native.steps.settings import Settings
+from keras_dawn.native.steps.settings import Settings, frozen
 from keras_dawn.native.steps.updates.base import Update
 from keras_dawn.native.steps.updates.counting import CountedSteps
 from keras_dawn.native.steps.updates.layout import laid_out
@@ -73,9 +73,11 @@ class Fused(Update):
         """Whether the state still lies in memory as the parameters do."""
         return all(view.stride() == parameter.stride() for view, parameter in self._states)
 
-    @torch.no_grad()
     def step(self, gradients, found_inf=None):
-        """Steps, unless `found_inf` (float32, of one element) says on the device not to."""
+        """Steps, unless `found_inf` (float32, of one element) says on the device not to.
+
+        To be called without gradients.
+        """
         optimizer = self.optimizer
         accumulates = self._accumulators and optimizer.gradient_accumulation_steps
         averages = self._averages and optimizer.use_ema
@@ -178,17 +180,22 @@ class Fused(Update):
 
     def updates_before(self):
         """How many updates there have been, on the device; batches accumulated for one are one."""
-        count = keras_optimizers.iterations(self.optimizer).value
+        count = keras_variables.memory_of(keras_optimizers.iterations(self.optimizer))
         steps = self.optimizer.gradient_accumulation_steps
         return count // steps if steps else count
 
     def settings(self):
+        constraints = tuple(
+            (n, frozen(variable.constraint))
+            for n, variable in enumerate(self._variables)
+            if variable.constraint is not None
+        )
         rate = keras_optimizers.schedule_of(self.optimizer)
         if isinstance(rate, keras.Variable):
-            return super().settings()
+            return *super().settings(), constraints
         if self._of_rate is None or self._of_rate[0] is not rate:
             self._of_rate = rate, Settings(rate)
-        return *super().settings(), self._of_rate[1]()
+        return *super().settings(), constraints, self._of_rate[1]()
 
     def why_no_graph(self):
         if any(variable.constraint is not None for variable in self._variables):
@@ -200,11 +207,12 @@ class Fused(Update):
 
     def rate(self):
         """The learning rate, a 0-d tensor: a variable's, a schedule's or a function's."""
+        kept = keras_optimizers.schedule_of(self.optimizer)
+        if isinstance(kept, keras.Variable):
+            return keras_variables.memory_of(kept).detach()
         rate = self._scheduled()
         if rate is None:
             rate = self.optimizer.learning_rate
-        if isinstance(rate, keras.Variable):
-            return rate.value.detach()
         if isinstance(rate, torch.Tensor):
             return rate.detach()
         return torch.full((), float(rate), dtype=self.dtype, device=self.device)

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_dawn.foundation import keras_optimizers
+from keras_dawn.foundation import keras_optimizers, keras_variables
 from keras_dawn.native.steps.unchanged import Unchanged
 
 import keras
@@ -32,20 +32,23 @@ class ScheduledRate:
         """A 0-d tensor, or `None` for what only Keras or its author can evaluate."""
         if not self.is_known():
             return None
-        return self._constants(keras_optimizers.iterations(self._optimizer).value)
+        return self._constants(self._step())
 
     def is_known(self):
         """Whether the rate can be evaluated here; settings that were changed are taken up."""
         schedule = keras_optimizers.schedule_of(self._optimizer)
         if type(schedule) not in _FORMS:
             return False
-        step = keras_optimizers.iterations(self._optimizer).value
+        step = self._step()
         around = schedule, keras.config.floatx(), step.device
         if around != self._around:
             self._around, self._unchanged = around, Unchanged(schedule)
         if not self._unchanged() or type(schedule) is schedules.PiecewiseConstantDecay:
             self._answer = self._has_form(schedule, step)  # lists may be changed inside
         return self._answer
+
+    def _step(self):
+        return keras_variables.memory_of(keras_optimizers.iterations(self._optimizer))
 
     def _has_form(self, schedule, step):
         formula, names = _FORMS[type(schedule)]

@@ -58,7 +58,6 @@ class KerasApply(Update):
     def scale(self, loss):
         return self._applier.scale_loss(loss)
 
-    @torch.no_grad()
     def step(self, gradients, found_inf=None):
         keys = [id(leaf.variable) for leaf in self.leaves]
         found = dict(zip(keys, self.in_keras_shapes(gradients), strict=True))
