@@ -34,7 +34,9 @@ class SourceState:
     Not looked at: what goes on within the entries of a list or a dict of mere data with more than
     64 of them (which they are, and in what order, is), the values between 65,536 of an array
     larger than 16 MiB, what is mapped from a file, where in a file that was opened later it is
-    read, what installed packages keep to themselves, and what a list or a dict fills with that is
+    read, what installed packages keep to themselves, which generators NumPy's have spawned, what
+    `functools.lru_cache` and `threading.local` keep, in which order a set gives its entries, and
+    what a list or a dict fills with that is
     taken for a cache (images, or more than 64 MiB of arrays; a warning names it).
 
     Args:

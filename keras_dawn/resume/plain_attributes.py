@@ -1,6 +1,7 @@
 """States of what has none to give: attributes of the user's objects, where those are data."""
 
 import hashlib
+import weakref
 
 from keras_dawn.foundation.held_code import cell_of, closure_of
 from keras_dawn.foundation.keras_attributes import own_attributes
@@ -14,6 +15,16 @@ from keras_dawn.resume.attribute_values import (
 )
 
 _SMALL = 1000  # values of an attribute of which a copy is held
+
+
+_BEGAN = weakref.WeakKeyDictionary()  # of objects of this process, the marks that they began with
+
+
+def _began_as(owner, kind, marks):
+    """The marks with which an object began: of its first training, where that is tried again."""
+    if type(owner).__hash__ is not object.__hash__ or not hasattr(owner, "__weakref__"):
+        return marks
+    return _BEGAN.setdefault(owner, {}).setdefault(kind, marks)
 
 
 class PlainAttributes:
@@ -44,6 +55,7 @@ class PlainAttributes:
         self.is_held = lambda: True
         own = self.attributes()
         self._marks = {name: mark(value) for name, value in own.items()}
+        self._began = _began_as(owner, type(self), self._marks)
         self._free = {name for name, value in own.items() if holds_arrays(value)}
         self._first = {
             name: encoded(value)
@@ -107,9 +119,9 @@ class PlainAttributes:
 
     def _first_mark(self, name):
         """What tells the value with which an attribute began, in another process too."""
-        if name not in self._marks or name in self._free:
+        if name not in self._began or name in self._free:
             return None
-        return hashlib.sha256(repr(self._marks[name]).encode()).hexdigest()
+        return hashlib.sha256(repr(self._began[name]).encode()).hexdigest()
 
     def _changed(self):
         return {

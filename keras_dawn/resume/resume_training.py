@@ -30,11 +30,13 @@ class ResumeTraining(keras.callbacks.Callback):
     `{}`. So it is with what your own code keeps in attributes of the model, its layers, losses,
     metrics and optimizers. Followed is what these hold: objects of your classes, closures of your
     functions, callbacks, and with their whole states models, layers, metrics, variables,
-    optimizers and loaders, Keras's or torch's (`resume.own_objects`); made after the training has
-    begun, they are refused or begin anew, as nothing could be put back into them. Not followed are
-    module-level names, class attributes, and objects of other packages without a state to give;
-    what is held of the latter is named when the training begins. Of several callbacks of a class
-    each is known by its settings (`monitor`, `filepath`), and then by its place.
+    optimizers and loaders, Keras's or torch's (`resume.own_objects`); numbers and switches that
+    Keras's own layers, regularizers, losses, metrics and optimizers take in `__init__`, such as a
+    rate of dropout; gradients that an own `train_step` adds up. What is made after the training
+    has begun is refused or begins anew, as nothing could be put back into it. Not followed are
+    objects of other packages without a state to give, which are named when the training begins,
+    and what the rules for data below leave out. Of several callbacks of a class each is known by
+    its settings (`monitor`, `filepath`), and then by its place.
 
     Of the data, its place is saved: the random generators, shuffled lists, arrays and tables,
     counts and `state_dict`s in it, in its sampler and its transforms and all that these hold, in

@@ -151,6 +151,21 @@ def test_who_wants_to_count_by_itself_says_so(tmp_path):
     assert again.done == 20 - 7
 
 
+def test_a_callback_that_is_given_again_after_an_error_goes_on_where_it_was(tmp_path):
+    class Counts(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.count = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.count += 1
+
+    callback = Counts()
+    for cut in (8, None):
+        life(tmp_path, data=lambda: (X, Y), callbacks=[callback], cut=cut, every_steps=2)
+    assert callback.count == 20
+
+
 def test_a_setting_that_is_counted_down_is_the_scripts(tmp_path, capsys):
     class Counts(K.Callback):
         def __init__(self, left):
