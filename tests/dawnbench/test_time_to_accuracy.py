@@ -19,6 +19,12 @@ class FakeTime:
     def pass_(self, seconds):
         self.now += seconds
 
+    def state_dict(self):
+        return {}  # time is no state of a training: no restart puts it back
+
+    def load_state_dict(self, state):
+        pass
+
 
 @pytest.fixture
 def fake_time(monkeypatch):
