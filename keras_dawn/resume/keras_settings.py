@@ -2,18 +2,17 @@
 
 import functools
 import inspect
-import re
 
 from keras_dawn.foundation.hyperparameters import available, unwrap
 from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.resume.names import unnumbered
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
 import keras
 
 _NUMBERS = (bool, int, float)
-_NUMBERED = re.compile(r"_\d+(?=\.|$)")  # Keras numbers the names of a process through
 _OF_LAYERS = (keras.regularizers.Regularizer, keras.constraints.Constraint)
 
 
@@ -61,7 +60,7 @@ def add_settings(model, losses, metrics, objects):
             settings = KerasSettings(owner)
             if settings.held():
                 name = kind if "." in kind else f"{kind} {getattr(owner, 'name', '')}".strip()
-                objects.keep(f"settings of {_NUMBERED.sub('', name)}", settings)
+                objects.keep(f"settings of {unnumbered(name)}", settings)
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """What the user's own code keeps in attributes of model, layers, losses and metrics."""
 
-import re
 import types
 
 from keras_dawn.foundation.hyperparameters import unwrap
@@ -13,6 +12,7 @@ from keras_dawn.foundation.model_state import optimizer_variables, optimizers_of
 from keras_dawn.foundation.random_state import generator_state
 from keras_dawn.resume.attribute_values import encoded, is_data
 from keras_dawn.resume.keras_settings import add_settings
+from keras_dawn.resume.names import unnumbered
 from keras_dawn.resume.own_objects import has_state, is_users_object, parts_of
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
@@ -24,7 +24,6 @@ _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, t
 _NO_STATE = (*_FUNCTIONS, types.ModuleType, torch.nn.Module, keras.Variable, keras.KerasTensor)
 _HELD_BY_LAYERS = (types.FunctionType, types.MethodType, keras.Variable)
 _VALUES = (np.ndarray, np.generic, list, tuple, dict, set)
-_NUMBER = re.compile(r"_\d+(?=[./]|$)")
 
 
 class ModelAttributes(PlainAttributes):
@@ -125,15 +124,14 @@ def add_attributes(model, objects):
         for attribute, value in vars(layer).items():
             for part in parts_of(value):
                 if isinstance(part, _HELD_BY_LAYERS) or is_users_object(part):
-                    name = _NUMBER.sub("", f"layer {layer.name}")
-                    objects.visit(part, f"{name}.{attribute}", own)
+                    objects.visit(part, f"{unnumbered(f'layer {layer.name}')}.{attribute}", own)
     for variable in model.variables:
         for hook in hooks_on_gradient(variable):
-            objects.visit(hook, f"hook of {_NUMBER.sub('', variable.path)}", own)
+            objects.visit(hook, f"hook of {unnumbered(variable.path)}", own)
 
 
 def _add(part, name, objects, own):
-    name = _NUMBER.sub("", name)  # Keras numbers the names of a process through
+    name = unnumbered(name)
     if isinstance(part, _FUNCTIONS):
         objects.visit(part, name, own)
     elif not is_of_libraries(type(part)) and hasattr(part, "__dict__"):

@@ -18,6 +18,7 @@ from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.resume.attribute_values import is_data
 from keras_dawn.resume.held_variables import DATA, HeldOptimizer, holder_of
+from keras_dawn.resume.names import free_name
 from keras_dawn.resume.plain_attributes import NamesOfClass, NamesOfFunction
 
 import keras
@@ -148,10 +149,7 @@ class OwnObjects:
 
     def keep(self, name, part):
         """Puts something with a state under a name, or the like of it if that is taken."""
-        place, number = name, 2
-        while place in self.found:
-            place, number = f"{name}-{number}", number + 1
-        self.found[place] = part
+        self.found[free_name(name, self.found)] = part
 
 
 def has_state(part):

@@ -5,6 +5,7 @@ from keras_dawn.foundation.keras_callbacks import names_in_keras
 from keras_dawn.foundation.plain_state import to_plain
 from keras_dawn.resume import keras_states
 from keras_dawn.resume.model_attributes import add_attributes, saved_with
+from keras_dawn.resume.names import free_name
 from keras_dawn.resume.own_objects import OwnObjects, has_state, is_users_object
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
@@ -95,11 +96,7 @@ def implicit(parts):
 def _named(callbacks):
     found = {}
     for callback in callbacks:
-        name = first = type(callback).__name__
-        number = 2
-        while name in found:
-            name, number = f"{first}-{number}", number + 1
-        found[name] = callback
+        found[free_name(type(callback).__name__, found)] = callback
     return found
 
 

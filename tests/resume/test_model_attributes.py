@@ -284,10 +284,14 @@ def life(make, folder, cut=None, seed=1, accelerated=False):
     model = make()
     if accelerated:
         keras_dawn.accelerate(model)
-    callbacks = [Cut(cut)]
+    return trained(model, folder, cut, epochs=4)
+
+
+def trained(model, folder, cut, epochs, callbacks=()):
+    callbacks = [*callbacks, Cut(cut)]
     callbacks += [] if folder is None else [ResumeTraining(folder, every_steps=1)]
     try:
-        model.fit(X, TARGETS, batch_size=8, epochs=4, verbose=0, callbacks=callbacks)
+        model.fit(X, TARGETS, batch_size=8, epochs=epochs, verbose=0, callbacks=callbacks)
     except RuntimeError as error:
         assert cut is not None and "cut off" in str(error)
     return model
@@ -326,13 +330,7 @@ def life_with_settings(folder, cut=None, seed=1):
     others = keras.layers.Dropout(0.2), keras.layers.BatchNormalization(), keras.layers.Dense(1)
     model = keras_dawn.accelerate(keras.Sequential([keras.Input((6,)), dense, *others]))
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
-    callbacks = [MovesSettings(), Cut(cut)]
-    callbacks += [] if folder is None else [ResumeTraining(folder, every_steps=1)]
-    try:
-        model.fit(X, TARGETS, batch_size=8, epochs=3, verbose=0, callbacks=callbacks)
-    except RuntimeError as error:
-        assert cut is not None and "cut off" in str(error)
-    return model
+    return trained(model, folder, cut, epochs=3, callbacks=[MovesSettings()])
 
 
 def test_settings_that_a_callback_moves_go_on(tmp_path, capsys):

@@ -1,0 +1,28 @@
+"""Names of states in a checkpoint: the same in every process, and each used once."""
+
+import re
+
+_NUMBER = re.compile(r"_\d+(?=[./]|$)")
+
+
+def unnumbered(name):
+    """A name without the numbers by which Keras tells the layers of a process apart.
+
+    Example:
+        >>> unnumbered("layer dense_3.kernel_regularizer")
+        'layer dense.kernel_regularizer'
+    """
+    return _NUMBER.sub("", name)
+
+
+def free_name(name, taken):
+    """A name, or with a number the first like it that is not among `taken`.
+
+    Example:
+        >>> free_name("Counter", {"Counter", "Counter-2"})
+        'Counter-3'
+    """
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    return free
