@@ -102,10 +102,23 @@ def is_users_class(kind):
 
 @functools.lru_cache(maxsize=4096)
 def _is_users(file):
-    if file.startswith("<frozen"):
+    if file.startswith("<"):  # typed into a shell or a notebook, or part of Python
+        return not file.startswith("<frozen")
+    path = Path(file).resolve()
+    if str(path).startswith((*_LIBRARIES, _PACKAGE)):
         return False
-    path = str(Path(file).resolve())
-    return not path.startswith((*_LIBRARIES, _PACKAGE)) or path.startswith("<")
+    return not any(map(_has_installed_packages, map(str, path.parents)))
+
+
+@functools.cache
+def _has_installed_packages(folder):
+    """Whether Python imports from a folder into which packages were installed (`pip --target`)."""
+    return folder in _resolved(tuple(sys.path)) and any(Path(folder).glob("*.dist-info"))
+
+
+@functools.lru_cache(maxsize=8)
+def _resolved(folders):
+    return {str(Path(folder or ".").resolve()) for folder in folders}
 
 
 def _parts_of_function(function):

@@ -154,7 +154,10 @@ class OwnObjects:
 
 def has_state(part):
     """Whether something has a state of its own to give."""
-    both = hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+    # Asked of its class: a module that is imported when it is first used is not to be imported.
+    own = getattr(part, "__dict__", {})
+    names = ("state_dict", "load_state_dict")
+    both = all(name in own or hasattr(type(part), name) for name in names)
     return both and not isinstance(part, type)
 
 
