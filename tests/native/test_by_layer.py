@@ -101,6 +101,19 @@ class Modes(keras.Model):
         return self.head(self.flatten(self.third(x)))  # Keras: the mode of the layer before
 
 
+class BothModes(keras.Model):
+    """One layer in both modes: what the first call reads, the second moves before it is derived."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.flatten = layers.BatchNormalization(), layers.Flatten()
+        self.head = layers.Dense(5)
+
+    def call(self, x, training=False):
+        x = self.norm(x, training=False)
+        return self.head(self.flatten(self.norm(x, training=training)))
+
+
 class Silent(keras.Model):
     """`call` without a `training` argument: Keras does not tell the layers the mode."""
 
@@ -154,8 +167,8 @@ class AfterGraphs(keras.Model):
 
 @pytest.mark.parametrize(
     "kind",
-    [Modes, Silent, lambda: AfterGraphs(told=True), lambda: AfterGraphs(told=False)],
-    ids=["modes", "silent", "after graphs that are told", "after graphs that are not"],
+    [Modes, BothModes, Silent, lambda: AfterGraphs(told=True), lambda: AfterGraphs(told=False)],
+    ids=["modes", "both modes", "silent", "after graphs that are told", "after others"],
 )
 def test_each_layer_computes_in_the_mode_that_keras_gives_it(kind, true_float64):
     def make():

@@ -55,6 +55,8 @@ def batch_normalization(builder, layer, inputs, call):
         inverse_deviation = builder.call(operator.getitem, outputs, 2)
         builder.statistics.append((layer, mean, inverse_deviation))
     else:
+        if builder.views is None and not call.training:  # called by itself, from the user's Python
+            moving = [builder.call(kept_for_backward, node) for node in moving]
         node = builder.call(
             torch.batch_norm,
             value.node,
@@ -97,6 +99,11 @@ def _channels_second(builder, value, axis):
 
 def _as_is(result):
     return result
+
+
+def kept_for_backward(moving):
+    """A moving average that the backward pass reads: a call in training may move it before that."""
+    return moving.clone() if torch.is_grad_enabled() else moving
 
 
 def batch_norm_in_training(x, gamma, beta, epsilon):
