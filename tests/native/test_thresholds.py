@@ -43,6 +43,20 @@ def test_batches_of_several_sizes_and_weighted_ones_are_counted(make):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("make", METRICS)
+def test_outputs_of_another_dtype_are_cast_as_keras_does(make, dtype):
+    ours, plain = make(), make()
+    counter = MetricCounter(ours)
+    for targets, outputs in batches():
+        targets = targets.to(dtype)
+        if dtype == torch.float64 and len(targets) == 5:
+            targets = targets * 1e-50  # 0 as a float32
+        assert counter.add(targets, outputs.to(dtype))
+        plain.update_state(targets, outputs.to(dtype))
+    assert state(ours) == state(plain)
+
+
 def test_who_looks_between_batches_sees_all_of_them():
     ours, plain = keras.metrics.AUC(), keras.metrics.AUC()
     counter = MetricCounter(ours)
