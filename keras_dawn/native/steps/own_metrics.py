@@ -7,7 +7,6 @@ from keras_dawn.foundation import keras_context, keras_masks, keras_variables
 import keras
 import torch
 
-
 _WIDE = torch.float32, torch.float64  # in a narrower one a weight is rounded first
 
 
