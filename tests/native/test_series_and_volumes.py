@@ -62,6 +62,7 @@ POOLING = [
     ),
     *over(
         2,
+        lambda f: layers.MaxPooling2D(3, 2, padding="same", data_format=f),
         lambda f: layers.AveragePooling2D(3, 1, padding="same", data_format=f),
         lambda f: layers.AdaptiveAveragePooling2D((4, 3), data_format=f),
         lambda f: layers.AdaptiveMaxPooling2D((2, 5), data_format=f),
