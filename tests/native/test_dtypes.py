@@ -80,7 +80,7 @@ def assert_same(model, *inputs):
     close = {torch.float16: 1e-2, torch.bfloat16: 2e-2}.get(expected.dtype, 2e-6)
     absolute = close
     if ON_GPU:  # whose sums come in other orders, of numbers up to 255 · 3
-        absolute *= max(1.0, float(expected.detach().nan_to_num(0.0, 0.0, 0.0).abs().max()))
+        absolute *= max(1.0, float(expected.detach().double().nan_to_num(0, 0, 0).abs().max()))
     if ON_GPU and any(tensor.dtype == torch.float16 for tensor in inputs):
         # There a number of Keras's beside such a tensor is rounded to float16.
         close, absolute = max(close, 1e-3), max(absolute, 1e-3)
