@@ -67,6 +67,13 @@ class DataPosition:
         self.passes = keras_passes.Passes(iterator, self._note, self._put_back, self._begins)
 
     @property
+    def has_no_place(self):
+        """Whether a restart has to fetch again what was fetched, and nothing says from where."""
+        objects = [one for one in self._source.objects if not isinstance(one, torch.nn.Module)]
+        tells = any(hasattr(one, "load_state_dict") for one in objects)
+        return self._digest is not None and not tells
+
+    @property
     def generators(self):
         """Names of the random generators in the data and in that to validate on."""
         return {"data": self._source.generators, "validation": self._validation.generators}
