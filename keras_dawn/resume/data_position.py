@@ -88,10 +88,11 @@ class DataPosition:
         passes = self.passes
         present = passes.present
         taken = passes.goes_on() or step > 0
-        earlier = [*passes.earlier]
+        earlier, random = [*passes.earlier], [*passes.random]
         # Between two epochs the pass is over: a stream has to go through its batches once more.
         if not taken and present is not None and present.fetched:
             earlier.append(present.fetched)
+            random.append(present.random)
         return {
             "open": taken,
             "made": present.made if taken else None,
@@ -99,6 +100,7 @@ class DataPosition:
             "at_start": present.at_start if taken else None,
             "fetched": present.fetched if taken else 0,
             "earlier": earlier if self._replays else [],
+            "random": random if self._replays else [],
             "first": passes.first if self._replays else None,
             "digest": self._digest,
             "now": self._note(),

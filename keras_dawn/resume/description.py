@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 from keras_dawn.convolutions import table_in_use
 from keras_dawn.distributed.ranks import current
@@ -134,7 +135,9 @@ def _order(state, now):
 def _layer(layer):
     """`[class, name, settings]`, settings as far as they are plain."""
     try:
-        config = layer.get_config()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a lambda, which nobody stores here
+            config = layer.get_config()
     except Exception:  # a layer of the user's own need not have one
         config = {}
     plain = {key: value for key, value in _plain(config).items() if key != "name"}

@@ -4,13 +4,15 @@ import enum
 import hashlib
 import os
 
+from keras_dawn.resume.attribute_values import size
+
 import numpy as np
 import torch
 
 CODE = "code "  # how words begin that are a digest of code
 _OTHER = "values "  # and those that are a digest of values
 _PLAIN = (bool, int, str, bytes, range, type(None))
-_MOST = 1000  # numbers of an array, entries of a list
+_MOST = 1000  # numbers of an array, values in a list
 _SHORT = 80  # characters of words that are shown
 _TIMES = (1e9, 4e9)  # seconds since 1970: when a process began is no setting
 
@@ -22,7 +24,7 @@ def words_of(value):
         >>> words_of([0.1, "loss", None])
         '[0.1, loss, None]'
     """
-    words = _words(value)
+    words = _words(value) if size(value) <= _MOST else None
     if words is not None and len(words) > _SHORT:
         return _OTHER + hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return words
@@ -49,20 +51,20 @@ def _words(value):
     if isinstance(value, enum.Enum):
         return f"{type(value).__name__}.{value.name}"
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return os.fsdecode(value)
     if isinstance(value, np.generic):
         value = value.item()
     if type(value) is float:
-        return None if _TIMES[0] < value < _TIMES[1] else f"{value:.6g}"
+        return None if _TIMES[0] < value < _TIMES[1] else repr(value)
     if type(value) in _PLAIN:
         return value if isinstance(value, str) else repr(value)
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return _of_array(value)
-    if isinstance(value, dict) and len(value) <= _MOST:
+    if isinstance(value, dict):
         pairs = [(_words(key), _words(part)) for key, part in value.items()]
         known = all(None not in pair for pair in pairs)
         return f"{{{', '.join(map(': '.join, pairs))}}}" if known else None
-    if isinstance(value, (list, tuple, set, frozenset)) and len(value) <= _MOST:
+    if isinstance(value, (list, tuple, set, frozenset)):
         parts = list(map(_words, value))
         if None in parts:
             return None

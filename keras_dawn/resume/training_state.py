@@ -11,7 +11,7 @@ from keras_dawn.foundation.plain_state import to_plain
 
 import torch
 
-FORMAT = 8
+FORMAT = 9
 
 
 def collect(model, parts, position):

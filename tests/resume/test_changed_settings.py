@@ -110,7 +110,7 @@ def test_settings_of_callbacks_closures_and_code_are_named(tmp_path, capsys):
         "factor of ReduceLROnPlateau 0.5 → 0.1",
         "the code of schedule of LearningRateScheduler",
         "the code of activation of layer dense",
-        "weight of loss loss 1 → 0.5",
+        "weight of loss loss 1.0 → 0.5",
         "accelerate off → on",
     }
 
@@ -122,7 +122,7 @@ def test_a_loss_without_a_config_and_exemptions_from_decay_are_named(tmp_path, c
         lambda: script(Loss(0.5), adamw("kernel"), patience=8),
     )
     said = capsys.readouterr().err
-    assert "weight of loss loss 1 → 0.5" in said and "patience of EarlyStopping 9 → 8" in said
+    assert "weight of loss loss 1.0 → 0.5" in said and "patience of EarlyStopping 9 → 8" in said
     assert "weights without decay" in said and "dense/kernel" in said
 
 
