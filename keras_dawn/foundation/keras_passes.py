@@ -154,7 +154,6 @@ class Passes:
                 iterator._steps_seen = again.fetched + 1
             yield step
 
-
     def _go_through_again(self, count, made, begun):
         """Fetches what an earlier pass gave, whatever was drawn while it was trained on."""
         set_random_state(made)

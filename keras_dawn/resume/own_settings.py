@@ -22,8 +22,11 @@ from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.resume.names import free_name, unnumbered
 from keras_dawn.resume.own_objects import is_users_object, parts_of
+from keras_dawn.resume.same_callbacks import is_given
 from keras_dawn.resume.setting_words import CODE, words_of
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
+
+import keras
 
 _DEPTH = 4  # objects within objects
 _MOST = 300  # objects that are looked into for one part
@@ -47,10 +50,9 @@ def describe_parts(model, callbacks):
     """
     look = _Look()
     for name, callback in callbacks.items():
-        if not isinstance(callback, ParameterSchedule):  # `described_settings` has its curves
-            for setting, value in settings_of(callback).items():
-                look.take(value, f"{name}.{setting}")
-        look.take_class(type(callback))
+        # Of a schedule `described_settings` has the curves.
+        if is_given(callback) and not isinstance(callback, ParameterSchedule):
+            look.take(callback, name)
     look.take(model, "model")
     layers, taken = list(all_layers(model))[1:], set()
     for kind, parts in (
@@ -131,9 +133,10 @@ class _Look:
         elif isinstance(value, (list, tuple, dict)):
             for number, part in enumerate(parts_of(value)):
                 self._visit(part, f"{path}-{number + 1}", depth)
-        elif is_users_object(value):
+        elif is_users_object(value) or isinstance(value, keras.callbacks.Callback):
             self.take_class(type(value))
-            for name, part in own_attributes(value).items():
+            its = settings_of if isinstance(value, keras.callbacks.Callback) else own_attributes
+            for name, part in its(value).items():
                 self._visit(part, f"{path}.{name}", depth)
 
     def _take_code(self, part, path, depth):

@@ -13,7 +13,7 @@ from keras_dawn.resume.description import check_same
 from keras_dawn.resume.messages import say, say_what_goes_on
 from keras_dawn.resume.other_ranks import share_of
 from keras_dawn.resume.same_callbacks import SameCallbacks
-from keras_dawn.resume.same_model import said_of_model
+from keras_dawn.resume.same_model import other_names
 from keras_dawn.resume.saved_history import put_history
 from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
@@ -155,8 +155,8 @@ class Restoration:
             taken_up += changed_parts(state, description, same)
             gone = [name for name in sorted(tracked - set(self._parts)) if " of " not in name]
             taken_up += [f"{name} left out" for name in same.left_out + gone]
-            for sentence in said_of_model(state, description):
-                say(sentence, self._path)
+            if names := other_names(before, description):
+                say(names, self._path)
         if taken_up:
             say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
         if same_fit and same.new:

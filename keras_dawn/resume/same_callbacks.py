@@ -107,11 +107,16 @@ def _plain(callback):
     return found
 
 
+def is_given(callback):
+    """Whether a callback is one that `fit` was given, and not one that it adds by itself."""
+    within = type(callback).__module__.startswith(_OF_PACKAGE)
+    return not (within or isinstance(callback, _OF_FIT))
+
+
 def _sort(callback):
     if getattr(callback, "sees_whole_training", False):
         return _WHOLE
-    within = type(callback).__module__.startswith(_OF_PACKAGE)
-    return _ADDED if within or isinstance(callback, _OF_FIT) else _GIVEN
+    return _GIVEN if is_given(callback) else _ADDED
 
 
 def _likeness(old, new):

@@ -26,6 +26,14 @@ def check_same_model(state, now, folder):
                 f"The checkpoint in {folder} is of another model: {_difference(what, old, new)}. "
                 "Train that model, or give another folder."
             )
+    if now["frozen"] not in (then.get("frozen", now["frozen"]), state["frozen"]):
+        # Optimizers are built for the others.
+        frozen = (_frozen(each, now["layers"]) for each in (then["frozen"], now["frozen"]))
+        raise ValueError(
+            f"The checkpoint in {folder} is of a training with other frozen layers: "
+            f"{' → '.join(frozen)}. Freeze those that it began with; freeze others in another "
+            "`fit`, or give another folder."
+        )
     for number, (old, new) in enumerate(zip(then["kept"], now["kept"], strict=True)):
         if None not in (old, new) and old != new:
             what = [
@@ -34,9 +42,6 @@ def check_same_model(state, now, folder):
                 if name != "learning_rate" and before != now["numbers"][number].get(name, before)
             ]
             what += changes(then["settings"], now["settings"])
-            if then.get("frozen", now["frozen"]) != now["frozen"]:
-                frozen = (_frozen(each, now["layers"]) for each in (then["frozen"], now["frozen"]))
-                what.append(f"frozen layers {' → '.join(frozen)}")
             raise ValueError(
                 f"The checkpoint in {folder} is of a {then['optimizers'][number]} that keeps "
                 f"{len(old)} variables, this one keeps {len(new)}: {', '.join(what) or '?'}. "
@@ -44,31 +49,22 @@ def check_same_model(state, now, folder):
             )
 
 
-def said_of_model(state, now):
-    """What of a model is not as the script has it, as sentences: names, and what is frozen.
+def other_names(then, now):
+    """What is to be said of a model that is the same, but for its names; `None` of none.
 
     Args:
-        state: dict, the checkpoint, of a model that is the same.
-        now: what `describe` returned in this process.
+        then, now: what `describe` returned, in the process before and in this one.
     """
-    then, found = state["description"], []
     pairs = list(zip(then["variables"], now["variables"], strict=True))
+    pairs += [(old[1], new[1]) for old, new in zip(then["layers"], now["layers"], strict=True)]
     others = [f"{old} → {new}" for old, new in pairs if old != new]
-    pairs = list(zip(then["layers"], now["layers"], strict=True))
-    others += [f"{old[1]} → {new[1]}" for old, new in pairs if old[1] != new[1]]
-    if others:
-        more = f" and {len(others) - 2} more" if len(others) > 2 else ""
-        found.append(
-            f"names are others in this model ({', '.join(others[:2])}{more}), layers and shapes of "
-            "weights are not: each weight goes on as the one in its place"
-        )
-    if then.get("frozen", now["frozen"]) != now["frozen"] != state["frozen"]:
-        ours, saved = (_frozen(each, now["layers"]) for each in (now["frozen"], state["frozen"]))
-        found.append(
-            f"frozen layers are those of the checkpoint ({saved}), not those of this script "
-            f"({ours}); to freeze others, begin another fit or give another folder"
-        )
-    return found
+    if not others:
+        return None
+    more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+    return (
+        f"names are others in this model ({', '.join(others[:2])}{more}), layers and shapes of "
+        "weights are not: each weight goes on as the one in its place"
+    )
 
 
 def _alike(old, new):

@@ -48,7 +48,7 @@ def by_function(weight):
     return loss
 
 
-def script(loss, optimizer, *, activation=np.tanh, patience=9, factor=0.5, rate=None, fast=False):
+def script(loss, optimizer, *, activation="tanh", patience=9, factor=0.5, rate=None, fast=False):
     """`(model, callbacks)` of a script, each with settings that a second one may change."""
     model = keras.Sequential(
         [keras.Input((6,)), keras.layers.Dense(4, activation), keras.layers.Dense(1)]
