@@ -148,8 +148,9 @@ def restore_optimizer(optimizer, saved, model):
     if len(variables) != len(saved["variables"]):
         raise ValueError(
             f"The {type(optimizer).__name__} of the checkpoint keeps {len(saved['variables'])} "
-            f"variables, that of this training {len(variables)}. Compile with the "
-            "settings that the training began with, or give another folder."
+            f"variables, that of this training {len(variables)}. Compile with the settings that "
+            "the training began with, or give another folder; a training in which a callback "
+            "compiles for fewer weights cannot be gone on with."
         )
     pairs = zip(variables, saved["variables"], strict=True)
     return list(pairs) if optimizer.built else []

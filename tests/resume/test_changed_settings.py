@@ -142,6 +142,28 @@ def test_the_same_settings_and_code_are_named_nothing(tmp_path, capsys):
     assert "takes up" not in said and " new: " not in said and "names are" not in said
 
 
+def test_a_lambda_on_another_line_is_no_other_model(tmp_path, capsys):
+    def make(function):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Lambda(function)])
+        model.add(keras.layers.Dense(1))
+        model.compile("sgd", "mse")
+        return model, []
+
+    def first():
+        return make(lambda x: 2 * x)
+
+    def second():
+        return make(lambda x: 2 * x)
+
+    def third():
+        return make(lambda x: 3 * x)
+
+    lives(tmp_path / "moved", first, second)
+    assert named(capsys) == set()
+    lives(tmp_path / "changed", first, third)
+    assert named(capsys) == {"the code of function of layer lambda"}
+
+
 def test_what_a_checkpoint_puts_back_is_no_changed_setting(tmp_path, capsys):
     model, callbacks = script(by_function(1.0), "sgd")
     arguments = {"batch_size": 8, "epochs": 3, "verbose": 0}
