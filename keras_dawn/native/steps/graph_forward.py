@@ -55,6 +55,7 @@ class GraphForward:
         self.needs_rehearsal = False
         self._layers = None
         self._shapes = None  # of the last batch
+        self._inside = keras_layers.all_layers(model)
         self._look()
 
     @property
@@ -210,6 +211,7 @@ class GraphForward:
 
     def _run(self, lowered, forward, flat):
         if not lowered.calls_keras:
+            keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
             return forward(*flat)
         with keras_context.inside_call(self.model, lowered is self.training):
             return forward(*flat)
