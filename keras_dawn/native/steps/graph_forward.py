@@ -57,6 +57,7 @@ class GraphForward:
         self._layers = None
         self._outside = []  # leaves that are trained besides those of the training graph
         self._shapes = None  # of the last batch
+        self._inside = keras_layers.all_layers(model)
         self._look()
 
     @property
@@ -219,6 +220,7 @@ class GraphForward:
 
     def _run(self, lowered, forward, flat):
         if not lowered.calls_keras:
+            keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
             return forward(*flat)
         with keras_context.inside_call(self.model, lowered is self.training):
             return forward(*flat)
