@@ -19,6 +19,7 @@ from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
 from keras_dawn.native.steps.step_graphs import StepGraphs
+from keras_dawn.native.steps.valid_items import over_ranks
 
 import keras
 import torch
@@ -235,7 +236,9 @@ class NativeSteps:
     def _compute_loss(self, x, y, outputs, sample_weight, training):
         loss = None
         if self.loss is not None:
-            loss = self.loss(y, outputs, sample_weight)
+            together = training and current().several
+            with over_ranks(self.rank_weight) if together else _NOTHING:
+                loss = self.loss(y, outputs, sample_weight)
         self.left_to_keras = loss is None or self.loss.left_to_keras
         if loss is None and self.forward.adds_penalties:
             loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)

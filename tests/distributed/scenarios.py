@@ -250,3 +250,38 @@ def weighed_and_balanced():
     second = model.fit(images(70, sampler=balanced), **settings)
     history = {name: first.history[name] + second.history[name] for name in first.history}
     return {**state(model), "history": history, "start": start}
+
+
+def _of_words(ignore_class, weighted):
+    keras.config.set_dtype_policy("float64")
+    keras.utils.set_random_seed(100 + rank())
+    random = np.random.default_rng(2)
+    words = random.integers(1, 20, (35, 6))
+    lengths = np.where(np.arange(35) % 8 < 4, 6, 1)  # the first rank's are long
+    words[np.arange(6) >= lengths[:, None]] = 0
+    tags = np.where(words == 0, -1 if ignore_class is not None else 0, words % 3)
+    model = keras.Sequential(
+        [keras.Input((6,), dtype="int32"), layers.Embedding(20, 4, mask_zero=ignore_class is None),
+         layers.Dense(3)]
+    )  # fmt: skip
+    loss = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=ignore_class)
+    model.compile(keras.optimizers.SGD(1.0), loss)
+    keras_dawn.accelerate(model)
+    keras.config.set_dtype_policy("float32")
+    start = [torch.as_tensor(w) for w in model.get_weights()]
+    weights = random.uniform(0.5, 1.5, (35, 6)) if weighted else None
+    history = model.fit(
+        words, tags, 8, epochs=2, sample_weight=weights, shuffle=False, verbose=0
+    ).history
+    return {**state(model), "history": history, "start": start}
+
+
+@scenario
+def masked_words():
+    """Each batch's items are not masked by halves; the last batch has three texts."""
+    return in_float64(lambda: _of_words(None, weighted=True))
+
+
+@scenario
+def ignored_words():
+    return in_float64(lambda: _of_words(-1, weighted=False))

@@ -4,6 +4,7 @@ import functools
 
 from keras_dawn.foundation import keras_masks, keras_variables
 from keras_dawn.native.steps.loss_targets import same_rank
+from keras_dawn.native.steps.valid_items import valid_items
 
 import torch
 
@@ -45,9 +46,8 @@ def masked_weight(weight, mask, dtype, reduction):
         return weight
     if reduction in ("mean", "sum_over_batch_size"):
         # So that a mean over all is one over those that are not masked.
-        of_valid = _divide_no_nan(
-            mask.new_full((), mask.numel(), dtype=dtype), mask.to(dtype).sum()
-        )
+        items = mask.new_full((), mask.numel(), dtype=dtype)
+        of_valid = _divide_no_nan(items, valid_items(mask, dtype))
         mask = torch.where(mask.bool(), of_valid, 0)
     else:
         mask = mask.to(dtype)

@@ -1,0 +1,36 @@
+"""How many items of a batch a mask leaves, which a loss is a mean over."""
+
+import contextlib
+
+from keras_dawn.distributed.collectives import start_sum
+from keras_dawn.distributed.ranks import current
+
+_weight = None  # of this rank's part, while a batch of several ranks is trained on
+
+
+@contextlib.contextmanager
+def over_ranks(rank_weight):
+    """Counts the items of all ranks inside, which have to come to each count alike.
+
+    Args:
+        rank_weight: float, what this rank's loss is multiplied by before the mean over ranks.
+    """
+    global _weight
+    before, _weight = _weight, rank_weight
+    try:
+        yield
+    finally:
+        _weight = before
+
+
+def valid_items(mask, dtype):
+    """The number of items that are not masked, as a 0-d tensor of a dtype.
+
+    On several ranks it is what this rank has to divide by so that the weighted mean over the ranks
+    is the sum of all losses over the number of all valid items.
+    """
+    number = mask.to(dtype).sum()
+    if _weight is None:
+        return number
+    start_sum(number).wait()
+    return number * (_weight / current().world_size)
