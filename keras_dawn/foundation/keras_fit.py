@@ -27,8 +27,7 @@ def callback_list(callback):
 
 def callbacks_of_fit(callback):
     """The callbacks that `fit` calls together with this one, in their order; empty outside one."""
-    found = callback_list(callback)
-    return [] if found is None else list(found.callbacks)
+    return list(getattr(callback_list(callback), "callbacks", ()))
 
 
 def epoch_iterator(model):
@@ -51,12 +50,9 @@ def class_weight(model):
 
 
 def _given(model, name):
-    for caller in _callers():
-        if caller.get("self") is not model or name not in caller:
-            continue  # such as `evaluate`, which has an iterator too
-        if isinstance(caller.get("epoch_iterator"), EpochIterator):
-            return caller[name]
-    return None
+    of_model = (caller for caller in _callers() if caller.get("self") is model and name in caller)
+    of_fit = (one for one in of_model if isinstance(one.get("epoch_iterator"), EpochIterator))
+    return next((one[name] for one in of_fit), None)
 
 
 def _callers():

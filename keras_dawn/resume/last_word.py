@@ -6,17 +6,12 @@ import time
 from keras_dawn.distributed.collectives import Agreement, gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
+from keras_dawn.resume import messages
 from keras_dawn.resume.data_order import DataOrder
 from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
 from keras_dawn.resume.loader_workers import let_workers_outlive, start_workers_anew
-from keras_dawn.resume.messages import (
-    Losses,
-    OtherOptimizers,
-    say_that_data_is_read_again,
-    say_what_is_not_seen,
-)
 from keras_dawn.resume.one_training import check_not_another
 from keras_dawn.resume.own_settings import describe_parts
 from keras_dawn.resume.restoration import Restoration, find_state, is_ended
@@ -51,7 +46,7 @@ class LastWord(keras.callbacks.Callback):
         tracked = {id(part) for part in [self._resume, *resume.tracked.values()]}
         self._others = [one for one in callbacks.callbacks if id(one) not in tracked]
         self._agreement = Agreement()
-        self._restoration, self._losses = None, Losses(self._folder.path)
+        self._restoration, self._losses = None, messages.Losses(self._folder.path)
         self._saved_at = time.monotonic()
 
     def on_train_begin(self, logs=None):
@@ -79,9 +74,9 @@ class LastWord(keras.callbacks.Callback):
         states = SavedStates(self.model, self._others, elsewhere)
         self._parts = {**states.parts, **self._resume.tracked}
         check_states(self._parts)
-        say_what_is_not_seen(self._parts, self._folder.path)
+        messages.say_what_is_not_seen(self._parts, self._folder.path)
         if state is None and self._position.has_no_place:
-            say_that_data_is_read_again(self._folder.path)
+            messages.say_that_data_is_read_again(self._folder.path)
         description["callbacks"] = describe_callbacks(states.names)
         description["parts"] = describe_parts(self.model, states.names)
         ended = followed or (
@@ -89,12 +84,11 @@ class LastWord(keras.callbacks.Callback):
         )
         check_not_another(self._resume, self._fit, state, description, ended)
         self._notices.start(self._iterator)
-        if state is None and self._fit and current().is_main:
-            print(
-                f"ResumeTraining ({self._folder.path}): begins fit {self._fit + 1} of the training "
-                "in this folder, as this object has seen the one before to its end.",
-                file=sys.stderr,
-                flush=True,
+        if state is None and self._fit:
+            messages.say(
+                f"begins fit {self._fit + 1} of the training in this folder, as this object has "
+                "seen the one before to its end",
+                self._folder.path,
             )
         if state is not None:
             self._restoration = Restoration(
@@ -102,7 +96,7 @@ class LastWord(keras.callbacks.Callback):
             )
             description = self._restoration.begin(description, self._fit, self.params)
         self._description = description
-        self._compiled = OtherOptimizers(self.model, self._folder.path)
+        self._compiled = messages.OtherOptimizers(self.model, self._folder.path)
         if state is None and self._writes_on():
             self._save(0, 0)
 
