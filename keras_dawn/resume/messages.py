@@ -26,6 +26,9 @@ def say_what_is_not_seen(parts, path):
         )
 
 
+_SAID = ("attributes of", "settings of")
+
+
 class Losses:
     """Names what a checkpoint cannot hold as soon as one is saved without it, once.
 
@@ -39,7 +42,7 @@ class Losses:
     def say(self, states):
         """Takes the states that a checkpoint holds, by the names of the parts."""
         for name, state in states.items():
-            if name.startswith("attributes of") and state["lost"] and name not in self._named:
+            if name.startswith(_SAID) and state["lost"] and name not in self._named:
                 self._named.add(name)
                 say(
                     f"{name} would begin anew in a restart, as a checkpoint cannot hold all that "

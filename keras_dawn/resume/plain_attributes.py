@@ -3,7 +3,14 @@
 import hashlib
 import weakref
 
-from keras_dawn.foundation.held_code import cell_of, closure_of
+from keras_dawn.foundation.held_code import (
+    cell_of,
+    closure_of,
+    has_name,
+    put_name,
+    remove_name,
+    value_of,
+)
 from keras_dawn.foundation.keras_attributes import own_attributes
 from keras_dawn.resume.attribute_values import (
     decoded,
@@ -30,7 +37,7 @@ def _began_as(owner, kind, marks):
 class PlainAttributes:
     """`state_dict` and `load_state_dict` for an object of the user's that has neither.
 
-    Kept are those of its attributes that have changed, or come up, since the training began:
+    Kept are those of its attributes that have changed, come up or gone since the training began:
     numbers, strings, arrays, tensors, random generators, and lists, tuples, dicts, sets and
     deques of those. What stays as it was, such as settings and the time at which this process
     began, is this process's. If anything else has changed among them, such as a file that was
@@ -91,6 +98,7 @@ class PlainAttributes:
         return {
             "kept": {name: encoded(value) for name, value in changed.items()},
             "first": {name: self._first_mark(name) for name in changed},
+            **self._of_gone(),
         }
 
     def load_state_dict(self, state):
@@ -107,15 +115,35 @@ class PlainAttributes:
             for name in self._changed()
             if name in self._first and name not in state["kept"]
         }
+        gone = state.get("gone", ())
+        again |= {
+            name: self._first[name]
+            for name in self._gone()
+            if name in self._first and name not in state["kept"] and name not in gone
+        }
         for name, saved in (again | kept).items():
             old = own.get(name)
             new = decoded(saved, old)
             if new is not old or name not in own:  # what is read-only may hold what is not
                 self._put(name, new)
+        for name in set(gone) & set(own):
+            self._remove(name)
         self.kept = list(kept)
 
     def _put(self, name, value):
         setattr(self.owner, name, value)
+
+    def _remove(self, name):
+        delattr(self.owner, name)
+
+    def _gone(self):
+        """Those that there were when the training began, and that were deleted since."""
+        held = self.held()
+        return [name for name in self._marks if name not in held]
+
+    def _of_gone(self):
+        gone = self._gone()
+        return {"gone": gone} if gone else {}
 
     def _first_mark(self, name):
         """What tells the value with which an attribute began, in another process too."""
@@ -136,7 +164,7 @@ class NamesOfFunction(PlainAttributes):
 
     Args:
         owner: function.
-        names: list of str, names of the module.
+        names: list of str, of those that `names_of` gives.
     """
 
     def __init__(self, owner, names):
@@ -144,14 +172,21 @@ class NamesOfFunction(PlainAttributes):
         super().__init__(owner)
 
     def held(self):
-        known = self.owner.__globals__
-        return {name: known[name] for name in self._names if name in known} | closure_of(self.owner)
+        owner = self.owner
+        known = {name: value_of(owner, name) for name in self._names if has_name(owner, name)}
+        return known | closure_of(owner)
 
     def _put(self, name, value):
         if name in self.owner.__code__.co_freevars:
             cell_of(self.owner, name).cell_contents = value
         else:
-            self.owner.__globals__[name] = value
+            put_name(self.owner, name, value)
+
+    def _remove(self, name):
+        if name in self.owner.__code__.co_freevars:
+            del cell_of(self.owner, name).cell_contents
+        else:
+            remove_name(self.owner, name)
 
 
 class NamesOfClass(PlainAttributes):

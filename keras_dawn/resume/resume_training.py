@@ -16,7 +16,7 @@ class ResumeTraining(keras.callbacks.Callback):
 
     A run that was killed and started again with the same script ends with the same weights as
     one that was not. Saved are the weights, the buffers of torch modules in the model, which
-    layers are frozen, all its optimizers with their hyper-parameters, epoch and step, the
+    layers and variables are frozen, all its optimizers with their hyper-parameters, epoch and step, the
     metrics of a half-finished epoch, the history, the state of Python's, NumPy's, torch's and
     Keras's random numbers of every rank, and the state of callbacks: of those with `state_dict`
     and `load_state_dict`, yours or this package's (the averages of the weights, the epochs and
@@ -29,10 +29,11 @@ class ResumeTraining(keras.callbacks.Callback):
     which begin anew. A callback that counts for its process alone has a `state_dict` that returns
     `{}`. So it is with what your own code keeps in attributes of the model, its layers, losses,
     metrics and optimizers. Followed is what these hold: objects of your classes, closures of your
-    functions, callbacks, and with their whole states models, layers, metrics, variables,
-    optimizers and loaders, Keras's or torch's (`resume.own_objects`); numbers and switches that
-    Keras's own layers, regularizers, losses, metrics and optimizers take in `__init__`, such as a
-    rate of dropout; gradients that an own `train_step` adds up. What is made after the training
+    functions, callbacks, what they use of modules of your own, and with their whole states models,
+    layers, metrics, variables, optimizers and loaders, Keras's or torch's (`resume.own_objects`);
+    numbers, ranges and switches that Keras's own layers, regularizers, losses, metrics and
+    optimizers take in `__init__`, such as a rate of dropout (functions and objects in their place
+    begin anew, which is said); gradients that an own `train_step` adds up. What is made after the training
     has begun is refused or begins anew, as nothing could be put back into it. Not followed are
     objects of other packages without a state to give, which are named when the training begins,
     and what the rules for data below leave out. Of several callbacks of a class each is known by

@@ -199,6 +199,23 @@ def test_what_was_as_at_first_and_has_changed_since_is_as_at_first():
     assert callback.waits is held and held == [0] and callback.kept == "a"
 
 
+def test_what_was_deleted_is_gone_and_what_has_been_deleted_since_is_back():
+    def made():
+        callback = K.Callback()
+        callback.warm, callback.waits = True, [0]
+        return callback, PlainAttributes(callback, set(vars(K.Callback())))
+
+    callback, part = made()
+    early = {**part.state_dict(), **part.rank_state_dict()}
+    del callback.warm
+    late = {**part.state_dict(), **part.rank_state_dict()}
+    other, its_part = made()
+    its_part.load_state_dict(late)
+    assert not hasattr(other, "warm") and other.waits == [0]
+    part.load_state_dict(early)  # as where the same process tries again
+    assert callback.warm is True
+
+
 VALUES = [
     True, 3, -0.0, float("nan"), "x", b"\0", None, np.float32(0.1), np.int64(7), np.arange(4.0),
     torch.tensor([1, 2]), torch.ones(2, dtype=torch.bfloat16), [1, (2, [3.5])], {1: {2}, "a": ()},
