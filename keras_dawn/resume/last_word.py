@@ -70,7 +70,7 @@ class LastWord(keras.callbacks.Callback):
         )
         # Now that the others have begun: what they set then is this process's.
         elsewhere = [self._resume, *self._resume.tracked.values(), *self._position.objects]
-        states = SavedStates(self.model, self._others, elsewhere)
+        self._states = states = SavedStates(self.model, self._others, elsewhere)
         self._parts = {**states.parts, **self._resume.tracked}
         check_states(self._parts)
         say_what_is_not_seen(self._parts, self._folder.path)
@@ -93,8 +93,10 @@ class LastWord(keras.callbacks.Callback):
             )
             description = self._restoration.begin(description, self._fit, self.params)
         self._description = description
-        if state is None and self._writes_on():
-            self._save(0, 0)
+        if state is None:
+            states.begin()
+            if self._writes_on():
+                self._save(0, 0)
 
     def _writes_on(self):
         """Whether a logger appends to its file from the first epoch on, before it is saved.
@@ -159,6 +161,7 @@ class LastWord(keras.callbacks.Callback):
         keras_fit.set_first_epoch(self.model, 0)
         if self._restoration is not None:  # nothing was left to do
             self._restoration.end()
+        self._states.end()
         told = self._notices.told()
         self._let_go()
         if told:  # it came while the others ended: all is saved

@@ -58,6 +58,12 @@ def say_what_goes_on(parts, path):
         part = parts[name]
         if part.kept:
             say(f"{name} go on: {', '.join(part.kept)}", path)
+        if part.back:
+            say(
+                f"{name} that an earlier attempt had changed after the checkpoint are as when the "
+                f"training began: {', '.join(part.back)}",
+                path,
+            )
         if part.other:
             say(
                 f"{name} that began as other values than before stay as the script has them: "
