@@ -93,10 +93,8 @@ class LastWord(keras.callbacks.Callback):
             )
             description = self._restoration.begin(description, self._fit, self.params)
         self._description = description
-        if state is None:
-            states.begin()
-            if self._writes_on():
-                self._save(0, 0)
+        if state is None and self._writes_on():
+            self._save(0, 0)
 
     def _writes_on(self):
         """Whether a logger appends to its file from the first epoch on, before it is saved.

@@ -82,11 +82,6 @@ class PlainAttributes:
         }
         return marks, free, first
 
-    def begin(self):
-        """Takes what there is now for what the training began with, whatever was tried before."""
-        self.end()
-        self._marks, self._free, self._first = self._attempts()[type(self)] = self._look()
-
     def end(self):
         """Lets a further training of the object begin with what it has then."""
         self._attempts().pop(type(self), None)

@@ -47,11 +47,6 @@ class SavedStates:
             self._add(callback, name)
         add_attributes(model, self._objects)
 
-    def begin(self):
-        """What there is now is what the training begins with, whatever was tried before."""
-        for name in implicit(self.parts):
-            self.parts[name].begin()
-
     def end(self):
         """A further training of the same objects begins with what they have then."""
         for name in implicit(self.parts):

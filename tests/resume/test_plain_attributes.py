@@ -188,9 +188,10 @@ def test_callbacks_that_are_given_again_after_an_error_go_on_where_they_were(tmp
     assert callback.late == Late.epochs == len(box["epochs"]) == 1
     said = capsys.readouterr().err
     assert "an earlier attempt had changed after the checkpoint are as when the training" in said
-    # What is trained further in another folder begins with what there is now.
-    model.fit(X, Y, 8, 4, verbose=0, callbacks=[callback, ResumeTraining(tmp_path / "more")])
-    assert callback.count == 40 and callback.late == 2
+    # It has ended: what is set now is the script's.
+    callback.late = Late.epochs = 7
+    model.fit(X, Y, 8, 6, verbose=0, callbacks=[callback, ResumeTraining(tmp_path)])
+    assert callback.count == 30 and callback.late == Late.epochs == 7
 
 
 def test_a_setting_that_is_counted_down_is_the_scripts(tmp_path, capsys):
