@@ -48,6 +48,19 @@ def apart(layer, training):
         global_state.set_global_attribute("current_call_ctx", before)
 
 
+def drop_added_losses(layers):
+    """Drops what earlier calls have added to the loss, as Keras does when an outermost call begins.
+
+    Args:
+        layers: the layer that is called and all that are inside it.
+    """
+    if current_call_context() is None:
+        for layer in layers:
+            if layer._losses:
+                layer._losses.clear()
+                layer._loss_ids.clear()
+
+
 def set_mode(training):
     """Restates the mode in the present call context, as a layer does that is told it."""
     context = current_call_context()

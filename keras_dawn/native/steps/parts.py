@@ -51,6 +51,7 @@ class Part:
         self.base = keras_layers.class_of(layer)
         self.default_training = keras_layers.default_training(layer)
         self._lowered = {}
+        self._inside = ()  # the layer and those inside it
         self.reasons = {}
         self.reason = None
         self.refused_modes = set()  # `training=` of calls that were left to Python of one's own
@@ -117,6 +118,8 @@ class Part:
             with keras_context.inside_part(layer, context, bool(mode)):
                 outputs = forward(*tensors)
         else:
+            if context is None:
+                keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
             try:
                 outputs = forward(*tensors)
             except _OUT_OF_MEMORY:
@@ -194,6 +197,7 @@ class Part:
             return None
         entry = (function_of(lowered.module), lowered)
         self._lowered[key] = entry
+        self._inside = keras_layers.all_layers(self.layer)
         return entry
 
     def _key(self, mode, args, kwargs, flat):
