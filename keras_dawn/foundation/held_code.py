@@ -47,7 +47,7 @@ def put_part(owner, step, part):
     if how == "closure":
         cell_of(owner, name).cell_contents = part
     elif how == "global":
-        owner.__globals__[name] = part
+        put_name(owner, name, part)
     elif how == "attribute":
         setattr(owner, name, part)
     else:
@@ -77,13 +77,79 @@ def defaults_of(function):
 
 
 def names_of(function):
-    """Names that a function, and those within it, look up in their module, but for modules."""
+    """Names that a function, and those within it, look up in their module.
+
+    Of another module of the user's, which it looks up there or has in its closure, those that it
+    uses: `module.name`.
+    """
     known = function.__globals__
-    return [
-        name
-        for name in _names(function.__code__)
-        if name in known and not isinstance(known[name], types.ModuleType)
-    ]
+    found = []
+    for name in _names(function.__code__):
+        if name in known and not isinstance(known[name], types.ModuleType):
+            found.append(name)
+    within = {name: known.get(name) for name in _names(function.__code__)} | closure_of(function)
+    for name, module in sorted(within.items()):
+        found += _names_in(name, module, function.__code__)
+    return found
+
+
+def value_of(function, name):
+    """What one of the names that `names_of` gave stands for now.
+
+    Raises:
+        LookupError: it is gone.
+    """
+    holder, name = _holder_of(function, name)
+    return holder[name]
+
+
+def has_name(function, name):
+    """Whether one of the names that `names_of` gave stands for something now."""
+    try:
+        value_of(function, name)
+    except LookupError:
+        return False
+    return True
+
+
+def put_name(function, name, value):
+    """Lets one of the names that `names_of` gave stand for another value."""
+    holder, name = _holder_of(function, name)
+    holder[name] = value
+
+
+def remove_name(function, name):
+    """Lets one of the names that `names_of` gave stand for nothing."""
+    holder, name = _holder_of(function, name)
+    del holder[name]
+
+
+def _holder_of(function, name):
+    """The dict of the module that a name is in, and its name there."""
+    *modules, name = name.split(".")
+    holder = function.__globals__
+    if modules and modules[0] in function.__code__.co_freevars:
+        holder = closure_of(function)
+    for module in modules:
+        if not isinstance(holder.get(module), types.ModuleType):
+            raise LookupError(module)
+        holder = vars(holder[module])
+    return holder, name
+
+
+def _names_in(way, module, code, depth=3):
+    """The names of a module of the user's that code uses, by the way to them."""
+    if not isinstance(module, types.ModuleType) or not is_users_module(module) or not depth:
+        return []
+    found = []
+    for name in _attributes(code):
+        if name in vars(module):
+            value, inner = vars(module)[name], f"{way}.{name}"
+            if isinstance(value, types.ModuleType):
+                found += _names_in(inner, value, code, depth - 1)
+            else:
+                found.append(inner)
+    return found
 
 
 def functions_of(kind):
@@ -95,6 +161,12 @@ def functions_of(kind):
 def is_users_function(function):
     """Whether a function is written by the user, and not by an installed package or this one."""
     return _is_users(function.__code__.co_filename)
+
+
+def is_users_module(module):
+    """Whether a module is one of the user's files, and of no installed package or this one."""
+    file = vars(module).get("__file__")
+    return isinstance(file, str) and _is_users(file)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -130,7 +202,7 @@ def _resolved(folders):
 
 def _parts_of_function(function):
     found = [(("closure", name), part) for name, part in closure_of(function).items()]
-    found += [(("global", name), function.__globals__[name]) for name in names_of(function)]
+    found += [(("global", name), value_of(function, name)) for name in names_of(function)]
     defaults = list(defaults_of(function).values())
     found += [(("kept", f"default {number}"), part) for number, part in enumerate(defaults)]
     return found + [(("attribute", name), part) for name, part in sorted(vars(function).items())]
@@ -144,6 +216,17 @@ def _names(code):
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= set(_names(constant))
+    return tuple(sorted(names))
+
+
+@functools.lru_cache(maxsize=4096)
+def _attributes(code):
+    """Names of attributes that a function and those within it read or set, in order."""
+    looked_up = ("LOAD_ATTR", "STORE_ATTR", "LOAD_METHOD", "DELETE_ATTR", "IMPORT_FROM")
+    names = {each.argval for each in dis.get_instructions(code) if each.opname in looked_up}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= set(_attributes(constant))
     return tuple(sorted(names))
 
 

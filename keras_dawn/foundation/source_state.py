@@ -27,9 +27,9 @@ class SourceState:
     Found are random generators (torch's, NumPy's, Python's, Keras's seeds), what has `state_dict`
     and `load_state_dict`, and numbers, strings, arrays, tensors, lists, dicts, sets and tables
     among all that the source holds: in attributes and slots, containers, closures, partials and
-    classes, under the names that the user's functions look up in their modules. Each look goes
-    the whole way anew, so that what was replaced is seen too. Those are kept that have changed
-    since this object was made.
+    classes, under the names that the user's functions look up in their modules and in others of the
+    user's. Each look goes the whole way anew, so that what was replaced is seen too. Those are kept
+    that have changed since this object was made.
 
     Not looked at: what goes on within the entries of a list or a dict of mere data with more than
     64 of them (which they are, and in what order, is), the values between 65,536 of an array

@@ -43,8 +43,9 @@ def data_parallel(module):
         `DistributedDataParallel`.
     """
     ranks = current()
-    # Every rank draws from generators of its own; their states are whole numbers.
-    states = [name for name, each in module.named_parameters() if not each.is_floating_point()]
+    # It would give all ranks rank 0's. Each draws from generators of its own, and within an epoch
+    # has moving averages of its own, where a layer is frozen then or a training is gone on with.
+    states = [name for name, each in module.named_parameters() if not each.requires_grad]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, states)
     # A depthwise kernel's gradient has other strides on its axis of size 1: a copy more, no fault.
     # The filter stays: torch warns in the backward pass, in a thread of its own.

@@ -14,6 +14,7 @@ _KINDS = {
     "stopping": bool,
     "variables": list,
     "frozen": list,
+    "frozen_variables": list,
     "statistics": list,
     "optimizers": list,
     "gradients": dict,

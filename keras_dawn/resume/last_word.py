@@ -71,7 +71,7 @@ class LastWord(keras.callbacks.Callback):
         )
         # Now that the others have begun: what they set then is this process's.
         elsewhere = [self._resume, *self._resume.tracked.values(), *self._position.objects]
-        states = SavedStates(self.model, self._others, elsewhere)
+        self._states = states = SavedStates(self.model, self._others, elsewhere)
         self._parts = {**states.parts, **self._resume.tracked}
         check_states(self._parts)
         messages.say_what_is_not_seen(self._parts, self._folder.path)
@@ -163,6 +163,7 @@ class LastWord(keras.callbacks.Callback):
         keras_fit.set_first_epoch(self.model, 0)
         if self._restoration is not None:  # nothing was left to do
             self._restoration.end()
+        self._states.end()
         told = self._notices.told()
         self._let_go()
         if told:  # it came while the others ended: all is saved

@@ -38,6 +38,9 @@ def say_that_data_is_read_again(path):
     )
 
 
+_SAID = ("attributes of", "settings of")
+
+
 class Losses:
     """Names what a checkpoint cannot hold as soon as one is saved without it, once.
 
@@ -51,7 +54,7 @@ class Losses:
     def say(self, states):
         """Takes the states that a checkpoint holds, by the names of the parts."""
         for name, state in states.items():
-            if name.startswith("attributes of") and state["lost"] and name not in self._named:
+            if name.startswith(_SAID) and state["lost"] and name not in self._named:
                 self._named.add(name)
                 say(
                     f"{name} would begin anew in a restart, as a checkpoint cannot hold all that "
@@ -98,6 +101,12 @@ def say_what_goes_on(parts, path):
         part = parts[name]
         if part.kept:
             say(f"{name} go on: {', '.join(part.kept)}", path)
+        if part.back:
+            say(
+                f"{name} that an earlier attempt had changed after the checkpoint are as when the "
+                f"training began: {', '.join(part.back)}",
+                path,
+            )
         if part.other:
             say(
                 f"{name} that began as other values than before stay as the script has them: "

@@ -56,6 +56,7 @@ class ModelAttributes(PlainAttributes):
         return {
             "kept": {name: encoded(value) for name, value in changed.items()},
             "first": dict.fromkeys(changed),
+            **self._of_gone(),
         }
 
     def state_dict(self):

@@ -66,7 +66,11 @@ class OwnObjects:
             attribute: str, in which of them, if it is to be seen whether it is replaced.
         """
         part = _object_of(part)
-        if self.is_seen(part) or isinstance(part, _WITHOUT):
+        if self.is_seen(part):
+            return True
+        if isinstance(part, type):  # one that the user's code names, such as for its settings
+            self._add_classes(part, depth + 1)
+        if isinstance(part, _WITHOUT):
             return True
         kept = True
         if isinstance(part, keras.callbacks.Callback):
@@ -122,9 +126,12 @@ class OwnObjects:
                     attributes.unseen.append(f"{attribute} ({type(part).__name__})")
             if len(parts) == _MOST and not is_data(value):
                 attributes.unseen.append(f"{attribute} (more than {_MOST} parts)")
-        for kind in type(owner).__mro__:
-            if id(kind) not in self._seen and is_users_class(kind):
-                self._add_class(kind, depth)
+        self._add_classes(type(owner), depth)
+
+    def _add_classes(self, kind, depth):
+        for each in kind.__mro__:
+            if id(each) not in self._seen and is_users_class(each) and depth < _DEPTH:
+                self._add_class(each, depth)
 
     def _add_class(self, kind, depth):
         self._add(kind, f"class {kind.__name__}", NamesOfClass(kind), depth)

@@ -11,6 +11,7 @@ from keras_dawn.foundation.held_code import (
     is_users_class,
     is_users_function,
     names_of,
+    value_of,
 )
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.foundation.keras_attributes import is_of_libraries, own_attributes
@@ -149,7 +150,7 @@ class _Look:
                 self._words.setdefault(f"{path}.{name}", words)
         for function in functions:
             for name in names_of(function):
-                self._take_name(function.__globals__[name], f"{path}.{name}")
+                self._take_name(value_of(function, name), f"{path}.{name}")
             for name, value in (closure_of(function) | defaults_of(function)).items():
                 self._visit(value, f"{path}.{name}", depth)
 

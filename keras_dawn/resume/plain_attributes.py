@@ -3,7 +3,14 @@
 import hashlib
 import weakref
 
-from keras_dawn.foundation.held_code import cell_of, closure_of
+from keras_dawn.foundation.held_code import (
+    cell_of,
+    closure_of,
+    has_name,
+    put_name,
+    remove_name,
+    value_of,
+)
 from keras_dawn.foundation.keras_attributes import own_attributes
 from keras_dawn.resume.attribute_values import (
     decoded,
@@ -17,51 +24,70 @@ from keras_dawn.resume.attribute_values import (
 _SMALL = 1000  # values of an attribute of which a copy is held
 
 
-_BEGAN = weakref.WeakKeyDictionary()  # of objects of this process, the marks that they began with
+_BEGAN = weakref.WeakKeyDictionary()  # what objects began with that trained and have not ended
 
 
-def _began_as(owner, kind, marks):
-    """The marks with which an object began: of its first training, where that is tried again."""
-    if type(owner).__hash__ is not object.__hash__ or not hasattr(owner, "__weakref__"):
-        return marks
-    return _BEGAN.setdefault(owner, {}).setdefault(kind, marks)
+def _of_owner(owner):
+    """Where `_BEGAN` has an object's own, by kind; a dict for nothing where it cannot have it."""
+    if type(owner).__hash__ is not object.__hash__:
+        return {}
+    try:
+        return _BEGAN.setdefault(owner, {})
+    except TypeError:  # no weak reference can be made to it
+        return {}
 
 
 class PlainAttributes:
     """`state_dict` and `load_state_dict` for an object of the user's that has neither.
 
-    Kept are those of its attributes that have changed, or come up, since the training began:
-    numbers, strings, arrays, tensors, random generators, and lists, tuples, dicts, sets and
-    deques of those. What stays as it was, such as settings and the time at which this process
-    began, is this process's. If anything else has changed among them, such as a file that was
-    opened since, none of them is kept, as they may belong together. What began as another value
-    than in the process before, such as a setting that is counted down, or a time, is not put
-    back, but for arrays and random generators, which may begin with other random numbers.
+    Kept are those of its attributes that have changed, come up or gone since the training began:
+    numbers, strings, arrays, tensors, random generators, and lists, tuples, dicts, sets and deques
+    of those. What stays as it was, such as settings and the time at which this process began, is
+    this process's. Where the same process tries again, after an error or Ctrl-C, the training began
+    with its first attempt. If anything else has changed among them, such as a file that was opened
+    since, none of them is kept, as they may belong together. What began as another value than in
+    the process before, such as a setting that is counted down, or a time, is not put back, but for
+    arrays and random generators, which may begin with other random numbers.
 
     Args:
         owner: object, such as a callback whose `on_train_begin` has been called.
         ignored: names of attributes that are not its own.
 
     Attributes:
-        kept, lost, other: lists of str: what `load_state_dict` has put back, what stood in the way
-            of it, and what began as another value.
+        kept, lost, other, back: lists of str: what `load_state_dict` has put back, what stood in
+            the way of it, what began as another value, and what an earlier attempt had changed
+            after the checkpoint.
         is_held: callable, whether the object is where it was found, and not replaced by another.
         unseen: list of str, what changes in it would not be seen (`OwnObjects` fills it).
     """
 
     def __init__(self, owner, ignored=()):
         self.owner, self._ignored = owner, ignored
-        self.kept, self.lost, self.other, self.unseen = [], [], [], []
+        self.kept, self.lost, self.other, self.unseen, self.back = [], [], [], [], []
         self.is_held = lambda: True
+        now = self._look()
+        self._marks, self._free, self._first = self._attempts().setdefault(type(self), now)
+        # A file that is opened anew, or the like, is this attempt's.
+        others = {name: mark for name, mark in now[0].items() if name not in now[2]}
+        self._marks = {name: self._marks[name] for name in self._first} | others
+
+    def _look(self):
         own = self.attributes()
-        self._marks = {name: mark(value) for name, value in own.items()}
-        self._began = _began_as(owner, type(self), self._marks)
-        self._free = {name for name, value in own.items() if holds_arrays(value)}
-        self._first = {
+        marks = {name: mark(value) for name, value in own.items()}
+        free = {name for name, value in own.items() if holds_arrays(value)}
+        first = {
             name: encoded(value)
             for name, value in own.items()
             if size(value) <= _SMALL and is_data(value)
         }
+        return marks, free, first
+
+    def end(self):
+        """Lets a further training of the object begin with what it has then."""
+        self._attempts().pop(type(self), None)
+
+    def _attempts(self):
+        return _of_owner(self.owner)
 
     def held(self):
         """The object's own attributes by name, as they are by now."""
@@ -91,6 +117,7 @@ class PlainAttributes:
         return {
             "kept": {name: encoded(value) for name, value in changed.items()},
             "first": {name: self._first_mark(name) for name in changed},
+            **self._of_gone(),
         }
 
     def load_state_dict(self, state):
@@ -107,21 +134,41 @@ class PlainAttributes:
             for name in self._changed()
             if name in self._first and name not in state["kept"]
         }
+        gone = state.get("gone", ())
+        again |= {
+            name: self._first[name]
+            for name in self._gone()
+            if name in self._first and name not in state["kept"] and name not in gone
+        }
         for name, saved in (again | kept).items():
             old = own.get(name)
             new = decoded(saved, old)
             if new is not old or name not in own:  # what is read-only may hold what is not
                 self._put(name, new)
-        self.kept = list(kept)
+        for name in set(gone) & set(own):
+            self._remove(name)
+        self.kept, self.back = list(kept), list(again)
 
     def _put(self, name, value):
         setattr(self.owner, name, value)
 
+    def _remove(self, name):
+        delattr(self.owner, name)
+
+    def _gone(self):
+        """Those that there were when the training began, and that were deleted since."""
+        held = self.held()
+        return [name for name in self._marks if name not in held]
+
+    def _of_gone(self):
+        gone = self._gone()
+        return {"gone": gone} if gone else {}
+
     def _first_mark(self, name):
         """What tells the value with which an attribute began, in another process too."""
-        if name not in self._began or name in self._free:
+        if name not in self._marks or name in self._free:
             return None
-        return hashlib.sha256(repr(self._began[name]).encode()).hexdigest()
+        return hashlib.sha256(repr(self._marks[name]).encode()).hexdigest()
 
     def _changed(self):
         return {
@@ -136,7 +183,7 @@ class NamesOfFunction(PlainAttributes):
 
     Args:
         owner: function.
-        names: list of str, names of the module.
+        names: list of str, of those that `names_of` gives.
     """
 
     def __init__(self, owner, names):
@@ -144,14 +191,21 @@ class NamesOfFunction(PlainAttributes):
         super().__init__(owner)
 
     def held(self):
-        known = self.owner.__globals__
-        return {name: known[name] for name in self._names if name in known} | closure_of(self.owner)
+        owner = self.owner
+        known = {name: value_of(owner, name) for name in self._names if has_name(owner, name)}
+        return known | closure_of(owner)
 
     def _put(self, name, value):
         if name in self.owner.__code__.co_freevars:
             cell_of(self.owner, name).cell_contents = value
         else:
-            self.owner.__globals__[name] = value
+            put_name(self.owner, name, value)
+
+    def _remove(self, name):
+        if name in self.owner.__code__.co_freevars:
+            del cell_of(self.owner, name).cell_contents
+        else:
+            remove_name(self.owner, name)
 
 
 class NamesOfClass(PlainAttributes):

@@ -14,29 +14,30 @@ import keras
 class ResumeTraining(keras.callbacks.Callback):
     """Saves everything that a training is, and goes on from the newest whole checkpoint.
 
-    A run that was killed and started again with the same script ends with the same weights as
-    one that was not. Saved are the weights, the buffers of torch modules in the model, which
-    layers are frozen, all its optimizers with their hyper-parameters, epoch and step, the
+    A run that was killed and started again with the same script ends with the same weights as one
+    that was not. Saved are the weights, the buffers of torch modules in the model, which layers and
+    variables are frozen, all its optimizers with their hyper-parameters, epoch and step, the
     metrics of a half-finished epoch, the history, the state of Python's, NumPy's, torch's and
-    Keras's random numbers of every rank, and the state of callbacks: of those with `state_dict`
-    and `load_state_dict`, yours or this package's (the averages of the weights, the epochs and
-    the time of `TimeToAccuracy`), of Keras's `EarlyStopping`, `ReduceLROnPlateau`,
-    `ModelCheckpoint`, `CSVLogger`, `SwapEMAWeights` and `TensorBoard`, and of whatever is tracked
-    (`track`). A state is saved between two steps and may be put back twice; it is anything made of
-    numbers, strings, arrays and tensors, else it is refused when the training begins. Of any other
-    callback those attributes are saved that have changed since the training began, where all of
-    these are data (`resume.plain_attributes` has the rules): the restart says which go on, and
-    which begin anew. A callback that counts for its process alone has a `state_dict` that returns
-    `{}`. So it is with what your own code keeps in attributes of the model, its layers, losses,
-    metrics and optimizers. Followed is what these hold: objects of your classes, closures of your
-    functions, callbacks, and with their whole states models, layers, metrics, variables,
-    optimizers and loaders, Keras's or torch's (`resume.own_objects`); numbers and switches that
-    Keras's own layers, regularizers, losses, metrics and optimizers take in `__init__`, such as a
-    rate of dropout; gradients that an own `train_step` adds up. What is made after the training
-    has begun is refused or begins anew, as nothing could be put back into it. Not followed are
-    objects of other packages without a state to give, which are named when the training begins,
-    and what the rules for data below leave out. Of several callbacks of a class each is known by
-    its settings (`monitor`, `filepath`), and then by its place.
+    Keras's random numbers of every rank, and the state of callbacks: of those with `state_dict` and
+    `load_state_dict`, yours or this package's (the averages of the weights, the epochs and the time
+    of `TimeToAccuracy`), of Keras's `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint`,
+    `CSVLogger`, `SwapEMAWeights` and `TensorBoard`, and of whatever is tracked (`track`). A state
+    is saved between two steps and may be put back twice; it is anything made of numbers, strings,
+    arrays and tensors, else it is refused when the training begins. Of any other callback those
+    attributes are saved that have changed since the training began, where all of these are data
+    (`resume.plain_attributes` has the rules): the restart says which go on, and which begin anew. A
+    callback that counts for its process alone has a `state_dict` that returns `{}`. So it is with
+    what your own code keeps in attributes of the model, its layers, losses, metrics and optimizers.
+    Followed is what these hold: objects of your classes, closures of your functions, callbacks,
+    what they use of modules of your own, and with their whole states models, layers, metrics,
+    variables, optimizers and loaders, Keras's or torch's (`resume.own_objects`); numbers, ranges
+    and switches that Keras's own layers, regularizers, losses, metrics and optimizers take in
+    `__init__`, such as a rate of dropout (functions and objects in their place begin anew, which is
+    said); gradients that an own `train_step` adds up. What is made after the training has begun is
+    refused or begins anew, as nothing could be put back into it. Not followed are objects of other
+    packages without a state to give, which are named when the training begins, and what the rules
+    for data below leave out. Of several callbacks of a class each is known by its settings
+    (`monitor`, `filepath`), and then by its place.
 
     Of the data, its place is saved: the random generators, shuffled lists, arrays and tables,
     counts and `state_dict`s in it, in its sampler and its transforms and all that these hold, in

@@ -47,6 +47,11 @@ class SavedStates:
             self._add(callback, name)
         add_attributes(model, self._objects)
 
+    def end(self):
+        """A further training of the same objects begins with what they have then."""
+        for name in implicit(self.parts):
+            self.parts[name].end()
+
     def _add(self, callback, name):
         tells = has_state(callback)
         if tells:

@@ -39,6 +39,7 @@ def collect(model, parts, position):
         "format": FORMAT,
         "variables": [copied(v) for v in model.variables],
         "frozen": [not layer.trainable for layer in all_layers(model)],
+        "frozen_variables": [not variable.trainable for variable in model.variables],
         "statistics": [own["statistics"] for own in ranks],
         "optimizers": [optimizer_state(one, model) for one in optimizers_of(model)],
         "gradients": gradients(model),
@@ -89,10 +90,13 @@ def on_cpu(tensor):
 
 
 def restore_frozen(model, state):
-    """Freezes the layers that were frozen, and no others."""
+    """Freezes the layers and the single variables that were frozen, and no others."""
     for layer, frozen in zip(all_layers(model), state["frozen"], strict=True):
         if layer.trainable is frozen:
             layer.trainable = not frozen  # a model says it to the layers inside, which come later
+    for variable, frozen in zip(model.variables, state["frozen_variables"], strict=True):
+        if variable.trainable is frozen:
+            variable.trainable = not frozen
 
 
 def restore_layouts(model, state):
@@ -199,6 +203,6 @@ def metric_variables(model):
 
 
 def plain_numbers(optimizer):
-    """Hyper-parameters that are Python numbers, not variables."""
+    """Hyper-parameters that are Python numbers or off (`None`), not variables."""
     names = available(optimizer)
-    return [n for n in names if isinstance(getattr(optimizer, n), (int, float))]
+    return [n for n in names if isinstance(getattr(optimizer, n), (int, float, type(None)))]

@@ -52,6 +52,27 @@ class CountSteps(keras.callbacks.Callback):
             self.action(self.model)
 
 
+@scenario
+def frozen_within_an_epoch():
+    normalize = layers.BatchNormalization(momentum=1.0)  # leaves the moving averages alone
+    flat = layers.Flatten(), layers.Dense(4)
+    model = keras.Sequential([keras.Input((16, 16, 3)), *flat, normalize, layers.Dense(10)])
+    model.compile(keras_dawn.SGD(0.01), LOSS)
+    keras_dawn.accelerate(model)
+    seen = []
+
+    def freeze(model):
+        normalize.moving_mean.assign(np.full(4, 1.0 + rank()))
+        model.layers[1].trainable = False  # so that it is lowered again
+
+    def look(model):
+        seen.append(normalize.moving_mean.numpy().tolist())
+
+    callbacks = [CountSteps(2, freeze), CountSteps(3, look)]
+    model.fit(images(128), epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+    return seen
+
+
 def small_model(seed=None):
     drop = layers.Dropout(0.5, seed=seed)
     model = keras.Sequential([keras.Input((16, 16, 3)), layers.Flatten(), drop, layers.Dense(10)])

@@ -116,6 +116,10 @@ def test_a_range_test_finds_the_losses_of_whole_batches(one, two):
         assert result["losses"] == pytest.approx(one("range_test")["losses"], abs=1e-5)
 
 
+def test_moving_averages_stay_each_ranks_own_where_a_layer_is_frozen_within_an_epoch(two):
+    assert two["frozen_within_an_epoch"] == [[[1.0] * 4], [[2.0] * 4]]
+
+
 def test_an_inf_on_one_rank_skips_the_step_on_all(two):
     first, second = two["inf_on_one_rank"]
     assert first["steps"] == second["steps"] == 3  # of 4

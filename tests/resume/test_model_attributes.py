@@ -321,7 +321,9 @@ class MovesSettings(keras.callbacks.Callback):
         if epoch == 0:
             dense, dropout, normalize = self.model.layers[:3]
             dense.kernel_regularizer.l2, dropout.rate, normalize.momentum = 0.1, 0.6, 0.5
-            self.model.optimizer.nesterov = True
+            dense.bias.trainable = False
+            optimizer = self.model.optimizer
+            optimizer.nesterov, optimizer.clipnorm = True, None
 
 
 def life_with_settings(folder, cut=None, seed=1):
@@ -329,7 +331,7 @@ def life_with_settings(folder, cut=None, seed=1):
     dense = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(0.01))
     others = keras.layers.Dropout(0.2), keras.layers.BatchNormalization(), keras.layers.Dense(1)
     model = keras_dawn.accelerate(keras.Sequential([keras.Input((6,)), dense, *others]))
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=0.3), "mse")
     return trained(model, folder, cut, epochs=3, callbacks=[MovesSettings()])
 
 
@@ -340,6 +342,21 @@ def test_settings_that_a_callback_moves_go_on(tmp_path, capsys):
     for a, b in zip(ours.variables, whole.variables, strict=True):
         assert torch.equal(a.value, b.value)
     assert "settings of layer dropout go on: rate" in capsys.readouterr().err
+
+
+def test_a_function_that_a_callback_puts_in_a_settings_place_is_named(tmp_path, capsys):
+    for cut in (8, None):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        swap = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs, layer=model.layers[0]: setattr(
+                layer, "activation", keras.activations.tanh
+            )
+        )
+        trained(model, tmp_path, cut, epochs=2, callbacks=[swap])
+        said = capsys.readouterr().err
+        assert "settings of layer dense would begin anew" in said
+    assert "settings of layer dense begin anew" in said and "activation (function)" in said
 
 
 @pytest.mark.parametrize("cut", [8, 10])  # in an epoch's middle, and between two

@@ -174,18 +174,25 @@ class Odd(K.Callback):
 COUNTED = {}
 
 
+class Settings:
+    """A class that nothing is made of: a place for names."""
+
+    steps = 0
+
+
 class OfClass(K.Callback):
-    """Counts in its class, and under a name of its module."""
+    """Counts in its class, in another, and under a name of its module."""
 
     count = 0
 
     def on_train_begin(self, logs=None):
-        OfClass.count = COUNTED["steps"] = 0
+        OfClass.count = Settings.steps = COUNTED["steps"] = 0
 
     def on_train_batch_end(self, batch, logs=None):
         OfClass.count += 1
+        Settings.steps += 1
         count()
-        moved = OfClass.count % 3 + COUNTED["steps"] % 4
+        moved = OfClass.count % 3 + COUNTED["steps"] % 4 + Settings.steps % 5
         self.model.layers[1].kernel.assign(self.model.layers[1].kernel * (1 - 0.01 * moved))
 
 

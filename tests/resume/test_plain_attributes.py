@@ -1,11 +1,13 @@
 """Callbacks of the user's without `state_dict`: their attributes go on, or it is said why not."""
 
 import collections
+import contextlib
 import datetime
 import inspect
 import pathlib
 import time
 
+from keras_dawn import ResumeTraining
 from keras_dawn.resume.attribute_values import decoded, encoded, is_data, mark
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.resume.lives import X, Y, life, same
+from tests.resume.lives import X, Y, life, same, small_model
+from tests.resume.test_resume import Cut
 from tests.resume.this_process import ThisProcess
 
 K = keras.callbacks
@@ -151,19 +154,44 @@ def test_who_wants_to_count_by_itself_says_so(tmp_path):
     assert again.done == 20 - 7
 
 
-def test_a_callback_that_is_given_again_after_an_error_goes_on_where_it_was(tmp_path):
-    class Counts(keras.callbacks.Callback):
+class Late:
+    """A class whose attribute changes late in a training."""
+
+    epochs = 0
+
+
+def test_callbacks_that_are_given_again_after_an_error_go_on_where_they_were(tmp_path, capsys):
+    class Counts(K.Callback):
         def __init__(self):
             super().__init__()
-            self.count = 0
+            self.count = self.late = 0
+
+        def on_train_begin(self, logs=None):
+            self.file = object()  # one that is opened, such as a logger's
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                self.late += 1
+                Late.epochs += 1
+                box["epochs"].append(epoch)
 
         def on_train_batch_end(self, batch, logs=None):
             self.count += 1
 
-    callback = Counts()
-    for cut in (8, None):
-        life(tmp_path, data=lambda: (X, Y), callbacks=[callback], cut=cut, every_steps=2)
+    Late.epochs, box = 0, {"epochs": []}
+    callback, model = Counts(), small_model()
+    for cut in (12, 1, None):  # the first two in the third epoch, after a checkpoint of the second
+        resume = ResumeTraining(tmp_path)
+        with contextlib.suppress(RuntimeError):
+            model.fit(X, Y, 8, 4, verbose=0, callbacks=[callback, Cut(cut), resume])
     assert callback.count == 20
+    assert callback.late == Late.epochs == len(box["epochs"]) == 1
+    said = capsys.readouterr().err
+    assert "an earlier attempt had changed after the checkpoint are as when the training" in said
+    # It has ended: what is set now is the script's.
+    callback.late = Late.epochs = 7
+    model.fit(X, Y, 8, 6, verbose=0, callbacks=[callback, ResumeTraining(tmp_path)])
+    assert callback.count == 30 and callback.late == Late.epochs == 7
 
 
 def test_a_setting_that_is_counted_down_is_the_scripts(tmp_path, capsys):
@@ -197,6 +225,23 @@ def test_what_was_as_at_first_and_has_changed_since_is_as_at_first():
     callback.waits[0], callback.kept = 5, "b"
     part.load_state_dict(state)
     assert callback.waits is held and held == [0] and callback.kept == "a"
+
+
+def test_what_was_deleted_is_gone_and_what_has_been_deleted_since_is_back():
+    def made():
+        callback = K.Callback()
+        callback.warm, callback.waits = True, [0]
+        return callback, PlainAttributes(callback, set(vars(K.Callback())))
+
+    callback, part = made()
+    early = {**part.state_dict(), **part.rank_state_dict()}
+    del callback.warm
+    late = {**part.state_dict(), **part.rank_state_dict()}
+    other, its_part = made()
+    its_part.load_state_dict(late)
+    assert not hasattr(other, "warm") and other.waits == [0]
+    part.load_state_dict(early)  # as where the same process tries again
+    assert callback.warm is True
 
 
 VALUES = [

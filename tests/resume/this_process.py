@@ -1,6 +1,6 @@
 """What stands for a process of its own in tests: how it begins, and a callback that hurts it."""
 
-from keras_dawn.resume import one_training
+from keras_dawn.resume import one_training, plain_attributes
 
 import keras
 
@@ -8,6 +8,7 @@ import keras
 def as_another_process(seed):
     """Begins as a process does: with a seed, and without a memory of earlier trainings."""
     one_training._LAST.clear()
+    plain_attributes._BEGAN.clear()
     keras.utils.set_random_seed(seed)
 
 
