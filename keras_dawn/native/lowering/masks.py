@@ -10,7 +10,6 @@ from keras_dawn.native.lowering.values import Value
 
 import keras
 
-
 _LEAVE_MASKED_OUT = keras.layers.Multiply, keras.layers.Maximum, keras.layers.Minimum
 
 
