@@ -133,9 +133,6 @@ class Series(nn.Module):
         return self.head(x)
 
 
-# A vision transformer: keras.io, "Image classification with Vision Transformer".
-
-
 def _labels(high, count):
     return torch.randint(0, high, (count,))
 

@@ -96,6 +96,11 @@ class BinaryAccuracy(Accuracy):
         self.count += y.numel()
 
 
+class LogitAccuracy(BinaryAccuracy):
+    def add(self, outputs, y):
+        super().add(torch.sigmoid(outputs), y)
+
+
 class TopFive(Accuracy):
     def add(self, outputs, y):
         self.hits += (outputs.topk(5).indices == y[:, None]).sum()

@@ -3,7 +3,7 @@
 import keras
 import torch
 import torch.nn.functional as F
-from everyday_loop import Accuracy, BinaryAccuracy
+from everyday_loop import Accuracy, LogitAccuracy
 from everyday_twins import (
     SMALL,
     Case,
@@ -47,11 +47,6 @@ class Text(nn.Module):
             x = F.relu(convolution(x))
         x = F.dropout(F.relu(self.hidden(x.amax(2))), 0.5, self.training)
         return self.head(x)
-
-
-class LogitAccuracy(BinaryAccuracy):
-    def add(self, outputs, y):
-        super().add(torch.sigmoid(outputs), y)
 
 
 # WaveNet's dilated causal convolutions, forecasting the next value of each step.

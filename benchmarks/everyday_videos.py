@@ -3,7 +3,7 @@
 import keras
 import torch
 import torch.nn.functional as F
-from everyday_loop import BinaryAccuracy
+from everyday_loop import LogitAccuracy
 from everyday_twins import SMALL, Case, adam, all_of, batch_norm_of, convolution_of, linear_of
 from keras import layers
 from torch import nn
@@ -40,11 +40,6 @@ class Volumes(nn.Module):
             x = norm(F.max_pool3d(F.relu(convolution(x)), 2))
         x = F.dropout(F.relu(self.hidden(x.mean((2, 3, 4)))), 0.3, self.training)
         return self.head(x)
-
-
-class LogitAccuracy(BinaryAccuracy):
-    def add(self, outputs, y):
-        super().add(torch.sigmoid(outputs), y)
 
 
 # keras.io, "Next-frame video prediction with Convolutional LSTMs", in short.

@@ -1,4 +1,7 @@
-"""The vision transformer of keras.io twice: in Keras, with layers of its own, and by hand."""
+"""A vision transformer twice: in Keras, with layers of its own, and as PyTorch by hand.
+
+keras.io, "Image classification with Vision Transformer".
+"""
 
 import keras
 import torch

@@ -17,6 +17,10 @@ def pytest_configure(config):
     if torch.cuda.is_available():  # plain Keras shows it in every call of an LSTM or a GRU
         message = "ignore:RNN module weights are not part of single contiguous chunk:UserWarning"
         config.addinivalue_line("filterwarnings", message)
+        # Keras's `clear_session` resets torch's compiler, which with a GPU (and torch 2.11) imports
+        # a module of torch's own that is written in what torch no longer wants to be used.
+        message = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+        config.addinivalue_line("filterwarnings", message)
     if VERSION >= (3, 16):  # it warns of its recurrent layers, which drop masks from there on
         config.addinivalue_line("filterwarnings", "ignore:.*does not support masking:UserWarning")
 

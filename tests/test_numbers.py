@@ -89,6 +89,16 @@ def quoted_elsewhere():
     entry = f"{best['test_accuracy']:.2f} % after {best['training_seconds']:.1f} s"
     for page in ("benchmarks/README.md", "recipes/site/claims.md", "recipes/cifar10_wrn.py"):
         yield page, entry
+    later = result("gpu-h200-2026-11-27-afternoon")
+    for case, runs in later["parts"]["steps"]["results"].items():
+        name, size, batch, policy = case.split(", ")
+        cells = [f"{name}, {batch.split()[1]} × {size}, {policy.removeprefix('mixed_')}"]
+        columns = "keras_dawn", "keras_dawn, no graph", "hand, CUDA graph", "plain Keras"
+        cells += [f"{runs[column]['time_over_hand']:.2f}" for column in columns]
+        yield "benchmarks/README.md", " | ".join([*cells, str(runs["keras_dawn"]["rounds"])])
+    for run in later["parts"]["recipe"]["results"].values():
+        seconds = f"{run['training_seconds']:.1f}"
+        yield "benchmarks/README.md", f"{run['test_accuracy']:.2f} % after {seconds} s"
     finals = result("compare-cpu-2026-11-24")["final"]
     for name in ("one-cycle", "step", "constant"):
         mean, spread = (finals[name][key] for key in ("mean", "standard_deviation"))

@@ -56,6 +56,8 @@ class TimeToAccuracy(keras.callbacks.Callback):
         >>> model.fit(train, validation_data=test, callbacks=[timer])     # doctest: +SKIP
     """
 
+    sees_whole_training = True  # added to one that goes on, it would not count what was before
+
     def __init__(
         self,
         target,

@@ -5,9 +5,11 @@ import contextlib
 import datetime
 import os
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 
+from keras_dawn.distributed.errors import OnAllRanksError, is_consequence
 from keras_dawn.distributed.plain_start import say_how_to_use_all
 from keras_dawn.distributed.rendezvous import fresh_store
 
@@ -17,6 +19,7 @@ import torch.distributed as dist
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _COMPRESSIONS = (None, "float16", "bfloat16")
 _GOODBYE_SECONDS = 30  # how long the first to end waits for the others
+_AFTER_MAIN = 2  # seconds in which rank 0 has said what all refuse
 _EVICTED = 75  # the exit code (EX_TEMPFAIL) of all ranks together when a training was saved
 
 
@@ -178,7 +181,10 @@ def _say_who_failed():
         global _failed
         _failed = True
         sys.stdout.flush()
-        if _is_consequence(error):
+        if isinstance(error, OnAllRanksError) and not _current.is_main:
+            time.sleep(_AFTER_MAIN)  # torchrun ends the others once one has ended
+            print(f"rank {_current.rank}: refused, as on rank 0.", file=sys.stderr)
+        elif is_consequence(error):
             print(
                 f"rank {_current.rank}: stops, because another rank has ended "
                 f"({str(error).splitlines()[0]}).",
@@ -216,16 +222,6 @@ def _note_exits():
         previous(code)
 
     sys.exit = leave
-
-
-def _is_consequence(error):
-    """Whether an exception only says that a process at the other end is gone."""
-    if isinstance(error, dist.DistError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "Connection closed by peer" in text or "Connection reset by peer" in text
-    )
 
 
 def _part():

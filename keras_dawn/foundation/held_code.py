@@ -69,6 +69,13 @@ def closure_of(function):
     return found
 
 
+def defaults_of(function):
+    """What a function's arguments are by default, by name."""
+    given, code = function.__defaults__ or (), function.__code__
+    names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
+    return dict(zip(names, given, strict=True)) | (function.__kwdefaults__ or {})
+
+
 def names_of(function):
     """Names that a function, and those within it, look up in their module, but for modules."""
     known = function.__globals__
@@ -124,7 +131,7 @@ def _resolved(folders):
 def _parts_of_function(function):
     found = [(("closure", name), part) for name, part in closure_of(function).items()]
     found += [(("global", name), function.__globals__[name]) for name in names_of(function)]
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    defaults = list(defaults_of(function).values())
     found += [(("kept", f"default {number}"), part) for number, part in enumerate(defaults)]
     return found + [(("attribute", name), part) for name, part in sorted(vars(function).items())]
 

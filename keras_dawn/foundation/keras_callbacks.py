@@ -1,6 +1,7 @@
 """Where Keras's own callbacks keep what they have found out."""
 
 import csv
+import inspect
 
 import keras
 
@@ -14,6 +15,7 @@ KEPT = {
     _KINDS.CSVLogger: ("keys", "append_header"),
     _KINDS.TensorBoard: ("_global_train_batch", "_global_test_batch"),
 }
+_OF_NO_EFFECT = ("verbose",)  # on the training
 
 
 def names_in_keras(callback):
@@ -25,6 +27,20 @@ def names_in_keras(callback):
                 code = getattr(getattr(part, "fget", part), "__code__", None)
                 names.update(code.co_names if code else ())
     return names
+
+
+def settings_of(callback):
+    """A callback's attributes that are called as arguments of `__init__` are: `monitor`, `path`."""
+    found, own = {}, vars(callback)
+    for kind in reversed(type(callback).__mro__):
+        init = vars(kind).get("__init__")
+        for name in inspect.signature(init).parameters if inspect.isfunction(init) else ():
+            if name in own or f"_{name}" in own:
+                found[name] = own.get(name, own.get(f"_{name}"))
+    if isinstance(found.get("min_delta"), (int, float)):
+        # Keras gives it a sign once it knows in which direction a metric gets better.
+        found["min_delta"] = abs(found["min_delta"])
+    return {name: value for name, value in found.items() if name not in _OF_NO_EFFECT}
 
 
 def is_kerass(kind):

@@ -42,11 +42,20 @@ def epoch_iterator(model):
 
 def validation_data(model):
     """What the model's `fit` under way was given as `validation_data`, or `None`."""
+    return _given(model, "validation_data")
+
+
+def class_weight(model):
+    """What the model's `fit` under way was given as `class_weight`, or `None`."""
+    return _given(model, "class_weight")
+
+
+def _given(model, name):
     for caller in _callers():
-        if caller.get("self") is not model or "validation_data" not in caller:
+        if caller.get("self") is not model or name not in caller:
             continue  # such as `evaluate`, which has an iterator too
         if isinstance(caller.get("epoch_iterator"), EpochIterator):
-            return caller["validation_data"]
+            return caller[name]
     return None
 
 

@@ -1,6 +1,7 @@
 """The passes of a `fit` over its data, and how one is taken up in its middle."""
 
 from keras_dawn.foundation.keras_fit import has_queue
+from keras_dawn.foundation.random_state import set_random_state
 
 
 def _drop_fetched_ahead(iterator):
@@ -28,6 +29,11 @@ class Pass:
         self.made, self.begun, self.at_start = made, None, at_start
         self.fetched = 0
         self._batches = None
+
+    @property
+    def random(self):
+        """The random numbers before it was made and before its first batch, which order it."""
+        return [note and note["random"] for note in (self.made, self.begun)]
 
     def __iter__(self):
         if self._batches is None:
@@ -61,13 +67,14 @@ class Passes:
     Attributes:
         present: `Pass` that was begun last, or `None`.
         earlier: list of ints, what was fetched from those before.
+        random: list of the `Pass.random` of those.
         first: what `note` said before the first of all.
     """
 
     def __init__(self, iterator, note, put_back, prepare):
         self.iterator, self._note, self._put_back = iterator, note, put_back
         self._prepare = prepare
-        self.present, self.earlier, self.first = None, [], note()
+        self.present, self.earlier, self.random, self.first = None, [], [], note()
         self._before = self._again = None
         # On the instance: other fits, and Keras's class, stay as they are.
         self._make, self._steps = iterator._get_iterator, iterator._enumerate_iterator
@@ -82,11 +89,11 @@ class Passes:
         """Takes up a pass when the next epoch begins.
 
         Args:
-            again: object with `made`, `begun`, `at_start`, `fetched` of that pass; `first` and
-                `earlier` as above; `replays` (whether to go through earlier passes first),
-                `open` (whether there is such a pass), `step` (steps of the epoch that are
-                done), `stops` (whether no step is to follow these), `begin` and `then`
-                (callables, called before any batch is fetched and before the next one is).
+            again: object with `made`, `begun`, `at_start`, `fetched` of that pass; `first`,
+                `earlier` and `random` as above; `replays` (whether to go through earlier passes
+                first), `open` (whether there is such a pass), `step` (steps of the epoch that are
+                done), `stops` (whether no step is to follow these), `begin` and `then` (callables,
+                called before any batch is fetched and before the next one is).
         """
         self._again = again
 
@@ -95,6 +102,7 @@ class Passes:
         if again is None or not again.open:
             if self.present is not None and self.present.fetched:
                 self.earlier.append(self.present.fetched)
+                self.random.append(self.present.random)
             made, at_start = (self._note(), False) if self._before is None else (self._before, True)
             self._before = None
             self.present = self._new(made, at_start)
@@ -121,11 +129,12 @@ class Passes:
         _drop_fetched_ahead(iterator)
         if again is not None:
             again.begin()
-            self.earlier, self.first = list(again.earlier), again.first
+            self.earlier, self.random = list(again.earlier), list(again.random)
+            self.first = again.first
             if again.replays:
                 self._put_back(again.first)
-            for count in again.earlier if again.replays else ():
-                _go_through(iter(self._new(None, False)), count)
+                for count, random in zip(again.earlier, again.random, strict=True):
+                    self._go_through_again(count, *random)
             if again.open and again.at_start:
                 self._put_back(again.made)
             elif not again.open:
@@ -144,6 +153,13 @@ class Passes:
             if number == 0 and again is not None and again.open:
                 iterator._steps_seen = again.fetched + 1
             yield step
+
+    def _go_through_again(self, count, made, begun):
+        """Fetches what an earlier pass gave, whatever was drawn while it was trained on."""
+        set_random_state(made)
+        batches = iter(self._new(None, False))
+        set_random_state(begun)
+        _go_through(batches, count)
 
 
 def _go_through(batches, count):

@@ -35,8 +35,18 @@ class GraphPool:
             Callable without arguments: it does all of it, in one launch.
 
         Raises:
-            RuntimeError: something that a graph cannot do; nothing of the capture is left then.
+            RuntimeError: something that a graph cannot do, in the words of the error that `work`
+                had; nothing of the capture is left then.
         """
+        failures = []
+
+        def watched():
+            try:
+                work()
+            except Exception as error:
+                failures.append(error)
+                raise
+
         if self._handle is None:
             self._handle = torch.cuda.graph_pool_handle()
             # One of the device's own: torch's stream for captures belongs to one device for ever.
@@ -45,6 +55,16 @@ class GraphPool:
         # does a loss that the user holds, but not where torch has the setting below.
         gc.collect()
         graph = torch.cuda.CUDAGraph()
+        try:
+            self._record(graph, watched)
+        except Exception as error:
+            # The end of such a capture has an error of its own, which only says that it failed.
+            if failures and failures[0] is not error:
+                raise RuntimeError(str(failures[0])) from failures[0]
+            raise
+        return graph.replay
+
+    def _record(self, graph, work):
         settings = {"stream": self._stream, "capture_error_mode": "thread_local"}
         with (
             # Of a stream of another device nothing would be recorded: it would run, once.
@@ -54,7 +74,6 @@ class GraphPool:
             torch.cuda.graph(graph, self._handle, **settings),
         ):
             work()
-        return graph.replay
 
     def release(self):
         """Gives the memory of graphs that nobody holds any more back to the device."""

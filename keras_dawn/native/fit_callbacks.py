@@ -104,7 +104,14 @@ class Announcement(keras.callbacks.Callback):
         self._looked = engine.announced
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self._looked or batch == 0:
+        if batch:
+            self._look(epoch_ended=False)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._look(epoch_ended=True)
+
+    def _look(self, epoch_ended):
+        if self._looked:
             return
         self._looked = True
         if not self.params.get("verbose") and self._found_whole():
@@ -113,6 +120,8 @@ class Announcement(keras.callbacks.Callback):
         if self.params.get("verbose") or not how.is_whole():
             self._engine.announced = True
             if current().is_main:
+                if self.params.get("verbose") == 1 and not epoch_ended:
+                    print(flush=True)  # the progress bar has begun its line
                 print(how.line(self.model.name), file=sys.stderr)
         else:
             steps = self._engine.steps
@@ -123,9 +132,6 @@ class Announcement(keras.callbacks.Callback):
         if steps is None or steps.forward.training is None:
             return False
         return steps.found_whole is steps.forward.training
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.on_train_batch_begin(1)
 
 
 class EqualWeights(keras.callbacks.Callback):

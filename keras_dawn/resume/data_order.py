@@ -1,6 +1,7 @@
 """The order of images in a job whose number of ranks changes: the same, or a refusal."""
 
 from keras_dawn.distributed import sharding
+from keras_dawn.distributed.errors import OnAllRanksError
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
 
@@ -48,7 +49,7 @@ class DataOrder:
 
 
 def check_order(before, now, ranks, folder):
-    """Raises `ValueError` where another number of ranks would train in another order.
+    """Raises `ValueError` where another number of ranks would train in another order, on each.
 
     Args:
         before, now: str, names of orders.
@@ -57,7 +58,7 @@ def check_order(before, now, ranks, folder):
     """
     if before == now:
         return
-    raise ValueError(
+    raise OnAllRanksError(
         f"The checkpoint in {folder} is of {ranks} rank{'s' * (ranks > 1)}, and this job of "
         f"{current().world_size} would train in another order: {before} → {now}. Serve the data "
         "in an order that does not depend on the number of ranks, such as that of "

@@ -67,6 +67,13 @@ class DataPosition:
         self.passes = keras_passes.Passes(iterator, self._note, self._put_back, self._begins)
 
     @property
+    def has_no_place(self):
+        """Whether a restart has to fetch again what was fetched, and nothing says from where."""
+        objects = [one for one in self._source.objects if not isinstance(one, torch.nn.Module)]
+        tells = any(hasattr(one, "load_state_dict") for one in objects)
+        return self._digest is not None and not tells
+
+    @property
     def generators(self):
         """Names of the random generators in the data and in that to validate on."""
         return {"data": self._source.generators, "validation": self._validation.generators}
@@ -81,10 +88,11 @@ class DataPosition:
         passes = self.passes
         present = passes.present
         taken = passes.goes_on() or step > 0
-        earlier = [*passes.earlier]
+        earlier, random = [*passes.earlier], [*passes.random]
         # Between two epochs the pass is over: a stream has to go through its batches once more.
         if not taken and present is not None and present.fetched:
             earlier.append(present.fetched)
+            random.append(present.random)
         return {
             "open": taken,
             "made": present.made if taken else None,
@@ -92,6 +100,7 @@ class DataPosition:
             "at_start": present.at_start if taken else None,
             "fetched": present.fetched if taken else 0,
             "earlier": earlier if self._replays else [],
+            "random": random if self._replays else [],
             "first": passes.first if self._replays else None,
             "digest": self._digest,
             "now": self._note(),

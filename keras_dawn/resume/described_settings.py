@@ -1,22 +1,19 @@
 """What a script compiled and scheduled a training with, in words: named where it has changed."""
 
-import hashlib
 import json
 
-from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.hyperparameters import available, config, unwrap
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_losses import compiled_loss
-from keras_dawn.foundation.keras_optimizers import variables_of
+from keras_dawn.foundation.keras_optimizers import uses_weight_decay, variables_of
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.resume.names import unnumbered
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
 import keras
 import numpy as np
-import torch
 
 _PLAIN = (bool, int, float, str, type(None))
-_SAMPLED = 4096  # numbers of an array that tell its content
 
 
 def settings(model, callbacks, epochs, steps):
@@ -30,19 +27,22 @@ def settings(model, callbacks, epochs, steps):
         epochs, steps: int, how long the training is; `steps` may be `None`.
     """
     loss, weights = compiled_loss(model)
-    found = {"loss": _words(loss), "loss_weights": _words(weights)}
+    found = {"loss": words(loss), "loss_weights": words(weights)}
     normalisations = [one for one in all_layers(model) if hasattr(one, "synchronized")]
     if normalisations:
         together = sum(bool(one.synchronized) for one in normalisations)
         found["synchronized batch normalisations"] = f"{together} of {len(normalisations)}"
     for number, optimizer in enumerate(optimizers_of(model)):
         of = f" of optimizer {number + 1}" if number else ""
-        found[f"loss scaling{of}"] = _words(unwrap(optimizer) is not optimizer)
+        found[f"loss scaling{of}"] = words(unwrap(optimizer) is not optimizer)
         inner = unwrap(optimizer)
         left_out = {"name", *available(inner)}
         for name, value in config(inner).items():
             if name not in left_out or isinstance(value, dict):  # a schedule
-                found[f"{name}{of}"] = _words(value)
+                found[f"{name}{of}"] = words(value)
+        if getattr(inner, "weight_decay", None) is not None:
+            weights = [v for v in model.trainable_variables if not uses_weight_decay(inner, v)]
+            found[f"weights without decay{of}"] = words([unnumbered(v.path) for v in weights])
     for callback in callbacks:
         if isinstance(callback, ParameterSchedule) and steps:
             epochs_of_its = len(callback.epochs) if callback.epochs is not None else epochs
@@ -74,25 +74,8 @@ def changes(then, now):
     ]
 
 
-def content(iterator):
-    """What tells the arrays of a `fit` apart from others of their size; `None` of other data."""
-    arrays = keras_fit.arrays_of(iterator)
-    if arrays is None:
-        return None
-    digest = hashlib.sha256()
-    for array in keras.tree.flatten(arrays[0]):
-        if isinstance(array, torch.Tensor):
-            flat = array.detach().reshape(-1)
-            sample = flat[:: 1 + len(flat) // _SAMPLED].cpu().float().numpy()
-        elif isinstance(array, np.ndarray) and array.dtype.kind in "biuf":
-            sample = array.reshape(-1)[:: 1 + array.size // _SAMPLED].astype(np.float32)
-        else:
-            return None
-        digest.update(sample.tobytes())
-    return digest.hexdigest()[:12]
-
-
-def _words(value):
+def words(value):
+    """What a script compiled or gave, in words: objects of Keras's by what these are made of."""
     return value if isinstance(value, str) else json.dumps(_plain(value), sort_keys=True)
 
 

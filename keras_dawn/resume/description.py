@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 from keras_dawn.convolutions import table_in_use
 from keras_dawn.distributed.ranks import current
@@ -9,13 +10,17 @@ from keras_dawn.distributed.sharding import sampler_of
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
-from keras_dawn.resume.data_contents import changed_contents, describe_contents
-from keras_dawn.resume.described_settings import (
-    changes,
-    content,
-    settings,
-    variables_of_optimizers,
+from keras_dawn.native.engine import engine_of
+from keras_dawn.resume.changed_parts import PYTHON
+from keras_dawn.resume.data_contents import (
+    WEIGHTS,
+    changed_arrays,
+    changed_contents,
+    contents_of_arrays,
+    describe_contents,
 )
+from keras_dawn.resume.described_settings import changes, settings, variables_of_optimizers, words
+from keras_dawn.resume.same_model import check_same_model
 from keras_dawn.resume.training_state import metric_variables
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -33,7 +38,7 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         callbacks: list of the callbacks beside `ResumeTraining`.
         epochs: int, of the `fit`.
     """
-    size = {**keras_fit.size_of_data(iterator), "content": content(iterator)}
+    size = keras_fit.size_of_data(iterator)
     if size["batch_size"] and sampler_of(keras_fit.data_of(iterator)[1]) is not None:
         size["batch_size"] *= current().world_size  # of all ranks, as with other data
     return {
@@ -41,15 +46,20 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "layers": [_layer(layer) for layer in list(all_layers(model))[1:]],
         "optimizers": [type(hyperparameters.unwrap(one)).__name__ for one in optimizers_of(model)],
         "numbers": [_numbers(one) for one in optimizers_of(model)],
+        "frozen": [not layer.trainable for layer in all_layers(model)],
         "settings": settings(model, callbacks, epochs, iterator.num_batches),
         "kept": variables_of_optimizers(model),
         "metrics": [_NUMBERED.sub("", v.path) for v in metric_variables(model)],
         "data": size,
+        "arrays": contents_of_arrays(iterator),
         "contents": describe_contents(iterator, keras_fit.validation_data(model)),
+        "class_weight": words(keras_fit.class_weight(model)),
         "order": order,
         "steps": iterator.num_batches,
         "epochs": epochs,
         "convolutions": table_in_use().identity,
+        "accelerated": engine_of(model) is not None,
+        "python": PYTHON,
     }
 
 
@@ -67,36 +77,18 @@ def check_same(state, now, folder, step):
         otherwise than then, and list of str about what else is taken up.
     """
     then = state["description"]
-    for what in ("optimizers", "variables", "layers", "metrics"):
-        old, new = then[what], now[what]
-        if old != new:
-            raise ValueError(
-                f"The checkpoint in {folder} is of another model: {_difference(what, old, new)}. "
-                "Train that model, or give another folder."
-            )
-    for number, (old, new) in enumerate(zip(then["kept"], now["kept"], strict=True)):
-        if None not in (old, new) and old != new:
-            what = [
-                f"{name} {before} → {now['numbers'][number].get(name)}"
-                for name, before in then["numbers"][number].items()
-                if name != "learning_rate" and before != now["numbers"][number].get(name, before)
-            ]
-            what += changes(then["settings"], now["settings"])
-            raise ValueError(
-                f"The checkpoint in {folder} is of a {then['optimizers'][number]} that keeps "
-                f"{len(old)} variables, this one keeps {len(new)}: {', '.join(what) or '?'}. "
-                "Compile with the settings that the training began with, or give another folder."
-            )
+    check_same_model(state, now, folder)
     changed = [
-        f"{name} {old} → {new}" if name != "content" else "other values in the arrays"
+        f"{name} {old} → {new}"
         for name, old, new in [
             ("steps an epoch", then["steps"], now["steps"]),
-            *((name, then["data"][name], now["data"][name]) for name in then["data"]),
+            *((name, then["data"][name], now["data"].get(name)) for name in then["data"]),
             *_order(state, now),
             *changed_contents(state, now["contents"], "data"),
         ]
-        if old != new and not (name == "content" and None in (old, new))
+        if old != new and name != "content"
     ]
+    changed += _weights_and_arrays(then, now)
     epoch = state["epoch"]
     if changed and step:
         raise ValueError(
@@ -123,42 +115,29 @@ def check_same(state, now, folder, step):
     return rates, changed
 
 
+def _weights_and_arrays(then, now):
+    """Class weights that are others, and arrays: `fit` makes weights of images of the former."""
+    old, new = then.get("class_weight"), now["class_weight"]
+    weights = old != new and "class_weight" in then
+    arrays = changed_arrays(then, now)
+    if weights:
+        arrays = [name for name in arrays if name != WEIGHTS]
+    values = [f"other values in the arrays ({', '.join(arrays)})"] if arrays else []
+    return values + [f"class_weight {old} → {new}"] * weights
+
+
 def _order(state, now):
     """The order of the data, which `check_order` looks at where the number of ranks is another."""
     same = len(state["data"]) == current().world_size
     return [("order", state["description"]["order"], now["order"])] if same else []
 
 
-def _difference(what, old, new):
-    if len(old) != len(new):
-        return f"{what} {_listed(old)} → {_listed(new)}"
-    place = next(
-        place for place, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]
-    )
-    before, after = old[place], new[place]
-    if what != "layers" or before[:2] != after[:2]:
-        before, after = (each if isinstance(each, str) else " ".join(each[:2])
-                         for each in (before, after))  # fmt: skip
-        # Of layers the class and the name; equal ones differ in a setting, which is looked for
-        # below.
-        return f"{what} {before} → {after}"
-    settings = json.loads(before[2]), json.loads(after[2])
-    name = next(
-        key for key in settings[0] if settings[0][key] != settings[1].get(key, "left out")
-    )  # fmt: skip
-    return f"{name} of layer {before[1]} {settings[0][name]} → {settings[1].get(name, 'left out')}"
-
-
-def _listed(names):
-    if names and not isinstance(names[0], str):
-        names = [" ".join(each[:2]) for each in names]
-    return f"{len(names)} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
-
-
 def _layer(layer):
     """`[class, name, settings]`, settings as far as they are plain."""
     try:
-        config = layer.get_config()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a lambda, which nobody stores here
+            config = layer.get_config()
     except Exception:  # a layer of the user's own need not have one
         config = {}
     plain = {key: value for key, value in _plain(config).items() if key != "name"}
@@ -167,6 +146,8 @@ def _layer(layer):
 
 
 def _plain(value):
+    if isinstance(value, dict) and value.get("class_name") == "__lambda__":
+        return "a lambda"  # with the line that it is on; `own_settings` tells its code
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items() if key not in _CHANGES}
     if isinstance(value, (list, tuple)):

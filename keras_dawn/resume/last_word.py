@@ -11,8 +11,14 @@ from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
 from keras_dawn.resume.loader_workers import let_workers_outlive, start_workers_anew
-from keras_dawn.resume.messages import Losses, say_what_is_not_seen
+from keras_dawn.resume.messages import (
+    Losses,
+    OtherOptimizers,
+    say_that_data_is_read_again,
+    say_what_is_not_seen,
+)
 from keras_dawn.resume.one_training import check_not_another
+from keras_dawn.resume.own_settings import describe_parts
 from keras_dawn.resume.restoration import Restoration, find_state, is_ended
 from keras_dawn.resume.same_callbacks import describe_callbacks
 from keras_dawn.resume.saved_history import history_state
@@ -74,7 +80,10 @@ class LastWord(keras.callbacks.Callback):
         self._parts = {**states.parts, **self._resume.tracked}
         check_states(self._parts)
         say_what_is_not_seen(self._parts, self._folder.path)
+        if state is None and self._position.has_no_place:
+            say_that_data_is_read_again(self._folder.path)
         description["callbacks"] = describe_callbacks(states.names)
+        description["parts"] = describe_parts(self.model, states.names)
         ended = followed or (
             state is not None and state["fit"] == self._fit and is_ended(state, self.params)
         )
@@ -93,6 +102,7 @@ class LastWord(keras.callbacks.Callback):
             )
             description = self._restoration.begin(description, self._fit, self.params)
         self._description = description
+        self._compiled = OtherOptimizers(self.model, self._folder.path)
         if state is None and self._writes_on():
             self._save(0, 0)
 
@@ -199,6 +209,7 @@ class LastWord(keras.callbacks.Callback):
             return
         history = self.model.history
         self._losses.say(state["parts"])
+        self._compiled.say(self.model)
         self._paid.note()
         self._folder.save(
             (self._fit, epoch, step),

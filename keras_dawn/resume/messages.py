@@ -3,6 +3,7 @@
 import sys
 
 from keras_dawn.distributed.ranks import current
+from keras_dawn.resume.described_settings import variables_of_optimizers
 from keras_dawn.resume.saved_state import implicit
 
 
@@ -26,6 +27,17 @@ def say_what_is_not_seen(parts, path):
         )
 
 
+def say_that_data_is_read_again(path):
+    """Says, as a training begins, what a restart asks of data that does not tell its place."""
+    say(
+        "the data only reads on and does not tell its place, so that a restart fetches again what "
+        "was trained on, and is refused if these are other batches, such as those of a shuffled "
+        "buffer or of random numbers that others draw from too; state_dict and load_state_dict "
+        "in the data spare it both",
+        path,
+    )
+
+
 class Losses:
     """Names what a checkpoint cannot hold as soon as one is saved without it, once.
 
@@ -47,6 +59,37 @@ class Losses:
                     "load_state_dict",
                     self._path,
                 )
+
+
+class OtherOptimizers:
+    """Names, once, optimizers that were compiled anew in the training, for other weights.
+
+    The next process compiles as the script does, and cannot take up what these keep.
+
+    Args:
+        model: compiled `keras.Model`, as its training begins.
+        path: folder of the checkpoints.
+    """
+
+    def __init__(self, model, path):
+        self._path, self._kept = path, variables_of_optimizers(model)
+
+    def say(self, model):
+        """Looks at the optimizers that the model has by now."""
+        now = variables_of_optimizers(model)
+        if self._kept is None or now == self._kept:
+            return
+        if None in self._kept and len(now) == len(self._kept):
+            self._kept = now  # built by the first step
+            return
+        counts = [sum(map(len, filter(None, each))) for each in (self._kept, now)]
+        self._kept = None
+        say(
+            f"the model was compiled anew in this fit, and its optimizers keep {counts[1]} "
+            f"variables in place of {counts[0]}: a restart from here on will be refused. Freeze "
+            "layers by `trainable` without compiling, or train on in another `fit`",
+            self._path,
+        )
 
 
 def say_what_goes_on(parts, path):

@@ -7,11 +7,13 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.model_state import optimizers_of, overwrite
 from keras_dawn.foundation.plain_state import from_plain
+from keras_dawn.resume.changed_parts import changed_parts
 from keras_dawn.resume.data_order import check_order
 from keras_dawn.resume.description import check_same
 from keras_dawn.resume.messages import say, say_what_goes_on
 from keras_dawn.resume.other_ranks import share_of
 from keras_dawn.resume.same_callbacks import SameCallbacks
+from keras_dawn.resume.same_model import other_names
 from keras_dawn.resume.saved_history import put_history
 from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
@@ -111,6 +113,7 @@ class Restoration:
         )
         check_weights(state, model, self._path)
         self._same = same = SameCallbacks(before["callbacks"], description["callbacks"])
+        tracked = {name for name in state["parts"] if same.is_of_none(name)}
         self._state = state = {
             **state,
             "parts": same.renamed(state["parts"]),
@@ -149,10 +152,16 @@ class Restoration:
             epochs = before.get("epochs", params["epochs"])
             if epochs != params["epochs"]:
                 taken_up.append(f"epochs {epochs} → {params['epochs']}")
-            gone = sorted(set(state["parts"]) - set(self._parts))
-            taken_up += [f"{name} left out" for name in gone if " of " not in name]
+            taken_up += changed_parts(state, description, same)
+            gone = [name for name in sorted(tracked - set(self._parts)) if " of " not in name]
+            taken_up += [f"{name} left out" for name in same.left_out + gone]
+            if names := other_names(before, description):
+                say(names, self._path)
         if taken_up:
             say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
+        if same_fit and same.new:
+            names = ", ".join(same.new)
+            say(f"{names} {'are new: begin' if same.new[1:] else 'is new: begins'} now", self._path)
         return description
 
     def enter(self, steps):
@@ -186,8 +195,7 @@ class Restoration:
         state, parts = self._state, self._parts
         restore_variables(self._model, state, self._own["statistics"])
         missing = set(parts) - set(state["parts"]) - implicit(parts)
-        # What a new callback holds begins with it; one that tells its state is to be there.
-        missing = {n for n in missing if not (n.startswith("state of") and self._same.is_new(n))}
+        missing = {name for name in missing if not self._same.may_begin_now(name)}
         if missing:
             named = [self._same.in_words(name).removeprefix("state of ") for name in missing]
             raise ValueError(

@@ -69,10 +69,13 @@ class ResumeTraining(keras.callbacks.Callback):
 
     What the script has changed since is named. Hyper-parameters that were compiled otherwise are
     taken up, so are the loss, its weights, the optimizer's other settings, whether batch
-    normalisation is synchronised, schedules and callbacks that are left out, and between two epochs
-    data of another length or batch size and other arrays (told apart by some thousand numbers of
-    each); another model, optimizer or set of metrics is refused, and a setting by which the
-    optimizer keeps other variables, such as `amsgrad`.
+    normalisation is synchronised, schedules, settings of callbacks, values in closures, code of
+    your functions and classes, and between two epochs data of another length or batch size, other
+    class weights and other arrays (told apart by some thousand numbers of each). Callbacks that
+    are new begin then, except one that has to have seen the beginning (`TimeToAccuracy`). A model
+    with other names and the same layers goes on, each weight as the one in its place. Another
+    model, optimizer or set of metrics is refused, and a setting by which the optimizer keeps other
+    variables, such as `amsgrad`, or layers that are frozen.
 
     SIGTERM, a notice of eviction and SIGINT save after the step under way, or after a validation
     under way, and end the training: the first two with the exit code 75, SIGINT with

@@ -11,7 +11,7 @@ from keras_dawn.foundation.plain_state import to_plain
 
 import torch
 
-FORMAT = 8
+FORMAT = 9
 
 
 def collect(model, parts, position):
@@ -60,12 +60,9 @@ def check_format(state, path):
 
 def check_weights(state, model, path):
     """Raises `ValueError` unless a checkpoint in the folder `path` fits this model."""
-    new = [f"{v.path} {tuple(v.shape)}" for v in model.variables]
+    new = [f"{v.path} {_shape(v.value)}" for v in model.variables]
     names = state["description"]["variables"]
-    old = [
-        f"{name} {tuple(value.shape)}"
-        for name, value in zip(names, state["variables"], strict=True)
-    ]
+    old = [f"{n} {_shape(value)}" for n, value in zip(names, state["variables"], strict=True)]
     shapes = [[each.partition(" ")[2] for each in weights] for weights in (old, new)]
     if shapes[0] == shapes[1]:
         return
@@ -75,6 +72,10 @@ def check_weights(state, model, path):
         f"The checkpoint in {path} is of another model: {what}. Train that model, or give another "
         "folder."
     )
+
+
+def _shape(tensor):
+    return f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def copied(variable):
@@ -147,8 +148,9 @@ def restore_optimizer(optimizer, saved, model):
     if len(variables) != len(saved["variables"]):
         raise ValueError(
             f"The {type(optimizer).__name__} of the checkpoint keeps {len(saved['variables'])} "
-            f"variables, that of this training {len(variables)}. Compile with the "
-            "settings that the training began with, or give another folder."
+            f"variables, that of this training {len(variables)}. Compile with the settings that "
+            "the training began with, or give another folder; a training in which a callback "
+            "compiles for fewer weights cannot be gone on with."
         )
     pairs = zip(variables, saved["variables"], strict=True)
     return list(pairs) if optimizer.built else []

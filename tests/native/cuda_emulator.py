@@ -22,6 +22,7 @@ _READS = {
     "_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2",
     "unique_dim", "unique_consecutive", "bincount", "repeat_interleave",
 }  # fmt: skip
+_NOT_PERMITTED = "operation not permitted when stream is capturing"
 _COPIES = {"lift_fresh", "_pin_memory"}  # `torch.tensor` of numbers
 _library = torch.library.Library("emulated", "DEF")
 _library.define("sum_over_ranks_(Tensor(a!) tensor, int capture) -> ()")
@@ -97,10 +98,10 @@ class _Tape(TorchDispatchMode):
         kwargs = kwargs or {}
         name = function._schema.name.split("::")[1]
         if name in _READS or name in _COPIES:
-            raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
+            raise RuntimeError(f"{name}: {_NOT_PERMITTED}")
         self._keep(function, args, kwargs)
         if name == "index" and any(t.dtype == torch.bool for t in args[1] if t is not None):
-            raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
+            raise RuntimeError(f"{name}: {_NOT_PERMITTED}")
         self._outside |= {one for one, _ in storages((args, kwargs)) if one not in self.own}
         if function is _SUM:  # only recorded
             result, args = None, (args[0], self._graph.number)
@@ -134,6 +135,10 @@ def _capture(graph, pool=None, **_):
     try:
         with tape:
             yield
+    except RuntimeError as error:
+        if _NOT_PERMITTED in str(error):  # the capture's end has an error of its own
+            raise RuntimeError("operation failed due to a previous error during capture") from error
+        raise
     finally:
         tape.undo()
     graph.end(tape.own)

@@ -125,6 +125,12 @@ DROPPING = {
     "groups": lambda x: GROUPS(3, 4, 2, dropout=0.3)(x, x),
     "dot": lambda x: layers.Attention(dropout=0.3)([x, x]),
     "additive": lambda x: layers.AdditiveAttention(dropout=0.3)([x, x]),
+    "scores too": lambda x: layers.Concatenate()(
+        layers.Attention(dropout=0.3)([x, x], return_attention_scores=True)
+    ),
+    "scores of heads too": lambda x: (lambda outputs, scores: outputs * scores[:, 0, :, :1])(
+        *HEADS(2, 3, dropout=0.3)(x, x, return_attention_scores=True)
+    ),
 }
 X, Y = np.random.default_rng(0).normal(size=(2, 16, LENGTH, 6))
 

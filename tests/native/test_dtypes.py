@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.on_device import torch
+from tests.on_device import ON_GPU, torch
 
 INPUTS = {
     "uint8": lambda shape: torch.randint(0, 255, shape, dtype=torch.uint8),
@@ -78,7 +78,13 @@ def assert_same(model, *inputs):
     assert found.shape == expected.shape
     # In float64 the graph computes in float64, where Keras goes by way of float32.
     close = {torch.float16: 1e-2, torch.bfloat16: 2e-2}.get(expected.dtype, 2e-6)
-    torch.testing.assert_close(found, expected, rtol=close, atol=close, equal_nan=True)
+    absolute = close
+    if ON_GPU:  # whose sums come in other orders, of numbers up to 255 · 3
+        absolute *= max(1.0, float(expected.detach().double().nan_to_num(0, 0, 0).abs().max()))
+    if ON_GPU and any(tensor.dtype == torch.float16 for tensor in inputs):
+        # There a number of Keras's beside such a tensor is rounded to float16.
+        close, absolute = max(close, 1e-3), max(absolute, 1e-3)
+    torch.testing.assert_close(found, expected, rtol=close, atol=absolute, equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", INPUTS)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from keras import layers, losses, metrics
 
-from tests.on_device import torch
+from tests.on_device import ON_GPU, torch
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(24, 5))
@@ -120,12 +120,13 @@ def value_and_gradient(loss, y, outputs, weight, mask):
     return value.detach(), outputs.grad
 
 
-def assert_same(ours, theirs, tolerance=1e-10):
+def assert_same(ours, theirs, tolerance=1e-10, absolute=None):
     if isinstance(theirs, type):  # Keras's error: it is left to Keras
         return
     for one, other in zip(ours, theirs, strict=True):
         assert one.dtype == other.dtype
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
+        atol = tolerance if absolute is None else absolute
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=atol, equal_nan=True)
 
 
 CASES = [(name, *case) for name, case in LOSSES.items() if case is not None] + MORE
@@ -212,7 +213,11 @@ def test_a_metric_is_that_of_keras(number, true_float64):
             assert ours is theirs or not isinstance(ours, type)
         else:
             tolerance = 1e-6 if case[1].dtype == torch.float32 else 1e-10
-            assert_same(ours, theirs, tolerance)
+            rounding = tolerance
+            if ON_GPU and case[2] is not None and hasattr(make(), "thresholds"):
+                # Keras adds the weights in float32, a GPU in any order; and then it subtracts.
+                tolerance, rounding = 1e-6, 1e-6 * max(float(each.max()) for each in theirs)
+            assert_same(ours, theirs, tolerance, rounding)
     assert any(forms) or any(name in settings for name in KEPT)
 
 

@@ -1,5 +1,8 @@
 """What the engine refuses, and what `explain` says of a model."""
 
+import io
+import sys
+
 import keras_dawn
 from keras_dawn import SGD
 from keras_dawn.native.engine import engine_of
@@ -105,6 +108,18 @@ def test_the_first_fit_says_in_one_line_how_it_steps(capsys):
     assert model.silent.name in line
     fit(keras_dawn.accelerate(network()))  # native throughout, and verbose=0
     assert capsys.readouterr().err == ""
+
+
+def test_that_line_is_not_in_the_middle_of_a_progress_bar(monkeypatch):
+    shown = io.StringIO()
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, shown)
+    model = keras_dawn.accelerate(network())
+    x, y = np.zeros((12, 8, 8, 3), "float32"), np.zeros((12,))
+    model.fit(x, y, batch_size=4, verbose=1)
+    before, _, after = shown.getvalue().partition("keras_dawn: ")
+    assert "1/3" in before and before.endswith("\n")
+    assert "3/3" in after.partition("\n")[2]
 
 
 class AddsLoss(layers.Layer):

@@ -8,6 +8,7 @@ import pytest
 from keras import layers, optimizers
 
 from tests.native.test_updates import X, assert_equal, both, everything, fit, network
+from tests.native.trained import assert_trains_alike
 
 
 def leave_gradients(model):
@@ -135,3 +136,51 @@ def test_unfreezing_without_compile_is_keras_s_error(make):
         model.layers[0].trainable = True
         with pytest.raises(ValueError, match=r"(?s)Unknown variable.*new optimizer"):
             fit(model, epochs=1)
+
+
+class OfUncertainty(keras.losses.Loss):
+    """Kendall and Gal's: the squared error by its learned variance."""
+
+    def __init__(self, logarithm):
+        super().__init__()
+        self.logarithm = logarithm
+
+    def call(self, y_true, y_pred):
+        errors = keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+        return errors * keras.ops.exp(-self.logarithm) + self.logarithm
+
+
+class LossOfItsOwn(keras.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return keras.ops.mean(OfUncertainty(self.logarithm).call(y, y_pred))
+
+
+def with_a_weight_in_the_loss(kind=keras.Model):
+    x = keras.Input((6,))
+    model = kind(x, layers.Dense(2)(x))
+    model.logarithm = keras.Variable(0.0)
+    own = kind is LossOfItsOwn
+    model.compile(optimizers.Adam(0.01), None if own else OfUncertainty(model.logarithm))
+    return model
+
+
+def with_a_regularized_layer_beside():
+    x = keras.Input((6,))
+    model = keras.Model(x, layers.Dense(2)(x))
+    model.beside = layers.Dense(3, kernel_regularizer="l2", bias_regularizer=lambda b: b[0])
+    model.beside.build((None, 6))
+    model.compile(optimizers.Adam(0.01), "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        with_a_weight_in_the_loss,
+        lambda: with_a_weight_in_the_loss(LossOfItsOwn),
+        with_a_regularized_layer_beside,
+    ],
+)
+def test_weights_that_no_layer_of_the_graph_has_are_trained(build, true_float64):
+    x, y = np.random.default_rng(0).normal(size=(2, 16, 6))
+    assert_trains_alike(build, x, y[:, :2], 1e-10)

@@ -103,6 +103,14 @@ def test_other_operations_are_called_as_they_are(name, true_float64, gradients_o
     assert lowered.fallbacks
 
 
+def test_a_quotient_of_integers_is_of_floats():
+    x, y = (keras.Input((3,), dtype="int32") for _ in range(2))
+    model = keras.Model([x, y], [x / y, ops.cast(ops.divide(x, y), "int32")])
+    inputs = torch.tensor([[7, -7, 9]], dtype=torch.int32), torch.tensor([[2, 2, 3]]).int()
+    for one, other in zip(to_torch(model)(*inputs), model(list(inputs)), strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+
+
 def test_a_constant_image_keeps_the_order_of_axes():
     model = model_of(lambda x: layers.Conv2D(3, 1)(x * ROW.astype("float32")))
     nodes = [node for node in to_torch(model).graph.nodes if node.target == "permute"]

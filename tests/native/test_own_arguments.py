@@ -26,6 +26,7 @@ class Caller(Own):
     def __init__(self):
         super().__init__()
         self.inner = Called()
+        self.scale = 0.25  # a product of layers: with 2.0 some initial weights train to NaN
 
     def build(self, shape):
         super().build(shape)

@@ -19,15 +19,20 @@ VALUES = [
     (torch.tensor([[1.0, 2.0], [3.0, 5.0]]), np.array([1.0, 3.0])),
     (torch.tensor(7), None),
     (torch.tensor(1.0, dtype=torch.float64), torch.tensor(2.0)),
+    (torch.tensor(0.7, dtype=torch.bfloat16), 0.3),
+    (torch.tensor(0.1, dtype=torch.float16, requires_grad=True), None),
+    (torch.tensor(0.1, dtype=torch.float64), 0.1),
+    (torch.tensor(True), 2),
     (4.0, None),
     (np.float32(2.0), 2),
     (torch.tensor(float("nan")), 1),
 ]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
 @pytest.mark.parametrize("count", range(len(VALUES) + 1))
-def test_means_are_kerass(count):
-    plain, metric = keras.metrics.Mean(), keras.metrics.Mean()
+def test_means_are_kerass(count, dtype):
+    plain, metric = (keras.metrics.Mean(dtype=dtype) for _ in range(2))
     means = NativeMeans(SimpleNamespace(metrics=[metric]))
     assert metric.result() == 0
     for value, weight in VALUES[:count]:

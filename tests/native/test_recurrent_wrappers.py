@@ -51,6 +51,26 @@ def test_directions_of_different_layers_and_initial_states(true_float64):
     assert_as_keras(keras.Model([x, h, c], [y, z]), batch(), *states)
 
 
+def tanh(x):
+    return 1.7159 * keras.ops.tanh(x * 2 / 3)  # LeCun's
+
+
+def sigmoid(x):
+    return keras.ops.clip(0.2 * x + 0.5, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["activation", "recurrent_activation"])
+def test_other_functions_of_the_names_of_keras_s_are_themselves(name, true_float64):
+    layer = layers.Bidirectional(layers.LSTM(4), name="both")
+    model, x = of_one_layer(layer), batch()
+    before = model(x, training=False)
+    function = {"activation": tanh, "recurrent_activation": sigmoid}[name]
+    setattr(layer.forward_layer.cell, name, function)  # what the layer is given it makes anew
+    assert relative(before, model(x, training=False)) > 1e-3
+    lowered = lower(model, False, masks=False)
+    assert relative(lowered.module(x), model(x, training=False)) < 1e-12
+
+
 IMAGES = {
     "1D": (1, {}),
     "2D": (2, {"padding": "same", "return_sequences": True, "return_state": True}),
@@ -135,6 +155,28 @@ def test_steps_that_depend_on_each_other_are_left_to_keras(inner, true_float64):
     model = keras.Model(inputs, layers.TimeDistributed(inner(), name="each")(inputs))
     assert [layer.name for layer, _ in lower(model, True).fallbacks] == ["each"]
     assert not lower(model, False).fallbacks
+
+
+def less_their_mean(x):
+    return x - keras.ops.mean(x, axis=0)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        lambda: layers.Dense(4, activation=less_their_mean),
+        lambda: layers.Activation(less_their_mean),
+        lambda: layers.Softmax(axis=0),
+        lambda: layers.UnitNormalization(axis=(-2, 1)),
+        lambda: keras.Sequential([keras.Input((FEATURES,)), layers.Dense(4, less_their_mean)]),
+    ],
+)
+def test_steps_whose_samples_depend_on_each_other_are_left_to_keras(inner, true_float64):
+    inputs = keras.Input((STEPS, FEATURES))
+    model = keras.Model(inputs, layers.TimeDistributed(inner(), name="each")(inputs))
+    lowered, x = lower(model, False, masks=False), batch()
+    assert [layer.name for layer, _ in lowered.fallbacks] == ["each"]
+    assert relative(lowered.module(x), model(x, training=False)) < 1e-12
 
 
 class Tagger(keras.Model):

@@ -1,5 +1,7 @@
 """Layers over one and three axes, transposed convolutions, and normalisation of all ranks."""
 
+from keras_dawn.native.lowering.rules import pooling
+
 import keras
 import pytest
 from keras import layers
@@ -60,6 +62,8 @@ POOLING = [
     ),
     *over(
         2,
+        lambda f: layers.MaxPooling2D(3, 2, padding="same", data_format=f),
+        lambda f: layers.AveragePooling2D(3, 1, padding="same", data_format=f),
         lambda f: layers.AdaptiveAveragePooling2D((4, 3), data_format=f),
         lambda f: layers.AdaptiveMaxPooling2D((2, 5), data_format=f),
     ),
@@ -121,6 +125,38 @@ def check(axes, layer, data_format, gradients_of):
 def test_a_layer_over_any_axes(case, data_format, true_float64, gradients_of):
     axes, make = case
     check(axes, make(data_format), data_format, gradients_of)
+
+
+class WrongAverage(torch.autograd.Function):
+    """Stands for torch's average of a GPU before 2.14: right, and its gradient is not."""
+
+    @staticmethod
+    def forward(ctx, images, average, arguments):
+        ctx.set_materialize_grads(True)
+        ctx.shape = images.shape
+        return average(images, *arguments)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.new_ones(ctx.shape), None, None
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_no_average_goes_where_torch_has_a_wrong_gradient(
+    axes, true_float64, gradients_of, monkeypatch
+):
+    average = pooling.AVERAGE[axes + 2]
+
+    def as_on_a_gpu(images, *arguments):
+        if images.is_contiguous():
+            return average(images, *arguments)
+        return WrongAverage.apply(images, average, arguments)
+
+    monkeypatch.setattr(pooling, "WRONG_GRADIENTS", True)
+    monkeypatch.setattr(pooling, "_has_wrong_gradient", lambda images: not images.is_contiguous())
+    monkeypatch.setitem(pooling.AVERAGE, axes + 2, as_on_a_gpu)
+    layer = (layers.AveragePooling1D, layers.AveragePooling2D)[axes - 1](3, 1, padding="same")
+    check(axes, layer, LAST, gradients_of)
 
 
 @pytest.mark.parametrize("data_format", [LAST, FIRST])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers, optimizers
 
-from tests.on_device import torch
+from tests.on_device import ON_GPU, torch
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(40, 2, 4)), RANDOM.normal(size=(40, 3))
@@ -185,7 +185,9 @@ def test_adam_takes_keras_s_steps_in_float32_from_the_first_on():
     def train(model):
         model.train_on_batch(X[:4], Y[:4])
 
-    assert_equal(*both(lambda: optimizers.Adam(1.0), train), tolerance=2e-6)
+    # torch's kernel for a GPU weighs squares with 1 − β₂ rounded to float32: 6.5e-6 of a step.
+    tolerance = 1e-5 if ON_GPU else 2e-6
+    assert_equal(*both(lambda: optimizers.Adam(1.0), train), tolerance=tolerance)
 
 
 @pytest.mark.parametrize("make", [lambda: optimizers.SGD(0.1, momentum=0.9), optimizers.Adam])
@@ -259,5 +261,10 @@ class Twice(optimizers.LossScaleOptimizer):
 
 @pytest.mark.parametrize("around", [optimizers.LossScaleOptimizer, Twice])
 @pytest.mark.parametrize("inner", [optimizers.Adam, lambda: optimizers.SGD(0.1, momentum=0.9)])
-def test_optimizers_around_others_equal_plain_keras(around, inner):
-    assert_equal(*both(lambda: around(inner(), dynamic_growth_steps=3)), tolerance=1e-5)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_optimizers_around_others_equal_plain_keras(around, inner, dtype, request):
+    tolerance = 1e-4 if ON_GPU else 1e-5  # cuDNN's roundings, in steps of twice the rate
+    if dtype == "float64":
+        request.getfixturevalue("true_float64")
+        tolerance = 1e-10
+    assert_equal(*both(lambda: around(inner(), dynamic_growth_steps=3)), tolerance=tolerance)

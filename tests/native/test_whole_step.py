@@ -237,6 +237,22 @@ def assigning(assign):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("scalar", [lambda v: keras.Variable(v, trainable=False), torch.tensor])
+def test_a_hyper_parameter_kept_in_a_tensor_is_read_in_every_step(scalar):
+    def writing(model):
+        norm = scalar(0.5)
+        memory = norm.value if isinstance(norm, keras.Variable) else norm
+
+        def write(batch, logs):
+            model.optimizer.clipnorm = norm
+            memory.fill_(0.5 if batch % 2 else 0.01)  # which tells nobody
+
+        return [keras.callbacks.LambdaCallback(on_train_batch_begin=write)]
+
+    graphed = compared(Case(callbacks=writing), graphs=0, replays=0)
+    assert "clipnorm of the optimizer is kept in a tensor" in graphed.how
+
+
 def test_what_a_callback_assigns_between_steps_is_seen_by_the_next_replay():
     def optimizer_s(model, batch):
         model.optimizer.learning_rate = 0.01 * (batch + 1)

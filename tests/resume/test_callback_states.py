@@ -155,11 +155,6 @@ def test_callbacks_of_one_class_are_known_by_their_settings(before, after, told,
     assert [each.steps for each in again] == [steps[each] for each in told]
 
 
-def test_a_callback_that_looks_at_another_metric_is_named(fit, tmp_path):
-    with pytest.raises(ValueError, match="no state of Told on b"):
-        cut_and_go_on(fit, tmp_path, [Told("a")], [Told("b")])
-
-
 def test_attributes_of_exchanged_callbacks_go_with_them(fit, tmp_path):
     class Counts(keras.callbacks.Callback):
         def __init__(self, name, done):

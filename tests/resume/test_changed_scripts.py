@@ -188,11 +188,12 @@ def test_other_arrays_of_the_same_size_are_noticed(tmp_path, capsys):
 
     with pytest.raises(
         ValueError,
-        match=r"has changed since: other values in the arrays. Go on .* until checkpoint-\*00002-",
+        match=r"other values in the arrays \(targets\). Go on .* until checkpoint-\*00002-",
     ):
         scripts(tmp_path / "within", (make, Z, ()), (make, -Z, ()))
     scripts(tmp_path / "between", (make, Z, ()), (make, -Z, ()), cut=5)
-    assert "takes up what has changed: other values in the arrays." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "takes up what has changed: other values in the arrays (targets)." in said
 
 
 def test_the_same_script_is_named_nothing(tmp_path, capsys):

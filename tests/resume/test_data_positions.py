@@ -1,5 +1,6 @@
 """A training goes on with the batch that it would have been trained on next, whatever its data."""
 
+import itertools
 import random
 
 import keras_dawn
@@ -79,6 +80,19 @@ class Rows(Batches):
         random.shuffle(self.pairs)
 
 
+class Counted(Dataset):
+    """Items by iterators of Python's, which do not tell where they are."""
+
+    def __init__(self):
+        self.count, self.turn = itertools.count(), itertools.cycle([1.0, 2.0, 3.0])
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, place):
+        return X[place] * (next(self.turn) + 0.01 * next(self.count)), Y[place]
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         order = torch.randperm(40)
@@ -150,6 +164,16 @@ def test_every_kind_of_data_goes_on_where_it_was(kind, tmp_path):
 
 def test_a_stream_goes_on_between_two_epochs(tmp_path):
     ends_the_same(tmp_path, cuts=(12,), data=loader(RowsInTurn), every_steps=None)
+
+
+def test_iterators_of_pythons_go_on_though_the_training_draws_random_numbers_too(tmp_path, capsys):
+    def draws():  # as dropout does, between the passes over the data too
+        return [keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: torch.rand(1))]
+
+    data = loader(Counted, shuffle=True)
+    ends_the_same(tmp_path, cuts=(10, 8), data=data, callbacks=draws)
+    said = capsys.readouterr().err
+    assert said.count("the data only reads on and does not tell its place") == 2  # one a training
 
 
 @pytest.mark.slow

@@ -14,16 +14,17 @@ class Cut(ThisProcess):
 
     def __init__(self, at=None, in_validation=None):
         super().__init__()
-        self.at, self.in_validation, self.steps, self.validations = at, in_validation, 0, 0
+        # Not under the names of arguments: these would be settings, which the next process names.
+        self.last_step, self.last_batch, self.steps, self.validations = at, in_validation, 0, 0
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.steps == self.at:
+        if self.steps == self.last_step:
             raise RuntimeError("cut off")
         self.steps += 1
 
     def on_test_batch_begin(self, batch, logs=None):
         self.validations += 1
-        if self.validations == self.in_validation:
+        if self.validations == self.last_batch:
             raise RuntimeError("cut off")
 
 

@@ -1,5 +1,6 @@
 """Runs Python up to the first instruction that must not run."""
 
+import inspect
 import sys
 
 import keras
@@ -44,7 +45,13 @@ class Watch:
         if not self._doubts:
             return function(**arguments)
         before = sys.gettrace()  # of a debugger, or of who counts what tests reach
+        # Python 3.12 tells of single instructions only where a frame had asked for it before
+        # `settrace`: else nothing would be stopped the first time in a process.
+        here = inspect.currentframe()
+        here.f_trace_opcodes = True
         sys.settrace(self._call)
+        here.f_trace_opcodes = False
+        del here  # a frame that knows itself is garbage to be collected
         try:
             outputs = function(**arguments)
             self.check()  # somebody may have caught it

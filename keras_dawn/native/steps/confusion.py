@@ -67,7 +67,7 @@ def quick_decisions(metric, targets, outputs):
         return None
     variables = [getattr(metric, name) for name in names]
     dtype = keras_variables.memory_of(variables[0]).dtype
-    if targets.shape != outputs.shape or outputs.dtype != dtype:
+    if targets.shape != outputs.shape or not outputs.is_floating_point():
         return None
     places, logits = [_COUNT_OF[name] for name in names], auc and keras_metrics.takes_logits(metric)
 
@@ -79,6 +79,10 @@ def quick_decisions(metric, targets, outputs):
 
     def add(targets, outputs):
         outputs = torch.sigmoid(outputs) if logits else outputs
+        if outputs.dtype != dtype:  # half precision, which the thresholds are too close for
+            outputs = outputs.to(dtype)
+        if targets.dtype == torch.float64:  # Keras casts them: a very small one becomes 0
+            targets = targets.to(dtype)
         if gathered is not None:
             gathered.add(outputs, targets != 0)
             return

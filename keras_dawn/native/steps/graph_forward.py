@@ -14,6 +14,7 @@ from keras_dawn.native import capture, parallel
 from keras_dawn.native.convolution_ways import convolution_ways
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.lowering import lower
+from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps.added_losses import AddedLosses
 from keras_dawn.native.steps.buckets import BucketedReduction
@@ -54,6 +55,7 @@ class GraphForward:
         self.reduction = None  # of gradients over the ranks, where torch's does not do
         self.needs_rehearsal = False
         self._layers = None
+        self._outside = []  # leaves that are trained besides those of the training graph
         self._shapes = None  # of the last batch
         self._inside = keras_layers.all_layers(model)
         self._look()
@@ -71,7 +73,11 @@ class GraphForward:
         """Lowers the training graph."""
         views = self._added.views
         self.training = _lowered(self.model, training=True, collect_statistics=True, views=views)
-        self._added.follow(self.training.leaves.values())
+        inside = self.training.leaves
+        # Weights that no layer of the graph has: the user's loss or a regularizer may use them.
+        others = [v for v in self.model.trainable_weights if id(v) not in inside]
+        self._outside = [Leaf(variable, AS_IS) for variable in others]
+        self._added.follow([*inside.values(), *self._outside])
         self._look()
 
     def _look(self):
@@ -85,7 +91,8 @@ class GraphForward:
 
     def leaves(self):
         """The leaves that are trained."""
-        return [leaf for leaf in self.training.leaves.values() if leaf.tensor.requires_grad]
+        leaves = [*self.training.leaves.values(), *self._outside]
+        return [leaf for leaf in leaves if leaf.tensor.requires_grad]
 
     def connect_training(self, whole):
         """Puts what averages over the ranks around the training graph.
@@ -159,7 +166,7 @@ class GraphForward:
         DistributedDataParallel wants every backward pass to be like the first.
         """
         own_loss = keras_models.is_overridden(self.model, "compute_loss")
-        return own_loss or self.training.calls_keras
+        return own_loss or self.training.calls_keras or bool(self._outside)
 
     def is_complete(self):
         """Whether all layers were built before the step."""
@@ -173,6 +180,8 @@ class GraphForward:
         if not keras_layers.is_only_its_call(model):
             return False
         if not self._added.are_current():
+            return False
+        if not all(leaf.is_shared() for leaf in self._outside):
             return False
         return all(
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())

@@ -7,6 +7,8 @@ from keras_dawn.foundation import keras_context, keras_masks, keras_variables
 import keras
 import torch
 
+_WIDE = torch.float32, torch.float64  # in a narrower one a weight is rounded first
+
 
 class NativeMeans:
     """Lets `keras.metrics.Mean` of a model be updated natively, for a step at a time.
@@ -62,21 +64,22 @@ class NativeMean:
             type(values) is not torch.Tensor
             or values.ndim
             or type(weight) not in (int, float)
-            or values.dtype != total.dtype
+            or total.dtype not in _WIDE
+            or values.is_complex()
             or keras_masks.mask_of(values) is not None
             or keras_context.in_stateless_scope()
         ):
             return keras.metrics.Mean.update_state(metric, values, sample_weight)
-        values = values.detach()
+        values = values.detach().to(total.dtype)
         total.add_(values if sample_weight is None else values * weight)
         keras_variables.memory_of(metric.count).add_(weight)
         return None
 
     def result(self):
         metric = self.metric
-        if keras_context.in_stateless_scope():
-            return keras.metrics.Mean.result(metric)
         total = keras_variables.memory_of(metric.total)
+        if total.dtype != torch.float32 or keras_context.in_stateless_scope():
+            return keras.metrics.Mean.result(metric)  # whose dtype follows `floatx`
         count = keras_variables.memory_of(metric.count)
         if not count.is_cuda and count:  # a look that makes nobody wait
             return total / count

@@ -12,7 +12,7 @@ class Penalties:
     read in every step.
 
     Args:
-        variables: list of Keras variables for which `is_penalty` holds.
+        variables: list of Keras variables whose regularizer is one of these.
         tensors: list of the tensors that are to get the gradients, one for each.
     """
 

@@ -83,7 +83,8 @@ class GatheredBuckets:
 def _places(outputs, labels, thresholds):
     """The bucket of each output, flat; those of true labels come after those of false ones."""
     highest = len(thresholds) - 1
-    # Bucket 0 is below the first threshold, and so is what is no number.
+    # Bucket 0 is below the first threshold, and so is what is no number. It is in Keras, too, where
+    # its cast to a whole number gives the lowest one: on a processor; on a GPU it gives 0.
     lowest = 1 if thresholds[0] < 0.0 or thresholds[-1] > 1.0 else 0
     # Rounded up: an output equal to a threshold is not over it.
     bucket = (outputs * highest).ceil_().clamp_(lowest, highest).nan_to_num_(0.0)

@@ -174,7 +174,8 @@ def attention(builder, layer, inputs, call):
         node = builder.call(functions.zero_where_masked, node, of_query)
     result = query.with_node(node, torch_order=False)
     builder.set_mask(result, of_query)
-    return [result, query.with_node(weights, torch_order=False)] if scores_too else result
+    # Those that were dropped from, as Keras returns them.
+    return [result, query.with_node(kept, torch_order=False)] if scores_too else result
 
 
 def _scores(builder, layer, query, key):

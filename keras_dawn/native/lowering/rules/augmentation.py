@@ -1,4 +1,4 @@
-"""Random changes of a batch of images: moved, turned, cropped, brighter."""
+"""Random changes of a batch of images: moved, turned, cropped, brighter, with parts erased."""
 
 from keras_dawn.native.lowering import draws, moves, warps
 from keras_dawn.native.lowering.dtypes import HALF, is_float, torch_dtype

@@ -20,7 +20,7 @@ from keras_dawn.native.lowering.rules.recurrent import (
 from keras_dawn.native.lowering.values import LoweringError, Value
 
 import torch
-from keras import layers
+from keras import activations, layers
 
 KINDS = {layers.LSTM: "lstm", layers.GRU: "gru", layers.SimpleRNN: "rnn_tanh"}
 
@@ -104,10 +104,12 @@ def _is_one_call(builder, directions, call):
     cells = [cells_of(builder, direction)[0] for direction in directions]
     for direction, cell in zip(directions, cells, strict=True):
         refuse_what_keras_refuses(direction, [cell], None, call)
-        plain = getattr(cell.activation, "__name__", None) == "tanh"
-        gate = getattr(cell, "recurrent_activation", None)
-        plain &= gate is None or getattr(gate, "__name__", None) == "sigmoid"
-        if not plain or cell.dropout or cell.recurrent_dropout or direction.stateful:
+        # Keras's own functions, not others of these names.
+        plain = cell.activation is activations.tanh
+        gate = getattr(cell, "recurrent_activation", activations.sigmoid)
+        if not plain or gate is not activations.sigmoid:
+            return False
+        if cell.dropout or cell.recurrent_dropout or direction.stateful:
             return False
         if not getattr(cell, "reset_after", True):
             return False

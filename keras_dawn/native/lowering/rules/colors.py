@@ -1,4 +1,4 @@
-"""Random changes of the colours and the sharpness of a batch of images, and erased parts."""
+"""Random changes of the colours and the sharpness of a batch of images."""
 
 from keras_dawn.native.lowering import color_spaces, draws
 from keras_dawn.native.lowering.reads import Recorded

@@ -2,6 +2,7 @@
 
 import contextlib
 
+from keras_dawn.native.lowering.dtypes import torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError, Value
@@ -10,21 +11,36 @@ import torch
 from keras import layers
 
 
-def lookup(table, indices):
-    """Rows of a table; negative indices count from its end, as Keras has it."""
+def lookup(table, indices, dtype=torch.int32):
+    """Rows of a table by numbers, which Keras casts; negative ones count from the table's end."""
     if table.device.type == "cpu" and not torch.compiler.is_compiling():
-        with contextlib.suppress(IndexError):  # a processor looks at each of them
-            return torch.embedding(table, indices)
+        whole = indices.dtype in (torch.int32, torch.int64)
+        # A processor looks at each of them; what is out of range may be in it after the cast.
+        with contextlib.suppress(IndexError):
+            return torch.embedding(table, indices if whole else indices.to(dtype))
+    indices = indices.to(dtype)
     return torch.embedding(table, torch.where(indices < 0, indices + len(table), indices))
+
+
+def lookup_in(dtype, table, indices):
+    """Rows of a table in another dtype: without a gradient only those rows are cast."""
+    if table.requires_grad and torch.is_grad_enabled():
+        # Sums of gradients are rounded as Keras's, in the dtype that the table is cast to.
+        return lookup(table.to(dtype), indices)
+    return lookup(table, indices).to(dtype)
 
 
 @rule(layers.Embedding, masks=True)
 def embedding(builder, layer, inputs, call):
     (value,) = inputs
-    table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)
     given = builder.keras_order(value)
-    indices = builder.graph.call_method("int", (given,))
-    node = builder.call(lookup, table, indices, name=call.name)
+    if call.training or layer.embeddings.dtype == layer.compute_dtype:
+        table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)
+        node = builder.call(lookup, table, given, name=call.name)
+    else:
+        table = builder.parameter(layer.embeddings, AS_IS)
+        dtype = torch_dtype(layer.compute_dtype)
+        node = builder.call(lookup_in, dtype, table, given, name=call.name)
     # A vector in place of each number.
     result = Value(node, value.rank + 1, layer.compute_dtype)
     if layer.mask_zero:

@@ -48,7 +48,8 @@ def operator_between(builder, operation, inputs, call):
         raise LoweringError("keyword arguments")
     numbers = [_number(part) for part in call.args if not isinstance(part, Value)]
     dtypes = {value.dtype for value in inputs}
-    of_floats = numbers or function in (*CASTING, torch.pow)
+    # A quotient of integers is of floats, which `promoted` does not say.
+    of_floats = numbers or function in (*CASTING, torch.pow, torch.div)
     if of_floats and not all(is_float(dtype) for dtype in dtypes):
         raise LoweringError("integers")
     casting = function in CASTING and result_type(*dtypes)

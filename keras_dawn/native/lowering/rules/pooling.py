@@ -25,6 +25,10 @@ HIGHEST_AND_WHERE = {
 }
 
 
+# Of averages with padding on a GPU: torch's issue 188344, mended in July 2026.
+WRONG_GRADIENTS = torch.__version__ < (2, 14)
+
+
 def _pool(builder, layer, inputs, call, functions, *rest):
     size, stride = tuple(layer.pool_size), tuple(layer.strides)
     (value,) = inputs
@@ -41,7 +45,10 @@ def _pool(builder, layer, inputs, call, functions, *rest):
         # For "same" Keras replicates: the pixel at the edge counts once more.
         mode="constant" if torch_pads else "replicate",
     )
-    node = builder.call(functions[value.rank], node, size, stride, padding, *rest, name=call.name)
+    function = functions[value.rank]
+    if WRONG_GRADIENTS and functions is AVERAGE and any(padding):
+        function, rest = padded_average, ()
+    node = builder.call(function, node, size, stride, padding, *rest, name=call.name)
     return value.with_node(node, torch_order=layer.data_format == "channels_last")
 
 
@@ -62,14 +69,33 @@ def max_pooling(builder, layer, inputs, call):
     return _pool(builder, layer, inputs, call, HIGHEST)
 
 
+def padded_average(images, kernel, stride, padding):
+    """Averages over the pixels, not over the padding, with the gradient that belongs to them.
+
+    torch before 2.14 gives another one, and says nothing, for series and images on a GPU whose
+    channels lie innermost. Those are laid out by their axes first, as plain Keras does it.
+    """
+    average = AVERAGE[images.ndim]
+    if not _has_wrong_gradient(images):
+        return average(images, kernel, stride, padding, False, False)
+    averages = average(images.contiguous(), kernel, stride, padding, False, False)
+    if images.ndim != 4:
+        return averages
+    return averages.contiguous(memory_format=torch.channels_last)  # as the layers behind have it
+
+
+def _has_wrong_gradient(images):
+    return WRONG_GRADIENTS and images.is_cuda and images.ndim < 5 and not images.is_contiguous()
+
+
 def average_of_pixels(images, kernel, stride):
     """Averages over the pixels under "same", not over the padding: Keras from 3.16 on."""
-    average = AVERAGE[images.ndim]
     sizes = zip(images.shape[2:], kernel, stride, strict=True)
     pairs = [same_padding(*each) for each in sizes]
     if all(before == after for before, after in pairs):
         padding = [before for before, _ in pairs]
-        return average(images, kernel, stride, padding, False, False)
+        return padded_average(images, kernel, stride, padding)
+    average = AVERAGE[images.ndim]
     counted = (pad_same(each, kernel, stride) for each in (images, torch.ones_like(images)))
     sums, counts = (average(each, kernel, stride) for each in counted)
     return sums / counts

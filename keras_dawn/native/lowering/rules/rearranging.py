@@ -120,6 +120,6 @@ def take(builder, operation, inputs, call):
     value, places = call.args
     if value.rank != 2 or operation.axis != 0:
         raise LoweringError("along another axis than a table's first")
-    places = builder.graph.call_method("long", (builder.keras_order(places),))
-    node = builder.call(lookup, builder.keras_order(value), places, name=call.name)
+    table, places = builder.keras_order(value), builder.keras_order(places)
+    node = builder.call(lookup, table, places, torch.int64, name=call.name)
     return _moved(value, node, call)

@@ -35,7 +35,7 @@ def up_sampling_2d(builder, layer, inputs, call):
     elif layer.interpolation in SMOOTH:
         value = _smoothed(builder, value)
         node = builder.image(value, layer.data_format)
-        arguments = resize, node, None, layer.interpolation, tuple(layer.size)
+        arguments = enlarge, node, layer.interpolation, tuple(layer.size)
     else:
         raise LoweringError(f"interpolation={layer.interpolation!r}")
     node = builder.call(*arguments, name=call.name)
@@ -71,17 +71,16 @@ def repeat_axes(images, first, factors):
     return images
 
 
-def resize(images, size, mode, factors=(1, 1)):
-    """Images `(batch, channels, height, width)` at a size, or some factors larger, as Keras does.
+def enlarge(images, mode, factors):
+    """Images `(batch, channels, height, width)`, some factors larger, as Keras does it.
 
     Args:
         images: float32 or float64 tensor.
-        size: `(height, width)`, or `None` for factors.
-        mode: `"bilinear"`, `"bicubic"` or `"nearest-exact"`.
+        mode: `"bilinear"` or `"bicubic"`.
         factors: of height and width.
     """
-    size = size or [old * factor for old, factor in zip(images.shape[2:], factors, strict=True)]
-    return F.interpolate(images, size, None, mode, False if mode in SMOOTH else None)
+    size = [old * factor for old, factor in zip(images.shape[2:], factors, strict=True)]
+    return F.interpolate(images, size, None, mode, False)
 
 
 MODES = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest-exact"}
@@ -139,7 +138,7 @@ def cut_and_resize(images, size, mode="bilinear", ratio=None, fill_value=0.0, an
     Args:
         images: `(batch, channels, height, width)`, floats.
         size: `(height, width)`.
-        mode: see `resize`.
+        mode: `"bilinear"`, `"bicubic"` or `"nearest-exact"`.
         ratio: `"crop"`, `"pad"` or `None`.
         fill_value: float, what is padded with.
         antialias: bool.

@@ -11,7 +11,7 @@ from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
 import torch
-from keras import layers
+from keras import activations, layers
 
 ALWAYS = {
     getattr(layers, name)
@@ -50,7 +50,7 @@ def time_distributed(builder, layer, inputs, call):
             raise LoweringError(f"{inner.name} takes a mask of its own")
     if inner.compute_dtype != layer.compute_dtype:
         raise LoweringError(f"{inner.name}: another dtype")
-    why = _why_not_at_once(builder, inner, call.training)
+    why = _why_not_at_once(builder, inner, call.training, len(shape) - 1)
     if why is not None:
         raise LoweringError(why)
     node = builder.keras_order(value)
@@ -72,18 +72,25 @@ def with_time(steps, like):
     return steps.unflatten(0, like.shape[:2])
 
 
-def _why_not_at_once(builder, layer, training):
-    """Why a step of a layer or model may depend on the others, or `None`."""
+def _why_not_at_once(builder, layer, training, axes):
+    """Why a step of a layer or model may depend on the others, or `None`.
+
+    Args:
+        axes: int, how many a step's input has.
+    """
     functional = keras_models.functional_graph(layer)
     if functional is not None:
-        operations = {id(node.operation): node.operation for node in keras_models.nodes(functional)}
-        reasons = [_why_not_at_once(builder, one, training) for one in operations.values()]
+        parts = [(x.operation, x.input_tensors) for x in keras_models.nodes(functional)]
+        reasons = (_why_not_at_once(builder, x, training, len(y[0].shape)) for x, y in parts)
         return next((reason for reason in reasons if reason is not None), None)
     kind = keras_layers.class_of(layer)
-    activation = getattr(layer, "activation", None)
+    activation = builder.reads.attribute(layer, "activation")
     if isinstance(activation, keras.Layer):
-        builder.reads.note(layer, "activation", activation)
-        return _why_not_at_once(builder, activation, training)
+        return _why_not_at_once(builder, activation, training, axes)
+    if activation is not None and not _is_keras_s(activation):
+        return f"{layer.name}: an activation that may look at all samples"
+    if _is_along_the_batch(builder.reads.attribute(layer, "axis"), axes):
+        return f"{layer.name}: along the axis of the batch"
     if kind in ALWAYS or (kind in IN_EVALUATION and not training):
         return None
     if kind in RECURRENT:
@@ -95,3 +102,14 @@ def _why_not_at_once(builder, layer, training):
                 return f"{layer.name}: {name} in every step"
         return None
     return f"{layer.name} ({kind.__name__}), whose steps are not sure to be independent"
+
+
+def _is_keras_s(activation):
+    """Whether an activation is one of Keras's functions: all of them take each sample by itself."""
+    return getattr(activations, getattr(activation, "__name__", ""), None) is activation
+
+
+def _is_along_the_batch(axis, axes):
+    """Whether a layer's `axis`, a number or several or `None`, has the first one in it."""
+    numbers = axis if isinstance(axis, (list, tuple)) else (axis,)
+    return any(number in (0, -axes) for number in numbers)

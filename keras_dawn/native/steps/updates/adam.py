@@ -18,6 +18,9 @@ class KerasFormAdam(Fused):
     factor of the rate. So the kernel is told that infinitely many steps have been taken, after
     which it has nothing to correct, and gets Keras's factor with the rate. The factor comes
     from the optimizer's own counter on the device, whoever has written it.
+
+    On a GPU torch's kernel takes 1 − β₂ in float32, where Keras rounds it once: with β₂ = 0.999
+    its steps are longer by 6.5e-6 of their length.
     """
 
     def __init__(self, optimizer, leaves):

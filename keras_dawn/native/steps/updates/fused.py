@@ -203,6 +203,9 @@ class Fused(Update):
         rate = keras_optimizers.schedule_of(self.optimizer)
         if not isinstance(rate, keras.Variable) and not self._scheduled.is_known():
             return "a learning rate that is called in every step"
+        for name, value in vars(self.optimizer).items():  # who writes to it tells nobody
+            if isinstance(value, (keras.Variable, torch.Tensor)) and not name.startswith("_"):
+                return f"{name} of the optimizer is kept in a tensor"
         return None
 
     def rate(self):
