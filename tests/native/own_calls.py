@@ -77,6 +77,7 @@ class Own(layers.Layer):
         self.dense, self.other = layers.Dense(8), layers.Dense(8)
         self.drop = layers.Dropout(0.5)
         self.debug, self.scale, self.calls = False, 2.0, 0
+        self.nested, self.table = (1.0, [2.0]), {"factors": [2.0]}
         self.factors = torch.tensor([1.0, 2.0] * 4, dtype=torch.float64)
         self.number = torch.tensor(3.0, dtype=torch.float64)
 

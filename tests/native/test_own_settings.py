@@ -131,6 +131,19 @@ def with_a_scale(self, x):
     return self.dense(x) * self.scale
 
 
+def with_a_list_in_a_tuple(self, x):
+    return self.dense(x) * self.nested[1][0]
+
+
+def with_a_list_in_a_dict(self, x):
+    return self.dense(x) * self.table["factors"][0]
+
+
+def change_what_is_nested(layer):
+    layer.nested[1][0] *= 0.5
+    layer.table["factors"][0] *= 0.5
+
+
 def begin_to_count(layer):
     layer.debug = True
 
@@ -143,6 +156,8 @@ def begin_to_count(layer):
         (with_weights, assign_the_weight),
         (with_a_scale, set_the_scale),
         (past_a_doubt, begin_to_count),
+        (with_a_list_in_a_tuple, change_what_is_nested),
+        (with_a_list_in_a_dict, change_what_is_nested),
     ],
     ids=lambda function: function.__name__,
 )

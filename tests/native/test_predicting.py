@@ -40,6 +40,17 @@ class Own(keras.Model):
         return {"y": y, "mean": keras.ops.mean(y, 0, keepdims=True)}
 
 
+class Unsorted(keras.Model):
+    """A dict whose keys do not come in their order."""
+
+    def __init__(self):
+        super().__init__()
+        self.class_scores, self.boxes = layers.Dense(3), layers.Dense(4)
+
+    def call(self, x):
+        return {"scores": self.class_scores(x), "boxes": self.boxes(x)}
+
+
 class OwnStep(keras.Model):
     def __init__(self):
         super().__init__()
@@ -89,6 +100,12 @@ def test_outputs_have_plain_keras_s_structure_dtypes_and_numbers(make, data):
         np.testing.assert_allclose(
             one_of_ours.astype("float32"), expected.astype("float32"), rtol=1e-5, atol=1e-6
         )
+
+
+def test_a_dict_of_outputs_keeps_the_order_of_its_keys():
+    ours, plain = (model_of(Unsorted, native).predict(X, verbose=0) for native in (True, False))
+    assert list(ours) == list(plain) == ["scores", "boxes"]
+    assert [ours[name].shape for name in ours] == [(11, 3), (11, 4)]
 
 
 class Listens(keras.callbacks.Callback):

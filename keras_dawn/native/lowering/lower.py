@@ -1,5 +1,7 @@
 """Lowers a model, or one layer for one kind of call, to a `torch.fx.GraphModule`."""
 
+import itertools
+
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
@@ -124,8 +126,9 @@ def lower_layer(layer, args, kwargs, training):
     lowered = lowered_graph(walk, make, None, masks=True)
     if any(output is None for output in keras.tree.flatten(outputs)):
         raise LoweringError("it returns None")
-    flat = list(range(len(keras.tree.flatten(outputs))))
-    lowered.output_structure = keras.tree.pack_sequence_as(outputs, flat)
+    # Not `pack_sequence_as`, which sorts the keys of a dict.
+    numbers = itertools.count()
+    lowered.output_structure = keras.tree.map_structure(lambda _: next(numbers), outputs)
     lowered.unmasked = [number for number, value in enumerate(inputs) if value.unmasked]
     return lowered
 

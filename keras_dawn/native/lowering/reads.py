@@ -33,8 +33,7 @@ class Reads:
 
     def note(self, owner, name, value):
         """Remembers what `owner.name` is."""
-        if isinstance(value, (list, dict, set)):
-            value = type(value)(value)  # the rule's own copy stays what it was
+        value = _kept(value)  # the rule's own copy stays what it was
         self._seen.setdefault((id(owner), name), (owner, name, value))
         self._values = None
 
@@ -119,6 +118,21 @@ def _config():
     """What rules read of Keras itself."""
     config = keras.config
     return config.epsilon(), config.floatx(), config.image_data_format()
+
+
+def _kept(value):
+    """A value with copies of the containers in it, which may be changed in place."""
+    if isinstance(value, dict):
+        kept = type(value)(value)
+        kept.update({key: _kept(part) for key, part in value.items()})
+        return kept
+    if isinstance(value, (list, set)):
+        return type(value)(map(_kept, value) if isinstance(value, list) else value)
+    if type(value) is tuple:
+        kept = tuple(map(_kept, value))
+        same = all(part is copy for part, copy in zip(value, kept, strict=True))
+        return value if same else kept
+    return value
 
 
 def _equal(now, value):
