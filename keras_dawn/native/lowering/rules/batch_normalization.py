@@ -55,8 +55,11 @@ def batch_normalization(builder, layer, inputs, call):
         inverse_deviation = builder.call(operator.getitem, outputs, 2)
         builder.statistics.append((layer, mean, inverse_deviation))
     else:
+        # By layer (all variables are views) the averages move at once, maybe before this call's
+        # backward pass: where another call of the step is told to train.
+        move = builder.views is None and layer.trainable and not trains
         node = builder.call(
-            torch.batch_norm,
+            batch_norm_by_present_averages if move else torch.batch_norm,
             value.node,
             gamma,
             beta,
@@ -110,6 +113,13 @@ def batch_norm_in_training(x, gamma, beta, epsilon):
         if beta is not None:
             outputs = outputs + beta.to(x.dtype).view(-1, *[1] * (x.ndim - 2))
     return outputs, *statistics
+
+
+def batch_norm_by_present_averages(x, gamma, beta, mean, variance, *settings):
+    """`torch.batch_norm` whose backward pass reads the moving averages as they are now."""
+    if torch.is_grad_enabled():
+        mean, variance = mean.clone(), variance.clone()
+    return torch.batch_norm(x, gamma, beta, mean, variance, *settings)
 
 
 def _goes_to_cudnn(x, gamma, beta):
