@@ -247,10 +247,12 @@ def test_averages_survive_an_interruption(kind, cut, tmp_path):
     equal(run(tmp_path / "cut", -1), whole, 0)
 
 
-def test_a_checkpoint_without_the_average_is_refused(tmp_path):
+def test_an_average_that_is_added_to_a_training_begins_where_that_goes_on(tmp_path, capsys):
     fit(build(True), [ResumeTraining(tmp_path)], epochs=1)
-    with pytest.raises(ValueError, match="no state of ExponentialMovingAverage"):
-        fit(build(True), [ExponentialMovingAverage(), ResumeTraining(tmp_path)], epochs=2)
+    average = ExponentialMovingAverage()
+    fit(build(True), [average, ResumeTraining(tmp_path)], epochs=2)
+    assert "ExponentialMovingAverage is new: begins now" in capsys.readouterr().err
+    assert average.updates == 5
 
 
 def test_a_second_training_begins_a_new_average_and_initial_epoch_goes_on():
