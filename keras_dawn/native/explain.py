@@ -58,7 +58,7 @@ class Explanation:
         if not self.accelerated:
             lines = [("not accelerated", "if it were:"), *lines]
         if self.python:
-            reason = f" ({self.python_reason})" if self.python_reason else ""
+            reason = f": {self.python_reason}" if self.python_reason else ""
             lines.append((self.python, f"as it is{reason}; the layers inside compute natively"))
         for kind, count in self.layers.most_common():
             lines.append((f"{count} × {kind}", "native"))

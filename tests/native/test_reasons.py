@@ -117,7 +117,7 @@ def test_a_model_s_own_call_has_a_reason_and_a_line(call):
     found = fitted(model_of(call))
     assert found.python == "Mine.call"
     assert REASONS[call][1] in found.python_reason and place(call) in found.python_reason
-    assert f"Mine.call  as it is ({found.python_reason})" in " ".join(str(found).split("   "))
+    assert f"Mine.call  as it is: {found.python_reason}; the" in " ".join(str(found).split("   "))
     assert found.layers == {"Dense": 2}
 
 
