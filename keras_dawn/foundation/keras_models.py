@@ -36,6 +36,14 @@ def output_structure(functional):
     return functional._outputs_struct
 
 
+def input_structure(functional):
+    """The structure of a `Functional`'s inputs, with their numbers; 0 for a single one."""
+    made = functional._inputs_struct
+    if isinstance(made, keras.KerasTensor) or (len(made) == 1 and type(made) in (list, tuple)):
+        return 0
+    return keras.tree.pack_sequence_as(made, list(range(len(functional.inputs))))
+
+
 def match_inputs(functional, inputs):
     """What a `Functional` is called with, flat, in the order of its inputs.
 

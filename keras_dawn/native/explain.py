@@ -1,5 +1,6 @@
 """What runs native in a model, what falls back, and why."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,8 @@ class Explanation:
         ranks: how several processes train together, or `None` for one.
         graph: what of a training step is a CUDA graph, or `None` without a GPU.
         python: what keeps its Python, such as an own `train_step`, or `None` for a graph.
+        python_reason: str, why the model's own `call` does, where it is known, or `None`.
+        uncalled: list of `(layer name, class)`: layers that no batch has gone through so far.
         accelerated: bool, whether the model is accelerated at all.
         convolutions: dict from the name of a convolution to the ways that it went with the last
             batch (`keras_dawn.convolutions`); those that always are torch's own are left out.
@@ -37,6 +40,8 @@ class Explanation:
     ranks: str | None = None
     graph: str | None = None
     python: str | None = None
+    python_reason: str | None = None
+    uncalled: list = field(default_factory=list)
     accelerated: bool = True
     convolutions: dict = field(default_factory=dict)
 
@@ -53,11 +58,14 @@ class Explanation:
         if not self.accelerated:
             lines = [("not accelerated", "if it were:"), *lines]
         if self.python:
-            lines.append((self.python, "as it is; the layers inside compute natively"))
+            reason = f": {self.python_reason}" if self.python_reason else ""
+            lines.append((self.python, f"as it is{reason}; the layers inside compute natively"))
         for kind, count in self.layers.most_common():
             lines.append((f"{count} × {kind}", "native"))
         for name, kind, reason in self.fallbacks:
             lines.append((f"{name} ({kind})", f"the Keras layer itself: {reason}"))
+        for name, kind in self.uncalled:
+            lines.append((f"{name} ({kind})", "not called so far"))
         for way in dict.fromkeys(self.convolutions.values()):
             alike = [name for name, other in self.convolutions.items() if other == way]
             more = f" and {len(alike) - 1} like it" if len(alike) > 1 else ""
@@ -80,7 +88,8 @@ class Explanation:
         if self.fallbacks:
             names = ", ".join(layer for layer, _, _ in self.fallbacks[:3])
             more = f" and {len(self.fallbacks) - 3} more" if len(self.fallbacks) > 3 else ""
-            parts.append(f"{names}{more} called as Keras layers")
+            one = len(self.fallbacks) == 1
+            parts.append(f"{names}{more} called as {'a Keras layer' if one else 'Keras layers'}")
         for part in ("loss", "metrics", "optimizer"):
             if getattr(self, part) not in (None, "native"):
                 parts.append(f"{part}: {getattr(self, part)}")
@@ -123,7 +132,7 @@ def explanation(engine, convolutions=True):
     model = engine.model
     own = engine.own_parts()
     if "train_step" in own and engine.layers is not None:
-        return _explanation(model, engine.layers.native(), engine.layers.fallbacks(), own)
+        return _explanation(model, engine.layers, own)
     # Asked before `prepare`, which may drop steps that no longer fit.
     trained = engine.steps is not None and engine.steps.update is not None
     steps = engine.prepare("predict_function")
@@ -138,10 +147,11 @@ def explanation(engine, convolutions=True):
     forward = steps.forward
     if convolutions:
         details["convolutions"] = forward.convolutions()
-    return _explanation(model, forward.native(), forward.fallbacks(), own, **details)
+    return _explanation(model, forward, own, **details)
 
 
-def _explanation(model, native, fallbacks, own, **details):
+def _explanation(model, forward, own, **details):
+    native, fallbacks = forward.native(), forward.fallbacks()
     if current().several:
         details["ranks"] = f"{current().world_size} over {current().backend}, "
         if fallbacks or set(own) - {"compute_metrics", "test_step", "predict_step"}:
@@ -153,12 +163,17 @@ def _explanation(model, native, fallbacks, own, **details):
     if any(layer is model for layer in native):  # its `call` only combines layers
         native = [layer for layer in native if layer is not model]
         own = [part for part in own if part != f"{type(model).__name__}.call"]
+    elif f"{type(model).__name__}.call" in own:
+        # The beginning says of a layer that no rule computes it, as is plain for a model's `call`.
+        reason = forward.why_own_call() or ""
+        details["python_reason"] = re.sub("^no rule, and Python [^:]*: ", "", reason) or None
     return Explanation(
         True,
         None,
         Counter(type(layer).__name__ for layer in native),
         [(layer.name, type(layer).__name__, reason) for layer, reason in fallbacks],
         python=" and ".join(own) or None,
+        uncalled=[(layer.name, type(layer).__name__) for layer in forward.uncalled()],
         **details,
     )
 

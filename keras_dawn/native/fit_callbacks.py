@@ -88,10 +88,17 @@ class LastCallback(FollowChanges):
         """Overridden, as above."""
 
 
+_NOT_EAGER = (
+    "run_eagerly=True changes nothing here: Python that is lowered with its layers does not run in "
+    "each step. To debug it, keras_dawn.restore(model) brings plain Keras back."
+)
+
+
 class Announcement(keras.callbacks.Callback):
     """Says in one line how the model steps, after the first step of its first `fit`.
 
-    Silent for a model that is native throughout where `verbose=0` was asked for. It acts before a
+    Silent for a model that is native throughout where `verbose=0` was asked for; but it says that
+    `run_eagerly=True` is not followed. It acts before a
     batch, not after one, where it would make Keras wait for the logs of each.
 
     Args:
@@ -114,15 +121,18 @@ class Announcement(keras.callbacks.Callback):
         if self._looked:
             return
         self._looked = True
-        if not self.params.get("verbose") and self._found_whole():
+        eager = bool(getattr(self.model, "run_eagerly", False))  # asked for, and not followed
+        if not self.params.get("verbose") and not eager and self._found_whole():
             return  # an earlier `fit` looked, and had nothing to say either
         how = self._engine.explanation(self._engine, convolutions=False)  # this is in every `fit`
-        if self.params.get("verbose") or not how.is_whole():
+        if self.params.get("verbose") or not how.is_whole() or eager:
             self._engine.announced = True
             if current().is_main:
                 if self.params.get("verbose") == 1 and not epoch_ended:
                     print(flush=True)  # the progress bar has begun its line
                 print(how.line(self.model.name), file=sys.stderr)
+                if eager and how.native:
+                    print(f"keras_dawn: {_NOT_EAGER}", file=sys.stderr)
         else:
             steps = self._engine.steps
             steps.found_whole = steps.forward.training

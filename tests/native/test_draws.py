@@ -124,3 +124,30 @@ def test_twenty_steps_with_every_kind_of_noise_equal_plain_keras():
 
     for one, other in zip(trained(True).variables, trained(False).variables, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def bn_relu(x):
+    return layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3)(x)))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        bn_relu,
+        lambda x: layers.Conv2D(8, 3)(layers.MaxPooling2D()(x)),
+        lambda x: layers.Dense(4)(layers.AveragePooling2D(2)(x)),
+        lambda x: layers.LayerNormalization()(layers.MaxPooling2D()(x)),
+        lambda x: layers.Concatenate()([layers.MaxPooling2D()(x)] * 2),
+        lambda x: layers.Flatten()(layers.MaxPooling2D()(bn_relu(x))),
+        lambda x: layers.GlobalAveragePooling2D()(layers.MaxPooling2D()(x)),
+    ],
+)
+def test_dropout_without_a_seed_drops_what_plain_keras_drops_behind(behind):
+    inputs = keras.Input((12, 12, 3))
+    model = keras.Model(inputs, layers.Dropout(0.5)(behind(inputs)))
+    module, x = keras_dawn.to_torch(model, training=True), torch.rand(3, 12, 12, 3) + 1
+    found = []
+    for call in (module, lambda x: model(x, training=True)):
+        torch.manual_seed(0)
+        found.append(call(x))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)

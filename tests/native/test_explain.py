@@ -110,6 +110,14 @@ def test_the_first_fit_says_in_one_line_how_it_steps(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_the_first_fit_says_that_it_does_not_run_eagerly(capsys):
+    model = keras_dawn.accelerate(network(run_eagerly=True))
+    fit(model)
+    fit(model)
+    said = [line for line in capsys.readouterr().err.splitlines() if "run_eagerly=True" in line]
+    assert len(said) == 1 and "restore(model)" in said[0]
+
+
 def test_that_line_is_not_in_the_middle_of_a_progress_bar(monkeypatch):
     shown = io.StringIO()
     for stream in ("stdout", "stderr"):

@@ -260,3 +260,19 @@ def test_many_probabilities_that_are_no_numbers_are_the_error_that_they_are_in_k
     for function in (losses.binary_crossentropy, VALUES[losses.binary_crossentropy]):
         with pytest.raises(RuntimeError, match="between 0 and 1"):
             function(torch.ones(64, 64), outputs)
+
+
+def test_a_class_for_each_pixel_trains_where_torch_refuses_plain_keras():
+    """The gradient of the mean loss to a bias is the mean of the softmax less the classes."""
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, layers.Conv2D(3, 1, activation="softmax")(inputs))
+    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+    x = RANDOM.normal(size=(2, 4, 4, 3)).astype("float32")
+    y = RANDOM.integers(0, 3, (2, 4, 4, 1))
+    probabilities = model.predict(x, verbose=0)
+    right = np.eye(3)[y[..., 0]]
+    history = keras_dawn.accelerate(model).fit(x, y, verbose=0).history
+    expected = -np.log((probabilities * right).sum(-1)).mean()
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-5)
+    moved = (right - probabilities).mean((0, 1, 2))
+    assert model.get_weights()[1] == pytest.approx(moved, rel=1e-4, abs=1e-6)

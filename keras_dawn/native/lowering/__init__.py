@@ -2,6 +2,6 @@
 
 from keras_dawn.native.lowering.lower import lower, lower_layer, to_torch
 from keras_dawn.native.lowering.lowered import Lowered
-from keras_dawn.native.lowering.own_calls import only_combines
+from keras_dawn.native.lowering.own_calls import why_not_combined
 
-__all__ = ["Lowered", "lower", "lower_layer", "only_combines", "to_torch"]
+__all__ = ["Lowered", "lower", "lower_layer", "to_torch", "why_not_combined"]

@@ -32,8 +32,10 @@ def check_constant(name, value):
     if isinstance(value, tuple):
         for part in value:
             check_constant(name, part)
+    elif callable(value):
+        raise ImpureError(f"{name}, which may do more than compute, or something else each time")
     elif not isinstance(value, _CONSTANTS):
-        raise ImpureError(f"{name} is a {type(value).__name__}")
+        raise ImpureError(f"{name} is a {type(value).__name__}, which may change")
 
 
 def check_value(name, value, check_function, frozen):

@@ -6,6 +6,7 @@ from keras_dawn.foundation import keras_context, keras_layers, keras_masks, kera
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
 from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.lowering.structures import call_like_the_model
 from keras_dawn.native.lowering.values import LoweringError, Value
 from keras_dawn.native.lowering.walk import Node, lower_call, lower_own, run
 
@@ -22,13 +23,18 @@ def to_torch(model, training=False):
     `module.code` is the model as a PyTorch function. For a layer without a rule the
     Keras layer itself is called.
 
+    The module takes and returns the structures of the model: what was made with a dict or a
+    list of inputs is called with one (or with the tensors one by one, in Keras's order: a dict's
+    by its sorted keys), and outputs come as the model's.
+
     Args:
-        model: a built Functional or Sequential `keras.Model`.
+        model: a built Functional or Sequential `keras.Model`. A subclassed one whose `call` only
+            combines layers goes inside one: `keras.Model(inputs, model(inputs))`.
         training: bool, which mode the code is for. In training, moving averages follow
             torch's definition (the unbiased variance), unlike under `accelerate`.
 
     Returns:
-        `torch.fx.GraphModule` from input tensors in Keras's shapes to outputs in Keras's.
+        `torch.fx.GraphModule` from the model's inputs to its outputs, tensors of Keras's shapes.
 
     Raises:
         LoweringError: a model that is no graph of layers; the message says why.
@@ -40,7 +46,10 @@ def to_torch(model, training=False):
         >>> bool((module(x) == model(x)).all())
         True
     """
-    return lower(model, training, masks=False).module
+    lowered = lower(model, training, masks=False)
+    inputs = keras_models.input_structure(lowered.functional)
+    call_like_the_model(lowered.module, inputs, lowered.output_structure)
+    return lowered.module
 
 
 def lower(model, training, collect_statistics=False, *, views=(), masks=True):
@@ -162,6 +171,8 @@ def _functional(model):
     if functional is None:
         raise LoweringError(
             f"{model.name} is a subclassed model: its `call` is Python, not a graph of layers. "
-            "`accelerate` takes it as it is; for `to_torch` write it with the functional API."
+            "`accelerate` takes it as it is. For `to_torch` make a graph of it: with "
+            "inputs = keras.Input(shape) of one sample, to_torch(keras.Model(inputs, "
+            "model(inputs))) writes in torch what its `call` combines and calls the rest."
         )
     return functional

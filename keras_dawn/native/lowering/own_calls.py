@@ -18,7 +18,7 @@ from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.trace_operators import check_changed, check_scalars
 from keras_dawn.native.lowering.trace_sizes import SizesError, compare
 from keras_dawn.native.lowering.values import LoweringError, Value
-from keras_dawn.native.lowering.watched import Watch
+from keras_dawn.native.lowering.watched import Watch, place_of_error
 
 import keras
 
@@ -72,7 +72,8 @@ class OwnCalls:
             raise
         except Exception as error:  # of the user's Python, which is not made for symbolic tensors
             name = type(error).__name__
-            raise SizesError(f"{name} with symbolic tensors: {str(error)[:200]}") from error
+            message = f"{name} with symbolic tensors: {str(error)[:200]}{place_of_error(error)}"
+            raise SizesError(message) from error
         check_changed(found, watch.changed)
         for symbol, value in inputs:
             if (keras_masks.mask_of(symbol) is None) != (value.mask is None):
@@ -97,21 +98,24 @@ class OwnCalls:
         return results
 
 
-def only_combines(layer):
-    """Whether a built layer's Python may be lowered with the layers it calls."""
+def why_not_combined(layer):
+    """Why a built layer's Python may not be lowered with the layers it calls, or `None`."""
     if keras_layers.class_of(layer).__module__.startswith("keras.src."):
-        return False
+        return "no rule"
     try:
         _checked(layer, Reads(), sizes_are_open=False)
-    except ImpureError:
-        return False
-    return True
+    except ImpureError as error:
+        return f"no rule, and Python of its own: {error}"
+    return None
 
 
 def _checked(layer, reads, sizes_are_open):
     """The `Doubts` about a layer; `ImpureError` unless it does no more than its `call`."""
     if not is_ordinary(layer):
-        raise ImpureError("its call is not Keras's ordinary one")
+        raise ImpureError(
+            "its class changes what Keras does around `call` (`__call__`, `compute_mask`, its "
+            "dtypes, any number of arguments), or this version of Keras is not known"
+        )
     return doubts_of(layer, reads, sizes_are_open)
 
 

@@ -48,7 +48,7 @@ def doubts_of(layer, reads, sizes_are_open):
         if kind.__module__.startswith("keras.src."):
             continue
         if not keras_layer_call.is_ordinary(each) or not keras_layers.is_plain_call(each):
-            raise ImpureError(f"{kind.__name__} is called in a way of its own")
+            raise ImpureError(f"{kind.__name__} changes what Keras does around its `call`")
         reads.note(kind, "call", kind.call)
         if not isinstance(kind.call, types.FunctionType):
             raise ImpureError(f"{kind.__name__}.call is no function")

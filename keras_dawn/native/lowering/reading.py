@@ -105,7 +105,7 @@ class Reading:
             self._comparisons.append((code, one.offset))
         loaded = bytecode.loaded(one)
         if owner is not None and owner in loaded[:-1]:
-            raise ImpureError("it hands itself on")
+            raise ImpureError(HANDED_ON)
         if owner is not None and owner in bytecode.stored(one):
             raise ImpureError("it renames itself")
         chain, after = bytecode.attributes(instructions, number + 1)
@@ -113,7 +113,7 @@ class Reading:
             self._taken.append((code, instructions[after - 1], instructions[after]))
         if owner is not None and loaded and loaded[-1] == owner:
             if not chain:
-                raise ImpureError("it hands itself on")
+                raise ImpureError(_use_of_whole(instructions[number + 1 : number + 3]))
             self._attribute(self.layer, chain)
             return after
         if name == "LOAD_GLOBAL" and one.argval == "getattr":
@@ -167,13 +167,13 @@ class Reading:
         for attribute in chain:
             if not isinstance(value, types.ModuleType):
                 break
-            value = self.reads.attribute(value, attribute)
+            value, name = self.reads.attribute(value, attribute), f"{name}.{attribute}"
         if is_harmless_builtin(value):
             return
         if isinstance(value, types.FunctionType):
-            self._called(".".join((name, *chain)), value)
+            self._called(name, value)
             return
-        check_constant(".".join((name, *chain)), value)
+        check_constant(name, value)
 
     def _attribute_by_name(self, instructions, number, function):
         """`getattr(GLOBAL, "name", constant)` of a global object, a setting of a package's."""
@@ -195,6 +195,18 @@ class Reading:
             self._called(name, value)
         else:
             check_constant(name, value)
+
+
+HANDED_ON = "the layer itself is handed to something, which may change it"
+
+
+def _use_of_whole(after):
+    """What is done with the layer itself, by the instructions after the one that loads it."""
+    if after[0].opname == "STORE_ATTR":
+        return f"it sets its attribute {after[0].argval}"
+    if after[0].opname == "COPY" and len(after) > 1 and after[1].opname in bytecode.TAKES:
+        return f"it changes its attribute {after[1].argval}"
+    return HANDED_ON
 
 
 # Where Keras has methods by which a layer changes: weights, losses, states.

@@ -1,7 +1,10 @@
 """Runs Python up to the first instruction that must not run."""
 
 import inspect
+import itertools
+import pathlib
 import sys
+import traceback
 
 import keras
 import torch
@@ -87,9 +90,25 @@ class Watch:
             if callable(reason):
                 reason = reason(frame, self)
             if reason is not None:
-                self._reason = reason
+                lines = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
+                self._reason = f"{reason} ({place(frame.f_code, next(lines)[0])})"
                 raise _Stop
         return self._instruction
+
+
+def place(code, line):
+    """Where a line of Python is, for a message."""
+    return f"{pathlib.Path(code.co_filename).name}, line {line or code.co_firstlineno}"
+
+
+def place_of_error(error):
+    """Where the user's Python raised an error, or called what did: ` (file, line)`, or nothing."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("keras", "keras_dawn", "torch", "optree"):
+            found = f" ({place(frame.f_code, line)})"
+    return found
 
 
 def changes(name):

@@ -4,6 +4,7 @@ import contextlib
 
 from keras_dawn.foundation import keras_layers, keras_models
 from keras_dawn.foundation.keras_layer_call import is_ordinary
+from keras_dawn.native.lowering import why_not_combined
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.find_parts import find_parts
 from keras_dawn.native.steps.own_layers import OwnLayer
@@ -99,19 +100,48 @@ class NativeLayers:
         """The layers that have been lowered, those inside graphs one by one."""
         layers, seen = [], set()
         for part in self._all_parts():
+            if part.is_own and part.left:
+                continue  # those inside compute natively, each for itself
             for lowered in part.lowered:
                 for layer in lowered.native:
-                    if id(layer) not in seen:
+                    if isinstance(layer, keras.Layer) and id(layer) not in seen:
                         seen.add(id(layer))
                         layers.append(layer)
+            # Operations are others for each kind of batch that a part was lowered for.
+            for each in max(map(_operations, part.lowered), key=len, default=[]):
+                if id(each) not in seen:
+                    seen.add(id(each))
+                    layers.append(each)
         return layers
+
+    def why_own_call(self):
+        """Why the model's own `call` keeps its Python, or `None`: unknown, or it does not."""
+        for own in self._own:
+            if own.layer is self.model:
+                return own.reason if own.part is None else own.part.reason
+        if not self.model.built or is_ordinary(self.model):
+            return None
+        return why_not_combined(self.model)
+
+    def uncalled(self):
+        """The layers that would be lowered in their first call, which has not come."""
+        return [
+            layer
+            for layer in keras_layers.all_layers(self.model)
+            if layer is not self.model and self._is_uncalled(layer)
+        ]
+
+    def _is_uncalled(self, layer):
+        if isinstance(layer, keras.layers.InputLayer) or not hasattr(layer, "call"):
+            return False
+        return not layer.built and bool(find_rule(layer) or keras_models.functional_graph(layer))
 
     def reasons(self):
         """Why layers could not be lowered when they were called: a dict by their ids."""
         return {
             id(part.layer): part.reason
             for part in self._all_parts()
-            if part.reason is not None and not part.lowered
+            if part.reason is not None and (not part.lowered or (part.is_own and part.left))
         }
 
     def fallbacks(self):
@@ -121,6 +151,7 @@ class NativeLayers:
             if isinstance(layer, keras.Layer):  # a cell is part of what its RNN computes
                 native |= {id(each) for each in keras_layers.all_layers(layer)}
         parts = {id(part.layer): part for part in self._all_parts()}
+        doubts = {id(own.layer): own.reason for own in self._own if own.part is None}
         found = []
         for layer in keras_layers.all_layers(self.model):
             if id(layer) in native or layer is self.model or not hasattr(layer, "call"):
@@ -128,17 +159,19 @@ class NativeLayers:
             if isinstance(layer, keras.layers.InputLayer):
                 continue
             part = parts.get(id(layer))
-            if part is not None and part.lowered:
+            if part is not None and part.lowered and not (part.is_own and part.left):
                 continue
             if part is not None and part.reason is not None:
                 found.append((layer, part.reason))
-            elif not layer.built and (find_rule(layer) or keras_models.functional_graph(layer)):
-                found.append((layer, "not built yet: lowered in its first call"))
-            elif part is None and not keras_layers.inner_layers(layer):
-                found.append((layer, "no rule"))
-            elif part is None:
+            elif part is None and not self._is_uncalled(layer):
                 inner = keras_layers.all_layers(layer)[1:]
-                some = any(id(each) in native for each in inner)
-                reason = "its own Python, layers inside it natively" if some else "no rule"
+                reason = doubts.get(id(layer)) or "no rule"
+                if any(id(each) in native for each in inner):
+                    reason = f"{reason.removeprefix('no rule, and ')}; layers inside it natively"
                 found.append((layer, reason))
         return found
+
+
+def _operations(lowered):
+    """The operations of `keras.ops` in a lowering, which no layer has."""
+    return [each for each in lowered.native if not isinstance(each, keras.Layer)]

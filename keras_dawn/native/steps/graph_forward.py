@@ -241,6 +241,13 @@ class GraphForward:
             if id(layer) not in native
         ]
 
+    def why_own_call(self):
+        """Nothing: a graph has no `call` of its own."""
+
+    def uncalled(self):
+        """None: a graph holds the layers that it calls."""
+        return []
+
     def convolutions(self):
         """Which way each convolution went with the last batch; nothing before the first.
 

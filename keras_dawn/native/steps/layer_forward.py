@@ -106,6 +106,12 @@ class LayerForward:
     def fallbacks(self):
         return self.layers.fallbacks()
 
+    def why_own_call(self):
+        return self.layers.why_own_call()
+
+    def uncalled(self):
+        return self.layers.uncalled()
+
 
 def _batch_size(x):
     return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]

@@ -8,7 +8,7 @@ right away, in the same context. Every other call goes to Keras's own.
 
 from keras_dawn.foundation import keras_layers
 from keras_dawn.foundation.keras_layer_call import ShortCall
-from keras_dawn.native.lowering import only_combines
+from keras_dawn.native.lowering import why_not_combined
 from keras_dawn.native.steps.parts import EMPTY, Part
 
 
@@ -20,12 +20,14 @@ class OwnLayer:
 
     Attributes:
         part: `Part` of what its Python combines, or `None`.
+        reason: str, why there is none, or `None`.
     """
 
     def __init__(self, layer):
         self.layer = layer
         self.base = keras_layers.class_of(layer)
-        self.part = Part(layer) if only_combines(layer) else None
+        self.reason = why_not_combined(layer)
+        self.part = Part(layer) if self.reason is None else None
         self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
     def _make_call(self):

@@ -42,6 +42,7 @@ class Part:
     Attributes:
         reasons: dict from mode and shapes to why the layer's own call is used there.
         reason: the last of them, also of those that are tried again.
+        left: bool, whether the last call in some mode was left to the layer's own Python.
     """
 
     def __init__(self, layer):
@@ -54,6 +55,7 @@ class Part:
         self._inside = ()  # the layer and those inside it
         self.reasons = {}
         self.reason = None
+        self._left = {}  # whether the last call in a mode was left to the layer's own
         self.refused_modes = set()  # `training=` of calls that were left to Python of one's own
         self._tries = 0
         self.swapped = keras_layers.class_with_call(self.base, self._make_call())
@@ -99,6 +101,9 @@ class Part:
         # default: a `RandomFlip` flips, a `Dropout` does not drop.
         key_mode = None if told is None and not self.is_graph else bool(mode)
         key, entry = self._entry(key_mode, args, kwargs, flat)
+        self._left[key_mode] = entry is None
+        if entry is None and self.is_own and self.reason is None:
+            self.reason = "it was called with more kinds of batch than are lowered"
         if entry is None:
             if self.is_own and type(training) is bool:
                 self.refused_modes.add(training)
@@ -128,6 +133,7 @@ class Part:
                 # Keras's own call says what is wrong, or can do it. Moving averages have not been
                 # touched; what a graph changes on its way (how often a generator was asked, a
                 # state that is kept) may have been, and then changes twice.
+                self._left[key_mode] = True
                 self._refuse(key, f"{type(error).__name__}: {error}")
                 return EMPTY
         if lowered.unmasked:
@@ -223,6 +229,10 @@ class Part:
     def _refuse(self, key, reason):
         self._lowered.pop(key, None)
         self.reasons[key] = self.reason = reason
+
+    @property
+    def left(self):
+        return any(self._left.values())
 
     @property
     def lowered(self):
