@@ -2,6 +2,7 @@
 
 from keras_dawn.foundation import hyperparameters
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
 import keras
 
@@ -12,13 +13,15 @@ class CompiledNumbers:
     """Hyper-parameters of a restart that were compiled otherwise than in the process before.
 
     They count from now on, except for a rate that a callback sets: the next epoch of a
-    `LearningRateScheduler` would set it back, and a reduction that `ReduceLROnPlateau` has made
-    would be lost. There the rate in force goes on.
+    `LearningRateScheduler` would set it back, the next step of a `OneCycle` that has a `max_lr`
+    too, and a reduction that `ReduceLROnPlateau` has made would be lost. There the rate in force
+    goes on.
 
     Args:
         rates: list of `(optimizer's number, name, old, new)`, as `check_same` returns it.
         model: `keras.Model`, with the numbers of the checkpoint in its optimizers.
         callbacks: list of the callbacks beside `ResumeTraining`.
+        settings: dict, what `described_settings.settings` returned in this process.
 
     Attributes:
         taken_up: list of str, what counts from now on.
@@ -26,7 +29,7 @@ class CompiledNumbers:
         said_of_kept: list of str, a line about each.
     """
 
-    def __init__(self, rates, model, callbacks):
+    def __init__(self, rates, model, callbacks, settings):
         self.taken_up, self.kept, self.said_of_kept, self._new = [], [], [], []
         for number, name, old, new in rates:
             optimizer = optimizers_of(model)[number]
@@ -35,7 +38,7 @@ class CompiledNumbers:
                 continue
             setter = None
             if name == _RATE and optimizer is model.optimizer:
-                setter = _setter(callbacks, moved=in_force != old)
+                setter = _setter(callbacks, settings, moved=in_force != old)
             change = in_words(name, old, new)
             if setter is not None:
                 self.kept.append((number, name, old))
@@ -64,12 +67,16 @@ def in_words(name, old, new):
     return f"{name} {_short(old)} → {_short(new)}"
 
 
-def _setter(callbacks, moved):
+def _setter(callbacks, settings, moved):
     """The name of the callback that sets the rate of the model's optimizer, `None` of none."""
     for one in callbacks:
+        name = type(one).__name__
+        schedule = isinstance(one, ParameterSchedule) and f"{_RATE} by {name}" in settings
+        # One of some epochs leaves the rate of the others alone; without `max_lr` it is compiled.
+        schedule = schedule and one.epochs is None and getattr(one, "max_lr", 0) is not None
         plateau = moved and isinstance(one, keras.callbacks.ReduceLROnPlateau)
-        if plateau or isinstance(one, keras.callbacks.LearningRateScheduler):
-            return type(one).__name__
+        if schedule or plateau or isinstance(one, keras.callbacks.LearningRateScheduler):
+            return name
     return None
 
 

@@ -91,7 +91,7 @@ class Restoration:
     def __init__(self, model, state, parts, position, path, followed, callbacks):
         self._model, self._state, self._parts = model, state, parts
         self._followed, self._callbacks = followed, callbacks
-        self._numbers = CompiledNumbers([], model, callbacks)
+        self._numbers = CompiledNumbers([], model, callbacks, {})
         self._position, self._path = position, path
         self._same = None  # `SameCallbacks`
         self._own = None  # what of the state is this rank's
@@ -152,7 +152,8 @@ class Restoration:
         if same_fit or not state["complete"]:
             self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
-        self._numbers = CompiledNumbers(rates, model, self._callbacks)
+        settings = description["settings"]
+        self._numbers = CompiledNumbers(rates, model, self._callbacks, settings)
         self._numbers.write()
         for line in self._numbers.said_of_kept:
             say(line, self._path)

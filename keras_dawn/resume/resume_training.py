@@ -70,7 +70,7 @@ class ResumeTraining(keras.callbacks.Callback):
     the rules); what that cannot be done for is refused by name.
 
     What the script has changed since is named. Hyper-parameters that were compiled otherwise are
-    taken up, except for a rate that `LearningRateScheduler` sets or `ReduceLROnPlateau` has
+    taken up, except for a rate that a schedule's callback sets or `ReduceLROnPlateau` has
     reduced, which goes on; so are the loss, its weights, the optimizer's other settings, whether
     batch normalisation is synchronised, schedules, settings of callbacks, values in closures, code
     of your functions and classes, and between two epochs data of another length or batch size,

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from keras_dawn import ResumeTraining
+from keras_dawn import OneCycle, ResumeTraining
 from keras_dawn.resume import Evicted
 
 import keras
@@ -14,6 +14,7 @@ from tests.resume.test_resume import Cut
 from tests.resume.this_process import ThisProcess, as_another_process
 
 K = keras.callbacks
+STEPS = []
 
 
 class Rates(ThisProcess):
@@ -30,7 +31,7 @@ class Rates(ThisProcess):
 def rates(folder, *, setter, compiled, cut=None, epochs=3):
     """The rates of a process's steps, five an epoch."""
     as_another_process(1)
-    model, seen = small_model(optimizer=keras.optimizers.SGD(compiled)), Rates()
+    model, seen = small_model(optimizer=keras.optimizers.SGD(compiled, momentum=0.9)), Rates()
     callbacks = [*setter, Cut(cut), seen, ResumeTraining(folder, every_steps=1)]
     try:
         model.fit(X, Y, 8, epochs=epochs, verbose=0, callbacks=callbacks)
@@ -54,6 +55,33 @@ def test_the_rate_of_a_scheduler_goes_on_within_an_epoch(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "learning_rate 0.1 → 0.7 as compiled is not taken up: LearningRateScheduler sets" in said
     assert "goes on from 0.05;" in said and "takes up" not in said
+
+
+def test_the_rate_of_one_cycle_does_not_ask_for_the_compiled_one_unless_it_is_its_own(
+    tmp_path, capsys
+):
+    for peak, said in ((0.2, "is not taken up: OneCycle sets"), (None, "takes up what has")):
+        folder, setter = tmp_path / str(peak), lambda peak=peak: [OneCycle(peak)]
+        rates(folder, setter=setter(), compiled=0.1, cut=8)
+        again = rates(folder, setter=setter(), compiled=0.7)
+        whole = 0.2 if peak else 0.7
+        assert again == rates(tmp_path / f"{peak}-whole", setter=setter(), compiled=whole)[8:]
+        assert said in capsys.readouterr().err
+
+
+class Counts(K.Callback):
+    """Counts in a list of the module."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        STEPS.append(batch)
+
+
+def test_values_of_a_module_that_go_on_are_not_called_attributes(tmp_path, capsys):
+    for cut in (8, None):
+        STEPS.clear()
+        life(tmp_path, data=lambda: (X, Y), callbacks=[Counts()], cut=cut, epochs=2)
+    said = capsys.readouterr().err
+    assert "values that are used by Counts.on_train_batch_begin go on: STEPS." in said
 
 
 def test_a_reduction_in_force_goes_on_until_its_callback_is_left_out(tmp_path, capsys):
