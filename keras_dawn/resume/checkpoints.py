@@ -109,8 +109,7 @@ class CheckpointFolder:
             OSError: it could not be written; older ones are untouched.
         """
         fit, epoch, step = place
-        number = f"f{fit:03}-" if fit else ""
-        path = self.path / f"checkpoint-{number}{epoch:05}-{step:07}.pt"
+        path = self.path / name_of(fit, epoch, step)
         try:
             checkpoint_file.write(path, state)
         finally:
@@ -168,6 +167,12 @@ class CheckpointFolder:
         # A pipe of such a name would be waited for, for ever.
         found = [p for p in self.path.iterdir() if _NAME.fullmatch(p.name) and p.is_file()]
         return sorted(found, key=_place)
+
+
+def name_of(fit, epoch, step):
+    """The name of the file that holds the checkpoint of a place."""
+    number = f"f{fit:03}-" if fit else ""
+    return f"checkpoint-{number}{epoch:05}-{step:07}.pt"
 
 
 def _place(path):

@@ -1,5 +1,6 @@
 """What a script compiled and scheduled a training with, in words: named where it has changed."""
 
+import contextlib
 import json
 
 from keras_dawn.foundation.hyperparameters import available, config, unwrap
@@ -68,10 +69,41 @@ def variables_of_optimizers(model):
 def changes(then, now):
     """What differs between what `settings` returned, as list of str."""
     return [
-        f"{name} {then.get(name, 'none')} → {now.get(name, 'none')}"
+        _change(name, then.get(name, "none"), now.get(name, "none"))
         for name in [*then, *(name for name in now if name not in then)]
         if then.get(name, "none") != now.get(name, "none")
     ]
+
+
+def _change(name, old, new):
+    """One that differs; of two objects of a class, the settings that do."""
+    (kind, then), (other, now) = map(_object_in, (old, new))
+    if kind != other or kind is None:
+        return f"{name} {_short(kind, then) or old} → {_short(other, now) or new}"
+    return ", ".join(
+        f"{setting} of {name} ({kind}) {json.dumps(then.get(setting))} → "
+        f"{json.dumps(now.get(setting))}"
+        for setting in {**then, **now}
+        if then.get(setting) != now.get(setting)
+    )
+
+
+def _object_in(text):
+    """`(class, settings)` of an object of Keras's in the words of `words`, else `(None, {})`."""
+    with contextlib.suppress(ValueError):
+        value = json.loads(text)
+        if isinstance(value, dict) and len(value) == 1:
+            ((kind, its),) = value.items()
+            if isinstance(its, dict):
+                return kind, its
+    return None, {}
+
+
+def _short(kind, its):
+    if kind is None:
+        return None
+    given = [f"{name}={json.dumps(value)}" for name, value in its.items() if value is not None]
+    return f"{kind}({', '.join(given)})"
 
 
 def words(value):

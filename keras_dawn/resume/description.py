@@ -12,6 +12,7 @@ from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native.engine import engine_of
 from keras_dawn.resume.changed_parts import PYTHON
+from keras_dawn.resume.checkpoints import name_of
 from keras_dawn.resume.data_contents import (
     WEIGHTS,
     changed_arrays,
@@ -24,6 +25,7 @@ from keras_dawn.resume.same_model import check_same_model
 from keras_dawn.resume.training_state import metric_variables
 
 _PLAIN = (bool, int, float, str, type(None))
+_OF_PAIR = {"0": "inputs", "1": "targets", "2": "sample weights"}  # of `validation_data=(x, y)`
 _CHANGES = ("trainable", "synchronized")  # of layers, without making another model of it
 _NUMBERED = re.compile(r"_\d+(?=/|$)")  # Keras counts the layers of a process through
 
@@ -84,24 +86,26 @@ def check_same(state, now, folder, step):
             ("steps an epoch", then["steps"], now["steps"]),
             *((name, then["data"][name], now["data"].get(name)) for name in then["data"]),
             *_order(state, now),
-            *changed_contents(state, now["contents"], "data"),
         ]
         if old != new and name != "content"
     ]
+    data = changed_contents(state, now["contents"], "data")
+    changed += [f"{name} has other values" for name, *_ in data]
     changed += _weights_and_arrays(then, now)
     epoch = state["epoch"]
     if changed and step:
         raise ValueError(
-            f"The checkpoint in {folder} is of the middle of epoch {epoch + 1}, after {step} of "
-            f"{then['steps']} steps, and the data has changed since: {', '.join(changed)}. Go on "
+            f"The checkpoint in {folder} is of {_within(epoch, step, then['steps'])}, "
+            f"and the data has changed since: {', '.join(changed)}. Go on "
             "with the data that it began with (seeded, if it is drawn) until "
-            f"checkpoint-*{epoch + 1:05}-0000000.pt of the epoch's end is there, and change it "
+            f"{name_of(state['fit'], epoch + 1, 0)} of the epoch's end is there, and change it "
             "then; or delete the checkpoints of the middle, "
-            f"checkpoint-*{epoch:05}-{step:07}.pt the newest, to go on from the one before them; "
+            f"{name_of(state['fit'], epoch, step)} the newest, to go on from the one before them; "
             "or give another folder."
         )
     validation = changed_contents(state, now["contents"], "validation")
-    changed += [f"{name} to validate on {old} → {new}" for name, old, new in validation]
+    changed += [f"{_OF_PAIR.get(name, name)} to validate on: other values"
+                for name, *_ in validation]  # fmt: skip
     tables = then.get("convolutions"), now["convolutions"]
     if None not in tables and tables[0] != tables[1]:  # other ways round otherwise, and no more
         changed.append(f"ways of convolutions {tables[0]} → {tables[1]}")
@@ -113,6 +117,12 @@ def check_same(state, now, folder, step):
         if name in new and old[name] != new[name]
     ]
     return rates, changed
+
+
+def _within(epoch, step, steps):
+    if steps and step >= steps:
+        return f"the end of epoch {epoch + 1}, after all {steps} steps and before the validation"
+    return f"the middle of epoch {epoch + 1}, after {step} of {steps} steps"
 
 
 def _weights_and_arrays(then, now):

@@ -92,8 +92,9 @@ class LastWord(keras.callbacks.Callback):
             )
         if state is not None:
             self._restoration = Restoration(
-                self.model, state, self._parts, self._position, self._folder.path, followed
-            )
+                self.model, state, self._parts, self._position, self._folder.path, followed,
+                self._others,
+            )  # fmt: skip
             description = self._restoration.begin(description, self._fit, self.params)
         self._description = description
         self._compiled = messages.OtherOptimizers(self.model, self._folder.path)

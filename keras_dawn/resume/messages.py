@@ -4,6 +4,7 @@ import sys
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.resume.described_settings import variables_of_optimizers
+from keras_dawn.resume.plain_attributes import NamesOfFunction
 from keras_dawn.resume.saved_state import implicit
 
 
@@ -97,8 +98,13 @@ class OtherOptimizers:
 
 def say_what_goes_on(parts, path):
     """Names, in a restart, the attributes that go on, and those that do not."""
+    for part in parts.values():
+        if began_anew := getattr(part, "began_anew", None):
+            say(began_anew, path)
     for name in sorted(implicit(parts)):
         part = parts[name]
+        if isinstance(part, NamesOfFunction):
+            name = name.replace("attributes of", "values that are used by", 1)
         if part.kept:
             say(f"{name} go on: {', '.join(part.kept)}", path)
         if part.back:

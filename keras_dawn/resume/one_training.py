@@ -3,6 +3,7 @@
 import weakref
 
 from keras_dawn.foundation.keras_random import explicit_seed
+from keras_dawn.resume.compiled_numbers import in_words
 from keras_dawn.resume.description import check_same
 
 _LAST = {}  # folders of this process, with the object that trained there last and each fit's seed
@@ -27,12 +28,13 @@ def check_not_another(resume, fit, state, description, ended):
     path, seed = resume.folder.path, explicit_seed()
     before, seeds = _LAST.get(path.resolve(), (lambda: resume, {}))
     if state is not None and ended and before() is not resume:
-        changed = check_same(state, description, path, 0)
+        rates, changed = check_same(state, description, path, 0)
+        changed = [in_words(*rate[1:]) for rate in rates] + changed
         seed_before = seeds.get(fit)
         if None not in (seed, seed_before) and seed != seed_before:
             _refuse(path, f"its random seed was {seed_before}, that of this one is {seed}")
-        if any(changed):
-            _refuse(path, "this one has other settings")
+        if changed:
+            _refuse(path, f"this one has other settings ({', '.join(changed)})")
     if state is None and fit == 0:
         seeds = {}  # the folder was emptied: they are another training's
     _LAST[path.resolve()] = weakref.ref(resume), {**seeds, fit: seed}

@@ -4,12 +4,14 @@ import copy
 
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import hyperparameters, keras_fit
-from keras_dawn.foundation.model_state import optimizers_of, overwrite
+from keras_dawn.foundation import keras_fit
+from keras_dawn.foundation.model_state import overwrite
 from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.changed_parts import changed_parts
+from keras_dawn.resume.compiled_numbers import CompiledNumbers, in_words
 from keras_dawn.resume.data_order import check_order
 from keras_dawn.resume.description import check_same
+from keras_dawn.resume.ended_words import not_taken_up, weights_of
 from keras_dawn.resume.messages import say, say_what_goes_on
 from keras_dawn.resume.other_ranks import share_of
 from keras_dawn.resume.same_callbacks import SameCallbacks
@@ -83,11 +85,13 @@ class Restoration:
         position: `DataPosition` of the `fit`.
         path: folder of the checkpoints.
         followed: bool, whether another `fit` of the training has followed.
+        callbacks: list of the callbacks beside `ResumeTraining`.
     """
 
-    def __init__(self, model, state, parts, position, path, followed):
+    def __init__(self, model, state, parts, position, path, followed, callbacks):
         self._model, self._state, self._parts = model, state, parts
-        self._followed, self._rates = followed, []
+        self._followed, self._callbacks = followed, callbacks
+        self._numbers = CompiledNumbers([], model, callbacks, {})
         self._position, self._path = position, path
         self._same = None  # `SameCallbacks`
         self._own = None  # what of the state is this rank's
@@ -136,25 +140,29 @@ class Restoration:
         self._position.put_back_now(self._own["data"])
         if self._followed or (same_fit and is_ended(state, params)):
             keras_fit.set_first_epoch(model, max(params["epochs"], 1))
-            say(f"already complete: nothing trained; {_weights_of(state, params)}", self._path)
+            weights = weights_of(state, params, self._callbacks)
+            say(f"already complete: nothing trained; {weights}", self._path)
+            changed = [in_words(*rate[1:]) for rate in rates] + taken_up
+            if same_fit:
+                epochs = self._other_epochs(params) if params["epochs"] > state["epoch"] else []
+                changed += epochs + self._other_changes(description, tracked)
+            if changed and not self._followed:
+                say(not_taken_up(changed, state, self._path), self._path)
             return before
         if same_fit or not state["complete"]:
             self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
-        for number, name, old, new in rates:
-            optimizer = optimizers_of(model)[number]
-            if old is None or hyperparameters.read(optimizer, name) != new:
-                taken_up.append(f"{name} {_short(old)} → {_short(new)}")
-                self._rates.append((optimizer, name, new))
-        self._take_up_rates()
+        settings = description["settings"]
+        self._numbers = CompiledNumbers(rates, model, self._callbacks, settings)
+        self._numbers.write()
+        for line in self._numbers.said_of_kept:
+            say(line, self._path)
+        for number, name, old in self._numbers.kept:
+            description["numbers"][number][name] = old  # what counts: a restart asks again
+        taken_up += self._numbers.taken_up
         say_what_goes_on(self._parts, self._path)
         if same_fit:
-            epochs = before.get("epochs", params["epochs"])
-            if epochs != params["epochs"]:
-                taken_up.append(f"epochs {epochs} → {params['epochs']}")
-            taken_up += changed_parts(state, description, same)
-            gone = [name for name in sorted(tracked - set(self._parts)) if " of " not in name]
-            taken_up += [f"{name} left out" for name in same.left_out + gone]
+            taken_up += self._other_epochs(params) + self._other_changes(description, tracked)
             if names := other_names(before, description):
                 say(names, self._path)
         if taken_up:
@@ -173,6 +181,8 @@ class Restoration:
         state, several, ranks = self._state, len(self._state["data"]), current().world_size
         where = f"goes on at epoch {state['epoch'] + 1}, step {state['step'] + 1}"
         where += f" of {steps}" if steps else ""
+        if steps and state["step"] >= steps:
+            where = f"goes on at epoch {state['epoch'] + 1}, after the last of its {steps} steps"
         other = f", with {ranks} in place of {several} ranks" if several != ranks else ""
         say(where + other, self._path)
         self._restore_history()
@@ -180,7 +190,7 @@ class Restoration:
             return
         # Once more: callbacks that begin an epoch set counters and rates of a fresh one.
         self._restore()
-        self._take_up_rates()
+        self._numbers.write()
         self._restore_metrics()
         keras_fit.end_without_steps(self._model)
         # A callback had asked for the end within this epoch: no step of it is left.
@@ -190,6 +200,16 @@ class Restoration:
         """Restores what a `fit` in which nothing was left to do returns."""
         self._restore_history()
         self._model.stop_training = bool(self._state["stopped"])
+
+    def _other_epochs(self, params):
+        epochs = self._state["description"].get("epochs", params["epochs"])
+        return [f"epochs {epochs} → {params['epochs']}"] * (epochs != params["epochs"])
+
+    def _other_changes(self, description, tracked):
+        """What the script has changed beside model, data and numbers, as list of str."""
+        changed = changed_parts(self._state, description, self._same)
+        gone = [name for name in sorted(tracked - set(self._parts)) if " of " not in name]
+        return changed + [f"{name} left out" for name in self._same.left_out + gone]
 
     def _restore(self):
         state, parts = self._state, self._parts
@@ -221,21 +241,3 @@ class Restoration:
     def _restore_history(self):
         state = self._state
         put_history(self._model.history, state["history_epochs"], state["history"])
-
-    def _take_up_rates(self):
-        for optimizer, name, new in self._rates:
-            hyperparameters.write(optimizer, name, new)
-
-
-def _short(number):
-    """A hyper-parameter for reading: without the digits that float32 adds to it."""
-    return f"{number:.6g}" if isinstance(number, float) else str(number)
-
-
-def _weights_of(state, params):
-    """Where in the training the weights are of that a `fit` with nothing to do returns."""
-    epoch, step = state["epoch"], state["step"]
-    place = f"of epoch {epoch + 1} after step {step}" if step else f"of the end of epoch {epoch}"
-    beyond = not state["stopped"] and (epoch, step) > (params["epochs"], 0)
-    more = f", beyond the {params['epochs']} that this fit was asked for" if beyond else ""
-    return f"the weights are those {place}{more}"

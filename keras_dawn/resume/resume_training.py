@@ -54,7 +54,8 @@ class ResumeTraining(keras.callbacks.Callback):
 
     The place among the callbacks does not matter: it acts after all others. One object may see a
     script through several `fit`s, one after the other: those that had ended are not trained
-    again. So it is with a training that was stopped, by its target or by `EarlyStopping`. A
+    again. So it is with a training that was stopped, by its target or by `EarlyStopping`, whose
+    changed `patience` is named with the checkpoint that is to be deleted to train with it. A
     training that had ended with its last epoch goes on where `epochs` has become larger. A folder
     is for one training: where a process has completed one in it, another object with another seed
     (`keras.utils.set_random_seed`) or other settings is refused; with the same it is a restart.
@@ -69,10 +70,11 @@ class ResumeTraining(keras.callbacks.Callback):
     the rules); what that cannot be done for is refused by name.
 
     What the script has changed since is named. Hyper-parameters that were compiled otherwise are
-    taken up, so are the loss, its weights, the optimizer's other settings, whether batch
-    normalisation is synchronised, schedules, settings of callbacks, values in closures, code of
-    your functions and classes, and between two epochs data of another length or batch size, other
-    class weights and other arrays (told apart by some thousand numbers of each). Callbacks that
+    taken up, except for a rate that a schedule's callback sets or `ReduceLROnPlateau` has
+    reduced, which goes on; so are the loss, its weights, the optimizer's other settings, whether
+    batch normalisation is synchronised, schedules, settings of callbacks, values in closures, code
+    of your functions and classes, and between two epochs data of another length or batch size,
+    other class weights and arrays (told apart by some thousand numbers of each). Callbacks that
     are new begin then, except one that has to have seen the beginning (`TimeToAccuracy`). A model
     with other names and the same layers goes on, each weight as the one in its place. Another
     model, optimizer or set of metrics is refused, and a setting by which the optimizer keeps other
@@ -98,9 +100,9 @@ class ResumeTraining(keras.callbacks.Callback):
 
     Raises:
         TypeError: when the training begins: a state of a callback that no checkpoint can hold.
-        ValueError: bad numbers; `BackupAndRestore` beside it; a checkpoint of another model or
-            format; data that does not give its batches again, or not in their order on another
-            number of ranks; a generator to validate on.
+        ValueError: bad numbers; `BackupAndRestore`, or another `ResumeTraining` with its folder,
+            beside it; a checkpoint of another model or format; data that does not give its batches
+            again, or not in their order on another number of ranks; a generator to validate on.
         TypeError: a callback's state that holds more than data.
         OSError: when the training begins: the folder cannot be written, or another process
             trains from it.
@@ -165,6 +167,7 @@ class ResumeTraining(keras.callbacks.Callback):
                 "`fit`, or save in your own loop yourself."
             )
         check_neighbours(callbacks.callbacks)
+        self._check_alone(callbacks.callbacks)
         asked, self._asked = self._asked, None
         if asked is not None:
             self._fit = asked
@@ -172,6 +175,13 @@ class ResumeTraining(keras.callbacks.Callback):
         last.set_model(self.model)
         last.set_params(callbacks.params)
         callbacks.callbacks.append(last)  # it is called after all others, this time too
+
+    def _check_alone(self, callbacks):
+        others = [one for one in callbacks if isinstance(one, ResumeTraining) and one is not self]
+        if self.folder.path.resolve() in {one.folder.path.resolve() for one in others}:
+            raise ValueError(
+                f"Two ResumeTraining in one `fit` would write to {self.folder.path}. Leave one out."
+            )
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._data is not None:

@@ -1,10 +1,11 @@
 """Whether a checkpoint is of the model that is to be trained: its layers, weights, optimizers."""
 
 import json
+from collections import Counter
 
 from keras_dawn.resume.described_settings import changes
 
-_PARTS = ("optimizers", "variables", "layers", "metrics")
+_PARTS = ("optimizers", "layers", "variables", "metrics")
 _RENAMED = ("variables", "layers")  # which may have other names
 
 
@@ -43,8 +44,9 @@ def check_same_model(state, now, folder):
             ]
             what += changes(then["settings"], now["settings"])
             raise ValueError(
-                f"The checkpoint in {folder} is of a {then['optimizers'][number]} that keeps "
-                f"{len(old)} variables, this one keeps {len(new)}: {', '.join(what) or '?'}. "
+                f"The checkpoint in {folder} is of an optimizer, {then['optimizers'][number]}, "
+                f"that keeps {len(old)} variables, this one keeps {len(new)}: "
+                f"{', '.join(what) or 'it trains other weights, or is set otherwise'}. "
                 "Compile with the settings that the training began with, or give another folder."
             )
 
@@ -88,7 +90,7 @@ def _sort(part):
 
 def _difference(what, old, new):
     if len(old) != len(new):
-        return f"{what} {_listed(old)} → {_listed(new)}"
+        return f"{what} {len(old)} → {len(new)}, {_new_and_gone(old, new)}"
     pairs = list(zip(old, new, strict=True))
     # Of layers the class first, then a setting, then the name.
     for differs in (lambda a, b: a[0] != b[0], lambda a, b: a[2] != b[2]):
@@ -104,13 +106,35 @@ def _difference(what, old, new):
     name = next(
         key for key in settings[0] if settings[0][key] != settings[1].get(key, "left out")
     )  # fmt: skip
-    return f"{name} of layer {before[1]} {settings[0][name]} → {settings[1].get(name, 'left out')}"
+    values = (each.get(name, "left out") for each in settings)
+    return f"{name} of layer {before[1]} {' → '.join(_short(*values))}"
 
 
-def _listed(names):
-    if names and not isinstance(names[0], str):
-        names = [" ".join(each[:2]) for each in names]
-    return f"{len(names)} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
+def _short(old, new):
+    """Two settings in words: of objects of Keras's, their classes and in what they differ."""
+    if not all(isinstance(each, dict) and "class_name" in each for each in (old, new)):
+        return str(old), str(new)
+    kinds, configs = zip(*((each["class_name"], each.get("config") or {}) for each in (old, new)),
+                         strict=True)  # fmt: skip
+    names = [name for name in {**configs[0], **configs[1]}
+             if configs[0].get(name) != configs[1].get(name)]  # fmt: skip
+    if names == ["name"]:  # of dtypes' policies
+        return str(configs[0]["name"]), str(configs[1]["name"])
+    if kinds[0] != kinds[1]:
+        return kinds
+    settings = (", ".join(f"{name}={each.get(name)}" for name in names) for each in configs)
+    return tuple(f"{kinds[0]}({each})" for each in settings)
+
+
+def _new_and_gone(old, new):
+    counts = [Counter(each if isinstance(each, str) else " ".join(each[:2]) for each in names)
+              for names in (old, new)]  # fmt: skip
+    differ = {"new": counts[1] - counts[0], "gone": counts[0] - counts[1]}
+    return " and ".join(
+        f"{what}: {', '.join(list(names.elements())[:6])}" + (", …" if names.total() > 6 else "")
+        for what, names in differ.items()
+        if names
+    )
 
 
 def _frozen(frozen, layers):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.resume.lives import X, Y, life, same, small_model
 from tests.resume.test_resume import Cut
+from tests.resume.this_process import as_another_process
 
 
 def train(folder, *, seed=None, rate=0.1, epochs=2, cut=None, resume=None):
@@ -26,7 +27,7 @@ def test_a_loop_over_seeds_or_settings_with_one_folder_is_refused(tmp_path):
     train(tmp_path, seed=1)
     with pytest.raises(ValueError, match="its random seed was 1, that of this one is 2"):
         train(tmp_path, seed=2)
-    with pytest.raises(ValueError, match="is complete.* this one has other settings"):
+    with pytest.raises(ValueError, match=r"is complete.* settings \(learning_rate 0.1 → 0.2\)"):
         train(tmp_path, seed=1, rate=0.2)
 
 
@@ -62,14 +63,64 @@ def test_with_nothing_to_train_it_says_of_which_epoch_the_weights_are(tmp_path, 
     train(tmp_path, epochs=4)
     train(tmp_path, epochs=2)
     complete, beyond = capsys.readouterr().err.splitlines()
+    as_another_process(1)
+    train(tmp_path, epochs=4, rate=0.5)
+    changed = capsys.readouterr().err.splitlines()[-1]
     assert complete.endswith("nothing trained; the weights are those of the end of epoch 4.")
     assert beyond.endswith("of the end of epoch 4, beyond the 2 that this fit was asked for.")
+    assert changed.endswith(
+        "not taken up, as nothing is left to train: learning_rate 0.1 → 0.5. To train with it, ask "
+        "for more than 4 epochs, or give another folder."
+    )
     cut = ResumeTraining(tmp_path / "cut", every_steps=2)
     with pytest.raises(RuntimeError, match="cut off"):
         train(tmp_path / "cut", epochs=4, cut=8, resume=cut)
     train(tmp_path / "cut", epochs=1)
     said = capsys.readouterr().err
     assert "of epoch 2 after step 2, beyond the 1 that this fit was asked for." in said
+
+
+class Rising(keras.callbacks.Callback):
+    """Gives the loss of epochs as if the second had been the best."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["loss"] = abs(epoch - 1.0)
+
+
+def test_a_training_that_early_stopping_has_ended_says_so_and_how_to_go_on(tmp_path, capsys):
+    best = []
+
+    def stopped(patience, epochs=9):
+        model = small_model()
+        stop = keras.callbacks.EarlyStopping("loss", patience=patience, restore_best_weights=True)
+        callbacks = [Rising(), stop, ResumeTraining(tmp_path)]
+        model.fit(X, Y, 8, epochs=epochs, verbose=0, callbacks=callbacks)
+        best.append(model.get_weights())
+        return capsys.readouterr().err, len(model.history.epoch)
+
+    stop = stopped(2), stopped(2), stopped(6, epochs=12)
+    assert [trained for _, trained in stop] == [4, 4, 4]
+    assert all((a == b).all() for weights in best for a, b in zip(weights, best[0], strict=True))
+    ended = (
+        "already complete: nothing trained; the weights are those of the end of epoch 2, the best, "
+        "by EarlyStopping; EarlyStopping ended the training after epoch 4."
+    )
+    changed = (
+        "not taken up, as nothing is left to train: epochs 9 → 12, patience of EarlyStopping 2 → "
+        "6. To train with it, delete checkpoint-00004-0000000.pt, to go on from "
+        "checkpoint-00003-0000000.pt, or give another folder."
+    )
+    assert stop[1][0].endswith(f"{ended}\n") and "not taken up" not in stop[1][0]
+    assert ended in stop[2][0] and changed in stop[2][0]
+    (tmp_path / "checkpoint-00004-0000000.pt").unlink()
+    said, trained = stopped(6, epochs=12)
+    assert "goes on at epoch 4, step 1 of 5" in said and trained == 8  # six after the best
+
+
+def test_two_in_one_fit_with_one_folder_are_refused(tmp_path):
+    callbacks = [ResumeTraining(tmp_path), ResumeTraining(tmp_path / "x" / "..")]
+    with pytest.raises(ValueError, match="Two ResumeTraining in one `fit`"):
+        small_model().fit(X, Y, 8, verbose=0, callbacks=callbacks)
 
 
 def test_writes_that_take_longer_than_the_interval_do_not_follow_one_another(tmp_path, monkeypatch):

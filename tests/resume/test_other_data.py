@@ -106,7 +106,9 @@ def test_other_data_within_an_epoch_is_refused_by_name(kind, tmp_path):
 
 def test_other_data_is_taken_up_between_epochs_and_named(tmp_path, capsys):
     lives(tmp_path, *OTHERS["other labels"], cut=5)
-    assert "takes up what has changed: dataset/tensors/1 " in capsys.readouterr().err
+    assert (
+        "takes up what has changed: dataset/tensors/1 has other values." in capsys.readouterr().err
+    )
 
 
 SAME = {
@@ -133,4 +135,7 @@ def test_other_data_to_validate_on_is_named(tmp_path, capsys):
 
     life(tmp_path, data=train, cut=8, validation_data=(X[:8], Y[:8]))
     life(tmp_path, data=train, validation_data=(X[:8], Y[8:16]))
-    assert "takes up what has changed: 1 to validate on " in capsys.readouterr().err
+    assert (
+        "takes up what has changed: targets to validate on: other values."
+        in capsys.readouterr().err
+    )
