@@ -3,7 +3,9 @@
 from keras_dawn import Phase, ResumeTraining, TrainingPlan, data, fit_plan
 from keras_dawn.plans import Crops, one_cycle_by_size
 from keras_dawn.resume.data_settings import settings_of_data
+from keras_dawn.resume.described_settings import settings
 from keras_dawn.resume.planned import changed_plan
+from keras_dawn.schedules import ParameterSchedule, constant
 
 import keras
 import numpy as np
@@ -126,6 +128,20 @@ def test_numbers_in_datasets_are_named_and_seeds_refused_within_an_epoch(tmp_pat
     assert "takes up what has changed: strength of Brighter 0.1 → 0.5." in said
 
 
+class Counts(Rows):
+    def __getitem__(self, number):
+        self.seed += 1
+        return super().__getitem__(number)
+
+
+def test_numbers_that_a_checkpoint_puts_back_may_begin_as_they_like(tmp_path, capsys):
+    life(tmp_path, data=lambda: (loader(Counts(seed=1)), None), cut=MIDDLE)
+    rows = Counts(seed=100)
+    life(tmp_path, data=lambda: (loader(rows), None))
+    assert rows.seed == 1 + 8 + 4 * 40  # Keras looks at a batch before it trains
+    assert "takes up" not in capsys.readouterr().err
+
+
 def test_samplers_of_ones_own_and_of_torch_are_refused_within_an_epoch(tmp_path):
     life(tmp_path, data=lambda: (loader(sampler=EveryOther(0)), None), cut=MIDDLE)
     with pytest.raises(ValueError, match="start of EveryOther 0 → 1"):
@@ -232,3 +248,15 @@ def test_a_plan_is_compared_epoch_by_epoch():
     seen = changed_plan(first, plan({0.0: 16, 0.5: 24, 0.8: 32}, validation=40), 3)
     assert [decides for _, decides in seen] == [False]
     assert changed_plan(None, first, 3) == []  # of an earlier version
+
+
+def test_schedules_of_one_class_for_other_epochs_are_told_apart():
+    model = build(accelerated=False)
+    parts = [
+        ParameterSchedule({"learning_rate": constant(rate)}, epochs=range(first, last))
+        for rate, first, last in ((0.1, 0, 2), (0.2, 2, 3))
+    ]
+    found = settings(model, parts, 3, 5)
+    words = "0.2, 0.2, 0.2, 0.2, 0.2 at 0, 25, 50, 75, 100 % of epochs 3–3 (highest 0.2)"
+    assert found["learning_rate by ParameterSchedule in epochs 3–3"] == words
+    assert "learning_rate by ParameterSchedule in epochs 1–2" in found
