@@ -113,7 +113,13 @@ def test_order_and_transforms_are_taken_up_between_epochs_and_named(tmp_path, ca
 
 
 def test_numbers_in_transforms_of_ones_own_are_named_and_taken_up(tmp_path, capsys):
-    trained(tmp_path, pictures(Brighter(0.1, 1)), cut=MIDDLE)
+    made = pictures(Brighter(0.1, 1))
+    assert {*settings_of_data(made)} == {
+        "sampler",
+        "transforms",
+        "transforms/by_epoch/0/0/strength",
+    }
+    trained(tmp_path, made, cut=MIDDLE)
     trained(tmp_path, pictures(Brighter(0.5, 2)))
     said = capsys.readouterr().err
     assert "takes up what has changed: strength of Brighter 0.1 → 0.5." in said
