@@ -98,7 +98,9 @@ class HeldArray:
         if isinstance(value, torch.Tensor):
             value = value.detach()
             flat = value.reshape(-1) if self._whole else _few(value)
-            flat = flat.resolve_conj().cpu().contiguous().view(torch.uint8).numpy()
+            flat = flat.resolve_conj().cpu().contiguous()
+            # One number of a broadcast tensor has a stride of 0, and no view as bytes.
+            flat = flat.as_strided(flat.shape, (1,)).view(torch.uint8).numpy()
             kind = str(value.dtype)
         else:
             flat = value.reshape(-1) if self._whole else _few(value)

@@ -1,5 +1,6 @@
 """A training planned as a whole: image size, batch size, rate, momentum, decay, crop, by phase."""
 
+import itertools
 from dataclasses import replace
 
 from keras_dawn.plans.phase import Phase, PhaseCost, ends
@@ -77,6 +78,29 @@ class TrainingPlan:
                 found.setdefault(name, []).extend(curve(step / steps) for step in range(steps))
             for name in ("image_size", "batch_size"):
                 found.setdefault(name, []).extend([getattr(phase, name)] * steps)
+        return found
+
+    def by_epoch(self):
+        """What each epoch uses: a dict of lists with an entry for each.
+
+        Sizes as int, of crops and validation the settings in words, of hyper-parameters
+        `(at its beginning, at its end)`.
+        """
+        found = {}
+        for phase in self.phases:
+            crops, seen = phase.crops, phase.validation
+            copies = f" of {crops.copies} px copies" if crops.copies else ""
+            shape = "rectangles of " if seen.rectangular else ""
+            for name, value in (
+                ("image_size", phase.image_size),
+                ("batch_size", phase.batch_size),
+                ("crops", f"{crops.scale[0]:g}–{crops.scale[1]:g}{copies}"),
+                ("validation", f"{shape}{phase.evaluated_at}"),
+            ):
+                found.setdefault(name, []).extend([value] * phase.epochs)
+            for name, curve in phase.curves().items():
+                points = [curve(number / phase.epochs) for number in range(phase.epochs + 1)]
+                found.setdefault(name, []).extend(itertools.pairwise(points))
         return found
 
     def scaled(self, factor):

@@ -55,6 +55,10 @@ class PlanData(DataLoader):
         """Whether every rank is served all of it (`distributed.sharding.shared_out`)."""
         return sharding.is_served_whole(self.data)
 
+    def planned(self):
+        """What each epoch uses, for checkpoints (`TrainingPlan.by_epoch`)."""
+        return self._plan.by_epoch()
+
     def set_epoch(self, epoch):
         """Goes to an epoch (0-based) and its phase."""
         self._settle()

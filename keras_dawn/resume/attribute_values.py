@@ -37,6 +37,7 @@ def mark(value):
     if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta:
         flat = value.detach().reshape(-1)
         flat = flat[:: 1 + len(flat) // _WHOLE].cpu().contiguous()
+        flat = flat.as_strided(flat.shape, (1,))  # one number may have a stride of 0
         return tuple(value.shape), str(value.dtype), _digest(flat.view(torch.uint8).numpy())
     if isinstance(value, np.ndarray) and value.dtype != object:
         flat = value.reshape(-1)[:: 1 + value.size // _WHOLE]

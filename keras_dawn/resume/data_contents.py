@@ -1,6 +1,7 @@
 """Whether the data of a training is the one that it began with."""
 
 import hashlib
+import re
 
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
@@ -14,6 +15,7 @@ import torch
 WEIGHTS = "sample weights"
 _ARRAYS = ("inputs", "targets", WEIGHTS)
 _SAMPLED = 4096  # numbers of an array that tell its content
+_TRANSFORMS = re.compile("(^|[/:])transforms/by_epoch/[0-9]+$")  # `data_settings` names each
 
 
 def contents_of_arrays(iterator):
@@ -90,19 +92,27 @@ def changed_contents(state, now, which):
         now: what `describe_contents` returned in this process.
         which: `"data"` or `"validation"`.
     """
-    put_back = set()
-    for position in state["data"]:
-        noted = position["now"][which]
-        more = [noted.get(name, ()) for name in ("__gone__", "__links__", "__new__")]
-        put_back.update(noted, *more)
+    put_back = put_back_names(state, which)
     return [
         (name or "data", old, now[which][name])
         for name, old in state["description"]["contents"][which].items()
-        if now[which].get(name, old) != old and not put_back & _ways(name)
+        if now[which].get(name, old) != old
+        and not put_back & ways(name)
+        and not _TRANSFORMS.search(name)
     ]
 
 
-def _ways(name):
+def put_back_names(state, which):
+    """Names of what a checkpoint puts back into the data, or into that to validate on."""
+    names = set()
+    for position in state["data"]:
+        noted = position["now"][which]
+        more = [noted.get(name, ()) for name in ("__gone__", "__links__", "__new__")]
+        names.update(noted, *more)
+    return names
+
+
+def ways(name):
     """A name, and those of all that it is in."""
     parts = name.split("/")
     return {"/".join(parts[: number + 1]) for number in range(len(parts))}

@@ -51,9 +51,12 @@ def settings(model, callbacks, epochs, steps):
             for name, curve in curves.items():
                 ends = [f"{curve(progress):.4g}" for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
                 highest = max(curve(percent / 100) for percent in range(101))
-                found[f"{name} by {type(callback).__name__}"] = (
-                    f"{', '.join(ends)} at 0, 25, 50, 75, 100 % of the training "
-                    f"(highest {highest:.4g})"
+                whole, own = "the training", callback.epochs
+                if own is not None:  # there may be others of the class, for other epochs
+                    whole = f"epochs {own.start + 1}–{own.stop}"
+                of_its = f" in {whole}" if own is not None else ""
+                found[f"{name} by {type(callback).__name__}{of_its}"] = (
+                    f"{', '.join(ends)} at 0, 25, 50, 75, 100 % of {whole} (highest {highest:.4g})"
                 )
     return found
 

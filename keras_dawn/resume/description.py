@@ -20,9 +20,12 @@ from keras_dawn.resume.data_contents import (
     contents_of_arrays,
     describe_contents,
 )
+from keras_dawn.resume.data_settings import changed_data_settings, describe_data_settings
 from keras_dawn.resume.described_settings import changes, settings, variables_of_optimizers, words
+from keras_dawn.resume.planned import changed_plan, describe_plan
 from keras_dawn.resume.same_model import check_same_model
 from keras_dawn.resume.training_state import metric_variables
+from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
 _PLAIN = (bool, int, float, str, type(None))
 _OF_PAIR = {"0": "inputs", "1": "targets", "2": "sample weights"}  # of `validation_data=(x, y)`
@@ -43,6 +46,10 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
     size = keras_fit.size_of_data(iterator)
     if size["batch_size"] and sampler_of(keras_fit.data_of(iterator)[1]) is not None:
         size["batch_size"] *= current().world_size  # of all ranks, as with other data
+    validation = keras_fit.validation_data(model)
+    plan = describe_plan(iterator)
+    if plan is not None:  # whose schedules, one a phase, are told by what they do in each epoch
+        callbacks = [one for one in callbacks if not isinstance(one, ParameterSchedule)]
     return {
         "variables": [_NUMBERED.sub("", v.path) for v in model.variables],
         "layers": [_layer(layer) for layer in list(all_layers(model))[1:]],
@@ -54,7 +61,9 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "metrics": [_NUMBERED.sub("", v.path) for v in metric_variables(model)],
         "data": size,
         "arrays": contents_of_arrays(iterator),
-        "contents": describe_contents(iterator, keras_fit.validation_data(model)),
+        "contents": describe_contents(iterator, validation),
+        "data_settings": describe_data_settings(iterator, validation),
+        "plan": plan,
         "class_weight": words(keras_fit.class_weight(model)),
         "order": order,
         "steps": iterator.num_batches,
@@ -93,6 +102,9 @@ def check_same(state, now, folder, step):
     changed += [f"{name} has other values" for name, *_ in data]
     changed += _weights_and_arrays(then, now)
     epoch = state["epoch"]
+    of_plan = changed_plan(then.get("plan"), now["plan"], epoch)
+    of_data = changed_data_settings(state, now["data_settings"], "data") + of_plan
+    changed += [words for words, decides in of_data if decides]
     if changed and step:
         raise ValueError(
             f"The checkpoint in {folder} is of {_within(epoch, step, then['steps'])}, "
@@ -103,6 +115,9 @@ def check_same(state, now, folder, step):
             f"{name_of(state['fit'], epoch, step)} the newest, to go on from the one before them; "
             "or give another folder."
         )
+    changed += [words for words, decides in of_data if not decides]
+    others = changed_data_settings(state, now["data_settings"], "validation")
+    changed += [f"{words}, to validate on" for words, _ in others]
     validation = changed_contents(state, now["contents"], "validation")
     changed += [f"{_OF_PAIR.get(name, name)} to validate on: other values"
                 for name, *_ in validation]  # fmt: skip
