@@ -152,6 +152,8 @@ def next_words(interruption, happened):
     if moment == "writing":  # a signal in a file of step or epoch is heard after the next step
         steps += [(epoch, batch + 2), (epoch + 1, 1)]
     places = [f"{SAYS[0]} {epoch + 1}, step {step + 1}" for epoch, step in steps]
+    if moment in ("step", "writing"):  # a signal in the last step leaves its validation
+        places.append(f"{SAYS[0]} {epoch + 1}, after the last of its")
     last = moment != "step" and epoch + 1 == matrix_training.EPOCHS
     return places + [SAYS[1]] * last
 
