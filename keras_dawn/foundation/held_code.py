@@ -154,8 +154,17 @@ def _names_in(way, module, code, depth=3):
 
 def functions_of(kind):
     """The functions that a class of the user's defines, also as methods of it and properties."""
-    found = [getattr(part, "__func__", getattr(part, "fget", part)) for part in vars(kind).values()]
+    found = map(_function_of, vars(kind).values())
     return [part for part in found if isinstance(part, types.FunctionType)]
+
+
+def _function_of(part):
+    """The function of a method, a property and the like; other objects answer any name."""
+    if isinstance(part, (staticmethod, classmethod)):
+        return part.__func__
+    if isinstance(part, property):
+        return part.fget
+    return part.func if isinstance(part, functools.cached_property) else part
 
 
 def is_users_function(function):

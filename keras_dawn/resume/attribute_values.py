@@ -42,6 +42,9 @@ def mark(value):
     if isinstance(value, np.ndarray) and value.dtype != object:
         flat = value.reshape(-1)[:: 1 + value.size // _WHOLE]
         return value.shape, value.dtype.str, _digest(np.ascontiguousarray(flat))
+    if isinstance(value, (set, frozenset)) and size(value) <= _MOST:
+        # In another order in every process.
+        return kind_of(value), tuple(sorted(map(mark, value), key=repr))
     if isinstance(value, _SEQUENCES) and size(value) <= _MOST:
         return kind_of(value), tuple(map(mark, value))
     if isinstance(value, dict) and size(value) <= _MOST:

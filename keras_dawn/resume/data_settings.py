@@ -1,5 +1,6 @@
 """Settings of data: transforms, samplers, workers, numbers in objects of the user's."""
 
+import contextlib
 import os
 import re
 import types
@@ -23,6 +24,7 @@ _ELSEWHERE = ("global", "class")  # ways to what need not be the data's own
 _CONTAINERS = (list, tuple, dict)
 _OF_OURS = ("image_size", "rectangular")  # of this package's data, beside transforms and sampler
 _OF_SAMPLERS = ("seed", "shuffle", "replacement")  # of torch's; others follow the number of ranks
+_OF_NO_EFFECT = ("verbose", "debug", "name")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _MOST = 300
 
@@ -108,7 +110,8 @@ def _collect(walk, place, found):
         if owner in within or isinstance(node.value, Pipeline):
             within.add(name)  # its entries are named in the list of them
         if len(found) < _MOST:
-            _take(node, f"{place}{name}", found, name in within)
+            with contextlib.suppress(Exception):  # an odd object loses its line, not the training
+                _take(node, f"{place}{name}", found, name in within)
         ours = type(node.value).__module__.startswith("keras_dawn.") and node.kind == "state"
         if ours and not hasattr(node.value, "state_dict") and hasattr(node.value, "__dict__"):
             _collect(DataWalk(dict(vars(node.value))), f"{place}{name}:" if name else place, found)
@@ -151,6 +154,8 @@ def _take_value(node, way, found):
 def _is_of_order(way):
     """Whether something in the user's data decides its order: of a sampler, or a seed."""
     *above, last = re.split("[/:]", way)
+    if last.lower() in _OF_NO_EFFECT:
+        return False
     return "seed" in last.lower() or any("sampler" in part for part in above)
 
 
@@ -165,7 +170,8 @@ def _is_torchvisions(value):
 
 
 def _name(value):
-    return getattr(value, "__qualname__", None) or type(value).__name__
+    # Other objects may answer any name that they are asked for.
+    return value.__qualname__ if isinstance(value, types.FunctionType) else type(value).__name__
 
 
 def _of_pipeline(pipeline):

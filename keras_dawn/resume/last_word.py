@@ -85,17 +85,16 @@ class LastWord(keras.callbacks.Callback):
         check_not_another(self._resume, self._fit, state, description, ended)
         self._notices.start(self._iterator)
         if state is None and self._fit:
-            messages.say(
-                f"begins fit {self._fit + 1} of the training in this folder, as this object has "
-                "seen the one before to its end",
-                self._folder.path,
-            )
+            what = f"begins fit {self._fit + 1} of the training in this folder, as this object has"
+            messages.say(f"{what} seen the one before to its end", self._folder.path)
         if state is not None:
             self._restoration = Restoration(
                 self.model, state, self._parts, self._position, self._folder.path, followed,
                 self._others,
             )  # fmt: skip
             description = self._restoration.begin(description, self._fit, self.params)
+        else:
+            states.tell("begin")
         self._description = description
         self._compiled = messages.OtherOptimizers(self.model, self._folder.path)
         if state is None and self._writes_on():
@@ -164,7 +163,7 @@ class LastWord(keras.callbacks.Callback):
         keras_fit.set_first_epoch(self.model, 0)
         if self._restoration is not None:  # nothing was left to do
             self._restoration.end()
-        self._states.end()
+        self._states.tell("end")
         told = self._notices.told()
         self._let_go()
         if told:  # it came while the others ended: all is saved
@@ -172,6 +171,7 @@ class LastWord(keras.callbacks.Callback):
             raise KeyboardInterrupt("asked to stop") if told == INTERRUPTED else Evicted()
 
     def _leave(self, why):
+        self._states.tell("leave")
         self._let_go()
         self._say_that_it_is_saved()
         if why == INTERRUPTED:

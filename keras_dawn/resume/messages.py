@@ -109,8 +109,8 @@ def say_what_goes_on(parts, path):
             say(f"{name} go on: {', '.join(part.kept)}", path)
         if part.back:
             say(
-                f"{name} that an earlier attempt had changed after the checkpoint are as when the "
-                f"training began: {', '.join(part.back)}",
+                f"{name} that the script, or an attempt after the checkpoint, has changed stay so: "
+                f"{', '.join(part.back)}",
                 path,
             )
         if part.other:

@@ -55,8 +55,8 @@ class PlainAttributes:
 
     Attributes:
         kept, lost, other, back: lists of str: what `load_state_dict` has put back, what stood in
-            the way of it, what began as another value, and what an earlier attempt had changed
-            after the checkpoint.
+            the way of it, what began as another value, and what is another value than when an
+            earlier attempt of this process began, but not in the checkpoint.
         is_held: callable, whether the object is where it was found, and not replaced by another.
         unseen: list of str, what changes in it would not be seen (`OwnObjects` fills it).
     """
@@ -65,7 +65,8 @@ class PlainAttributes:
         self.owner, self._ignored = owner, ignored
         self.kept, self.lost, self.other, self.unseen, self.back = [], [], [], [], []
         self.is_held = lambda: True
-        now = self._look()
+        now = self._present = self._look()
+        self._left = self._attempts().pop((type(self), "left"), None)
         self._marks, self._free, self._first = self._attempts().setdefault(type(self), now)
         # A file that is opened anew, or the like, is this attempt's.
         others = {name: mark for name, mark in now[0].items() if name not in now[2]}
@@ -81,6 +82,15 @@ class PlainAttributes:
             if size(value) <= _SMALL and is_data(value)
         }
         return marks, free, first
+
+    def begin(self):
+        """Takes what there is now for what the training began with, whatever was tried before."""
+        self._marks, self._free, self._first = self._attempts()[type(self)] = self._look()
+
+    def leave(self):
+        """Notes that all that has changed is saved: what differs after this is the script's."""
+        own = self.attributes().items()
+        self._attempts()[type(self), "left"] = {name: mark(value) for name, value in own}
 
     def end(self):
         """Lets a further training of the object begin with what it has then."""
@@ -126,20 +136,20 @@ class PlainAttributes:
             self.lost = state["lost"] or ["values that differ between the ranks"]
             return
         own, first = self.attributes(), state["first"]
-        self.other = [name for name in state["kept"] if first[name] != self._first_mark(name)]
+        self.other = [
+            name
+            for name in state["kept"]
+            if first[name] != self._first_mark(name) or self._is_of_the_script(name)
+        ]
         kept = {name: part for name, part in state["kept"].items() if name not in self.other}
-        # What has changed since, and had not been at that time, is as at first.
-        again = {
-            name: self._first[name]
-            for name in self._changed()
-            if name in self._first and name not in state["kept"]
-        }
         gone = state.get("gone", ())
-        again |= {
-            name: self._first[name]
-            for name in self._gone()
-            if name in self._first and name not in state["kept"] and name not in gone
-        }
+        # What has changed since, and had not been at that time, is as this attempt began.
+        marks, _, begun = self._present
+        names = {*own, *begun} - {*state["kept"], *gone}
+        since = {n for n in names if n not in own or mark(own[n]) != marks.get(n)}
+        again = {name: begun[name] for name in since if name in begun}
+        # Who has changed it before, an attempt that failed or the script, nobody knows.
+        self.back = [name for name in self._changed() if name in names - since]
         for name, saved in (again | kept).items():
             old = own.get(name)
             new = decoded(saved, old)
@@ -147,7 +157,14 @@ class PlainAttributes:
                 self._put(name, new)
         for name in set(gone) & set(own):
             self._remove(name)
-        self.kept, self.back = list(kept), list(again)
+        self.kept = list(kept)
+
+    def _is_of_the_script(self, name):
+        """Whether an attribute was set after an attempt that ended with a checkpoint."""
+        if self._left is None:
+            return False
+        own = self.attributes()
+        return (mark(own[name]) if name in own else None) != self._left.get(name)
 
     def _put(self, name, value):
         setattr(self.owner, name, value)

@@ -103,9 +103,8 @@ def _difference(what, old, new):
                          for each in (before, after))  # fmt: skip
         return f"{what} {before} → {after}"
     settings = json.loads(before[2]), json.loads(after[2])
-    name = next(
-        key for key in settings[0] if settings[0][key] != settings[1].get(key, "left out")
-    )  # fmt: skip
+    names = {**settings[0], **settings[1]}
+    name = next(n for n in names if n not in settings[1] or settings[0].get(n) != settings[1][n])
     values = (each.get(name, "left out") for each in settings)
     return f"{name} of layer {before[1]} {' → '.join(_short(*values))}"
 

@@ -47,10 +47,14 @@ class SavedStates:
             self._add(callback, name)
         add_attributes(model, self._objects)
 
-    def end(self):
-        """A further training of the same objects begins with what they have then."""
+    def tell(self, what):
+        """Tells what there is no state for that a training begins, is left when saved, or ends.
+
+        Args:
+            what: `"begin"`, `"leave"` or `"end"`.
+        """
         for name in implicit(self.parts):
-            self.parts[name].end()
+            getattr(self.parts[name], what)()
 
     def _add(self, callback, name):
         tells = has_state(callback)

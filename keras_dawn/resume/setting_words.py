@@ -3,6 +3,7 @@
 import enum
 import hashlib
 import os
+import time
 
 from keras_dawn.resume.attribute_values import size
 
@@ -15,6 +16,7 @@ _PLAIN = (bool, int, str, bytes, range, type(None))
 _MOST = 1000  # numbers of an array, values in a list
 _SHORT = 80  # characters of words that are shown
 _TIMES = (1e9, 4e9)  # seconds since 1970: when a process began is no setting
+_CLOCKS = [(clock, clock() - 60) for clock in (time.time, time.perf_counter, time.monotonic)]
 
 
 def words_of(value):
@@ -54,8 +56,10 @@ def _words(value):
         return os.fsdecode(value)
     if isinstance(value, np.generic):
         value = value.item()
+    if type(value) in (int, float) and _is_a_time(value):
+        return None
     if type(value) is float:
-        return None if _TIMES[0] < value < _TIMES[1] else repr(value)
+        return repr(value)
     if type(value) in _PLAIN:
         return value if isinstance(value, str) else repr(value)
     if isinstance(value, (np.ndarray, torch.Tensor)):
@@ -70,6 +74,15 @@ def _words(value):
             return None
         return f"[{', '.join(sorted(parts) if isinstance(value, (set, frozenset)) else parts)}]"
     return None
+
+
+def _is_a_time(value):
+    """Whether a number is one that a clock has shown to this process, or shows to a later one."""
+    if type(value) is int:
+        return _CLOCKS[0][1] < value <= time.time()
+    # Whole numbers, and small ones on a machine that has started just now, may well be settings.
+    seen = any(max(began, 60) < value <= clock() for clock, began in _CLOCKS)
+    return _TIMES[0] < value < _TIMES[1] or (seen and not value.is_integer())
 
 
 def _of_array(value):

@@ -1,5 +1,7 @@
 """Settings of data and plans that the script has changed: named, and refused within an epoch."""
 
+import time
+
 from keras_dawn import Phase, ResumeTraining, TrainingPlan, data, fit_plan
 from keras_dawn.plans import Crops, one_cycle_by_size
 from keras_dawn.resume.data_settings import settings_of_data
@@ -158,6 +160,33 @@ def test_samplers_of_ones_own_and_of_torch_are_refused_within_an_epoch(tmp_path)
     )
     assert {way for way in one if one[way] != other[way]} == {"sampler/seed"}
     assert one["sampler/seed"] == ["seed of DistributedSampler", "1", True]
+
+
+class Record:
+    """Raises `KeyError` for names that it does not have, as records of tables do."""
+
+    def __getattr__(self, name):
+        if name == "__qualname__":
+            raise KeyError(name)
+        raise AttributeError(name)
+
+
+class Timed(EveryOther):
+    def __init__(self):
+        super().__init__(0)
+        self.began, self.verbose = time.perf_counter() + 1e-9, time.time() % 2 > 1
+
+
+def test_clocks_and_odd_objects_in_data_change_nothing(tmp_path, capsys):
+    def made():
+        rows = Rows()
+        rows.odd, rows.opened = Record(), time.perf_counter()
+        return loader(rows, sampler=Timed())
+
+    for cut in (MIDDLE, None, None):  # the last: of a complete training
+        life(tmp_path, data=lambda: (made(), None), cut=cut)
+    said = capsys.readouterr().err
+    assert "began" not in said and "opened" not in said and "already complete" in said
 
 
 def test_data_to_validate_on_is_named(tmp_path, capsys):

@@ -5,9 +5,11 @@ import contextlib
 import datetime
 import inspect
 import pathlib
+import signal
 import time
 
 from keras_dawn import ResumeTraining
+from keras_dawn.resume import plain_attributes
 from keras_dawn.resume.attribute_values import decoded, encoded, is_data, mark
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
@@ -185,13 +187,62 @@ def test_callbacks_that_are_given_again_after_an_error_go_on_where_they_were(tmp
         with contextlib.suppress(RuntimeError):
             model.fit(X, Y, 8, 4, verbose=0, callbacks=[callback, Cut(cut), resume])
     assert callback.count == 20
-    assert callback.late == Late.epochs == len(box["epochs"]) == 1
+    # What changed after the checkpoint might as well be set by the script: it is said.
+    assert callback.late == Late.epochs == len(box["epochs"]) == 3
     said = capsys.readouterr().err
-    assert "an earlier attempt had changed after the checkpoint are as when the training" in said
+    assert "or an attempt after the checkpoint, has changed stay so: late" in said
     # It has ended: what is set now is the script's.
     callback.late = Late.epochs = 7
     model.fit(X, Y, 8, 6, verbose=0, callbacks=[callback, ResumeTraining(tmp_path)])
     assert callback.count == 30 and callback.late == Late.epochs == 7
+
+
+def test_what_is_set_after_ctrl_c_is_the_scripts(tmp_path, capsys):
+    class Counts(K.Callback):
+        def __init__(self):
+            super().__init__()
+            self.setting, self.count = 5, 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.count += 1
+            if self.count == 7 and self.setting == 5:
+                signal.raise_signal(signal.SIGINT)
+
+    callback, model = Counts(), small_model()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, 8, 4, verbose=0, callbacks=[callback, ResumeTraining(tmp_path)])
+    callback.setting = 9
+    model.fit(X, Y, 8, 4, verbose=0, callbacks=[callback, ResumeTraining(tmp_path)])
+    assert (callback.setting, callback.count) == (9, 20)
+    assert "has changed stay so: setting" in capsys.readouterr().err
+
+
+def test_a_training_in_another_folder_begins_with_what_there_is(tmp_path):
+    class Counts(K.Callback):
+        count = 0
+
+        def __init__(self, setting):
+            super().__init__()
+            self.setting = setting
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.count += 1
+
+    def fit(callback, folder, cut=None):
+        with contextlib.suppress(RuntimeError):
+            model = small_model()
+            callbacks = [callback, Cut(cut), ResumeTraining(tmp_path / folder)]
+            model.fit(X, Y, 8, 4, verbose=0, callbacks=callbacks)
+
+    callback = Counts(5)
+    fit(callback, "one", 3)
+    callback.setting, callback.count = 9, 0
+    fit(callback, "two", 12)
+    plain_attributes._BEGAN.clear()  # another process
+    other = Counts(9)
+    other.count = 0
+    fit(other, "two")
+    assert other.count == 4
 
 
 def test_a_setting_that_is_counted_down_is_the_scripts(tmp_path, capsys):
