@@ -107,10 +107,10 @@ def say_what_goes_on(parts, path):
             name = name.replace("attributes of", "values that are used by", 1)
         if part.kept:
             say(f"{name} go on: {', '.join(part.kept)}", path)
-        if part.back:
+        if part.unsaved:
             say(
                 f"{name} that the script, or an attempt after the checkpoint, has changed stay so: "
-                f"{', '.join(part.back)}",
+                f"{', '.join(part.unsaved)}",
                 path,
             )
         if part.other:

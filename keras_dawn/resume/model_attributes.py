@@ -12,7 +12,7 @@ from keras_dawn.foundation.model_state import optimizer_variables, optimizers_of
 from keras_dawn.foundation.random_state import generator_state
 from keras_dawn.resume.attribute_values import encoded, is_data
 from keras_dawn.resume.keras_settings import add_settings
-from keras_dawn.resume.names import unnumbered
+from keras_dawn.resume.names import name_of_part, unnumbered
 from keras_dawn.resume.own_objects import has_state, is_users_object, parts_of
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
@@ -116,8 +116,7 @@ def add_attributes(model, objects):
         ("optimizer", optimizers_of(model)),
     ):
         for part in parts:
-            called = getattr(part, "name", None) or getattr(part, "__name__", type(part).__name__)
-            _add(part, f"{kind} {called}", objects, own)
+            _add(part, name_of_part(kind, part), objects, own)
     for name, module in modules:
         _add(module, name, objects, own)
     add_settings(model, parts_of(compiled_loss(model)[0]), _metrics(model), objects)

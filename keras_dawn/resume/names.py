@@ -26,3 +26,14 @@ def free_name(name, taken):
     while free in taken:
         free, number = f"{name}-{number}", number + 1
     return free
+
+
+def name_of_part(kind, part):
+    """What a layer, loss, metric or optimizer of a model is called in a checkpoint: `layer dense`.
+
+    Args:
+        kind: str.
+        part: the object, or a function or a string in its place.
+    """
+    called = getattr(part, "name", None) or getattr(part, "__name__", type(part).__name__)
+    return f"{kind} {called}"

@@ -21,7 +21,7 @@ from keras_dawn.foundation.keras_losses import compiled_loss
 from keras_dawn.foundation.keras_metrics import metrics_given
 from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
 from keras_dawn.foundation.model_state import optimizers_of
-from keras_dawn.resume.names import free_name, unnumbered
+from keras_dawn.resume.names import free_name, name_of_part, unnumbered
 from keras_dawn.resume.own_objects import is_users_object, parts_of
 from keras_dawn.resume.same_callbacks import is_given
 from keras_dawn.resume.setting_words import CODE, words_of
@@ -63,8 +63,7 @@ def describe_parts(model, callbacks):
         ("optimizer", list(map(unwrap, optimizers_of(model)))),
     ):
         for part in parts:
-            called = getattr(part, "name", None) or getattr(part, "__name__", type(part).__name__)
-            taken.add(name := free_name(unnumbered(f"{kind} {called}"), taken))
+            taken.add(name := free_name(unnumbered(name_of_part(kind, part)), taken))
             if not isinstance(part, str):  # the name of one of Keras's
                 look.take(part, name)
             if kind == "layer" and is_of_libraries(type(part)):

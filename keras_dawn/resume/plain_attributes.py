@@ -54,7 +54,7 @@ class PlainAttributes:
         ignored: names of attributes that are not its own.
 
     Attributes:
-        kept, lost, other, back: lists of str: what `load_state_dict` has put back, what stood in
+        kept, lost, other, unsaved: lists of str: what `load_state_dict` has put back, what stood in
             the way of it, what began as another value, and what is another value than when an
             earlier attempt of this process began, but not in the checkpoint.
         is_held: callable, whether the object is where it was found, and not replaced by another.
@@ -63,7 +63,7 @@ class PlainAttributes:
 
     def __init__(self, owner, ignored=()):
         self.owner, self._ignored = owner, ignored
-        self.kept, self.lost, self.other, self.unseen, self.back = [], [], [], [], []
+        self.kept, self.lost, self.other, self.unseen, self.unsaved = [], [], [], [], []
         self.is_held = lambda: True
         now = self._present = self._look()
         self._left = self._attempts().pop((type(self), "left"), None)
@@ -149,7 +149,7 @@ class PlainAttributes:
         since = {n for n in names if n not in own or mark(own[n]) != marks.get(n)}
         again = {name: begun[name] for name in since if name in begun}
         # Who has changed it before, an attempt that failed or the script, nobody knows.
-        self.back = [name for name in self._changed() if name in names - since]
+        self.unsaved = [name for name in self._changed() if name in names - since]
         for name, saved in (again | kept).items():
             old = own.get(name)
             new = decoded(saved, old)
