@@ -4,11 +4,11 @@
     python benchmarks/everyday.py --only="LSTM text" --rounds=5
     python benchmarks/everyday.py --tiny
 
-The models are those of keras.io and of KerasHub (where that is installed). Each has a twin by hand:
-`torch.nn`'s fused recurrent kernels, `scaled_dot_product_attention`, channels_last memory, fused
-optimizers, loss and metrics on the device; where there are several forms the quickest counts. That
-a twin computes the same is checked first: outputs, loss and metrics, and where nothing is drawn at
-random three training steps.
+The models are those of keras.io and of KerasHub (where that is installed). Each has a twin by hand
+but some of KerasHub's, whose measure is plain Keras alone: `torch.nn`'s fused recurrent kernels,
+`scaled_dot_product_attention`, channels_last memory, fused optimizers, loss and metrics on the
+device; where there are several forms the quickest counts. That a twin computes the same is checked
+first: outputs, loss and metrics, and where nothing is drawn at random three training steps.
 
 Each case is trained and predicts in a *small* size, in which Python is what takes time, on one
 thread, and in a *large* one, in which arithmetic is; in float32 and in bfloat16. All contestants of

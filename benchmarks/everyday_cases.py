@@ -6,7 +6,7 @@ from everyday_twins import SMALL
 
 KINDS = (
     "plain", "recurrent", "attention", "series", "images", "augmentation", "videos", "own_python",
-    "hub",
+    "hub", "hub_others",
 )  # fmt: skip
 
 

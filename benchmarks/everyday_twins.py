@@ -37,9 +37,9 @@ class Case:
     Args:
         name: str.
         keras_model: function that makes the Keras model, compiled.
-        twin: class of the network by hand; made from a Keras model, whose weights it copies. It has
-            `memory_formats` where more than one may be the quickest, and `penalty()` where the
-            weights add to the loss.
+        twin: class of the network by hand, or `None`; made from a Keras model, whose weights it
+            copies. It has `memory_formats` where more than one may be the quickest, and `penalty()`
+            where the weights add to the loss.
         loss: function `(outputs, targets) -> loss` of the loop by hand.
         counters: classes of what the loop counts, by the names of the Keras model's metrics.
         batch: function that makes `(inputs, targets)`; several inputs are a tuple.

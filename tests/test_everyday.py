@@ -13,7 +13,7 @@ from everyday_measure import check
 from everyday_twins import linear_of
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "everyday.py"
-CASES = all_cases()
+CASES = [case for case in all_cases() if case.twin]
 HUB = pytest.mark.slow, pytest.mark.filterwarnings("default")  # TensorFlow's and KerasHub's own
 
 
