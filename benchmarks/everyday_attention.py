@@ -1,7 +1,7 @@
 """Everyday transformers twice: in Keras as keras.io builds them, and as PyTorch by hand.
 
 A classifier of texts with layers of its own, and one of series; `everyday_vision.py` has the ViT.
-Each twin is on torch's fused attention and begins with the Keras model's weights.
+Each twin begins with the Keras model's weights; its attention is torch's fused one or written out.
 """
 
 import keras
@@ -19,6 +19,7 @@ from everyday_twins import (
     norm_of,
     softmax,
 )
+from everyday_variants import ATTENTION
 from everyday_vision import vision_case
 from keras import layers, ops
 from torch import nn
@@ -65,13 +66,15 @@ def text_in_keras(scale):
 
 
 class Text(nn.Module):
-    def __init__(self, model):
+    variants = ATTENTION
+
+    def __init__(self, model, fused):
         super().__init__()
         _, embedding, block, _, _, hidden, _, head = model.layers
         self.tokens, self.positions = (
             embedding_of(part) for part in (embedding.tokens, embedding.positions)
         )
-        self.attention = Attention(block.attention)
+        self.attention = Attention(block.attention, fused)
         self.feed_forward = nn.ModuleList(map(linear_of, block.feed_forward.layers))
         self.norms = nn.ModuleList(map(norm_of, block.norms))
         self.hidden, self.head = linear_of(hidden), linear_of(head)
@@ -84,7 +87,7 @@ class Text(nn.Module):
         x = self.norms[0](x + drop(self.attention(x)))
         first, second = self.feed_forward
         x = self.norms[1](x + drop(second(F.relu(first(x)))))
-        return self.head(drop(F.relu(self.hidden(drop(x.mean(1))))))
+        return self.head(drop(F.relu_(self.hidden(drop(x.mean(1))))))
 
 
 # A classifier of series: keras.io, "Timeseries classification with a Transformer model".
@@ -114,10 +117,13 @@ def series_in_keras(scale):
 
 
 class Series(nn.Module):
-    def __init__(self, model):
-        super().__init__()
+    variants = ATTENTION
 
-        self.attentions = all_of(model, layers.MultiHeadAttention, Attention)
+    def __init__(self, model, fused):
+        super().__init__()
+        self.attentions = all_of(
+            model, layers.MultiHeadAttention, lambda layer: Attention(layer, fused)
+        )
         self.norms = all_of(model, layers.LayerNormalization, norm_of)
         self.convolutions = all_of(model, layers.Conv1D, linear_of)
         self.hidden, self.head = all_of(model, layers.Dense, linear_of)
@@ -129,7 +135,7 @@ class Series(nn.Module):
             )
             x = norm(F.dropout(attention(x), 0.25, self.training)) + x
             x = other(second(F.dropout(F.relu(first(x)), 0.25, self.training))) + x
-        x = F.dropout(F.relu(self.hidden(x.mean(1))), 0.4, self.training)
+        x = F.dropout(F.relu_(self.hidden(x.mean(1))), 0.4, self.training)
         return self.head(x)
 
 

@@ -29,26 +29,25 @@ def classifier_in_keras(width):
 
 class Classifier(Images):
     def forward(self, x):
-        x = x.permute(0, 3, 1, 2)
+        x = self.images(x)
         if self.training:
             x = augmented(x)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.relu(norm(convolution(F.pad(x, (0, 1, 0, 1)))), inplace=True)
+            x = F.relu_(norm(convolution(F.pad(x, (0, 1, 0, 1)))))
         return self.dense[0](x.mean((2, 3)))
 
 
 def augmented(x):
-    """Half of the images mirrored; then each rotated, then zoomed, both bilinearly as in Keras."""
-    count = len(x)
+    """Half of the images mirrored; then each rotated, then zoomed, both bilinearly as in Keras.
 
-    def drawn(low, high):
-        return torch.empty(count, device=x.device).uniform_(low, high)
-
-    x = torch.where(drawn(0, 1)[:, None, None, None] < 0.5, x.flip(3), x)
-    angle = drawn(-ROTATION, ROTATION) * 2 * math.pi
+    To mirror and then to turn is one map: where a turn looks, its first coordinate changes sign.
+    """
+    side, turn, size = torch.rand(3, len(x), device=x.device)
+    side = torch.where(side < 0.5, -1.0, 1.0)
+    angle = (2 * turn - 1) * (ROTATION * 2 * math.pi)
     sine, cosine, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
-    x = _moved(x, (cosine, -sine, zero, sine, cosine, zero))
-    zoom = 1 + drawn(-ZOOM, ZOOM)
+    x = _moved(x, (side * cosine, -side * sine, zero, sine, cosine, zero))
+    zoom = 1 + (2 * size - 1) * ZOOM
     return _moved(x, (zoom, zero, zero, zero, zoom, zero))
 
 

@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from everyday_attention_parts import Attention
+from everyday_attention_parts import Attention, added
 from everyday_twins import embedding_of, linear_of, norm_of
+from everyday_variants import ATTENTION
 from torch import nn
 
 LENGTH, RATE = 32, 0.1
@@ -16,9 +17,9 @@ def backbone_of(model):
 class Block(nn.Module):
     """Attention and two dense layers, each with a norm before it or after the sum."""
 
-    def __init__(self, attention, norms, dense, *, first, approximate="none"):
+    def __init__(self, attention, norms, dense, *, first, fused, approximate="none"):
         super().__init__()
-        self.attention = Attention(attention)
+        self.attention = Attention(attention, fused)
         self.norms = nn.ModuleList(map(norm_of, norms))
         self.hidden, self.output = map(linear_of, dense)
         self.first, self.approximate = first, approximate
@@ -40,16 +41,20 @@ class Block(nn.Module):
         return F.dropout(x, RATE, self.training)
 
 
-def _block_of(layer, first):
+def _block_of(layer, first, fused):
     """The block of a `TransformerEncoder` or a `TransformerDecoder`."""
     norms = layer._self_attention_layer_norm, layer._feedforward_layer_norm
     dense = layer._feedforward_intermediate_dense, layer._feedforward_output_dense
-    return Block(layer._self_attention_layer, norms, dense, first=first, approximate="tanh")
+    return Block(
+        layer._self_attention_layer, norms, dense, first=first, fused=fused, approximate="tanh"
+    )
 
 
 class ViT(nn.Module):
+    variants = ATTENTION
+
     @torch.no_grad()
-    def __init__(self, model):
+    def __init__(self, model, fused):
         super().__init__()
         _, embedding, encoder, *_, head = model.layers
         kernel, bias = embedding.patch_embedding.kernel.value, embedding.patch_embedding.bias.value
@@ -62,7 +67,8 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList()
         for layer in encoder.encoder_layers:
             norms, dense = (layer.layer_norm_1, layer.layer_norm_2), layer.mlp
-            block = Block(layer.mha, norms, (dense.dense_1, dense.dense_2), first=True)
+            dense = dense.dense_1, dense.dense_2
+            block = Block(layer.mha, norms, dense, first=True, fused=fused)
             block.drops_hidden = True
             self.blocks.append(block)
         self.norm, self.head = norm_of(encoder.layer_norm), linear_of(head)
@@ -82,29 +88,31 @@ class ViT(nn.Module):
 class Bert(nn.Module):
     """The backbone: embeddings and encoders, norms after the sums."""
 
-    def __init__(self, backbone):
+    def __init__(self, backbone, fused):
         super().__init__()
         self.tokens = embedding_of(backbone.token_embedding)
         self.segments = embedding_of(backbone.segment_embedding)
         positions = backbone.position_embedding.position_embeddings.value
         self.positions = nn.Parameter(positions.detach().clone())
         self.norm = norm_of(backbone.embeddings_layer_norm)
-        self.blocks = nn.ModuleList(_block_of(x, False) for x in backbone.transformer_layers)
+        self.blocks = nn.ModuleList(_block_of(x, False, fused) for x in backbone.transformer_layers)
 
     def forward(self, token_ids, segment_ids, padding_mask):
         x = self.tokens(token_ids) + self.segments(segment_ids)
         x = F.dropout(self.norm(x + self.positions[: x.shape[1]]), RATE, self.training)
-        mask = padding_mask.bool()[:, None, None]
+        mask = added(padding_mask.bool()[:, None, None], like=x)
         for block in self.blocks:
             x = block(x, mask)
         return x
 
 
 class BertClassifier(nn.Module):
-    def __init__(self, model):
+    variants = ATTENTION
+
+    def __init__(self, model, fused):
         super().__init__()
         backbone = backbone_of(model)
-        self.backbone = Bert(backbone)
+        self.backbone = Bert(backbone, fused)
         self.pooled, self.head = map(linear_of, (backbone.pooled_dense, model.layers[-1]))
 
     def forward(self, **inputs):
@@ -113,9 +121,11 @@ class BertClassifier(nn.Module):
 
 
 class MaskedLM(nn.Module):
-    def __init__(self, model):
+    variants = ATTENTION
+
+    def __init__(self, model, fused):
         super().__init__()
-        self.backbone, head = Bert(backbone_of(model)), model.layers[-1]
+        self.backbone, head = Bert(backbone_of(model), fused), model.layers[-1]
         self.hidden = linear_of(head._intermediate_dense)
         self.norm = norm_of(head._intermediate_layer_norm)
         self.bias = nn.Parameter(head._bias.value.detach().clone())
@@ -129,19 +139,21 @@ class MaskedLM(nn.Module):
 class GPT2(nn.Module):
     """Norms before the layers; texts are padded at their end, which no word of theirs looks at."""
 
-    def __init__(self, model):
+    variants = ATTENTION
+
+    def __init__(self, model, fused):
         super().__init__()
         backbone = backbone_of(model)
         self.tokens = embedding_of(backbone.token_embedding)
         positions = backbone.position_embedding.position_embeddings.value
         self.positions = nn.Parameter(positions.detach().clone())
-        self.blocks = nn.ModuleList(_block_of(x, True) for x in backbone.transformer_layers)
+        self.blocks = nn.ModuleList(_block_of(x, True, fused) for x in backbone.transformer_layers)
         self.norm = norm_of(backbone.layer_norm)
 
     def forward(self, token_ids, padding_mask):
         x = F.dropout(self.tokens(token_ids) + self.positions, RATE, self.training)
         steps = torch.ones(LENGTH, LENGTH, dtype=torch.bool, device=x.device).tril()
-        mask = steps & padding_mask.bool()[:, None, None]
+        mask = added(steps & padding_mask.bool()[:, None, None], like=x)
         for block in self.blocks:
             x = block(x, mask)
         return F.linear(self.norm(x), self.tokens.weight)

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from everyday_loop import Accuracy
 from everyday_twins import (
-    IMAGE_FORMATS,
     SMALL,
     Case,
     adam,
@@ -18,6 +17,7 @@ from everyday_twins import (
     linear_of,
     softmax,
 )
+from everyday_variants import IMAGES, PENALTY, Regularized, both
 from keras import layers
 from torch import nn
 
@@ -27,17 +27,21 @@ L2 = 1e-4
 class Images(nn.Module):
     """The layers of a Keras model with weights, by kind."""
 
-    memory_formats = IMAGE_FORMATS
+    variants = IMAGES
 
-    def __init__(self, model, padding=0, transposed_padding=1):
+    def __init__(self, model, memory_format, padding=0):
         super().__init__()
+        self.memory_format = memory_format
         self.convolutions = all_of(model, layers.Conv2D, lambda x: convolution_of(x, padding))
-        self.transposed = all_of(
-            model, layers.Conv2DTranspose, lambda x: convolution_of(x, transposed_padding)
-        )
+        self.transposed = all_of(model, layers.Conv2DTranspose, convolution_of)
         self.norms = all_of(model, layers.BatchNormalization, batch_norm_of)
         self.groups = all_of(model, layers.GroupNormalization, group_norm_of)
         self.dense = all_of(model, layers.Dense, linear_of)
+        self.to(memory_format=memory_format)
+
+    def images(self, x):
+        """Keras's batch in torch's order of axes, as the convolutions want it in memory."""
+        return x.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
 
 
 @torch.no_grad()
@@ -67,16 +71,24 @@ def convnet_in_keras(width):
     ]))  # fmt: skip
 
 
-class ConvNet(Images):
+class ConvNet(Regularized, Images):
+    """The largest of four pixels first: a ReLU of it is the largest ReLU of theirs."""
+
+    variants = both(IMAGES, PENALTY)
+
+    def __init__(self, model, memory_format, decay):
+        super().__init__(model, memory_format)
+        self.decay = decay
+
     def forward(self, x):
-        x = x.permute(0, 3, 1, 2)
+        x = self.images(x)
         for convolution in self.convolutions:
-            x = F.max_pool2d(F.relu(convolution(x)), 2)
+            x = F.relu_(F.max_pool2d(convolution(x), 2))
         x = x.permute(0, 2, 3, 1).flatten(1)  # in Keras's order, for its weights
         return self.dense[0](F.dropout(x, 0.5, self.training))
 
-    def penalty(self):
-        return L2 * sum(module.weight.square().sum() for module in self.convolutions)
+    def regularized(self):
+        return L2, [module.weight for module in self.convolutions]
 
 
 # keras.io, "Convolutional autoencoder for image denoising".
@@ -102,14 +114,14 @@ def transposed(module, x):
 
 
 class Autoencoder(Images):
-    def __init__(self, model):
-        super().__init__(model, padding=1, transposed_padding=0)
+    def __init__(self, model, memory_format):
+        super().__init__(model, memory_format, padding=1)
 
     def forward(self, x):
         *encoder, last = self.convolutions
-        x = x.permute(0, 3, 1, 2)
+        x = self.images(x)
         for convolution in encoder:
-            x = F.max_pool2d(F.relu(convolution(x)), 2)
+            x = F.relu_(F.max_pool2d(convolution(x), 2))
         for module in self.transposed:
             x = F.relu(transposed(module, x))
         return last(x).permute(0, 2, 3, 1)
@@ -143,12 +155,12 @@ def unet_in_keras(width, depth=3):
 
 
 class UNet(Images):
-    def __init__(self, model):
-        super().__init__(model, padding="same", transposed_padding=0)
+    def __init__(self, model, memory_format):
+        super().__init__(model, memory_format, padding="half")
 
     def forward(self, x):
         blocks = iter(zip(self.convolutions[:-1], self.norms, strict=True))
-        x, kept = x.permute(0, 3, 1, 2), []
+        x, kept = self.images(x), []
         for _ in self.transposed:
             kept.append(self._block(x, blocks))
             x = F.max_pool2d(kept[-1], 2)
@@ -160,7 +172,7 @@ class UNet(Images):
     def _block(self, x, blocks):
         for _ in range(2):
             convolution, norm = next(blocks)
-            x = F.relu(norm(convolution(x)), inplace=True)
+            x = F.relu_(norm(convolution(x)))
         return x
 
 
@@ -195,11 +207,11 @@ class ResNet(Images):
             module = next(modules)
             return next(norms)(F.conv2d(x, module.weight, None, module.stride, 1))
 
-        x = F.relu(convolution(x.permute(0, 3, 1, 2)), inplace=True)
+        x = F.relu_(convolution(self.images(x)))
         for group in range(3):
             for block in range(2):
-                y = convolution(F.relu(convolution(x), inplace=True))
-                x = F.relu(y + (next(modules)(x) if group and not block else x), inplace=True)
+                y = convolution(F.relu_(convolution(x)))
+                x = F.relu_(y.add_(next(modules)(x) if group and not block else x))
         return self.dense[0](x.mean((2, 3)))
 
 

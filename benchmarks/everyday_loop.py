@@ -3,8 +3,12 @@
 import keras
 import numpy as np
 import torch
+from everyday_half import HalfCopy
 from everyday_twins import DEVICE
+from everyday_variants import variants_of
 from step_contestants import Repeated
+
+AUTOCAST, COPY = "autocast", "bfloat16 copy"
 
 
 def on_device(batch):
@@ -17,30 +21,29 @@ class Loop:
     Args:
         case: `Case`.
         model: the Keras model whose weights the network begins with.
-        half: bool; bfloat16 by autocast.
-        memory_format: that of the network's weights, and so of images inside.
+        half: how it computes in bfloat16, by `AUTOCAST` or a `COPY`, or `None`.
+        arguments: dict, which form of the twin it is (`everyday_variants.variants_of`).
     """
 
-    def __init__(self, case, model, half=False, memory_format=None):
-        self.network, self.case = case.twin(model).to(DEVICE), case
-        if memory_format is not None:
-            self.network = self.network.to(memory_format=memory_format)
-        self.half = half
-        self.optimizer, self.schedule = case.optimizer(self.network.parameters())
-        self.counters = {name: counter() for name, counter in case.counters.items()}
+    def __init__(self, case, model, half=None, arguments=None):
+        self.network, self.case = case.twin(model, **(arguments or {})).to(DEVICE), case
+        optimized = getattr(self.network, "optimized", self.network.parameters)
+        self.optimizer, self.schedule = case.optimizer(optimized())
         self.penalty = getattr(self.network, "penalty", None)
+        self.autocast = torch.autocast(DEVICE, torch.bfloat16, enabled=half == AUTOCAST)
+        self.half = half
+        self.copy = HalfCopy(self.network) if half == COPY else None
+        self.compute = self.copy or self.network  # the function
+        self.computes = self.copy.network if self.copy else self.network  # the module
+        self.counters = {name: counter() for name, counter in case.counters.items()}
         self.total, self.samples = torch.zeros((), device=DEVICE), 0
 
     def outputs(self, x):
-        inputs = x if isinstance(x, tuple) else (x,)
-        named = {}
         if isinstance(x, dict):
-            inputs, named = (), x
-        if not self.half:
-            return self.network(*inputs, **named)
-        with torch.autocast(DEVICE, torch.bfloat16):
-            outputs = self.network(*inputs, **named)
-        return keras.tree.map_structure(torch.Tensor.float, outputs)
+            outputs = self.compute(**x)
+        else:
+            outputs = self.compute(*x) if isinstance(x, tuple) else self.compute(x)
+        return keras.tree.map_structure(torch.Tensor.float, outputs) if self.half else outputs
 
     def count(self, outputs, y):
         """Adds loss and metrics of a batch; returns the loss."""
@@ -48,7 +51,7 @@ class Loop:
         if self.penalty is not None:
             loss = loss + self.penalty()
         with torch.no_grad():
-            self.total += loss.detach() * len(y)
+            self.total.add_(loss.detach(), alpha=len(y))
             self.samples += len(y)
             for counter in self.counters.values():
                 counter.add(outputs, y)
@@ -61,11 +64,20 @@ class Loop:
 
     def train(self, batch, steps):
         x, y = batch
-        self.network.train()
+        self.computes.train()
         for _ in range(steps):
-            loss = self.count(self.outputs(x), y)
+            if self.copy:
+                self.copy.refresh()
+            if self.half == AUTOCAST:
+                with self.autocast:
+                    outputs = self.outputs(x)
+            else:
+                outputs = self.outputs(x)
+            loss = self.count(outputs, y)
             self.optimizer.zero_grad()
             loss.backward()
+            if self.copy:
+                self.copy.hand_gradients_back()
             self.optimizer.step()
             if self.schedule is not None:
                 self.schedule.step()
@@ -73,8 +85,11 @@ class Loop:
     @torch.inference_mode()
     def predict(self, batch, steps):
         x, _ = batch
-        self.network.eval()
-        found = [self.case.prediction(self.outputs(x)) for _ in range(steps)]
+        self.computes.eval()
+        if self.copy:
+            self.copy.refresh()
+        with self.autocast:  # once, so that each weight is cast once
+            found = [self.case.prediction(self.outputs(x)) for _ in range(steps)]
         return torch.cat(found).cpu().numpy()
 
 
@@ -96,9 +111,10 @@ class BinaryAccuracy(Accuracy):
         self.count += y.numel()
 
 
-class LogitAccuracy(BinaryAccuracy):
+class LogitAccuracy(Accuracy):
     def add(self, outputs, y):
-        super().add(torch.sigmoid(outputs), y)
+        self.hits += ((outputs > 0) == y).sum()
+        self.count += y.numel()
 
 
 class TopFive(Accuracy):
@@ -134,29 +150,36 @@ def difference(case, steps=3):
     """How far the two are apart, relatively: `(in evaluation, in training or None)`.
 
     In evaluation outputs, loss and metrics of one batch; in training loss and metrics over a few
-    steps, where no random numbers are drawn. There torch's Adam, which adds epsilon at another
-    place than Keras's, moves weights with hardly any gradient otherwise: up to 1e-3.
+    steps, where no random numbers are drawn; each of the form that is furthest. In training torch's
+    Adam, which adds epsilon at another place than Keras's, moves weights with hardly any gradient
+    otherwise: up to 1e-3.
     """
     keras.utils.set_random_seed(0)
     model, batch = case.keras_model(), on_device(case.batch())
+    forms = variants_of(case).values()
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        loop = Loop(case, model)
-        pairs = [(loop.predict(batch, 1), model.predict(Repeated(batch, 1), verbose=0))]
+        predicted = model.predict(Repeated(batch, 1), verbose=0)
         expected = model.evaluate(Repeated(batch, 1), verbose=0, return_dict=True)
-        evaluation = _furthest(pairs + _by_name(_evaluated(loop, batch), expected))
+        pairs = []
+        for arguments in forms:
+            loop = Loop(case, model, arguments=arguments)
+            pairs.append((loop.predict(batch, 1), predicted))
+            pairs += _by_name(_evaluated(loop, batch), expected)
         if case.by_chance:
-            return evaluation, None
-        loop = Loop(case, model)
-        loop.train(batch, steps)
+            return _furthest(pairs), None
+        found = []
+        for arguments in forms:
+            loop = Loop(case, model, arguments=arguments)
+            loop.train(batch, steps)
+            found.append(loop.logs())
         history = model.fit(Repeated(batch, steps), shuffle=False, verbose=0).history
         expected = {name: values[0] for name, values in history.items()}
-        return evaluation, _furthest(_by_name(loop.logs(), expected))
+        return _furthest(pairs), _furthest(p for logs in found for p in _by_name(logs, expected))
 
 
 def _furthest(pairs):
-    return max(
-        float(np.abs(np.subtract(a, b)).max() / np.abs(b).max().clip(1e-6)) for a, b in pairs
-    )
+    each = [np.abs(np.subtract(a, b)).max() / np.abs(b).max().clip(1e-6) for a, b in pairs]
+    return float(np.max(each))  # not a number, if one of them is not
 
 
 def _by_name(found, expected):

@@ -8,6 +8,7 @@ import keras
 import torch
 import torch.nn.functional as F
 from everyday_twins import SMALL, Case, adam, all_of, embedding_of, linear_of
+from everyday_variants import PENALTY, Regularized
 from keras import layers, ops
 from torch import nn
 
@@ -117,28 +118,38 @@ def added_loss_in_keras(width):
 
 
 class Twin(nn.Module):
-    """Reconstruction, mean and logarithm of the variance."""
+    """Reconstruction and divergence; mean and logarithm of the variance are one product."""
 
     def __init__(self, model):
         super().__init__()
-        first, second, self.mean, self.log_variance = all_of(model.encoder, layers.Dense, linear_of)
-        self.encoder = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
-        first, second, head = all_of(model.decoder, layers.Dense, linear_of)
-        self.decoder = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), head)
+        self.first, self.second, *heads = all_of(model.encoder, layers.Dense, linear_of)
+        self.third, self.fourth, self.head = all_of(model.decoder, layers.Dense, linear_of)
+        self.both = _beside(*heads)
 
     def forward(self, x):
-        x = self.encoder(x)
-        z = mean = self.mean(x)
-        log_variance = self.log_variance(x)
+        x = F.relu_(self.second(F.relu_(self.first(x))))
+        z, log_variance = self.both(x).float().chunk(2, 1)
+        variance = log_variance.exp()
+        each = z.square() + variance - log_variance
+        divergence = 0.5 * (each.sum() / len(x) - LATENT)
         if self.training:
-            z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        return self.decoder(z), mean, log_variance
+            z = torch.addcmul(z, variance.sqrt(), torch.randn_like(z))
+        z = z.to(x.dtype)
+        return self.head(F.relu_(self.fourth(F.relu_(self.third(z))))), divergence
+
+
+@torch.no_grad()
+def _beside(one, other):
+    """Two linear modules of the same inputs as one."""
+    both = nn.Linear(one.in_features, one.out_features + other.out_features)
+    both.weight.copy_(torch.cat((one.weight, other.weight)))
+    both.bias.copy_(torch.cat((one.bias, other.bias)))
+    return both
 
 
 def _vae_loss(outputs, x):
-    logits, mean, log_variance = outputs
-    each = 1 + log_variance - mean.square() - log_variance.exp()
-    return PIXELS * F.binary_cross_entropy_with_logits(logits, x) - 0.5 * each.sum(1).mean()
+    logits, divergence = outputs
+    return PIXELS * F.binary_cross_entropy_with_logits(logits, x) + divergence
 
 
 class Divergence:
@@ -148,9 +159,7 @@ class Divergence:
         self.total, self.count = 0, 0
 
     def add(self, outputs, x):
-        _, mean, log_variance = outputs
-        each = 1 + log_variance - mean.square() - log_variance.exp()
-        self.total = self.total - 0.5 * each.sum(1).mean()
+        self.total = self.total + outputs[1]
         self.count += 1
 
     def result(self):
@@ -187,9 +196,12 @@ def recommender_in_keras(width):
     return model
 
 
-class RecommenderTwin(nn.Module):
-    def __init__(self, model):
+class RecommenderTwin(Regularized, nn.Module):
+    variants = PENALTY
+
+    def __init__(self, model, decay):
         super().__init__()
+        self.decay = decay
         self.embeddings = nn.ModuleList(map(embedding_of, model.embeddings))
 
     def forward(self, inputs):
@@ -200,8 +212,8 @@ class RecommenderTwin(nn.Module):
         )
         return (user * film).sum(1, keepdim=True) + user_bias + film_bias
 
-    def penalty(self):
-        return 1e-6 * sum(self.embeddings[place].weight.square().sum() for place in (0, 2))
+    def regularized(self):
+        return 1e-6, [self.embeddings[place].weight for place in (0, 2)]
 
 
 def cases(scale=SMALL):

@@ -8,6 +8,7 @@ import keras
 import torch
 import torch.nn.functional as F
 from everyday_twins import SMALL, Case, adam, embedding_of, linear_of
+from everyday_variants import TIME
 from keras import layers
 from torch import nn
 
@@ -33,10 +34,10 @@ def _reset_first(weight):
     return torch.cat((reset, update, candidate), -1)
 
 
-def recurrence_of(layer):
+def recurrence_of(layer, time_first=False):
     """The module of a Keras LSTM, GRU or SimpleRNN with one direction."""
     kind = {layers.LSTM: nn.LSTM, layers.GRU: nn.GRU, layers.SimpleRNN: nn.RNN}[type(layer)]
-    module = kind(layer.cell.kernel.shape[0], layer.units, batch_first=True)
+    module = kind(layer.cell.kernel.shape[0], layer.units, batch_first=not time_first)
     copy_cell(module, layer.cell)
     return module
 
@@ -58,16 +59,23 @@ def text_in_keras(*recurrent, classes=1, words=WORDS, width=64, mask_zero=False)
 
 
 class Text(nn.Module):
-    """Embedding, recurrent layer, classifier of the last state."""
+    """Embedding, recurrent layer, classifier of the last state.
 
-    def __init__(self, model):
+    With `time_first` words are looked up in the order in which the recurrence wants them.
+    """
+
+    variants = TIME
+
+    def __init__(self, model, time_first):
         super().__init__()
+        self.time_first = time_first
         embedding, recurrence, head = model.layers
         self.embedding = embedding_of(embedding)
-        self.recurrence, self.head = recurrence_of(recurrence), linear_of(head)
+        self.recurrence = recurrence_of(recurrence, time_first)
+        self.head = linear_of(head)
 
     def forward(self, words):
-        _, state = self.recurrence(self.embedding(words))
+        _, state = self.recurrence(self.embedding(words.T if self.time_first else words))
         state = state[0] if isinstance(state, tuple) else state
         return self.head(state[-1])
 
@@ -79,25 +87,28 @@ class PaddedText(Text):
     """
 
     def forward(self, words):
-        outputs, _ = self.recurrence(self.embedding(words))
-        last = (words != 0).sum(1) - 1
-        return self.head(outputs[torch.arange(len(words), device=words.device), last])
+        outputs, _ = self.recurrence(self.embedding(words.T if self.time_first else words))
+        places = torch.arange(len(words), device=words.device), (words != 0).sum(1) - 1
+        return self.head(outputs[places[:: -1 if self.time_first else 1]])
 
 
 class TextInBothDirections(nn.Module):
-    def __init__(self, model):
+    variants = TIME
+
+    def __init__(self, model, time_first):
         super().__init__()
+        self.time_first = time_first
         embedding, *both, head = model.layers
         self.embedding, self.head = embedding_of(embedding), linear_of(head)
         units = both[0].forward_layer.units
         width = self.embedding.embedding_dim
-        self.recurrence = nn.LSTM(width, units, 2, batch_first=True, bidirectional=True)
+        self.recurrence = nn.LSTM(width, units, 2, batch_first=not time_first, bidirectional=True)
         for number, layer in enumerate(both):
             copy_cell(self.recurrence, layer.forward_layer.cell, f"_l{number}")
             copy_cell(self.recurrence, layer.backward_layer.cell, f"_l{number}_reverse")
 
     def forward(self, words):
-        _, (state, _) = self.recurrence(self.embedding(words))
+        _, (state, _) = self.recurrence(self.embedding(words.T if self.time_first else words))
         return self.head(torch.cat((state[-2], state[-1]), 1))
 
 

@@ -15,6 +15,7 @@ from everyday_twins import (
     linear_of,
     softmax,
 )
+from everyday_variants import SERIES, WAVES
 from keras import layers
 from torch import nn
 
@@ -34,18 +35,29 @@ def text_in_keras(width):
     return model
 
 
+def channels_second(x, rows):
+    """`(batch, time, channels)` in torch's order; with `rows`, as images of one row."""
+    return x.unsqueeze(1).permute(0, 3, 1, 2) if rows else x.transpose(1, 2)
+
+
 class Text(nn.Module):
-    def __init__(self, model):
+    """The largest of all steps first: a ReLU of it is the largest ReLU of theirs."""
+
+    variants = SERIES
+
+    def __init__(self, model, rows):
         super().__init__()
+        self.rows = rows
         (self.embedding,) = all_of(model, layers.Embedding, embedding_of)
-        self.convolutions = all_of(model, layers.Conv1D, convolution_of)
+        self.convolutions = all_of(model, layers.Conv1D, lambda x: convolution_of(x, rows=rows))
         self.hidden, self.head = all_of(model, layers.Dense, linear_of)
 
     def forward(self, words):
-        x = F.dropout(self.embedding(words), 0.5, self.training).transpose(1, 2)
-        for convolution in self.convolutions:
-            x = F.relu(convolution(x))
-        x = F.dropout(F.relu(self.hidden(x.amax(2))), 0.5, self.training)
+        x = F.dropout(self.embedding(words), 0.5, self.training)
+        first, second = self.convolutions
+        x = second(F.relu_(first(channels_second(x, self.rows))))
+        x = F.relu(x.flatten(2).amax(2))
+        x = F.dropout(F.relu_(self.hidden(x)), 0.5, self.training)
         return self.head(x)
 
 
@@ -71,22 +83,42 @@ def wavenet_in_keras(width):
 
 
 class WaveNet(nn.Module):
-    """Both gates are one convolution."""
+    """Both gates are one convolution, or one product with the steps and those before them."""
 
-    def __init__(self, model):
+    variants = WAVES
+
+    def __init__(self, model, rows):
         super().__init__()
-        first, *blocks, hidden, head = all_of(model, layers.Conv1D, convolution_of)
-        self.first, self.hidden, self.head = first, hidden, head
-        self.gates = nn.ModuleList(map(_both, blocks[::3], blocks[1::3]))
-        self.skips = nn.ModuleList(blocks[2::3])
+        self.rows, self.products = rows, rows is None
+        all_layers = [layer for layer in model.layers if type(layer) is layers.Conv1D]
+        first, *blocks, hidden, head = all_layers
+
+        def made(layer):
+            return linear_of(layer) if self.products else convolution_of(layer, rows=rows)
+
+        self.first, self.hidden, self.head = map(made, (first, hidden, head))
+        both = _product_of if self.products else _both
+        gates = [[convolution_of(layer) for layer in blocks[place::3]] for place in (0, 1)]
+        self.gates = nn.ModuleList(map(both, *gates))
+        if rows:
+            self.gates = nn.ModuleList(map(_of_one_row, self.gates))
+        self.skips = nn.ModuleList(map(made, blocks[2::3]))
 
     def forward(self, x):
-        x, total = self.first(x.transpose(1, 2)), 0
-        for gates, skip in zip(self.gates, self.skips, strict=True):
-            tanh, sigmoid = gates(F.pad(x, (gates.dilation[0], 0))).chunk(2, 1)
+        x = x if self.products else channels_second(x, self.rows)
+        x, total, channels = self.first(x), None, -1 if self.products else 1
+        for dilation, gates, skip in zip(DILATIONS, self.gates, self.skips, strict=True):
+            if self.products:
+                given = torch.cat((F.pad(x, (0, 0, dilation, -dilation)), x), 2)
+            else:
+                given = F.pad(x, (dilation, 0))
+            tanh, sigmoid = gates(given).chunk(2, channels)
             y = skip(torch.tanh(tanh) * torch.sigmoid(sigmoid))
-            x, total = x + y, total + y
-        return self.head(F.relu(self.hidden(F.relu(total)))).transpose(1, 2)
+            total = y if total is None else total + y
+            if dilation != DILATIONS[-1]:  # nobody reads the last sum
+                x = x + y
+        x = self.head(F.relu(self.hidden(F.relu(total))))
+        return x if self.products else x.flatten(2).transpose(1, 2)
 
 
 @torch.no_grad()
@@ -95,6 +127,25 @@ def _both(one, other):
     both.weight.copy_(torch.cat((one.weight, other.weight)))
     both.bias.copy_(torch.cat((one.bias, other.bias)))
     return both
+
+
+@torch.no_grad()
+def _product_of(one, other):
+    both = _both(one, other)
+    product = nn.Linear(2 * both.in_channels, both.out_channels)
+    product.weight.copy_(both.weight.transpose(1, 2).flatten(1))
+    product.bias.copy_(both.bias)
+    return product
+
+
+@torch.no_grad()
+def _of_one_row(module):
+    images = nn.Conv2d(
+        module.in_channels, module.out_channels, (1, 2), dilation=(1, *module.dilation)
+    )
+    images.weight.copy_(module.weight[:, :, None])
+    images.bias.copy_(module.bias)
+    return images.to(memory_format=torch.channels_last)
 
 
 # keras.io, "Timeseries classification from scratch".
@@ -113,19 +164,21 @@ def series_in_keras(width):
 
 
 class Series(nn.Module):
-    def __init__(self, model):
+    variants = SERIES
+
+    def __init__(self, model, rows):
         super().__init__()
-        self.convolutions = all_of(model, layers.Conv1D, lambda x: convolution_of(x, 1))
-        self.norms = all_of(
-            model, layers.BatchNormalization, lambda x: batch_norm_of(x, nn.BatchNorm1d)
-        )
+        self.rows = rows
+        padding, kind = ("half", nn.BatchNorm2d) if rows else (1, nn.BatchNorm1d)
+        self.convolutions = all_of(model, layers.Conv1D, lambda x: convolution_of(x, padding, rows))
+        self.norms = all_of(model, layers.BatchNormalization, lambda x: batch_norm_of(x, kind))
         (self.head,) = all_of(model, layers.Dense, linear_of)
 
     def forward(self, x):
-        x = x.transpose(1, 2)
+        x = channels_second(x, self.rows)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.relu(norm(convolution(x)), inplace=True)
-        return self.head(x.mean(2))
+            x = F.relu_(norm(convolution(x)))
+        return self.head(x.flatten(2).mean(2))
 
 
 def cases(scale=SMALL):

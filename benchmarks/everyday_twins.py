@@ -19,7 +19,6 @@ class Scale:
 
 SMALL = Scale()  # so small that Python is what takes time
 LARGE = {"cpu": Scale(4, 2), "cuda": Scale(16, 8)}[DEVICE]  # so large that arithmetic is
-IMAGE_FORMATS = (torch.channels_last, torch.contiguous_format)
 
 
 def as_it_is(outputs):
@@ -38,12 +37,13 @@ class Case:
         name: str.
         keras_model: function that makes the Keras model, compiled.
         twin: class of the network by hand, or `None`; made from a Keras model, whose weights it
-            copies. It has `memory_formats` where more than one may be the quickest, and `penalty()`
-            where the weights add to the loss.
+            copies. It has `variants`, arguments by name, where more than one form may be the
+            quickest (`everyday_variants.py`), and `penalty()` where the weights add to the loss.
         loss: function `(outputs, targets) -> loss` of the loop by hand.
         counters: classes of what the loop counts, by the names of the Keras model's metrics.
         batch: function that makes `(inputs, targets)`; several inputs are a tuple.
-        optimizer: function `parameters -> (optimizer, schedule or None)` of the loop.
+        optimizer: function `parameters -> (optimizer, schedule or None)` of the loop; it may get
+            groups of parameters.
         prediction: function of the twin's outputs that gives what Keras's `predict` gives.
         by_chance: whether training draws random numbers, so that losses are alike on average only.
         own_python: whether the model keeps Python of its own, and so steps layer by layer.
@@ -87,28 +87,38 @@ def norm_of(layer):
 def batch_norm_of(layer, kind=nn.BatchNorm2d):
     """The module of a `BatchNormalization`."""
     module = kind(*layer.gamma.shape, layer.epsilon, 1 - layer.momentum)
+    module.num_batches_tracked = None  # counted for nothing where the momentum is given
     module.weight.copy_(layer.gamma.value)
     module.bias.copy_(layer.beta.value)
     return module
 
 
 @torch.no_grad()
-def convolution_of(layer, padding=0):
-    """The module of a `Conv1D`, `Conv2D` or `Conv3D` or of a `Conv2DTranspose`."""
+def convolution_of(layer, padding=0, rows=False):
+    """The module of a `Conv1D`, `Conv2D` or `Conv3D` or of a `Conv2DTranspose`.
+
+    Args:
+        layer: the Keras layer, built.
+        padding: int for each side, or "half" of the kernel.
+        rows: bool; a `Conv1D` as a convolution of images of one row, channels_last.
+    """
     kernel = layer.kernel.value
+    kernel = kernel[None] if rows else kernel
     torch_kernel = kernel.permute(-1, -2, *range(kernel.ndim - 2))
     kind = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[kernel.ndim]
     transposed = type(layer).__name__.endswith("Transpose")
     kind = nn.ConvTranspose2d if transposed else kind
     outputs, inputs = torch_kernel.shape[:2][:: -1 if transposed else 1]
+    first = (1,) * rows
+    padding = tuple(size // 2 for size in torch_kernel.shape[2:]) if padding == "half" else padding
     module = kind(
-        inputs, outputs, torch_kernel.shape[2:], layer.strides, padding,
-        dilation=layer.dilation_rate, bias=layer.bias is not None,
+        inputs, outputs, torch_kernel.shape[2:], first + layer.strides, padding,
+        dilation=first + layer.dilation_rate, bias=layer.bias is not None,
     )  # fmt: skip
     module.weight.copy_(torch_kernel)
     if layer.bias is not None:
         module.bias.copy_(layer.bias.value)
-    return module
+    return module.to(memory_format=torch.channels_last) if rows else module
 
 
 def embedding_of(layer):

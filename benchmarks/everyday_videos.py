@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from everyday_loop import LogitAccuracy
 from everyday_twins import SMALL, Case, adam, all_of, batch_norm_of, convolution_of, linear_of
+from everyday_variants import IMAGES, VOLUMES
 from keras import layers
 from torch import nn
 
@@ -24,21 +25,25 @@ def volumes_in_keras(width):
 
 
 class Volumes(nn.Module):
-    memory_formats = (torch.channels_last_3d, torch.contiguous_format)
+    """The largest of eight first: a ReLU of it is the largest ReLU of theirs."""
 
-    def __init__(self, model):
+    variants = VOLUMES
+
+    def __init__(self, model, memory_format):
         super().__init__()
+        self.memory_format = memory_format
         self.convolutions = all_of(model, layers.Conv3D, convolution_of)
         self.norms = all_of(
             model, layers.BatchNormalization, lambda x: batch_norm_of(x, nn.BatchNorm3d)
         )
         self.hidden, self.head = all_of(model, layers.Dense, linear_of)
+        self.convolutions.to(memory_format=memory_format)
 
     def forward(self, x):
-        x = x.permute(0, 4, 1, 2, 3)
+        x = x.permute(0, 4, 1, 2, 3).contiguous(memory_format=self.memory_format)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = norm(F.max_pool3d(F.relu(convolution(x)), 2))
-        x = F.dropout(F.relu(self.hidden(x.mean((2, 3, 4)))), 0.3, self.training)
+            x = norm(F.relu_(F.max_pool3d(convolution(x), 2)))
+        x = F.dropout(F.relu_(self.hidden(x.mean((2, 3, 4)))), 0.3, self.training)
         return self.head(x)
 
 
@@ -60,33 +65,48 @@ def films_in_keras(width):
 
 
 class ConvLSTM(nn.Module):
-    """The inputs of all steps are convolved at once, the states step by step."""
+    """The inputs of all steps are convolved at once, the states step by step.
 
-    def __init__(self, layer):
+    Three of four gates are one sigmoid, and the first step has no states to convolve.
+    """
+
+    def __init__(self, layer, memory_format):
         super().__init__()
-        kernels = layer.cell.kernel, layer.cell.recurrent_kernel
-        kernel, recurrent = (k.value.detach().permute(3, 2, 0, 1).contiguous() for k in kernels)
-        self.kernel, self.recurrent = nn.Parameter(kernel), nn.Parameter(recurrent)
-        self.bias = nn.Parameter(layer.cell.bias.value.detach().clone())
+        weights = layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias
+        kernel, recurrent, bias = (_candidate_last(weight.value.detach()) for weight in weights)
+        kernel, recurrent = (
+            kernel.permute(3, 2, 0, 1).contiguous(memory_format=memory_format)
+            for kernel in (kernel, recurrent)
+        )
+        self.kernel, self.recurrent, self.bias = map(nn.Parameter, (kernel, recurrent, bias))
+        self.channels, self.padding = len(bias) // 4, kernel.shape[2] // 2
 
     def forward(self, x):
         batch, frames = x.shape[:2]
-        given = F.conv2d(x.flatten(0, 1), self.kernel, self.bias, padding="same")
-        h = c = torch.zeros_like(given[:batch, : len(self.recurrent) // 4])
-        outputs = []
+        given = F.conv2d(x.flatten(0, 1), self.kernel, self.bias, padding=self.padding)
+        h, c, outputs = None, None, []
         for gates in given.unflatten(0, (batch, frames)).unbind(1):
-            gates = gates + F.conv2d(h, self.recurrent, padding="same")
-            i, f, g, o = gates.chunk(4, 1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * F.relu(g)
-            h = torch.sigmoid(o) * F.relu(c)
-            outputs.append(h)
-        return torch.stack(outputs, 1)
+            if h is not None:
+                gates = F.conv2d(h, self.recurrent, padding=self.padding).add_(gates)
+            gates, g = gates.split((3 * self.channels, self.channels), 1)
+            i, f, o = torch.sigmoid(gates).chunk(3, 1)
+            c = i * F.relu(g) if c is None else torch.addcmul(f * c, i, F.relu(g))
+            h = o * F.relu(c)
+            outputs.append(h.permute(0, 2, 3, 1))
+        return torch.stack(outputs, 1).permute(0, 1, 4, 2, 3)
+
+
+def _candidate_last(weight):
+    i, f, g, o = weight.chunk(4, -1)
+    return torch.cat((i, f, o, g), -1)
 
 
 class Films(nn.Module):
-    def __init__(self, model):
+    variants = IMAGES
+
+    def __init__(self, model, memory_format):
         super().__init__()
-        self.recurrences = all_of(model, layers.ConvLSTM2D, ConvLSTM)
+        self.recurrences = all_of(model, layers.ConvLSTM2D, lambda x: ConvLSTM(x, memory_format))
         (self.head,) = all_of(model, layers.Conv3D, lambda x: convolution_of(x, 1))
 
     def forward(self, x):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from everyday_attention_parts import Attention
 from everyday_loop import Accuracy, TopFive
 from everyday_twins import Case, all_of, embedding_of, linear_of, norm_of
+from everyday_variants import ATTENTION
 from keras import layers, ops
 from torch import nn
 
@@ -62,16 +63,19 @@ def vit_in_keras(scale):
 
 
 class ViT(nn.Module):
-    def __init__(self, model):
-        super().__init__()
+    variants = ATTENTION
 
+    def __init__(self, model, fused):
+        super().__init__()
         encoder = next(x for x in model.layers if isinstance(x, PatchEncoder))
         self.projection, self.positions = (
             linear_of(encoder.projection),
             embedding_of(encoder.positions),
         )
         self.norms = all_of(model, layers.LayerNormalization, norm_of)
-        self.attentions = all_of(model, layers.MultiHeadAttention, Attention)
+        self.attentions = all_of(
+            model, layers.MultiHeadAttention, lambda layer: Attention(layer, fused)
+        )
         self.dense = all_of(model, layers.Dense, linear_of)
 
     def forward(self, images):

@@ -58,7 +58,12 @@ app.run(everyday.main)
     found = json.loads(file.read_text(encoding="utf-8"))
     measured, broken = found["results"].values()
     assert measured["apart"]["evaluation"] < 1e-5
-    assert set(measured["train"]["milliseconds"]) == {"keras_dawn", "plain Keras", "hand 0"}
+    assert set(measured["train"]["milliseconds"]) == {
+        "keras_dawn",
+        "plain Keras",
+        "hand, penalty in the loss",
+        "hand, penalty as Adam's decay",
+    }
     assert "no such model" in broken["error"]
     means = found["summary"]["train, small, float32, by graph, n/t"]
     assert means["cases"] == 1

@@ -11,8 +11,8 @@ import torch
 def relu_in_place(graph):
     """Lets a ReLU overwrite its input where nobody else needs it.
 
-    Convolutions, normalisation and sums do not read their own output in the backward pass, so the
-    output may be overwritten.
+    Convolutions, normalisation, sums and the highest of windows do not read their own output in the
+    backward pass, so the output may be overwritten.
     """
     for node in graph.nodes:
         if node.op != "call_function" or node.target is not torch.relu:
@@ -27,7 +27,7 @@ def relu_in_place(graph):
 
 _OVERWRITABLE = {
     torch.conv2d, conv2d, torch.conv3d, torch.conv_transpose2d, torch.batch_norm, torch.group_norm,
-    torch.add,
+    torch.add, torch.max_pool2d, torch.max_pool3d,
 }  # fmt: skip
 
 

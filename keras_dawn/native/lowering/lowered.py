@@ -10,6 +10,7 @@ from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
 from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.reads import Reads, unrecorded
+from keras_dawn.native.lowering.relu_after_pooling import relu_after_pooling
 from keras_dawn.native.lowering.values import AveragedTwiceError, TwoLayoutsError
 from keras_dawn.native.lowering.walk import lower_function, lower_inside
 
@@ -98,6 +99,7 @@ def lowered_graph(walk, make_builder, views, masks):
         result = (result, pairs, tuple(v.mask for v in outputs)) if masked else (result, pairs)
     builder.graph.output(result)
     # After all nodes are there: whether a tensor is read again is known only then.
+    relu_after_pooling(builder.graph)
     relu_in_place(builder.graph)
     builder.graph.eliminate_dead_code(has_effects)
     builder.graph.lint()
