@@ -131,15 +131,19 @@ def is_plain_call(layer):
 class CallSettings:
     """What is hung into a layer's call, or replaced in it, as one value."""
 
-    __slots__ = ("_kind", "_layer")
+    __slots__ = ("_kind", "_last", "_layer")
 
     def __init__(self, layer):
-        self._layer, self._kind = layer, class_of(layer)
+        self._layer, self._kind, self._last = layer, class_of(layer), None
 
     @property
     def now(self):
+        """The settings; the same tuple as long as they are."""
         layer, kind = self._layer, self._kind
-        return is_plain_call(layer), kind.call, kind.forward, layer.activity_regularizer
+        now = is_plain_call(layer), kind.call, kind.forward, layer.activity_regularizer
+        if now != self._last:
+            self._last = now
+        return self._last
 
 
 def check_input(layer, symbolic):

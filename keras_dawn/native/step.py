@@ -14,6 +14,7 @@ from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.steps.autocast import forget_casts
 from keras_dawn.native.steps.beside import beside, flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
+from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
@@ -227,10 +228,12 @@ class NativeSteps:
     def predict_step(self, batches):
         """The outputs for one batch, in the structure that the model returns."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batches[0])
-        # Inference mode spares each operation what autograd looks at, a fifth of a short one. Its
-        # tensors are of no use to whoever differentiates, so it is for outputs that become arrays.
-        alone = self.makes_arrays and self.forward.is_pure
-        with torch.inference_mode() if alone else torch.no_grad(), self.forward.calls():
+        # Tensors of inference mode are of no use to whoever differentiates, so it is for outputs
+        # that become arrays.
+        outputs = self.forward.alone(x) if self.makes_arrays else EMPTY
+        if outputs is not EMPTY:
+            return outputs
+        with torch.no_grad(), self.forward.calls():
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):

@@ -59,6 +59,10 @@ class Lowered:
     changes_state: bool = False
     last_shape: object = None
 
+    def is_pure(self):
+        """Whether it computes its outputs by torch's operations and does no more."""
+        return not (self.calls_keras or self.calls_operations or self.changes_state)
+
 
 def builder_of(layer, training, collect_statistics):
     """A function from the variables that are views to a `GraphBuilder` for a layer or model."""

@@ -54,7 +54,9 @@ def lowered_module(root, graph):
 
 def function_of(module):
     """The module's `forward` with its weights at hand: torch's module looks each up slowly."""
-    space = types.SimpleNamespace(**dict(module.named_parameters()), **dict(module.named_buffers()))
+    named = module.named_parameters, module.named_buffers
+    found = {name: x for each in named for name, x in each(remove_duplicate=False)}
+    space = types.SimpleNamespace(**found)
     forward = type(module).forward
     if inspect.isfunction(forward) and not list(module.children()):
         return types.MethodType(forward, space)

@@ -217,10 +217,7 @@ class _Names:
     """A function's global names, as attributes."""
 
     def __init__(self, function):
-        self._function = function
+        self.__dict__ = function.__globals__  # where they are found without Python of ours
 
     def __getattr__(self, name):
-        try:
-            return self._function.__globals__[name]
-        except KeyError:
-            return getattr(builtins, name)
+        return getattr(builtins, name)

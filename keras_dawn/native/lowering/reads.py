@@ -6,6 +6,8 @@ every call, so a lowering must be made anew when one of them has changed. Rules 
 """
 
 import types
+from itertools import repeat
+from operator import is_
 
 from keras_dawn.foundation import keras_layers
 from keras_dawn.foundation.keras_properties import deciding
@@ -27,7 +29,7 @@ class Reads:
     def __init__(self):
         # (id of the object, name) → (object, name, value); the object keeps its id taken
         self._seen = {}
-        self._values = None
+        self._values = self._same = None
         self._missing = ()
         self._config = _config()
 
@@ -51,7 +53,7 @@ class Reads:
 
     def are_current(self):
         """Whether every attribute still has the value that was read."""
-        # Asked before every step and every call of a layer, so it is a plain loop.
+        # Asked before every step and every call of a layer, so most of it is one loop in C.
         if _config() != self._config:
             return False
         if self._values is None:
@@ -59,9 +61,13 @@ class Reads:
         for space, name in self._missing:
             if name in space:
                 return False
+        owners, names, values = self._same
+        if not all(map(is_, map(getattr, owners, names, repeat(_MISSING)), values)):
+            for owner, name, value in zip(*self._same, strict=True):
+                if not _is_still(owner, name, value):
+                    return False
         for owner, name, value in self._values:
-            now = getattr(owner, name, _MISSING)
-            if now is not value and not _equal(now, value):
+            if not _is_still(owner, name, value):
                 return False
         return True
 
@@ -76,7 +82,13 @@ class Reads:
             instead = isinstance(owner, keras.Layer) and deciding(owner, name, value)
             for attribute, known in instead or ((name, value),):
                 values.setdefault((id(owner), attribute, id(known)), (owner, attribute, known))
-        self._values, self._missing = tuple(values.values()), tuple(missing)
+        # Apart those that are made anew whenever they are read, such as methods.
+        anew, same = [], []
+        for each in values.values():
+            owner, name, value = each
+            (same if getattr(owner, name, _MISSING) is value else anew).append(each)
+        self._same = tuple(zip(*same, strict=True)) or ((), (), ())
+        self._values, self._missing = tuple(anew), tuple(missing)
 
 
 class Recorded:
@@ -133,6 +145,11 @@ def _kept(value):
         same = all(part is copy for part, copy in zip(value, kept, strict=True))
         return value if same else kept
     return value
+
+
+def _is_still(owner, name, value):
+    now = getattr(owner, name, _MISSING)
+    return now is value or _equal(now, value)
 
 
 def _equal(now, value):

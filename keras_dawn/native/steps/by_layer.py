@@ -96,6 +96,10 @@ class NativeLayers:
             for part in swapped:
                 object.__setattr__(part.layer, "__class__", part.base)
 
+    def whole(self):
+        """The `Part` of the model's own Python, or `None`."""
+        return next((own.part for own in self._own if own.layer is self.model), None)
+
     def native(self):
         """The layers that have been lowered, those inside graphs one by one."""
         layers, seen = [], set()

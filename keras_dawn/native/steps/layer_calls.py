@@ -5,6 +5,7 @@ from keras_dawn.foundation import keras_masks, keras_variables
 import keras
 
 TENSORS = keras_variables.TENSORS
+EMPTY = object()  # in place of outputs that another way has to compute
 _SETTINGS = (type(None), bool, int, float, str)
 
 

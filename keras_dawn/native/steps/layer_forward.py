@@ -4,6 +4,8 @@ from keras_dawn.foundation import keras_losses, keras_models, keras_variables
 from keras_dawn.foundation.device import moved
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.layer_calls import EMPTY
+from keras_dawn.native.steps.whole_call import WholeCall
 
 import keras
 import torch
@@ -26,6 +28,7 @@ class LayerForward:
     def __init__(self, model):
         self.model = model
         self.layers = NativeLayers(model)
+        self._find_whole_call()
 
     outputs = None  # symbolic outputs are not known
 
@@ -48,6 +51,7 @@ class LayerForward:
 
     def is_current(self):
         self.layers.refresh()
+        self._find_whole_call()
         return True  # each part looks at its settings when it is called
 
     def calls(self):
@@ -76,6 +80,14 @@ class LayerForward:
 
     def evaluate(self, x):
         return self._call(x, False), _batch_size(x)
+
+    def _find_whole_call(self):
+        part = self.layers.whole()
+        self._whole_call = None if part is None else WholeCall(self.model, part)
+
+    def alone(self, x):
+        """The outputs of a batch where no Python has to run for them, else `EMPTY`."""
+        return EMPTY if self._whole_call is None else self._whole_call(self._moved(x))
 
     def _call(self, x, training):
         x = self._moved(x)

@@ -20,14 +20,13 @@ from keras_dawn.native.steps import layer_calls
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.beside import packed
 from keras_dawn.native.steps.graph_inputs import fits
-from keras_dawn.native.steps.layer_calls import ALL, TENSORS, symbolic, tensors_of, unmask
+from keras_dawn.native.steps.layer_calls import ALL, EMPTY, TENSORS, symbolic, tensors_of, unmask
 
 import torch
 
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
 _SIZES = layer_calls.ALL_BUT_BATCH, layer_calls.LAST  # what a lowering is for, in this order
 MOST_TRIES = 3  # to note the calls of one's own Python
-EMPTY = object()
 # From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
 # graph; before, every layer's mode was handed on, and a graph told each of its layers.
 _MODES_STAY = keras_version.VERSION >= (3, 16)
@@ -129,7 +128,7 @@ class Part:
                 outputs = forward(*tensors)
             except _OUT_OF_MEMORY:
                 raise
-            except _REFUSED as error:
+            except REFUSED as error:
                 # Keras's own call says what is wrong, or can do it. Moving averages have not been
                 # touched; what a graph changes on its way (how often a generator was asked, a
                 # state that is kept) may have been, and then changes twice.
@@ -138,13 +137,13 @@ class Part:
                 return EMPTY
         if lowered.unmasked:
             unmask(lowered.unmasked, flat)
-        outputs = self._finished(outputs, lowered, bool(mode))
+        outputs = self.finished(outputs, lowered, bool(mode))
         tells = training is not EMPTY or not _MODES_STAY
         if context is not None and tells and not lowered.calls_keras:
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs
 
-    def _finished(self, outputs, lowered, mode):
+    def finished(self, outputs, lowered, mode):
         """What the call returns, after moving averages and masks have been seen to."""
         if lowered.masked or mode:
             outputs, statistics, *masks = outputs
@@ -155,6 +154,24 @@ class Part:
         if lowered.output_structure == 0:
             return outputs
         return packed(lowered.output_structure, iter(_tuple(outputs)))
+
+    def known_call(self, x, told):
+        """`(function, Lowered, tensors)` of a call that was lowered before, or three `None`.
+
+        Args:
+            x: the one argument of the call.
+            told: bool, or `None` where nobody is told the mode.
+        """
+        flat = self._flat((x,), {})
+        if flat:
+            entry = self._lowered.get(self._key(told, (x,), {}, flat))
+            if entry is not None and entry[1].reads.are_current() and _holds(entry[1]):
+                return *entry, _cast(flat, entry[1])
+        return None, None, None
+
+    def drop_added_losses(self):
+        """What an outermost call does first, for the layer and those inside it."""
+        keras_context.drop_added_losses(self._inside)
 
     def _flat(self, args, kwargs):
         """The tensors of a call, a graph's in its order; `None` where the call is unusual."""
@@ -240,7 +257,7 @@ class Part:
         return [lowered for _, lowered in self._lowered.values()]
 
 
-_REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
+REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
 _FATAL = ("OutOfMemoryError", "AcceleratorError")  # which another try would not help
 _OUT_OF_MEMORY = tuple(getattr(torch, name) for name in _FATAL if hasattr(torch, name))
 

@@ -1,7 +1,5 @@
 """Tables of vectors, looked up by number and read backwards, and layers that make masks."""
 
-import contextlib
-
 from keras_dawn.native.lowering.dtypes import torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
@@ -13,11 +11,13 @@ from keras import layers
 
 def lookup(table, indices, dtype=torch.int32):
     """Rows of a table by numbers, which Keras casts; negative ones count from the table's end."""
-    if table.device.type == "cpu" and not torch.compiler.is_compiling():
+    if table.is_cpu and not torch.compiler.is_compiling():
         whole = indices.dtype in (torch.int32, torch.int64)
         # A processor looks at each of them; what is out of range may be in it after the cast.
-        with contextlib.suppress(IndexError):
+        try:
             return torch.embedding(table, indices if whole else indices.to(dtype))
+        except IndexError:
+            pass
     indices = indices.to(dtype)
     return torch.embedding(table, torch.where(indices < 0, indices + len(table), indices))
 
