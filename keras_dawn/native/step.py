@@ -11,6 +11,7 @@ from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native import parallel
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
+from keras_dawn.native.steps import joint_evaluation
 from keras_dawn.native.steps.autocast import forget_casts
 from keras_dawn.native.steps.beside import beside, flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
@@ -236,8 +237,7 @@ class NativeSteps:
     def _compute_loss(self, x, y, outputs, sample_weight, training):
         loss = None
         if self.loss is not None:
-            together = training and current().several
-            with over_ranks(self.rank_weight) if together else _NOTHING:
+            with self._items_of_all_ranks(training):
                 loss = self.loss(y, outputs, sample_weight)
         self.left_to_keras = loss is None or self.loss.left_to_keras
         if loss is None and self.forward.adds_penalties:
@@ -245,6 +245,14 @@ class NativeSteps:
         if loss is None:
             return keras_losses.compute_loss(self.model, x, y, outputs, sample_weight, training)
         return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
+
+    def _items_of_all_ranks(self, training):
+        """The context in which a loss is a mean over the items that no rank's masks hide."""
+        if training and current().several:
+            return over_ranks(self.rank_weight)
+        if joint_evaluation.is_under_way():
+            return over_ranks(joint_evaluation.weight_of_part())
+        return _NOTHING
 
     def _count(self, loss, y, outputs, sample_weight, batch):
         """Takes a batch into the metrics."""

@@ -36,6 +36,7 @@ class Stepping:
         self.refusal = None
         self.rank_weight = 1.0  # of this rank's batches, beside those of other ranks
         self.makes_arrays = False  # of what is predicted, and nothing else
+        self.in_step = False  # whether a step is under way
         self.watched = False  # whether a callback of the user's acts between batches
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # what `compile` had made, to know whether it was called again

@@ -29,8 +29,12 @@ class OwnStep:
         engine = self._engine
         clearing = _clearing_in_place(engine.model)
         optimizers, means = engine.optimizers.in_place(), engine.means.in_place()
-        with engine.layers.in_place(), optimizers, means, clearing:
-            logs = self._function(batches)
+        engine.in_step = True
+        try:
+            with engine.layers.in_place(), optimizers, means, clearing:
+                logs = self._function(batches)
+        finally:
+            engine.in_step = False
         return _as_floats(logs) if engine.running and self._keras_s_loop else logs
 
 
@@ -88,8 +92,11 @@ class NativeFunction:
             self._steps = engine.prepare(self._attribute)
         if self._steps is None:
             return engine.plain_function(self._attribute)(batches)
+        engine.in_step = True
         try:
             return getattr(self._steps, self._name)(batches)
         except LoweringError as error:  # shown by a batch; from now on the steps can do both
             self._steps = engine.fall_back(str(error), self._attribute)
             return getattr(self._steps, self._name)(batches)
+        finally:
+            engine.in_step = False
