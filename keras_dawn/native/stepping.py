@@ -154,7 +154,7 @@ class Stepping:
             self._refresh()
             make_plain(model, force=True)
             function = getattr(model, attribute)
-            setattr(model, attribute, OwnStep(self, function))
+            setattr(model, attribute, OwnStep(self, function, attribute))
             return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":

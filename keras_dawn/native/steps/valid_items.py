@@ -6,6 +6,8 @@ from keras_dawn.distributed.collectives import start_sum
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.steps import joint_evaluation
 
+_TINY = 1e-30  # in place of no item at all, whose losses are 0
+
 _weight = None  # of this rank's part, while the items of all ranks are counted
 
 
@@ -40,3 +42,9 @@ def valid_items(mask, dtype):
     else:
         start_sum(number).wait()
     return number * (_weight / current().world_size)
+
+
+def share_of_valid(mask, dtype):
+    """What a mean over this rank's valid items is multiplied by to be one over all ranks'."""
+    number, of_all = mask.to(dtype).sum(), valid_items(mask, dtype)
+    return number / of_all.clamp(min=_TINY)
