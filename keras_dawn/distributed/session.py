@@ -64,19 +64,21 @@ def run_fit(model, method, arguments, weigh):
     return history
 
 
-def run_evaluate(model, method, arguments, alone):
+def run_evaluate(model, method, arguments, alone, together):
     """Calls `Model.evaluate` as one of several ranks, exactly on data of any length.
 
     Args:
         model, method, arguments: as for `run_fit`.
         alone: callable that returns a context in which metrics are not summed over the ranks.
+        together: callable that returns a context in which each rank evaluates a part of the data;
+            it takes a callable that says how much the part of the last batch weighs.
     """
     average_moving_statistics(model)
     arguments = dict(arguments)
     if not current().is_main:
         arguments["verbose"] = 0
     if arguments.get("_use_cached_eval_dataset"):  # called by `fit`
-        return _evaluate(model, method, arguments, alone)
+        return _evaluate(model, method, arguments, alone, together)
     arguments["x"] = sharding.shard_arrays(
         arguments.get("x"),
         arguments.pop("y", None),
@@ -86,13 +88,14 @@ def run_evaluate(model, method, arguments, alone):
         training=False,
     )
     with sharding.shared_out(arguments["x"], training=False):
-        return _evaluate(model, method, arguments, alone)
+        return _evaluate(model, method, arguments, alone, together)
 
 
-def _evaluate(model, method, arguments, alone):
+def _evaluate(model, method, arguments, alone, together):
     data = arguments["x"]
-    together = alone() if sharding.is_served_whole(data) else contextlib.nullcontext()
-    with together, metrics.weighed(model, _weight_of(data)):
+    weight = _weight_of(data)
+    way = alone() if sharding.is_served_whole(data) else together(weight)
+    with way, metrics.weighed(model, weight):
         return agreed(method(model, **arguments))
 
 

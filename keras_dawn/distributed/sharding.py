@@ -66,7 +66,7 @@ class ShardedArrays(DataLoader):
     """
 
     def __init__(self, arrays, batch_size, share, shuffle, training):
-        self._arrays = keras.tree.map_structure(torch.as_tensor, arrays)
+        self._arrays = keras.tree.map_structure(_tensor, arrays)
         lengths = {len(array) for array in keras.tree.flatten(self._arrays)}
         if len(lengths) != 1:
             raise ValueError(f"The arrays must have equal lengths, got {sorted(lengths)}.")
@@ -118,6 +118,14 @@ class ShardedArrays(DataLoader):
             yield keras.tree.map_structure(
                 lambda array, chosen=indices: array.index_select(0, chosen), self._arrays
             )
+
+
+def _tensor(array):
+    """An array as a tensor, floating-point numbers as Keras hands those of arrays to a step."""
+    tensor = torch.as_tensor(array)
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.to(getattr(torch, keras.config.floatx()))
 
 
 @contextlib.contextmanager

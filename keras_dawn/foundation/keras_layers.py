@@ -1,6 +1,7 @@
 """Layers: what is inside them, what their calls take, and whether a call is as Keras made it."""
 
 import inspect
+import operator
 
 import keras
 import torch
@@ -21,6 +22,24 @@ def inner_layers(layer):
 def weights_to_train(layer):
     """The variables that a layer was made to train, whether it is frozen or not."""
     return layer._trainable_variables
+
+
+def flags_of(objects):
+    """A callable that lists which layers and variables are trainable, for every step.
+
+    Args:
+        objects: list of `keras.Layer` and `keras.Variable`.
+    """
+    known = {keras.Layer.trainable, keras.Variable.trainable}
+    plain, others = [], []
+    for each in objects:
+        # Past the property, which costs more than all the rest.
+        kept = getattr(type(each), "trainable", None) in known and "_trainable" in vars(each)
+        (plain if kept else others).append(each)
+    return lambda: [*map(_KEPT, plain), *map(_ASKED, others)]
+
+
+_KEPT, _ASKED = operator.attrgetter("_trainable"), operator.attrgetter("trainable")
 
 
 def own_variables(layer):

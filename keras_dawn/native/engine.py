@@ -21,6 +21,7 @@ from keras_dawn.native.fit_callbacks import (
 from keras_dawn.native.host_arrays import on_the_way
 from keras_dawn.native.predicting import predict
 from keras_dawn.native.stepping import Stepping
+from keras_dawn.native.steps import joint_evaluation
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import GradientReduction
 from keras_dawn.native.unmade_batches import LeaveBatchesUnmade
@@ -148,7 +149,8 @@ class Engine(Stepping):
             with self._running():
                 return method(self.model, **arguments)
         with self._running(), self._all_ranks():
-            return session.run_evaluate(self.model, method, arguments, self._alone)
+            together = joint_evaluation.evaluated_together
+            return session.run_evaluate(self.model, method, arguments, self._alone, together)
 
     def predict(self, *args, **kwargs):
         arguments = self._arguments("predict", args, kwargs)
@@ -164,7 +166,18 @@ class Engine(Stepping):
         def compute():
             return type(self.model).get_metrics_result(self.model)
 
-        return metrics.metrics_of_all_ranks(self.model, compute) if self._together else compute()
+        def of_all_ranks():
+            return metrics.metrics_of_all_ranks(self.model, compute)
+
+        if not self._together:
+            return compute()
+        if joint_evaluation.is_under_way():
+            device = keras_variables.device_of(self.model)
+            if self.in_step:
+                joint_evaluation.announce_metrics(device)
+            else:
+                joint_evaluation.wait_for_others(device, of_all_ranks)
+        return of_all_ranks()
 
     def save(self, *args, **kwargs):
         if current().is_main:

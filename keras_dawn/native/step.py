@@ -11,6 +11,7 @@ from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native import parallel
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
+from keras_dawn.native.steps import joint_evaluation
 from keras_dawn.native.steps.autocast import forget_casts
 from keras_dawn.native.steps.beside import beside, flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
@@ -19,6 +20,7 @@ from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
+from keras_dawn.native.steps.own_losses import masked_over_ranks
 from keras_dawn.native.steps.step_graphs import StepGraphs
 from keras_dawn.native.steps.valid_items import over_ranks
 
@@ -237,17 +239,27 @@ class NativeSteps:
             return self.forward.evaluate(x)[0]
 
     def _compute_loss(self, x, y, outputs, sample_weight, training):
+        weight = self._weight_among_ranks(training)
         loss = None
         if self.loss is not None:
-            together = training and current().several
-            with over_ranks(self.rank_weight) if together else _NOTHING:
+            with _NOTHING if weight is None else over_ranks(weight):
                 loss = self.loss(y, outputs, sample_weight)
         self.left_to_keras = loss is None or self.loss.left_to_keras
-        if loss is None and self.forward.adds_penalties:
-            loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)
         if loss is None:
-            return keras_losses.compute_loss(self.model, x, y, outputs, sample_weight, training)
+            with _NOTHING if weight is None else masked_over_ranks(self.model, weight):
+                if self.forward.adds_penalties:
+                    loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)
+                if loss is None:
+                    return keras_losses.compute_loss(
+                        self.model, x, y, outputs, sample_weight, training
+                    )
         return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
+
+    def _weight_among_ranks(self, training):
+        """What this rank's part of a batch of all ranks weighs; `None` for a batch of its own."""
+        if training:
+            return self.rank_weight if current().several else None
+        return joint_evaluation.weight_of_part() if joint_evaluation.is_under_way() else None
 
     def _count(self, loss, y, outputs, sample_weight, batch):
         """Takes a batch into the metrics."""

@@ -36,6 +36,7 @@ class Stepping:
         self.refusal = None
         self.rank_weight = 1.0  # of this rank's batches, beside those of other ranks
         self.makes_arrays = False  # of what is predicted, and nothing else
+        self.in_step = False  # whether a step is under way
         self.watched = False  # whether a callback of the user's acts between batches
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # what `compile` had made, to know whether it was called again
@@ -153,7 +154,7 @@ class Stepping:
             self._refresh()
             make_plain(model, force=True)
             function = getattr(model, attribute)
-            setattr(model, attribute, OwnStep(self, function))
+            setattr(model, attribute, OwnStep(self, function, attribute))
             return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":

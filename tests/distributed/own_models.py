@@ -107,6 +107,39 @@ class Vae(keras.Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
+class Tagger(keras.Model):
+    """A class for each word; one loss is compiled, with masks, the other ignores a class."""
+
+    extra = None
+
+    def _both(self, data, training):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        tags = self(x, training=training)
+        loss = self.compute_loss(x, y, tags, weight, training=training)
+        loss = loss + self.extra[0](ops.where(x == 1, -1, y), tags + 0.0)
+        self._loss_tracker.update_state(loss)
+        return loss, self.compute_metrics(x, y, tags, weight)
+
+    def train_step(self, data):
+        self.zero_grad()
+        loss, logs = self._both(data, True)
+        loss.backward()
+        with torch.no_grad():
+            weights = self.trainable_variables
+            self.optimizer.apply([w.value.grad for w in weights], weights)
+        return logs
+
+    def test_step(self, data):
+        return self._both(data, False)[1]
+
+
+class TaggerByLoss(keras.Model):
+    """Its compiled loss is halved, so Python of its own calls it."""
+
+    def compute_loss(self, *args, **kwargs):
+        return super().compute_loss(*args, **kwargs) / 2
+
+
 class Branches(keras.Model):
     """Images take one of two ways by their first number; a rank may have images of one kind."""
 

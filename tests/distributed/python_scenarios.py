@@ -25,6 +25,8 @@ from own_models import (
     Penalty,
     SmallResNet,
     Subclassed,
+    Tagger,
+    TaggerByLoss,
     TwoHeads,
     TwoPasses,
     Vae,
@@ -58,6 +60,30 @@ def own_steps_normalised_together():
     synchronize_batch_normalization(model)
     model.compile(keras.optimizers.SGD(0.05), "mse")
     return trained(model, numbers(21, 3), numbers(21, 1))
+
+
+def tagger(kind):
+    words = np.random.default_rng(2).integers(1, 20, (21, 6))
+    lengths = np.where(np.arange(21) % 8 < 4, 6, 1)  # the first rank's are long
+    words[np.arange(6) >= lengths[:, None]] = 0
+    inputs = keras.Input((6,), dtype="int32")
+    tags = layers.Dense(3)(layers.Embedding(20, 4, mask_zero=True)(inputs))
+    model = kind(inputs, tags)
+    if kind is Tagger:
+        model.extra = [keras.losses.SparseCategoricalCrossentropy(True, ignore_class=-1)]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.5), loss, metrics=["sparse_categorical_accuracy"])
+    return trained(model, words, words % 3)
+
+
+@scenario
+def masked_losses_in_an_own_step():
+    return tagger(Tagger)
+
+
+@scenario
+def masked_losses_in_an_own_loss():
+    return tagger(TaggerByLoss)
 
 
 def gan(**compiled):

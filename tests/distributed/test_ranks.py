@@ -83,6 +83,12 @@ def test_1003_samples_are_evaluated_exactly(processes, one, two, four):
         assert result["result"] == pytest.approx(model, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["masked_words", "ignored_words"])
+def test_a_masked_loss_is_evaluated_as_in_one_process(name, one, two):
+    for result in two[name]:
+        assert result["result"] == pytest.approx(one(name)["result"], rel=1e-12)
+
+
 def keras_model_with(weights):
     """Plain Keras's loss, accuracy and top-5 on the 1,003 images, with these weights."""
 

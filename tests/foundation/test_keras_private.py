@@ -158,6 +158,31 @@ def test_a_frozen_layer_still_says_what_it_was_made_to_train():
     assert named == ["gamma", "beta"]
 
 
+def test_flags_are_those_that_the_layers_and_variables_say():
+    class Switched(layers.Dense):
+        on = True
+
+        @property
+        def trainable(self):
+            return self.on
+
+        @trainable.setter
+        def trainable(self, value):
+            self._trainable = value
+
+    dense, own = layers.Dense(2), Switched(2)
+    dense.build((None, 3))
+    flags = keras_layers.flags_of([dense, own, dense.kernel])
+    assert flags() == [True, True, True]
+    dense.kernel.trainable = False
+    assert flags() == [True, False, True]  # those that answer for themselves come last
+    own.on = False
+    assert flags() == [True, False, False]
+    dense.trainable = False
+    dense.kernel.trainable = True
+    assert flags() == [False, True, False]
+
+
 def test_overridden_methods_are_told_from_keras_own():
     class Own(keras.Model):
         def train_step(self, data):

@@ -2,8 +2,11 @@
 
 import contextlib
 
+from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models
 from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.steps import joint_evaluation
+from keras_dawn.native.steps.own_losses import masked_over_ranks
 
 import keras
 import torch
@@ -15,10 +18,12 @@ class OwnStep:
     Args:
         engine: `Engine`, whose layers, optimizers and means compute natively meanwhile.
         function: callable, Keras's `train_function` or another.
+        attribute: str, which one, such as `"train_function"`.
     """
 
-    def __init__(self, engine, function):
+    def __init__(self, engine, function, attribute):
         self._engine, self._function = engine, function
+        self._trains = attribute == "train_function"
         # Whoever brings a loop of their own may want the logs as the step returns them.
         kind = type(engine.model)
         self._keras_s_loop = all(
@@ -29,9 +34,25 @@ class OwnStep:
         engine = self._engine
         clearing = _clearing_in_place(engine.model)
         optimizers, means = engine.optimizers.in_place(), engine.means.in_place()
-        with engine.layers.in_place(), optimizers, means, clearing:
-            logs = self._function(batches)
+        engine.in_step = True
+        try:
+            with engine.layers.in_place(), optimizers, means, clearing, self._losses_in_place():
+                logs = self._function(batches)
+        finally:
+            engine.in_step = False
         return _as_floats(logs) if engine.running and self._keras_s_loop else logs
+
+    def _losses_in_place(self):
+        """Masked losses are means over all ranks' items, where these share a batch."""
+        model = self._engine.model
+        if self._trains and current().several:
+            return masked_over_ranks(model, self._engine.rank_weight)
+        if joint_evaluation.is_under_way():
+            return masked_over_ranks(model, joint_evaluation.weight_of_part())
+        return _NOTHING
+
+
+_NOTHING = contextlib.nullcontext()
 
 
 def _as_floats(logs):
@@ -88,8 +109,11 @@ class NativeFunction:
             self._steps = engine.prepare(self._attribute)
         if self._steps is None:
             return engine.plain_function(self._attribute)(batches)
+        engine.in_step = True
         try:
             return getattr(self._steps, self._name)(batches)
         except LoweringError as error:  # shown by a batch; from now on the steps can do both
             self._steps = engine.fall_back(str(error), self._attribute)
             return getattr(self._steps, self._name)(batches)
+        finally:
+            engine.in_step = False

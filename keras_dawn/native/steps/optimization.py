@@ -167,11 +167,8 @@ class Trainability:
 
     def __init__(self, model):
         layers = [x for x in keras_layers.all_layers(model) if hasattr(x, "trainable")]
-        self._watched = [*layers, *model.variables]
+        self._now = keras_layers.flags_of([*layers, *model.variables])
         self._flags = self._now()
-
-    def _now(self):
-        return list(map(_TRAINABLE, self._watched))
 
     def changed(self):
         """Whether any flag is another one than when this was made."""
@@ -179,4 +176,3 @@ class Trainability:
 
 
 _IS_NONE = functools.partial(operator.is_, None)
-_TRAINABLE = operator.attrgetter("trainable")

@@ -4,13 +4,18 @@ import contextlib
 
 from keras_dawn.distributed.collectives import start_sum
 from keras_dawn.distributed.ranks import current
+from keras_dawn.native.steps import joint_evaluation
 
-_weight = None  # of this rank's part, while a batch of several ranks is trained on
+_TINY = 1e-30  # in place of no item at all, whose losses are 0
+
+_weight = None  # of this rank's part, while the items of all ranks are counted
 
 
 @contextlib.contextmanager
 def over_ranks(rank_weight):
     """Counts the items of all ranks inside, which have to come to each count alike.
+
+    In an evaluation of all ranks some may be at their end: see `joint_evaluation`.
 
     Args:
         rank_weight: float, what this rank's loss is multiplied by before the mean over ranks.
@@ -32,5 +37,14 @@ def valid_items(mask, dtype):
     number = mask.to(dtype).sum()
     if _weight is None:
         return number
-    start_sum(number).wait()
+    if joint_evaluation.is_under_way():
+        number = joint_evaluation.sum_of_number(number)
+    else:
+        start_sum(number).wait()
     return number * (_weight / current().world_size)
+
+
+def share_of_valid(mask, dtype):
+    """What a mean over this rank's valid items is multiplied by to be one over all ranks'."""
+    number, of_all = mask.to(dtype).sum(), valid_items(mask, dtype)
+    return number / of_all.clamp(min=_TINY)
