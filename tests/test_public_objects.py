@@ -8,7 +8,8 @@ import keras_dawn
 from keras_dawn import Phase
 from keras_dawn.data import DeviceImages, LossMemory, PadCrop, RandomFlip
 from keras_dawn.data.digits import load_digits
-from keras_dawn.data.photos import CenterCrop, ImageFolder
+from keras_dawn.data.photos import CenterCrop, ImageFolder, split
+from keras_dawn.dawnbench.records import RunFolder
 from keras_dawn.evaluation import Answers
 
 import keras
@@ -148,3 +149,7 @@ def test_what_says_nothing_of_itself_is_said():
         ImageFolder(photos()), 2, **SETTINGS["ResizingImages"]
     )
     assert "2 photos, batches of 2, 64 px" in repr(images)
+    part, _ = split(ImageFolder(photos()), 0.5, stratified=False)
+    whole = f"<ImageFolder {FOLDER['photos']}: 2 photos, 2 classes>"
+    assert repr(part) == f"<Subset of {whole}: 1 photos, 2 classes>"
+    assert repr(RunFolder(FOLDER["photos"] / "run")) == f"<RunFolder {FOLDER['photos'] / 'run'}>"

@@ -63,6 +63,9 @@ class RunFolder:
         if run is not None:
             self.write_json(_MARK, run)
 
+    def __repr__(self):
+        return f"<RunFolder {self.path}>"
+
     def part(self, name):
         """The `RunFolder` in it for one training of several, that of an earlier process again."""
         path = self.path / name

@@ -6,6 +6,7 @@ import sys
 from absl import app, flags
 
 FLAGS = flags.FLAGS
+_HELP = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("help", "helpshort", "helpfull")}
 
 
 def run(main):
@@ -21,7 +22,7 @@ def run(main):
 
     def checked(argv):
         if argv[1:]:
-            raise app.UsageError(f"Not a flag: {' '.join(argv[1:])}. Flags look like --epochs=3.")
+            raise app.UsageError(f"Not a flag: {' '.join(argv[1:])}. Flags look like --seed=3.")
         for name, value in FLAGS.flag_values_dict().items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise app.UsageError(f"--{name} must be a finite number, got {value}.")
@@ -33,4 +34,9 @@ def run(main):
         except app.UsageError as error:
             sys.exit(f"{error}\n(--help lists the flags)")
 
-    app.run(said)
+    try:
+        app.run(said)
+    except SystemExit as ended:
+        if ended.code == 1 and _HELP.intersection(sys.argv[1:]):
+            sys.exit(0)  # absl counts help that was asked for as a failure
+        raise

@@ -47,6 +47,8 @@ def main(recipe, presets, entry):
             ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
             clock = TrainingClock()
             name, preset = choose_preset(presets, entry, ranks)
+            if FLAGS.mixup and FLAGS.cutmix:
+                raise ValueError("Expected --mixup or --cutmix, got both: give one of them.")
             prices = run_flags.read_prices()
             run_flags.choose_algorithms()
             precision = run_flags.read_precision("mixed_float16")

@@ -39,6 +39,8 @@ def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path):
 
 
 def test_help_lists_the_flags_of_a_recipes_parts(tmp_path):
-    shown = called("cifar10_wrn", "--help", folder=tmp_path).stdout
+    done = called("cifar10_wrn", "--help", folder=tmp_path)
+    shown = done.stdout
+    assert done.returncode == 0 and not done.stderr
     for flag in ("--preset", "--epochs", "--target", "--[no]tta", "--checkpoints"):
         assert flag in shown

@@ -119,6 +119,7 @@ def test_a_dry_run_prints_plan_and_projection_and_trains_nothing(photos, tmp_pat
         (["--preset=huge"], "modern_18"),
         (["--data_dir=nowhere"], "no folder nowhere"),
         (["--price_per_hour=3"], "price_source"),
+        (["--mixup=0.2", "--cutmix=1.0"], "got both"),
     ],
 )
 def test_bad_flags_end_before_training(flags, words, tmp_path):

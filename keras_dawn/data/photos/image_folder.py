@@ -86,9 +86,6 @@ class ImageFolder(PhotoSource):
     def _under(self, path):
         return path.relative_to(self.folder).as_posix()
 
-    def __repr__(self):
-        return f"<ImageFolder {self.folder}: {len(self):,} photos, {len(self.class_names)} classes>"
-
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 

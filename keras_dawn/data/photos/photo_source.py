@@ -41,6 +41,15 @@ class PhotoSource:
         kept.skipped = {name: said for name, said in self.skipped.items() if name not in names}
         return kept
 
+    def __repr__(self):
+        classes = len(getattr(self, "class_names", ()))
+        return f"<{type(self).__name__}{self._place()}: {len(self):,} photos, {classes:,} classes>"
+
+    def _place(self):
+        """Where the photos come from, for `repr`: a blank and words, or nothing."""
+        place = getattr(self, "folder", None)
+        return "" if place is None else f" {place}"
+
     def _check_skipped(self, folder, count):
         if self.skipped and not self.unreadable.allows(len(self.skipped), count):
             raise UnreadablePhotoError(
@@ -73,6 +82,9 @@ class Subset(PhotoSource):
     def name(self, index):
         """The photo's name in the source."""
         return self.source.name(int(self.places[index]))
+
+    def _place(self):
+        return f" of {self.source!r}"
 
 
 def check_classes(found, expected, where, all_needed=False):

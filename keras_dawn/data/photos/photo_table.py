@@ -87,9 +87,6 @@ class PhotoTable(PhotoSource):
         """The photo's path in the table."""
         return self._paths[index]
 
-    def __repr__(self):
-        return f"<PhotoTable {self.folder}: {len(self):,} photos, {len(self.class_names)} classes>"
-
 
 def _columns(table):
     if isinstance(table, (str, Path)):

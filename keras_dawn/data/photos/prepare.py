@@ -181,11 +181,16 @@ def _write(path, text):
 
 def _main(argv):
     flags = app_flags.FLAGS
+    if argv[1:]:
+        raise app.UsageError(f"Not a flag: {' '.join(argv[1:])}.")
     source = Path(flags.source)
-    copies = prepare(
-        photos_of(source.parent, source.name), flags.output, flags.short_side,
-        quality=flags.quality, processes=flags.processes,
-    )  # fmt: skip
+    try:
+        copies = prepare(
+            photos_of(source.parent, source.name), flags.output, flags.short_side,
+            quality=flags.quality, processes=flags.processes,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise app.UsageError(str(error)) from None
     print(f"{len(copies)} images in {flags.output}")
     for name, problem in copies.problems.items():
         print(f"{name}: {problem}")

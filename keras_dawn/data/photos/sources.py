@@ -49,6 +49,9 @@ class TfdsImages(PhotoSource):
         """The image's place in the split, for messages."""
         return f"{self.builder.name}/{self.split}[{index}]"
 
+    def _place(self):
+        return f" {self.builder.name}/{self.split}"
+
 
 class ImageNetTar(PhotoSource):
     """ImageNet's own tar files, read in place.
@@ -97,6 +100,9 @@ class ImageNetTar(PhotoSource):
     def name(self, index):
         """The image's name in the tar file."""
         return self._names[index]
+
+    def _place(self):
+        return f" {self.path}"
 
 
 def _nested(path):

@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 import tarfile
 
 from keras_dawn.data.photos import ImageFolder, ImageNetTar, PreparedImages, TfdsImages, prepare
@@ -43,6 +45,7 @@ def test_imagenets_tar_files_are_read_in_place(tars):
     assert train.class_names == folder.class_names and len(train) == len(folder)
     assert [train[i] for i in range(len(train))] == [folder[i] for i in range(len(folder))]
     assert train.name(0) == "class0_0.JPEG"
+    assert repr(train) == f"<ImageNetTar {tars / 'train.tar'}: 24 photos, 3 classes>"
     val = ImageNetTar(tars / "val.tar", tars / "labels.csv", train.class_names)
     expected = ImageFolder(tars / "val")
     assert [val[i] for i in range(len(val))] == [expected[i] for i in range(len(expected))]
@@ -91,6 +94,7 @@ def test_a_tfds_builder_is_read_without_tensorflow(tmp_path):
     found = {source[i] for i in range(4)}
     assert found == {(jpeg(smooth(40, 50, number)), number % 2) for number in range(4)}
     assert source.name(1) == "photos/train[1]"
+    assert repr(source) == "<TfdsImages photos/train: 4 photos, 2 classes>"
 
 
 def test_copies_have_the_short_side_and_keep_label_name_and_shape(photo_folder):
@@ -105,6 +109,26 @@ def test_copies_have_the_short_side_and_keep_label_name_and_shape(photo_folder):
         assert small.width / small.height == pytest.approx(large.width / large.height, rel=0.05)
     copies.verify()
     assert copies.problems == {}
+    assert repr(copies) == f"<PreparedImages {copies.folder}: 24 photos, 3 classes>"
+
+
+@pytest.mark.slow
+def test_the_command_makes_copies_or_says_in_a_line_what_is_wrong(photo_folder):
+    def called(*arguments):
+        command = [sys.executable, "-m", "keras_dawn.data.photos.prepare", *arguments]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=photo_folder)
+        return done.returncode, done.stdout + done.stderr
+
+    asked = ["--source=train", "--output=copies", "--short_side=32", "--processes=1"]
+    for arguments, words in (
+        ([*asked, "quality=9"], "Not a flag: quality=9"),
+        (["--source=nowhere", *asked[1:]], "There is no folder nowhere"),
+    ):
+        code, said = called(*arguments)
+        assert code != 0 and words in said and "Traceback" not in said
+        assert not (photo_folder / "copies").exists()
+    code, said = called(*asked)
+    assert code == 0 and "24 images in copies" in said
 
 
 def test_a_smaller_photo_keeps_its_size():
