@@ -9,17 +9,20 @@ from keras_dawn.convolutions import conv2d
 import torch
 
 
-def conv1d(series, kernel, *settings):
-    """What `torch.conv1d` computes, of series `(batch, channels, time)`; all its arguments."""
-    return _convolved(torch.conv2d, series, kernel, *settings)
+def conv1d(series, kernel, *settings, relu=False):
+    """What `torch.conv1d` computes, of series `(batch, channels, time)`; all its arguments.
+
+    With `relu`, the ReLU of it.
+    """
+    return _convolved(torch.conv2d, series, kernel, *settings, relu)
 
 
-def conv1d_by_ways(series, kernel, *settings):
+def conv1d_by_ways(series, kernel, *settings, relu=False):
     """`conv1d` by the ways of `keras_dawn.convolutions`."""
-    return _convolved(conv2d, series, kernel, *settings)
+    return _convolved(conv2d, series, kernel, *settings, relu)
 
 
-def _convolved(convolve, series, kernel, bias, stride, padding, dilation, groups):
+def _convolved(convolve, series, kernel, bias, stride, padding, dilation, groups, relu):
     images = convolve(
         series.unsqueeze(2),
         kernel.unsqueeze(2),
@@ -29,7 +32,8 @@ def _convolved(convolve, series, kernel, bias, stride, padding, dilation, groups
         (1, *dilation),
         groups,
     )
-    return images.squeeze(2)
+    # Before the view: autograd copies what is written through one.
+    return (torch.relu_(images) if relu else images).squeeze(2)
 
 
 def conv_transpose1d(series, kernel, bias, stride, padding, output_padding, groups, dilation):
