@@ -4,7 +4,7 @@ import operator
 
 from keras_dawn.convolutions import conv2d
 from keras_dawn.native.lowering.rules.batch_normalization import batch_norm_in_training
-from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways
+from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways, product
 
 import torch
 
@@ -26,7 +26,7 @@ def relu_in_place(graph):
             source = source.args[0]
         if len(source.users) > 1 or source.op != "call_function":
             continue
-        if source.target in (conv1d, conv1d_by_ways):  # which end with a view
+        if source.target in (conv1d, conv1d_by_ways, product):  # which end with a view
             source.kwargs = {**source.kwargs, "relu": True}
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
