@@ -1,5 +1,6 @@
 """Layers over one and three axes, transposed convolutions, and normalisation of all ranks."""
 
+from keras_dawn.native import to_torch
 from keras_dawn.native.lowering.rules import pooling
 
 import keras
@@ -7,7 +8,7 @@ import pytest
 from keras import layers
 
 from tests.native.test_rules import assert_as_keras
-from tests.on_device import torch
+from tests.on_device import on_processor, torch
 
 FIRST, LAST = "channels_first", "channels_last"
 SHAPES = {1: (9, 4), 2: (9, 8, 4), 3: (5, 6, 7, 4)}
@@ -26,6 +27,9 @@ CONVOLUTIONS = [
         lambda f: layers.Conv1D(6, 3, dilation_rate=2, padding="same", groups=2, data_format=f),
         lambda f: layers.Conv1D(6, 3, dilation_rate=2, padding="causal", data_format=f),
         lambda f: layers.Conv1D(6, 2, strides=2, padding="causal", data_format=f),
+        lambda f: layers.Conv1D(6, 1, activation="relu", data_format=f),
+        lambda f: layers.Conv1D(6, 1, padding="same", use_bias=False, data_format=f),
+        lambda f: layers.Conv1D(6, 1, strides=2, data_format=f),
         lambda f: layers.DepthwiseConv1D(3, padding="same", data_format=f),
         lambda f: layers.DepthwiseConv1D(3, 2, depth_multiplier=2, data_format=f),
         lambda f: layers.SeparableConv1D(5, 3, depth_multiplier=2, padding="same", data_format=f),
@@ -139,6 +143,13 @@ class WrongAverage(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         return gradient.new_ones(ctx.shape), None, None
+
+
+@pytest.mark.parametrize("settings", [{}, {"strides": 2}, {"groups": 2}])
+@on_processor
+def test_a_convolution_of_single_steps_is_one_product(settings):
+    model = keras.Sequential([keras.Input((9, 4)), layers.Conv1D(6, 1, **settings)])
+    assert ("product(" in to_torch(model).code) == (not settings)
 
 
 @pytest.mark.parametrize("axes", [1, 2])

@@ -5,7 +5,12 @@ from keras_dawn.native.lowering.layouts import AS_IS, convolution, depthwise
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
-from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways, conv_transpose1d
+from keras_dawn.native.lowering.rules.series import (
+    conv1d,
+    conv1d_by_ways,
+    conv_transpose1d,
+    product,
+)
 from keras_dawn.native.lowering.values import LoweringError
 
 import torch
@@ -53,10 +58,23 @@ def _convolve(builder, layer, value, call, parameters, name, groups=None):
     _, stride, dilation = geometry
     each = groups is None
     groups = kernel.shape[layer.rank] if each else groups
-    function = function_for(layer, kernel, groups, each)
-    settings = weight, bias, stride, padding, dilation, groups
-    node = builder.call(function, node, *settings, name=name)
+    if _is_product(layer, kernel, padding, groups):
+        node = builder.call(product, node, weight, bias, name=name)
+    else:
+        function = function_for(layer, kernel, groups, each)
+        settings = weight, bias, stride, padding, dilation, groups
+        node = builder.call(function, node, *settings, name=name)
     return value.with_node(node, torch_order=data_format == "channels_last")
+
+
+def _is_product(layer, kernel, padding, groups):
+    """Whether a convolution of series multiplies each step by a matrix, on a CPU.
+
+    On a GPU it remains a convolution, whose precision is set by another switch of torch's.
+    """
+    one = tuple(layer.kernel_size) == tuple(layer.strides) == (1,) and not any(padding)
+    on_cpu = kernel.value.device.type == "cpu"
+    return one and groups == 1 and layer.data_format == "channels_last" and on_cpu
 
 
 def bias_of(builder, layer):
