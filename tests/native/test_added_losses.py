@@ -118,7 +118,7 @@ def test_predict_leaves_the_losses_of_the_last_batch_as_ordinary_tensors():
         model = Adds()
         if native:
             accelerated(model)
-        model.predict(X, batch_size=4, verbose=0)
+        model.predict(X[:8], batch_size=4, verbose=0)
         assert not any(loss.is_inference() for loss in model.losses)
         found.append([float(loss) for loss in model.losses])
     assert len(found[0]) == 7
