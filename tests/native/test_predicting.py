@@ -279,6 +279,36 @@ def test_a_change_between_batches_counts_from_the_next_one_on(change, by):
     assert (batch[0] == batch[2]).all() and abs(batch[2] - batch[3]).max() > 0.1
 
 
+@pytest.mark.parametrize("event", ["batch_begin", "batch_end"])
+@pytest.mark.parametrize("method", ["predict", "evaluate", "fit"])
+def test_what_a_callback_changes_in_a_graph_counts_from_the_next_batch_on(method, event):
+    found = []
+    for accelerated in (True, False):
+        model = model_of(one, accelerated)
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        model.predict(X, verbose=0)
+
+        def changing(batch, logs=None, model=model):
+            if batch == 1:
+                model.layers[0].activation = keras.activations.sigmoid
+
+        callback = keras.callbacks.Callback()
+        kind = "predict" if method == "predict" else "test"
+        setattr(callback, f"on_{kind}_{event}", changing)
+        x, settings = np.tile(X[:4], (4, 1)), {"verbose": 0, "callbacks": [callback]}
+        y = x[:, :2]
+        if method == "predict":
+            found.append(model.predict(x, 4, **settings))
+        elif method == "evaluate":
+            found.append(model.evaluate(x, y, 4, **settings))
+        else:
+            data = {"validation_data": (x, y), "validation_batch_size": 4}
+            found.append(model.fit(x, y, **data, **settings).history["val_loss"])
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+    if method == "predict":
+        assert abs(found[0][0] - found[0][-1]).max() > 0.1
+
+
 def test_a_subclassed_model_that_is_lowered_whole_predicts_in_inference_mode(monkeypatch):
     model, modes = model_of(Scaled, True), []
     model.predict(X, batch_size=4, verbose=0)
