@@ -38,6 +38,27 @@ def tensors_as_symbols(layer, constants):
 
 
 @contextlib.contextmanager
+def losses_noted(layer):
+    """What the layer itself adds to the loss meanwhile: a list of symbolic tensors."""
+    added = []
+
+    def add_loss(loss):
+        flat = keras.tree.flatten(loss)
+        if not all(isinstance(part, keras.KerasTensor) for part in flat):
+            raise TraceError("it adds a loss that is not computed from tensors")
+        added.extend(flat)
+
+    if "add_loss" in vars(layer):
+        yield added
+        return
+    vars(layer)["add_loss"] = add_loss
+    try:
+        yield added
+    finally:
+        del vars(layer)["add_loss"]
+
+
+@contextlib.contextmanager
 def lists_frozen(layers):
     """The lists and dicts of layers of the user's cannot be changed."""
     swapped = []

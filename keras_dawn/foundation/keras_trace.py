@@ -2,12 +2,17 @@
 
 import contextlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks
 from keras_dawn.foundation.keras_draws import draws_noted
 from keras_dawn.foundation.keras_inner_calls import noted
-from keras_dawn.foundation.keras_symbols import TraceError, lists_frozen, tensors_as_symbols
+from keras_dawn.foundation.keras_symbols import (
+    TraceError,
+    lists_frozen,
+    losses_noted,
+    tensors_as_symbols,
+)
 from keras_dawn.foundation.keras_torch_calls import torch_calls_noted
 
 import keras
@@ -25,11 +30,13 @@ class Trace:
             what it made itself and called a layer with.
         nodes: list of Keras's nodes, in an order in which they can run.
         outputs: what `call` returned, `KerasTensor`s in it.
+        losses: list of `KerasTensor`s that the layer itself added to the loss.
     """
 
     constants: list
     nodes: list
     outputs: object
+    losses: list = field(default_factory=list)
 
 
 # Runs whenever a call is noted, with the call's arguments.
@@ -65,16 +72,19 @@ def trace(layer, arguments, training, watch):
             torch_calls_noted(),
             tensors_as_symbols(layer, constants),
             lists_frozen(layers),
+            losses_noted(layer) as losses,
         ):
             outputs = watch.run(layer.call, handed)
         if not _same_structure(arguments, handed):
             raise TraceError("it changes the list or dict that it is called with")
         known = {id(tensor) for tensor in (*inputs, *(symbol for symbol, _ in constants))}
-        nodes = _nodes_before(outputs, known, called)
+        if any(id(loss) in known for loss in losses):
+            raise TraceError("it adds a loss that it does not compute")  # a variable is refused
+        nodes = _nodes_before([outputs, losses], known, called)
     parts = keras.tree.flatten([(n.arguments.args, n.arguments.kwargs) for n in nodes])
     if any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts):
         raise TraceError("it computes with weights of other layers")
-    return Trace(constants, nodes, outputs)
+    return Trace(constants, nodes, outputs, losses)
 
 
 def trace_function(function, tensor, watch):

@@ -159,7 +159,7 @@ class Engine(Stepping):
         with self._running():
             if keras_predict.is_known(self.model):
                 with self.into_arrays():
-                    return predict(self.model, **arguments)
+                    return predict(self.model, self.follow_changes, **arguments)
             return type(self.model).predict(self.model, **arguments)
 
     def get_metrics_result(self):
@@ -203,8 +203,11 @@ class Engine(Stepping):
             self.model, "compute_metrics"
         )  # then the logs are tensors of the model's own, and to read them waits for a GPU
         kind = FollowChanges if own and device != "cpu" else LastCallback
-        self.watched = name == "fit" and watches_batches(callbacks)
-        last = kind(self.follow_changes, self.watched)
+        between = watches_batches(callbacks, name)
+        self.watched = name == "fit" and between
+        # A `fit` evaluates, too.
+        between = between or watches_batches(callbacks, "evaluate")
+        last = kind(self.follow_changes, between)
         fresh = FreshLogs(self, callbacks)
         more = [Announcement(self)] if name == "fit" and not self.announced else []
         arguments["callbacks"] = [*callbacks, fresh, *more, last]

@@ -66,6 +66,10 @@ class FollowChanges(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self._follow_changes()
 
+    def on_test_batch_begin(self, batch, logs=None):
+        if self._every_batch:
+            self._follow_changes()
+
     def on_predict_begin(self, logs=None):
         self._follow_changes()
 
@@ -171,15 +175,23 @@ class EqualWeights(keras.callbacks.Callback):
         check_equal_weights(self.model.trainable_variables)
 
 
-_BATCH_EVENTS = (
-    "on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end",
-)  # fmt: skip
+_BATCH_EVENTS = {
+    "fit": ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end"),
+    "evaluate": ("on_test_batch_begin", "on_test_batch_end"),
+    "predict": ("on_predict_batch_begin", "on_predict_batch_end"),
+}  # fmt: skip
 
 
-def watches_batches(callbacks):
-    """Whether some callback of the user's acts between batches, and may change layers there."""
+def watches_batches(callbacks, method):
+    """Whether some callback of the user's acts between batches, and may change layers there.
+
+    Args:
+        callbacks: list.
+        method: str, "fit" for the batches that are trained on, "evaluate" or "predict".
+    """
+    events = _BATCH_EVENTS[method]
     for callback in callbacks:
-        if any(name in vars(callback) for name in _BATCH_EVENTS):
+        if any(name in vars(callback) for name in events):
             return True  # put on this one callback, as LambdaCallback does
         kind = type(callback)
         known = kind.__module__.startswith(("keras.", "keras_dawn."))
@@ -190,7 +202,7 @@ def watches_batches(callbacks):
         if any(
             getattr(owner, name, None) not in (None, getattr(plain, name))
             and getattr(getattr(owner, name), "__func__", None) is not getattr(plain, name)
-            for name in _BATCH_EVENTS
+            for name in events
         ):
             return True
     return False

@@ -10,11 +10,16 @@ import torch
 _AT_ONCE = 2**26  # bytes of outputs on a GPU that are put together there
 
 
-def predict(model, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+def predict(model, follow_changes, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
     """What `keras.Model.predict` returns, for a model for which `keras_predict.is_known`.
 
     Keras makes an array of every batch's outputs for the callbacks, whether one of them looks at
     it or not, and waits for the device to do so; here that is done for those who look.
+
+    Args:
+        model: built `keras.Model`.
+        follow_changes: function without arguments, called where a callback may have changed layers.
+        x, batch_size, verbose, steps, callbacks: as Keras takes them.
     """
     batches = keras_predict.batches_of(x, batch_size, steps)
     if not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -33,6 +38,8 @@ def predict(model, x, batch_size=None, verbose="auto", steps=None, callbacks=Non
     for first, last, batch in batches:
         if begins:
             callbacks.on_predict_batch_begin(first)
+        if begins or look:
+            follow_changes()
         outputs = model.predict_function(batch)
         found.append(outputs)
         if ends:

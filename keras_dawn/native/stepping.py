@@ -99,7 +99,7 @@ class Stepping:
         """Takes up what callbacks changed, such as a layer's `trainable` or its rate."""
         if self.is_own("train_function"):
             self._refresh()
-        elif self.steps is not None and not self._is_current():
+        if self.steps is not None and not self._is_current():
             exact = self.steps.exact_logs
             if self.prepare("predict_function") is not None:
                 # Forward only: the function that runs next prepares losses or training itself.

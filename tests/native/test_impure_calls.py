@@ -63,8 +63,9 @@ def keeps_by_another_name(self, x):
     return self.dense(x) * float(len(kept))
 
 
-def adds_a_loss(self, x):
-    self.add_loss(ops.sum(ops.square(x)) * 1e-3)
+def adds_a_loss_of_its_own(self, x):
+    self.add_loss(self.calls * 1.0 + ops.sum(ops.square(x)) * 1e-3)
+    self.calls += 1
     return self.dense(x)
 
 
@@ -145,7 +146,7 @@ def by_a_property(self, x):
 
 
 IMPURE = [
-    counts, draws, reads_a_list_of_numbers, keeps, keeps_by_another_name, adds_a_loss,
+    counts, draws, reads_a_list_of_numbers, keeps, keeps_by_another_name, adds_a_loss_of_its_own,
     reads_weights, reads_weights_of_a_local, in_place, wrapped,
     in_a_mode, unused, past_the_call, array, dtype_of_torch, closed_over(), a_new_layer,
     of_torch, imports, by_a_property, counts_in_an_expression,

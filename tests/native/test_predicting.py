@@ -1,5 +1,7 @@
 """`predict` of an accelerated model against plain Keras's: outputs, callbacks, errors."""
 
+import sys
+
 import keras_dawn
 
 import keras
@@ -204,6 +206,124 @@ def _counting(method, made):
         return method(self, *args, **kwargs)
 
     return counted
+
+
+class Scaled(keras.Model):
+    """Its `call` is lowered whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.factor = layers.Dense(2), 2.0
+
+    def call(self, x):
+        return SIGN * self.factor * self.dense(x)
+
+
+SIGN = 1.0
+
+
+def weights(model, monkeypatch):
+    model.set_weights([w + 1 for w in model.get_weights()])
+
+
+def attribute(model, monkeypatch):
+    model.factor = 3.0
+
+
+def a_global(model, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "SIGN", -1.0)
+
+
+def call_of_the_class(model, monkeypatch):
+    monkeypatch.setattr(Scaled, "call", lambda self, x: self.dense(x) - 7.0)
+
+
+def hook(model, monkeypatch):
+    model.register_forward_hook(lambda module, inputs, outputs: outputs + 5)
+
+
+def activation(model, monkeypatch):
+    model.dense.activation = keras.activations.sigmoid
+
+
+CHANGES = [weights, attribute, a_global, call_of_the_class, hook, activation]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("by", ["callback", "generator"])
+def test_a_change_between_batches_counts_from_the_next_one_on(change, by):
+    found = []
+    for accelerated in (True, False):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            model = model_of(Scaled, accelerated)
+            model.predict(X, batch_size=4, verbose=0)
+
+            def changing(batch, logs=None, model=model, monkeypatch=monkeypatch):
+                if batch == 2:  # Keras looks at two batches of a generator beforehand
+                    change(model, monkeypatch)
+
+            def batches(changing=changing):
+                for number in range(5):
+                    yield (X[:4],)
+                    changing(number)
+
+            if by == "generator":
+                found.append(model.predict(batches(), steps=5, verbose=0))
+            else:
+                callback = keras.callbacks.Callback()
+                callback.on_predict_batch_end = changing
+                x = np.tile(X[:4], (5, 1))
+                found.append(model.predict(x, 4, verbose=0, callbacks=[callback]))
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+    batch = found[0].reshape(5, 4, 2)
+    assert (batch[0] == batch[2]).all() and abs(batch[2] - batch[3]).max() > 0.1
+
+
+@pytest.mark.parametrize("event", ["batch_begin", "batch_end"])
+@pytest.mark.parametrize("method", ["predict", "evaluate", "fit"])
+def test_what_a_callback_changes_in_a_graph_counts_from_the_next_batch_on(method, event):
+    found = []
+    for accelerated in (True, False):
+        model = model_of(one, accelerated)
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        model.predict(X, verbose=0)
+
+        def changing(batch, logs=None, model=model):
+            if batch == 1:
+                model.layers[0].activation = keras.activations.sigmoid
+
+        callback = keras.callbacks.Callback()
+        kind = "predict" if method == "predict" else "test"
+        setattr(callback, f"on_{kind}_{event}", changing)
+        x, settings = np.tile(X[:4], (4, 1)), {"verbose": 0, "callbacks": [callback]}
+        y = x[:, :2]
+        if method == "predict":
+            found.append(model.predict(x, 4, **settings))
+        elif method == "evaluate":
+            found.append(model.evaluate(x, y, 4, **settings))
+        else:
+            data = {"validation_data": (x, y), "validation_batch_size": 4}
+            found.append(model.fit(x, y, **data, **settings).history["val_loss"])
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+    if method == "predict":
+        assert abs(found[0][0] - found[0][-1]).max() > 0.1
+
+
+def test_a_subclassed_model_that_is_lowered_whole_predicts_in_inference_mode(monkeypatch):
+    model, modes = model_of(Scaled, True), []
+    model.predict(X, batch_size=4, verbose=0)
+    engine = keras_dawn.native.engine.engine_of(model)
+    alone = type(engine.steps.forward).alone
+
+    def watched(self, x):
+        outputs = alone(self, x)
+        modes.append(getattr(outputs, "is_inference", lambda: None)())
+        return outputs
+
+    monkeypatch.setattr(type(engine.steps.forward), "alone", watched)
+    model.predict(X, batch_size=4, verbose=0)
+    assert modes == [True, True, True]
+    assert not model.predict_function([(torch.as_tensor(X),)]).is_inference()
 
 
 @pytest.mark.parametrize("make", [one, several])

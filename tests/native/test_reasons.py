@@ -28,12 +28,6 @@ def setting(self, x):
     return self.head(self.hidden(x))
 
 
-def adding_a_loss(self, x):
-    h = self.hidden(x)
-    self.add_loss(ops.mean(h))
-    return self.head(h)
-
-
 def branching_on_data(self, x):
     h = self.hidden(x)
     if ops.mean(h) > 100:
@@ -65,7 +59,6 @@ REASONS = {
     printing: (1, "print, which may do more"),
     counting: (1, "it changes its attribute n"),
     setting: (1, "it sets its attribute n"),
-    adding_a_loss: (2, "Keras's method add_loss"),
     branching_on_data: (2, "with symbolic tensors"),
     drawing: (1, "random.choice, which may do more"),
     asking_for_a_class: (2, "isinstance, which may do more"),

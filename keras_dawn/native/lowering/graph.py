@@ -62,6 +62,7 @@ class GraphBuilder:
         self.statistics = []  # (BatchNormalization layer, mean node, inverse deviation node)
         self.native = []  # layers written in torch
         self.fallbacks = []  # (layer, reason): called as they are
+        self.losses = None  # [(layer, node)]: what layers add to the loss, where that is returned
         self._known = None if variables is None else {id(variable) for variable in variables}
         self._buffers = {}  # id of a tensor or of a variable that is not the model's → attribute
         self._kept = []  # those, so that their ids stay theirs
@@ -130,8 +131,11 @@ class GraphBuilder:
 
     def mark(self):
         """Where the graph stands, for `undo`."""
-        lists = self.statistics, self.native, self.fallbacks
-        return next(iter(reversed(self.graph.nodes)), None), set(self.leaves), list(map(len, lists))
+        lengths = list(map(len, self._lists()))
+        return next(iter(reversed(self.graph.nodes)), None), set(self.leaves), lengths
+
+    def _lists(self):
+        return self.statistics, self.native, self.fallbacks, self.losses or []
 
     def undo(self, mark):
         """Takes out of the graph what was added since `mark`, as by a rule that then failed."""
@@ -145,9 +149,7 @@ class GraphBuilder:
         for key in self.leaves.keys() - leaves:
             name, _ = self.leaves.pop(key)
             delattr(self.root, name)
-        for items, length in zip(
-            (self.statistics, self.native, self.fallbacks), lengths, strict=True
-        ):
+        for items, length in zip(self._lists(), lengths, strict=True):
             del items[length:]
 
     def _attribute(self, name):

@@ -106,6 +106,7 @@ def lower_layer(layer, args, kwargs, training):
     def walk(builder):
         nonlocal outputs
         builder.for_one_layer, builder.untold = True, training is None
+        builder.losses = [] if own else None
         # A walk may begin anew; see `lowered_graph`.
         inputs.clear()
 

@@ -40,6 +40,8 @@ class Lowered:
         reads: `Reads`, what the lowering depends on.
         changes_state: bool, whether the module changes more than it returns when it runs: how
             often a generator was asked, or a weight.
+        losses: list of the layers whose Python adds to the loss, one for each loss; the module then
+            returns `(all else, losses)`.
         last_shape: that of the last batch of one input, which fitted.
     """
 
@@ -57,6 +59,7 @@ class Lowered:
     calls_operations: bool = False
     reads: Reads = field(default_factory=Reads)
     changes_state: bool = False
+    losses: list = field(default_factory=list)
     last_shape: object = None
 
     def is_pure(self):
@@ -101,6 +104,8 @@ def lowered_graph(walk, make_builder, views, masks):
     if builder.collect_statistics or masked:
         pairs = tuple((mean, deviation) for _, mean, deviation in builder.statistics)
         result = (result, pairs, tuple(v.mask for v in outputs)) if masked else (result, pairs)
+    if builder.losses:
+        result = result, tuple(node for _, node in builder.losses)
     builder.graph.output(result)
     # After all nodes are there: whether a tensor is read again is known only then.
     relu_after_pooling(builder.graph)
@@ -121,6 +126,7 @@ def lowered_graph(walk, make_builder, views, masks):
         calls_operations=_calls(builder, OperationCall),
         reads=builder.reads,
         changes_state=builder.changes_state,
+        losses=[unrecorded(layer) for layer, _ in builder.losses or ()],
     )
 
 

@@ -39,6 +39,7 @@ class OwnCalls:
         nodes: calls of Keras's, in an order in which they can run.
         values: dict of `Value`s by the ids of the `KerasTensor`s that are known before.
         outputs: what `call` returns, `KerasTensor`s in place of tensors.
+        losses: list of `KerasTensor`s that it adds to the loss.
 
     Raises:
         LoweringError: it may do more, or something else at another step; the message says why.
@@ -48,7 +49,8 @@ class OwnCalls:
         self._layer = layer = node.operation
         self._arguments = OwnArguments(builder, node, args, kwargs)
         try:
-            self._doubts = _checked(layer, builder.reads, self._arguments.are_open)
+            notes_losses = builder.losses is not None
+            self._doubts = _checked(layer, builder.reads, self._arguments.are_open, notes_losses)
             found, inputs = self._trace(training)
             for sizes in _SIZES if self._arguments.are_open else ():
                 sized, sized_inputs = self._trace(training, *sizes)
@@ -58,7 +60,7 @@ class OwnCalls:
             raise LoweringError(f"no rule, and Python of its own: {error}") from error
         except (keras_trace.TraceError, SizesError) as error:
             raise LoweringError(f"no rule, and Python that cannot be noted: {error}") from error
-        self.nodes, self.outputs = found.nodes, found.outputs
+        self.nodes, self.outputs, self.losses = found.nodes, found.outputs, found.losses
         self.values = {id(symbol): value for symbol, value in inputs}
         for symbol, part in found.constants:
             self.values[id(symbol)] = _constant(builder, symbol, part)
@@ -103,20 +105,20 @@ def why_not_combined(layer):
     if keras_layers.class_of(layer).__module__.startswith("keras.src."):
         return "no rule"
     try:
-        _checked(layer, Reads(), sizes_are_open=False)
+        _checked(layer, Reads(), sizes_are_open=False, notes_losses=True)
     except ImpureError as error:
         return f"no rule, and Python of its own: {error}"
     return None
 
 
-def _checked(layer, reads, sizes_are_open):
+def _checked(layer, reads, sizes_are_open, notes_losses):
     """The `Doubts` about a layer; `ImpureError` unless it does no more than its `call`."""
     if not is_ordinary(layer):
         raise ImpureError(
             "its class changes what Keras does around `call` (`__call__`, `compute_mask`, its "
             "dtypes, any number of arguments), or this version of Keras is not known"
         )
-    return doubts_of(layer, reads, sizes_are_open)
+    return doubts_of(layer, reads, sizes_are_open, notes_losses)
 
 
 def _constant(builder, symbol, part):

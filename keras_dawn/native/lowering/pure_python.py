@@ -29,13 +29,14 @@ class Doubts:
     reads_masks: bool = False
 
 
-def doubts_of(layer, reads, sizes_are_open):
+def doubts_of(layer, reads, sizes_are_open, notes_losses):
     """The `Doubts` about a layer's `call` and those inside it.
 
     Args:
         layer: built Keras layer with a `call` of its own.
         reads: `Reads`, which notes what the Python reads.
         sizes_are_open: bool, whether sizes of its inputs are not known.
+        notes_losses: bool, whether a loss that it adds is noted with its calls.
 
     Raises:
         ImpureError: nothing that it calls could be noted.
@@ -52,7 +53,7 @@ def doubts_of(layer, reads, sizes_are_open):
         reads.note(kind, "call", kind.call)
         if not isinstance(kind.call, types.FunctionType):
             raise ImpureError(f"{kind.__name__}.call is no function")
-        reading = Reading(each, reads, doubts.instructions)
+        reading = Reading(each, reads, doubts.instructions, notes_losses)
         reading.function(kind.call)
         reading.judge_comparisons(sizes_are_open)
         doubts.reads_masks |= each is layer and reading.reads_masks

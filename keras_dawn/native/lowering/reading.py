@@ -29,9 +29,17 @@ def _instructions(code):
 
 
 class Reading:
-    """Reads the bytecode of one layer's `call` and of the functions that it calls."""
+    """Reads the bytecode of one layer's `call` and of the functions that it calls.
 
-    def __init__(self, layer, reads, doubts):
+    Args:
+        layer: Keras layer, or `None` for a function.
+        reads: `Reads`.
+        doubts: dict, as a `Watch` takes it; it is filled.
+        notes_losses: bool, whether what `add_loss` is called with is noted.
+    """
+
+    def __init__(self, layer, reads, doubts, notes_losses=False):
+        self._notes_losses = notes_losses
         self.layer, self.reads, self.doubts = layer, reads, doubts
         self._seen = set()
         self._names = set()  # of all attributes that are taken
@@ -140,6 +148,8 @@ class Reading:
             check_lookup(value, name)
             holder, value = value, self.reads.attribute(value, name)
             if isinstance(value, types.MethodType) and value.__self__ is self.layer:
+                if self._notes_losses and value.__func__ is keras.Layer.add_loss:
+                    return
                 if value.__func__.__module__ in _MACHINERY:
                     raise ImpureError(f"Keras's method {name}")
                 self.reads.note(type(self.layer), name, value.__func__)

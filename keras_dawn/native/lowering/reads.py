@@ -62,14 +62,10 @@ class Reads:
             if name in space:
                 return False
         owners, names, values = self._same
-        if not all(map(is_, map(getattr, owners, names, repeat(_MISSING)), values)):
-            for owner, name, value in zip(*self._same, strict=True):
-                if not _is_still(owner, name, value):
-                    return False
-        for owner, name, value in self._values:
-            if not _is_still(owner, name, value):
-                return False
-        return True
+        found = map(getattr, owners, names, repeat(_MISSING))
+        if not all(map(is_, found, values)) and not all(map(_is_still, owners, names, values)):
+            return False
+        return not self._values or all(map(_is_still, *zip(*self._values, strict=True)))
 
     def _sort(self):
         values, missing = {}, []

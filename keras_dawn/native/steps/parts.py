@@ -114,7 +114,8 @@ class Part:
             # Nobody says the mode. Then what one layer inside says holds for those after it, which
             # a graph, lowered for one mode, does not follow.
             return EMPTY
-        if lowered.statistics and torch._C._autograd._top_saved_tensors_default_hooks(True):
+        leaves_something = lowered.statistics or lowered.losses
+        if leaves_something and torch._C._autograd._top_saved_tensors_default_hooks(True):
             # Checkpointed: the second pass may end early, before the averages would be moved.
             return EMPTY
         tensors = _cast(flat, lowered)
@@ -144,7 +145,11 @@ class Part:
         return outputs
 
     def finished(self, outputs, lowered, mode):
-        """What the call returns, after moving averages and masks have been seen to."""
+        """What the call returns, after moving averages, losses and masks have been seen to."""
+        if lowered.losses:
+            outputs, losses = outputs
+            for layer, loss in zip(lowered.losses, losses, strict=True):
+                layer.add_loss(loss)
         if lowered.masked or mode:
             outputs, statistics, *masks = outputs
             average_now(lowered.statistics, statistics)

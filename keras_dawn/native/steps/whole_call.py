@@ -36,7 +36,8 @@ class WholeCall:
             return EMPTY
         part.drop_added_losses()
         try:
-            with torch.inference_mode():
+            # Losses that it adds stay at the layers, where whoever looks finds ordinary tensors.
+            with torch.no_grad() if lowered.losses else torch.inference_mode():
                 return part.finished(forward(*flat), lowered, False)
         except REFUSED:  # the ordinary call knows what to do, or to say
             return EMPTY

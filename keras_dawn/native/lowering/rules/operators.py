@@ -46,7 +46,7 @@ def operator_between(builder, operation, inputs, call):
     function = BETWEEN[operation.__class__.__name__]
     if call.kwargs or len(call.args) != 2:
         raise LoweringError("keyword arguments")
-    numbers = [_number(part) for part in call.args if not isinstance(part, Value)]
+    numbers = [_number(part, function) for part in call.args if not isinstance(part, Value)]
     dtypes = {value.dtype for value in inputs}
     # A quotient of integers is of floats, which `promoted` does not say.
     of_floats = numbers or function in (*CASTING, torch.pow, torch.div)
@@ -59,7 +59,10 @@ def operator_between(builder, operation, inputs, call):
         raise LoweringError("of bool")
     nodes, torch_order = same_order(builder, inputs)
     rank = max(value.rank for value in inputs)
-    if numbers and rank == 0:
+    # Keras makes a number a tensor in float32, which beside another of no axes counts as much;
+    # but not one that something is divided by.
+    wide = function is not torch.div and any(isinstance(number, float) for number in numbers)
+    if numbers and rank == 0 and (function is torch.pow or (wide and dtypes != {"float32"})):
         raise LoweringError("two numbers")
     if numbers and casting:
         number = keras.ops.convert_to_tensor(numbers[0], dtype=casting)
@@ -72,8 +75,10 @@ def operator_between(builder, operation, inputs, call):
     return result
 
 
-def _number(argument):
+def _number(argument, function):
     """A number as Keras reads it beside a float tensor: in the dtype that it converts it to."""
+    if function is torch.div and type(argument) is float:
+        return argument  # which it leaves as it is there
     if isinstance(argument, (bool, np.bool_)):
         raise LoweringError("a bool")
     if isinstance(argument, (np.floating, np.integer, int)):
