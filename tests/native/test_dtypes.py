@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from tests.native.trained import assert_trains_alike
 from tests.on_device import ON_GPU, torch
 
 INPUTS = {
@@ -154,3 +155,20 @@ def test_half_precision_taken_wide_and_back_is_the_value_itself():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(3), inner])
     nodes = [node for node in lower(model, False).module.graph.nodes if node.target == "to"]
     assert len(nodes) == 5  # the input, two kernels and two biases
+
+
+def test_another_default_dtype_of_torch_changes_draws_and_nothing_else_as_in_keras():
+    def build():
+        dense = [layers.Dense(8), layers.Dropout(0.4, seed=1), layers.Dense(2)]
+        model = keras.Sequential([keras.Input((6,)), *dense])
+        inner = keras.optimizers.Adam()
+        model.compile(keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0), "mse")
+        return model
+
+    x, y = np.random.default_rng(0).normal(size=(2, 8, 6)).astype("float32")
+    torch.set_default_dtype(torch.float64)
+    try:
+        explanation = assert_trains_alike(build, x, y[:, :2], 1e-5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert explanation.is_whole()

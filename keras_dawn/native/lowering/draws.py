@@ -130,7 +130,7 @@ def _normal(state, device, shape, mean, deviation, dtype):
 
 @_apart
 def _kept(state, x, fraction, shape):
-    fractions = torch.full(shape, fraction, dtype=torch.float32, device=x.device)
+    fractions = torch.full(shape, fraction, device=x.device)  # in the default dtype, as in Keras
     return torch.bernoulli(fractions, generator=_generator(state, x.device)).bool()
 
 

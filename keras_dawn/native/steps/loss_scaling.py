@@ -34,7 +34,7 @@ class LossScaling:
             bool tensor of shape `(1,)`: whether the step was skipped.
         """
         scale = self.optimizer.dynamic_scale.value
-        found_inf = torch.zeros(1, device=scale.device)
+        found_inf = torch.zeros(1, dtype=torch.float32, device=scale.device)
         torch._amp_foreach_non_finite_check_and_unscale_(
             # The reciprocal in float64, as torch's GradScaler has it.
             gradients,
