@@ -25,8 +25,9 @@ background:#fff;overflow-wrap:anywhere}
 h1{font-size:1.5rem}h2{font-size:1.2rem;border-bottom:1px solid #ddd;margin-top:2rem}
 img{max-width:100%;height:auto;display:block}figure{margin:1rem 0}figcaption{color:#555}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
-th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #eee;vertical-align:top}
-td{min-width:4rem}details{margin:.5rem 0}summary{cursor:pointer;color:#0072b2}
+th,td{text-align:left;padding:.25rem .4rem;border-bottom:1px solid #eee;vertical-align:top}
+td{min-width:4rem}th{min-width:4.75rem;font-size:.8rem}
+details{margin:.5rem 0}summary{cursor:pointer;color:#0072b2}
 """
 
 

@@ -94,6 +94,7 @@ def test_the_page_needs_nothing_from_outside_and_fits_a_phone(runs, tmp_path):
     tables = text.count("<table>")
     assert tables == text.count('<div class="wide"><table>') > 3
     assert "img{max-width:100%" in text and "overflow-wrap:anywhere" in text
+    assert "th{min-width:" in text  # or it is broken after every letter or two
 
 
 def test_it_says_what_was_trained_on_what_and_what_came_of_it(runs, tmp_path):
@@ -156,11 +157,15 @@ def test_a_browser_shows_it_without_sideways_scrolling(runs, tmp_path):
         f'<iframe width="390" height="800" srcdoc="{page}">'
         "</iframe><script>onload=()=>{const inner=document.querySelector('iframe').contentWindow;"
         "document.title=inner.document.documentElement.scrollWidth+' of '+inner.innerWidth"
-        "+' and '+inner.document.images[0].naturalWidth}</script>"
+        "+' and '+inner.document.images[0].naturalWidth"
+        "+' and '+[...inner.document.querySelectorAll('th')].filter(t=>/^(status|accuracy|target|"
+        "predicted)$/.test(t.innerText)).map(t=>t.clientHeight<45)}</script>"
     )
     outer = tmp_path / "phone.html"
     outer.write_text(f"<title></title><body>{frame}</body>", encoding="utf-8")
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     shown = subprocess.run([*command, outer.as_uri()], capture_output=True, encoding="utf-8").stdout
-    wide, of, picture = map(int, re.search(r"<title>(\d+) of (\d+) and (\d+)<", shown).groups())
+    found = re.search(r"<title>(\d+) of (\d+) and (\d+) and ([a-z,]+)<", shown)
+    wide, of, picture = map(int, found.groups()[:3])
     assert of == 390 and wide <= 390 and picture > 100
+    assert found[4].split(",") == ["true"] * 9  # heads of lines are whole words
