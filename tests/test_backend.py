@@ -15,9 +15,16 @@ def run(code, **environment):
     )
 
 
-def test_importing_first_picks_torch():
-    result = run("import keras_dawn, keras; print(keras.config.backend())")
-    assert result.stdout.strip() == "torch", result.stderr
+def test_importing_first_picks_torch_and_leaves_keras_as_it_is():
+    result = run("""
+import keras_dawn, keras
+keras.config.set_floatx("float64")  # of no effect once a layer has settled the dtype policy
+inputs = keras.Input((3,))
+model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+names = [model.name, *(layer.name for layer in model.layers)]
+print(keras.config.backend(), model.layers[1].kernel.dtype, *names)
+""")
+    assert result.stdout.strip() == "torch float64 functional input_layer dense", result.stderr
 
 
 def test_another_backend_in_the_environment_is_overruled_with_a_warning():

@@ -58,7 +58,9 @@ def dtype_of_total_loss(model):
 
 def function_of_loss(loss):
     """The function that a loss object calls, or `None` if it does more than that."""
-    wrapper = type(_LOSS).__mro__[1]  # `LossFunctionWrapper`, which Keras does not export
+    wrapper = keras.losses.MeanSquaredError.__mro__[
+        1
+    ]  # `LossFunctionWrapper`, which Keras does not export
     kind = type(loss)
     plain = getattr(kind, "call", None) is wrapper.call and kind.__call__ is wrapper.__call__
     plain = plain and "call" not in vars(loss)
@@ -121,6 +123,3 @@ def with_added_losses_but_of(model, loss, variables):
             added.append(variable.regularizer(variable))
     added = [model._aggregate_additional_loss(one) for one in added]
     return loss if not added else keras.ops.sum([loss, *added])
-
-
-_LOSS = keras.losses.MeanSquaredError()

@@ -1,6 +1,10 @@
 """The metrics of a compiled model, and what a metric computes with."""
 
 import keras
+from keras.src.metrics.accuracy_metrics import accuracy as ACCURACY  # noqa: F401
+from keras.src.metrics.regression_metrics import (
+    cosine_similarity as COSINE_SIMILARITY,  # noqa: F401  (neither is exported)
+)
 
 
 def loss_tracker(model):

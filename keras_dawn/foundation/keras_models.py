@@ -4,6 +4,7 @@ from keras_dawn.foundation.keras_variables import TENSORS
 
 import keras
 import torch
+from keras.src.models.functional import Functional  # which is not exported
 
 
 def functional_graph(model):
@@ -15,8 +16,7 @@ def functional_graph(model):
         if type(model).call is not keras.Sequential.call:
             return None
         return model._functional if model.built else None
-    functional = type(_PROBE)
-    if isinstance(model, functional) and type(model).call is functional.call:
+    if isinstance(model, Functional) and type(model).call is Functional.call:
         return model
     return None
 
@@ -88,7 +88,7 @@ def is_overridden(model, name):
     """Whether the model brings its own version of a `keras.Model` method, by class or by itself."""
     if name in vars(model) and not name.startswith("make_"):  # `accelerate` puts those there
         return True
-    return getattr(type(model), name) is not getattr(type(_PROBE), name)
+    return getattr(type(model), name) is not getattr(Functional, name)
 
 
 def note_graph(model, reads):
@@ -121,6 +121,3 @@ def clear_gradients(model):
             if parameter is not None and parameter.grad is not None:
                 parameter.grad = None
         modules.extend(module._modules.values())
-
-
-_PROBE = keras.Model(*(keras.Input((1,)),) * 2)  # of class `Functional`, which is not exported

@@ -1,13 +1,12 @@
 """What a layer holds itself, symbolic or not to be changed while its calls are noted."""
 
 import contextlib
+import functools
 
 from keras_dawn.foundation import keras_layers, keras_variables
 from keras_dawn.foundation.frozen import frozen
 
 import keras
-
-_OF_KERAS = frozenset(vars(keras.Layer(name="none")))  # what every layer has
 
 
 class TraceError(ValueError):
@@ -67,7 +66,7 @@ def lists_frozen(layers):
             if keras_layers.class_of(layer).__module__.startswith("keras.src."):
                 continue
             for name, part in list(vars(layer).items()):
-                if isinstance(part, (list, tuple, dict)) and name not in _OF_KERAS:
+                if isinstance(part, (list, tuple, dict)) and name not in _of_every_layer():
                     swapped.append((layer, name, part))
                     vars(layer)[name] = frozen(part)
         yield
@@ -84,3 +83,9 @@ def _dtype_read(layer, variable):
         return variable.dtype
     is_float = "float" in variable.dtype
     return layer.compute_dtype if is_float and "float" in layer.compute_dtype else variable.dtype
+
+
+@functools.cache
+def _of_every_layer():
+    """The names of a layer's attributes; not when imported: a layer settles the dtype policy."""
+    return frozenset(vars(keras.Layer(name="none")))

@@ -145,8 +145,8 @@ def _similarity(targets, outputs, axis=-1):
 
 
 _VALUES = {
-    keras_metrics.metric_function(keras.metrics.Accuracy()): _accuracy,
-    keras_metrics.metric_function(keras.metrics.CosineSimilarity()): _similarity,
+    keras_metrics.ACCURACY: _accuracy,
+    keras_metrics.COSINE_SIMILARITY: _similarity,
     keras.metrics.binary_accuracy: _binary_accuracy,
     keras.metrics.sparse_categorical_accuracy: _sparse_categorical_accuracy,
     keras.metrics.categorical_accuracy: _categorical_accuracy,
