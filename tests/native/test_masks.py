@@ -269,3 +269,31 @@ def test_a_series_with_masked_places_is_normalised_as_in_plain_keras(true_float6
         return model.get_weights()
 
     torch.testing.assert_close(trained(True), trained(False), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_a_series_is_averaged_over_the_places_that_a_mask_leaves(data_format, true_float64):
+    def trained(accelerated):
+        keras.utils.set_random_seed(0)
+        series, mask = keras.Input((6, 4)), keras.Input((6,), dtype="bool")
+        tokens = keras.Input((6,), dtype="int32")
+        words = layers.Embedding(9, 4, mask_zero=data_format == "channels_last")(tokens)
+        if data_format == "channels_last":
+            words = layers.GlobalAveragePooling1D(keepdims=True)(layers.Dense(4)(words))
+        else:
+            series = keras.Input((4, 6))
+        x = layers.Flatten()(words)
+        y = layers.GlobalAveragePooling1D(data_format)(series, mask=mask)
+        model = keras.Model([series, mask, tokens], layers.Dense(3)(layers.Concatenate()([x, y])))
+        model.compile(keras.optimizers.SGD(0.0625), "mse")
+        if accelerated:
+            keras_dawn.accelerate(model)
+            assert keras_dawn.explain(model).layers["GlobalAveragePooling1D"] > 0
+            assert not keras_dawn.explain(model).fallbacks
+        random = np.random.default_rng(0)
+        x = [random.normal(size=(12, *series.shape[1:])), TOKENS[:1] > 0, TOKENS[:1]]
+        x[1:] = [np.repeat(each, 12, 0) for each in x[1:]]
+        history = model.fit(x, random.normal(size=(12, 3)), batch_size=4, epochs=3, verbose=0)
+        return [*model.get_weights(), np.array(history.history["loss"])]
+
+    torch.testing.assert_close(trained(True), trained(False), rtol=1e-9, atol=1e-10)

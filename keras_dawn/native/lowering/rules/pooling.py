@@ -121,15 +121,23 @@ def _global_pool(builder, layer, value, call, function):
     return value.with_node(node, rank=rank, torch_order=keeps)
 
 
-@rule(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D)
-def global_average_pooling(builder, layer, inputs, call):
+@rule(layers.GlobalAveragePooling1D, arguments=True)
+def average_of_series(builder, layer, inputs, call):
+    value, mask = call.arguments["inputs"], call.arguments["mask"]
+    if mask is None:
+        return average_of_all(builder, layer, [value], call)
+    if not is_float(value.dtype):
+        raise LoweringError(f"a mask and {value.dtype}")
+    keeps = bool(layer.keepdims)
+    images, mask = builder.image(value, layer.data_format), builder.tensor(mask)
+    node = builder.call(average_of_unmasked, images, mask, keeps, name=call.name)
+    in_torch_order = keeps and layer.data_format == "channels_last"
+    return value.with_node(node, rank=3 if keeps else 2, torch_order=in_torch_order)
+
+
+@rule(layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D)
+def average_of_all(builder, layer, inputs, call):
     (value,) = inputs
-    if value.mask is not None:  # only series have one
-        images = builder.image(value, layer.data_format)
-        keeps = bool(layer.keepdims)
-        node = builder.call(average_of_unmasked, images, value.mask, keeps, name=call.name)
-        in_torch_order = keeps and layer.data_format == "channels_last"
-        return value.with_node(node, rank=3 if keeps else 2, torch_order=in_torch_order)
     if not is_float(value.dtype):
         value = builder.to(value, result_type(value.dtype, "float32"))
     return _global_pool(builder, layer, value, call, torch.mean)
@@ -142,9 +150,8 @@ def average_of_unmasked(series, mask, keepdims):
     """
     if mask is None:
         return torch.mean(series, 2, keepdims)
-    mask = mask.bool().unsqueeze(1)
-    total = torch.where(mask, series, 0).sum(2, keepdim=keepdims)
-    return total / mask.to(series.dtype).sum(2, keepdim=keepdims)
+    mask = mask.to(series.dtype).unsqueeze(1)
+    return (series * mask).sum(2, keepdim=keepdims) / mask.sum(2, keepdim=keepdims)
 
 
 @rule(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D)
