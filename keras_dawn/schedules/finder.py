@@ -120,6 +120,7 @@ class _Sweeping(keras.callbacks.Callback):
         self._before = None  # what is put back
         self.began = None  # the random numbers when the model was built
         self._done = False
+        self._own_loss = None  # whether the step keeps the loss itself; its first batch tells
         self.losses, self.validation_losses = [], []
         self.stopped = "the end of the range"
 
@@ -147,22 +148,44 @@ class _Sweeping(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         value = self.values[min(len(self.losses), len(self.values) - 1)]
         hyperparameters.write(self.model.optimizer, self._attribute, value)
-        tracker = keras_metrics.loss_tracker(self.model)
         with torch.no_grad():
-            for variable in (tracker.total, tracker.count):
-                variable.value.zero_()  # so that it holds this batch alone
+            for mean in self._means():
+                for variable in (mean.total, mean.count):
+                    variable.value.zero_()  # so that it holds this batch alone
+
+    def _means(self):
+        """The running means of the loss: Keras's, and those that an own `train_step` brings."""
+        own = [one for one in self.model.metrics if isinstance(one, keras.metrics.Mean)]
+        tracker = keras_metrics.loss_tracker(self.model)
+        return own if tracker is None else [tracker, *own]
 
     def on_train_batch_end(self, batch, logs=None):
         if self._done:  # several ranks stop one step after one of them asked for it
             return
-        tracker = keras_metrics.loss_tracker(self.model)
-        sums = torch.stack([tracker.total.value, tracker.count.value]).detach()
+        sums = torch.stack(self._sums(logs)).detach()
         if current().several:
             sum_over_ranks([sums])
         total, count = sums.tolist()
         self._note(total / count)
         if self._validation is not None:
             self.validation_losses.append(self._validate())
+
+    def _sums(self, logs):
+        """The losses of the batch, summed, and their number, as 0-d tensors."""
+        tracker = keras_metrics.loss_tracker(self.model)
+        if self._own_loss is None:
+            self._own_loss = tracker is None or not float(tracker.count.value)
+        if not self._own_loss:
+            return [tracker.total.value, tracker.count.value]
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            raise ValueError(
+                "The range test needs the loss of every batch: the model's `train_step` has to "
+                f'return it as "loss", and returned {sorted(logs or ())}.'
+            )
+        device = self.model.optimizer.iterations.value.device
+        loss = torch.as_tensor(loss, dtype=torch.float32, device=device)
+        return [loss, torch.ones_like(loss)]
 
     def _note(self, loss):
         self.losses.append(loss)

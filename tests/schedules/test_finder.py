@@ -254,3 +254,50 @@ def test_a_fit_after_it_draws_what_a_first_fit_draws(accelerated):
         return model.fit(x, x[:, :1], 8, epochs=2, verbose=0).history["loss"]
 
     assert losses(0) == losses(1) == losses(2)
+
+
+class OwnStep(keras.Model):
+    """Its own loss, in its own running mean, as in many examples of keras.io."""
+
+    names = ("loss",)  # of its logs
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.mean = keras.layers.Dense(1), keras.metrics.Mean(name="loss")
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        x, y = data
+        self.zero_grad()
+        loss = ((self(x, training=True) - y) ** 2).mean()
+        loss.backward()
+        weights = self.trainable_weights
+        with torch.no_grad():
+            self.optimizer.apply([weight.value.grad for weight in weights], weights)
+        self.mean.update_state(loss)
+        return {name: self.mean.result() for name in self.names}
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+def test_a_model_that_keeps_its_own_loss_is_swept(accelerated):
+    x, y = torch.randn(64, 3), torch.randn(64, 1)
+
+    def compiled(model):
+        keras.utils.set_random_seed(0)
+        model(x[:1])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return keras_dawn.accelerate(model) if accelerated else model
+
+    inputs = keras.Input((3,))
+    keras.utils.set_random_seed(0)
+    usual = compiled(keras.Model(inputs, keras.layers.Dense(1)(inputs)))
+    own = compiled(OwnStep())
+    own.set_weights(usual.get_weights())
+    sweep = {"start": 1e-3, "end": 0.1, "steps": 6, "batch_size": 16, "shuffle": False}
+    expected = keras_dawn.find_learning_rate(usual, x, y, **sweep).losses
+    assert keras_dawn.find_learning_rate(own, x, y, **sweep).losses == pytest.approx(expected)
+    own.names = ("cost",)
+    with pytest.raises(ValueError, match="return it as .loss., and returned .'cost'"):
+        keras_dawn.find_learning_rate(own, x, y, **sweep)
