@@ -7,12 +7,16 @@
 The models are those of keras.io and of KerasHub (where that is installed). Each has a twin by hand
 but some of KerasHub's, whose measure is plain Keras alone: `torch.nn`'s fused recurrent kernels,
 `scaled_dot_product_attention`, channels_last memory, fused optimizers, loss and metrics on the
-device; where there are several forms the quickest counts. That a twin computes the same is checked
-first: outputs, loss and metrics, and where nothing is drawn at random three training steps.
+device. Where a twin may take several forms (channels_last or not, series as images of one row,
+attention fused or written out, a penalty as Adam's decay, bfloat16 by autocast or by a copy of the
+network: `everyday_variants.py`, `everyday_half.py`) all are tried and the quickest counts. That
+each form computes the same is checked first: outputs, loss and metrics, and where nothing is drawn
+at random three training steps.
 
 Each case is trained and predicts in a *small* size, in which Python is what takes time, on one
 thread, and in a *large* one, in which arithmetic is; in float32 and in bfloat16. All contestants of
-a case live in one process and take turns; in each round their times are divided; the table shows
+a case live in one process and take turns of the same number of steps (plain Keras fewer where its
+turn would be five times as long as ours); in each round their times are divided; the table shows
 the median over the rounds, the smallest and the largest. *n/t* is accelerated over by hand, *n/p*
 accelerated over plain Keras and, with `--compiled`, *c/t* accelerated and compiled over by hand.
 The JSON is written after each case, so that nothing is lost when time is up.

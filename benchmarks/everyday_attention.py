@@ -56,7 +56,7 @@ class TokenAndPositionEmbedding(layers.Layer):
 
 def text_in_keras(scale):
     width = 32 * scale.width
-    inputs = keras.Input((LENGTH,))
+    inputs = keras.Input((LENGTH,), dtype="int32")  # numbers in bfloat16 would be other words
     x = TransformerBlock(width, 2 * scale.width)(TokenAndPositionEmbedding(width)(inputs))
     x = layers.Dropout(0.1)(layers.GlobalAveragePooling1D()(x))
     x = layers.Dropout(0.1)(layers.Dense(20, "relu")(x))

@@ -31,7 +31,7 @@ class Classifier(Images):
     def forward(self, x):
         x = self.images(x)
         if self.training:
-            x = augmented(x)
+            x = augmented(x.float()).to(x.dtype)  # torch samples in one precision only
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.relu_(norm(convolution(F.pad(x, (0, 1, 0, 1)))))
         return self.dense[0](x.mean((2, 3)))

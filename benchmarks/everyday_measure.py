@@ -143,8 +143,8 @@ def _quickest(found, phase, batch, seconds, clock, turns=3):
     hands = {name: one for name, one in found.items() if name.startswith(HAND)}
     if not hands:
         return {}
-    first = min(_timed(one, phase, batch, 3, clock) for one in hands.values())
-    steps = int(min(100, max(3, seconds / turns / first)))
+    first = min(_timed(one, phase, batch, 2, clock) for one in hands.values())
+    steps = int(min(100, max(1, seconds / turns / first)))
     times = dict.fromkeys(hands, float("inf"))
     for _ in range(turns):
         for name, one in hands.items():

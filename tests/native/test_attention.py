@@ -1,6 +1,6 @@
 """Attention layers against Keras's own, with every mask and setting, by graph."""
 
-from keras_dawn.native.lowering import lower
+from keras_dawn.native.lowering import attention_scores, lower
 
 import keras
 import numpy as np
@@ -186,3 +186,20 @@ def test_code_is_readable():
     code = lower(keras.Model(x, HEADS(2, 3, name="heads")(x, x)), training=False).module.code
     assert "scaled_dot_product_attention(" in code and "linear(" in code
     assert "self.heads_query_kernel" in code and "einsum" not in code
+
+
+@on_processor
+def test_short_texts_in_bfloat16_are_trained_in_float32_within(monkeypatch):
+    model = model_of(lambda x: HEADS(2, 3, dtype="mixed_bfloat16")(x, x), LENGTH)
+    assert "attend_in_training" in lower(model, training=True).module.code
+    assert "attend_in_training" not in lower(model, training=False).module.code
+    query, key, value = torch.randn(3, 2, 4, LENGTH, 8).bfloat16()
+    mask = torch.rand(2, LENGTH, LENGTH) < 0.7
+    exact = attention_scores.attend(query.double(), key.double(), value.double(), mask, 0.3, False)
+    error = {}
+    for short in (0, LENGTH * LENGTH):
+        monkeypatch.setattr(attention_scores, "SHORT", short)
+        found = attention_scores.attend_in_training(query, key, value, mask, 0.3, False)
+        assert found.dtype == torch.bfloat16
+        error[short] = (found - exact).abs().mean()
+    assert error[LENGTH * LENGTH] < 0.9 * error[0]

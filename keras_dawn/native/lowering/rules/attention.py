@@ -72,7 +72,7 @@ def _of_heads(builder, layer, call, of_query):
     fused = query.rank == 4 and not scores_too and not (settings.rate > 0 and mask is not None)
     scores = None
     if fused and not rate:
-        node = _fused(builder, settings, query, key, value, mask, causal)
+        node = _fused(builder, settings, query, key, value, mask, causal, call.training)
     else:
         node, scores = _written_out(builder, settings, rate, query, key, value, mask, causal)
     if gate is not None:
@@ -95,13 +95,16 @@ def _rate(builder, settings, layer):
     return float(dropout.rate)
 
 
-def _fused(builder, settings, query, key, value, mask, causal):
+def _fused(builder, settings, query, key, value, mask, causal, training):
+    in_half = query.dtype == "bfloat16" and settings.query.kernel.value.device.type == "cpu"
     query, key, value = (
         _heads_first(builder, part, repeats)
         for part, repeats in ((query, 1), (key, settings.repeats), (value, settings.repeats))
     )
-    if settings.flash or mask is not None:
-        function = functions.attend_by_flash if settings.flash else functions.attend
+    slow_backward = training and in_half
+    if settings.flash or mask is not None or slow_backward:
+        function = functions.attend_in_training if slow_backward else functions.attend
+        function = functions.attend_by_flash if settings.flash else function
         node = builder.call(function, query, key, value, mask, settings.scale, causal)
     else:
         node = builder.call(
