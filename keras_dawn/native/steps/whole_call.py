@@ -36,8 +36,12 @@ class WholeCall:
             return EMPTY
         part.drop_added_losses()
         try:
-            # Losses that it adds stay at the layers, where whoever looks finds ordinary tensors.
-            with torch.no_grad() if lowered.losses else torch.inference_mode():
-                return part.finished(forward(*flat), lowered, False)
+            with torch.inference_mode():
+                outputs = forward(*flat)
         except REFUSED:  # the ordinary call knows what to do, or to say
             return EMPTY
+        if lowered.losses:
+            # They stay at the layers, where whoever looks finds ordinary tensors.
+            with torch.no_grad():
+                outputs = outputs[0], [loss.clone() for loss in outputs[1]]
+        return part.finished(outputs, lowered, False)
