@@ -14,6 +14,11 @@ def compiled_loss(model):
     return compile_loss._user_loss, compile_loss._user_loss_weights
 
 
+def keep_added_loss(layer, loss):
+    """What `layer.add_loss(loss)` does with a tensor outside of stateless scopes."""
+    layer._losses.append(loss)
+
+
 @dataclasses.dataclass(frozen=True)
 class LossPlan:
     """The losses as `compile` understood them.

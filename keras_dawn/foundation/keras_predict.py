@@ -4,6 +4,9 @@ from keras_dawn.foundation.keras_version import VERSION
 
 import keras
 from keras.src.backend.torch.trainer import TorchEpochIterator
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import dataloader as torch_loader
 
 
 def is_known(model):
@@ -16,4 +19,29 @@ def batches_of(x, batch_size, steps):
     """Keras's iterator over what `predict` is given: `(first step, last step, [batch])`."""
     return TorchEpochIterator(
         x=x, batch_size=batch_size, steps_per_epoch=steps, shuffle=False, steps_per_execution=1
+    )
+
+
+_OF_TORCH = (BatchSampler, RandomSampler, SequentialSampler)
+
+
+def fetches_without_python_of_the_user_s(batches):
+    """Whether nothing of the user's runs where the next batch is fetched.
+
+    Args:
+        batches: what `batches_of` gives, after its first batch.
+    """
+    if type(batches.data_adapter) is ArrayDataAdapter:
+        return True
+    iterator = batches._current_iterator
+    if type(iterator) is type(iter([])):
+        return True
+    if type(iterator) is not torch_loader._SingleProcessDataLoaderIter:
+        return False
+    sampler = iterator._index_sampler
+    return (
+        type(iterator._dataset) is TensorDataset
+        and iterator._collate_fn is torch_loader.default_collate
+        and type(sampler) is BatchSampler
+        and type(sampler.sampler) in _OF_TORCH
     )

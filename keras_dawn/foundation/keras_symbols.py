@@ -47,7 +47,8 @@ def losses_noted(layer):
             raise TraceError("it adds a loss that is not computed from tensors")
         added.extend(flat)
 
-    if "add_loss" in vars(layer):
+    own = keras_layers.class_of(layer).add_loss is not keras.Layer.add_loss
+    if own or "add_loss" in vars(layer):  # the user's, which is looked at like any Python
         yield added
         return
     vars(layer)["add_loss"] = add_loss

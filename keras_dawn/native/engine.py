@@ -159,7 +159,7 @@ class Engine(Stepping):
         with self._running():
             if keras_predict.is_known(self.model):
                 with self.into_arrays():
-                    return predict(self.model, self.follow_changes, **arguments)
+                    return predict(self.model, self, **arguments)
             return type(self.model).predict(self.model, **arguments)
 
     def get_metrics_result(self):

@@ -10,7 +10,7 @@ import torch
 _AT_ONCE = 2**26  # bytes of outputs on a GPU that are put together there
 
 
-def predict(model, follow_changes, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+def predict(model, engine, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
     """What `keras.Model.predict` returns, for a model for which `keras_predict.is_known`.
 
     Keras makes an array of every batch's outputs for the callbacks, whether one of them looks at
@@ -18,7 +18,7 @@ def predict(model, follow_changes, x, batch_size=None, verbose="auto", steps=Non
 
     Args:
         model: built `keras.Model`.
-        follow_changes: function without arguments, called where a callback may have changed layers.
+        engine: the model's `Engine`.
         x, batch_size, verbose, steps, callbacks: as Keras takes them.
     """
     batches = keras_predict.batches_of(x, batch_size, steps)
@@ -39,9 +39,12 @@ def predict(model, follow_changes, x, batch_size=None, verbose="auto", steps=Non
         if begins:
             callbacks.on_predict_batch_begin(first)
         if begins or look:
-            follow_changes()
+            engine.follow_changes()
         outputs = model.predict_function(batch)
         found.append(outputs)
+        if first == 0 and not (begins or look):
+            # What was asked before this batch need not be asked again.
+            engine.undisturb(keras_predict.fetches_without_python_of_the_user_s(batches))
         if ends:
             callbacks.on_predict_batch_end(last, {"outputs": outputs} if look else None)
         if model.stop_predicting:

@@ -50,6 +50,7 @@ class NativeSteps:
         self.keep_gradients = False  # in the variables, for callbacks that look between batches
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
         self.makes_arrays = False  # of what it predicts, and nothing else
+        self.undisturbed = False  # whether nothing of the user's has run since the last batch
         self.forward = make_forward(model, compile, by_layer)
         self.metrics = None
         self.optimization = None
@@ -232,7 +233,7 @@ class NativeSteps:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batches[0])
         # Tensors of inference mode are of no use to whoever differentiates, so it is for outputs
         # that become arrays.
-        outputs = self.forward.alone(x) if self.makes_arrays else EMPTY
+        outputs = self.forward.alone(x, self.undisturbed) if self.makes_arrays else EMPTY
         if outputs is not EMPTY:
             return outputs
         with torch.no_grad(), self.forward.calls():

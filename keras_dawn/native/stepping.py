@@ -193,7 +193,12 @@ class Stepping:
         finally:
             self.makes_arrays = False
             if self.steps is not None:
-                self.steps.makes_arrays = False
+                self.steps.makes_arrays = self.steps.undisturbed = False
+
+    def undisturb(self, undisturbed):
+        """Says whether nothing of the user's runs until `into_arrays` ends."""
+        if self.steps is not None:
+            self.steps.undisturbed = undisturbed
 
     @contextlib.contextmanager
     def exact_logs(self):

@@ -55,6 +55,7 @@ IN_TORCH = {
     "reductions": lambda x: ops.sum(x, 1) + ops.max(x, 1) - ops.min(x, axis=1) + ops.mean(x),
     "joined": lambda x: ops.concatenate([x, ops.stack([x, x], 1)[:, 0]], axis=-1),
     "softmax": lambda x: ops.softmax(x) * ops.log_softmax(x, axis=1),
+    "beside one number": lambda x: x * (ops.mean(x) / 0.1 + 3 * ops.sum(x) - ops.max(x) / 7),
     "activations": lambda x: ops.gelu(x) + ops.gelu(x, False) + ops.leaky_relu(x, 0.1),
     "stopped": lambda x: x * ops.stop_gradient(x),
 }
@@ -108,6 +109,17 @@ def test_a_quotient_of_integers_is_of_floats():
     model = keras.Model([x, y], [x / y, ops.cast(ops.divide(x, y), "int32")])
     inputs = torch.tensor([[7, -7, 9]], dtype=torch.int32), torch.tensor([[2, 2, 3]]).int()
     for one, other in zip(to_torch(model)(*inputs), model(list(inputs)), strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_a_number_counts_beside_one_number_as_in_keras(dtype):
+    """Keras makes it a tensor in float32, unless something is divided by it."""
+    x = keras.Input((3,), dtype=dtype)
+    mean = ops.mean(x)
+    model = keras.Model(x, [mean * 0.1, mean / 0.1, 3 * mean, mean + 0.1, mean**3, 1 / mean])
+    batch = torch.rand(2, 3).to(getattr(torch, dtype)) + 0.5
+    for one, other in zip(to_torch(model)(batch), model(batch), strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)
 
 

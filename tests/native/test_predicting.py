@@ -246,11 +246,24 @@ def activation(model, monkeypatch):
     model.dense.activation = keras.activations.sigmoid
 
 
+class Changing(TensorDataset):
+    """Five batches of 4; says where the first image of one is fetched."""
+
+    def __init__(self, say):
+        super().__init__(torch.from_numpy(np.tile(X[:4], (5, 1))))
+        self._say = say
+
+    def __getitem__(self, index):
+        if index % 4 == 0:
+            self._say(index // 4)
+        return super().__getitem__(index)
+
+
 CHANGES = [weights, attribute, a_global, call_of_the_class, hook, activation]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-@pytest.mark.parametrize("by", ["callback", "generator"])
+@pytest.mark.parametrize("by", ["callback", "generator", "dataset"])
 def test_a_change_between_batches_counts_from_the_next_one_on(change, by):
     found = []
     for accelerated in (True, False):
@@ -269,6 +282,9 @@ def test_a_change_between_batches_counts_from_the_next_one_on(change, by):
 
             if by == "generator":
                 found.append(model.predict(batches(), steps=5, verbose=0))
+            elif by == "dataset":
+                data = Changing(lambda number: changing(number - 1))
+                found.append(model.predict(DataLoader(data, batch_size=4), verbose=0))
             else:
                 callback = keras.callbacks.Callback()
                 callback.on_predict_batch_end = changing
@@ -315,8 +331,8 @@ def test_a_subclassed_model_that_is_lowered_whole_predicts_in_inference_mode(mon
     engine = keras_dawn.native.engine.engine_of(model)
     alone = type(engine.steps.forward).alone
 
-    def watched(self, x):
-        outputs = alone(self, x)
+    def watched(self, *args):
+        outputs = alone(self, *args)
         modes.append(getattr(outputs, "is_inference", lambda: None)())
         return outputs
 

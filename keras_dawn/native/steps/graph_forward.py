@@ -219,7 +219,7 @@ class GraphForward:
             outputs, _, *masks = outputs
         return structured(self.evaluating, outputs, masks), flat[0].shape[0]
 
-    def alone(self, x):
+    def alone(self, x, undisturbed=False):
         """The outputs of a batch, or `EMPTY` where more is to happen than to compute them."""
         if not self.is_pure:
             return EMPTY

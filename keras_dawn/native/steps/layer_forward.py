@@ -85,9 +85,11 @@ class LayerForward:
         part = self.layers.whole()
         self._whole_call = None if part is None else WholeCall(self.model, part)
 
-    def alone(self, x):
+    def alone(self, x, undisturbed=False):
         """The outputs of a batch where no Python has to run for them, else `EMPTY`."""
-        return EMPTY if self._whole_call is None else self._whole_call(self._moved(x))
+        if self._whole_call is None:
+            return EMPTY
+        return self._whole_call(self._moved(x), undisturbed)
 
     def _call(self, x, training):
         x = self._moved(x)

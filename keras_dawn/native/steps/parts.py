@@ -8,6 +8,7 @@ the layer's own `__call__`.
 from keras_dawn.foundation import (
     keras_context,
     keras_layers,
+    keras_losses,
     keras_masks,
     keras_models,
     keras_variables,
@@ -149,7 +150,7 @@ class Part:
         if lowered.losses:
             outputs, losses = outputs
             for layer, loss in zip(lowered.losses, losses, strict=True):
-                layer.add_loss(loss)
+                keras_losses.keep_added_loss(layer, loss)
         if lowered.masked or mode:
             outputs, statistics, *masks = outputs
             average_now(lowered.statistics, statistics)
