@@ -17,8 +17,8 @@ validate on. Parts, each in a process of its own:
 * `phases`: all phases of the entry's plan, 45 epochs of 20 steps, through `fit_plan` with a tiny
   network: pixels, batch and rate of each step against the plan.
 
-The parts are in `imagenet_rehearsal_parts.py`. The tree is removed at the end. Nothing here says how
-fast a GPU trains.
+The parts are in `imagenet_rehearsal_parts.py`. The tree is removed at the end. Nothing here says
+how fast a GPU trains.
 """
 
 import json
