@@ -10,6 +10,7 @@ import gpu_steps
 import keras
 import numpy as np
 from absl import flags
+from gpu_contestants import Ours, now
 from PIL import Image
 
 FLAGS = flags.FLAGS
@@ -43,10 +44,10 @@ class Epochs(keras.callbacks.Callback):
         self.seconds = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._began = gpu_steps.now()
+        self._began = now()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(gpu_steps.now() - self._began)
+        self.seconds.append(now() - self._began)
 
 
 def compared(folder):
@@ -54,16 +55,16 @@ def compared(folder):
     case = gpu_steps.main_pairs()[0] if FLAGS.tiny else gpu_steps.resnet(128, "mixed_float16")
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     photos = ResizingImages(ImageFolder(folder), case.count, image_size=case.size, threads=threads)
-    one = gpu_steps.Ours(case.ours, case.policy)
+    one = Ours(case.ours, case.policy)
     batch, steps = next(iter(photos)), len(photos)
     epochs = Epochs()
     # Threads start in the first epoch, the files come into the system's cache, a graph is made.
     one.model.fit(photos, epochs=2, shuffle=False, verbose=0, callbacks=[epochs])
-    began = gpu_steps.now()
+    began = now()
     for _ in photos:
         pass
     seconds = {
-        "decoding": gpu_steps.now() - began,
+        "decoding": now() - began,
         "steps on one batch": one.turn(batch, steps),
         "fit on photos": epochs.seconds[-1],
     }

@@ -68,10 +68,7 @@ def takes(layer, argument):
 
 def bound_arguments(operation, args, kwargs):
     """What an operation's `call` is told, by name, with its defaults but for `training`."""
-    if isinstance(operation, keras.Layer):
-        signature = operation._call_signature
-    else:
-        signature = inspect.signature(operation.call)
+    signature = inspect.signature(operation.call)  # a layer's own is that of when it was made
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     # What such a call reads from its keywords cannot be seen in its signature.

@@ -131,6 +131,14 @@ def with_a_scale(self, x):
     return self.dense(x) * self.scale
 
 
+def with_a_default(self, x, factor=2.0):
+    return self.dense(x) * factor
+
+
+def set_the_default(layer):
+    type(layer).call.__defaults__ = (0.5,)
+
+
 def with_a_list_in_a_tuple(self, x):
     return self.dense(x) * self.nested[1][0]
 
@@ -156,6 +164,7 @@ def begin_to_count(layer):
         (with_weights, assign_the_weight),
         (with_a_scale, set_the_scale),
         (past_a_doubt, begin_to_count),
+        (with_a_default, set_the_default),
         (with_a_list_in_a_tuple, change_what_is_nested),
         (with_a_list_in_a_dict, change_what_is_nested),
     ],
@@ -166,12 +175,14 @@ def test_a_change_counts_from_the_next_step_on(call, change, subclassed, true_fl
     def change_own(model):
         change(next(layer for layer in model._flatten_layers() if isinstance(layer, Own)))
 
-    results = []
+    results, defaults = [], call.__defaults__
     for accelerated in (False, True):
+        call.__defaults__ = defaults
         model = build(own(call), subclassed)
         if accelerated:
             keras_dawn.accelerate(model)
         results.append(train(model, callbacks=[Setter(change_own)]))
+    call.__defaults__ = defaults
     close(*results)
 
 

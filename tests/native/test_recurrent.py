@@ -1,6 +1,7 @@
 """Recurrent layers against plain Keras, in float64: outputs, states, gradients, random draws."""
 
 import pickle
+import re
 import warnings
 
 import keras_dawn
@@ -99,6 +100,19 @@ class OwnCell(layers.Layer):
 
     def call(self, inputs, states):
         return inputs + states[0], [inputs]
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
+def test_more_features_than_the_weights_have_are_an_error_without_a_gradient_too(name):
+    model = keras.Sequential([keras.Input((5, 4)), getattr(layers, name)(3)])
+    x = np.ones((2, 5, 6), "float32")
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes") as expected:
+        model.predict(x, verbose=0)
+    keras_dawn.accelerate(model)
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes") as found:
+        model.predict(x, verbose=0)
+    shapes = re.compile(r"\(\S+ and \S+\)")
+    assert shapes.search(str(found.value))[0] == shapes.search(str(expected.value))[0]
 
 
 def test_a_changed_setting_makes_the_lowering_stale():

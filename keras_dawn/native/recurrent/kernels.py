@@ -61,6 +61,12 @@ class Kernel:
 
 def call(kind, x, states, weights, biased, bidirectional=False):
     """torch's function of a kind: `(outputs, list of the last states)`."""
+    rows, features = weights[0].shape
+    if x.shape[-1] != features:  # oneDNN would compute something without a gradient
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({x.shape[:-1].numel()}x{x.shape[-1]} and "
+            f"{features}x{rows})"
+        )
     inputs = [x, *states, *weights]
     compute = functools.partial(_compute, kind, len(states), biased, bidirectional)
     with weights_may_lie_apart() if x.is_cuda else contextlib.nullcontext():
