@@ -105,6 +105,10 @@ def quoted_elsewhere():
         yield "benchmarks/README.md", f"{mean:.2f} % ± {spread:.2f}"
         yield "recipes/site/claims.md", f"{mean:.2f} % ± {spread:.2f}"
         yield "recipes/compare.py", f"{mean:.2f} % ± {spread:.2f}"
+    plans = result("few-photos-cpu-2026-11-27")["runs"]
+    few = [100 * run["accuracy_with_flips"]["128 px"] for run in plans]
+    yield "README.md", f"({few[-1]:.1f} % with flips, one seed"
+    yield "benchmarks/README.md", f"come to {few[0]:.1f} % in {plans[0]['processor_seconds']:.0f} s"
     step = result("step-cpu-2026-11-23")["results"]
     train = [case["ratios"] for name, case in step.items() if name.endswith("train")]
     train = [ratios for ratios in train if "hand, NCHW" in ratios]

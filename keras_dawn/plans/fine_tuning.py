@@ -9,6 +9,7 @@ from keras_dawn.plans.one_training import OneTraining
 from keras_dawn.schedules import OneCycle
 
 import keras
+from torch.utils.data import DataLoader
 
 UNFREEZE = ("all", "gradually")
 
@@ -60,6 +61,8 @@ def fine_tune(
         >>> keras_dawn.fine_tune(model, train, epochs=5, validation_data=val)   # doctest: +SKIP
     """
     _check(model, epochs, head_epochs, unfreeze, fit)
+    if isinstance(x, DataLoader):  # which shuffles itself: Keras would warn of its own default
+        fit = {"shuffle": False, **fit}
     groups = LayerGroups() if groups is None else groups
     layers = groups.of(model)
     highest = hyperparameters.read(model.optimizer, "learning_rate") if max_lr is None else max_lr

@@ -6,6 +6,7 @@ from keras_dawn.optimizers import layerwise
 import keras
 import numpy as np
 import pytest
+import torch
 
 from tests.resume.this_process import ThisProcess
 
@@ -224,3 +225,10 @@ def test_one_callback_need_not_be_a_list():
     model.compile("adam", "mse")
     fine_tune(model, np.ones((8, 4)), y=np.ones((8, 1)), epochs=1, verbose=0, callbacks=seen)
     assert seen.epoch == [0, 1] and len(seen.history["loss"]) == 2
+
+
+def test_a_loader_shuffles_itself_and_keras_does_not_warn_of_its_own_shuffling():
+    points = torch.utils.data.TensorDataset(*map(torch.as_tensor, arrays()))
+    loader = torch.utils.data.DataLoader(points, 8)
+    history = fine_tune(model(), loader, epochs=1, groups=GROUPS, verbose=0)
+    assert len(history.history["loss"]) == 2
