@@ -1,10 +1,12 @@
 """Lowers a model, or one layer for one kind of call, to a `torch.fx.GraphModule`."""
 
+import functools
 import itertools
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
+from keras_dawn.native.lowering.module import lowered_again_by
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.structures import call_like_the_model
 from keras_dawn.native.lowering.values import LoweringError, Value
@@ -30,8 +32,9 @@ def to_torch(model, training=False):
     Args:
         model: a built Functional or Sequential `keras.Model`. A subclassed one whose `call` only
             combines layers goes inside one: `keras.Model(inputs, model(inputs))`.
-        training: bool, which mode the code is for. In training, moving averages follow
-            torch's definition (the unbiased variance), unlike under `accelerate`.
+        training: bool, which mode the code is for; the module's `train()` and `eval()` change it.
+            In training, moving averages follow torch's definition (the unbiased variance), unlike
+            under `accelerate`.
 
     Returns:
         `torch.fx.GraphModule` from the model's inputs to its outputs, tensors of Keras's shapes.
@@ -46,6 +49,12 @@ def to_torch(model, training=False):
         >>> bool((module(x) == model(x)).all())
         True
     """
+    module = _as_module(model, training)
+    lowered_again_by(module, training, functools.partial(_as_module, model))
+    return module
+
+
+def _as_module(model, training):
     lowered = lower(model, training, masks=False)
     inputs = keras_models.input_structure(lowered.functional)
     call_like_the_model(lowered.module, inputs, lowered.output_structure)

@@ -19,12 +19,40 @@ HOLD = {
 }  # where these keep what is Keras's
 
 
+_MODES = {True: "training", False: "inference"}
+
+
 class LoweredModule(torch.fx.GraphModule):
     """A `torch.fx.GraphModule` that is pickled by its graph.
 
     torch pickles the generated code and traces it when it is loaded, which fails for functions
     that look at sizes; and a copy would go on calling the Keras layers of the original.
     """
+
+    _lower_again = None  # a function of the mode, of a module that has its model
+
+    def train(self, mode=True):
+        """Changes to the code for training, or with `mode=False`, as `eval` does, for inference.
+
+        Raises:
+            RuntimeError: a copy, or a module read from a file, which has the code of one mode.
+        """
+        if mode == self.training:
+            return self
+        if self._lower_again is None:
+            raise RuntimeError(
+                f"This module has the code for {_MODES[self.training]} alone: copies and modules "
+                f"read from a file do not know their Keras model. Make one for {_MODES[mode]} by "
+                f"`to_torch(model, training={mode})`."
+            )
+        other = self._lower_again(mode)
+        # What both modes have stays the very object: an optimizer may hold it.
+        self._parameters = {**other._parameters, **self._parameters}
+        self._buffers = {**other._buffers, **self._buffers}
+        self._non_persistent_buffers_set |= other._non_persistent_buffers_set
+        self.graph = other.graph
+        self.training = mode
+        return self
 
     def __reduce__(self):
         state = {key: self.__dict__[key] for key in STATE}
@@ -34,6 +62,12 @@ class LoweredModule(torch.fx.GraphModule):
         function, arguments = self.__reduce__()
         copied = memo[id(self)] = function(*copy.deepcopy(arguments, memo))
         return copied
+
+
+def lowered_again_by(module, training, lower_again):
+    """Lets a module change its mode, from `training`; `lower_again` makes one for a mode."""
+    module.training = training
+    object.__setattr__(module, "_lower_again", lower_again)
 
 
 def lowered_module(root, graph):
