@@ -101,6 +101,7 @@ def ended(process, seconds=240):
     return process.communicate(timeout=seconds)[0], process.returncode
 
 
+@pytest.mark.slow
 def test_two_processes_told_to_end_save_and_the_same_command_goes_on(tmp_path):
     project, folder = project_copy(tmp_path), tmp_path / "results"
     process = train(project, folder, "--epochs=30", "--checkpoint_seconds=1", gpus=2)
