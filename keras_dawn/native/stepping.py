@@ -70,9 +70,10 @@ class Stepping:
 
     def _why_not_native(self):
         """Why the model as it is now cannot be native at all, or `None`."""
-        if any(map(keras_variables.is_cast, self.model.variables)):
+        variables = self.model.variables
+        if any(map(keras_variables.is_cast, variables)):
             return "torch cast its weights, and Keras's variables have other dtypes"
-        return why_not_native(keras_variables.device_of(self.model).type)
+        return why_not_native(keras_variables.device_of(self.model, variables).type)
 
     def _drop_steps(self):
         if self.steps is not None:
