@@ -9,12 +9,25 @@ from keras.src.backend.common import variables as variables_module
 # What a native call takes. A subclass may do anything in its place, and goes to Keras's own call.
 TENSORS = (torch.Tensor, torch.nn.Parameter)
 
+FLOATS = {
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float32: "float32",
+    torch.float64: "float64",
+}
 
-def device_of(model):
+
+def device_of(model, variables=None):
     """The torch device that a model computes on: its variables', else the one Keras computes on."""
-    variables = model.variables
+    variables = model.variables if variables is None else variables  # to list them takes long
     tensor = variables[0].value if variables else keras.ops.zeros(())
     return tensor.device
+
+
+def is_cast(variable):
+    """Whether torch cast the variable's tensor (`model.half()`), which the variable is not told."""
+    value = variable._value
+    return value is not None and FLOATS.get(value.dtype, variable._dtype) != variable._dtype
 
 
 def autocast_scope(layer):

@@ -50,7 +50,7 @@ class Stepping:
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         # Asked anew each time: a refusal ends when its reason does.
-        self.refusal = why_not_native(keras_variables.device_of(self.model).type)
+        self.refusal = self._why_not_native()
         if getattr(self.model, "steps_per_execution", 1) > 1:
             self.refusal = "steps_per_execution"  # before 3.16 Keras raises: torch has none
         if self.refusal is not None:
@@ -68,6 +68,13 @@ class Stepping:
                 return None
             self._by_layer = str(error)  # from now on each layer computes natively that can
             return self._prepared(purpose, compiled)
+
+    def _why_not_native(self):
+        """Why the model as it is now cannot be native at all, or `None`."""
+        variables = self.model.variables
+        if any(map(keras_variables.is_cast, variables)):
+            return "torch cast its weights, and Keras's variables have other dtypes"
+        return why_not_native(keras_variables.device_of(self.model, variables).type)
 
     def _drop_steps(self):
         if self.steps is not None:
@@ -146,7 +153,7 @@ class Stepping:
         if getattr(model, "steps_per_execution", 1) > 1:
             make_plain(model, force=True)  # raises Keras's own error
             return
-        proved = why_not_native(keras_variables.device_of(model).type) is None
+        proved = self._why_not_native() is None
         if own and proved and not getattr(model, "jit_compile", False):
             if self.layers is None:
                 self.layers, self.optimizers = NativeLayers(model), NativeOptimizers(model)
@@ -156,6 +163,8 @@ class Stepping:
             function = getattr(model, attribute)
             setattr(model, attribute, OwnStep(self, function, attribute))
             return
+        if not proved:
+            self.layers = self.optimizers = self.means = None  # the last step may have had them
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
             raise ValueError(

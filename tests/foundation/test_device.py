@@ -92,6 +92,23 @@ def test_on_such_a_device_a_model_steps_in_plain_keras(own, points, monkeypatch,
     np.testing.assert_array_equal(*answers)
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_model_whose_weights_torch_cast_steps_in_plain_keras_until_they_are_cast_back(
+    own, points
+):
+    plain, ours = make(own), make(own)
+    keras_dawn.accelerate(ours)
+    for dtype in (None, torch.float64, torch.float32):
+        if dtype is not None:
+            plain.to(dtype), ours.to(dtype)
+        np.testing.assert_allclose(losses_of(ours, points), losses_of(plain, points), rtol=1e-5)
+        answers = [model.predict(points[0], verbose=0) for model in (ours, plain)]
+        assert answers[0].dtype == answers[1].dtype
+        np.testing.assert_allclose(*answers, rtol=1e-5, atol=1e-6)
+        assert keras_dawn.explain(ours).native is (dtype is not torch.float64)
+    assert "torch cast" not in str(keras_dawn.explain(ours))
+
+
 def test_a_model_without_weights_computes_where_keras_does():
     with_weights, without = (
         keras.Sequential([keras.Input((2,)), layer])

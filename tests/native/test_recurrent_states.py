@@ -136,3 +136,18 @@ def test_an_accelerated_stateful_layer_goes_on_where_it_stopped():
 
     for one, other in zip(run(True), run(False), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_states_go_on_in_half_precision_where_plain_keras_loses_them():
+    def answers(native, policy):
+        keras.utils.set_random_seed(1)
+        layer = layers.LSTM(4, stateful=True, dtype=policy)
+        model = keras.Sequential([keras.Input(batch_shape=(5, STEPS, FEATURES)), layer])
+        if native:
+            keras_dawn.accelerate(model)
+        data = np.random.default_rng(0).normal(size=(5, STEPS, FEATURES)) + 0.5
+        return np.float32([model.predict_on_batch(data) for _ in range(2)])
+
+    exact, half = answers(False, "float32"), answers(True, "mixed_bfloat16")
+    assert np.abs(exact[0] - exact[1]).max() > 0.04  # the second batch begins elsewhere
+    np.testing.assert_allclose(half, exact, rtol=0, atol=0.01)
