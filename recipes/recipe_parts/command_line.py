@@ -13,7 +13,8 @@ def run(main):
     """Calls `main(argv)` with the flags read; `--help` lists those of the recipe's parts too.
 
     Unknown arguments, `nan`, `inf` and what `main` raises as `app.UsageError` are said in one line,
-    without the list of all flags below which it would be overlooked, and exit with code 1.
+    without the list of all flags below which it would be overlooked, and exit with code 1; Ctrl-C
+    ends in one line with 130.
     """
     for module, defined in FLAGS.flags_by_module_dict().items():
         if module.startswith("recipe_parts."):
@@ -33,6 +34,9 @@ def run(main):
             return checked(argv)
         except app.UsageError as error:
             sys.exit(f"{error}\n(--help lists the flags)")
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            sys.exit(130)  # as a shell counts Ctrl-C; where it was is nothing to mend
 
     try:
         app.run(said)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from recipe_parts import command_line
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
@@ -44,3 +46,13 @@ def test_help_lists_the_flags_of_a_recipes_parts(tmp_path):
     assert done.returncode == 0 and not done.stderr
     for flag in ("--preset", "--epochs", "--target", "--[no]tta", "--checkpoints"):
         assert flag in shown
+
+
+def test_ctrl_c_ends_a_recipe_in_a_line(monkeypatch, capsys):
+    def main(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["a_recipe.py"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(main)
+    assert ended.value.code == 130 and capsys.readouterr().err == "Interrupted.\n"
