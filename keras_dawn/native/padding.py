@@ -27,4 +27,9 @@ def pad_same(images, kernel, stride, dilation=None, mode="constant"):
 def pad_axes(images, ends, mode="constant"):
     """Pads images `(batch, channels, *axes)` by `(before, after)` for each axis."""
     flat = [length for pair in reversed(ends) for length in pair]
-    return torch.nn.functional.pad(images, flat, mode=mode) if any(flat) else images
+    if not any(flat):
+        return images
+    if images.ndim == 3 and mode == "constant":
+        # As images of one row: of series torch would lay out the channels outermost.
+        return torch.nn.functional.pad(images.unsqueeze(2), flat).squeeze(2)
+    return torch.nn.functional.pad(images, flat, mode=mode)

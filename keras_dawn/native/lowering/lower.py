@@ -6,7 +6,6 @@ import itertools
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
-from keras_dawn.native.lowering.module import lowered_again_by
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.structures import call_like_the_model
 from keras_dawn.native.lowering.values import LoweringError, Value
@@ -50,7 +49,7 @@ def to_torch(model, training=False):
         True
     """
     module = _as_module(model, training)
-    lowered_again_by(module, training, functools.partial(_as_module, model))
+    module.change_modes_by(training, functools.partial(_as_module, model))
     return module
 
 

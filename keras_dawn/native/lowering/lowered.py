@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from keras_dawn.native.lowering.draws import has_effects
 from keras_dawn.native.lowering.graph import GraphBuilder
 from keras_dawn.native.lowering.in_place import relu_in_place
+from keras_dawn.native.lowering.joined_convolutions import join_convolutions
 from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
 from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.module import lowered_module
@@ -108,6 +109,7 @@ def lowered_graph(walk, make_builder, views, masks):
         result = result, tuple(node for _, node in builder.losses)
     builder.graph.output(result)
     # After all nodes are there: whether a tensor is read again is known only then.
+    join_convolutions(builder.graph, builder.root)
     relu_after_pooling(builder.graph)
     relu_in_place(builder.graph)
     builder.graph.eliminate_dead_code(has_effects)

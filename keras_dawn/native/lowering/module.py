@@ -29,7 +29,16 @@ class LoweredModule(torch.fx.GraphModule):
     that look at sizes; and a copy would go on calling the Keras layers of the original.
     """
 
-    _lower_again = None  # a function of the mode, of a module that has its model
+    _lower_again = None
+
+    def change_modes_by(self, training, lower_again):
+        """Lets `train()` and `eval()` change the code.
+
+        Args:
+            training: bool, the mode that the code is for.
+            lower_again: function of a mode that gives a `LoweredModule` for it.
+        """
+        self.training, self._lower_again = training, lower_again
 
     def train(self, mode=True):
         """Changes to the code for training, or with `mode=False`, as `eval` does, for inference.
@@ -62,12 +71,6 @@ class LoweredModule(torch.fx.GraphModule):
         function, arguments = self.__reduce__()
         copied = memo[id(self)] = function(*copy.deepcopy(arguments, memo))
         return copied
-
-
-def lowered_again_by(module, training, lower_again):
-    """Lets a module change its mode, from `training`; `lower_again` makes one for a mode."""
-    module.training = training
-    object.__setattr__(module, "_lower_again", lower_again)
 
 
 def lowered_module(root, graph):

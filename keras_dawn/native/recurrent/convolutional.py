@@ -47,6 +47,8 @@ def conv_lstm(
     ones = (1,) * len(size)
 
     def recurrent(x, h):
+        if h is zeros:
+            return x.chunk(4, 1)
         groups = 1
         if of_states is not None:
             h, groups = torch.cat([h * mask for mask in of_states], 1), 4
@@ -54,6 +56,9 @@ def conv_lstm(
         return (x + product).chunk(4, 1)
 
     run.initial = [_channels_first(state, channels_last) for state in run.initial]
+    given = options.get("initial") is not None or options.get("memory") is not None
+    # The first step's states of zeros are not convolved; a single step's are, for their gradient.
+    zeros = run.initial[0] if not given and inputs.shape[1] > 1 else None
     step = lstm_step(recurrent, FUNCTIONS[activation], FUNCTIONS[recurrent_activation])
     last = -1 if channels_last else None
     return run.loop(step, outputs.unbind(1), channel_axis=last)
