@@ -43,7 +43,7 @@ class Loop:
             outputs = self.compute(**x)
         else:
             outputs = self.compute(*x) if isinstance(x, tuple) else self.compute(x)
-        return keras.tree.map_structure(torch.Tensor.float, outputs) if self.half else outputs
+        return keras.tree.map_structure(_float, outputs) if self.half else outputs
 
     def count(self, outputs, y):
         """Adds loss and metrics of a batch; returns the loss."""
@@ -91,6 +91,10 @@ class Loop:
         with self.autocast:  # once, so that each weight is cast once
             found = [self.case.prediction(self.outputs(x)) for _ in range(steps)]
         return torch.cat(found).cpu().numpy()
+
+
+def _float(tensor):
+    return None if tensor is None else tensor.float()
 
 
 class Accuracy:

@@ -117,8 +117,11 @@ def _compare(found, phase, batch, rounds, seconds, clock):
     hands = _quickest(found, phase, batch, seconds, clock)
     found = {name: one for name, one in found.items() if not name.startswith(HAND) or name in hands}
     base = next(iter(hands), OURS)
-    steps = int(min(400, max(3, seconds / hands.get(base, _timed(found[base], phase, batch, 6)))))
-    steps_of = dict.fromkeys(found, steps) | {PLAIN: _steps_of_plain(found, phase, batch, steps)}
+    one_step = hands[base] if hands else _timed(found[base], phase, batch, 6, clock)
+    steps = int(min(400, max(3, seconds / one_step)))
+    steps_of = dict.fromkeys(found, steps) | {
+        PLAIN: _steps_of_plain(found, phase, batch, steps, clock)
+    }
     times = {name: [] for name in found}
     for _ in range(rounds):
         for name, one in found.items():
@@ -152,12 +155,14 @@ def _quickest(found, phase, batch, seconds, clock, turns=3):
     return {name: times[name] for name in sorted(times, key=times.get)[:KEPT]}
 
 
-def _steps_of_plain(found, phase, batch, steps):
+def _steps_of_plain(found, phase, batch, steps, clock):
     """As many as the others do, unless a turn takes very much longer than theirs.
 
     Then a call of `fit` costs a small part of the turn, a smaller one than of theirs.
     """
-    ours, plain = (_timed(found[name], phase, batch, min(steps, 6)) for name in (OURS, PLAIN))
+    ours, plain = (
+        _timed(found[name], phase, batch, min(steps, 6), clock) for name in (OURS, PLAIN)
+    )
     return int(max(min(steps, 3), min(steps, PLAIN_TURN * steps * ours / plain)))
 
 

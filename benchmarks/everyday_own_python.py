@@ -129,9 +129,11 @@ class Twin(nn.Module):
     def forward(self, x):
         x = F.relu_(self.second(F.relu_(self.first(x))))
         z, log_variance = self.both(x).float().chunk(2, 1)
-        variance = log_variance.exp()
-        each = z.square() + variance - log_variance
-        divergence = 0.5 * (each.sum() / len(x) - LATENT)
+        divergence = None
+        if not torch.is_inference_mode_enabled():  # `predict` has no use for it
+            variance = log_variance.exp()
+            each = z.square() + variance - log_variance
+            divergence = 0.5 * (each.sum() / len(x) - LATENT)
         if self.training:
             z = torch.addcmul(z, variance.sqrt(), torch.randn_like(z))
         z = z.to(x.dtype)

@@ -28,21 +28,30 @@ KNOWN = keras_version.VERSION == (3, 15)
 
 def is_ordinary(layer):
     """Whether a layer's class leaves Keras's `__call__` and what it asks as they are."""
+    return why_not_ordinary(layer) is None
+
+
+def why_not_ordinary(layer):
+    """What a layer's class changes of what Keras does around `call`, or `None`."""
     if not KNOWN:
-        return False
+        return f"what Keras {keras.__version__} does around `call` is not known"
     kind = keras_layers.class_of(layer)
-    if any(getattr(kind, name) is not getattr(keras.Layer, name) for name in _SAME_METHODS):
-        return False
-    if any(getattr(kind, name) is not getattr(keras.Layer, name) for name in _SAME_PROPERTIES):
-        return False
+    names = (*_SAME_METHODS, *_SAME_PROPERTIES)
+    own = [name for name in names if getattr(kind, name) is not getattr(keras.Layer, name)]
+    if own:
+        return f"its class has a `{own[0]}` of its own"
     named = layer._call_signature.parameters
     parameters = named.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return False
+        return "its `call` takes any number of arguments"
     # Those that Keras fills in: the mask of the one tensor, or of an argument by its name.
     masks = [p for p in parameters if p.name == "mask" or p.name.removesuffix("_mask") in named]
     masks = [p for p in masks if p.name.endswith("mask")]
-    return all(p.default is None for p in masks) and layer._call_context_args == {"training"}
+    if any(p.default is not None for p in masks):
+        return "its `call` takes a mask with another default than None"
+    if layer._call_context_args != {"training"}:
+        return "its `call` has further arguments that Keras hands on to inner layers"
+    return None
 
 
 class ShortCall:

@@ -63,11 +63,8 @@ def dtype_of_total_loss(model):
 
 def function_of_loss(loss):
     """The function that a loss object calls, or `None` if it does more than that."""
-    wrapper = keras.losses.MeanSquaredError.__mro__[
-        1
-    ]  # `LossFunctionWrapper`, which Keras does not export
     kind = type(loss)
-    plain = getattr(kind, "call", None) is wrapper.call and kind.__call__ is wrapper.__call__
+    plain = getattr(kind, "call", None) is _WRAPPER.call and kind.__call__ is _WRAPPER.__call__
     plain = plain and "call" not in vars(loss)
     return loss.fn if plain else None
 
@@ -119,12 +116,22 @@ def compiled_loss_of(model, targets, outputs, sample_weight):
     return model._compile_loss(targets, outputs, sample_weight)
 
 
-def with_added_losses_but_of(model, loss, variables):
-    """`with_added_losses` without the regularizers of some variables."""
-    added = [one for layer in model._flatten_layers() for one in layer._get_own_losses()]
+def with_added_losses_but_of(model, loss, variables, layers=None):
+    """`with_added_losses` without the regularizers of some variables.
+
+    Args:
+        model, loss: as there.
+        variables: list of Keras variables.
+        layers: all layers of the model, or `None` to look for them.
+    """
+    layers = model._flatten_layers() if layers is None else layers
+    added = [one for layer in layers for one in layer._get_own_losses()]
     left_out = set(map(id, variables))
     for variable in model.trainable_weights:
         if variable.regularizer is not None and id(variable) not in left_out:
             added.append(variable.regularizer(variable))
     added = [model._aggregate_additional_loss(one) for one in added]
     return loss if not added else keras.ops.sum([loss, *added])
+
+
+_WRAPPER = keras.losses.MeanSquaredError.__mro__[1]  # what Keras does not export

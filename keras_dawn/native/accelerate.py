@@ -38,7 +38,10 @@ def accelerate(model, *, log_every=10, compile=False):
         model: `keras.Model`, compiled or not; the work begins with the first `fit`,
             `evaluate` or `predict`.
         log_every: int from 1 up, in how many steps the logs within an epoch are refreshed.
-        compile: bool, whether to hand the lowered graphs to `torch.compile`.
+        compile: bool, whether to hand the graph of a Functional or Sequential model to
+            `torch.compile`, which takes from seconds to minutes at the first batch and draws other
+            random numbers (of dropout, say) than Keras. Not used for models that keep Python of
+            their own; `explain` says so.
 
     Returns:
         The model itself.

@@ -4,6 +4,7 @@ import contextlib
 
 from keras_dawn.convolutions import conv2d, ways_of
 from keras_dawn.convolutions.ways import TORCH
+from keras_dawn.native.lowering.joined_convolutions import joined
 from keras_dawn.native.lowering.rules.series import conv1d_by_ways
 
 import torch
@@ -21,7 +22,7 @@ def convolution_ways(module, shapes, dtypes):
     Returns:
         dict from the convolution's name in the graph to str.
     """
-    if not any(node.target in (conv2d, conv1d_by_ways) for node in module.graph.nodes):
+    if not any(node.target in (conv2d, conv1d_by_ways, joined) for node in module.graph.nodes):
         return {}
     interpreter = _Interpreter(module)
     inputs = [
@@ -47,6 +48,10 @@ class _Interpreter(torch.fx.Interpreter):
         if node.target in (conv2d, conv1d_by_ways):
             arguments, _ = self.fetch_args_kwargs_from_env(node)
             self.found[node.name] = _said(node.target, *arguments)
+        elif node.target is joined and node.args[0] is conv1d_by_ways:
+            (_, series, kernels, biases, *settings), _ = self.fetch_args_kwargs_from_env(node)
+            kernel = torch.cat(kernels)
+            self.found[node.name] = _said(conv1d_by_ways, series, kernel, biases[0], *settings)
         return super().run_node(node)
 
 

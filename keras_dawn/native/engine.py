@@ -1,6 +1,7 @@
 """What stands behind an accelerated model's `fit`, `evaluate`, `predict` and `save`."""
 
 import contextlib
+import functools
 
 from keras_dawn.data.labels import check_is_served, check_same_classes
 from keras_dawn.distributed import metrics, session
@@ -149,7 +150,7 @@ class Engine(Stepping):
             with self._running():
                 return method(self.model, **arguments)
         with self._running(), self._all_ranks():
-            together = joint_evaluation.evaluated_together
+            together = functools.partial(joint_evaluation.evaluated_together, self.model)
             return session.run_evaluate(self.model, method, arguments, self._alone, together)
 
     def predict(self, *args, **kwargs):
@@ -171,7 +172,7 @@ class Engine(Stepping):
 
         if not self._together:
             return compute()
-        if joint_evaluation.is_under_way():
+        if joint_evaluation.is_under_way(self.model):
             device = keras_variables.device_of(self.model)
             if self.in_step:
                 joint_evaluation.announce_metrics(device)

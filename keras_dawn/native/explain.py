@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.engine import engine_of
 from keras_dawn.native.stepping import Stepping
+from keras_dawn.native.steps.graph_forward import GraphForward
 from keras_dawn.native.steps.step_graphs import WHOLE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """What `explain` found; `str()` of it is a table.
 
@@ -26,6 +27,7 @@ class Explanation:
         python_reason: str, why the model's own `call` does, where it is known, or `None`.
         uncalled: list of `(layer name, class)`: layers that no batch has gone through so far.
         accelerated: bool, whether the model is accelerated at all.
+        compiled: str, what `torch.compile` was asked for and gets, or `None` where it was not.
         convolutions: dict from the name of a convolution to the ways that it went with the last
             batch (`keras_dawn.convolutions`); those that always are torch's own are left out.
     """
@@ -43,6 +45,7 @@ class Explanation:
     python_reason: str | None = None
     uncalled: list = field(default_factory=list)
     accelerated: bool = True
+    compiled: str | None = None
     convolutions: dict = field(default_factory=dict)
 
     def is_whole(self):
@@ -70,12 +73,14 @@ class Explanation:
             alike = [name for name, other in self.convolutions.items() if other == way]
             more = f" and {len(alike) - 1} like it" if len(alike) > 1 else ""
             lines.append((f"{alike[0]}{more}", way))
-        for part in ("loss", "metrics", "optimizer", "ranks", "graph"):
+        for part in ("loss", "metrics", "optimizer", "ranks", "graph", "compiled"):
             if getattr(self, part):
-                name = "CUDA graph" if part == "graph" else part
-                lines.append((name, getattr(self, part)))
+                lines.append((_TITLES.get(part, part), getattr(self, part)))
         width = max(len(first) for first, _ in lines)
         return "\n".join(f"{first:<{width}}  {second}" for first, second in lines)
+
+    def __repr__(self):
+        return str(self)  # a notebook's cell that ends with `explain(model)` shows the table
 
     def line(self, name):
         """One line for the first `fit` of the model `name`."""
@@ -93,7 +98,13 @@ class Explanation:
         for part in ("loss", "metrics", "optimizer"):
             if getattr(self, part) not in (None, "native"):
                 parts.append(f"{part}: {getattr(self, part)}")
+        if self.compiled == _NOT_COMPILED:
+            parts.append(f"torch.compile: {self.compiled}")
         return f"keras_dawn: {name}: {'; '.join(parts)}. keras_dawn.explain(model) says more."
+
+
+_TITLES = {"graph": "CUDA graph", "compiled": "torch.compile"}
+_NOT_COMPILED = "not used: it is for models that are one graph, and this one keeps its Python"
 
 
 def explain(model):
@@ -132,7 +143,8 @@ def explanation(engine, convolutions=True):
     model = engine.model
     own = engine.own_parts()
     if "train_step" in own and engine.layers is not None:
-        return _explanation(model, engine.layers, own)
+        compiled = _NOT_COMPILED if engine.compile else None
+        return _explanation(model, engine.layers, own, compiled=compiled)
     # Asked before `prepare`, which may drop steps that no longer fit.
     trained = engine.steps is not None and engine.steps.update is not None
     steps = engine.prepare("predict_function")
@@ -140,11 +152,14 @@ def explanation(engine, convolutions=True):
         return Explanation(False, engine.refusal, Counter(), [])
     details = {}
     if model.compiled and trained and steps.update is not None and steps.metrics is not None:
-        details["loss"] = _how(steps.loss_reason, "Keras's, on the native outputs")
+        details["loss"] = _how(steps.loss.reason, "Keras's, on the native outputs")
         details["metrics"] = _how(steps.metrics.reason, "Keras's")
         details["optimizer"] = _how(steps.update.reason, "its own apply")
         details["graph"] = steps.graphs.how()
     forward = steps.forward
+    if engine.compile:
+        whole = isinstance(forward, GraphForward)
+        details["compiled"] = "the graph of the layers" if whole else _NOT_COMPILED
     if convolutions:
         details["convolutions"] = forward.convolutions()
     return _explanation(model, forward, own, **details)

@@ -6,23 +6,20 @@ import warnings
 from keras_dawn.data.unmade import Unmade
 from keras_dawn.distributed.metrics import check_metrics
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_layers, keras_losses, keras_metrics, keras_models
+from keras_dawn.foundation import keras_layers, keras_metrics, keras_models
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native import parallel
 from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
-from keras_dawn.native.steps import joint_evaluation
 from keras_dawn.native.steps.autocast import forget_casts
 from keras_dawn.native.steps.beside import beside, flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
 from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.layer_forward import LayerForward
-from keras_dawn.native.steps.losses import native_loss
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
-from keras_dawn.native.steps.own_losses import masked_over_ranks
 from keras_dawn.native.steps.step_graphs import StepGraphs
-from keras_dawn.native.steps.valid_items import over_ranks
+from keras_dawn.native.steps.step_loss import StepLoss
 
 import keras
 import torch
@@ -56,10 +53,8 @@ class NativeSteps:
         self.optimization = None
         self.averages = None
         self.graphs = StepGraphs(self, self._train)
-        self.left_to_keras = False  # the loss of the last batch
-        self._own_loss = keras_models.is_overridden(model, "compute_loss")
+        self.loss = StepLoss(model, self.forward)
         self._own_metrics = keras_models.is_overridden(model, "compute_metrics")
-        self.loss, self.loss_reason = None, None
         self._output_ranks = None
         self._logs, self._since_refresh = None, 0
 
@@ -69,10 +64,7 @@ class NativeSteps:
             self._read_compiled(self.forward.outputs)
 
     def _read_compiled(self, outputs):
-        if self._own_loss:
-            self.loss_reason = "compute_loss of the model's own"
-        else:
-            self.loss, self.loss_reason = native_loss(self.model, outputs)
+        self.loss.read(outputs)
         self.metrics = NativeMetrics(self.model)
 
     def _look_at(self, outputs):
@@ -124,7 +116,7 @@ class NativeSteps:
             self._optimize()
 
     def _optimize(self):
-        python = self.forward.runs_python or self.loss_reason is not None  # a loss of the user's
+        python = self.forward.runs_python or self.loss.reason is not None  # a loss of the user's
         self.optimization = Optimization(self.model, self.forward.leaves(), python)
         self._moves = moves.count
 
@@ -191,12 +183,13 @@ class NativeSteps:
             if self.forward.runs_python:
                 self._follow_the_call()
             y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
-            loss = self._compute_loss(x, y, outputs, sample_weight, training=True)
+            loss = self.loss.to_differentiate(x, y, outputs, sample_weight, self.rank_weight)
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
                 # Layers are called here too, where a checkpointed part is computed again.
-                self.optimization.differentiate(weighed)
+                scale = self.optimization.differentiate(weighed)
                 with torch.no_grad():  # once for all that follows: each costs as much as a kernel
+                    loss = self.loss.completed(loss, scale)
                     skip = self.optimization.step(self.keep_gradients)
                     if statistics:
                         # Now it is known whether the step was skipped: then they stay, too.
@@ -211,7 +204,9 @@ class NativeSteps:
             for _ in range(parallel.PASSES_BEFORE_THE_LAYOUT_STAYS):
                 outputs = self.forward.train(inputs)[0]
                 targets, weights = beside(y, outputs), beside(sample_weight, outputs)
-                self._compute_loss(x, targets, outputs, weights, training=True).backward()
+                self.loss.to_differentiate(
+                    x, targets, outputs, weights, self.rank_weight
+                ).backward()
                 self.optimization.clear()
 
     @torch.no_grad()
@@ -223,7 +218,7 @@ class NativeSteps:
             if self.forward.by_layer:
                 self._look_at(outputs)
             y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
-            loss = self._compute_loss(x, y, outputs, sample_weight, training=False)
+            loss = self.loss.to_report(x, y, outputs, sample_weight)
         self._count(loss, y, outputs, sample_weight, batch)
         logs = self._own_logs(x, y, outputs, sample_weight)
         return self._fresh_logs() if logs is None else logs
@@ -238,29 +233,6 @@ class NativeSteps:
             return outputs
         with torch.no_grad(), self.forward.calls():
             return self.forward.evaluate(x)[0]
-
-    def _compute_loss(self, x, y, outputs, sample_weight, training):
-        weight = self._weight_among_ranks(training)
-        loss = None
-        if self.loss is not None:
-            with _NOTHING if weight is None else over_ranks(weight):
-                loss = self.loss(y, outputs, sample_weight)
-        self.left_to_keras = loss is None or self.loss.left_to_keras
-        if loss is None:
-            with _NOTHING if weight is None else masked_over_ranks(self.model, weight):
-                if self.forward.adds_penalties:
-                    loss = keras_losses.compiled_loss_of(self.model, y, outputs, sample_weight)
-                if loss is None:
-                    return keras_losses.compute_loss(
-                        self.model, x, y, outputs, sample_weight, training
-                    )
-        return self.forward.with_added_losses(loss) if self.forward.adds_losses else loss
-
-    def _weight_among_ranks(self, training):
-        """What this rank's part of a batch of all ranks weighs; `None` for a batch of its own."""
-        if training:
-            return self.rank_weight if current().several else None
-        return joint_evaluation.weight_of_part() if joint_evaluation.is_under_way() else None
 
     def _count(self, loss, y, outputs, sample_weight, batch):
         """Takes a batch into the metrics."""

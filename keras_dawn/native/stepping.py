@@ -8,7 +8,7 @@ from keras_dawn.foundation.device import why_not_native
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.steps.by_layer import NativeLayers
-from keras_dawn.native.steps.functions import NativeFunction, OwnStep
+from keras_dawn.native.steps.functions import InStep, NativeFunction, OwnStep
 from keras_dawn.native.steps.own_metrics import NativeMeans
 from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 
@@ -171,9 +171,11 @@ class Stepping:
                 f"{model.name} cannot be trained on {current().world_size} ranks: {self.refusal}"
             )
         if steps is None:
-            if isinstance(getattr(model, attribute), (NativeFunction, OwnStep)):
+            if isinstance(getattr(model, attribute), (NativeFunction, OwnStep, InStep)):
                 force = True
             make_plain(model, force=force)
+            if current().several and attribute == "test_function":
+                setattr(model, attribute, InStep(self, getattr(model, attribute)))
             return
         setattr(model, attribute, NativeFunction(self, attribute))
 

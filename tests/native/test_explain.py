@@ -190,3 +190,14 @@ def test_the_reason_is_that_of_the_call_where_a_dtype_was_not_known_before():
     model.fit(np.zeros((12, 8), "float32"), np.zeros((12,)), verbose=0)
     reasons = {name: reason for name, _, reason in keras_dawn.explain(model).fallbacks}
     assert "torch.special.expit" in reasons["odd"]
+
+
+def test_a_model_with_python_of_its_own_is_not_compiled_which_is_said(capsys):
+    model = keras_dawn.accelerate(compiled(OwnCall()), compile=True)
+    x, y = np.zeros((4, 8, 8, 3)), np.zeros(4)
+    model.fit(x, y, verbose=0)
+    assert "torch.compile: not used: it is for models that are one graph" in capsys.readouterr().err
+    assert "torch.compile" in str(keras_dawn.explain(model))
+    graph = keras_dawn.accelerate(network(), compile=True)
+    assert keras_dawn.explain(graph).compiled == "the graph of the layers"
+    assert keras_dawn.explain(keras_dawn.accelerate(graph)).compiled is None

@@ -1,6 +1,7 @@
 """Convolutions of one series become one, with the numbers of the model as written."""
 
 import keras_dawn
+from keras_dawn.native.padding import pad_axes, pad_same
 
 import keras
 import numpy as np
@@ -49,6 +50,66 @@ def test_gates_train_as_in_plain_keras(settings, true_float64):
     assert_trains_alike(compiled(lambda: gated(**settings)), X, y, 1e-9)
 
 
+def test_gates_that_two_inputs_share_are_joined_for_each(true_float64):
+    series = keras.Input((12, 4))
+    one, other = layers.Conv1D(4, 3), layers.Conv1D(4, 3, activation="tanh")
+    encoder = keras.Model(series, layers.Multiply()([one(series), other(series)]))
+
+    def build():
+        inputs = keras.Input((12, 4))
+        shifted = layers.ReLU()(inputs)
+        return keras.Model(inputs, layers.Subtract()([encoder(inputs), encoder(shifted)]))
+
+    model = build()
+    assert joins(model) == 2
+    x = torch.as_tensor(X)
+    torch.testing.assert_close(keras_dawn.to_torch(model)(x), model(x))
+
+    def fresh():
+        return keras.models.clone_model(build())
+
+    assert_trains_alike(compiled(fresh), X, np.random.default_rng(1).normal(size=(8, 10, 4)), 1e-9)
+
+
+class Two(layers.Layer):
+    """Convolves its series twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = layers.Conv1D(4, 3), layers.Conv1D(4, 3)
+
+    def build(self, shape):
+        self.one.build(shape)
+        self.other.build(shape)
+
+    def call(self, x):
+        return self.one(x), self.other(x)
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_convolution_that_nobody_reads_is_not_trained():
+    inputs = keras.Input((12, 4))
+    two = Two()
+    model = keras.Model(inputs, two(inputs)[0])
+    assert joins(model) == 0
+    model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.5), "mse")
+    before = two.other.kernel.numpy()
+    keras_dawn.accelerate(model).fit(X, np.zeros((8, 10, 4)), verbose=0)
+    assert (two.other.kernel.numpy() == before).all()
+
+
+def test_wide_ones_are_joined_too_and_explain_says_their_way():
+    inputs = keras.Input((64, 128))
+    pair = [layers.Conv1D(128, 3)(inputs) for _ in range(2)]
+    model = keras.Model(inputs, layers.Multiply()(pair))
+    assert joins(model) == 1
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(2, 64, 128)).astype("float32")
+    keras_dawn.accelerate(model).fit(x, x[:, 2:], verbose=0)
+    by_ways = "conv1d_by_ways" in keras_dawn.to_torch(model).code
+    assert [name.count("_and_") for name in keras_dawn.explain(model).convolutions] == [1] * by_ways
+
+
 def test_in_half_precision_it_computes_what_the_layers_do():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = gated()
@@ -77,3 +138,13 @@ def test_one_layer_that_is_called_twice_on_a_series_learns_from_both_calls(true_
 
     y = np.random.default_rng(1).normal(size=(8, 10, 3))
     assert_trains_alike(compiled(build), X, y, 1e-9)
+
+
+def test_a_padded_series_keeps_its_channels_innermost():
+    series = torch.randn(2, 9, 4).mT
+    for padded in (pad_axes(series, [(2, 1)]), pad_same(series, (3,), (1,))):
+        assert padded.mT.is_contiguous()
+    expected = torch.nn.functional.pad(series, (2, 1))
+    assert torch.equal(pad_axes(series, [(2, 1)]), expected)
+    replicated = torch.nn.functional.pad(series, (2, 1), mode="replicate")
+    assert torch.equal(pad_axes(series, [(2, 1)], "replicate"), replicated)

@@ -297,3 +297,46 @@ def test_a_series_is_averaged_over_the_places_that_a_mask_leaves(data_format, tr
         return [*model.get_weights(), np.array(history.history["loss"])]
 
     torch.testing.assert_close(trained(True), trained(False), rtol=1e-9, atol=1e-10)
+
+
+def nested(supports):
+    inside = keras.Sequential([layers.Dense(4), layers.LSTM(3, return_sequences=True)])
+    inside.supports_masking = supports
+    return inside
+
+
+@pytest.mark.parametrize("supports", [False, True])
+@pytest.mark.parametrize("between", [None, Own, lambda: layers.Lambda(lambda x: 2 * x)])
+def test_a_nested_model_sees_masks_and_warns_of_them_as_in_plain_keras(
+    between, supports, true_float64, recwarn
+):
+    """Inside the graph, whether its input's mask is sure or known at run time only."""
+    tokens = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    x = x if between is None else between()(x)
+    model = keras.Model(tokens, nested(supports)(x))
+    recwarn.clear()
+    expected = model(torch.as_tensor(TOKENS))
+    warned = ["passed an input with a mask" in str(one.message) for one in recwarn.list]
+    module = keras_dawn.to_torch(model)
+    assert "lstm" in module.code and "keras_sequential" not in module.code
+    recwarn.clear()
+    torch.testing.assert_close(module(torch.as_tensor(TOKENS)), expected, rtol=1e-9, atol=1e-10)
+    assert ["passed an input with a mask" in str(one.message) for one in recwarn.list] == warned
+
+
+def test_a_nested_model_behind_a_lambda_is_part_of_the_graph():
+    inputs = keras.Input((6, 4))
+    inside = keras.Sequential([keras.Input((6, 4)), layers.Conv1D(3, 2, name="inner")])
+    scaled = layers.Lambda(lambda x: x / 2 - 1)(inputs)
+    module = keras_dawn.to_torch(keras.Model(inputs, inside(scaled)))
+    assert "inner" in module.code
+
+
+def test_whatever_a_mask_hides_is_left_out_of_an_average():
+    series, mask = keras.Input((3, 2)), keras.Input((3,))
+    model = keras.Model([series, mask], layers.GlobalAveragePooling1D()(series, mask=mask))
+    x, weights = torch.arange(6.0).view(1, 3, 2), torch.tensor([[0.5, 0.25, 0.0]])
+    x[0, 2] = torch.nan
+    found = keras_dawn.to_torch(model)(x, weights)  # any number but 0 counts as one
+    assert found.tolist() == model([x, weights]).tolist() == [[1.0, 2.0]]

@@ -42,11 +42,15 @@ def network(kinds, between=()):
     )
 
 
-def train(build, native, change=None, loss=None, y=Y):
+def sgd():
+    return keras.optimizers.SGD(0.05, momentum=0.9)
+
+
+def train(build, native, change=None, loss=None, y=Y, optimizer=sgd):
     keras.utils.set_random_seed(1)
     model = build()
     loss = loss or losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"])
+    model.compile(optimizer(), loss, metrics=["accuracy"])
     if native:
         keras_dawn.accelerate(model)
     settings = {"batch_size": 5, "verbose": 0}
@@ -160,3 +164,89 @@ def test_a_loss_that_is_not_reduced_is_keras_s_error():
             train(lambda: network(KINDS["L2"]()), native, change=no_longer_reduced)
         said.append(str(error.value))
     assert said[0] == said[1]
+
+
+class OwnPython(keras.Model):
+    """A model whose `call` counts, with a layer that it has and does not use."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.calls = network, 0
+        self.unused = layers.Dense(2, kernel_regularizer="l2")
+        self.unused.build((None, 3))
+
+    def call(self, x):
+        self.calls += 1
+        return self.network(x)
+
+
+def own_python(kinds, **settings):
+    model = OwnPython(network(kinds, **settings))
+    model(X[:1])
+    return model
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_a_model_with_python_of_its_own_has_them_too(kinds, true_float64):
+    # What no output depends on is trained by its penalty alone.
+    assert_alike(lambda: own_python(KINDS[kinds]()))
+
+
+def test_a_model_with_python_of_its_own_has_keras_s_beside_them(true_float64):
+    others = ["l2", Halves(), None, regularizers.OrthogonalRegularizer(0.1), "l1"]
+    assert_alike(lambda: own_python(others, between=[Adds]))
+
+
+def inner(change):
+    return lambda model: change(model.network)
+
+
+def thawed_anew(model):
+    model.network.layers[0].trainable = False
+
+
+@pytest.mark.parametrize("change", [inner(tightened), inner(exchanged), thawed_anew])
+def test_what_is_changed_in_a_model_with_python_of_its_own_counts(change, true_float64):
+    assert_alike(lambda: own_python(KINDS["L2"]()), change=change)
+
+
+def test_weights_that_are_set_between_batches_are_penalised_as_they_are(true_float64):
+    """Weights are laid out anew for torch by the first batch of an evaluation."""
+    found = []
+    for native in (True, False):
+        keras.utils.set_random_seed(1)
+        model = own_python(KINDS["both"]())
+        model.compile(sgd(), "sparse_categorical_crossentropy")
+        if native:
+            keras_dawn.accelerate(model)
+
+        class Sets(keras.callbacks.Callback):
+            def on_test_batch_end(self, batch, logs=None):
+                self.model.set_weights([2 * weight for weight in self.model.get_weights()])
+
+        found.append(model.evaluate(X, Y, batch_size=5, verbose=0, callbacks=[Sets()]))
+    assert found[0] == pytest.approx(found[1], rel=1e-10)
+
+
+OPTIMIZERS = {
+    "a fixed scale": lambda: keras.optimizers.SGD(0.05, loss_scale_factor=8.0),
+    "loss scaling": lambda: keras.optimizers.LossScaleOptimizer(sgd(), initial_scale=64.0),
+    "clipping": lambda: keras.optimizers.Adam(0.01, global_clipnorm=0.5),
+    "accumulation": lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=2),
+}
+
+
+@pytest.mark.parametrize("build", [network, own_python])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_their_gradients_are_scaled_clipped_and_accumulated(build, optimizer, true_float64):
+    # Adam makes much of the rounding where a gradient is 0.
+    kinds = KINDS["L1"] if optimizer == "clipping" else KINDS["both"]
+    assert_alike(lambda: build(kinds()), 1e-8, optimizer=OPTIMIZERS[optimizer])
+
+
+def test_a_model_that_only_penalties_train_is_trained(true_float64):
+    def build():
+        model = network(KINDS["L2"]())
+        return keras.Sequential([*model.layers, layers.Lambda(lambda x: x.detach())])
+
+    assert_alike(build)

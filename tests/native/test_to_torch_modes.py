@@ -63,3 +63,19 @@ def test_a_copy_has_one_mode_and_says_so():
     assert copied.eval() is copied
     with pytest.raises(RuntimeError, match="for inference alone.*training=True"):
         copied.train()
+
+
+class Shift(layers.Layer):
+    def call(self, x, training=False):
+        if training:
+            x = x + keras.ops.full((3,), 10.0)
+        return x + keras.ops.convert_to_tensor([1.0, 2.0, 3.0])
+
+
+def test_each_mode_has_its_own_constants():
+    inputs = keras.Input((3,))
+    module = keras_dawn.to_torch(keras.Model(inputs, Shift()(inputs)))
+    x = torch.zeros(1, 3)
+    for _ in range(2):
+        assert module.train()(x).tolist() == [[11.0, 12.0, 13.0]]
+        assert module.eval()(x).tolist() == [[1.0, 2.0, 3.0]]

@@ -2,7 +2,7 @@
 
 import operator
 
-from keras_dawn.native.lowering.rules.series import conv1d
+from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways
 from keras_dawn.native.padding import pad_axes
 
 import torch
@@ -15,61 +15,83 @@ def join_convolutions(graph, root):
     rounding. The series is read once, and its gradients are not added up.
 
     Args:
-        graph: `torch.fx.Graph`.
+        graph: `torch.fx.Graph` in which every node is read.
         root: module with the parameters that the graph names.
     """
     views, groups = {}, {}
     for node in list(graph.nodes):
-        if node.target in ("permute", pad_axes):  # of its own for each convolution
-            first = views.setdefault((node.target, node.args), node)
+        if (node.op, node.target) in _VIEWS:  # of its own for each convolution
+            first = views.setdefault((node.target, node.args, tuple(node.kwargs.items())), node)
             if first is not node:
                 node.replace_all_uses_with(first)
                 graph.erase_node(node)
-        elif node.op == "call_function" and node.target is conv1d and node.args[-1] == 1:
+        elif node.op == "call_function" and node.target in _CONVOLUTIONS and node.args[-1] == 1:
             series, kernel, bias, *settings = node.args
-            parameters = [_parameter(weight, root) for weight in (kernel, bias) if weight]
-            if all(parameter is not None for parameter in parameters):
-                key = series, bias is None, parameters[0].shape[2], *settings
+            shapes = [_shape(weight, root) for weight in (kernel, bias) if weight is not None]
+            if all(shape is not None for shape in shapes):
+                key = node.target, series, bias is None, shapes[0][2], *settings
                 groups.setdefault(key, []).append(node)
     for group in groups.values():
         if len(group) > 1:
             _join(graph, group)
 
 
-def joined(series, kernels, biases, *settings):
-    """`conv1d` of a series by several kernels at once, as a list.
+_VIEWS = {("call_method", "permute"), ("call_function", pad_axes)}
+_CONVOLUTIONS = {conv1d, conv1d_by_ways}
+_OF_WEIGHTS = {"to", "permute"}  # what is done to a parameter before a layer computes with it
+
+
+def joined(convolve, series, kernels, biases, *settings):
+    """A convolution of a series by several kernels at once, as a list.
 
     Args:
+        convolve: `conv1d` or `conv1d_by_ways`.
         series: `(batch, channels, time)`.
         kernels: list of `(filters, channels, steps)`, of as many steps.
         biases: list of `(filters,)`, or of `None`.
-        settings: the further arguments of `conv1d`.
+        settings: the further arguments of `convolve`.
     """
     bias = None if biases[0] is None else torch.cat(biases)
-    outputs = conv1d(series, torch.cat(kernels), bias, *settings)
-    return outputs.split([len(kernel) for kernel in kernels], 1)
+    # The channels innermost, as they lie in each kernel.
+    kernel = torch.cat([kernel.mT for kernel in kernels]).mT
+    return convolve(series, kernel, bias, *settings).split([len(each) for each in kernels], 1)
 
 
-def _of_parameter(node):
-    """The node that names a parameter, behind a change of its dtype."""
-    return node.args[0] if node.op == "call_method" and node.target == "to" else node
+def _chain(node):
+    """The nodes from a parameter to a weight as a layer computes with it, or `None`."""
+    nodes = [node]
+    while nodes[0].op == "call_method" and nodes[0].target in _OF_WEIGHTS:
+        nodes.insert(0, nodes[0].args[0])
+    return nodes if nodes[0].op == "get_attr" else None
 
 
-def _parameter(node, root):
-    """The parameter that a node gives, in whatever dtype, or `None`."""
-    node = _of_parameter(node)
-    return getattr(root, node.target) if node.op == "get_attr" else None
+def _shape(node, root):
+    """The shape of a weight, or `None` for what is none."""
+    nodes = _chain(node)
+    if nodes is None:
+        return None
+    shape = getattr(root, nodes[0].target).shape
+    for each in nodes[1:]:
+        if each.target == "permute":
+            shape = [shape[axis] for axis in each.args[1:]]
+    return shape
 
 
 def _join(graph, group):
-    first, *others = group
-    for weight in (weight for node in others for weight in node.args[1:3] if weight):
-        for node in dict.fromkeys((_of_parameter(weight), weight)):
-            first.prepend(node)
+    first = group[0]
+    places = {node: place for place, node in enumerate(graph.nodes)}
+    for node in group[1:]:
+        for weight in node.args[1:3]:
+            for each in _chain(weight) if weight is not None else ():
+                if places[each] > places[first]:  # else it stands where others read it, too
+                    first.prepend(each)
+                    places[each] = places[first]
     series, _, _, *settings = first.args
     kernels, biases = ([node.args[place] for node in group] for place in (1, 2))
     with graph.inserting_before(first):
-        outputs = graph.call_function(joined, (series, kernels, biases, *settings))
+        name = "_and_".join(node.name for node in group)
+        given = first.target, series, kernels, biases, *settings
+        outputs = graph.create_node("call_function", joined, given, name=name)
         for number, node in enumerate(group):
             part = graph.create_node("call_function", operator.getitem, (outputs, number))
             node.replace_all_uses_with(part)

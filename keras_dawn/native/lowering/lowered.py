@@ -109,6 +109,7 @@ def lowered_graph(walk, make_builder, views, masks):
         result = result, tuple(node for _, node in builder.losses)
     builder.graph.output(result)
     # After all nodes are there: whether a tensor is read again is known only then.
+    builder.graph.eliminate_dead_code(has_effects)  # what nobody reads is not to be joined
     join_convolutions(builder.graph, builder.root)
     relu_after_pooling(builder.graph)
     relu_in_place(builder.graph)

@@ -39,6 +39,7 @@ class LoweredModule(torch.fx.GraphModule):
             lower_again: function of a mode that gives a `LoweredModule` for it.
         """
         self.training, self._lower_again = training, lower_again
+        self._modes = {}  # mode → graph and constants
 
     def train(self, mode=True):
         """Changes to the code for training, or with `mode=False`, as `eval` does, for inference.
@@ -54,12 +55,20 @@ class LoweredModule(torch.fx.GraphModule):
                 f"read from a file do not know their Keras model. Make one for {_MODES[mode]} by "
                 f"`to_torch(model, training={mode})`."
             )
-        other = self._lower_again(mode)
-        # What both modes have stays the very object: an optimizer may hold it.
-        self._parameters = {**other._parameters, **self._parameters}
-        self._buffers = {**other._buffers, **self._buffers}
-        self._non_persistent_buffers_set |= other._non_persistent_buffers_set
-        self.graph = other.graph
+        self._modes[self.training] = self.graph, self._buffers
+        if mode not in self._modes:
+            other = self._lower_again(mode)
+            for name, parameter in other._parameters.items():
+                # What both modes have stays the very object: an optimizer may hold it.
+                if not _same_memory(self._parameters.get(name), parameter):
+                    self._parameters[name] = parameter
+            self._modes[mode] = other.graph, other._buffers
+            self._non_persistent_buffers_set |= other._non_persistent_buffers_set
+        graph, buffers = self._modes[mode]
+        device = next((parameter.device for parameter in self.parameters()), None)
+        # Constants of this mode alone, which `to` has not moved meanwhile.
+        self._buffers = {name: tensor.to(device) for name, tensor in buffers.items()}
+        self.graph = graph
         self.training = mode
         return self
 
@@ -71,6 +80,10 @@ class LoweredModule(torch.fx.GraphModule):
         function, arguments = self.__reduce__()
         copied = memo[id(self)] = function(*copy.deepcopy(arguments, memo))
         return copied
+
+
+def _same_memory(one, other):
+    return one is not None and one.data_ptr() == other.data_ptr() and one.shape == other.shape
 
 
 def lowered_module(root, graph):

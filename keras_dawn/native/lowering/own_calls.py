@@ -9,7 +9,7 @@ that is left to be found from the rest may be such. Where all sizes are known, o
 import copy
 
 from keras_dawn.foundation import keras_layers, keras_masks, keras_trace
-from keras_dawn.foundation.keras_layer_call import is_ordinary
+from keras_dawn.foundation.keras_layer_call import why_not_ordinary
 from keras_dawn.native.lowering.harmless import ImpureError
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.own_arguments import OwnArguments, sized
@@ -113,11 +113,9 @@ def why_not_combined(layer):
 
 def _checked(layer, reads, sizes_are_open, notes_losses):
     """The `Doubts` about a layer; `ImpureError` unless it does no more than its `call`."""
-    if not is_ordinary(layer):
-        raise ImpureError(
-            "its class changes what Keras does around `call` (`__call__`, `compute_mask`, its "
-            "dtypes, any number of arguments), or this version of Keras is not known"
-        )
+    reason = why_not_ordinary(layer)
+    if reason is not None:
+        raise ImpureError(reason)
     return doubts_of(layer, reads, sizes_are_open, notes_losses)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from keras_dawn.foundation import keras_layers, keras_models, keras_version
 from keras_dawn.native.lowering.apply_rule import apply_rule, why_not_simple, with_masks
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
-from keras_dawn.native.lowering.masks import mask_after
+from keras_dawn.native.lowering.masks import dropping_masks, mask_after
 from keras_dawn.native.lowering.own_calls import OwnCalls, calls_of_function
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import (
@@ -77,13 +77,10 @@ def lower_call(builder, node, args, kwargs, training):
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
     if isinstance(operation, keras.Model):
         inner = keras_models.functional_graph(operation)
-        inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Value)]
-        masks = [value.mask for value in inputs] + keras.tree.flatten(kwargs.get("mask"))
-        warns = any(mask is not None for mask in masks) and not operation.supports_masking
         # Its layers in place of the call: one graph, whose parts need not be called.
-        if inner is not None and keras_layers.is_only_its_call(operation) and not warns:
+        if inner is not None and keras_layers.is_only_its_call(operation):
             keras_models.note_graph(operation, builder.reads)
-            values = _inner_inputs(builder, inner, args, kwargs)
+            values = _inner_inputs(builder, operation, inner, args, kwargs)
             if values is not None:
                 return run(builder, inner, values, training)
     call = Call(
@@ -184,20 +181,29 @@ def lower_inside(builder, layer, shape, value, training):
     return lower_call(builder, node, (value,), {}, training)
 
 
-def _inner_inputs(builder, inner, args, kwargs):
-    """The values that a nested model is called with, in the order of its inputs, or `None`."""
+def _inner_inputs(builder, model, inner, args, kwargs):
+    """The values that a nested model is called with, in the order of its inputs, or `None`.
+
+    Args:
+        builder: `GraphBuilder`.
+        model: the nested model.
+        inner: its `Functional`.
+        args, kwargs: what it is called with.
+    """
     structure, mask = args[0] if args else kwargs.get("inputs"), kwargs.get("mask")
     flat = keras_models.match_inputs(inner, structure)
     ranks = [len(tensor.shape) for tensor in inner.inputs]
     if not all(isinstance(v, Value) for v in flat) or [v.rank for v in flat] != ranks:
         return None
     masks = [value.mask for value in flat]
+    # Its layers see the masks all the same, but whoever attached them is warned.
+    warned = dropping_masks(builder, model, flat)
     if mask is not None:
         masks = [one.node if isinstance(one, Value) else one for one in keras.tree.flatten(mask)]
     # As Keras converts them: whole numbers too, to what the nested model's input says.
     flat = [
         copy.copy(builder.to(value, tensor.dtype))
-        for value, tensor in zip(flat, inner.inputs, strict=True)
+        for value, tensor in zip(warned, inner.inputs, strict=True)
     ]
     for value, one in zip(flat, masks, strict=True):
         builder.set_mask(value, one)

@@ -37,6 +37,11 @@ class AddedLosses:
         own = keras_variables.memory_of
         return Penalties(self._penalised, [tensors.get(id(v), own(v)) for v in self._penalised])
 
+    def follow_memory(self):
+        """Takes up tensors that have taken the place of weights' since, laid out anew."""
+        if not self._penalties.are_on(list(map(keras_variables.memory_of, self._penalised))):
+            self._penalties = self._penalties_on({})
+
     def penalties(self):
         """Whether there are penalties that Keras must not add."""
         return bool(self._penalised)
@@ -49,15 +54,26 @@ class AddedLosses:
         """Whether the same weights are special, for the same reasons."""
         return same(special_weights(self._model), self._special)
 
-    def added_to(self, loss, runs_python):
+    def added_to(self, loss, runs_python, layers=None, apart=False):
         """A loss with all that is added to it.
 
         Args:
             loss: tensor.
             runs_python: bool, whether Python of somebody's ran in the pass, which may add losses.
+            layers: all layers of the model, or `None` to look for them.
+            apart: bool, whether the penalties are left to `penalise`.
         """
         if not self._penalised or loss.ndim:  # Keras knows what to say of one that is not reduced
             return keras_losses.with_added_losses(self._model, loss)
         if runs_python:
-            loss = keras_losses.with_added_losses_but_of(self._model, loss, self._penalised)
-        return self._penalties.added_to(loss)
+            loss = keras_losses.with_added_losses_but_of(self._model, loss, self._penalised, layers)
+        return loss if apart else self._penalties.added_to(loss)
+
+    def penalise(self, loss, scale):
+        """A loss with the penalties, whose gradients are added to those of the weights.
+
+        Args:
+            loss: 0-d tensor that was differentiated.
+            scale: 0-d tensor that it was multiplied by before that, or `None`.
+        """
+        return loss + self._penalties.add_gradients(scale)

@@ -47,7 +47,7 @@ class OwnStep:
         model = self._engine.model
         if self._trains and current().several:
             return masked_over_ranks(model, self._engine.rank_weight)
-        if joint_evaluation.is_under_way():
+        if joint_evaluation.is_under_way(model):
             return masked_over_ranks(model, joint_evaluation.weight_of_part())
         return _NOTHING
 
@@ -90,6 +90,20 @@ def _clearing_in_place(model):
             object.__delattr__(model, "zero_grad")
 
 
+class InStep:
+    """A step of plain Keras's, during which the engine knows that one is under way."""
+
+    def __init__(self, engine, function):
+        self._engine, self._function = engine, function
+
+    def __call__(self, batches):
+        self._engine.in_step = True
+        try:
+            return self._function(batches)
+        finally:
+            self._engine.in_step = False
+
+
 class NativeFunction:
     """A native step as Keras calls it: always that of the engine's present steps.
 
@@ -107,10 +121,10 @@ class NativeFunction:
         engine = self._engine
         if engine.steps is not self._steps or engine.steps is None:
             self._steps = engine.prepare(self._attribute)
-        if self._steps is None:
-            return engine.plain_function(self._attribute)(batches)
         engine.in_step = True
         try:
+            if self._steps is None:
+                return engine.plain_function(self._attribute)(batches)
             return getattr(self._steps, self._name)(batches)
         except LoweringError as error:  # shown by a batch; from now on the steps can do both
             self._steps = engine.fall_back(str(error), self._attribute)

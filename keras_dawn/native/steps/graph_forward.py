@@ -157,9 +157,13 @@ class GraphForward:
         """What the Python of a pass reads in every step."""
         return self._added.settings()
 
-    def with_added_losses(self, loss):
-        """The loss and what layers and regularizers add to it."""
-        return self._added.added_to(loss, self.runs_python)
+    def with_added_losses(self, loss, apart=False):
+        """The loss and what layers and regularizers add to it; see `AddedLosses`."""
+        return self._added.added_to(loss, self.runs_python, apart=apart)
+
+    def penalise(self, loss, scale):
+        """The loss with the penalties that were left out; see `AddedLosses`."""
+        return self._added.penalise(loss, scale)
 
     def _decides_in_python(self):
         """Whether another batch, or that of another rank, may reach other weights.

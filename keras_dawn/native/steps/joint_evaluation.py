@@ -7,27 +7,32 @@ from keras_dawn.distributed.ranks import current
 
 import torch
 
-_weight = None  # what this rank's part of a batch weighs, while all ranks evaluate together
+_model = None  # which all ranks evaluate together
+_weight = None  # what this rank's part of a batch weighs meanwhile
 
 
 @contextlib.contextmanager
-def evaluated_together(weight):
+def evaluated_together(model, weight):
     """Inside, each rank evaluates its part of one set of data; at its end it waits for the others.
 
     Args:
+        model: `keras.Model`.
         weight: callable without arguments: what this rank's part of the last batch weighs.
     """
-    global _weight
-    before, _weight = _weight, weight
+    global _model, _weight
+    before, _model, _weight = (_model, _weight), model, weight
     try:
         yield
     finally:
-        _weight = before
+        _model, _weight = before
 
 
-def is_under_way():
-    """Whether all ranks evaluate together."""
-    return _weight is not None
+def is_under_way(model=None):
+    """Whether all ranks evaluate a model together, this one if one is given.
+
+    Another one may be evaluated by a callback meanwhile, on one rank alone.
+    """
+    return _weight is not None and (model is None or model is _model)
 
 
 def weight_of_part():
@@ -60,10 +65,8 @@ def wait_for_others(device, sum_metrics):
 
 
 def _exchanged(device, number=0, metrics=0, ended=0):
-    parts = [
-        torch.as_tensor(part, dtype=torch.float64, device=device)
-        for part in (number, metrics, ended)
-    ]
-    message = torch.stack(parts)
+    message = torch.zeros(3, dtype=torch.float64, device=device)
+    for place, part in enumerate((number, metrics, ended)):
+        message[place].fill_(part)  # no copy from the host, which a device would wait for
     start_sum(message).wait()
     return message

@@ -3,6 +3,7 @@
 from keras_dawn.foundation import keras_losses, keras_models, keras_variables
 from keras_dawn.foundation.device import moved
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.steps.added_losses import AddedLosses
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.whole_call import WholeCall
@@ -20,7 +21,7 @@ class LayerForward:
 
     by_layer = True
     runs_python = adds_losses = True
-    adds_penalties = is_pure = False
+    is_pure = False
     reduction = None  # `fit` does that, whose step may be the model's own
     needs_rehearsal = False
     training = evaluating = None
@@ -28,12 +29,14 @@ class LayerForward:
     def __init__(self, model):
         self.model = model
         self.layers = NativeLayers(model)
+        self._added = AddedLosses(model)
         self._find_whole_call()
 
     outputs = None  # symbolic outputs are not known
 
     def lower_training(self):
-        """Nothing: each part is lowered when it is called."""
+        """Looks which weights are penalised; each part is lowered when it is called."""
+        self._added = AddedLosses(self.model)
 
     def connect_training(self, whole):
         """Nothing, likewise."""
@@ -41,10 +44,20 @@ class LayerForward:
     def leaves(self):
         return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
 
-    def with_added_losses(self, loss):
-        layers = self.layers
-        sure = layers.complete and not layers.regularized
-        return keras_losses.with_added_losses(self.model, loss, layers.all if sure else None)
+    @property
+    def adds_penalties(self):
+        return self._added.penalties()
+
+    def penalise(self, loss, scale):
+        return self._added.penalise(loss, scale)
+
+    def with_added_losses(self, loss, apart=False):
+        layers = self.layers.all if self.layers.complete else None
+        if not self._added.penalties():
+            sure = None if self.layers.regularized else layers
+            return keras_losses.with_added_losses(self.model, loss, sure)
+        self._added.follow_memory()
+        return self._added.added_to(loss, True, layers, apart)
 
     def is_complete(self):
         return not self.layers.found_more()
@@ -52,6 +65,8 @@ class LayerForward:
     def is_current(self):
         self.layers.refresh()
         self._find_whole_call()
+        if not self._added.are_current():
+            self._added = AddedLosses(self.model)
         return True  # each part looks at its settings when it is called
 
     def calls(self):

@@ -13,6 +13,7 @@ from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
 
 import keras
+import torch
 
 
 class Optimization:
@@ -71,9 +72,17 @@ class Optimization:
             parameter.grad = None
 
     def differentiate(self, loss):
-        """Leaves the gradients of a loss, a scalar tensor, in the parameters."""
-        if self._variables:
-            backward((self._scaling or self.update).scale(loss))
+        """Leaves the gradients of a loss, a scalar tensor, in the parameters.
+
+        Returns:
+            What the loss was multiplied by, a 0-d tensor, or `None` for nothing.
+        """
+        if not self._variables:
+            return None
+        scale = (self._scaling or self.update).scale
+        scaled = scale(loss)
+        backward(scaled)
+        return None if scaled is loss else scale(torch.ones_like(loss.detach()))
 
     def step(self, keep=False):
         """Updates the weights by their gradients; to be called without gradients.

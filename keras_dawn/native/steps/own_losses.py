@@ -20,14 +20,15 @@ def masked_over_ranks(model, weight):
         model: compiled `keras.Model`.
         weight: float, what this rank's loss is multiplied by before the mean over ranks.
     """
-    losses = _losses_of(model)
-    for loss in losses:
-        loss.__class__ = _over_ranks(type(loss))
+    swapped = []
     try:
+        for loss in _losses_of(model):
+            loss.__class__ = _over_ranks(type(loss))
+            swapped.append(loss)
         with over_ranks(weight):
             yield
     finally:
-        for loss in losses:
+        for loss in swapped:
             loss.__class__ = type(loss).keras_dawn_kind
 
 

@@ -1,5 +1,7 @@
 """Penalties on weights, as Keras's regularizers put them into the loss, for many at once."""
 
+from operator import is_
+
 from keras_dawn.native.steps.settings import Settings, frozen
 
 import torch
@@ -8,8 +10,9 @@ import torch
 class Penalties:
     """The sum of the penalties on weights with `L1`, `L2` or `L1L2`.
 
-    Weights with one factor are summed up in one call, and get their gradients in one. Factors are
-    read in every step.
+    Weights with one factor are summed up in one call, and get their gradients in one: by the loss
+    that is differentiated, or beside it, which spares a copy of each. Factors are read in every
+    step.
 
     Args:
         variables: list of Keras variables whose regularizer is one of these.
@@ -23,6 +26,10 @@ class Penalties:
         self._settings = list(map(Settings, unique.values()))
         self._factors, self._groups = None, []  # factors as they were, and what they make
 
+    def are_on(self, tensors):
+        """Whether these are the tensors."""
+        return len(tensors) == len(self._tensors) and all(map(is_, tensors, self._tensors))
+
     def settings(self):
         """What adding the penalties reads."""
         self._follow()  # now: within a capture nobody may ask for a number
@@ -34,6 +41,29 @@ class Penalties:
         for penalty, factor, tensors in self._groups:
             loss = loss + penalty.apply(factor, *tensors)
         return loss
+
+    def add_gradients(self, scale=None):
+        """Adds the penalties' own gradients to those that the tensors have; to be called without.
+
+        Args:
+            scale: 0-d tensor that the loss was multiplied by, or `None`.
+
+        Returns:
+            The sum of the penalties, a 0-d tensor.
+        """
+        self._follow()
+        values = []
+        for penalty, factor, tensors in self._groups:
+            values.append(penalty.value(factor, tensors))
+            had = [tensor for tensor in tensors if tensor.grad is not None]
+            penalty.add(factor, scale, [tensor.grad for tensor in had], had)
+            without = [tensor for tensor in tensors if tensor.grad is None]
+            if without:
+                gradients = list(map(torch.zeros_like, without))
+                penalty.add(factor, scale, gradients, without)
+                for tensor, gradient in zip(without, gradients, strict=True):
+                    tensor.grad = gradient
+        return sum(values)
 
     def _follow(self):
         """Takes up factors that were changed; `L1` keeps a tensor, maybe written to in place."""
@@ -59,12 +89,27 @@ class Squares(torch.autograd.Function):
     def forward(ctx, factor, *weights):
         ctx.factor = factor
         ctx.save_for_backward(*weights)
-        # The square of each norm: the squares of all weights are never written to memory.
-        return torch.stack(torch._foreach_norm(weights)).square().sum() * factor
+        return Squares.value(factor, weights)
 
     @staticmethod
     def backward(ctx, gradient):
         return None, *torch._foreach_mul(ctx.saved_tensors, gradient * (2 * ctx.factor))
+
+    @staticmethod
+    def value(factor, weights):
+        """The penalty."""
+        # The square of each norm: the squares of all weights are never written to memory.
+        return torch.stack(torch._foreach_norm(weights)).square().sum() * factor
+
+    @staticmethod
+    def add(factor, scale, gradients, weights):
+        """Adds the penalty's gradients, times `scale` where there is one, in place."""
+        if not weights:
+            return
+        if scale is None:
+            torch._foreach_add_(gradients, weights, alpha=2 * factor)
+        else:
+            torch._foreach_add_(gradients, torch._foreach_mul(weights, scale * (2 * factor)))
 
 
 class Absolute(torch.autograd.Function):
@@ -74,10 +119,25 @@ class Absolute(torch.autograd.Function):
     def forward(ctx, factor, *weights):
         ctx.factor = factor
         ctx.save_for_backward(*weights)
-        return torch.stack(torch._foreach_norm(weights, 1)).sum() * factor
+        return Absolute.value(factor, weights)
 
     @staticmethod
     def backward(ctx, gradient):
         signs = torch._foreach_sign(ctx.saved_tensors)
         torch._foreach_mul_(signs, gradient * ctx.factor)
         return None, *signs
+
+    @staticmethod
+    def value(factor, weights):
+        """The penalty."""
+        return torch.stack(torch._foreach_norm(weights, 1)).sum() * factor
+
+    @staticmethod
+    def add(factor, scale, gradients, weights):
+        """Adds the penalty's gradients, times `scale` where there is one, in place."""
+        if not weights:
+            return
+        signs = torch._foreach_sign(weights)
+        if scale is not None:
+            torch._foreach_mul_(signs, scale)
+        torch._foreach_add_(gradients, signs, alpha=factor)

@@ -51,8 +51,8 @@ class StepGraphs:
         """Why the whole step cannot become a graph, or `None`."""
         steps = self._steps
         reason = steps.forward.why_no_graph()
-        if reason is None and steps.loss_reason is not None:
-            reason = f"the loss: {steps.loss_reason}"
+        if reason is None and steps.loss.reason is not None:
+            reason = f"the loss: {steps.loss.reason}"
         if reason is None:
             reason = steps.metrics.reason
         return steps.optimization.why_no_graph() if reason is None else reason
@@ -92,7 +92,8 @@ class StepGraphs:
 
     def _why_not_the_same(self):
         steps = self._steps
-        if steps.left_to_keras or steps.metrics.left_to_keras or steps.optimization.left_to_keras:
+        parts = steps.loss, steps.metrics, steps.optimization
+        if any(part.left_to_keras for part in parts):
             return "a batch that Keras has to look at"
         return self.why_not_whole()
 

@@ -5,7 +5,8 @@ torch's inference mode spares each operation what autograd looks at.
 """
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
-from keras_dawn.native.steps.parts import EMPTY, REFUSED
+from keras_dawn.native.steps.layer_calls import EMPTY
+from keras_dawn.native.steps.parts import REFUSED
 
 import torch
 

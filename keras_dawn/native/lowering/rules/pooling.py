@@ -150,8 +150,9 @@ def average_of_unmasked(series, mask, keepdims):
     """
     if mask is None:
         return torch.mean(series, 2, keepdims)
-    mask = mask.to(series.dtype).unsqueeze(1)
-    return (series * mask).sum(2, keepdim=keepdims) / mask.sum(2, keepdim=keepdims)
+    mask = mask.bool().unsqueeze(1)
+    total = torch.where(mask, series, 0).sum(2, keepdim=keepdims)
+    return total / mask.to(series.dtype).sum(2, keepdim=keepdims)
 
 
 @rule(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D)
