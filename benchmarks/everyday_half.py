@@ -29,6 +29,7 @@ class HalfCopy:
             if pair[0].requires_grad
         ]
         self.weights, self.copies = map(list, zip(*pairs, strict=True))
+        self.gradients = list(map(torch.empty_like, self.weights))
 
     @torch.no_grad()
     def refresh(self):
@@ -40,12 +41,16 @@ class HalfCopy:
         return self.network(*inputs, **named)
 
     def hand_gradients_back(self):
-        """Adds the copy's gradients to those of the weights, and forgets them."""
-        for weight, half in zip(self.weights, self.copies, strict=True):
-            if half.grad is not None:
-                gradient = half.grad.float()
-                weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
-                half.grad = None
+        """Gives the weights the copy's gradients, and forgets them there."""
+        found = [half.grad for half in self.copies if half.grad is not None]
+        used = [place for place, half in enumerate(self.copies) if half.grad is not None]
+        wide = [self.gradients[place] for place in used]
+        torch._foreach_copy_(wide, found)
+        for place, gradient in zip(used, wide, strict=True):
+            weight = self.weights[place]
+            # A penalty has given the weight itself one, perhaps.
+            weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
+            self.copies[place].grad = None
 
 
 def _half(tensor):

@@ -1,6 +1,6 @@
 """Beside fastai: the same network and photos, each by its own best practice, on the same cores.
 
-    python benchmarks/versus_fastai.py --folder=FOLDER
+    python benchmarks/versus_fastai.py --folder=FOLDER --json=FILE --picture=FILE
 
 FOLDER has `train/` and `val/` with a folder a class. fastai trains 5 epochs at 128 pixels with
 `fit_one_cycle`, its default transforms, and the rate of its own finder. Ours trains a plan whose
@@ -29,6 +29,7 @@ from absl import app, flags
 from growing_photos import sizes_of, train
 from rich.console import Console
 from rich.table import Table
+from versus_fastai_picture import draw
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("folder", None, "folder with train/ and val/", required=True)
@@ -40,10 +41,11 @@ flags.DEFINE_integer("fastai_epochs", 5, "fastai's epochs", lower_bound=1)
 flags.DEFINE_integer("workers", 2, "fastai's loading processes", lower_bound=0)
 flags.DEFINE_integer("epochs", 8, "our epochs", lower_bound=2)
 flags.DEFINE_list("sizes", ["0.0:64", "0.5:96", "0.85:128"], "fraction of our training : pixels")
-flags.DEFINE_float("max_lr", 0.1, "our highest rate", lower_bound=1e-6)
-flags.DEFINE_list("rates", ["0.05", "0.1", "0.2"], "what --tune chooses from")
+flags.DEFINE_float("max_lr", 0.2, "our highest rate", lower_bound=1e-6)
+flags.DEFINE_list("rates", ["0.1", "0.2", "0.4"], "what --tune chooses from")
 flags.DEFINE_bool("tune", False, "choose our rate on a split of the training photos, and end")
 flags.DEFINE_string("json", None, "file to write the results to")
+flags.DEFINE_string("picture", None, "file to draw both sides' accuracy over time to")
 _OWN = (
     "network",
     "seeds",
@@ -160,15 +162,16 @@ def main(argv):
         rows.append(compare(made["ours"], made["fastai"]))
         runs.append(made)
         Console().print(table_of(rows))
+        document = {
+            **environment(),
+            "fastai": importlib.metadata.version("fastai"),
+            "flags": {name: FLAGS[name].value for name in _OWN},
+            "rows": rows,
+            "runs": runs,
+        }
+        if FLAGS.picture:
+            draw(document, FLAGS.picture)
         if FLAGS.json:  # after every seed: the next one may be cut off
-            flag_values = {name: FLAGS[name].value for name in _OWN}
-            document = {
-                **environment(),
-                "fastai": importlib.metadata.version("fastai"),
-                "flags": flag_values,
-                "rows": rows,
-                "runs": runs,
-            }
             text = json.dumps(document, indent=1, default=str) + "\n"
             Path(FLAGS.json).write_text(text, encoding="utf-8")
 

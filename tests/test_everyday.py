@@ -59,14 +59,16 @@ def test_both_ways_of_bfloat16_train_alike(name):
     model, batch = case.keras_model(), case.batch()
     arguments = next(iter(variants_of(case).values()))
     loops = [Loop(case, model, half, arguments) for half in (None, AUTOCAST, COPY)]
+    start = [weight.detach().clone() for weight in loops[0].network.parameters()]
     for loop in loops:
         loop.train(batch, 20)
     exact, *halves = (loop.logs()["loss"] for loop in loops)
     assert halves == pytest.approx([exact, exact], rel=5e-3)
     exact, *halves = (list(loop.network.parameters()) for loop in loops)
     for weights in halves:  # in float32, and moved
-        for weight, expected in zip(weights, exact, strict=True):
+        for weight, expected, before in zip(weights, exact, start, strict=True):
             torch.testing.assert_close(weight, expected, rtol=0.1, atol=0.02)
+            assert (weight - before).abs().max() > 5e-3
     exact, *halves = (loop.predict(batch, 1) for loop in loops)
     for outputs in halves:
         assert outputs == pytest.approx(exact, abs=0.02)

@@ -68,6 +68,13 @@ def measured():
         f"{means[0]:.2f} % against {means[1]:.2f} %, in {growing['ratio']:.2f} of the time",
         f"4,600 photos of dogs, {machine(growing)}, {len(kinds[0]['accuracies'])} seeds",
     )
+    beside = result("versus-fastai-cpu-2026-11-27")
+    ratios = [row["ratio"] for row in beside["rows"]]
+    mean, spread = statistics.mean(ratios), statistics.stdev(ratios)
+    yield (
+        f"fastai's final accuracy in {mean:.2f} ± {spread:.2f} of its time",
+        f"4,600 photos of dogs, {machine(beside)}, {len(ratios)} seeds",
+    )
     for kind, flag in zip(kinds, ("progressive_epochs=11", "epochs=8"), strict=True):
         assert len(kind["runs"][0]) == int(flag.split("=")[1])
         assert f"--{flag}" in growing["command"]

@@ -20,6 +20,7 @@ PRIVATE = {
     # torch's: what `Tensor.backward` comes to.
     "native/steps/backward.py": {"_engine_run_backward", "_version"},
     # torch's: a module's own tables, in which a parameter may have any name.
+    "native/lowering/module.py": {"_parameters"},
     "native/steps/updates/counting.py": {"_version"},
     "native/steps/whole_step.py": {"_version"},
     "native/parallel.py": {"_set_params_and_buffers_to_ignore_for_model"},

@@ -4,7 +4,7 @@ import contextlib
 
 from keras_dawn.convolutions import conv2d, ways_of
 from keras_dawn.convolutions.ways import TORCH
-from keras_dawn.native.lowering.joined_convolutions import joined
+from keras_dawn.native.lowering.joined_convolutions import joined_by_ways
 from keras_dawn.native.lowering.rules.series import conv1d_by_ways
 
 import torch
@@ -22,7 +22,7 @@ def convolution_ways(module, shapes, dtypes):
     Returns:
         dict from the convolution's name in the graph to str.
     """
-    if not any(node.target in (conv2d, conv1d_by_ways, joined) for node in module.graph.nodes):
+    if not any(node.target in _BY_WAYS for node in module.graph.nodes):
         return {}
     interpreter = _Interpreter(module)
     inputs = [
@@ -32,6 +32,9 @@ def convolution_ways(module, shapes, dtypes):
     with torch.no_grad(), contextlib.suppress(Exception):  # what has no meta form ends it
         interpreter.run(*inputs)
     return interpreter.found
+
+
+_BY_WAYS = (conv2d, conv1d_by_ways, joined_by_ways)
 
 
 class _Interpreter(torch.fx.Interpreter):
@@ -48,8 +51,8 @@ class _Interpreter(torch.fx.Interpreter):
         if node.target in (conv2d, conv1d_by_ways):
             arguments, _ = self.fetch_args_kwargs_from_env(node)
             self.found[node.name] = _said(node.target, *arguments)
-        elif node.target is joined and node.args[0] is conv1d_by_ways:
-            (_, series, kernels, biases, *settings), _ = self.fetch_args_kwargs_from_env(node)
+        elif node.target is joined_by_ways:
+            (series, kernels, biases, *settings), _ = self.fetch_args_kwargs_from_env(node)
             kernel = torch.cat(kernels)
             self.found[node.name] = _said(conv1d_by_ways, series, kernel, biases[0], *settings)
         return super().run_node(node)

@@ -189,6 +189,7 @@ class NativeSteps:
                 # Layers are called here too, where a checkpointed part is computed again.
                 scale = self.optimization.differentiate(weighed)
                 with torch.no_grad():  # once for all that follows: each costs as much as a kernel
+                    self.forward.take_gradients()
                     loss = self.loss.completed(loss, scale)
                     skip = self.optimization.step(self.keep_gradients)
                     if statistics:

@@ -40,7 +40,9 @@ def compiled(build):
 
 
 def joins(model):
-    return keras_dawn.to_torch(model).code.count("joined_convolutions_joined(")
+    return keras_dawn.to_torch(model).code.count(
+        " = keras_dawn_native_lowering_joined_convolutions_"
+    )
 
 
 @pytest.mark.parametrize("settings", [{}, {"use_bias": False}, {"kernel_regularizer": "l2"}])
@@ -106,7 +108,7 @@ def test_wide_ones_are_joined_too_and_explain_says_their_way():
     model.compile("sgd", "mse")
     x = np.random.default_rng(0).normal(size=(2, 64, 128)).astype("float32")
     keras_dawn.accelerate(model).fit(x, x[:, 2:], verbose=0)
-    by_ways = "conv1d_by_ways" in keras_dawn.to_torch(model).code
+    by_ways = "joined_by_ways" in keras_dawn.to_torch(model).code
     assert [name.count("_and_") for name in keras_dawn.explain(model).convolutions] == [1] * by_ways
 
 

@@ -172,7 +172,7 @@ class OwnPython(keras.Model):
     def __init__(self, network):
         super().__init__()
         self.network, self.calls = network, 0
-        self.unused = layers.Dense(2, kernel_regularizer="l2")
+        self.unused = layers.Dense(2, use_bias=False, kernel_regularizer="l2")
         self.unused.build((None, 3))
 
     def call(self, x):
@@ -231,19 +231,18 @@ def test_weights_that_are_set_between_batches_are_penalised_as_they_are(true_flo
 OPTIMIZERS = {
     "a fixed scale": lambda: keras.optimizers.SGD(0.05, loss_scale_factor=8.0),
     "loss scaling": lambda: keras.optimizers.LossScaleOptimizer(sgd(), initial_scale=64.0),
-    "clipping": lambda: keras.optimizers.Adam(0.01, global_clipnorm=0.5),
-    "accumulation": lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=2),
+    "clipping": lambda: keras.optimizers.SGD(0.05, global_clipnorm=0.5),
+    "accumulation": lambda: keras.optimizers.SGD(0.05, gradient_accumulation_steps=2),
 }
 
 
 @pytest.mark.parametrize("build", [network, own_python])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_their_gradients_are_scaled_clipped_and_accumulated(build, optimizer, true_float64):
-    # Adam makes much of the rounding where a gradient is 0.
-    kinds = KINDS["L1"] if optimizer == "clipping" else KINDS["both"]
-    assert_alike(lambda: build(kinds()), 1e-8, optimizer=OPTIMIZERS[optimizer])
+    assert_alike(lambda: build(KINDS["both"]()), optimizer=OPTIMIZERS[optimizer])
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_a_model_that_only_penalties_train_is_trained(true_float64):
     def build():
         model = network(KINDS["L2"]())

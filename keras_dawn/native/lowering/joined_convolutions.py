@@ -25,7 +25,7 @@ def join_convolutions(graph, root):
             if first is not node:
                 node.replace_all_uses_with(first)
                 graph.erase_node(node)
-        elif node.op == "call_function" and node.target in _CONVOLUTIONS and node.args[-1] == 1:
+        elif node.op == "call_function" and node.target in _JOINED and node.args[-1] == 1:
             series, kernel, bias, *settings = node.args
             shapes = [_shape(weight, root) for weight in (kernel, bias) if weight is not None]
             if all(shape is not None for shape in shapes):
@@ -37,20 +37,27 @@ def join_convolutions(graph, root):
 
 
 _VIEWS = {("call_method", "permute"), ("call_function", pad_axes)}
-_CONVOLUTIONS = {conv1d, conv1d_by_ways}
 _OF_WEIGHTS = {"to", "permute"}  # what is done to a parameter before a layer computes with it
 
 
-def joined(convolve, series, kernels, biases, *settings):
-    """A convolution of a series by several kernels at once, as a list.
+def joined(series, kernels, biases, *settings):
+    """`conv1d` of a series by several kernels at once, as a list.
 
     Args:
-        convolve: `conv1d` or `conv1d_by_ways`.
         series: `(batch, channels, time)`.
         kernels: list of `(filters, channels, steps)`, of as many steps.
         biases: list of `(filters,)`, or of `None`.
-        settings: the further arguments of `convolve`.
+        settings: the further arguments of `conv1d`.
     """
+    return _joined(conv1d, series, kernels, biases, *settings)
+
+
+def joined_by_ways(series, kernels, biases, *settings):
+    """`joined` by the ways of `keras_dawn.convolutions`."""
+    return _joined(conv1d_by_ways, series, kernels, biases, *settings)
+
+
+def _joined(convolve, series, kernels, biases, *settings):
     bias = None if biases[0] is None else torch.cat(biases)
     # The channels innermost, as they lie in each kernel.
     kernel = torch.cat([kernel.mT for kernel in kernels]).mT
@@ -90,10 +97,13 @@ def _join(graph, group):
     kernels, biases = ([node.args[place] for node in group] for place in (1, 2))
     with graph.inserting_before(first):
         name = "_and_".join(node.name for node in group)
-        given = first.target, series, kernels, biases, *settings
-        outputs = graph.create_node("call_function", joined, given, name=name)
+        given = series, kernels, biases, *settings
+        outputs = graph.create_node("call_function", _JOINED[first.target], given, name=name)
         for number, node in enumerate(group):
             part = graph.create_node("call_function", operator.getitem, (outputs, number))
             node.replace_all_uses_with(part)
     for node in group:
         graph.erase_node(node)
+
+
+_JOINED = {conv1d: joined, conv1d_by_ways: joined_by_ways}

@@ -21,6 +21,7 @@ from keras_dawn.native.steps.added_losses import AddedLosses
 from keras_dawn.native.steps.buckets import BucketedReduction
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
+from keras_dawn.native.steps.half_weights import HalfWeights
 from keras_dawn.native.steps.kept_outputs import why_frozen
 from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.reduction import GradientReduction
@@ -57,6 +58,7 @@ class GraphForward:
         self.reduction = None  # of gradients over the ranks, where torch's does not do
         self.needs_rehearsal = False
         self._layers = None
+        self._halves = None  # copies of the weights in half precision
         self._outside = []  # leaves that are trained besides those of the training graph
         self._shapes = None  # of the last batch
         self._inside = keras_layers.all_layers(model)
@@ -80,6 +82,9 @@ class GraphForward:
         others = [v for v in self.model.trainable_weights if id(v) not in inside]
         self._outside = [Leaf(variable, AS_IS) for variable in others]
         self._added.follow([*inside.values(), *self._outside])
+        # Several ranks average the gradients of the weights, and a compiler sees to the casts.
+        alone = not current().several and not self._compile and not self.on_gpu()
+        self._halves = HalfWeights(self.training.module) if alone else None
         self._look()
 
     def _look(self):
@@ -210,8 +215,15 @@ class GraphForward:
     def train(self, flat):
         """`(outputs, statistics, images in the batch)` of a batch to train on."""
         self._shapes = [tensor.shape for tensor in flat]
+        if self._halves is not None:
+            self._halves.refresh()
         outputs, statistics, *masks = self._run(self.training, self._call_training, flat)
         return structured(self.training, outputs, masks), statistics, flat[0].shape[0]
+
+    def take_gradients(self):
+        """Gives the weights the gradients of their copies; to be called without gradients."""
+        if self._halves is not None:
+            self._halves.hand_back()
 
     def evaluate(self, x):
         """`(outputs, images in the batch)`."""

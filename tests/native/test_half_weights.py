@@ -1,0 +1,115 @@
+"""Weights in half precision are cast all at once: the bits of casts inside the graph."""
+
+from itertools import chain
+
+import keras_dawn
+from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.steps import graph_forward
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.on_device import on_processor, torch
+
+X = np.random.default_rng(0).integers(0, 9, (24, 6))
+Y = np.random.default_rng(1).integers(0, 3, 24)
+
+
+def network():
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4)(inputs)
+    shared = layers.Dense(4, "relu", kernel_regularizer="l2", name="shared")
+    x = layers.LSTM(5, return_sequences=True)(shared(shared(x)))
+    x = layers.Conv1D(4, 3, activation="relu")(layers.BatchNormalization()(x))
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, layers.Dense(3, dtype="float32")(x))
+
+
+class Changes(keras.callbacks.Callback):
+    """Sets weights between batches, and freezes and thaws a layer between epochs."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            self.model.set_weights([0.5 * weight for weight in self.model.get_weights()])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.get_layer("shared").trainable = epoch % 2 == 0
+
+
+def trained(policy, at_once, monkeypatch, optimizer="adam", callbacks=()):
+    if not at_once:
+        monkeypatch.setattr(graph_forward, "HalfWeights", lambda module: None)
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    model = network()
+    keras.config.set_dtype_policy("float32")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    keras_dawn.accelerate(model)
+    history = model.fit(
+        X, Y, batch_size=6, epochs=4, shuffle=False, verbose=0, callbacks=list(callbacks)
+    )
+    monkeypatch.undo()
+    return model, history.history["loss"]
+
+
+@on_processor
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("callbacks", [[], [Changes]])
+def test_training_is_the_same_to_the_bit(policy, callbacks, monkeypatch):
+    ours, losses = trained(policy, True, monkeypatch, callbacks=[make() for make in callbacks])
+    other, expected = trained(policy, False, monkeypatch, callbacks=[make() for make in callbacks])
+    assert losses == expected
+    for one, weight in zip(ours.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, weight)
+    if callbacks:
+        return  # a layer that is frozen at the end is cast in the graph
+    code = engine_of(ours).steps.forward.training.module.code
+    casts = [line for line in code.splitlines() if "kernel.to(" in line or "embeddings.to(" in line]
+    assert not casts
+    code = engine_of(other).steps.forward.training.module.code
+    assert "kernel.to(" in code
+
+
+class Breaks(keras.callbacks.Callback):
+    """Ends a training within a step, after its backward pass."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 2:
+            optimization = engine_of(self.model).steps.optimization
+
+            def fails(*args):
+                raise KeyboardInterrupt
+
+            optimization.step = fails
+
+
+def test_a_step_that_was_broken_off_leaves_no_gradient(monkeypatch):
+    model, _ = trained("mixed_bfloat16", True, monkeypatch, "sgd")
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, batch_size=6, verbose=0, callbacks=[Breaks()])
+    del engine_of(model).steps.optimization.step
+    other, _ = trained("mixed_bfloat16", True, monkeypatch, "sgd")
+    other.fit(X[:12], Y[:12], batch_size=6, shuffle=False, verbose=0)
+    other.set_weights(model.get_weights())
+    for each in (model, other):
+        each.fit(X, Y, batch_size=6, shuffle=False, verbose=0)
+    for one, weight in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, weight)
+
+
+def test_the_gradients_that_a_callback_sees_are_those_of_the_weights(monkeypatch):
+    seen = []
+
+    class Looks(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append([v.value.grad.clone() for v in self.model.trainable_variables])
+
+    trained("mixed_bfloat16", True, monkeypatch, callbacks=[Looks()])
+    ours, seen = seen, []
+    trained("mixed_bfloat16", False, monkeypatch, callbacks=[Looks()])
+    assert len(ours) == len(seen) == 16
+    for one, other in zip(chain(*ours), chain(*seen), strict=True):
+        assert one.dtype == torch.float32 and torch.equal(one, other)
