@@ -11,6 +11,7 @@ from tests.processes import run_ranks, torchrun
 SCRIPT = endings.__file__
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_job_within_30_seconds():
     done = torchrun(2, SCRIPT, "kill", seconds=120)
     end = time.monotonic()  # the clock is the machine's, the same in all processes
@@ -28,6 +29,7 @@ def test_an_exception_ends_the_job_with_that_ranks_message():
     assert "rank 0 of 2 failed" not in done.printed
 
 
+@pytest.mark.slow
 def test_sys_exit_on_one_rank_ends_the_job():
     begin = time.monotonic()
     done = torchrun(2, SCRIPT, "exit", seconds=120)

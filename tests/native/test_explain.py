@@ -198,6 +198,10 @@ def test_a_model_with_python_of_its_own_is_not_compiled_which_is_said(capsys):
     model.fit(x, y, verbose=0)
     assert "torch.compile: not used: it is for models that are one graph" in capsys.readouterr().err
     assert "torch.compile" in str(keras_dawn.explain(model))
+
+
+@pytest.mark.slow  # torch.compile is imported
+def test_explain_says_that_a_graph_is_compiled():
     graph = keras_dawn.accelerate(network(), compile=True)
     assert keras_dawn.explain(graph).compiled == "the graph of the layers"
     assert keras_dawn.explain(keras_dawn.accelerate(graph)).compiled is None

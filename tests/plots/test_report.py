@@ -136,15 +136,20 @@ def test_what_is_no_run_is_named(tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_the_command_writes_the_page_or_says_what_is_wrong(runs, tmp_path):
-    def called(*arguments):
-        command = [sys.executable, "-m", "keras_dawn.plots.report", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path)
+def called(*arguments, folder):
+    command = [sys.executable, "-m", "keras_dawn.plots.report", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=folder)
 
-    assert "page.html written" in called(*runs, "--output=page.html").stdout
-    wrong = called(tmp_path / "nowhere")
+
+def test_the_command_says_what_is_wrong(tmp_path):
+    wrong = called(tmp_path / "nowhere", folder=tmp_path)
     assert wrong.returncode != 0 and "is no run folder" in wrong.stdout + wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.slow
+def test_the_command_writes_the_page(runs, tmp_path):
+    assert "page.html written" in called(*runs, "--output=page.html", folder=tmp_path).stdout
 
 
 @pytest.mark.slow

@@ -16,7 +16,10 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+DEEP = pytest.param("cifar10_preact_resnet50", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [DEEP if "50" in name else name for name in RUNS])
 def test_the_smoke_preset_runs(name, tmp_path):
     script, *flags = RUNS[name]
     done = processes.run(

@@ -22,8 +22,15 @@ def called(recipe, *arguments, folder):
     "recipe, arguments, words",
     [
         ("cifar10_wrn", ["epochs=3"], "Not a flag: epochs=3"),
-        ("cifar10_record", ["--target=nan"], "--target must be a finite number"),
-        ("compare", ["--tune=0.1,nan"], "--tune must have finite rates"),
+        pytest.param(
+            "cifar10_record",
+            ["--target=nan"],
+            "--target must be a finite number",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "compare", ["--tune=0.1,nan"], "--tune must have finite rates", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_is_no_flag_is_said_before_anything_is_done(recipe, arguments, words, tmp_path):

@@ -33,6 +33,7 @@ def test_one_rank_is_told_to_end_and_both_save_at_the_same_step(tmp_path, whole)
     same(result(run(saved, out, ranks=2), out), whole)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_started_again_by_torchrun(tmp_path, whole):
     saved, out = tmp_path / "saved", tmp_path / "out.pt"
     done = torchrun(2, "--max-restarts=1", interrupted.__file__, saved, out, HURT="SIGKILL:8")
