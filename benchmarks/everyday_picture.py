@@ -3,6 +3,7 @@
 import matplotlib
 
 matplotlib.use("Agg")
+matplotlib.rcParams["svg.fonttype"] = "none"  # words as words, in half of the bytes
 import matplotlib.pyplot as plt
 from everyday_measure import PHASES
 

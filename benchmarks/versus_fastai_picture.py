@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
+matplotlib.rcParams["svg.fonttype"] = "none"  # words as words, in half of the bytes
 import matplotlib.pyplot as plt
 
 SIDES = ("ours", "keras_dawn", "tab:blue"), ("fastai", "fastai", "tab:orange")
