@@ -3,9 +3,10 @@
 import matplotlib
 
 matplotlib.use("Agg")
-matplotlib.rcParams["svg.fonttype"] = "none"  # words as words, in half of the bytes
 import matplotlib.pyplot as plt
 from everyday_measure import PHASES
+
+matplotlib.rcParams["svg.fonttype"] = "none"  # words as words, in half of the bytes
 
 CONTESTANTS = (
     ("p/t", "plain Keras", "tab:gray"), ("n/t", "keras_dawn", "tab:blue"),

@@ -10,8 +10,9 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-matplotlib.rcParams["svg.fonttype"] = "none"  # words as words, in half of the bytes
 import matplotlib.pyplot as plt
+
+matplotlib.rcParams["svg.fonttype"] = "none"  # words as words, in half of the bytes
 
 SIDES = ("ours", "keras_dawn", "tab:blue"), ("fastai", "fastai", "tab:orange")
 
