@@ -55,14 +55,10 @@ class Penalties:
         values = []
         for penalty, factor, tensors in self._groups:
             values.append(penalty.value(factor, tensors))
-            had = [tensor for tensor in tensors if tensor.grad is not None]
-            penalty.add(factor, scale, [tensor.grad for tensor in had], had)
-            without = [tensor for tensor in tensors if tensor.grad is None]
-            if without:
-                gradients = list(map(torch.zeros_like, without))
-                penalty.add(factor, scale, gradients, without)
-                for tensor, gradient in zip(without, gradients, strict=True):
-                    tensor.grad = gradient
+            for tensor in tensors:
+                if tensor.grad is None:  # what no output depends on
+                    tensor.grad = torch.zeros_like(tensor)
+            penalty.add(factor, scale, [tensor.grad for tensor in tensors], tensors)
         return sum(values)
 
     def _follow(self):
@@ -104,8 +100,6 @@ class Squares(torch.autograd.Function):
     @staticmethod
     def add(factor, scale, gradients, weights):
         """Adds the penalty's gradients, times `scale` where there is one, in place."""
-        if not weights:
-            return
         if scale is None:
             torch._foreach_add_(gradients, weights, alpha=2 * factor)
         else:
@@ -135,8 +129,6 @@ class Absolute(torch.autograd.Function):
     @staticmethod
     def add(factor, scale, gradients, weights):
         """Adds the penalty's gradients, times `scale` where there is one, in place."""
-        if not weights:
-            return
         signs = torch._foreach_sign(weights)
         if scale is not None:
             torch._foreach_mul_(signs, scale)
