@@ -72,19 +72,6 @@ def model_of(function, source):
     return build
 
 
-@pytest.mark.parametrize("merging", [layers.Multiply, layers.Maximum, layers.Minimum])
-def test_merging_leaves_out_what_either_side_masks(merging, true_float64):
-    def build():
-        tokens = [keras.Input((6,), dtype="int32") for _ in range(2)]
-        embedding = layers.Embedding(9, 4, keras.initializers.RandomNormal(seed=1), mask_zero=True)
-        merged = merging()([embedding(one) for one in tokens])
-        model = keras.Model(tokens, layers.Dense(4)(merged))
-        model.compile(keras.optimizers.SGD(0.1), "mse")
-        return model
-
-    assert_trains_alike(build, [TOKENS, TOKENS[::-1]], TARGETS, 1e-10, steps=8)
-
-
 @pytest.mark.filterwarnings("ignore:Layer '.*' .of type")
 @pytest.mark.parametrize("name", GRAPHS)
 def test_masked_sequences_train_as_in_plain_keras(name, true_float64):

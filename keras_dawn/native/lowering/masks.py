@@ -10,8 +10,6 @@ from keras_dawn.native.lowering.values import Value
 
 import keras
 
-_LEAVE_MASKED_OUT = keras.layers.Multiply, keras.layers.Maximum, keras.layers.Minimum
-
 
 def may_mask(operation, arguments):
     """Whether the outputs of a layer that is called as it is may have masks at run time."""
@@ -34,8 +32,6 @@ def why_mask_is_read(operation):
     """Why a layer whose input has a mask has to be called as it is, or `None`."""
     if not isinstance(operation, keras.Layer):
         return None
-    if isinstance(operation, _LEAVE_MASKED_OUT):
-        return "it leaves masked values out"
     if keras_layers.inner_layers(operation) and not operation.supports_masking:
         return "its inner layers see the mask of its input"
     if keras_layers.takes(operation, "mask"):

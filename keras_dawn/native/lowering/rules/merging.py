@@ -5,6 +5,11 @@ import operator
 
 from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.masked_merging import (
+    largest_of_unmasked,
+    product_of_unmasked,
+    smallest_of_unmasked,
+)
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.unit_vectors import of_length_one
 
@@ -73,6 +78,20 @@ def _fold(builder, inputs, call, function, cast=None):
     return result
 
 
+def _masked(builder, inputs, call, function):
+    """A function of all inputs and their masks, in Keras's order of axes."""
+    if any(value.guessed or value.dtype == "bool" for value in inputs):
+        raise LoweringError("of masked values that are no numbers or only known at run time")
+    values = _of_one_rank(builder, inputs)
+    rank = values[0].rank
+    # As in Keras, a tensor that gets more axes loses its mask.
+    masks = [value.mask if value.rank == rank else None for value in inputs]
+    dtype = functools.reduce(result_type, (value.dtype for value in values))
+    nodes = [builder.keras_order(builder.to(value, dtype)) for value in values]
+    node = builder.call(function, nodes, masks, name=call.name)
+    return values[0].with_node(node, dtype=dtype, torch_order=False)
+
+
 def _joined(one, other, node):
     joined = one.with_node(node, dtype=promoted(one, other))
     joined.guessed = one.guessed or other.guessed
@@ -93,6 +112,8 @@ def subtract(builder, layer, inputs, call):
 
 @rule(layers.Multiply)
 def multiply(builder, layer, inputs, call):
+    if any(value.mask is not None for value in inputs):
+        return _masked(builder, inputs, call, product_of_unmasked)
     return _fold(builder, inputs, call, torch.mul)
 
 
@@ -106,11 +127,15 @@ def average(builder, layer, inputs, call):
 
 @rule(layers.Maximum)
 def maximum(builder, layer, inputs, call):
+    if any(value.mask is not None for value in inputs):
+        return _masked(builder, inputs, call, largest_of_unmasked)
     return _fold(builder, inputs, call, torch.maximum, cast=result_type)
 
 
 @rule(layers.Minimum)
 def minimum(builder, layer, inputs, call):
+    if any(value.mask is not None for value in inputs):
+        return _masked(builder, inputs, call, smallest_of_unmasked)
     return _fold(builder, inputs, call, torch.minimum, cast=result_type)
 
 
