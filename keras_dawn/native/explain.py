@@ -143,8 +143,9 @@ def explanation(engine, convolutions=True):
     model = engine.model
     own = engine.own_parts()
     if "train_step" in own and engine.layers is not None:
-        compiled = _NOT_COMPILED if engine.compile else None
-        return _explanation(model, engine.layers, own, compiled=compiled)
+        details = {"compiled": _NOT_COMPILED if engine.compile else None}
+        details["optimizer"] = _how_each(engine.optimizers.why_not_fused(), "its own apply")
+        return _explanation(model, engine.layers, own, **details)
     # Asked before `prepare`, which may drop steps that no longer fit.
     trained = engine.steps is not None and engine.steps.update is not None
     steps = engine.prepare("predict_function")
@@ -191,6 +192,14 @@ def _explanation(model, forward, own, **details):
         uncalled=[(layer.name, type(layer).__name__) for layer in forward.uncalled()],
         **details,
     )
+
+
+def _how_each(reasons, otherwise):
+    """How several parts go, from the reason why each is not native, or `None`, by its name."""
+    if not any(reasons.values()):
+        return "native" if reasons else None
+    how = {name: _how(reason, otherwise) for name, reason in reasons.items()}
+    return "; ".join(how.values() if len(how) == 1 else map(": ".join, how.items()))
 
 
 def _how(reason, otherwise):

@@ -89,6 +89,26 @@ def test_what_keeps_its_python_is_named():
     fit(own)
     assert keras_dawn.explain(own).python == "train_step"
     assert keras_dawn.explain(own).layers == {"Flatten": 1, "Dense": 1}
+    assert keras_dawn.explain(own).optimizer == "native"
+
+
+def test_each_optimizer_of_an_own_train_step_is_named_where_one_is_not_native():
+    class OwnSGD(keras.optimizers.SGD):
+        pass
+
+    def model_with(**optimizers):
+        model = OwnStep([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
+        model = keras_dawn.accelerate(compiled(model))
+        for name, optimizer in optimizers.items():
+            optimizer.build(model.trainable_variables)
+            setattr(model, name, optimizer)
+        fit(model)
+        return keras_dawn.explain(model)
+
+    assert model_with(optimizer=OwnSGD()).optimizer == "its own apply: OwnSGD steps by its own code"
+    reason = "its own apply: OwnSGD steps by its own code"
+    assert model_with(second=OwnSGD()).optimizer == f"optimizer: native; second: {reason}"
+    assert model_with(second=keras.optimizers.Adam()).optimizer == "native"
 
 
 def test_python_that_only_combines_layers_is_native():

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.foundation import keras_variables
+from keras_dawn.foundation import keras_optimizers, keras_variables
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf, moves
 from keras_dawn.native.steps.updates import make_update, why_not_fused
 
@@ -24,12 +24,28 @@ class NativeOptimizers:
 
     def refresh(self):
         """Looks for optimizers anew: what a layout or a setting decided may be another now."""
-        found = {
-            id(value): value
-            for value in vars(self.model).values()
-            if isinstance(value, keras.optimizers.Optimizer)
-        }
-        self._applies = [NativeApply(optimizer) for optimizer in found.values()]
+        self._applies = [NativeApply(optimizer) for optimizer in self._by_name().values()]
+
+    def _by_name(self):
+        """The model's optimizers, each once, by the attribute that holds it."""
+        found = {}
+        for name, value in vars(self.model).items():
+            if isinstance(value, keras.optimizers.Optimizer) and value not in found.values():
+                found[name.removeprefix("_")] = value
+        return found
+
+    def why_not_fused(self):
+        """The reason why an optimizer steps by its own `apply`, or `None`, by its attribute.
+
+        Those are left out that have no weights yet.
+        """
+        reasons = {}
+        for name, optimizer in self._by_name().items():
+            if optimizer.built:
+                variables = keras_optimizers.trainable_variables(optimizer)
+                leaves = [Leaf(variable, AS_IS) for variable in variables]
+                reasons[name] = why_not_fused(optimizer, leaves)
+        return reasons
 
     @contextlib.contextmanager
     def in_place(self):
