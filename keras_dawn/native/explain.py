@@ -98,13 +98,14 @@ class Explanation:
         for part in ("loss", "metrics", "optimizer"):
             if getattr(self, part) not in (None, "native"):
                 parts.append(f"{part}: {getattr(self, part)}")
-        if self.compiled == _NOT_COMPILED:
+        if self.compiled in (_NOT_COMPILED, _ASKED_OF_KERAS):
             parts.append(f"torch.compile: {self.compiled}")
         return f"keras_dawn: {name}: {'; '.join(parts)}. keras_dawn.explain(model) says more."
 
 
 _TITLES = {"graph": "CUDA graph", "compiled": "torch.compile"}
 _NOT_COMPILED = "not used: it is for models that are one graph, and this one keeps its Python"
+_ASKED_OF_KERAS = "not used: `jit_compile` is plain Keras's, accelerate(model, compile=True) ours"
 
 
 def explain(model):
@@ -161,6 +162,8 @@ def explanation(engine, convolutions=True):
     if engine.compile:
         whole = isinstance(forward, GraphForward)
         details["compiled"] = "the graph of the layers" if whole else _NOT_COMPILED
+    elif getattr(model, "jit_compile", False):
+        details["compiled"] = _ASKED_OF_KERAS
     if convolutions:
         details["convolutions"] = forward.convolutions()
     return _explanation(model, forward, own, **details)

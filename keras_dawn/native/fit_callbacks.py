@@ -102,8 +102,8 @@ class Announcement(keras.callbacks.Callback):
     """Says in one line how the model steps, after the first step of its first `fit`.
 
     Silent for a model that is native throughout where `verbose=0` was asked for; but it says that
-    `run_eagerly=True` is not followed. It acts before a
-    batch, not after one, where it would make Keras wait for the logs of each.
+    `run_eagerly=True` or `jit_compile=True` is not followed. It acts before a batch, not after
+    one, where it would make Keras wait for the logs of each.
 
     Args:
         engine: `Engine`.
@@ -126,10 +126,11 @@ class Announcement(keras.callbacks.Callback):
             return
         self._looked = True
         eager = bool(getattr(self.model, "run_eagerly", False))  # asked for, and not followed
-        if not self.params.get("verbose") and not eager and self._found_whole():
+        loud = self.params.get("verbose") or eager or getattr(self.model, "jit_compile", False)
+        if not loud and self._found_whole():
             return  # an earlier `fit` looked, and had nothing to say either
         how = self._engine.explanation(self._engine, convolutions=False)  # this is in every `fit`
-        if self.params.get("verbose") or not how.is_whole() or eager:
+        if loud or not how.is_whole():
             self._engine.announced = True
             if current().is_main:
                 if self.params.get("verbose") == 1 and not epoch_ended:

@@ -138,6 +138,15 @@ def test_the_first_fit_says_that_it_does_not_run_eagerly(capsys):
     assert len(said) == 1 and "restore(model)" in said[0]
 
 
+def test_the_first_fit_says_that_torch_compile_is_asked_for_otherwise(capsys):
+    model = keras_dawn.accelerate(network(jit_compile=True))
+    fit(model)
+    fit(model)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "`jit_compile` is plain Keras's, accelerate(model, compile=True) ours" in line
+    assert "jit_compile" in keras_dawn.explain(model).compiled
+
+
 def test_that_line_is_not_in_the_middle_of_a_progress_bar(monkeypatch):
     shown = io.StringIO()
     for stream in ("stdout", "stderr"):
