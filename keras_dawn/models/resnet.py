@@ -35,6 +35,7 @@ def ResNet(
     zero_init_gamma=False,
     blur_pool=False,
     resnet_d=False,
+    activation="relu",
     name=None,
 ):
     """Builds a residual network, the same layers as torchvision's, for images of any size.
@@ -60,13 +61,15 @@ def ResNet(
             more (Zhang 2019, https://arxiv.org/abs/1904.11486).
         resnet_d: bool, three 3×3 convolutions as stem and average pooling in shortcuts (He et
             al. 2018, https://arxiv.org/abs/1812.01187).
+        activation: str, the name of an activation of Keras's, such as `"mish"` (Misra 2019,
+            https://arxiv.org/abs/1908.08681).
         name: str, by default `resnet50` and so on.
 
     Returns:
         `keras.Model` from `(batch, height, width, channels)` to `(batch, classes)`.
 
     Raises:
-        ValueError: an unknown depth, or weights of another network.
+        ValueError: an unknown depth or activation, or weights of another network.
         OSError: weights that are not there and cannot be downloaded.
 
     Example:
@@ -78,10 +81,15 @@ def ResNet(
         raise ValueError(f"`depth` must be one of {sorted(_STAGES)}, got {depth!r}.")
     if weights in NAMES and (blur_pool or resnet_d):
         raise ValueError(f"weights={weights!r} are of networks without blur_pool and resnet_d.")
+    if weights in NAMES and activation != "relu":
+        raise ValueError(f"weights={weights!r} are of networks with ReLU, got {activation!r}.")
+    if not isinstance(activation, str):
+        raise ValueError(f"`activation` must be the name of one of Keras's, got {activation!r}.")
     channels_last = keras.config.image_data_format() == "channels_last"
     if input_shape is None:
         input_shape = (None, None, 3) if channels_last else (3, None, None)
-    parts = _Parts(blur_pool, resnet_d, zero_init_gamma, -1 if channels_last else 1)
+    axis = -1 if channels_last else 1
+    parts = _Parts(blur_pool, resnet_d, zero_init_gamma, activation, axis)
     block = parts.bottleneck if depth >= 50 else parts.basic
     inputs = keras.Input(shape=input_shape, name="images")
     x = parts.stem(inputs)
@@ -100,34 +108,36 @@ def ResNet(
 class _Parts:
     """The blocks, with the options that all of them share."""
 
-    def __init__(self, blur_pool, resnet_d, zero_init_gamma, axis):
+    def __init__(self, blur_pool, resnet_d, zero_init_gamma, activation, axis):
         self.blur_pool, self.resnet_d = blur_pool, resnet_d
-        self.zero_init_gamma, self.axis = zero_init_gamma, axis
+        self.zero_init_gamma, self.activation, self.axis = zero_init_gamma, activation, axis
 
     def stem(self, x):
         if self.resnet_d:
             for number, (filters, strides) in enumerate(((32, 2), (32, 1), (64, 1)), 1):
                 x = self.convolution(x, filters, 3, strides, f"stem_conv{number}")
-                x = layers.ReLU(name=f"stem_relu{number}")(self.normal(x, f"stem_bn{number}"))
+                x = self.active(self.normal(x, f"stem_bn{number}"), "stem", number)
         else:
             x = self.convolution(x, 64, 7, 2, "conv1")
-            x = layers.ReLU(name="relu")(self.normal(x, "bn1"))
+            x = self.active(self.normal(x, "bn1"))
+        if self.activation != "relu":  # a maximum below 0 would lose to the zeros of a padding
+            return layers.MaxPooling2D(3, 2, "same", name="maxpool")(x)
         x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)  # zeros are below no activation
         return layers.MaxPooling2D(3, 2, name="maxpool")(x)
 
     def basic(self, x, filters, strides, name):
         shortcut = self.shortcut(x, filters, strides, name)
         x = self.convolution(x, filters, 3, strides, f"{name}_conv1")
-        x = layers.ReLU(name=f"{name}_relu1")(self.normal(x, f"{name}_bn1"))
+        x = self.active(self.normal(x, f"{name}_bn1"), name, 1)
         x = self.convolution(x, filters, 3, 1, f"{name}_conv2")
         return self.join(self.normal(x, f"{name}_bn2", last=True), shortcut, name)
 
     def bottleneck(self, x, filters, strides, name):
         shortcut = self.shortcut(x, 4 * filters, strides, name)
         x = self.convolution(x, filters, 1, 1, f"{name}_conv1")
-        x = layers.ReLU(name=f"{name}_relu1")(self.normal(x, f"{name}_bn1"))
+        x = self.active(self.normal(x, f"{name}_bn1"), name, 1)
         x = self.convolution(x, filters, 3, strides, f"{name}_conv2")
-        x = layers.ReLU(name=f"{name}_relu2")(self.normal(x, f"{name}_bn2"))
+        x = self.active(self.normal(x, f"{name}_bn2"), name, 2)
         x = self.convolution(x, 4 * filters, 1, 1, f"{name}_conv3")
         return self.join(self.normal(x, f"{name}_bn3", last=True), shortcut, name)
 
@@ -136,14 +146,20 @@ class _Parts:
             return x
         if self.resnet_d and strides > 1:
             # A 1 × 1 convolution of stride 2 would throw three of four pixels away.
-            x = layers.AveragePooling2D(2, 2, name=f"{name}_downsample_pool")(x)
+            x = layers.AveragePooling2D(2, 2, "same", name=f"{name}_downsample_pool")(x)
             strides = 1
         x = self.convolution(x, filters, 1, strides, f"{name}_downsample_0")
         return self.normal(x, f"{name}_downsample_1")
 
     def join(self, x, shortcut, name):
         x = layers.Add(name=f"{name}_add")([x, shortcut])
-        return layers.ReLU(name=f"{name}_relu")(x)
+        return self.active(x, name)
+
+    def active(self, x, name="", number=""):
+        name = f"{name}_{self.activation}{number}".removeprefix("_")
+        if self.activation == "relu":
+            return layers.ReLU(name=name)(x)
+        return layers.Activation(self.activation, name=name)(x)
 
     def convolution(self, x, filters, kernel_size, strides, name):
         if self.blur_pool and strides > 1 and x.shape[self.axis] >= 16:

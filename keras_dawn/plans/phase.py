@@ -46,9 +46,10 @@ class Phase:
         epochs: int, how many.
         image_size: int, pixels of the training crops.
         batch_size: int, images a step over all ranks.
-        learning_rate: float, or `(start, end)`: changes linearly, step by step.
-        momentum, weight_decay: float, or `(start, end)`; by default as compiled, and then in all
-            phases of a plan: where one phase sets it, each has to.
+        learning_rate: float; `(start, end)`: changes linearly, step by step; or a curve of
+            progress in the phase (`keras_dawn.schedules`).
+        momentum, weight_decay: the same; by default as compiled, and then in all phases of a
+            plan: where one phase sets it, each has to.
         crops: `Crops`: how much of a photo a crop takes, and which copies are read.
         validation: int, pixels to validate at, or `Validation`; by default `image_size`.
 
@@ -63,9 +64,9 @@ class Phase:
     epochs: int
     image_size: int
     batch_size: int
-    learning_rate: float | tuple
-    momentum: float | tuple | None = None
-    weight_decay: float | tuple | None = None
+    learning_rate: float | tuple | schedules.Curve
+    momentum: float | tuple | schedules.Curve | None = None
+    weight_decay: float | tuple | schedules.Curve | None = None
     crops: Crops = Crops()
     validation: int | Validation = Validation()
 
@@ -81,11 +82,12 @@ class Phase:
         for name in ("learning_rate", "momentum", "weight_decay"):
             given = getattr(self, name)
             pair = not isinstance(given, tuple) or len(given) == 2
-            if not pair or not all(map(_is_from_zero_up, ends(given))):
+            if not pair or not all(map(_is_from_zero_up, points(given))):
                 raise ValueError(
-                    f"`{name}` must be a number from 0 up, or (start, end), got {given!r}."
+                    f"`{name}` must be a number from 0 up, (start, end) or a curve of such, got "
+                    f"{given!r}."
                 )
-        if max(ends(self.momentum), default=0) >= 1:
+        if max(points(self.momentum), default=0) >= 1:
             raise ValueError(f"`momentum` must be below 1, got {self.momentum!r}.")
         copies = self.crops.copies
         if copies is not None and copies < self.image_size:
@@ -103,9 +105,10 @@ class Phase:
         """Curves of progress in the phase, by hyper-parameter (`keras_dawn.schedules`)."""
         found = {}
         for name in ("learning_rate", "momentum", "weight_decay"):
-            span = ends(getattr(self, name))
+            given = getattr(self, name)
+            span = ends(given)
             if span:
-                found[name] = schedules.linear(span[0], span[-1])
+                found[name] = given if callable(given) else schedules.linear(span[0], span[-1])
         return found
 
 
@@ -130,8 +133,15 @@ def _is_from_zero_up(value):
     return isinstance(value, numbers.Real) and value >= 0 and math.isfinite(value)
 
 
+def points(value):
+    """The ends of a hyper-parameter in a phase, and of a curve what lies between, to be checked."""
+    return [value(n / 20) for n in range(21)] if callable(value) else ends(value)
+
+
 def ends(value):
     """The first and last value of a hyper-parameter in a phase; none if it stays as compiled."""
     if value is None:
         return ()
+    if callable(value):
+        return value(0.0), value(1.0)
     return value if isinstance(value, tuple) else (value,)

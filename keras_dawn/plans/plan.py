@@ -3,7 +3,8 @@
 import itertools
 from dataclasses import replace
 
-from keras_dawn.plans.phase import Phase, PhaseCost, ends
+from keras_dawn.plans.phase import Phase, PhaseCost, ends, points
+from keras_dawn.schedules import Curve
 
 
 class TrainingPlan:
@@ -116,8 +117,7 @@ class TrainingPlan:
             batch_size = phase.batch_size * factor
             if batch_size < 1 or batch_size != int(batch_size):
                 raise ValueError(f"A batch of {phase.batch_size} times {factor} is not whole.")
-            rate = tuple(value * factor for value in ends(phase.learning_rate))
-            rate = rate if isinstance(phase.learning_rate, tuple) else rate[0]
+            rate = _times(phase.learning_rate, factor)
             phases.append(replace(phase, batch_size=int(batch_size), learning_rate=rate))
         return TrainingPlan(phases, f"{self.name} × {factor:g}", self.source)
 
@@ -212,5 +212,17 @@ def steps_per_epoch(phase, images):
     return steps
 
 
+def _times(rate, factor):
+    """A phase's rate, multiplied."""
+    if callable(rate):
+        return Curve(lambda progress: factor * rate(progress), f"{factor:g} × {rate!r}")
+    if isinstance(rate, tuple):
+        return tuple(value * factor for value in rate)
+    return rate * factor
+
+
 def _text(value):
+    if callable(value):
+        first, last = ends(value)
+        return f"curve {first:.4g} → {max(points(value)):.4g} → {last:.4g}"
     return " → ".join(f"{end:.4g}" for end in ends(value)) or "as compiled"

@@ -21,7 +21,9 @@ class PhotoPreset:
         gpus: int, how many GPUs the plan is for; 1 means that it is not scaled.
         label_smoothing: float.
         no_decay: patterns of variables that are not decayed.
-        zero_init_gamma, blur_pool: options of the network.
+        zero_init_gamma, blur_pool, resnet_d, activation: options of the network.
+        optimizer: `"sgd"`, or `"adamw"` with the settings of `ADAMW`.
+        lookahead: bool, whether slow weights follow the optimizer's.
         train_images, val_images: int, how many to use, or `None` for all.
     """
 
@@ -32,6 +34,10 @@ class PhotoPreset:
     no_decay: tuple = ()
     zero_init_gamma: bool = False
     blur_pool: bool = False
+    resnet_d: bool = False
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    lookahead: bool = False
     train_images: int | None = None
     val_images: int | None = None
 
@@ -41,19 +47,40 @@ class PhotoPreset:
         return {**values, "plan": self.plan.table(), "plan_name": self.plan.name}
 
 
-def build_model(preset, classes, precision):
-    """The preset's network with its optimizer, compiled and accelerated."""
-    keras.config.set_dtype_policy(precision)
-    model = keras_dawn.models.ResNet(
+# fastai's, for its board of Imagenette: less memory of squares than Adam's usual 0.999.
+ADAMW = {"weight_decay": 1e-2, "beta_1": 0.95, "beta_2": 0.99, "epsilon": 1e-6}
+
+
+def build_network(preset, classes):
+    """The preset's network."""
+    return keras_dawn.models.ResNet(
         int(preset.model.removeprefix("resnet")),
         classes=classes,
         zero_init_gamma=preset.zero_init_gamma,
         blur_pool=preset.blur_pool,
+        resnet_d=preset.resnet_d,
+        activation=preset.activation,
     )
+
+
+def build_optimizer(preset, **options):
+    """The preset's optimizer; the plan sets its rate."""
+    if preset.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(1e-3, **ADAMW, **options)
+        return keras_dawn.optimizers.layerwise(
+            optimizer, decays=dict.fromkeys(preset.no_decay, 0.0)
+        )
+    return keras_dawn.SGD(0.1, momentum=0.9, no_decay=preset.no_decay, **options)
+
+
+def build_model(preset, classes, precision):
+    """The preset's network with its optimizer, compiled and accelerated."""
+    keras.config.set_dtype_policy(precision)
+    model = build_network(preset, classes)
     if FLAGS.synchronize_batch_norm:
         keras_dawn.distributed.synchronize_batch_normalization(model)
     average = {"use_ema": True, "ema_momentum": FLAGS.ema} if FLAGS.ema else {}
-    optimizer = keras_dawn.SGD(0.1, momentum=0.9, no_decay=preset.no_decay, **average)
+    optimizer = build_optimizer(preset, **average)
     if precision == "mixed_float16":
         # Keras begins at 32,768, and each step that overflows on the way down is lost.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)

@@ -24,12 +24,20 @@ FLAGS = flags.FLAGS
 IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1000
 
 
-def define_flags(presets):
-    """The flags of a recipe on photos."""
+def define_flags(presets, target=93.0, target_on="top5"):
+    """The flags of a recipe on photos.
+
+    Args:
+        presets: dict from names to `PhotoPreset`.
+        target: float, the accuracy to reach by default, in percent.
+        target_on: `"top5"` or `"accuracy"`: what that is, where there are more than five classes.
+    """
     flags.DEFINE_string("preset", "auto", f"auto, or one of: {', '.join(presets)}")
-    flags.DEFINE_string("plan", None, f"the same as --preset, for: {', '.join(keras_dawn.PLANS)}")
     flags.DEFINE_string("data_dir", None, "folder with train/ and val/")
-    flags.DEFINE_string("blacklist", None, "the devkit's list of validation photos to leave out")
+    if plans := [name for name in keras_dawn.PLANS if name in presets]:  # those of ImageNet
+        flags.DEFINE_string("plan", None, f"the same as --preset, for: {', '.join(plans)}")
+        text = "the devkit's list of validation photos to leave out"
+        flags.DEFINE_string("blacklist", None, text)
     flags.DEFINE_integer("threads", None, "decoding threads a process", lower_bound=1)
     flags.DEFINE_float("label_smoothing", None, "instead of the preset's", 0.0, 0.9)
     flags.DEFINE_float("ema", None, "momentum of averaged weights, such as 0.999", 0.0, 1.0)
@@ -37,11 +45,12 @@ def define_flags(presets):
     flags.DEFINE_float("cutmix", None, "alpha of CutMix", lower_bound=0.0)
     flags.DEFINE_bool("dry_run", False, "only print the plan and what it would take")
     flags.DEFINE_integer("gpus", 8, "number of GPUs that --dry_run projects to", lower_bound=1)
-    run_flags.define(93.0, "validation top-5 accuracy (top-1 of up to five classes)")
+    top5 = "validation top-5 accuracy (top-1 of up to five classes)"
+    run_flags.define(target, top5 if target_on == "top5" else "validation accuracy")
 
 
-def main(recipe, presets, entry):
-    """Runs a recipe from its flags to its run folder."""
+def main(recipe, presets, entry, target_on="top5"):
+    """Runs a recipe from its flags to its run folder; `target_on` as for `define_flags`."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
@@ -67,7 +76,8 @@ def main(recipe, presets, entry):
 
         def once(seed, own):
             started = clocks.pop() if clocks else TrainingClock()
-            return train(preset, photos, precision, seed, own, started, prices)
+            timer = time_to(target_on, photos, started, prices)
+            return train(preset, photos, precision, seed, own, timer)
 
         train_seeds(once, folder, prices, recipe=recipe, preset=name, reason=reason)
 
@@ -75,7 +85,8 @@ def main(recipe, presets, entry):
 def find_photos(preset, scratch):
     """The photos that the flags ask for, and why these, as `(Photos, str)`."""
     if FLAGS.data_dir:
-        blacklist = read_blacklist(FLAGS.blacklist) if FLAGS.blacklist else frozenset()
+        listed = getattr(FLAGS, "blacklist", None)
+        blacklist = read_blacklist(listed) if listed else frozenset()
         return Photos(FLAGS.data_dir, preset, blacklist), f"Photos in {FLAGS.data_dir}, as asked."
     folder = write_digit_photos(
         Path(scratch) / "digits", preset.train_images or 2000, preset.val_images or 500
@@ -88,7 +99,7 @@ def find_photos(preset, scratch):
 def choose_preset(presets, entry, ranks):
     """The preset that the flags ask for, scaled to the GPUs that there are."""
     gpu = keras_dawn.precision.has_gpu()
-    name = FLAGS.plan or FLAGS.preset
+    name = getattr(FLAGS, "plan", None) or FLAGS.preset
     if name == "auto":
         name = entry if gpu and FLAGS.data_dir else "small"
     if name not in presets:
@@ -103,7 +114,21 @@ def choose_preset(presets, entry, ranks):
     return name, preset
 
 
-def train(preset, photos, precision, seed, folder, clock, prices):
+def time_to(target_on, photos, clock, prices):
+    """The `TimeToAccuracy` of a run."""
+    # Of five classes the right one is always among the first five.
+    target_on = target_on if len(photos.class_names) > 5 else "accuracy"
+    return TimeToAccuracy(
+        FLAGS.target,
+        top5="val_top5",
+        target_on=target_on,
+        stop_at_target=FLAGS.stop_at_target,
+        price_per_hour=prices[0].usd_per_hour if prices else None,
+        clock=clock,
+    )
+
+
+def train(preset, photos, precision, seed, folder, timer):
     """Trains once by the plan and returns a `run_flags.Result`."""
     keras.utils.set_random_seed(seed)
     photos.seed = seed
@@ -112,17 +137,10 @@ def train(preset, photos, precision, seed, folder, clock, prices):
     hot = [data.OneHot(classes)] if one_hot(preset) else []
     mixing = [data.MixUp(FLAGS.mixup)] if FLAGS.mixup else []
     mixing = [data.CutMix(FLAGS.cutmix)] if FLAGS.cutmix else mixing
-    timer = TimeToAccuracy(
-        FLAGS.target,
-        top5="val_top5",
-        # Of five classes the right one is always among the first five.
-        target_on="top5" if classes > 5 else "accuracy",
-        stop_at_target=FLAGS.stop_at_target,
-        price_per_hour=prices[0].usd_per_hour if prices else None,
-        clock=clock,
-    )
     history = records.HistoryWriter(folder)
     callbacks = [timer, history]
+    if preset.lookahead:
+        callbacks.insert(0, keras_dawn.callbacks.Lookahead(every=6))
     if FLAGS.ema:
         callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     resume = run_flags.resume_training()
@@ -137,13 +155,13 @@ def train(preset, photos, precision, seed, folder, clock, prices):
             callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 2,
         )
-        clock.pause()  # views with flips are no part of the board's time
+        timer.clock.pause()  # views with flips are no part of the board's time
         flipped = evaluate_images(model, photos.validation_data(last, hot), flip=True)
         for name in ("top1", "top5"):  # records are in percent
             flipped[name] = round(100 * flipped[name], 4)
         answered = answers.of_photos(model, photos, last, folder)
     except KeyboardInterrupt:
-        clock.pause()
+        timer.clock.pause()
         interrupted = True
     # The board is for all of ImageNet, whatever a folder is called.
     whole = classes == IMAGENET_CLASSES and len(photos.train("originals")) == IMAGENET_IMAGES

@@ -72,7 +72,8 @@ def test_resnet18_gives_torchvisions_outputs_and_averages_and_torch_fills_it_ali
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 @pytest.mark.parametrize("options", [{}, {"blur_pool": True}, {"resnet_d": True},
                                      {"zero_init_gamma": True},
-                                     {"blur_pool": True, "resnet_d": True}])  # fmt: skip
+                                     {"blur_pool": True, "resnet_d": True, "activation": "mish"},
+                                     ])  # fmt: skip
 @pytest.mark.parametrize("depth", [18, 50])
 def test_every_option_trains_native_at_any_size_and_round_trips(options, depth, tmp_path):
     model = ResNet(depth, classes=3, **options)
@@ -104,6 +105,42 @@ def test_blur_pool_averages_with_binomial_weights():
     x[0, 2, 2] = 16.0
     expected = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])
     assert torch.allclose(blur(x)[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize("size", [44, 97])
+def test_averaging_shortcuts_meet_the_convolutions_at_odd_sizes_and_ignore_the_border(size):
+    model = ResNet(18, classes=3, resnet_d=True)
+    inside = keras.Model(model.input, model.get_layer("layer2_0_downsample_pool").output)
+    before = keras.Model(model.input, model.get_layer("layer1_1_relu").output)
+    x = torch.randn(1, size, size, 3)
+    rows = before(x, training=False)
+    assert rows.shape[1] % 2 == 1
+    expected = torch.nn.functional.avg_pool2d(rows.permute(0, 3, 1, 2), 2, ceil_mode=True)
+    assert torch.allclose(inside(x, training=False).permute(0, 3, 1, 2), expected, atol=1e-6)
+    assert torch.allclose(
+        keras_dawn.to_torch(model)(x), model(x, training=False), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_an_activation_takes_every_place_of_relu_and_no_padding_wins_a_maximum():
+    model = ResNet(50, classes=3, resnet_d=True, activation="mish")
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert "ReLU" not in kinds and kinds.count("Activation") == 3 + 3 * 16
+    pooled = keras.Model(model.get_layer("stem_mish3").output, model.get_layer("maxpool").output)
+    x = -torch.rand(1, 8, 8, 64) - 0.1
+    assert float(pooled(x).max()) < -0.09
+    conv_bn = keras.Model(model.input, model.get_layer("stem_bn1").output)
+    active = keras.Model(model.input, model.get_layer("stem_mish1").output)
+    x = torch.randn(2, 16, 16, 3)
+    expected = torch.nn.functional.mish(conv_bn(x, training=False))
+    assert torch.allclose(active(x, training=False), expected, atol=1e-6)
+
+
+def test_an_activation_that_is_not_a_name_is_refused():
+    with pytest.raises(ValueError, match="name of one of Keras's"):
+        ResNet(18, activation=keras.activations.mish)
+    with pytest.raises(ValueError, match="networks with ReLU"):
+        ResNet(18, weights="imagenet", activation="mish")
 
 
 def test_an_unknown_depth_is_refused():

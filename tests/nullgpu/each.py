@@ -10,9 +10,12 @@ import keras_dawn
 from keras_dawn import callbacks, data, schedules
 
 import imagenet_resnet50
+import imagewoof
 import keras
 import numpy as np
 from settings import BATCH, MOST_STEPS, SIDE, compiled, images, photos, record, wide
+
+from recipe_parts.photo_network import build_network, build_optimizer
 
 K, C = keras.optimizers, keras.callbacks
 
@@ -108,29 +111,28 @@ RECORDS = {f"the record, {preset}": record(preset) for preset in (
 )}  # fmt: skip
 
 
-def photo_recipe(name):
-    """The ImageNet recipe's network, optimizer and loss, in the precision of its GPU."""
-    preset = imagenet_resnet50.PRESETS[name]
+def photo_recipe(recipe, name):
+    """A photo recipe's network, optimizer and loss, in the precision of its GPU."""
+    preset = recipe.PRESETS[name]
     hard = keras.losses.SparseCategoricalCrossentropy
     loss = keras.losses.CategoricalCrossentropy if preset.label_smoothing else hard
     smoothing = {"label_smoothing": preset.label_smoothing} if preset.label_smoothing else {}
     make = compiled(
-        lambda: keras_dawn.models.ResNet(
-            int(preset.model.removeprefix("resnet")),
-            classes=10,
-            zero_init_gamma=preset.zero_init_gamma,
-            blur_pool=preset.blur_pool,
-        ),
+        lambda: build_network(preset, 10),
         "mixed_float16",
-        lambda: keras_dawn.SGD(0.1, momentum=0.9, no_decay=preset.no_decay),
+        lambda: build_optimizer(preset),
         loss=lambda: loss(from_logits=True, **smoothing),
     )
     soft = {"transforms": [data.RandomFlip(), data.OneHot(10)]} if smoothing else {}
-    return make, lambda steps: photos(steps, **soft)
+    slow = [lambda: [callbacks.Lookahead(every=6)]] if preset.lookahead else []
+    return make, lambda steps: photos(steps, **soft), *slow
 
 
 PHOTOS = {
-    f"imagenet_resnet50, {name}": photo_recipe(name)
-    for name in ("imagenet18_1", "modern_18", "small")
+    **{
+        f"imagenet_resnet50, {name}": photo_recipe(imagenet_resnet50, name)
+        for name in ("imagenet18_1", "modern_18", "small")
+    },
+    **{f"imagewoof, {name}": photo_recipe(imagewoof, name) for name in ("board", "small")},
 }
 EACH = {**OPTIMIZERS, **SAMPLERS, **TRANSFORMS, **CALLBACKS, **RECORDS, **PHOTOS}

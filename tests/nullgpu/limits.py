@@ -92,6 +92,8 @@ LIMITS = {
     "imagenet_resnet50, imagenet18_1": (0, 1, 297),
     "imagenet_resnet50, modern_18": (0, 1, 297),
     "imagenet_resnet50, small": (0, 1, 207),
+    "imagewoof, board": (1, 1, 471),
+    "imagewoof, small": (1, 1, 273),
 }
 
 # MiB reserved, with whatever optimizer, precision and data of `product.py`: a step is one graph and

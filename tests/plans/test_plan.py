@@ -1,4 +1,4 @@
-from keras_dawn import PLANS, Phase, TrainingPlan, one_cycle_by_size
+from keras_dawn import PLANS, Phase, TrainingPlan, one_cycle_by_size, schedules
 from keras_dawn.plans import Crops
 
 import pytest
@@ -23,6 +23,24 @@ def test_one_cycle_by_size_is_one_triangle_whatever_the_sizes():
         one_cycle_by_size({0.5: 64}, 10, 50, 0.4)
 
 
+def test_a_phase_may_follow_any_curve_of_its_own_progress():
+    flat = schedules.flat_cosine(0.4, 0.0, 0.5)
+    plan = TrainingPlan(
+        [Phase(2, 16, 10, (0.0, 0.4)), Phase(4, 16, 10, flat)], "some", "for a test"
+    )
+    rates = plan.values(50)["learning_rate"]
+    assert rates[:10] == pytest.approx([0.04 * step for step in range(10)])
+    assert rates[10:20] == [0.4] * 10
+    assert rates[20:] == pytest.approx([schedules.cosine(0.4, 0.0)(n / 10) for n in range(10)])
+    assert plan.by_epoch()["learning_rate"][3:] == [
+        (0.4, 0.4), (0.4, pytest.approx(0.2)), (pytest.approx(0.2), 0.0)
+    ]  # fmt: skip
+    half = plan.scaled(0.5)
+    assert half.phases[1].learning_rate(0.0) == 0.2
+    assert half.values(25)["learning_rate"][-1] == pytest.approx(rates[-1] / 2)
+    assert "curve 0.4 → 0.4 → 0" in str(plan)
+
+
 def test_costs_count_images_pixels_and_time():
     plan = TrainingPlan([Phase(2, 16, 10, 0.1), Phase(1, 32, 30, 0.1)])
     first, second = plan.costs(100, flops_per_pixel=5.0, images_per_second={16: 50, 32: 10})
@@ -45,7 +63,17 @@ def test_costs_count_images_pixels_and_time():
         ({"learning_rate": (0.1, float("nan"))}, "learning_rate"),
         ({"learning_rate": (0.1, 5.0, 0.3)}, "learning_rate"),
         ({"learning_rate": (0.1,)}, "learning_rate"),
+        ({"learning_rate": schedules.cosine(0.1, -0.1)}, "learning_rate"),
+        (
+            {
+                "learning_rate": schedules.combine(
+                    [0.5, 0.5], [schedules.linear(0.1, -0.1), schedules.constant(0.1)]
+                )
+            },
+            "curve",
+        ),
         ({"momentum": (0.9, 1.0)}, "below 1"),
+        ({"momentum": schedules.linear(0.9, 1.0)}, "below 1"),
         ({"crops": Crops(copies=16)}, "short side of 16"),
     ],
 )
