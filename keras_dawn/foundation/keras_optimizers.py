@@ -83,3 +83,13 @@ def check_gradients(optimizer, gradients, variables):
 def uses_weight_decay(optimizer, variable):
     """Whether an optimizer's own exclusions leave a variable to be decayed."""
     return optimizer._use_weight_decay(variable)
+
+
+def copy_decay_exclusions(optimizer, new):
+    """Leaves in a new optimizer the variables without decay that another one leaves without.
+
+    Keras keeps what `exclude_from_weight_decay` was told beside the settings that it writes down.
+    """
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(optimizer, name):
+            setattr(new, name, getattr(optimizer, name))

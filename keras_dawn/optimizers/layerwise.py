@@ -1,5 +1,6 @@
 """Rates and decays by layer for every optimizer of Keras."""
 
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.optimizers.patterns import check_matches, check_patterns, first_match
 from keras_dawn.optimizers.sgd import SGD
 
@@ -43,13 +44,17 @@ def layerwise(optimizer, rates=None, decays=None):
     if optimizer.built:
         raise ValueError(f"This {kind.__name__} has been built: give a new one.")
     if isinstance(optimizer, (SGD, _Layerwise)):
-        return kind.from_config({**config, **settings})
-    if kind.__name__ not in CLASSES or not kind.__module__.startswith("keras."):
+        new = kind
+    elif kind.__name__ not in CLASSES or not kind.__module__.startswith("keras."):
         raise ValueError(
             f"`optimizer` must be one of {', '.join(NAMES)} of keras.optimizers, or keras_dawn's, "
             f"got {kind.__name__}."
         )
-    return CLASSES[kind.__name__].from_config({**config, **settings})
+    else:
+        new = CLASSES[kind.__name__]
+    made = new.from_config({**config, **settings})
+    keras_optimizers.copy_decay_exclusions(optimizer, made)
+    return made
 
 
 class _Layerwise:

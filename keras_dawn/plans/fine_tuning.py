@@ -2,9 +2,10 @@
 
 import re
 
-from keras_dawn.foundation import hyperparameters
+from keras_dawn.foundation import hyperparameters, keras_optimizers
 from keras_dawn.optimizers.layerwise import layerwise
-from keras_dawn.plans.layer_groups import LayerGroups, leaves_of
+from keras_dawn.plans.group_freezing import GroupFreezing
+from keras_dawn.plans.layer_groups import LayerGroups
 from keras_dawn.plans.one_training import OneTraining
 from keras_dawn.schedules import OneCycle
 
@@ -67,17 +68,16 @@ def fine_tune(
     layers = groups.of(model)
     highest = hyperparameters.read(model.optimizer, "learning_rate") if max_lr is None else max_lr
     parts = _parts(len(layers), highest, epochs, head_epochs, unfreeze)
-    frozen = {id(layer) for layer in leaves_of(model) if not layer.trainable}  # by the user
-    config = hyperparameters.unwrap(model.optimizer).get_config()
+    freezing, compiled = GroupFreezing(layers, groups.batch_norm), model.optimizer
     histories, begun = [], 0
     users = keras.tree.flatten(fit.get("callbacks") or ())
     training = OneTraining(users)
     total = sum(part[2] for part in parts)
     try:
         for count, rate, length, rising in parts:
-            _freeze(layers, count, groups.batch_norm, frozen)
+            freezing.train(count)
             rates = dict(zip(range(len(layers)), groups.rates(len(layers)), strict=True))
-            model.optimizer = _optimizer(model.optimizer, config, layers, rates)
+            model.optimizer = _optimizer(compiled, layers, rates)
             ends = begun + length
             cycle = OneCycle(rate, pct_start=rising, epochs=range(begun, ends))
             arguments = {**fit, "callbacks": [*users, cycle]}
@@ -95,8 +95,7 @@ def fine_tune(
                 training.end()
                 break
     finally:
-        for layer in leaves_of(model):
-            layer.trainable = id(layer) not in frozen
+        freezing.restore()
     return _joined(last, histories)
 
 
@@ -110,31 +109,24 @@ def _parts(groups, highest, epochs, head_epochs, unfreeze):
     return [*parts, (groups, highest / 2, epochs, 0.3)]
 
 
-def _freeze(groups, count, batch_norm, frozen):
-    """Leaves the last `count` groups trainable, but for what the user has frozen."""
-    for place, group in enumerate(groups):
-        for layer in group:
-            trained = place >= len(groups) - count
-            # As fastai's `train_bn`: batch normalisation learns in frozen groups too, as the moving
-            # statistics it is tied to are those of the new images.
-            if isinstance(layer, keras.layers.BatchNormalization) and place < len(groups) - 1:
-                trained = batch_norm == "train"
-            layer.trainable = trained and id(layer) not in frozen
-
-
-def _optimizer(compiled, config, groups, rates):
+def _optimizer(compiled, groups, rates):
     """A new optimizer like the compiled one, with a rate for each group."""
-    kind, patterns = type(hyperparameters.unwrap(compiled)), {}
+    inner, patterns = hyperparameters.unwrap(compiled), {}
     for place, group in enumerate(groups):
         # Whole paths, escaped: one layer's path may begin with another's (`conv1`, `conv10`).
         paths = [re.escape(v.path) for layer in group for v in layer.trainable_variables]
         if paths:
             patterns[f"^(?:{'|'.join(paths)})$"] = rates[place]
-    made = layerwise(kind.from_config(config), patterns, config.get("decay_multipliers"))
+    config = inner.get_config()
+    new = type(inner).from_config(config)
+    keras_optimizers.copy_decay_exclusions(inner, new)
+    made = layerwise(new, patterns, config.get("decay_multipliers"))
     # `compile` put it around the optimizer under mixed_float16; without it the small gradients of
     # half precision would be 0.
-    wrapped = isinstance(compiled, keras.optimizers.LossScaleOptimizer)
-    return keras.optimizers.LossScaleOptimizer(made) if wrapped else made
+    if not isinstance(compiled, keras.optimizers.LossScaleOptimizer):
+        return made
+    settings = {**compiled.get_config(), "inner_optimizer": made}
+    return keras.optimizers.LossScaleOptimizer(**settings)
 
 
 def _joined(last, histories):

@@ -22,11 +22,9 @@ import torch
 import torch.nn.functional as F
 
 # What the fast decoder says of files whose pixels are right: bytes between the picture and its end
-# (those after the crop's last row too), and headers that nobody looks at.
-_HARMLESS = re.compile(
-    r"extraneous bytes before marker|unknown JFIF revision|Inconsistent progression|"
-    r"Unknown Adobe color transform"
-)
+# (those after the crop's last row too). Before another marker they are data that were lost; and of
+# an odd header it complains before it has decoded anything.
+_HARMLESS = re.compile(r"extraneous bytes before marker 0xd9|Inconsistent progression")
 _DAMAGE = re.compile(r"Corrupt JPEG data: (.*)")
 
 
@@ -113,7 +111,7 @@ def _decode(photo, box, scale):
         if not _HARMLESS.search(str(error)):
             if damage:
                 raise UnreadablePhotoError(f"damaged ({damage[1]})") from None
-            return None  # sampled as this decoder does not know, or without an end
+            return None  # an odd header, sampled as it does not know, or without an end
     return torch.from_numpy(pixels)
 
 

@@ -60,6 +60,7 @@ def read_header(data):
     if found is None:
         return _by_pillow(data)
     marker, at, components, orientation, start = found
+    one_scan = data[start + 4] == components  # each scan has data of all rows
     height = int.from_bytes(data[at : at + 2], "big")
     width = int.from_bytes(data[at + 2 : at + 4], "big")
     # Rare files, which Pillow reads rightly.
@@ -69,7 +70,7 @@ def read_header(data):
     # Within the picture's data no other marker has this number: what follows it, such as the film
     # of a motion photo, is not the picture.
     whole = data.find(b"\xff\xd9", start) >= 0
-    height_at = at if marker in _BASELINE and whole else None
+    height_at = at if marker in _BASELINE and one_scan and whole else None
     if orientation >= 5:
         width, height = height, width
     return Photo(data, width, height, orientation, height_at)

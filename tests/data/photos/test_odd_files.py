@@ -115,6 +115,25 @@ def test_damage_that_the_fast_decoder_swallows_is_refused():
         ours(bytes(data))
 
 
+def test_photos_with_odd_headers_are_decoded():
+    """The fast decoder complains of them before it has decoded anything."""
+    newer = bytearray(jpeg(smooth(60, 80)))
+    at = newer.index(b"JFIF\0")
+    newer[at + 5] = 2  # of the JFIF revision 2.01
+    end = at + int.from_bytes(newer[at - 2 : at], "big") - 2
+    adobe = newer[: at - 4] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x05" + newer[end:]
+    for data in (newer, adobe):
+        assert np.array_equal(ours(bytes(data)), pillows(data))
+
+
+def test_data_that_were_lost_before_a_restart_marker_are_damage():
+    data = bytearray(jpeg(smooth(300, 300), restart_marker_rows=1))
+    at = data.index(b"\xff\xd3")
+    data[at:at] = b"\x55" * 9
+    with pytest.raises(UnreadablePhotoError, match="extraneous bytes before marker 0xd3"):
+        ours(bytes(data))
+
+
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.99])
 def test_a_truncated_file_is_refused(cut):
     data = jpeg(smooth(300, 300))
