@@ -124,7 +124,7 @@ def error_of_crops(source, size):
         box = crop.box(photo.width, photo.height, (size, size), draws[index])
         pixels = decode_crop(photo, box, (size, size))
         left, top, width, height = snap(box, snap_scale(box, (size, size)))
-        whole = Image.open(source.paths[index]).convert("RGB")
+        whole = Image.open(source.folder / source.name(index)).convert("RGB")
         edges = (left, top, left + width, top + height)
         reference = whole.resize((size, size), Image.BILINEAR, box=edges)
         errors.append(np.abs(pixels.numpy().astype(int) - np.asarray(reference)).mean())

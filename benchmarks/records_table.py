@@ -16,6 +16,7 @@ from keras_dawn.dawnbench import CIFAR10_BOARD
 
 import submissions
 from absl import app, flags
+from submission_checks import median_run
 
 FLAGS = flags.FLAGS
 PAGE = submissions.RECORDS / "README.md"
@@ -44,8 +45,12 @@ on the benchmark's board. USD are at on-demand prices of their day. How to add a
 def main(arguments):
     if FLAGS.add:
         folder = submissions.RECORDS / FLAGS.add
-        names = dict(each.split("=", 1) for each in FLAGS.series)
-        add(folder, Path(FLAGS.runs), Path(FLAGS.folder), Path(FLAGS.log), FLAGS.author, names)
+        names = dict(each.partition("=")[::2] for each in FLAGS.series)
+        given = [Path(FLAGS[name].value or "") for name in ("runs", "folder", "log")]
+        try:
+            add(folder, *given, FLAGS.author, names)
+        except (ValueError, OSError) as error:
+            raise app.UsageError(str(error)) from None
     PAGE.write_text(page(submitted()), encoding="utf-8")
     print(f"All submissions are right; {PAGE.name} is written.")
 
@@ -57,7 +62,7 @@ def submitted():
         ValueError: all that is wrong with one.
     """
     folders = sorted(path for path in submissions.RECORDS.iterdir() if path.is_dir())
-    return [series for folder in folders for series in submissions.read(folder)]
+    return submissions.read_all(folders)
 
 
 def add(folder, runs, run_folder, log, author, names):
@@ -71,13 +76,17 @@ def add(folder, runs, run_folder, log, author, names):
 
     Raises:
         FileExistsError: there is such a submission.
+        OSError: a file that is missing.
         ValueError: what is wrong with it; the folder is then removed.
     """
-    median = submissions.median_run(
-        json.loads(runs.read_text(encoding="utf-8"))["runs"][next(iter(names))]
-    )
-    own = run_folder / f"seed{median['seed']}"
-    (entry,) = own.glob("*_*_*_*.json")
+    series = json.loads(runs.read_text(encoding="utf-8"))["runs"]
+    first = next(iter(names), None)
+    if not series.get(first):
+        raise ValueError(f"--series must name a series of {runs}, {', '.join(series)}; got {first}")
+    own = run_folder / f"seed{median_run(series[first])['seed']}"
+    entry = next(own.glob("*_*_*_*.json"), None)
+    if entry is None:
+        raise FileNotFoundError(f"{own}, the folder of the median run, has no DAWNBench entry")
     folder.mkdir(parents=True)
     try:
         about = {"author": author, "runs": {"file": "runs.json", "at": []}, "series": names}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keras_dawn.data.photos.folder_listing import folders_in, photos_below
+from keras_dawn.data.photos.names import Names
 from keras_dawn.data.photos.photo_source import PhotoSource, check_classes, some
 from keras_dawn.data.photos.pillow_reader import SUFFIXES
 from keras_dawn.data.photos.unreadable import Unreadable
@@ -27,7 +28,7 @@ class ImageFolder(PhotoSource):
     Attributes:
         labels: int64 `(count,)`.
         class_names: tuple of str.
-        paths: list of `Path`.
+        paths: tuple of `Path`, made when it is asked for.
         skipped: dict from the names of dead links and of photos that there is no decoder for to
             the reason.
 
@@ -55,36 +56,39 @@ class ImageFolder(PhotoSource):
             _check_no_splits(folders, self.folder)
         self.class_names = tuple(folders if class_names is None else class_names)
         check_classes(tuple(folders), self.class_names, self.folder)
-        self.paths, self.skipped, labels, empty = [], {}, [], []
+        self._names, self.skipped, empty = Names(), {}, []
+        counts = np.zeros(len(self.class_names), np.int64)
         for number, name in enumerate(self.class_names):
             # A class of the training folder may have no photos to validate on.
             files, skipped = photos_below(folders[name]) if name in folders else ([], {})
-            self.skipped |= {self._under(path): reason for path, reason in skipped.items()}
+            self.skipped |= {f"{name}/{path}": reason for path, reason in skipped.items()}
             if not files:
                 empty.append(name)
-            self.paths += files
-            labels += [number] * len(files)
-        self._check_skipped(self.folder, len(self.paths) + len(self.skipped))
-        if empty and (class_names is None or not self.paths):
+            self._names.extend([f"{name}/{path}" for path in files])
+            counts[number] = len(files)
+        self._check_skipped(self.folder, len(self._names) + len(self.skipped))
+        if empty and (class_names is None or not self._names):
             raise ValueError(
                 f"No images in {len(empty)} of {len(self.class_names)} class folders of "
                 f"{self.folder}: {some(empty)}. Put images ({', '.join(SUFFIXES)}) in, or remove "
                 "these folders; where a class is to have none, pass `class_names`."
             )
-        self.labels = np.array(labels, np.int64)
+        self.labels = np.repeat(np.arange(len(counts)), counts)
+
+    @property
+    def paths(self):
+        """The files' paths."""
+        return tuple(self.folder / name for name in self._names)
 
     def __len__(self):
-        return len(self.paths)
+        return len(self._names)
 
     def __getitem__(self, index):
-        return self.paths[index].read_bytes(), int(self.labels[index])
+        return (self.folder / self._names[index]).read_bytes(), int(self.labels[index])
 
     def name(self, index):
         """The file's path under the folder, for messages."""
-        return self._under(self.paths[index])
-
-    def _under(self, path):
-        return path.relative_to(self.folder).as_posix()
+        return self._names[index]
 
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}

@@ -5,7 +5,9 @@ import tarfile
 from pathlib import Path
 
 from keras_dawn.data.photos.image_folder import ImageFolder
+from keras_dawn.data.photos.names import Names
 from keras_dawn.data.photos.photo_source import PhotoSource, check_classes
+from keras_dawn.data.photos.plain_tar import BLOCK, plain_members
 
 import numpy as np
 
@@ -67,26 +69,36 @@ class ImageNetTar(PhotoSource):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an image without a class, or another class than expected.
+        ValueError: an image without a class, another class than expected, or no tar file, or one
+            that is compressed.
     """
 
     def __init__(self, path, labels_file=None, class_names=None):
         self.path = Path(path)
         if labels_file is None:
-            entries = list(_nested(self.path))
+            parts = _nested(self.path)
         else:
-            classes = _read_labels(labels_file)
-            entries = list(_flat(self.path, classes, labels_file))
-        if not entries:
+            parts = _flat(self.path, _read_labels(labels_file), labels_file)
+        self._names, places, wnids = Names(), [], []
+        try:
+            for images, of_images in parts:
+                self._names.extend([name for name, _, _ in images])
+                places.append(np.array([place for _, *place in images], np.int64).reshape(-1, 2))
+                wnids += of_images
+        except tarfile.ReadError as error:
+            raise ValueError(
+                f"{self.path} is no whole tar file ({error}). One that is compressed must be "
+                "unpacked: its images are read where they lie."
+            ) from None
+        if not wnids:
             raise ValueError(f"{self.path} holds no images.")
-        found = tuple(sorted({wnid for _, _, _, wnid in entries}))
+        found = tuple(sorted(set(wnids)))
         self.class_names = tuple(class_names) if class_names is not None else found
         if class_names is not None:
             check_classes(found, self.class_names, self.path)
         numbers = {wnid: number for number, wnid in enumerate(self.class_names)}
-        self._names = [name for name, _, _, _ in entries]
-        self._places = np.array([(offset, size) for _, offset, size, _ in entries], np.int64)
-        self.labels = np.array([numbers[wnid] for _, _, _, wnid in entries], np.int64)
+        self._places = np.concatenate(places)
+        self.labels = np.array([numbers[wnid] for wnid in wnids], np.int64)
 
     def __len__(self):
         return len(self._names)
@@ -106,28 +118,45 @@ class ImageNetTar(PhotoSource):
 
 
 def _nested(path):
-    """`(name, offset, size, wnid)` of every image in a tar file of tar files."""
-    with tarfile.open(path) as outer:
+    """For each class of a tar file of tar files: `(name, offset, size)` of its images, wnids."""
+    with tarfile.open(path, "r:") as outer, open(path, "rb", buffering=0) as file:
         for member in outer:
-            inner_file = outer.extractfile(member)
-            if inner_file is None:
+            if not member.isfile():
                 continue
-            with tarfile.open(fileobj=inner_file) as inner:
-                for image in inner:
-                    if image.isfile():
-                        # The class's tar is stored as it is: its images have places in this one.
-                        offset = member.offset_data + image.offset_data
-                        yield image.name, offset, image.size, Path(member.name).stem
+            first = member.offset_data  # it is stored as it is: its images have places in this one
+            images = plain_members(file, first, first + member.size)
+            if images is None:
+                with tarfile.open(fileobj=outer.extractfile(member), mode="r:") as inner:
+                    images = [
+                        (image.name, first + image.offset_data, image.size)
+                        for image in inner
+                        if image.isfile()
+                    ]
+                    _check_end(file, first + inner.offset)
+            yield images, [Path(member.name).stem] * len(images)
+        _check_end(file, outer.offset)
+
+
+def _check_end(file, place):
+    """Raises `tarfile.ReadError` where no archive ends: `tarfile` takes damage for an end."""
+    file.seek(place)
+    if file.read(BLOCK) != bytes(BLOCK):
+        raise tarfile.ReadError(f"damaged or cut off at byte {place}")
 
 
 def _flat(path, classes, labels_file):
-    with tarfile.open(path) as archive:
+    """`(name, offset, size)` of all images of a tar file, and their wnids."""
+    images, wnids = [], []
+    with tarfile.open(path, "r:") as archive, open(path, "rb") as file:
         for image in archive:
             if image.isfile():
                 stem = Path(image.name).stem
                 if stem not in classes:
                     raise ValueError(f"{labels_file} has no class for {image.name}.")
-                yield image.name, image.offset_data, image.size, classes[stem]
+                images.append((image.name, image.offset_data, image.size))
+                wnids.append(classes[stem])
+        _check_end(file, archive.offset)
+    yield images, wnids
 
 
 def _read_labels(path):
