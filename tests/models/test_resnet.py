@@ -107,12 +107,11 @@ def test_blur_pool_averages_with_binomial_weights():
     assert torch.allclose(blur(x)[0, :, :, 0], expected)
 
 
-@pytest.mark.parametrize("size", [44, 97])
-def test_averaging_shortcuts_meet_the_convolutions_at_odd_sizes_and_ignore_the_border(size):
+def test_averaging_shortcuts_meet_the_convolutions_at_odd_sizes_and_ignore_the_border():
     model = ResNet(18, classes=3, resnet_d=True)
     inside = keras.Model(model.input, model.get_layer("layer2_0_downsample_pool").output)
     before = keras.Model(model.input, model.get_layer("layer1_1_relu").output)
-    x = torch.randn(1, size, size, 3)
+    x = torch.randn(1, 44, 44, 3)
     rows = before(x, training=False)
     assert rows.shape[1] % 2 == 1
     expected = torch.nn.functional.avg_pool2d(rows.permute(0, 3, 1, 2), 2, ceil_mode=True)
@@ -123,9 +122,9 @@ def test_averaging_shortcuts_meet_the_convolutions_at_odd_sizes_and_ignore_the_b
 
 
 def test_an_activation_takes_every_place_of_relu_and_no_padding_wins_a_maximum():
-    model = ResNet(50, classes=3, resnet_d=True, activation="mish")
+    model = ResNet(18, classes=3, resnet_d=True, activation="mish")
     kinds = [type(layer).__name__ for layer in model.layers]
-    assert "ReLU" not in kinds and kinds.count("Activation") == 3 + 3 * 16
+    assert "ReLU" not in kinds and kinds.count("Activation") == 3 + 2 * 8
     pooled = keras.Model(model.get_layer("stem_mish3").output, model.get_layer("maxpool").output)
     x = -torch.rand(1, 8, 8, 64) - 0.1
     assert float(pooled(x).max()) < -0.09

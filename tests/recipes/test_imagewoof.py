@@ -40,11 +40,14 @@ def test_the_rate_rises_stays_and_falls_by_a_cosine():
         falling.step()
 
 
-def test_the_optimizer_steps_as_torchs_and_decays_no_scales_and_biases():
-    preset = imagewoof.PRESETS["smoke"]
-    model = build_network(preset, 3)
-    optimizer = build_optimizer(preset)
-    variables = model.trainable_variables
+@pytest.fixture(scope="module")
+def network():
+    return build_network(imagewoof.PRESETS["smoke"], 3)
+
+
+def test_the_optimizer_steps_as_torchs_and_decays_no_scales_and_biases(network):
+    optimizer = build_optimizer(imagewoof.PRESETS["smoke"])
+    variables = network.trainable_variables
     optimizer.build(variables)
     optimizer.learning_rate = 0.01
     ours, copies = variables[:3], [v.value.detach().clone() for v in variables]
@@ -55,18 +58,18 @@ def test_the_optimizer_steps_as_torchs_and_decays_no_scales_and_biases():
         lr=0.01, betas=(ADAMW["beta_1"], ADAMW["beta_2"]), eps=ADAMW["epsilon"],
     )  # fmt: skip
     for _ in range(3):
-        gradients = [torch.randn_like(copy) for copy in copies]
+        # Away from 0, where Keras's epsilon is another one in the first steps.
+        gradients = [torch.randn_like(copy).sign() + 0.3 * torch.rand_like(copy) for copy in copies]
         optimizer.apply(gradients, variables)
         for copy, gradient in zip(copies, gradients, strict=True):
             copy.grad = gradient
         theirs.step()
     for variable, copy in zip(ours, copies, strict=False):
-        assert torch.allclose(variable.value, copy, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(variable.value, copy, rtol=2e-5, atol=2e-6)
 
 
-def test_mish_and_averages_are_in_the_networks_that_have_them():
-    model = build_network(imagewoof.PRESETS["smoke"], 10)
-    kinds = {type(layer) for layer in model.layers}
+def test_mish_and_averages_are_in_the_networks_that_have_them(network):
+    kinds = {type(layer) for layer in network.layers}
     assert keras.layers.Activation in kinds and keras.layers.ReLU not in kinds
     assert keras.layers.AveragePooling2D in kinds
 
