@@ -1,7 +1,8 @@
 """torchvision's transforms as they are, image after image."""
 
-from keras_dawn.data.transforms import Normalize, Transform
+from keras_dawn.data.transforms import Normalize, Transform, to_unit_range
 
+import numpy as np
 import torch
 
 
@@ -36,7 +37,7 @@ class PerImage(Transform):
         with torch.random.fork_rng(devices=[]):
             for image, seed in zip(images.permute(0, 3, 1, 2), seeds, strict=True):
                 torch.random.default_generator.manual_seed(seed)
-                results.append(torch.as_tensor(self.transform(image.contiguous())))
+                results.append(_as_tensor(self.transform(image.contiguous())))
         shapes = {tuple(result.shape) for result in results}
         if len(shapes) > 1:
             raise ValueError(
@@ -55,6 +56,14 @@ class PerImage(Transform):
         return f"PerImage({self.transform})"
 
 
+def _as_tensor(image):
+    """`(channels, height, width)`, of Pillow's images too."""
+    if not hasattr(image, "getbands"):
+        return torch.as_tensor(image)
+    pixels = torch.from_numpy(np.array(image))
+    return pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
+
+
 _OVERSHOOT = 0.5  # bicubic interpolation leaves the range by far less
 
 
@@ -69,28 +78,86 @@ def adapted(transforms):
     """A list with torchvision's transforms as this package calls them; others as they are.
 
     torchvision's `Normalize` becomes this package's, which is then the list's; a `Compose` that
-    holds one becomes its parts.
+    holds one becomes its parts before it, itself, and those after it. `ToTensor` may stand where
+    images are tensors already, as they are here.
+
+    Raises:
+        ValueError: torchvision's `MixUp` or `CutMix`, which take batches.
     """
     found = []
     for transform in transforms:
-        if not _is_torchvisions(transform):
+        if not _name(transform):
             found.append(transform)
-        elif _normalizes(transform) and hasattr(transform, "transforms"):
-            found += adapted(transform.transforms)
-        elif _normalizes(transform):
-            found.append(Normalize(transform.mean, transform.std))
-        else:
-            found.append(PerImage(transform))
+            continue
+        kind, run = type(transform), []
+        for part in _parts(transform):
+            if _name(part) == "Normalize":
+                found += _of_run(run, kind)
+                found.append(Normalize(part.mean, part.std))
+                run = []
+            else:
+                run.append(_UnlessTensor(part) if _name(part) in _FROM_PILLOW else part)
+        found += _of_run(run, kind)
     return found
 
 
-def _is_torchvisions(transform, name=""):
+def check_cropped_once(transforms):
+    """Raises where an adapted list for photos has a crop of torchvision's and none of ours.
+
+    Raises:
+        ValueError: `RandomResizedCrop`, `CenterCrop`, or `RandomCrop` without `padding`, with which
+            it shifts images after their crop.
+    """
+    parts = [p for t in transforms if isinstance(t, PerImage) for p in _parts(t.transform)]
+    for part in parts:
+        name = _name(part)
+        if name in _CROPS or (name == "RandomCrop" and part.padding is None):
+            raise ValueError(
+                f"Photos are cropped while they are decoded; torchvision's {name} would crop them "
+                "a second time. Put RandomResizedCrop or CenterCrop of keras_dawn.data.photos "
+                "first in its place, or first in the list if both are meant; `image_size` says the "
+                "size."
+            )
+
+
+_CROPS = ("RandomResizedCrop", "CenterCrop")
+_FROM_PILLOW = ("ToTensor", "PILToTensor")
+
+
+class _UnlessTensor:
+    """What makes a tensor of Pillow's image, where it may be given a tensor."""
+
+    def __init__(self, transform):
+        self.transform = transform
+
+    def __call__(self, image):
+        if not isinstance(image, torch.Tensor):
+            return self.transform(image)
+        return to_unit_range(image) if _name(self.transform) == "ToTensor" else image
+
+    def __repr__(self):
+        return repr(self.transform)
+
+
+def _name(transform):
+    """The name of torchvision's class, or nothing."""
     kind = type(transform)
-    return kind.__module__.startswith("torchvision.transforms") and kind.__name__.endswith(name)
+    return kind.__name__ if kind.__module__.startswith("torchvision.transforms") else ""
 
 
-def _normalizes(transform):
-    """Whether it is torchvision's `Normalize`, or a `Compose` with one."""
-    if _is_torchvisions(transform, "Compose"):
-        return any(map(_normalizes, transform.transforms))
-    return _is_torchvisions(transform, "Normalize")
+def _parts(transform):
+    """A transform, or what the `Compose`s in one another hold."""
+    if _name(transform) == "Compose":
+        return [part for inner in transform.transforms for part in _parts(inner)]
+    if _name(transform) in ("MixUp", "CutMix"):
+        raise ValueError(
+            f"torchvision's {_name(transform)} takes batches: put OneHot(classes) and "
+            f"keras_dawn.data.{_name(transform)} into the list in its place."
+        )
+    return [transform]
+
+
+def _of_run(run, kind):
+    if len(run) > 1:
+        return [PerImage(kind(run))]
+    return [PerImage(part) for part in run]

@@ -3,7 +3,7 @@
 import copy
 
 from keras_dawn.data.by_epoch import at_epoch, by_epoch
-from keras_dawn.data.foreign import adapted
+from keras_dawn.data.foreign import adapted, check_cropped_once
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.transforms import BatchTransform, Normalize, Transform
 
@@ -209,6 +209,8 @@ def _split(transforms, default):
     """The crop that decides what is decoded, and the rest."""
     places = [place for place, transform in enumerate(transforms) if _is_crop(transform)]
     if not places:
+        if default is not None:
+            check_cropped_once(transforms)
         return default, transforms
     name = type(transforms[places[0]]).__name__
     if default is None:

@@ -9,12 +9,13 @@ from keras_dawn.data import (
     Normalize,
     OneHot,
 )
-from keras_dawn.data.photos import ImageFolder, ResizingImages
+from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
@@ -78,3 +79,41 @@ def test_numbers_on_the_other_scale_are_refused():
 def test_class_numbers_become_probabilities_once():
     with pytest.raises(ValueError, match="OneHot takes class numbers"):
         batch([OneHot(4), OneHot(4)])
+
+
+def test_a_list_that_begins_with_a_photo_of_pillows_gives_its_pixels():
+    """`ToTensor` where images are tensors already, within a `Compose` and on its own."""
+    from_pillow = [v1.ToPILImage(), v1.RandomHorizontalFlip(1.0), v1.ToTensor()]
+    norm = v1.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    whole = v1.Compose([*from_pillow, norm])
+    expected = torch.stack([whole(torch.tensor(p).permute(2, 0, 1)) for p in PIXELS])
+    for transforms in (
+        [whole],
+        [*from_pillow, norm],
+        [v1.RandomHorizontalFlip(1.0), v1.ToTensor(), norm],
+        [v1.Compose([v1.PILToTensor(), *from_pillow[1:], norm])],
+        [v2.ToPILImage(), v2.RandomHorizontalFlip(1.0), v2.PILToTensor(), norm],
+    ):
+        found = batch(transforms).permute(0, 3, 1, 2)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_photos_are_not_cropped_a_second_time_unasked(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(PIXELS[0]).resize((32, 32)).save(tmp_path / "a" / "0.png")
+
+    def shape(*transforms):
+        data = ResizingImages(ImageFolder(tmp_path), 1, image_size=16, transforms=list(transforms))
+        return tuple(next(iter(data))[0].shape)
+
+    for crop in (v2.RandomResizedCrop(16), v1.Compose([v1.CenterCrop(16)]), v2.RandomCrop(16)):
+        with pytest.raises(ValueError, match="would crop them a second time"):
+            shape(crop, FLOATS)
+        assert shape(RandomResizedCrop(), crop) == (1, 16, 16, 3)
+        assert batch([v2.Resize(20), crop]).shape == (4, 16, 16, 3)  # arrays are not cropped
+    assert shape(v2.RandomCrop(16, padding=2)) == (1, 16, 16, 3)
+
+
+def test_torchvisions_mixing_is_refused_by_the_name_of_ours():
+    with pytest.raises(ValueError, match=r"put OneHot\(classes\) and keras_dawn.data.CutMix"):
+        batch([v2.CutMix(num_classes=4)])

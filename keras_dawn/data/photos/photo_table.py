@@ -17,7 +17,8 @@ class PhotoTable(PhotoSource):
     labels: in one column with a separator, as lists, or as columns of 0 and 1.
 
     Args:
-        table: path of a CSV file with a header; or a dict of columns, or a data frame.
+        table: path of a CSV file in UTF-8 with a header (columns separated by commas, or else by
+            semicolons or tabs); or a dict of columns, or a data frame.
         folder: path that the table's paths begin from.
         path: str, the column of paths.
         label: str, the column of labels; or a list of columns of 0 and 1, one a class.
@@ -31,6 +32,7 @@ class PhotoTable(PhotoSource):
         skipped: dict from the names of files that are not there to the reason.
 
     Raises:
+        FileNotFoundError: no such table or folder.
         ValueError: a column that is not there, a row without a label (where each has one), a label
             that is not one of the classes, no rows, or too many files that are not there.
 
@@ -56,6 +58,8 @@ class PhotoTable(PhotoSource):
         paths = [str(p) for p in _column(columns, path)]
         if not paths:
             raise ValueError("The table has no rows.")
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"There is no folder {self.folder}.")
         several = separator is not None or not isinstance(label, str)
         if isinstance(label, str):
             rows = [_labels(value, separator) for value in _column(columns, label)]
@@ -102,19 +106,41 @@ def _columns_of_file(path):
         # "-sig": spreadsheets put a byte-order mark first, which would become part of a column's
         # name.
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = list(reader)
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, restkey=_TOO_MANY, restval="", delimiter=_between(header))
+            rows = [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be a CSV file in UTF-8 ({error.reason} at byte {error.start}). Save it "
             "as UTF-8, or read it with pandas and give the data frame."
         ) from None
-    return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
+    names = reader.fieldnames or ()
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path} must name each column once, its header is {list(names)}.")
+    for line, row in rows:
+        # Of labels with a comma and without quotation marks only the first would be read.
+        if any(row.pop(_TOO_MANY, ())):
+            raise ValueError(
+                f"Line {line} of {path} has more values than the header has columns: put values "
+                "that hold the delimiter in quotation marks."
+            )
+    return {name: [row[name] for _, row in rows] for name in names}
+
+
+_TOO_MANY = object()
+
+
+def _between(header):
+    """What stands between the columns: spreadsheets write semicolons where commas are decimal."""
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def _column(columns, name):
     if name not in columns:
-        raise ValueError(f"The table has no column {name!r}; it has {some(list(columns))}.")
+        raise ValueError(
+            f"The table has no column {name!r}; it has {some(list(map(repr, columns)))}."
+        )
     return columns[name]
 
 

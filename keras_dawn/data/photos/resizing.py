@@ -161,7 +161,9 @@ class ResizingImages(PhotoData):
 
     def _job(self, part, epoch, size, crop):
         random = PerImageRandom(self.sampler.seed, epoch, part)
-        draws = torch.stack([random.uniform() for _ in range(crop.DRAWS)], 1)
+        draws = torch.empty(len(part), crop.DRAWS)  # none for a crop that always is the same
+        for number in range(crop.DRAWS):
+            draws[:, number] = random.uniform()
         return Job((part % len(self.source)).tolist(), height_and_width(size), crop, draws)
 
     def _made(self, images, labels, part, epoch, number):

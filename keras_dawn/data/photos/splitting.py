@@ -12,7 +12,7 @@ def split(source, fraction, *, seed=0, groups=None, stratified=True):
         seed: int.
         groups: what belongs together and must not be in both parts (photos of one animal, one
             patient, one film): values `(count,)`, or a function of a photo's name, such as
-            `lambda name: name.split("_")[0]`.
+            `lambda name: name.split("_")[0]`; by default photos of the same name.
         stratified: bool, whether each class is split by `fraction`, as nearly as whole photos and
             groups allow.
 
@@ -59,8 +59,9 @@ def _skipped(source, fraction, seed):
 
 
 def _keys(source, groups):
-    if groups is None:
-        return np.arange(len(source))
+    if groups is None:  # a photo that a table has twice is one photo
+        numbers = {}
+        return np.array([numbers.setdefault(name, len(numbers)) for name in source.names()])
     if callable(groups):
         return np.array([str(groups(name)) for name in source.names()])
     return np.array([str(group) for group in groups])

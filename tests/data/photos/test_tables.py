@@ -1,16 +1,14 @@
+"""Labels from tables: files, columns, data frames."""
+
 import keras_dawn
-from keras_dawn.data import Balanced, Grayscale, MixUp, Normalize, OneHot
+from keras_dawn.data import MixUp, OneHot
 from keras_dawn.data.photos import (
-    ImageFolder,
     PhotoTable,
     ResizingImages,
     UnreadablePhotoError,
     ValidationImages,
     prepare,
-    split,
 )
-from keras_dawn.data.photos.photo_source import PhotoSource
-from keras_dawn.data.photos.problems import UnreadablePhotosWarning
 
 import keras
 import numpy as np
@@ -29,6 +27,13 @@ def table(photo_folder, train):
     path = photo_folder / "labels.csv"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def four_photos(tmp_path):
+    for number in range(4):
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{number}.png")
+    return tmp_path, [f"{number}.png" for number in range(4)]
 
 
 def test_labels_come_from_a_column(table, train):
@@ -86,7 +91,7 @@ def test_bad_tables_say_what_is_wrong(table):
     def read(**settings):
         return PhotoTable(table, table.parent, **{"path": "image", "label": "word", **settings})
 
-    with pytest.raises(ValueError, match="no column 'label'; it has image, number, word, tags"):
+    with pytest.raises(ValueError, match="no column 'label'; it has 'image', 'number', 'word'"):
         read(label="label")
     with pytest.raises(ValueError, match="train/class0/2.JPEG has no label"):
         read(label="tags")
@@ -98,134 +103,34 @@ def test_bad_tables_say_what_is_wrong(table):
     assert read().skipped == {"train/class0/3.JPEG": "not there"} and len(read()) == 23
     with pytest.raises(UnreadablePhotoError, match="24 of 24 files"):
         PhotoTable(table, table.parent / "train", path="image", label="word")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        PhotoTable(table, table.parent / "nowhere", path="image", label="word")
 
 
-def test_each_class_is_split_by_the_fraction(train):
-    first, second = split(train, 0.25, seed=3)
-    assert np.bincount(second.labels).tolist() == [2, 2, 2]
-    assert sorted(first.names() + second.names()) == train.names()
-    assert split(train, 0.25, seed=3)[1].names() == second.names()
-    assert split(train, 0.25, seed=4)[1].names() != second.names()
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_may_be_separated_by_semicolons_or_tabs(table, mark):
+    text = table.read_text(encoding="utf-8").replace(";", " ").replace(",", mark)
+    other = table.with_name("other.csv")
+    other.write_text(text, encoding="utf-8")
+    settings = {"path": "image", "label": "word"}
+    found, expected = (PhotoTable(p, table.parent, **settings) for p in (other, table))
+    assert found.names() == expected.names()
+    assert np.array_equal(found.labels, expected.labels)
 
 
-def test_groups_stay_together(train):
-    def animal(name):
-        return int(name.split("/")[1].split(".")[0]) // 2
-
-    first, second = split(train, 0.25, groups=animal)
-    assert not {*map(animal, first.names())} & {*map(animal, second.names())}
-    assert np.bincount(second.labels).tolist() == [2, 2, 2]
-    values = [animal(name) for name in train.names()]
-    assert split(train, 0.25, groups=values)[1].names() == second.names()
-
-
-def test_files_without_a_decoder_are_named_by_one_of_the_parts(photo_folder):
-    for number in range(4):
-        (photo_folder / "train" / "class0" / f"{number}.HEIC").write_bytes(b"")
-    source = ImageFolder(photo_folder / "train", most_unreadable=0.2)
-    first, second = split(source, 0.25, seed=1)
-    assert {**first.skipped, **second.skipped} == source.skipped
-    assert [len(part.skipped) for part in (first, second)] == [3, 1]
-    data = ResizingImages(first, len(first), image_size=16)
-    assert data.problems == first.skipped  # by hand: 3 of 18 + 3
-    with pytest.warns(UnreadablePhotosWarning, match="3 of 21 photos"):
-        list(data)
-    assert first.without(data.problems).skipped == {}
-
-
-def test_groups_keep_the_classes_fraction_as_nearly_as_whole_groups_allow():
-    """Groups of one to four photos, each of one class: no class is off by more than a group."""
-    random = np.random.default_rng(0)
-    groups = np.repeat(np.arange(150), random.integers(1, 5, 150))
-    labels = np.where(groups < 120, 0, 1)  # the rare class has a fifth of the groups
-
-    class Photos(PhotoSource):
-        class_names = ("common", "rare")
-
-        def __init__(self):
-            self.labels = labels
-
-        def __len__(self):
-            return len(labels)
-
-    for seed in range(5):
-        first, second = split(Photos(), 0.2, seed=seed, groups=groups)
-        assert not {*groups[first.places]} & {*groups[second.places]}
-        due, found = 0.2 * np.bincount(labels), np.bincount(second.labels)
-        assert np.abs(found - due).max() <= 2
-    plain = split(Photos(), 0.2, seed=0, groups=groups, stratified=False)[1]
-    assert abs(len(plain) - 0.2 * len(labels)) <= 2
-
-
-def test_splits_that_cannot_be_made_say_so(train):
-    for settings, words in (
-        ({"fraction": 1.0}, r"in \(0, 1\)"),
-        ({"fraction": 0.5, "groups": [0]}, "a value for each of 24"),
-        ({"fraction": 0.3, "groups": [0] * 24}, "without photos"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            split(train, **settings)
-
-
-def test_images_need_not_be_square(train):
-    data = ResizingImages(train, 8, image_size={0: (16, 24), 1: 32})
-    assert [tuple(next(iter(data))[0].shape[1:3]) for e in (0, 1) if not data.set_epoch(e)] == [
-        (16, 24), (32, 32)
-    ]  # fmt: skip
-    images, _ = next(iter(ValidationImages(train, 8, image_size=(24, 16))))
-    assert images.shape == (8, 24, 16, 3)
-    with pytest.raises(ValueError, match="or \\(height, width\\)"):
-        ResizingImages(train, 8, image_size=(16, 24, 3))
-    with pytest.raises(ValueError, match="short side"):
-        ValidationImages(train, 8, image_size=(24, 16), rectangular=True)
-
-
-def test_photos_can_have_one_channel(train):
-    normalize = Normalize(0.5, 0.25)
-    grey, _ = next(
-        iter(ValidationImages(train, 4, image_size=16, transforms=[Grayscale(), normalize]))
-    )
-    rgb, _ = next(iter(ValidationImages(train, 4, image_size=16, transforms=[Normalize()])))
-    expected = (rgb @ torch.tensor([0.2989, 0.587, 0.114]) - 0.5) / 0.25
-    torch.testing.assert_close(grey[..., 0], expected, atol=1e-5, rtol=0)
-    with pytest.raises(ValueError, match="a Normalize of their own"):
-        ValidationImages(train, 4, image_size=16, transforms=[Grayscale()])
-
-
-def test_a_banner_does_not_stretch_its_batch(train):
-    class Banner:
-        class_names, labels = ("a",), np.zeros(1, int)
-
-        def __len__(self):
-            return 1
-
-        def __getitem__(self, index):
-            from pictures import jpeg
-
-            return jpeg(np.zeros((4, 4000, 3), np.uint8)), 0
-
-    ((images, _),) = ValidationImages(Banner(), 1, image_size=16, rectangular=True)
-    assert images.shape == (1, 16, 64, 3)
-
-
-def test_photos_are_balanced_and_weighed(train):
-    rare = train.subset([*range(8), 8, 16])
-    weights = np.arange(10.0)
-    data = ResizingImages(
-        rare, 12, image_size=16, transforms=[],
-        sampler=Balanced(rare.labels, per_epoch=12, weights=weights),
-    )  # fmt: skip
-    ((images, labels, found),) = data
-    assert labels.bincount().tolist() == [4, 4, 4]
-    assert sorted(found.tolist())[-4:] == [9, 9, 9, 9] and found[labels == 1].tolist() == [8] * 4
-    assert len(torch.unique(images[labels == 2].flatten(1), dim=0)) == 4
-
-
-@pytest.fixture
-def four_photos(tmp_path):
-    for number in range(4):
-        Image.new("RGB", (20, 20)).save(tmp_path / f"{number}.png")
-    return tmp_path, [f"{number}.png" for number in range(4)]
+def test_rows_longer_than_the_header_are_refused_and_not_cut(four_photos):
+    """Otherwise of `a.png,cat,dog` without quotation marks the second label is lost."""
+    folder, _ = four_photos
+    table = folder / "t.csv"
+    rows = "".join(f"{i}.png,cat,\n" for i in range(3))  # an empty value more is no harm
+    table.write_text(f"path,label\n{rows}", encoding="utf-8")
+    assert len(PhotoTable(table, folder, separator=",")) == 3
+    table.write_text(f"path,label\n{rows}3.png,cat,dog\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="Line 5 of .*t.csv has more values"):
+        PhotoTable(table, folder, separator=",")
+    table.write_text("path,label,label\n0.png,cat,dog\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="each column once"):
+        PhotoTable(table, folder)
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), "", np.nan])
