@@ -4,7 +4,7 @@ import csv
 import math
 from pathlib import Path
 
-from keras_dawn.data.photos.photo_source import PhotoSource, some
+from keras_dawn.data.photos.photo_source import PhotoSource, check_once, some
 from keras_dawn.data.photos.unreadable import Unreadable
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 class PhotoTable(PhotoSource):
     """Photos in a folder, labelled by a table with a row for each.
 
-    Labels that are whole numbers are ordered as numbers, others as text. A photo may have several
+    Labels that are all whole numbers are ordered as numbers, others as text. A photo may have several
     labels: in one column with a separator, as lists, or as columns of 0 and 1.
 
     Args:
@@ -64,6 +64,7 @@ class PhotoTable(PhotoSource):
             rows = _of_indicators(columns, label)
             class_names = label if class_names is None else class_names
         self.class_names = _classes(rows) if class_names is None else tuple(map(str, class_names))
+        check_once(self.class_names, "class_names")
         labels = _numbers(rows, self.class_names, paths, several)
         self._paths, self.skipped, kept = [], {}, []
         for row, name in enumerate(paths):
@@ -109,7 +110,9 @@ def _columns_of_file(path):
             f"{path} must be a CSV file in UTF-8 ({error.reason} at byte {error.start}). Save it "
             "as UTF-8, or read it with pandas and give the data frame."
         ) from None
-    return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
+    names = reader.fieldnames or ()
+    check_once(names, f"The header of {path}")
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def _column(columns, name):
@@ -124,7 +127,7 @@ def _labels(value, separator):
         return [_name(v) for v in value]
     if _is_missing(value):
         return []
-    parts = [_name(value)] if separator is None else str(value).split(separator)
+    parts = [_name(value)] if separator is None else _name(value).split(separator)
     return [part.strip() for part in parts if part.strip()]
 
 
@@ -165,9 +168,9 @@ def _mark(value):
 
 def _classes(rows):
     found = {label for row in rows for label in row}
-    if all(label.isdecimal() for label in found):
-        # As text 10 would come before 9.
-        return tuple(sorted(found, key=int))
+    if all(label.removeprefix("-").isdecimal() for label in found):
+        # As text 10 would come before 9. A set has no order: of 1 and 01, both 1, the text decides.
+        return tuple(sorted(found, key=lambda label: (int(label), label)))
     return tuple(sorted(found))
 
 

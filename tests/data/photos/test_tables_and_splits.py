@@ -42,6 +42,20 @@ def test_labels_come_from_a_column(table, train):
     assert given.class_names == names and given.labels[:3].tolist() == [0, 1, 2]
 
 
+def test_classes_that_are_numbers_have_one_order():
+    """Not that of a set, which is another one in every process."""
+    given = ["10", "-1", "2", "01", "1", "001", "0"]
+    columns = {"path": ["x.jpg"] * 7, "label": given}
+    found = PhotoTable(columns, ".", most_unreadable=1.0).class_names
+    assert found == ("-1", "0", "001", "01", "1", "2", "10")
+
+
+def test_numbers_that_a_data_frame_has_made_floats_are_whole_with_a_separator_too():
+    columns = {"path": ["x.jpg"] * 3, "label": [3.0, float("nan"), 4.0]}
+    found = PhotoTable(columns, ".", separator=" ", most_unreadable=1.0)
+    assert found.class_names == ("3", "4")
+
+
 def test_photos_may_have_several_labels(table):
     expected = [[0, 0, 1], [1, 0, 1], [0, 0, 0], [0, 1, 0]]
     source = PhotoTable(table, table.parent, path="image", label="tags", separator=";")
@@ -92,6 +106,8 @@ def test_bad_tables_say_what_is_wrong(table):
         read(label="tags")
     with pytest.raises(ValueError, match="the label 'a', which is none of the classes"):
         read(class_names=("b", "c"))
+    with pytest.raises(ValueError, match="each name once, but has b several times"):
+        read(class_names=("a", "b", "c", "b"))
     with pytest.raises(ValueError, match="must hold 0 and 1"):
         read(label=["number"])
     (table.parent / "train" / "class0" / "3.JPEG").unlink()
@@ -106,6 +122,14 @@ def test_each_class_is_split_by_the_fraction(train):
     assert sorted(first.names() + second.names()) == train.names()
     assert split(train, 0.25, seed=3)[1].names() == second.names()
     assert split(train, 0.25, seed=4)[1].names() != second.names()
+
+
+def test_photos_without_a_label_are_split_by_the_fraction_too(table):
+    source = PhotoTable(table, table.parent, path="image", label="tags", separator=";")
+    assert (~source.labels.any(1)).sum() == 6
+    for seed in range(5):
+        _, second = split(source, 0.34, seed=seed)
+        assert (~second.labels.any(1)).sum() == 2
 
 
 def test_groups_stay_together(train):
