@@ -13,8 +13,8 @@ import numpy as np
 class PhotoTable(PhotoSource):
     """Photos in a folder, labelled by a table with a row for each.
 
-    Labels that are all whole numbers are ordered as numbers, others as text. A photo may have several
-    labels: in one column with a separator, as lists, or as columns of 0 and 1.
+    Labels that are all whole numbers are ordered as numbers, others as text. A photo may have
+    several labels: in one column with a separator, as lists, or as columns of 0 and 1.
 
     Args:
         table: path of a CSV file with a header; or a dict of columns, or a data frame.
