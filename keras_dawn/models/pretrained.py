@@ -41,7 +41,14 @@ def load_pretrained(model, weights, depth):
         return
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    load_state_dict(model, torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of a damaged file anything: EOFError, KeyError, RuntimeError, …
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} is damaged, or no file of torch weights ({said}).") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no dict of weights, but {type(state).__name__}.")
+    load_state_dict(model, state)
 
 
 def pretrained_file(name, folder=None, url=URL):
@@ -83,7 +90,8 @@ def pretrained_file(name, folder=None, url=URL):
 def load_state_dict(model, state):
     """Copies weights of torchvision's `resnet18` and so on into the network of the same layers.
 
-    The last layer is left as it is where it has another number of classes, or is not there.
+    The last layer is left as it is where it has other shapes, as for another number of classes, or
+    is not there.
 
     Args:
         model: `keras.Model` whose layers are named as `ResNet` names them.
@@ -104,6 +112,7 @@ def load_state_dict(model, state):
     # How many batches batch normalisation has seen, which Keras does not count.
     rest = {name: value for name, value in state.items() if not name.endswith("_tracked")}
     head, missing, shapes, found = {"fc.weight", "fc.bias"}, [], [], []
+    others = head if _is_another_head(model, rest) else set()
     for layer in model.layers:
         for variable in layer.weights:
             name = torch_name(layer, variable)
@@ -111,11 +120,11 @@ def load_state_dict(model, state):
                 missing.append(name)
                 continue
             value = _in_keras_order(rest[name], layer)
+            if name in others:
+                continue
             if value.shape == tuple(variable.shape):
                 found.append((variable, value))
                 del rest[name]
-            elif name in head:
-                continue
             else:
                 shapes.append(f"{name} {tuple(rest[name].shape)}")
     unused = sorted(rest)
@@ -129,6 +138,16 @@ def load_state_dict(model, state):
     for variable, value in found:
         variable.assign(value)
     return unused
+
+
+def _is_another_head(model, state):
+    """Whether any weight of the last layer has another shape: the rest of it would not fit."""
+    for layer in model.layers:
+        for variable in layer.weights if layer.name == "predictions" else ():
+            value = state.get(torch_name(layer, variable))
+            if value is not None and _in_keras_order(value, layer).shape != tuple(variable.shape):
+                return True
+    return False
 
 
 def torch_name(layer, variable):

@@ -125,3 +125,22 @@ def test_weights_of_another_network_are_refused(model, tmp_path):
         load_pretrained(model, tmp_path / "none.pth", 18)
     with pytest.raises(ValueError, match="without blur_pool"):
         ResNet18(weights="imagenet", blur_pool=True)
+
+
+def test_of_a_last_layer_of_other_inputs_nothing_is_taken():
+    model, state = ResNet18(classes=10), theirs(18, num_classes=10).state_dict()
+    state |= {"fc.weight": torch.ones(10, 1024), "fc.bias": torch.ones(10)}
+    assert load_state_dict(model, state) == ["fc.bias", "fc.weight"]
+    assert not model.get_layer("predictions").bias.numpy().any()
+
+
+def test_files_that_hold_no_weights_are_named(tmp_path):
+    torch.save(theirs(18).state_dict(), tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    for content in (b"", b"no weights " * 9, whole[: len(whole) // 2]):
+        (tmp_path / "bad.pth").write_bytes(content)
+        with pytest.raises(ValueError, match="bad.pth is damaged, or no file of torch weights"):
+            load_pretrained(None, tmp_path / "bad.pth", 18)
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="list.pth holds no dict of weights, but list"):
+        load_pretrained(None, tmp_path / "list.pth", 18)

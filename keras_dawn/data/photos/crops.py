@@ -55,7 +55,7 @@ class RandomResizedCrop(Transform):
 
 
 class CenterCrop(Transform):
-    """The middle of the photo, as if it were resized and then cropped.
+    """The middle of the photo, as if it were resized and then cropped; never distorted.
 
     First in the `transforms=` of photos: it decides what is decoded.
 
@@ -74,6 +74,8 @@ class CenterCrop(Transform):
     def box(self, width, height, size, draws):
         """`(left, top, width, height)` of the crop in pixels; see `RandomResizedCrop.box`."""
         shrink = int(self.resize_ratio * min(size)) / min(width, height)
+        # A long result of a photo that is less so takes all of one side: it is covered.
+        shrink = max(shrink, size[0] / height, size[1] / width)
         across = min(round(size[1] / shrink), width)
         down = min(round(size[0] / shrink), height)
         return _centred(width, height, max(across, 1), max(down, 1))

@@ -1,5 +1,7 @@
 """What every source of labelled photos has: `source[i]` is `(bytes of the file, label)`."""
 
+import collections
+
 from keras_dawn.data.photos.unreadable import Unreadable, UnreadablePhotoError, listed
 
 import numpy as np
@@ -89,6 +91,7 @@ class Subset(PhotoSource):
 
 def check_classes(found, expected, where, all_needed=False):
     """Raises `ValueError` where a set has other classes than are expected, or lacks some."""
+    check_once(expected, "class_names")
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if extra or (missing and all_needed):
         parts = [f"lacks {some(missing)}"] if missing else []
@@ -97,6 +100,13 @@ def check_classes(found, expected, where, all_needed=False):
             f"{where} has other classes than `class_names`: it {' and '.join(parts)}. "
             "What is validated on must have the classes that are trained on."
         )
+
+
+def check_once(names, where):
+    """Raises `ValueError` for a name that is there twice."""
+    twice = sorted(name for name, count in collections.Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(f"{where} must have each name once, but has {some(twice)} several times.")
 
 
 def some(names, most=5):

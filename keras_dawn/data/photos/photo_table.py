@@ -4,7 +4,7 @@ import csv
 import math
 from pathlib import Path
 
-from keras_dawn.data.photos.photo_source import PhotoSource, some
+from keras_dawn.data.photos.photo_source import PhotoSource, check_once, some
 from keras_dawn.data.photos.unreadable import Unreadable
 
 import numpy as np
@@ -13,8 +13,8 @@ import numpy as np
 class PhotoTable(PhotoSource):
     """Photos in a folder, labelled by a table with a row for each.
 
-    Labels that are whole numbers are ordered as numbers, others as text. A photo may have several
-    labels: in one column with a separator, as lists, or as columns of 0 and 1.
+    Labels that are all whole numbers are ordered as numbers, others as text. A photo may have
+    several labels: in one column with a separator, as lists, or as columns of 0 and 1.
 
     Args:
         table: path of a CSV file in UTF-8 with a header (columns separated by commas, or else by
@@ -68,6 +68,7 @@ class PhotoTable(PhotoSource):
             rows = _of_indicators(columns, label)
             class_names = label if class_names is None else class_names
         self.class_names = _classes(rows) if class_names is None else tuple(map(str, class_names))
+        check_once(self.class_names, "class_names")
         labels = _numbers(rows, self.class_names, paths, several)
         self._paths, self.skipped, kept = [], {}, []
         for row, name in enumerate(paths):
@@ -116,8 +117,7 @@ def _columns_of_file(path):
             "as UTF-8, or read it with pandas and give the data frame."
         ) from None
     names = reader.fieldnames or ()
-    if len(set(names)) < len(names):
-        raise ValueError(f"{path} must name each column once, its header is {list(names)}.")
+    check_once(names, f"The header of {path}")
     for line, row in rows:
         # Of labels with a comma and without quotation marks only the first would be read.
         if any(row.pop(_TOO_MANY, ())):
@@ -150,7 +150,7 @@ def _labels(value, separator):
         return [_name(v) for v in value]
     if _is_missing(value):
         return []
-    parts = [_name(value)] if separator is None else str(value).split(separator)
+    parts = [_name(value)] if separator is None else _name(value).split(separator)
     return [part.strip() for part in parts if part.strip()]
 
 
@@ -191,9 +191,9 @@ def _mark(value):
 
 def _classes(rows):
     found = {label for row in rows for label in row}
-    if all(label.isdecimal() for label in found):
-        # As text 10 would come before 9.
-        return tuple(sorted(found, key=int))
+    if all(label.removeprefix("-").isdecimal() for label in found):
+        # As text 10 would come before 9. A set has no order: of 1 and 01, both 1, the text decides.
+        return tuple(sorted(found, key=lambda label: (int(label), label)))
     return tuple(sorted(found))
 
 

@@ -72,7 +72,10 @@ def _amounts(source, stratified):
     if not stratified:
         return np.ones((len(source), 1))
     labels = source.labels
-    return labels.astype(float) if labels.ndim == 2 else np.eye(len(source.class_names))[labels]
+    if labels.ndim == 1:
+        return np.eye(len(source.class_names))[labels]
+    # Those without a label are split like another class: nothing would be due of them otherwise.
+    return np.column_stack([labels, ~labels.any(1)]).astype(float)
 
 
 def _chosen(amounts, members, fraction, seed):

@@ -31,3 +31,15 @@ def train(photo_folder):
 @pytest.fixture
 def val(photo_folder, train):
     return ImageFolder(photo_folder / "val", train.class_names)
+
+
+@pytest.fixture
+def table(photo_folder, train):
+    """A CSV file with a number, a word and tags for each photo."""
+    lines = ["image,number,word,tags"]
+    for index, name in enumerate(train.names()):
+        tags = ["red", "red;blue", "", "green"][index % 4]
+        lines.append(f"train/{name},{[2, 10, 1][index % 3]},{'cba'[index % 3]},{tags}")
+    path = photo_folder / "labels.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path

@@ -51,6 +51,17 @@ def test_the_centre_crop_is_that_of_resize_and_crop():
     assert CenterCrop(1.14).box(400, 400, (28, 28), [])[2:] == (round(28 * 400 / 31),) * 2
 
 
+def test_the_centre_crop_keeps_the_aspect_ratio_of_photos():
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        width, height = random.integers(200, 2000, 2)
+        size = tuple(random.integers(32, 400, 2))
+        left, top, across, down = CenterCrop(1.14).box(width, height, size, [])
+        assert abs(across - down * size[1] / size[0]) <= 0.5 + 0.5 * size[1] / size[0]
+        assert 0 <= left <= width - across and 0 <= top <= height - down
+    assert CenterCrop(1.14).box(500, 500, (128, 256), []) == (0, 125, 500, 250)
+
+
 def test_rectangles_are_imagenet18s():
     assert rectangle(288, 4 / 3) == (288, 384)
     assert rectangle(288, 0.75) == (384, 288)

@@ -30,6 +30,14 @@ def test_each_class_is_split_by_the_fraction(train):
     assert split(train, 0.25, seed=4)[1].names() != second.names()
 
 
+def test_photos_without_a_label_are_split_by_the_fraction_too(table):
+    source = PhotoTable(table, table.parent, path="image", label="tags", separator=";")
+    assert (~source.labels.any(1)).sum() == 6
+    for seed in range(5):
+        _, second = split(source, 0.34, seed=seed)
+        assert (~second.labels.any(1)).sum() == 2
+
+
 def test_groups_stay_together(train):
     def animal(name):
         return int(name.split("/")[1].split(".")[0]) // 2

@@ -18,18 +18,6 @@ from PIL import Image
 
 
 @pytest.fixture
-def table(photo_folder, train):
-    """A CSV file with a number, a word and tags for each photo."""
-    lines = ["image,number,word,tags"]
-    for index, name in enumerate(train.names()):
-        tags = ["red", "red;blue", "", "green"][index % 4]
-        lines.append(f"train/{name},{[2, 10, 1][index % 3]},{'cba'[index % 3]},{tags}")
-    path = photo_folder / "labels.csv"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
 def four_photos(tmp_path):
     for number in range(4):
         Image.new("RGB", (20, 20)).save(tmp_path / f"{number}.png")
@@ -45,6 +33,20 @@ def test_labels_come_from_a_column(table, train):
     names = ("c", "b", "a", "unseen")
     given = PhotoTable(table, table.parent, path="image", label="word", class_names=names)
     assert given.class_names == names and given.labels[:3].tolist() == [0, 1, 2]
+
+
+def test_classes_that_are_numbers_have_one_order():
+    """Not that of a set, which is another one in every process."""
+    given = ["10", "-1", "2", "01", "1", "001", "0"]
+    columns = {"path": ["x.jpg"] * 7, "label": given}
+    found = PhotoTable(columns, ".", most_unreadable=1.0).class_names
+    assert found == ("-1", "0", "001", "01", "1", "2", "10")
+
+
+def test_numbers_that_a_data_frame_has_made_floats_are_whole_with_a_separator_too():
+    columns = {"path": ["x.jpg"] * 3, "label": [3.0, float("nan"), 4.0]}
+    found = PhotoTable(columns, ".", separator=" ", most_unreadable=1.0)
+    assert found.class_names == ("3", "4")
 
 
 def test_photos_may_have_several_labels(table):
@@ -97,6 +99,8 @@ def test_bad_tables_say_what_is_wrong(table):
         read(label="tags")
     with pytest.raises(ValueError, match="the label 'a', which is none of the classes"):
         read(class_names=("b", "c"))
+    with pytest.raises(ValueError, match="each name once, but has b several times"):
+        read(class_names=("a", "b", "c", "b"))
     with pytest.raises(ValueError, match="must hold 0 and 1"):
         read(label=["number"])
     (table.parent / "train" / "class0" / "3.JPEG").unlink()
@@ -129,7 +133,7 @@ def test_rows_longer_than_the_header_are_refused_and_not_cut(four_photos):
     with pytest.raises(ValueError, match="Line 5 of .*t.csv has more values"):
         PhotoTable(table, folder, separator=",")
     table.write_text("path,label,label\n0.png,cat,dog\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="each column once"):
+    with pytest.raises(ValueError, match="header of .* must have each name once"):
         PhotoTable(table, folder)
 
 
