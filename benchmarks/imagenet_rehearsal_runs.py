@@ -47,7 +47,7 @@ def phases(folder):
         def training_data(self, phase, transforms):
             self._phase = phase
             made = super().training_data(phase, transforms)
-            crops.append(made.transforms.crops.scale)
+            crops.append(made.transforms.crops[0].scale)
             return made
 
         _phase = None
