@@ -18,8 +18,8 @@ validate on. Parts, each in a process of its own:
 * `phases`: all phases of the entry's plan, 45 epochs of 20 steps, through `fit_plan` with a tiny
   network and the recipe's data: pixels, batch, rate, momentum and decay of each step and the crops
   of each phase against the plan.
-* `killed`: the recipe on three ranks, of which one is killed in mid-epoch: the others end, the same
-  command goes on, and the last checkpoint has the bits of an unbroken run's.
+* `killed`: the recipe on `--ranks` of them, one of which is killed in mid-epoch: the others end,
+  the same command goes on, and the last checkpoint has the bits of an unbroken run's.
 * `photos`: with `--photos_dir` (Imagewoof, for instance), the entry's 45 epochs of real photos with
   ImageNet's flags, a list of photos to leave out included, on two ranks: a ResNet-18, batches of a
   32nd. This part is not among those that run by default.
@@ -108,7 +108,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("classes", 1000, "classes", 10)
     flags.DEFINE_integer("validation_images", 50_000, "validation photos, as many of each class")
     flags.DEFINE_integer("epoch_images", 1_281_167, "photos of the epoch whose memory is measured")
-    flags.DEFINE_integer("ranks", 2, "processes of that epoch", 1)
+    flags.DEFINE_integer("ranks", 2, "processes of `epoch` and of `killed`", 2)
     flags.DEFINE_string("photos_dir", None, "folder of real photos, for the part `photos`")
     flags.DEFINE_integer("photos_a_class", 60, "of those, to train on; half as many to validate", 6)
     flags.DEFINE_multi_enum("parts", [], [*PARTS, "photos"], "some parts only")

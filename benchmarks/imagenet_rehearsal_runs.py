@@ -103,7 +103,7 @@ def killed(folder):
     given += ["--checkpoint_steps=3", "--threads=1"]
 
     def run(name, saved, until=None):
-        return _recipe(folder, given, name, saved, ranks=3, until=until)
+        return _recipe(folder, given, name, saved, ranks=FLAGS.ranks, until=until)
 
     whole = run("whole", "saved_whole")
     check(whole["code"] == 0, f"the recipe failed: {whole['printed'][-2000:]}")
@@ -121,7 +121,7 @@ def killed(folder):
     check(all(torch.equal(a, b) for a, b in pairs), "bits differ from those of an unbroken run")
     check(states[0]["history"]["loss"] == states[1]["history"]["loss"], "losses differ")
     return {
-        "ranks": 3,
+        "ranks": FLAGS.ranks,
         "seconds_until_the_others_ended": hurt["seconds_after_the_kill"],
         "said": re.findall(r"[^\n]*SIGKILL[^\n]*", hurt["printed"])[0].strip()[-200:],
         "variables_with_the_same_bits": len(pairs),
