@@ -8,31 +8,25 @@ IMAGENET_IMAGES = 1_281_167
 EFFICIENCY = "perfect scaling, loaders that keep up, no validation"
 
 
-def projection(document, price_per_hour):
-    """Hours and dollars to 93 % top-5 on ImageNet by fast.ai's plan; a projection, not measured.
+def projection(document, price_per_hour, plan=None):
+    """Hours and dollars of a plan on ImageNet; a projection, not measured.
 
     Args:
         document: of `gpu.json`; its `steps` and `sizes` have the rates.
         price_per_hour: USD of one GPU, or `None`.
+        plan: `TrainingPlan`, by default fast.ai's.
     """
     import keras_dawn  # not before: parts that the supervisor starts find it without
 
-    parts = document["parts"]
-    measured = {}
-    for name in ("steps", "sizes"):
-        measured |= (parts.get(name) or {}).get("results") or {}
+    plan = plan or keras_dawn.PLANS["fastai_8gpu"]
     found = {}
     for policy in ("mixed_float16", "mixed_bfloat16"):
-        rates = {}
-        for size in (128, 224, 288):
-            ours = measured.get(f"ResNet-50, {size} px, batch 128, {policy}", {})
-            rates[size] = ours.get("keras_dawn", {}).get("images_per_second")
-        missing = [f"{size} px" for size, rate in rates.items() if rate is None]
+        measured = rates(document, policy, plan)
+        missing = [f"{size} px" for size, rate in measured.items() if rate is None]
         if missing:
             found[policy] = {"none, without ResNet-50's rates at": ", ".join(missing)}
             continue
-        plan = keras_dawn.PLANS["fastai_8gpu"]
-        seconds = sum(cost.seconds for cost in plan.costs(IMAGENET_IMAGES, 1, rates))
+        seconds = sum(cost.seconds for cost in plan.costs(IMAGENET_IMAGES, 1, measured))
         found[policy] = {
             "projected, assuming": EFFICIENCY,
             "hours_on_1_gpu": seconds / 3600,
@@ -41,6 +35,20 @@ def projection(document, price_per_hour):
         if price_per_hour is not None:
             found[policy]["usd"] = seconds / 3600 * price_per_hour
     return found
+
+
+def rates(document, policy, plan):
+    """Images a second of ResNet-50's steps at each size of a plan; `None` where not measured."""
+    measured = {}
+    for name in ("steps", "sizes"):
+        measured |= (document["parts"].get(name) or {}).get("results") or {}
+    cases = {
+        phase.image_size: measured.get(f"ResNet-50, {phase.image_size} px, batch 128, {policy}", {})
+        for phase in plan.phases
+    }
+    return {
+        size: case.get("keras_dawn", {}).get("images_per_second") for size, case in cases.items()
+    }
 
 
 def failures(document):

@@ -9,16 +9,23 @@ validate on. Parts, each in a process of its own:
 
 * `tree`, `tar`: seconds to the first batch of the recipe's data, by the clock and of the processor,
   and memory, of a rank that starts.
+* `tree_8`, `tar_8`: the same of 8 ranks that start at once, and of the first of them to the last.
 * `order`: an epoch of 8 ranks serves each photo once, the same whatever rank asks; another epoch
   another order.
-* `epoch`: memory of each of `--ranks` processes over an epoch of `--epoch_images` photos, a tenth
-  at a time.
+* `epoch`: an epoch of `--epoch_images` photos by `--ranks` processes, decoded: each is served once,
+  and the memory of each process, a tenth at a time.
 * `validation`: 50,000 photos are counted once each by 8 ranks.
 * `phases`: all phases of the entry's plan, 45 epochs of 20 steps, through `fit_plan` with a tiny
-  network: pixels, batch and rate of each step against the plan.
+  network and the recipe's data: pixels, batch, rate, momentum and decay of each step and the crops
+  of each phase against the plan.
+* `killed`: the recipe on `--ranks` of them, one of which is killed in mid-epoch: the others end,
+  the same command goes on, and the last checkpoint has the bits of an unbroken run's.
+* `photos`: with `--photos_dir` (Imagewoof, for instance), the entry's 45 epochs of real photos with
+  ImageNet's flags, a list of photos to leave out included, on two ranks: a ResNet-18, batches of a
+  32nd. This part is not among those that run by default.
 
-The parts are in `imagenet_rehearsal_parts.py`. The tree is removed at the end. Nothing here says
-how fast a GPU trains.
+The parts are in `imagenet_rehearsal_parts.py` and `imagenet_rehearsal_runs.py`. The tree is removed
+at the end. Nothing here says how fast a GPU trains.
 """
 
 import json
@@ -31,21 +38,28 @@ import time
 from pathlib import Path
 
 import imagenet_rehearsal_parts
+import imagenet_rehearsal_runs
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 from synthetic_imagenet import make_folders
 
 FLAGS = flags.FLAGS
-PARTS = ("tree", "tar", "order", "epoch", "validation", "phases")
+PARTS = ("tree", "tar", "tree_8", "tar_8", "order", "epoch", "validation", "phases", "killed")
+SIZES = (
+    "images",
+    "classes",
+    "validation_images",
+    "epoch_images",
+    "ranks",
+    "photos_dir",
+    "photos_a_class",
+)
 
 
 def run_part(name, folder):
     """A part in a process of its own; its result, or how it ended."""
-    given = [
-        f"--{flag}={getattr(FLAGS, flag)}"
-        for flag in ("images", "classes", "validation_images", "epoch_images", "ranks")
-    ]
+    given = [f"--{flag}={FLAGS[flag].value}" for flag in SIZES if FLAGS[flag].value is not None]
     out = folder / f"{name}.json"
     command = [sys.executable, __file__, f"--part={name}", f"--scratch={folder}", *given]
     done = subprocess.run(command, capture_output=True, encoding="utf-8")
@@ -57,20 +71,23 @@ def run_part(name, folder):
 def main(arguments):
     if FLAGS.part:
         folder = Path(FLAGS.scratch)
-        found = getattr(imagenet_rehearsal_parts, FLAGS.part)(folder)
+        rooms = (imagenet_rehearsal_parts, imagenet_rehearsal_runs)
+        found = next(vars(room)[FLAGS.part] for room in rooms if FLAGS.part in vars(room))(folder)
         (folder / f"{FLAGS.part}.json").write_text(json.dumps(found), encoding="utf-8")
         return
-    folder = Path(tempfile.mkdtemp(dir=FLAGS.scratch))
+    folder = Path(FLAGS.keep or tempfile.mkdtemp(dir=FLAGS.scratch))
     results = {}
     try:
         begin = time.perf_counter()
-        make_folders(folder, FLAGS.images, FLAGS.classes, FLAGS.validation_images)
+        if not (folder / "tars").is_dir():
+            make_folders(folder, FLAGS.images, FLAGS.classes, FLAGS.validation_images)
         print(f"{FLAGS.images} photos in {time.perf_counter() - begin:.0f} s", flush=True)
         for name in FLAGS.parts or PARTS:
             results[name] = run_part(name, folder)
             print(name, json.dumps(results[name]), flush=True)
     finally:
-        shutil.rmtree(folder)
+        if not FLAGS.keep:
+            shutil.rmtree(folder)
     table = Table(title=f"{FLAGS.images:,} photos, {FLAGS.classes:,} classes")
     table.add_column("part")
     table.add_column("found", overflow="fold")
@@ -91,9 +108,12 @@ if __name__ == "__main__":
     flags.DEFINE_integer("classes", 1000, "classes", 10)
     flags.DEFINE_integer("validation_images", 50_000, "validation photos, as many of each class")
     flags.DEFINE_integer("epoch_images", 1_281_167, "photos of the epoch whose memory is measured")
-    flags.DEFINE_integer("ranks", 2, "processes of that epoch", 1)
-    flags.DEFINE_multi_enum("parts", [], PARTS, "some parts only")
+    flags.DEFINE_integer("ranks", 2, "processes of `epoch` and of `killed`", 2)
+    flags.DEFINE_string("photos_dir", None, "folder of real photos, for the part `photos`")
+    flags.DEFINE_integer("photos_a_class", 60, "of those, to train on; half as many to validate", 6)
+    flags.DEFINE_multi_enum("parts", [], [*PARTS, "photos"], "some parts only")
     flags.DEFINE_string("scratch", None, "folder to make the photos in")
+    flags.DEFINE_string("keep", None, "make the photos in this folder and leave them there")
     flags.DEFINE_string("json", None, "file to write")
-    flags.DEFINE_enum("part", None, PARTS, "used by the script itself")
+    flags.DEFINE_enum("part", None, [*PARTS, "photos"], "used by the script itself")
     app.run(main)

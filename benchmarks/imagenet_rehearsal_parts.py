@@ -1,10 +1,9 @@
-"""The parts of `imagenet_rehearsal.py`: from the folder of photos to what was found."""
+"""The parts of `imagenet_rehearsal.py` about photos: from their folder to what was found."""
 
 import os
 import time
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 FLAGS = flags.FLAGS
@@ -57,6 +56,37 @@ def tar(folder):
     return start(folder / "tars")
 
 
+def tree_8(folder):
+    """The folder of folders, by all ranks at once."""
+    return _starts(folder)
+
+
+def tar_8(folder):
+    """The tar file of tar files, by all ranks at once."""
+    return _starts(folder / "tars")
+
+
+def _starts(folder):
+    """`start` of 8 ranks, with the seconds from the launch to the last one's first batch."""
+    from keras_dawn.distributed import launch
+
+    begin = time.time()
+    found = launch(_start_of_a_rank, str(folder), processes=RANKS)
+    return {
+        "seconds_to_the_last_first_batch": max(one["at"] for one in found) - begin,
+        # imports and joining the job included
+        "processor_seconds_of_each": [one["processor"] for one in found],
+        "index_mib_of_each": [one["index_mib"] for one in found],
+        "process_mib_of_each": [one["process_mib"] for one in found],
+        "photos": found[0]["photos"],
+    }
+
+
+def _start_of_a_rank(folder):
+    found = start(Path(folder))
+    return {**found, "at": time.time(), "processor": time.process_time()}
+
+
 def order(folder):
     """Two epochs as 8 ranks see them."""
     from keras_dawn.data import Shuffled
@@ -75,37 +105,62 @@ def order(folder):
             seen[share.of(own[first:stop])] += 1
     served = FLAGS.images // batch * batch
     left = whole[served:]
-    _check(int(seen.sum()) == served and int(seen.max()) == 1, "a photo is served twice")
-    _check(not seen[left].any(), "what is left over is served")
-    _check(not torch.equal(whole, sampler.order(FLAGS.images, 4)), "epochs have one order")
+    check(int(seen.sum()) == served and int(seen.max()) == 1, "a photo is served twice")
+    check(not seen[left].any(), "what is left over is served")
+    check(not torch.equal(whole, sampler.order(FLAGS.images, 4)), "epochs have one order")
     return {"seconds_to_draw": seconds, "served_once": served, "left_over": len(left)}
 
 
 def epoch(folder):
-    """Memory over an epoch, of each rank."""
+    """An epoch of all ranks, decoded: memory of each, and how often each photo is served."""
     from keras_dawn.distributed import launch
 
+    import numpy as np
+
+    begin = time.time()
     found = launch(_epoch_of_a_rank, str(folder), FLAGS.epoch_images, processes=FLAGS.ranks)
     growth = [one["mib"][-1] - one["mib"][1] for one in found]
-    _check(max(growth) < 64, f"memory grows over an epoch by {growth} MiB")
-    return {"ranks": found, "growth_mib_from_first_tenth": growth}
+    served = np.sum([one.pop("served") for one in found], axis=0, dtype=np.int64)
+    batches = sum(one["photos"] for one in found)
+    check(max(growth) < 64, f"memory grows over an epoch by {growth} MiB")
+    check(int(served.max()) == 1 and int(served.sum()) == batches, "a photo is served twice")
+    return {
+        "ranks": found,
+        "growth_mib_from_first_tenth": growth,
+        "served_once": batches,
+        "left_over": int((served == 0).sum()),
+        "seconds_to_the_last_first_batch": max(one.pop("at") for one in found) - begin,
+    }
 
 
 def _epoch_of_a_rank(folder, count):
     from keras_dawn.data.photos import ResizingImages, photos_of
+    from keras_dawn.data.photos.photo_source import Subset
     from keras_dawn.distributed import current
     from keras_dawn.distributed.sharding import Share
 
+    import numpy as np
+
+    class Counted(Subset):
+        """Counts how often each photo is read."""
+
+        def __getitem__(self, index):
+            served[index] += 1
+            return super().__getitem__(index)
+
     source = photos_of(folder, "train")
-    source = source if count >= len(source) else source.subset(range(count))
+    source = Counted(source, range(min(count, len(source))))
+    served = np.zeros(len(source), np.uint8)
     made = ResizingImages(source, 1536, image_size=32, threads=1)
     made.set_share(Share(current().rank, current().world_size), training=True)
-    begin, mib, served = time.perf_counter(), [resident_mib()], 0
+    begin, mib, photos, at = time.perf_counter(), [resident_mib()], 0, None
     tenths = [len(made) * tenth // 10 for tenth in range(1, 11)]
     for number, (images, _) in enumerate(made, 1):
-        served += len(images)
+        at = at or time.time()
+        photos += len(images)
         mib += [resident_mib()] * tenths.count(number)
-    return {"photos": served, "mib": mib, "seconds": time.perf_counter() - begin}
+    seconds = {"clock": time.perf_counter() - begin, "processor": time.process_time()}
+    return {"photos": photos, "mib": mib, "seconds": seconds, "served": served, "at": at}
 
 
 def validation(folder):
@@ -116,8 +171,8 @@ def validation(folder):
     each = FLAGS.validation_images / FLAGS.classes
     expected = {"images": FLAGS.validation_images, "top1": each, "top5": 5 * each}
     counted = {name: found[0][name] for name in expected}
-    _check(all(one == found[0] for one in found), f"ranks differ: {found}")
-    _check(counted == expected, f"counted {counted}, there are {expected}")
+    check(all(one == found[0] for one in found), f"ranks differ: {found}")
+    check(counted == expected, f"counted {counted}, there are {expected}")
     return counted
 
 
@@ -139,55 +194,6 @@ def _validation_of_a_rank(folder):
     return {name: round(found[name] * images, 6) for name in ("top1", "top5")} | {"images": images}
 
 
-def phases(folder):
-    """The entry's plan on a 64th of its GPUs: batches of 24 and 16, 20 steps an epoch."""
-    from keras_dawn import PLANS, fit_plan
-    from keras_dawn.data.photos import ResizingImages, photos_of
-    from keras_dawn.optimizers import SGD
-
-    import keras
-
-    plan = PLANS["fastai_8gpu"].scaled(1 / 64)
-    source = photos_of(folder, "val")
-    seen, steps = [], 20
-
-    def make(phase):
-        return ResizingImages(
-            source.subset(range(0, steps * phase.batch_size)),
-            phase.batch_size,
-            image_size=phase.image_size,
-        )
-
-    class Note(keras.layers.Layer):
-        """Notes the shape of each batch."""
-
-        def call(self, x):
-            if not x.is_meta:
-                seen.append(tuple(x.shape[:2]))
-            return x
-
-    inputs = keras.Input((None, None, 3))
-    x = keras.layers.AveragePooling2D(16)(Note()(inputs))
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(inputs, keras.layers.Dense(len(source.class_names))(x))
-    model.compile(SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    rates = []
-    note = keras.callbacks.LambdaCallback(
-        on_train_batch_begin=lambda batch, logs: rates.append(float(model.optimizer.learning_rate))
-    )
-    begin = time.perf_counter()
-    seen.clear()
-    fit_plan(model, plan, make, callbacks=[note], verbose=0)
-    expected = [
-        (phase.batch_size, phase.image_size, phase.learning_rate)
-        for phase in map(plan.phase_at, range(plan.epochs))
-        for _ in range(steps)
-    ]
-    _check([one[:2] for one in expected] == seen, "batches are not those of the plan")
-    _check(np.allclose([one[2] for one in expected], rates), "rates are not those of the plan")
-    return {"epochs": plan.epochs, "steps": len(seen), "seconds": time.perf_counter() - begin}
-
-
-def _check(is_right, message):
+def check(is_right, message):
     if not is_right:
         raise AssertionError(message)

@@ -34,8 +34,8 @@ def published(name, plan):
         model="resnet50",
         plan=plan,
         gpus=8 * machines,
-        # Plans after the entry do not decay batch normalisation and biases.
-        no_decay=() if name == "fastai_8gpu" else ("gamma", "beta", "bias"),
+        # Trainings after the entry do not decay batch normalisation; the head's bias they do.
+        no_decay=() if name == "fastai_8gpu" else ("gamma", "beta"),
         zero_init_gamma=name.startswith("imagenet18"),
         blur_pool=name.startswith("modern"),
         label_smoothing=0.1 if name.startswith("modern") else 0.0,

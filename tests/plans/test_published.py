@@ -2,9 +2,13 @@
 
 import itertools
 
+import keras_dawn
 from keras_dawn import PLANS
+from keras_dawn.optimizers.patterns import matches
 from keras_dawn.plans import Crops, Validation
 
+import imagenet_resnet50
+import keras
 import pytest
 
 IMAGES = 1_281_167
@@ -132,3 +136,14 @@ def test_modern_plans_rise_for_two_epochs_and_fall_to_nothing(epochs):
     differences = [a - b for a, b in itertools.pairwise(falling)]
     assert differences == pytest.approx([1.7 / ((epochs - 2) * steps)] * len(differences))
     assert plan.phase_at(epochs - 1).image_size == 192
+
+
+def test_only_batch_normalisation_is_spared_from_decay_and_nothing_in_the_entry():
+    """imagenet18's code splits off the parameters of its normalisations; FFCV's goes by names."""
+    model = keras_dawn.models.ResNet(18, classes=10)
+    norms = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
+    of_norms = {id(variable) for norm in norms for variable in (norm.gamma, norm.beta)}
+    for name in PLANS.keys() - {"small_128"}:
+        patterns = imagenet_resnet50.PRESETS[name].no_decay
+        spared = {id(each) for each in model.trainable_variables if matches(patterns, each)}
+        assert spared == (set() if name == "fastai_8gpu" else of_norms), name

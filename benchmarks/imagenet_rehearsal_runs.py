@@ -1,0 +1,228 @@
+"""The parts of `imagenet_rehearsal.py` that train: from the folder of photos to what was found."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from absl import flags
+from imagenet_rehearsal_parts import check
+
+FLAGS = flags.FLAGS
+RECIPES = Path(__file__).parents[1] / "recipes"
+STEPS = 20  # of each epoch of `phases`
+
+
+def phases(folder):
+    """The entry's plan on a 64th of its GPUs: batches of 24 and 16, 20 steps an epoch."""
+    from keras_dawn import PLANS, fit_plan
+    from keras_dawn.data.photos import photos_of
+    from keras_dawn.optimizers import SGD
+
+    sys.path.insert(0, str(RECIPES))
+    import imagenet_resnet50
+    import keras
+    import numpy as np
+
+    from recipe_parts.photo_folder import Photos
+
+    flags.DEFINE_integer("threads", 1, "decoding threads")
+    FLAGS["threads"].present = 1
+    plan = PLANS["fastai_8gpu"].scaled(1 / 64)
+    validated = photos_of(folder, "val")
+    seen, rows, crops = [], [], []
+
+    class Some(Photos):
+        """As many validation photos as 20 steps take, to train on."""
+
+        def train(self, kind):
+            if self._phase is None:
+                return validated
+            return validated.subset(range(STEPS * self._phase.batch_size))
+
+        def training_data(self, phase, transforms):
+            self._phase = phase
+            made = super().training_data(phase, transforms)
+            crops.append(made.transforms.crops[0].scale)
+            return made
+
+        _phase = None
+
+    photos = Some(folder, imagenet_resnet50.PRESETS["fastai_8gpu"])
+
+    class Note(keras.layers.Layer):
+        """Notes the shape of each batch."""
+
+        def call(self, x):
+            if not x.is_meta:
+                seen.append(tuple(x.shape[:2]))
+            return x
+
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.AveragePooling2D(16)(Note()(inputs))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(len(validated.class_names))(x))
+    optimizer = SGD(0.1)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+    def note(batch, logs):
+        values = (optimizer.learning_rate, optimizer.momentum, optimizer.weight_decay)
+        rows.append([float(value) for value in values])
+
+    begin = time.perf_counter()
+    seen.clear()
+    callback = keras.callbacks.LambdaCallback(on_train_batch_begin=note)
+    fit_plan(
+        model, plan, lambda phase: photos.training_data(phase, []), callbacks=[callback], verbose=0
+    )
+    each = [plan.phase_at(epoch) for epoch in range(plan.epochs)]
+    steps = [phase for phase in each for _ in range(STEPS)]
+    expected = [(p.batch_size, p.image_size) for p in steps]
+    check(expected == seen, "batches are not those of the plan")
+    expected = [(p.learning_rate, p.momentum, p.weight_decay) for p in steps]
+    check(np.allclose(expected, rows), "rates, momentum or decay are not those of the plan")
+    check(crops == [phase.crops.scale for phase in plan.phases], "crops are not those of the plan")
+    return {
+        "epochs": plan.epochs,
+        "phases": len(plan.phases),
+        "steps": len(seen),
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def killed(folder):
+    """The recipe with a dead rank, and again; another one that nothing happens to."""
+    import torch
+
+    # The smoke preset takes 256 and 100 photos, evenly spread over all classes.
+    given = ["--preset=smoke", f"--data_dir={folder}", "--precision=float32"]
+    given += ["--checkpoint_steps=3", "--threads=1"]
+
+    def run(name, saved, until=None):
+        return _recipe(folder, given, name, saved, ranks=FLAGS.ranks, until=until)
+
+    whole = run("whole", "saved_whole")
+    check(whole["code"] == 0, f"the recipe failed: {whole['printed'][-2000:]}")
+    # In the second epoch, of other pixels than the first.
+    hurt = run("hurt", "saved", until="checkpoint-00001-0000003.pt")
+    check(hurt["code"] != 0 and "SIGKILL" in hurt["printed"], "nobody speaks of the dead rank")
+    check(not _orphans(hurt["ranks"]), "ranks outlive the job")
+    again = run("hurt", "saved")
+    check(again["code"] == 0, f"it did not go on: {again['printed'][-2000:]}")
+    states = [
+        torch.load(sorted((folder / name).rglob("*.pt"))[-1], weights_only=False)
+        for name in ("saved_whole", "saved")
+    ]
+    pairs = list(zip(*(state["variables"] for state in states), strict=True))
+    check(all(torch.equal(a, b) for a, b in pairs), "bits differ from those of an unbroken run")
+    check(states[0]["history"]["loss"] == states[1]["history"]["loss"], "losses differ")
+    return {
+        "ranks": FLAGS.ranks,
+        "seconds_until_the_others_ended": hurt["seconds_after_the_kill"],
+        "said": re.findall(r"[^\n]*SIGKILL[^\n]*", hurt["printed"])[0].strip()[-200:],
+        "variables_with_the_same_bits": len(pairs),
+        "processes": json.loads((folder / "hurt/run.json").read_text())["paid"]["processes"],
+    }
+
+
+def photos(folder):
+    """The entry's 45 epochs of real photos with the flags of a run on ImageNet."""
+    source = Path(FLAGS.photos_dir)
+    own = folder / "photos"
+    numbers = []
+    for part, count in (("train", FLAGS.photos_a_class), ("val", FLAGS.photos_a_class // 2)):
+        for label in sorted(path for path in (source / part).iterdir() if path.is_dir()):
+            (own / part / label.name).mkdir(parents=True)
+            for path in sorted(label.iterdir())[:count]:
+                name = path.name
+                if part == "val":  # under the names of ImageNet's
+                    numbers.append(len(numbers) + 1)
+                    name = f"ILSVRC2012_val_{numbers[-1]:08}.JPEG"
+                (own / part / label.name / name).symlink_to(path.resolve())
+    left_out = numbers[::7]
+    (own / "blacklist.txt").write_text("".join(f"{number}\n" for number in left_out))
+    given = [
+        "--plan=fastai_8gpu", f"--data_dir={own}", f"--blacklist={own / 'blacklist.txt'}",
+        "--checkpoint_seconds=5", "--price_per_hour=24.48", "--price_source=AWS p3.16xlarge, 2018",
+        "--stop_at_target", "--target=99.5", "--gradient_compression=bfloat16", "--threads=1",
+    ]  # fmt: skip
+    done = _recipe(folder, given, "run", "saved_photos", ranks=2, script=__file__)
+    check(done["code"] == 0, f"the recipe failed: {done['printed'][-2000:]}")
+    document = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
+    data = document["data"]
+    check(data["left_out_by_blacklist"] == len(left_out), "the list is not left out")
+    check(data["val_images"] == len(numbers) - len(left_out), "the list is not left out")
+    sizes = [row["image_size"] for row in document["settings"]["plan"]]
+    return {
+        "epochs": len(document["epochs"]),
+        "phases": len(sizes),
+        "image_sizes": list(dict.fromkeys(sizes)),
+        "precision": document["precision"],
+        "train_images": data["train_images"],
+        "val_images": data["val_images"],
+        "left_out": data["left_out_by_blacklist"],
+        "training_seconds": document["training_seconds"],
+        "top1": [round(each["accuracy"], 2) for each in document["epochs"]][-1],
+        "files": sorted(path.name for path in (folder / "run").iterdir()),
+    }
+
+
+def _recipe(
+    folder, given, name, saved, *, ranks, script=RECIPES / "imagenet_resnet50.py", until=None
+):
+    """Runs the recipe under torchrun; kills rank 1 where there is a checkpoint called `until`."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}",
+        str(script), *given, f"--output_dir={folder / name}", f"--checkpoints={folder / saved}",
+    ]  # fmt: skip
+    found = {"ranks": []}
+    with (folder / f"{name}.log").open("w+", encoding="utf-8") as log:
+        job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        while until and job.poll() is None:
+            if any((folder / saved).rglob(until)):
+                found["ranks"] = _children(job.pid)
+                os.kill(found["ranks"][1], signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        begin = time.perf_counter()
+        found["code"] = job.wait()
+        found["seconds_after_the_kill"] = time.perf_counter() - begin
+        log.seek(0)
+        found["printed"] = log.read()
+    return found
+
+
+def _children(pid):
+    """The ranks that torchrun has started, in their order."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    ranks = {}
+    for child in map(int, text.split()):
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found = [each for each in variables if each.startswith(b"LOCAL_RANK=")]
+        if found:
+            ranks[int(found[0].partition(b"=")[2])] = child
+    return [ranks[rank] for rank in sorted(ranks)]
+
+
+def _orphans(pids):
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+if __name__ == "__main__":  # the recipe with the entry's plan for a small machine
+    sys.path.insert(0, str(RECIPES))
+    import dataclasses
+
+    import imagenet_resnet50
+
+    from recipe_parts import photos as recipe
+    from recipe_parts.command_line import run
+
+    entry = imagenet_resnet50.PRESETS["fastai_8gpu"]
+    small = dataclasses.replace(entry, model="resnet18", gpus=1, plan=entry.plan.scaled(1 / 32))
+    presets = {**imagenet_resnet50.PRESETS, "fastai_8gpu": small}
+    recipe.define_flags(presets)
+    run(lambda argv: recipe.main("imagenet_resnet50", presets, "fastai_8gpu"))
