@@ -5,6 +5,7 @@ import types
 
 from keras_dawn.foundation import keras_layers
 from keras_dawn.native.elementwise import ELEMENTWISE
+from keras_dawn.native.gelu import gelu_of_images
 from keras_dawn.native.lowering.attention_scores import masked_softmax
 from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
@@ -72,6 +73,8 @@ def _function(builder, value, activation, call, name):
         node = builder.call(ALONG_THE_CHANNELS[activation], value.node, axis, name=name)
     elif activation is activations.leaky_relu:
         node = builder.call(F.leaky_relu, value.node, 0.2, name=name)
+    elif activation is activations.gelu and value.torch_order:
+        node = builder.call(gelu_of_images, value.node, name=name)
     elif activation in ELEMENTWISE:
         node = builder.call(ELEMENTWISE[activation], value.node, name=name)
     elif isinstance(activation, types.FunctionType):

@@ -1,5 +1,6 @@
 """`keras.ops` on Keras tensors: products, reductions, comparisons, choices, activations."""
 
+from keras_dawn.native.gelu import gelu_of_images
 from keras_dawn.native.lowering.dtypes import HALF, is_float, promoted, result_type
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError, Value, float_value
@@ -151,6 +152,8 @@ def along_an_axis(builder, operation, inputs, call):
 def gelu(builder, operation, inputs, call):
     (value,) = _floats(*_values(call))
     value = builder.padded(value)
+    if value.torch_order and not operation.approximate:
+        return value.with_node(builder.call(gelu_of_images, value.node, name=call.name))
     kind = {"approximate": "tanh"} if operation.approximate else {}
     return value.with_node(builder.call(F.gelu, value.node, name=call.name, **kind))
 
