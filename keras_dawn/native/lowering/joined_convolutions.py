@@ -61,7 +61,10 @@ def _joined(convolve, series, kernels, biases, *settings):
     bias = None if biases[0] is None else torch.cat(biases)
     # The channels innermost, as they lie in each kernel.
     kernel = torch.cat([kernel.mT for kernel in kernels]).mT
-    return convolve(series, kernel, bias, *settings).split([len(each) for each in kernels], 1)
+    outputs = convolve(series, kernel, bias, *settings)
+    # As they lie in memory: their gradients are put together likewise, which torch does in order.
+    parts = outputs.mT.split([len(each) for each in kernels], 2)
+    return [part.mT for part in parts]
 
 
 def _chain(node):

@@ -12,6 +12,7 @@ from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.reads import Reads, unrecorded
 from keras_dawn.native.lowering.relu_after_pooling import relu_after_pooling
+from keras_dawn.native.lowering.time_first import look_up_time_first
 from keras_dawn.native.lowering.values import AveragedTwiceError, TwoLayoutsError
 from keras_dawn.native.lowering.walk import lower_function, lower_inside
 
@@ -111,6 +112,7 @@ def lowered_graph(walk, make_builder, views, masks):
     # After all nodes are there: whether a tensor is read again is known only then.
     builder.graph.eliminate_dead_code(has_effects)  # what nobody reads is not to be joined
     join_convolutions(builder.graph, builder.root)
+    look_up_time_first(builder.graph)
     relu_after_pooling(builder.graph)
     relu_in_place(builder.graph)
     builder.graph.eliminate_dead_code(has_effects)
