@@ -1,12 +1,14 @@
 """Fine-tuning a pretrained network: the head first, then all of it, each layer at its own rate."""
 
+import numbers
 import re
+from dataclasses import dataclass, replace
 
 from keras_dawn.foundation import hyperparameters, keras_optimizers
 from keras_dawn.optimizers.layerwise import layerwise
 from keras_dawn.plans.group_freezing import GroupFreezing
 from keras_dawn.plans.layer_groups import LayerGroups
-from keras_dawn.plans.one_training import OneTraining
+from keras_dawn.plans.one_training import Heading, OneTraining
 from keras_dawn.schedules import OneCycle
 
 import keras
@@ -31,7 +33,8 @@ def fine_tune(
     The head is trained in one cycle, the rest frozen; then all groups in another, at half the rate,
     the groups before the head at smaller ones (Howard & Ruder 2018, arXiv:1801.06146; fastai's
     `Learner.fine_tune`). Each part begins with a new optimizer of the compiled kind and settings;
-    afterwards the model has the last one, and is trainable as it was.
+    afterwards the model has the last one, and is trainable as it was. Called again, also after an
+    error or Ctrl-C, it begins from the compiled settings as before.
 
     Args:
         model: compiled `keras.Model`, accelerated or not.
@@ -53,22 +56,23 @@ def fine_tune(
         `keras.callbacks.History` of all epochs.
 
     Raises:
-        ValueError: a model that is not compiled, a setting out of range, or an optimizer with
-            multipliers of its own.
+        ValueError: a model that is not compiled, a setting out of range or of another kind, or an
+            optimizer with multipliers of its own.
 
     Example:
         >>> model = keras_dawn.models.ResNet18(classes=10, weights="imagenet")  # doctest: +SKIP
         >>> model.compile(keras.optimizers.AdamW(2e-3), loss, ["accuracy"])     # doctest: +SKIP
         >>> keras_dawn.fine_tune(model, train, epochs=5, validation_data=val)   # doctest: +SKIP
     """
-    _check(model, epochs, head_epochs, unfreeze, fit)
+    _check(model, epochs, head_epochs, unfreeze, max_lr, groups)
     if isinstance(x, DataLoader):  # which shuffles itself: Keras would warn of its own default
         fit = {"shuffle": False, **fit}
     groups = LayerGroups() if groups is None else groups
     layers = groups.of(model)
-    highest = hyperparameters.read(model.optimizer, "learning_rate") if max_lr is None else max_lr
+    compiled = _as_compiled(model.optimizer)
+    highest = compiled.rate if max_lr is None else max_lr
     parts = _parts(len(layers), highest, epochs, head_epochs, unfreeze)
-    freezing, compiled = GroupFreezing(layers, groups.batch_norm), model.optimizer
+    freezing = GroupFreezing(layers, groups.batch_norm)
     histories, begun = [], 0
     users = keras.tree.flatten(fit.get("callbacks") or ())
     training = OneTraining(users)
@@ -77,10 +81,10 @@ def fine_tune(
         for count, rate, length, rising in parts:
             freezing.train(count)
             rates = dict(zip(range(len(layers)), groups.rates(len(layers)), strict=True))
-            model.optimizer = _optimizer(compiled, layers, rates)
+            model.optimizer = _optimizer(model.optimizer, compiled, layers, rates)
             ends = begun + length
             cycle = OneCycle(rate, pct_start=rising, epochs=range(begun, ends))
-            arguments = {**fit, "callbacks": [*users, cycle]}
+            arguments = {**fit, "callbacks": [*users, cycle, *([Heading(total)] * (ends == 1))]}
             with training.part(first=begun == 0, last=ends == total):
                 last = model.fit(x, initial_epoch=begun, epochs=ends, **arguments)
             # A `History` among the user's callbacks begins its epochs anew with each `fit`, and
@@ -96,6 +100,7 @@ def fine_tune(
                 break
     finally:
         freezing.restore()
+        _remember(model.optimizer, compiled)
     return _joined(last, histories)
 
 
@@ -109,23 +114,52 @@ def _parts(groups, highest, epochs, head_epochs, unfreeze):
     return [*parts, (groups, highest / 2, epochs, 0.3)]
 
 
-def _optimizer(compiled, groups, rates):
+@dataclass(frozen=True)
+class _Compiled:
+    """What an optimizer was compiled with."""
+
+    kind: type
+    config: dict
+    rate: float
+
+
+_COMPILED = "_keras_dawn_compiled"  # on an optimizer that `fine_tune` made
+
+
+def _as_compiled(optimizer):
+    """What it was compiled with, or, where `fine_tune` made it, the one before."""
+    inner = hyperparameters.unwrap(optimizer)
+    now = hyperparameters.read(inner, "learning_rate")
+    if _COMPILED not in vars(inner):
+        return _Compiled(type(inner), inner.get_config(), now)
+    compiled, left = vars(inner)[_COMPILED]
+    # Another rate than the cycle's last is one that the user has set since.
+    return compiled if now == left else replace(compiled, rate=now)
+
+
+def _remember(optimizer, compiled):
+    inner = hyperparameters.unwrap(optimizer)
+    if getattr(inner, "rate_multipliers", None):
+        left = hyperparameters.read(inner, "learning_rate")
+        vars(inner)[_COMPILED] = compiled, left  # past Keras, which would track what is in it
+
+
+def _optimizer(current, compiled, groups, rates):
     """A new optimizer like the compiled one, with a rate for each group."""
-    inner, patterns = hyperparameters.unwrap(compiled), {}
+    patterns = {}
     for place, group in enumerate(groups):
         # Whole paths, escaped: one layer's path may begin with another's (`conv1`, `conv10`).
         paths = [re.escape(v.path) for layer in group for v in layer.trainable_variables]
         if paths:
             patterns[f"^(?:{'|'.join(paths)})$"] = rates[place]
-    config = inner.get_config()
-    new = type(inner).from_config(config)
-    keras_optimizers.copy_decay_exclusions(inner, new)
-    made = layerwise(new, patterns, config.get("decay_multipliers"))
+    new = compiled.kind.from_config(compiled.config)
+    keras_optimizers.copy_decay_exclusions(hyperparameters.unwrap(current), new)
+    made = layerwise(new, patterns, compiled.config.get("decay_multipliers"))
     # `compile` put it around the optimizer under mixed_float16; without it the small gradients of
     # half precision would be 0.
-    if not isinstance(compiled, keras.optimizers.LossScaleOptimizer):
+    if not isinstance(current, keras.optimizers.LossScaleOptimizer):
         return made
-    settings = {**compiled.get_config(), "inner_optimizer": made}
+    settings = {**current.get_config(), "inner_optimizer": made}
     return keras.optimizers.LossScaleOptimizer(**settings)
 
 
@@ -140,7 +174,7 @@ def _joined(last, histories):
     return last
 
 
-def _check(model, epochs, head_epochs, unfreeze, fit):
+def _check(model, epochs, head_epochs, unfreeze, max_lr, groups):
     if not model.compiled or model.optimizer is None:
         raise ValueError(f"Compile {model.name} with an optimizer and a loss first.")
     for name, value, least in (("epochs", epochs, 1), ("head_epochs", head_epochs, 0)):
@@ -148,5 +182,16 @@ def _check(model, epochs, head_epochs, unfreeze, fit):
             raise ValueError(f"`{name}` must be a whole number from {least} up, got {value!r}.")
     if unfreeze not in UNFREEZE:
         raise ValueError(f"`unfreeze` must be one of {', '.join(UNFREEZE)}, got {unfreeze!r}.")
-    if getattr(hyperparameters.unwrap(model.optimizer), "rate_multipliers", None):
-        raise ValueError("The optimizer has `rate_multipliers`; fine_tune sets them by `groups`.")
+    if max_lr is not None and not (isinstance(max_lr, numbers.Real) and max_lr > 0):
+        raise ValueError(
+            f"`max_lr` must be a number above 0, the head's rate, got {max_lr!r}; how far the "
+            "other layers' rates are below it says groups=LayerGroups(spread=…)."
+        )
+    if not (groups is None or isinstance(groups, LayerGroups)):
+        raise ValueError(f"`groups` must be LayerGroups(…), got {groups!r}.")
+    inner = hyperparameters.unwrap(model.optimizer)
+    if getattr(inner, "rate_multipliers", None) and _COMPILED not in vars(inner):
+        raise ValueError(
+            "The optimizer has `rate_multipliers`, which fine_tune sets by `groups`: compile the "
+            "model with a new optimizer."
+        )

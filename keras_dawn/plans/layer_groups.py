@@ -22,7 +22,7 @@ class LayerGroups:
             normalisation before the head keeps its statistics, scales and shifts.
 
     Raises:
-        ValueError: a spread below 1, fewer than two patterns, or another `batch_norm`.
+        ValueError: a spread below 1, fewer than two patterns, a bad one, or another `batch_norm`.
 
     Example:
         >>> LayerGroups(["^conv1|^bn1|^layer[12]_", "^layer[34]_", "^predictions"]).rates()
@@ -42,6 +42,11 @@ class LayerGroups:
             )
         if self.patterns is not None and len(self.patterns) < 2:
             raise ValueError(f"Expected patterns of two groups or more, got {self.patterns!r}.")
+        for pattern in self.patterns or ():
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}.") from None
 
     def rates(self, count=None):
         """What the rate of each group is multiplied by, the first group's first."""

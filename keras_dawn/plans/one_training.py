@@ -47,5 +47,21 @@ class OneTraining:
             callback.on_train_end(None)
 
 
+class Heading(keras.callbacks.Callback):
+    """Keras's line above an epoch, which its `fit` of one epoch leaves out.
+
+    Args:
+        epochs: int, those of the whole training.
+    """
+
+    def __init__(self, epochs):
+        super().__init__()
+        self._epochs = epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.params.get("verbose") and self._epochs > 1:
+            print(f"Epoch {epoch + 1}/{self._epochs}")
+
+
 def _nothing(logs=None):
     pass

@@ -203,6 +203,8 @@ def test_bad_settings_say_what_is_expected():
     for settings, words in (
         ({"epochs": 0}, "from 1 up"),
         ({"unfreeze": "slowly"}, "all, gradually"),
+        ({"max_lr": slice(1e-5, 1e-3)}, "spread"),
+        ({"groups": ["^a", "^head"]}, "must be LayerGroups"),
         ({"groups": LayerGroups(["^a", "^head"])}, "'b_dense' .* no group"),
         ({"groups": LayerGroups(["^a", "^c", ""])}, r"'\^c' matches no layer"),
     ):
@@ -212,11 +214,45 @@ def test_bad_settings_say_what_is_expected():
         LayerGroups(batch_norm="none")
     with pytest.raises(ValueError, match="1 or more"):
         LayerGroups(spread=0.5)
+    with pytest.raises(ValueError, match="no regular expression"):
+        LayerGroups(["^a(", "^head"])
     with pytest.raises(ValueError, match="rate_multipliers"):
         fine_tune(model(keras_dawn.SGD(0.1, rate_multipliers={"a": 0.1})), x, y=y, epochs=1)
     bare = model()
     with pytest.raises(ValueError, match="Compile"):
         fine_tune(keras.Model(bare.inputs, bare.outputs), x, y=y, epochs=1)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_called_again_it_begins_from_the_compiled_settings(stopped):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    found, (x, y) = model(), arrays()
+    keras_dawn.accelerate(found)
+    settings = {"y": y, "epochs": 1, "batch_size": 8, "groups": GROUPS, "verbose": 0}
+    fine_tune(model(), x, callbacks=[expected := Watch()], **settings)
+    if stopped:
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(found, x, callbacks=[Stop()], **settings)
+    else:
+        fine_tune(found, x, **settings)
+    fine_tune(found, x, callbacks=[watch := Watch()], **settings)
+    assert watch.peaks == pytest.approx(expected.peaks)
+    assert watch.rates == expected.rates
+    # A rate that was set in between is the user's.
+    found.optimizer.learning_rate = 1e-3
+    fine_tune(found, x, callbacks=[watch := Watch()], **settings)
+    assert watch.peaks == pytest.approx([peak / 10 for peak in expected.peaks])
+    assert found.optimizer.get_config()["weight_decay"] == pytest.approx(0.004)
+
+
+def test_every_epoch_has_its_line(capsys):
+    x, y = arrays()
+    fine_tune(model(), x, y=y, epochs=2, groups=GROUPS, verbose=2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch")]
+    assert lines == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
 
 
 def test_one_callback_need_not_be_a_list():
