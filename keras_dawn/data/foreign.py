@@ -77,6 +77,11 @@ def adapted(transforms):
             found.append(transform)
         elif _normalizes(transform) and hasattr(transform, "transforms"):
             found += adapted(transform.transforms)
+        elif _is_torchvisions(transform, ("MixUp", "CutMix")):
+            raise ValueError(
+                f"torchvision's {type(transform).__name__} takes batches with their labels, and "
+                "works on single images here: use keras_dawn.data's of that name after OneHot."
+            )
         elif _normalizes(transform):
             found.append(Normalize(transform.mean, transform.std))
         else:

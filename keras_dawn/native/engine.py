@@ -11,6 +11,7 @@ from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
 from keras_dawn.native.class_weight import weighed_by_class
+from keras_dawn.native.expected_labels import check_labels_fit
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,
@@ -108,6 +109,8 @@ class Engine(Stepping):
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
         check_is_served(arguments.get("x"))
+        check_is_served(arguments.get("validation_data"))
+        check_labels_fit(self.model, arguments.get("x"), arguments.get("validation_data"))
         check_same_classes(arguments.get("x"), arguments.get("validation_data"))
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
