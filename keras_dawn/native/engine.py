@@ -30,6 +30,7 @@ from keras_dawn.native.unmade_batches import LeaveBatchesUnmade
 from keras_dawn.schedules.parameter_schedule import end_schedules
 
 import keras
+from torch.utils.data import DataLoader
 
 _PURPOSES = {"fit": "train", "evaluate": "test", "predict": "predict"}
 
@@ -112,6 +113,9 @@ class Engine(Stepping):
         check_is_served(arguments.get("validation_data"))
         check_labels_fit(self.model, arguments.get("x"), arguments.get("validation_data"))
         check_same_classes(arguments.get("x"), arguments.get("validation_data"))
+        if isinstance(arguments.get("x"), DataLoader) and type(self.model).fit is keras.Model.fit:
+            # It shuffles itself, or does not: Keras would warn that its own default has no effect.
+            arguments.setdefault("shuffle", False)
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
             # First of all: the other callbacks may look at the data of the epoch that begins.

@@ -2,7 +2,7 @@
 
 import numbers
 import re
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from keras_dawn.foundation import hyperparameters
 from keras_dawn.optimizers.layerwise import layerwise
@@ -127,7 +127,8 @@ def _freeze(groups, count, batch_norm, frozen):
             layer.trainable = trained and id(layer) not in frozen
 
 
-class _Compiled(NamedTuple):
+@dataclass(frozen=True)
+class _Compiled:
     """What an optimizer was compiled with."""
 
     kind: type
@@ -146,7 +147,7 @@ def _as_compiled(optimizer):
         return _Compiled(type(inner), inner.get_config(), now)
     compiled, left = vars(inner)[_COMPILED]
     # Another rate than the cycle's last is one that the user has set since.
-    return compiled if now == left else compiled._replace(rate=now)
+    return compiled if now == left else replace(compiled, rate=now)
 
 
 def _remember(optimizer, compiled):

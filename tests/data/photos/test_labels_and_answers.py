@@ -62,8 +62,7 @@ def test_labels_that_the_loss_takes_are_trained_on(train, val):
             .fit(
                 training(train, *transforms),
                 validation_data=validation(val, *transforms),
-                verbose=0,
-                shuffle=False,
+                verbose=0,  # and no warning that Keras does not shuffle what shuffles itself
             )
             .history
         )
