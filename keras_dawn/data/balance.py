@@ -1,5 +1,7 @@
 """Classes of unequal size: by weights, or by how often their images are served."""
 
+import numbers
+
 from keras_dawn.data.samplers import Shuffled, epoch_order
 
 import numpy as np
@@ -19,7 +21,7 @@ def class_weights(labels, weights="balanced"):
         float32 array `(count,)`.
 
     Raises:
-        ValueError: labels that are no class numbers, or other weights.
+        ValueError: labels that are no class numbers, or weights of other things than classes.
 
     Example:
         >>> class_weights([0, 0, 1, 1, 1, 1]).tolist()
@@ -30,7 +32,17 @@ def class_weights(labels, weights="balanced"):
         counts = np.bincount(labels)
         return (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(np.float32)
     if not isinstance(weights, dict):
-        raise ValueError(f'`weights` must be a dict by class, or "balanced", got {weights!r}.')
+        raise ValueError(
+            'The weights must be a dict by class, as {0: 1.0, 1: 3.0}, or "balanced", got '
+            f"{type(weights).__name__}. Weights of images go to a sampler: Shuffled(weights=…)."
+        )
+    # Passed over, a name or a misspelt number would leave its class at weight 1.
+    wrong = [key for key in weights if not isinstance(key, numbers.Integral) or key < 0]
+    if wrong:
+        raise ValueError(
+            f"The weights must have class numbers as keys, got {wrong[0]!r}. Of names: "
+            "{class_names.index(name): weight for name, weight in weights.items()}."
+        )
     return np.array([weights.get(int(label), 1.0) for label in labels], np.float32)
 
 

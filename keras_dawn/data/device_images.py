@@ -22,8 +22,8 @@ class DeviceImages(DataLoader):
     augmented and normalised by a handful of batched ones on the device. Being a
     `torch.utils.data.DataLoader`, it goes into `fit`, `evaluate`, `predict` and
     hand-written loops alike. It does not shuffle unless it is told to: for training pass
-    `sampler=Shuffled(seed)` here, and `shuffle=False` to `fit`, which otherwise warns that it
-    will not shuffle.
+    `sampler=Shuffled(seed)` here, and `shuffle=False` to plain Keras's `fit`, which otherwise warns
+    that it will not shuffle.
 
     Order and transforms depend on the sampler's seed and the epoch alone. The epoch starts at 0 and
     advances with each whole pass; `set_epoch` sets it, for instance to go on with an

@@ -57,7 +57,8 @@ def check_is_served(data):
     if is_source and not hasattr(data, "batch_size"):
         raise ValueError(
             f"{type(data).__name__} says where photos are; `fit` needs batches of one size: "
-            "`keras_dawn.data.photos.ResizingImages(source, batch_size, image_size=224)`."
+            "`keras_dawn.data.photos.ResizingImages(source, batch_size, image_size=224)`, and "
+            "`ValidationImages` to validate."
         )
 
 

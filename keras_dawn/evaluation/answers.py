@@ -18,11 +18,18 @@ class Answers:
         probabilities: float32 array `(count, classes)`.
         labels: int64 array `(count,)`.
         images: array `(count, height, width, channels)` as the network saw them, or `None`.
+        class_names: tuple of str, or `None` where the data has none.
+        names: list of str, those of the photos (`source.name`), or `None`.
+        mean, std: floats per channel on the scale [0, 1], which the images were normalised by.
     """
 
     probabilities: np.ndarray
     labels: np.ndarray
     images: np.ndarray | None = None
+    class_names: tuple | None = None
+    names: list | None = None
+    mean: tuple = (0.0,)
+    std: tuple = (1.0,)
 
     def __repr__(self):
         count, classes = self.probabilities.shape
@@ -67,6 +74,8 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
     Args:
         model: compiled `keras.Model` of class scores; accelerated or not.
         x: images, or data that yields `(images, labels)`; labels may be class probabilities.
+            This package's data tells its classes and its normalisation too, and
+            `ValidationImages` the names of its photos.
         y: labels, where `x` is an array.
         keep_images: bool, whether to keep the images too, for pictures.
         batch_size: int, of the batches that arrays are cut into.
@@ -81,6 +90,8 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
         >>> answers = collect_answers(model, test_data)                 # doctest: +SKIP
         >>> answers.most_confused()[0]                                  # doctest: +SKIP
         (3, 5, 61)
+        >>> [answers.names[place] for place in answers.worst(16)]       # doctest: +SKIP
+        ['beagle/7.jpg', …]
     """
     meaning = Scores.of(model)
     forward, scores, labels, images = native_forward(model), [], [], []
@@ -101,7 +112,17 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
         torch.cat(scores).numpy(),
         torch.cat(labels).numpy(),
         torch.cat(images).numpy() if keep_images else None,
+        *_described(x),
     )
+
+
+def _described(data):
+    """Class names, names of the images served, mean and std, as far as the data tells them."""
+    source, places = getattr(data, "source", None), getattr(data, "places", None)
+    names = None if places is None else [source.name(place) for place in places]
+    transforms = getattr(data, "transforms", None)
+    mean, std = getattr(transforms, "mean_and_std", ((0.0,), (1.0,)))
+    return getattr(data, "class_names", None), names, mean, std
 
 
 def _one_label(targets, meaning):

@@ -1,6 +1,7 @@
 """Weights that torchvision has trained, in this package's residual networks."""
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import keras
@@ -25,7 +26,8 @@ def load_pretrained(model, weights, depth):
     Args:
         model: `ResNet` of this package.
         weights: `"imagenet"` (the better of torchvision's two), `"imagenet_v1"` (the older), the
-            path of a torch file (`.pth`, `.pt`) of torchvision's names, or of a Keras weights file.
+            path of a torch file (`.pth`, `.pt`) of torchvision's names (a state dict, or a
+            checkpoint with one in it), or of a Keras weights file.
         depth: int, the network's.
 
     Raises:
@@ -36,19 +38,41 @@ def load_pretrained(model, weights, depth):
     if weights in NAMES:
         weights = pretrained_file(FILES[depth][-1 if weights == "imagenet" else 0])
     path = Path(weights)
+    if not path.suffix and not path.exists():
+        raise ValueError(
+            f"`weights` must be one of {', '.join(NAMES)} or the path of a file, got {weights!r}."
+        )
     if path.suffix not in (".pth", ".pt"):
         model.load_weights(path)
         return
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    load_state_dict(model, _state_dict(path))
+
+
+def _state_dict(path):
+    """The state dict in a torch file, without what checkpoints and `DataParallel` put around it."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors, or is damaged, and is not opened, as it could run "
+            "any program. Where it is yours, save `model.state_dict()` and give that file."
+        ) from error
     except Exception as error:  # of a damaged file anything: EOFError, KeyError, RuntimeError, …
         said = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is damaged, or no file of torch weights ({said}).") from error
+    for name in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(name), dict):
+            state = state[name]
+            break
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds no dict of weights, but {type(state).__name__}.")
-    load_state_dict(model, state)
+    # `DataParallel` and `DistributedDataParallel`, `torch.compile`: all names begin so, or none.
+    for prefix in ("_orig_mod.", "module."):
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def pretrained_file(name, folder=None, url=URL):
@@ -74,7 +98,7 @@ def pretrained_file(name, folder=None, url=URL):
             raise OSError(
                 f"{url}{name} cannot be downloaded ({error}). Without a network: download it on "
                 f"another machine and put it at {path}, or pass its path as `weights`."
-            ) from error
+            ) from None
         except RuntimeError as error:  # another hash
             raise ValueError(f"{url}{name} gave another file than expected: {error}.") from error
     # Of a file that was there as well: a download that broke off leaves a short one.

@@ -17,7 +17,8 @@ def weighed_by_class(arguments):
             one of this package's sets. That works on several ranks too.
 
     Raises:
-        ValueError: data whose sampler has weights already, as Keras has it.
+        ValueError: data whose sampler has weights already, as Keras has it, or weights of other
+            things than classes.
     """
     data, given = arguments.get("x"), arguments.get("class_weight")
     labels = getattr(data, "labels", getattr(getattr(data, "source", None), "labels", None))
@@ -32,8 +33,21 @@ def weighed_by_class(arguments):
     del arguments["class_weight"]
     # `DeviceImages` has its labels on the device.
     labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
+    _check_classes(given, getattr(data, "class_names", None) or ())
     data.sampler.weights = torch.from_numpy(class_weights(labels, given))
     try:
         yield
     finally:
         data.sampler.weights = None
+
+
+def _check_classes(weights, names):
+    """Keras passes over a class that there is not; here the classes are known."""
+    if not names or not isinstance(weights, dict):
+        return
+    unknown = [key for key in weights if key not in range(len(names))]
+    if unknown:
+        raise ValueError(
+            f"`class_weight` has the key {unknown[0]!r}; the classes are 0 to {len(names) - 1}, in "
+            "the order of `class_names`."
+        )

@@ -11,6 +11,7 @@ from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
 from keras_dawn.native.class_weight import weighed_by_class
+from keras_dawn.native.expected_labels import check_labels_fit
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,
@@ -29,6 +30,7 @@ from keras_dawn.native.unmade_batches import LeaveBatchesUnmade
 from keras_dawn.schedules.parameter_schedule import end_schedules
 
 import keras
+from torch.utils.data import DataLoader
 
 _PURPOSES = {"fit": "train", "evaluate": "test", "predict": "predict"}
 
@@ -108,7 +110,12 @@ class Engine(Stepping):
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
         check_is_served(arguments.get("x"))
+        check_is_served(arguments.get("validation_data"))
+        check_labels_fit(self.model, arguments.get("x"), arguments.get("validation_data"))
         check_same_classes(arguments.get("x"), arguments.get("validation_data"))
+        if isinstance(arguments.get("x"), DataLoader) and type(self.model).fit is keras.Model.fit:
+            # It shuffles itself, or does not: Keras would warn that its own default has no effect.
+            arguments.setdefault("shuffle", False)
         follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
             # First of all: the other callbacks may look at the data of the epoch that begins.

@@ -11,7 +11,7 @@ def plot_confusion(answers, class_names=None, path=None):
 
     Args:
         answers: `keras_dawn.evaluation.answers.Answers`.
-        class_names: list of str, or `None` for numbers.
+        class_names: list of str; by default the data's, or numbers where it has none.
         path: file to write, or `None`.
 
     Returns:
@@ -19,6 +19,7 @@ def plot_confusion(answers, class_names=None, path=None):
     """
     counts = answers.confusion()
     classes = len(counts)
+    class_names = answers.class_names if class_names is None else class_names
     names = [str(n) for n in range(classes)] if class_names is None else class_names
     size = max(4.5, 0.55 * classes)
     figure = empty_figure(size + 0.8, size)
@@ -42,14 +43,15 @@ def plot_confusion(answers, class_names=None, path=None):
     return save(figure, path)
 
 
-def plot_worst_losses(answers, class_names=None, count=16, *, mean=(0.0,), std=(1.0,), path=None):
+def plot_worst_losses(answers, class_names=None, count=16, *, mean=None, std=None, path=None):
     """The images that the network was most wrong about.
 
     Args:
         answers: `keras_dawn.evaluation.answers.Answers` that kept its images.
-        class_names: list of str, or `None` for numbers.
+        class_names: list of str; by default the data's, or numbers where it has none.
         count: int, how many.
-        mean, std: floats per channel on the scale [0, 1], which the images were normalised by.
+        mean, std: floats per channel on the scale [0, 1], which the images were normalised by; by
+            default the data's.
         path: file to write, or `None`.
 
     Returns:
@@ -62,6 +64,8 @@ def plot_worst_losses(answers, class_names=None, count=16, *, mean=(0.0,), std=(
     if answers.images is None:
         raise ValueError("The answers have no images: collect them with keep_images=True.")
     worst = answers.worst(count)
+    mean, std = answers.mean if mean is None else mean, answers.std if std is None else std
+    class_names = answers.class_names if class_names is None else class_names
     names = range(1000000) if class_names is None else class_names
     titles, colours = [], []
     for number in worst:

@@ -22,11 +22,19 @@ def show_batch(images, labels=None, class_names=None, *, mean=(0.0,), std=(1.0,)
     Returns:
         `matplotlib.figure.Figure`.
 
+    Raises:
+        ValueError: a source of photos, which is no batch.
+
     Example:
         >>> figure = show_batch(np.zeros((4, 8, 8, 3), "uint8"), [0, 1, 2, 3], list("abcd"))
         >>> [axis.get_title() for axis in figure.axes]
         ['a', 'b', 'c', 'd']
     """
+    if hasattr(images, "subset") and hasattr(images, "class_names"):
+        raise ValueError(
+            f"{type(images).__name__} says where photos are; show the batches of "
+            "`keras_dawn.data.photos.ResizingImages(source, batch_size, image_size=224)`."
+        )
     if hasattr(images, "transforms"):
         source = getattr(images, "source", None)
         class_names = getattr(source, "class_names", None) if class_names is None else class_names

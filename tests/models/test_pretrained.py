@@ -111,6 +111,31 @@ def test_a_path_is_taken_and_another_number_of_classes_has_a_new_head(model, tmp
     np.testing.assert_array_equal(model.get_layer("conv1").get_weights()[0], expected)
 
 
+@pytest.mark.parametrize("around", ["nothing", "checkpoint", "parallel", "compiled"])
+def test_what_checkpoints_put_around_a_state_dict_is_taken_off(model, tmp_path, around):
+    network = theirs(18)
+    if around == "parallel":
+        network = torch.nn.DataParallel(network)
+    state = network.state_dict()
+    if around == "compiled":
+        state = {f"_orig_mod.{name}": value for name, value in state.items()}
+    expected = next(value for name, value in state.items() if name.endswith("conv1.weight"))
+    torch.save({"epoch": 3, "state_dict": state} if around == "checkpoint" else state,
+               tmp_path / "theirs.pth")  # fmt: skip
+    model.get_layer("conv1").set_weights([np.zeros((7, 7, 3, 64))])
+    load_pretrained(model, tmp_path / "theirs.pth", 18)
+    found = model.get_layer("conv1").get_weights()[0]
+    np.testing.assert_array_equal(found, expected.numpy().transpose(2, 3, 1, 0))
+
+
+def test_a_file_with_a_whole_module_and_a_misspelt_name_say_what_to_do(model, tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    with pytest.raises(ValueError, match=r"save `model.state_dict\(\)`"):
+        load_pretrained(model, tmp_path / "module.pth", 18)
+    with pytest.raises(ValueError, match="imagenet, imagenet_v1 or the path"):
+        load_pretrained(model, "imagnet", 18)
+
+
 def test_weights_of_another_network_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match="not the weights of resnet18"):
         load_state_dict(model, theirs(34).state_dict())

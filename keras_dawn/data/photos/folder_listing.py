@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from keras_dawn.data.photos.pillow_reader import SUFFIXES
+from keras_dawn.data.photos.pillow_reader import HEIF_SUFFIXES, SUFFIXES, reads_heif
 
 # What file managers and archives leave beside photos; names with a dot are hidden anyway.
 _OF_PROGRAMS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 # Photos that Pillow does not read by itself: nobody should wonder where they are.
 _NOT_READ = (
-    ".heic", ".heif", ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2",
+    ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2",
     ".psd", ".svg",
 )  # fmt: skip
 
@@ -55,9 +55,11 @@ def _collect(folder, under, above, found, skipped):
                     f"{entry.path} is a link to {real}, which it lies in: remove the link."
                 )
             _collect(entry.path, f"{name}/", (*above, real), found, skipped)
+        elif suffix in HEIF_SUFFIXES and not reads_heif():
+            skipped[name] = f"{suffix} needs a decoder: pip install pillow-heif, or convert it"
         elif suffix in _NOT_READ:
             skipped[name] = f"no decoder for {suffix} files: convert it to JPEG or PNG"
-        elif suffix in SUFFIXES:
+        elif suffix in SUFFIXES + HEIF_SUFFIXES:
             if _answered(entry.is_file):
                 found.append(name)
             else:

@@ -1,5 +1,6 @@
 """A folder with one folder a class, as people have them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from keras_dawn.data.photos.folder_listing import folders_in, photos_below
@@ -50,8 +51,11 @@ class ImageFolder(PhotoSource):
         folders = {path.name: path for path in folders_in(self.folder)}
         if not folders:
             raise FileNotFoundError(
-                f"{self.folder} holds no folders; expected one for each class, with images in it."
+                f"{self.folder} holds no folders; expected one for each class, with images in it. "
+                "Where labels stand in a table or in the files' names, use PhotoTable."
             )
+        if isinstance(class_names, str) or not isinstance(class_names, (Iterable, type(None))):
+            raise ValueError(f"`class_names` must be a list of str, got {class_names!r}.")
         if class_names is None:
             _check_no_splits(folders, self.folder)
         self.class_names = tuple(folders if class_names is None else class_names)

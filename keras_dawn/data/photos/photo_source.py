@@ -45,7 +45,11 @@ class PhotoSource:
 
     def __repr__(self):
         classes = len(getattr(self, "class_names", ()))
-        return f"<{type(self).__name__}{self._place()}: {len(self):,} photos, {classes:,} classes>"
+        skipped = f", {len(self.skipped):,} skipped" if self.skipped else ""
+        return (
+            f"<{type(self).__name__}{self._place()}: {len(self):,} photos, {classes:,} "
+            f"classes{skipped}>"
+        )
 
     def _place(self):
         """Where the photos come from, for `repr`: a blank and words, or nothing."""

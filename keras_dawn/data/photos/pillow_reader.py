@@ -19,6 +19,8 @@ SUFFIXES = (
     ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".pcx", ".sgi", ".qoi",
     ".ico",
 )  # fmt: skip
+# As Apple's phones store photos: Pillow reads them where pillow-heif is installed too.
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -102,10 +104,22 @@ def exif_orientation(exif):
 
 
 @functools.cache
+def reads_heif():
+    """Whether pillow-heif is installed; if so, Pillow reads HEIC files from now on."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+@functools.cache
 def _formats():
-    """Those of `FORMATS` that this Pillow was built with."""
+    """Those of `FORMATS` that this Pillow was built with, and HEIF where there is a decoder."""
     Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
+    formats = (*FORMATS, "HEIF") if reads_heif() else FORMATS
+    return [name for name in formats if name in Image.OPEN]
 
 
 def _as_bytes(image):

@@ -38,6 +38,10 @@ class ValidationImages(PhotoData):
             pixels are normalised by ImageNet's mean and standard deviation.
         threads, device: as for `ResizingImages`.
 
+    Attributes:
+        places: list of int, the places in the source of the photos that the last pass has served,
+            in its order: without those that cannot be read, and on several ranks this rank's.
+
     Yields:
         `(images, labels)`: float32 `(batch, height, width, 3)` and int64 `(batch,)`.
     """
@@ -60,7 +64,7 @@ class ValidationImages(PhotoData):
                 f"{image_size!r}."
             )
         self.image_size, self.rectangular = image_size, rectangular
-        self._ratios = None
+        self._ratios, self.places = None, []
         normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
         pipeline = Pipeline(transforms, normalize, CenterCrop(), has_several_labels(source))
         if pipeline.crops[0].DRAWS:
@@ -69,6 +73,7 @@ class ValidationImages(PhotoData):
 
     def __iter__(self):
         order, ratios = torch.arange(len(self.source)), None
+        self.places = places = []
         if self.rectangular:
             ratios = self._aspect_ratios()
             order = ratios.argsort(stable=True)
@@ -78,6 +83,7 @@ class ValidationImages(PhotoData):
             part = self._share.of(order[start:stop])
             if batch.places is not None:
                 part = part[batch.places]
+            places += part.tolist()
             if number == len(self._bounds) - 1:
                 self._loader.problems.warn()
             random = PerImageRandom(0, 0, moved(part, batch.images.device))

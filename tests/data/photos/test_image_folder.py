@@ -22,7 +22,10 @@ def test_a_folder_is_read_as_torchvision_reads_it(photo_folder):
 def test_bad_folders_say_what_is_wrong(photo_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         ImageFolder(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="one for each class"):
+    for names in ("class0", 3):
+        with pytest.raises(ValueError, match="must be a list of str"):
+            ImageFolder(photo_folder / "train", names)
+    with pytest.raises(FileNotFoundError, match="one for each class.*PhotoTable"):
         ImageFolder(photo_folder / "train" / "class0")
     train = ImageFolder(photo_folder / "train")
     (photo_folder / "val" / "extra").mkdir()
@@ -83,14 +86,15 @@ def test_a_link_to_a_folder_above_it_is_refused(photo_folder):
 def test_dead_links_and_photos_without_a_decoder_are_named_from_the_start(photo_folder):
     folder = photo_folder / "train" / "class0"
     (folder / "gone.jpg").symlink_to("nowhere.jpg")
-    (folder / "phone.HEIC").write_bytes(b"")
+    (folder / "camera.CR3").write_bytes(b"")
     os.symlink("self.jpg", folder / "self.jpg")
-    with pytest.raises(UnreadablePhotoError, match=r"3 of 27 files.*gone.jpg.*phone.HEIC"):
+    with pytest.raises(UnreadablePhotoError, match=r"3 of 27 files.*camera.CR3.*gone.jpg"):
         ImageFolder(photo_folder / "train")
     photos = ImageFolder(photo_folder / "train", most_unreadable=0.2)
     assert len(photos) == 24
     assert photos.skipped["class0/gone.jpg"] == photos.skipped["class0/self.jpg"]
-    assert "convert it" in photos.skipped["class0/phone.HEIC"]
+    assert "convert it" in photos.skipped["class0/camera.CR3"]
+    assert repr(photos).endswith("24 photos, 3 classes, 3 skipped>")
     with pytest.raises(UnreadablePhotoError):
         ImageFolder(photo_folder / "train", most_unreadable=1.0, unreadable="error")
 

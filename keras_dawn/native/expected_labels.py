@@ -1,0 +1,74 @@
+"""Whether a loss takes the labels of this package's photos, asked before an epoch is spent."""
+
+from keras_dawn.data.labels import OneHot
+
+import keras
+import numpy as np
+
+_NUMBERS = (keras.losses.SparseCategoricalCrossentropy, "sparse_categorical_crossentropy")
+_ONE_HOT = (
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.CategoricalFocalCrossentropy,
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+)
+
+
+def check_labels_fit(model, *sets):
+    """Checks the data of a `fit` against a loss that says what it takes.
+
+    Args:
+        model: compiled `keras.Model`; only Keras's cross-entropies of one output are looked at.
+        *sets: data for `fit`, or anything else, which is passed over.
+
+    Raises:
+        ValueError: one-hot labels for a loss of class numbers or the other way round, or more
+            classes than the model has outputs.
+    """
+    loss = getattr(model, "loss", None)
+    numbers, one_hot = _is_one_of(loss, _NUMBERS), _is_one_of(loss, _ONE_HOT)
+    if not (numbers or one_hot):
+        return
+    for data in sets:
+        if not hasattr(data, "class_names") or not hasattr(data, "transforms"):
+            continue
+        name = loss if isinstance(loss, str) else type(loss).__name__
+        columns = _has_columns(data)
+        if columns and numbers:
+            raise ValueError(
+                f"{name} takes class numbers, and {type(data).__name__} has labels with a column "
+                "a class: use CategoricalCrossentropy, or BinaryCrossentropy where a photo may "
+                "have several labels."
+            )
+        classes = len(data.class_names or ())
+        if not columns and one_hot:
+            raise ValueError(
+                f"{name} takes labels with a column a class, and {type(data).__name__} has class "
+                f"numbers: put OneHot({classes or 'classes'}) into its transforms, in training and "
+                "validation, or use SparseCategoricalCrossentropy."
+            )
+        outputs = _outputs(model)
+        if numbers and outputs is not None and classes > outputs:
+            raise ValueError(
+                f"{type(data).__name__} has {classes} classes, and {model.name} has {outputs} "
+                f"outputs: build it with classes={classes}."
+            )
+
+
+def _is_one_of(loss, known):
+    # By the class itself: a subclass may take other labels.
+    return loss in known if isinstance(loss, str) else type(loss) in known
+
+
+def _outputs(model):
+    """How many numbers a model gives an image, or `None` where it does not say."""
+    try:
+        shape = model.output_shape
+    except (AttributeError, ValueError):  # a subclass, or not built yet
+        return None
+    return shape[-1] if isinstance(shape, tuple) and isinstance(shape[-1], int) else None
+
+
+def _has_columns(data):
+    several = np.ndim(getattr(getattr(data, "source", None), "labels", ())) == 2
+    return several or bool(data.transforms.of(OneHot))
