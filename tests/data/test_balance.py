@@ -136,6 +136,7 @@ def test_an_image_that_is_served_twice_is_cropped_twice():
         (lambda: Balanced(LABELS, per_epoch=2), "number of classes"),
         (lambda: Balanced(np.eye(3)), "class numbers"),
         (lambda: class_weights(LABELS, [1, 2, 3]), "a dict by class"),
+        (lambda: class_weights(LABELS, {"cat": 2.0}), "class numbers for keys, got 'cat'"),
     ],
 )
 def test_bad_settings_say_what_is_expected(make, words):
