@@ -33,7 +33,7 @@ def class_weights(labels, weights="balanced"):
         return (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(np.float32)
     if not isinstance(weights, dict):
         raise ValueError(f'`weights` must be a dict by class, or "balanced", got {weights!r}.')
-    if named := [key for key in weights if not isinstance(key, numbers.Integral)]:
+    if named := [key for key in weights if not isinstance(key, numbers.Real)]:
         raise ValueError(f"`weights` must have class numbers for keys, got {named[0]!r}.")
     return np.array([weights.get(int(label), 1.0) for label in labels], np.float32)
 
