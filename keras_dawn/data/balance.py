@@ -37,7 +37,7 @@ def class_weights(labels, weights="balanced"):
             f"{type(weights).__name__}. Weights of images go to a sampler: Shuffled(weights=…)."
         )
     # Passed over, a name or a misspelt number would leave its class at weight 1.
-    wrong = [key for key in weights if not isinstance(key, numbers.Integral) or key < 0]
+    wrong = [key for key in weights if not isinstance(key, numbers.Real) or key % 1 or key < 0]
     if wrong:
         raise ValueError(
             f"The weights must have class numbers as keys, got {wrong[0]!r}. Of names: "

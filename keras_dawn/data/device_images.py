@@ -11,6 +11,7 @@ from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.distributed.sharding import Share
 from keras_dawn.foundation.device import default_device
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -78,7 +79,7 @@ class DeviceImages(DataLoader):
         drop_last=False,
         device=None,
     ):
-        images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+        images, labels = torch.as_tensor(images), torch.as_tensor(_class_numbers(labels))
         self.transforms = Pipeline(transforms, Normalize())
         _check(images, labels, batch_size, drop_last, self.transforms)
         device = torch.device(device or default_device())
@@ -177,6 +178,16 @@ def _picked(read, order, epoch, settings, entropy, numbers):
     images, labels = (each.index_select(0, indices) for each in read.tensors)
     weights = read.weights_of(indices)
     return read.transforms(images, labels, random, entropy, weights, numbers)
+
+
+def _class_numbers(labels):
+    """Labels as they are; names are refused, which a tensor does not hold."""
+    if not isinstance(labels, torch.Tensor) and (array := np.asarray(labels)).dtype.kind in "USO":
+        raise ValueError(
+            f"`labels` must be class numbers, got {array.dtype} such as {array.flat[0]!r}: "
+            "np.unique(labels, return_inverse=True) gives the names in order and the numbers."
+        )
+    return labels
 
 
 def _check(images, labels, batch_size, drop_last, transforms):
