@@ -3,7 +3,7 @@
 import base64
 import io
 
-from keras_dawn.plots.style import GREY, cycle, figure_of
+from keras_dawn.plots.style import GREY, as_words, cycle, figure_of, label_of
 from keras_dawn.plots.training import plot_time_to_accuracy
 
 from PIL import Image
@@ -18,7 +18,7 @@ _FORMS = (("png", {"optimize": True}), ("jpeg", {"quality": 80}), ("jpeg", {"qua
 def embedded(figure):
     """A matplotlib figure as the address of a picture that holds it."""
     file = io.BytesIO()
-    figure.savefig(file, dpi=_DPI, format="png")
+    as_words(figure).savefig(file, dpi=_DPI, format="png")
     return _address(file.getvalue(), "png")
 
 
@@ -94,7 +94,7 @@ def over_epochs(runs, names, title):
             points = [(row["epoch"], row[name]) for row in run.rows if {"epoch", name} <= set(row)]
             if points:
                 label = f"{run.name}: {name}" if len(runs) > 1 else name
-                line = {"color": colour, "linestyle": dashes, "lw": 1.8, "label": label}
+                line = {"color": colour, "linestyle": dashes, "lw": 1.8, "label": label_of(label)}
                 axis.plot(*zip(*points, strict=True), **line)
                 drawn = True
     axis.set_xlabel("epoch")
@@ -113,7 +113,7 @@ def _against_cost(runs, target, top5):
         dollars = [e.training_seconds / 3600 * price["usd_per_hour"] for e in run.epochs]
         label = f"{run.name} ({price['kind']})"
         accuracies = [getattr(epoch, column) for epoch in run.epochs]
-        axis.plot(dollars, accuracies, color=colour, marker="o", label=label)
+        axis.plot(dollars, accuracies, color=colour, marker="o", label=label_of(label))
     axis.set_xlabel("cost of the training in USD")
     axis.set_ylabel(f"validation {top}accuracy in %")
     axis.legend(frameon=False)

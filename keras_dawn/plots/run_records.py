@@ -41,7 +41,7 @@ def read_run(path):
 
     Raises:
         FileNotFoundError: no folder, or one with neither `run.json` nor `history.csv`.
-        ValueError: a `run.json` that is not valid JSON.
+        ValueError: a `run.json` that is not valid JSON, or holds something else than a run's does.
     """
     path = Path(path)
     run, history = path / "run.json", path / "history.csv"
@@ -56,10 +56,46 @@ def read_run(path):
             document = json.loads(run.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{run} is damaged: {error}.") from None
+        _check(document, run)
     if history.is_file():
         with open(history, newline="", encoding="utf-8") as file:
             rows = [_numbers(row) for row in csv.DictReader(file)]
     return RunRecords(path, document, rows)
+
+
+_NUMBER = (int, float)
+# What a run writes, as far as pages and pictures count on it.
+_KINDS = {
+    "data": dict, "hardware": dict, "answers": dict, "reached": dict, "target_on": str,
+    "test_accuracy": _NUMBER, "target_accuracy": _NUMBER, "training_seconds": _NUMBER,
+    "wall_seconds": _NUMBER, "command": list,
+}  # fmt: skip
+_ROWS = {
+    "epochs": {"training_seconds": _NUMBER, "accuracy": _NUMBER},
+    "prices": {"kind": str, "usd_per_hour": _NUMBER, "cost_usd": _NUMBER},
+}
+
+
+def _check(document, path):
+    """Raises `ValueError` where a record is not one of a run."""
+
+    def refuse(name):
+        raise ValueError(f"{path} is damaged, or no record of a run: see its {name}.")
+
+    if not isinstance(document, dict):
+        refuse("beginning")
+    for name, kind in _KINDS.items():
+        if document.get(name) is not None and not isinstance(document[name], kind):
+            refuse(name)
+    for name, columns in _ROWS.items():
+        rows = document.get(name, [])
+        if not isinstance(rows, list):
+            refuse(name)
+        for row in rows:
+            if not isinstance(row, dict) or any(
+                not isinstance(row.get(column), kind) for column, kind in columns.items()
+            ):
+                refuse(name)
 
 
 def _numbers(row):

@@ -55,8 +55,23 @@ def cycle():
         yield from COLOURS
 
 
+def label_of(name):
+    """A name for the legend, from which matplotlib leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def as_words(figure):
+    """Leaves dollar signs in names as they are, which would begin and end a formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    return figure
+
+
 def save(figure, path):
     """Writes the figure if there is a path, and returns it."""
+    as_words(figure)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure

@@ -1,6 +1,15 @@
 """How a training went."""
 
-from keras_dawn.plots.style import BLUE, GREY, ORANGE, cycle, figure_of, save, whole_epochs
+from keras_dawn.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    cycle,
+    figure_of,
+    label_of,
+    save,
+    whole_epochs,
+)
 
 
 def plot_loss(rows, path=None):
@@ -72,7 +81,7 @@ def plot_time_to_accuracy(runs, target, board=(), path=None, *, top5=False):
             lw=2,
             marker="o",
             ms=4,
-            label=label,
+            label=label_of(label),
         )
     for seconds, label in _board_labels(board):
         axis.plot(seconds, target, marker="v", ms=7, color=GREY, mec="white", ls="none")

@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 
 from keras_dawn.plots import report as report_module
 from keras_dawn.plots.report import report
+from keras_dawn.plots.report_pictures import over_epochs
+from keras_dawn.plots.run_records import read_run
 
 import numpy as np
 import pytest
@@ -134,6 +136,30 @@ def test_what_is_no_run_is_named(tmp_path):
     with pytest.raises(ValueError, match="one run folder"):
         report([], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("data", "dogs"), ("test_accuracy", "high"), ("target_accuracy", []), ("reached", 7),
+        ("epochs", [{"epoch": 1}]), ("epochs", "none"), ("prices", [None]), ("hardware", ["cpu"]),
+    ],
+)  # fmt: skip
+def test_a_record_of_something_else_is_named(name, value, tmp_path):
+    run = run_folder(tmp_path / "odd", **{name: value})
+    with pytest.raises(ValueError, match=f"run.json is damaged, or no record .* its {name}"):
+        report([run], tmp_path / "report.html")
+    (run / "run.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(ValueError, match="no record of a run: see its beginning"):
+        report([run], tmp_path / "report.html")
+
+
+def test_names_are_no_formulas_and_all_are_in_the_legend(tmp_path):
+    runs = [run_folder(tmp_path / name) for name in ("a$b_{$c", "_hidden")]
+    report(runs, tmp_path / "report.html")
+    figure = over_epochs([read_run(run) for run in runs], ("loss",), "Loss")
+    words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert words == ["a$b_{$c: loss", " _hidden: loss"]
 
 
 def called(*arguments, folder):
