@@ -1,5 +1,6 @@
 """The parts of `imagenet_rehearsal.py` that train: from the folder of photos to what was found."""
 
+import csv
 import json
 import os
 import re
@@ -152,22 +153,28 @@ def photos(folder):
     ]  # fmt: skip
     done = _recipe(folder, given, "run", "saved_photos", ranks=2, script=__file__)
     check(done["code"] == 0, f"the recipe failed: {done['printed'][-2000:]}")
-    document = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
+    return _found(folder / "run", len(numbers), len(left_out))
+
+
+def _found(run, validated, left_out):
+    """What a run's folder says, with so many photos validated on and left out."""
+    document = json.loads((run / "run.json").read_text(encoding="utf-8"))
     data = document["data"]
-    check(data["left_out_by_blacklist"] == len(left_out), "the list is not left out")
-    check(data["val_images"] == len(numbers) - len(left_out), "the list is not left out")
-    sizes = [row["image_size"] for row in document["settings"]["plan"]]
+    check(data["left_out_by_blacklist"] == left_out, "the list is not left out")
+    check(data["val_images"] == validated - left_out, "the list is not left out")
+    with (run / "history.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     return {
-        "epochs": len(document["epochs"]),
-        "phases": len(sizes),
-        "image_sizes": list(dict.fromkeys(sizes)),
+        "status": document["status"],
+        "epochs": len(rows),
+        "image_sizes": list(dict.fromkeys(int(float(row["image_size"])) for row in rows)),
         "precision": document["precision"],
         "train_images": data["train_images"],
         "val_images": data["val_images"],
         "left_out": data["left_out_by_blacklist"],
         "training_seconds": document["training_seconds"],
-        "top1": [round(each["accuracy"], 2) for each in document["epochs"]][-1],
-        "files": sorted(path.name for path in (folder / "run").iterdir()),
+        "top1_and_top5": [float(rows[-1][name]) for name in ("val_accuracy", "val_top5")],
+        "files": sorted(path.name for path in run.iterdir()),
     }
 
 

@@ -60,7 +60,7 @@ class ImageFolder(PhotoSource):
             _check_no_splits(folders, self.folder)
         self.class_names = tuple(folders if class_names is None else class_names)
         check_classes(tuple(folders), self.class_names, self.folder)
-        self._names, self.skipped, empty = Names(), {}, []
+        parts, self.skipped, empty = [], {}, []
         counts = np.zeros(len(self.class_names), np.int64)
         for number, name in enumerate(self.class_names):
             # A class of the training folder may have no photos to validate on.
@@ -68,8 +68,9 @@ class ImageFolder(PhotoSource):
             self.skipped |= {f"{name}/{path}": reason for path, reason in skipped.items()}
             if not files:
                 empty.append(name)
-            self._names.extend([f"{name}/{path}" for path in files])
+            parts.append(Names([f"{name}/{path}" for path in files]))
             counts[number] = len(files)
+        self._names = Names.joined(parts)
         self._check_skipped(self.folder, len(self._names) + len(self.skipped))
         if empty and (class_names is None or not self._names):
             raise ValueError(

@@ -79,10 +79,10 @@ class ImageNetTar(PhotoSource):
             parts = _nested(self.path)
         else:
             parts = _flat(self.path, _read_labels(labels_file), labels_file)
-        self._names, places, wnids = Names(), [], []
+        names, places, wnids = [], [], []
         try:
             for images, of_images in parts:
-                self._names.extend([name for name, _, _ in images])
+                names.append(Names([name for name, _, _ in images]))
                 places.append(np.array([place for _, *place in images], np.int64).reshape(-1, 2))
                 wnids += of_images
         except tarfile.ReadError as error:
@@ -97,7 +97,7 @@ class ImageNetTar(PhotoSource):
         if class_names is not None:
             check_classes(found, self.class_names, self.path)
         numbers = {wnid: number for number, wnid in enumerate(self.class_names)}
-        self._places = np.concatenate(places)
+        self._names, self._places = Names.joined(names), np.concatenate(places)
         self.labels = np.array([numbers[wnid] for wnid in wnids], np.int64)
 
     def __len__(self):

@@ -13,9 +13,7 @@ import pytest
 
 def test_names_are_those_of_a_list():
     given = ["n1/a.JPEG", "", "n2/ä 雨.jpg", "n2/\udcff.png"]  # the last is no letter to the disk
-    names = Names()
-    names.extend(given[:2])
-    names.extend(given[2:])
+    names = Names.joined([Names(given[:2]), Names(), Names(given[2:])])
     assert list(names) == given and names[-1] == given[-1] and len(names) == 4
     assert names.index("n2/ä 雨.jpg") == 2
     with pytest.raises(IndexError):
@@ -24,12 +22,13 @@ def test_names_are_those_of_a_list():
 
 def test_names_take_their_letters_and_eight_bytes():
     tracemalloc.start()
-    names = Names()
-    for number in range(10):
-        names.extend([f"n{number:08}/n{number:08}_{photo}.JPEG" for photo in range(1000)])
+    names = Names.joined(
+        Names([f"n{number:08}/n{number:08}_{photo}.JPEG" for photo in range(1000)])
+        for number in range(10)
+    )
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held < 10_000 * 48  # a list of `Path` takes ten times that
+    assert len(names) == 10_000 and held < 10_000 * 48  # a list of `Path` takes ten times that
 
 
 def archive(members, **options):
