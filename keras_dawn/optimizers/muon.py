@@ -111,16 +111,19 @@ class Muon(SGD):
         same = {}  # matrices of one shape go through the iteration together
         for weight, direction in zip(weights, directions, strict=True):
             matrix = direction.reshape(-1, direction.shape[-1])  # inputs by outputs
-            same.setdefault(matrix.shape, []).append((weight, matrix))
-        for (inputs, outputs), pairs in same.items():
+            # A filter's inputs lie beside each other in memory; passes over it follow its rows.
+            turned = matrix.stride(0) == 1
+            same.setdefault((*matrix.shape, turned), []).append((weight, matrix))
+        for (inputs, outputs, turned), pairs in same.items():
             factor = _adjustment(self.adjustment, outputs, inputs)
             steps = orthogonalize(
-                torch.stack([matrix for _, matrix in pairs]),
+                torch.stack([matrix.mT if turned else matrix for _, matrix in pairs]),
                 self.newton_schulz_steps,
                 getattr(torch, self.compute_dtype),
             )
             for (weight, matrix), step in zip(pairs, steps, strict=True):
-                weight.sub_((rate * factor * step.to(matrix.dtype)).view_as(weight))
+                step = rate * factor * step.to(matrix.dtype)
+                weight.sub_((step.mT if turned else step).reshape(weight.shape))
 
     def get_config(self):
         config = super().get_config()
@@ -145,14 +148,16 @@ def orthogonalize(matrices, steps=5, dtype=torch.bfloat16):
     """
     a, b, c = _NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]  # the smaller of the two products x xᵀ
-    x = matrices.to(dtype)
+    x = matrices.reshape(-1, *matrices.shape[-2:]).to(dtype)
     x = x.mT if tall else x
     # The iteration converges for singular values up to 1, and the Frobenius norm bounds them.
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+        # Products that add what is there round once, and pass over the memory once.
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return (x.mT if tall else x).reshape(matrices.shape)
 
 
 def _adjustment(kind, outputs, inputs):

@@ -120,6 +120,25 @@ def test_a_filter_is_orthogonalised_as_outputs_by_inputs():
     torch.testing.assert_close(as_torch, orthogonalize(direction, dtype=torch.float64))
 
 
+def test_how_a_filter_lies_in_memory_does_not_change_its_step():
+    keras.config.set_floatx("float64")
+    steps = []
+    for order in ((0, 1, 2, 3), (3, 0, 1, 2)):  # as Keras makes it, and as torch's view of it lies
+        back = [order.index(axis) for axis in range(4)]
+        lying = [one.permute(order).contiguous().permute(back) for one in _filters_and_gradients()]
+        weight = keras.Variable(np.zeros((3, 3, 4, 9)), dtype="float64")
+        weight.value.data = lying[0]
+        Muon(0.1, compute_dtype="float64").apply([lying[1]], [weight])
+        assert weight.value.stride() == lying[0].stride()
+        steps.append(weight.value.detach())
+    torch.testing.assert_close(*steps)
+
+
+def _filters_and_gradients():
+    random = np.random.default_rng(0)
+    return [torch.tensor(random.normal(size=(3, 3, 4, 9))) for _ in range(2)]
+
+
 @pytest.mark.parametrize("steps, dtype", [(3, "float64"), (7, "float32"), (4, "bfloat16")])
 def test_the_iteration_has_the_steps_and_the_precision_it_is_given(steps, dtype):
     keras.config.set_floatx("float64")
