@@ -40,7 +40,7 @@ class Changes(keras.callbacks.Callback):
 
 def trained(policy, at_once, monkeypatch, optimizer="adam", callbacks=()):
     if not at_once:
-        monkeypatch.setattr(graph_forward, "HalfWeights", lambda module: None)
+        monkeypatch.setattr(graph_forward, "HalfWeights", lambda *_: None)
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy)
     model = network()
@@ -113,3 +113,46 @@ def test_the_gradients_that_a_callback_sees_are_those_of_the_weights(monkeypatch
     assert len(ours) == len(seen) == 16
     for one, other in zip(chain(*ours), chain(*seen), strict=True):
         assert one.dtype == torch.float32 and torch.equal(one, other)
+
+
+class SetsWeights(keras.callbacks.Callback):
+    """Halves the weights after a batch that was predicted or evaluated."""
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self.model.set_weights([0.5 * weight for weight in self.model.get_weights()])
+
+    on_test_batch_end = on_predict_batch_end
+
+
+@on_processor
+@pytest.mark.parametrize("callbacks", [[], [SetsWeights]])
+def test_predictions_are_the_same_to_the_bit(callbacks, monkeypatch):
+    found = []
+    for at_once in (True, False):
+        model, _ = trained("mixed_bfloat16", at_once, monkeypatch)
+        if not at_once:  # a change may make the steps anew
+            monkeypatch.setattr(graph_forward, "HalfWeights", lambda *_: None)
+        model.get_layer("shared").trainable = False
+        settings = {"batch_size": 6, "verbose": 0, "callbacks": [make() for make in callbacks]}
+        outputs = [model.predict(X, **settings)]
+        model.set_weights([0.75 * weight for weight in model.get_weights()])
+        outputs += [model.predict(X, **settings), np.array(model.evaluate(X, Y, **settings))]
+        code = engine_of(model).steps.forward.evaluating.module.code
+        assert ("kernel.to(" in code) != at_once
+        found.append(outputs)
+        monkeypatch.undo()
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_are_cast_once_for_all_batches_that_are_predicted(monkeypatch):
+    model, _ = trained("mixed_bfloat16", True, monkeypatch)
+    model.predict(X, batch_size=6, verbose=0)
+    halves = engine_of(model).steps.forward._evaluated_halves
+    counted = []
+    refresh = halves.refresh
+    halves.refresh = lambda: counted.append(refresh())
+    model.predict(X, batch_size=6, verbose=0)
+    assert len(counted) == 1
+    model.predict(X, batch_size=6, verbose=0, callbacks=[SetsWeights()])
+    assert len(counted) == 1 + 4

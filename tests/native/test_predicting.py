@@ -349,9 +349,9 @@ def test_predict_computes_in_inference_mode_and_a_call_of_its_function_does_not(
     forward, modes = keras_dawn.native.engine.engine_of(model).steps.forward, []
     evaluate = type(forward).evaluate
 
-    def watched(self, x):
+    def watched(self, x, undisturbed=False):
         modes.append(torch.is_inference_mode_enabled())
-        return evaluate(self, x)
+        return evaluate(self, x, undisturbed)
 
     monkeypatch.setattr(type(forward), "evaluate", watched)
     expected = model.predict(X, verbose=0)

@@ -52,13 +52,16 @@ class GraphForward:
         self._added = AddedLosses(model)
         self.evaluating = _lowered(model, training=False, views=self._added.views)
         self._some_weight = next(self.evaluating.module.parameters(), None)
+        # Copies of the weights in half precision, where no compiler sees to the casts.
+        by_hand = not compile and not self.on_gpu()
+        self._evaluated_halves = HalfWeights(self.evaluating.module, False) if by_hand else None
         self.training = None
         self._call_evaluating = self._callable(self.evaluating)
         self._call_training = None
         self.reduction = None  # of gradients over the ranks, where torch's does not do
         self.needs_rehearsal = False
         self._layers = None
-        self._halves = None  # copies of the weights in half precision
+        self._halves = None  # such copies in training
         self._outside = []  # leaves that are trained besides those of the training graph
         self._shapes = None  # of the last batch
         self._inside = keras_layers.all_layers(model)
@@ -225,9 +228,16 @@ class GraphForward:
         if self._halves is not None:
             self._halves.hand_back()
 
-    def evaluate(self, x):
-        """`(outputs, images in the batch)`."""
+    def evaluate(self, x, undisturbed=False):
+        """`(outputs, images in the batch)`.
+
+        Args:
+            x: the batch.
+            undisturbed: bool, whether the weights are those of the batch before.
+        """
         flat = graph_inputs(self.evaluating, x, self._device())
+        if self._evaluated_halves is not None and not undisturbed:
+            self._evaluated_halves.refresh()
         self._shapes = [tensor.shape for tensor in flat]
         outputs = self._run(self.evaluating, self._call_evaluating, flat)
         masks = ()
@@ -236,12 +246,17 @@ class GraphForward:
         return structured(self.evaluating, outputs, masks), flat[0].shape[0]
 
     def alone(self, x, undisturbed=False):
-        """The outputs of a batch, or `EMPTY` where more is to happen than to compute them."""
+        """The outputs of a batch, or `EMPTY` where more is to happen than to compute them.
+
+        Args:
+            x: the batch.
+            undisturbed: bool, whether nothing of the user's has run since the batch before.
+        """
         if not self.is_pure:
             return EMPTY
         # It spares each operation what autograd looks at, a fifth of a short one.
         with torch.inference_mode():
-            return self.evaluate(x)[0]
+            return self.evaluate(x, undisturbed)[0]
 
     def _run(self, lowered, forward, flat):
         if not lowered.calls_keras:

@@ -6,21 +6,23 @@ HALF = torch.float16, torch.bfloat16
 
 
 class HalfWeights:
-    """Copies in half precision of the weights that a training graph casts.
+    """Copies in half precision of the weights that a graph casts.
 
-    A cast inside the graph is an operation with a backward pass for each weight. Here all are cast
-    by one call before a step, and their gradients made wide by one call after it: the same bits.
+    A cast inside the graph is an operation for each weight, in training with a backward pass. Here
+    all are cast by one call before a step, and their gradients made wide by one call after it: the
+    same bits.
 
     Args:
-        module: `LoweredModule` to train, whose casts of weights become parameters.
+        module: `LoweredModule`, whose casts of weights become parameters.
+        training: bool; without, weights that are not trained are among them, too.
     """
 
-    def __init__(self, module):
+    def __init__(self, module, training=True):
         self._weights, self._halves, names = [], [], {}
         graph = module.graph
         for node in list(graph.nodes):
             weight = _cast_weight(node, module)
-            if weight is None:
+            if weight is None or (training and not weight.requires_grad):
                 continue
             (cast_from, dtype) = node.args
             key = cast_from.target, dtype
@@ -70,13 +72,13 @@ class HalfWeights:
 
 
 def _cast_weight(node, module):
-    """The trained parameter that a node casts to half precision, or `None`."""
+    """The parameter that a node casts to half precision, or `None`."""
     if node.op != "call_method" or node.target != "to" or node.args[1:] not in _TO_HALF:
         return None
     source = node.args[0]
     weight = getattr(module, source.target, None) if source.op == "get_attr" else None
-    trained = isinstance(weight, torch.nn.Parameter) and weight.requires_grad
-    return weight if trained and weight.dtype == torch.float32 else None
+    single = isinstance(weight, torch.nn.Parameter) and weight.dtype == torch.float32
+    return weight if single else None
 
 
 _TO_HALF = [(dtype,) for dtype in HALF]
