@@ -1,5 +1,7 @@
 """Weights in half precision as leaves of their own: cast all at once, outside autograd."""
 
+from collections import Counter
+
 import torch
 
 HALF = torch.float16, torch.bfloat16
@@ -10,28 +12,28 @@ class HalfWeights:
 
     A cast inside the graph is an operation with a backward pass for each weight. Here all are cast
     by one call before a step, and their gradients made wide by one call after it: the same bits.
+    Casts of a weight that is used more than once stay, as do those of one with somebody's hooks.
 
     Args:
         module: `LoweredModule` to train, whose casts of weights become parameters.
     """
 
     def __init__(self, module):
-        self._weights, self._halves, names = [], [], {}
+        self._weights, self._halves = [], []
         graph = module.graph
+        read = Counter(node.target for node in graph.nodes if node.op == "get_attr")
         for node in list(graph.nodes):
             weight = _cast_weight(node, module)
-            if weight is None:
+            if weight is None or read[node.args[0].target] > 1:
                 continue
             (cast_from, dtype) = node.args
-            key = cast_from.target, dtype
-            if key not in names:
-                names[key] = f"{cast_from.target}_{str(dtype).removeprefix('torch.')}"
-                half = torch.nn.Parameter(weight.detach().to(dtype))
-                module.register_parameter(names[key], half)
-                self._weights.append(weight)
-                self._halves.append(half)
+            name = f"{cast_from.target}_{str(dtype).removeprefix('torch.')}"
+            half = torch.nn.Parameter(weight.detach().to(dtype))
+            module.register_parameter(name, half)
+            self._weights.append(weight)
+            self._halves.append(half)
             with graph.inserting_before(node):
-                node.replace_all_uses_with(graph.get_attr(names[key]))
+                node.replace_all_uses_with(graph.get_attr(name))
             graph.erase_node(node)
         if self._halves:
             graph.eliminate_dead_code(_is_kept)
@@ -76,7 +78,11 @@ def _cast_weight(node, module):
     source = node.args[0]
     weight = getattr(module, source.target, None) if source.op == "get_attr" else None
     trained = isinstance(weight, torch.nn.Parameter) and weight.requires_grad
-    return weight if trained and weight.dtype == torch.float32 else None
+    if not trained or weight.dtype != torch.float32:
+        return None
+    # Hooks on a weight are called with the gradient that autograd brings to it.
+    hooked = weight._backward_hooks or weight._post_accumulate_grad_hooks
+    return None if hooked else weight
 
 
 _TO_HALF = [(dtype,) for dtype in HALF]
