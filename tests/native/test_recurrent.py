@@ -5,7 +5,7 @@ import re
 import warnings
 
 import keras_dawn
-from keras_dawn.native import to_torch
+from keras_dawn.native import recurrent, to_torch
 from keras_dawn.native.lowering import lower
 from keras_dawn.native.recurrent import kernels
 
@@ -145,6 +145,26 @@ def test_half_precision_is_near_keras(name):
     for one, other in zip(lower(model, True).module(x), model(x, training=True), strict=True):
         assert one.dtype == other.dtype == torch.bfloat16
         assert relative(one.float(), other.float()) < 3e-2
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm-softsign", "gru", "gru-before", "simple_rnn"])
+def test_gradients_of_many_steps_are_added_up_in_float32(name):
+    kind, *rest = name.split("-")
+    function = getattr(recurrent, kind)
+    options = {"softsign": {"activation": "softsign"}, "before": {"reset_after": False}}
+    rows = 4 * {"lstm": 4, "gru": 3, "simple_rnn": 1}[kind]
+    generator = torch.Generator().manual_seed(0)
+    kernels = [torch.rand(rows, 4, generator=generator).mul(0.1).bfloat16() for _ in range(2)]
+
+    def gradients(dtype):
+        weights = [kernel.to(dtype, copy=True).requires_grad_() for kernel in kernels]
+        x = torch.ones(2, 300, 4, dtype=dtype)
+        given = options[rest[0]] if rest else {}
+        function(x, *weights, sequences=True, **given).double().sum().backward()
+        return [weight.grad for weight in weights]
+
+    for half, exact in zip(gradients(torch.bfloat16), gradients(torch.float64), strict=True):
+        assert relative(half.double(), exact) < 4e-2
 
 
 def train(build, x, y, loss, native, steps=20):

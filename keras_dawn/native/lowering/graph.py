@@ -82,13 +82,14 @@ class GraphBuilder:
             variable: `keras.Variable`.
             transform: `Transform`, how torch lays it out.
             dtype: compute dtype; for another than the variable's a working copy is made in the
-                graph.
+                graph, in training one for each use, as in Keras: a copy of its own adds up the
+                gradients of all uses in half precision, which loses those of many.
         """
         if not isinstance(variable, keras.Variable):
             raise LoweringError(f"{type(variable).__name__} in place of a variable")
         name = self.share(variable, transform)
         key = (name, dtype if dtype != variable.dtype else None, transform.permutation)
-        if key not in self._cast:
+        if key not in self._cast or (self.training and key[1] in HALF):
             node = self.graph.get_attr(name)
             if key[1] is not None:
                 node = self.graph.call_method("to", (node, torch_dtype(dtype)))

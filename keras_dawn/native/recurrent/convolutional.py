@@ -2,7 +2,7 @@
 
 from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.padding import pad_axes, same_padding
-from keras_dawn.native.recurrent.loops import lstm_step
+from keras_dawn.native.recurrent.loops import lstm_step, of_each_step
 from keras_dawn.native.recurrent.sequences import Sequences
 
 import torch
@@ -46,13 +46,15 @@ def conv_lstm(
         of_states = [_channels_first(mask, channels_last) for mask in of_states]
     ones = (1,) * len(size)
 
+    kernel_of_states = of_each_step(recurrent_kernel)
+
     def recurrent(x, h):
         if h is zeros:
             return x.chunk(4, 1)
         groups = 1
         if of_states is not None:
             h, groups = torch.cat([h * mask for mask in of_states], 1), 4
-        product = _convolve(h, recurrent_kernel, None, ones, ones, groups, "same", size)
+        product = _convolve(h, kernel_of_states(), None, ones, ones, groups, "same", size)
         return (x + product).chunk(4, 1)
 
     run.initial = [_channels_first(state, channels_last) for state in run.initial]

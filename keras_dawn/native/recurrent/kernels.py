@@ -69,8 +69,12 @@ def call(kind, x, states, weights, biased, bidirectional=False):
         )
     inputs = [x, *states, *weights]
     compute = functools.partial(_compute, kind, len(states), biased, bidirectional)
-    with weights_may_lie_apart() if x.is_cuda else contextlib.nullcontext():
-        found = compute(*inputs)
+    dtype = x.dtype
+    if dtype in _HALF and not x.is_cuda and torch.is_grad_enabled() and not _adds_up(kind, dtype):
+        found = [each.to(dtype) for each in compute(*[each.float() for each in inputs])]
+    else:
+        with weights_may_lie_apart() if x.is_cuda else contextlib.nullcontext():
+            found = compute(*inputs)
     if _by_cudnn(x) and found[0].requires_grad:
         found = twice_differentiable(compute, found, inputs)
     return found[0], found[1:]
@@ -82,6 +86,23 @@ def _compute(kind, count, biased, bidirectional, x, *tensors):
     training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs only then
     function = getattr(torch._VF, kind)
     return [*function(x, states, weights, biased, 1, 0.0, training, bidirectional, True)]
+
+
+_HALF = torch.float16, torch.bfloat16
+
+
+def _adds_up(kind, dtype):
+    """Whether a CPU's kernel in half precision adds up the gradients of all steps in float32.
+
+    oneDNN's does, of an LSTM. torch's own go step by step and lose those of many in half precision.
+    """
+    return kind == "lstm" and dtype == torch.bfloat16 and _onednn_knows_bfloat16()
+
+
+@functools.cache
+def _onednn_knows_bfloat16():
+    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return torch.backends.mkldnn.is_available() and known is not None and known()
 
 
 def _by_cudnn(x):

@@ -91,10 +91,11 @@ def _reset_after(kernel, bias, dropout):
 def _reset_before(kernel, bias, dropout):
     gates, last = kernel.split((kernel.shape[0] // 3 * 2, kernel.shape[0] // 3))
     product = loops.Product(gates, 2, None if dropout is None else dropout[:2])
+    last = loops.of_each_step(last)
 
     def recurrent(h):
         dropped = h if dropout is None else h * dropout[2]
-        return *product(None, h), lambda gate: torch.mm(gate * dropped, last.t())
+        return *product(None, h), lambda gate: torch.mm(gate * dropped, last().t())
 
     return recurrent
 

@@ -85,6 +85,18 @@ def project(x, kernel, bias, dropout):
     return joined if bias is None else joined + bias
 
 
+def of_each_step(weight):
+    """A function that gives a weight to a step.
+
+    In half precision each step gets a cast of its own, as in Keras, so that the gradients of all
+    steps are added up in float32: half precision loses those of many.
+    """
+    if weight.dtype not in (torch.float16, torch.bfloat16) or not weight.requires_grad:
+        return lambda: weight
+    wide = weight.float()
+    return lambda: wide.to(weight.dtype)
+
+
 class Product:
     """The states' part of several gates: `h @ kernel`, each gate with a dropout of its own.
 
@@ -96,21 +108,20 @@ class Product:
     """
 
     def __init__(self, kernel, gates, dropout=None, bias=None):
-        self.gates, self.dropout, self.bias = gates, dropout, bias
+        self.gates, self.dropout = gates, dropout
         self.each = dropout is not None and dropout.ndim == 3
-        if self.each:
-            self.kernel = kernel.unflatten(0, (gates, -1)).transpose(1, 2)
-        else:
-            self.kernel = kernel.t()
+        kernel = kernel.unflatten(0, (gates, -1)).transpose(1, 2) if self.each else kernel.t()
+        self.kernel, self.bias = of_each_step(kernel), bias if bias is None else of_each_step(bias)
 
     def __call__(self, x, h):
         """The sum with `x` `(batch, gates · units)`, or without it for `None`, by gate."""
         if self.bias is not None:
-            x = self.bias if x is None else x + self.bias
+            x = self.bias() if x is None else x + self.bias()
         if self.each:
-            product = torch.bmm(h * self.dropout, self.kernel).transpose(0, 1).flatten(1)
+            product = torch.bmm(h * self.dropout, self.kernel()).transpose(0, 1).flatten(1)
             return (product if x is None else x + product).chunk(self.gates, 1)
         if self.dropout is not None:
             h = h * self.dropout
-        product = torch.mm(h, self.kernel) if x is None else torch.addmm(x, h, self.kernel)
+        kernel = self.kernel()
+        product = torch.mm(h, kernel) if x is None else torch.addmm(x, h, kernel)
         return product.chunk(self.gates, 1)

@@ -1,5 +1,7 @@
 """Weights in half precision as leaves of their own: cast all at once, outside autograd."""
 
+from collections import Counter
+
 import torch
 
 HALF = torch.float16, torch.bfloat16
@@ -10,7 +12,8 @@ class HalfWeights:
 
     A cast inside the graph is an operation for each weight, in training with a backward pass. Here
     all are cast by one call before a step, and their gradients made wide by one call after it: the
-    same bits.
+    same bits. In training, casts of a weight that is used more than once stay, as do those of one
+    with somebody's hooks.
 
     Args:
         module: `LoweredModule`, whose casts of weights become parameters.
@@ -20,9 +23,10 @@ class HalfWeights:
     def __init__(self, module, training=True):
         self._weights, self._halves, names = [], [], {}
         graph = module.graph
+        read = Counter(node.target for node in graph.nodes if node.op == "get_attr")
         for node in list(graph.nodes):
             weight = _cast_weight(node, module)
-            if weight is None or (training and not weight.requires_grad):
+            if weight is None or (training and not _is_cast_once(weight, read, node)):
                 continue
             (cast_from, dtype) = node.args
             key = cast_from.target, dtype
@@ -79,6 +83,14 @@ def _cast_weight(node, module):
     weight = getattr(module, source.target, None) if source.op == "get_attr" else None
     single = isinstance(weight, torch.nn.Parameter) and weight.dtype == torch.float32
     return weight if single else None
+
+
+def _is_cast_once(weight, read, node):
+    """Whether a trained weight's only gradient is that of this cast, with nobody else's hooks."""
+    if not weight.requires_grad or read[node.args[0].target] > 1:
+        return False
+    # Hooks on a weight are called with the gradient that autograd brings to it.
+    return not (weight._backward_hooks or weight._post_accumulate_grad_hooks)
 
 
 _TO_HALF = [(dtype,) for dtype in HALF]

@@ -1,6 +1,6 @@
 """Tables of vectors, looked up by number and read backwards, and layers that make masks."""
 
-from keras_dawn.native.lowering.dtypes import torch_dtype
+from keras_dawn.native.lowering.dtypes import result_type
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError, Value
@@ -22,27 +22,17 @@ def lookup(table, indices, dtype=torch.int32):
     return torch.embedding(table, torch.where(indices < 0, indices + len(table), indices))
 
 
-def lookup_in(dtype, table, indices):
-    """Rows of a table in another dtype: without a gradient only those rows are cast."""
-    if table.requires_grad and torch.is_grad_enabled():
-        # Sums of gradients are rounded as Keras's, in the dtype that the table is cast to.
-        return lookup(table.to(dtype), indices)
-    return lookup(table, indices).to(dtype)
-
-
 @rule(layers.Embedding, masks=True)
 def embedding(builder, layer, inputs, call):
     (value,) = inputs
     given = builder.keras_order(value)
-    if call.training or layer.embeddings.dtype == layer.compute_dtype:
-        table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)
-        node = builder.call(lookup, table, given, name=call.name)
-    else:
-        table = builder.parameter(layer.embeddings, AS_IS)
-        dtype = torch_dtype(layer.compute_dtype)
-        node = builder.call(lookup_in, dtype, table, given, name=call.name)
+    # As in Keras the rows that were looked up are cast, not the table: the gradients of a row that
+    # many places ask for are added up in the table's precision.
+    table = builder.parameter(layer.embeddings, AS_IS)
+    dtype, same = layer.compute_dtype, layer.embeddings.dtype == layer.compute_dtype
+    node = builder.call(lookup, table, given, name=call.name if same else None)
     # A vector in place of each number.
-    result = Value(node, value.rank + 1, layer.compute_dtype)
+    result = builder.to(Value(node, value.rank + 1, layer.embeddings.dtype), dtype)
     if layer.mask_zero:
         builder.set_mask(result, builder.call(torch.ne, given, 0))
     return result
@@ -53,22 +43,24 @@ def reversible_embedding(builder, layer, inputs, call):
     value, reverse = call.arguments["inputs"], call.arguments["reverse"]
     if not reverse:
         return embedding(builder, layer, [value], call)
-    dtype = layer.reverse_dtype or layer.compute_dtype
+    table = layer.embeddings if layer.tie_weights else layer.reverse_embeddings
+    dtype = layer.reverse_dtype
+    if dtype is None:
+        if layer.compute_dtype != table.dtype and (builder.for_one_layer or not builder.autocast):
+            # The layer casts no weights, which only says something where a model does.
+            raise LoweringError("a table that is cast or not, by what calls the layer")
+        dtype = result_type(value.dtype, table.dtype)
     value = builder.to(value, dtype)
+    turned = builder.parameter(table, AS_IS, dtype)
     if layer.tie_weights:
-        table = builder.parameter(layer.embeddings, AS_IS, layer.compute_dtype)
-        turned = builder.call(torch.t, table)
-    else:
-        turned = builder.parameter(layer.reverse_embeddings, AS_IS, layer.compute_dtype)
-    if dtype != layer.compute_dtype:
-        turned = builder.to(Value(turned, 2, layer.compute_dtype), dtype).node
+        turned = builder.call(torch.t, turned)
     cap = layer.logit_soft_cap
     named = call.name if cap is None else None
     node = builder.call(torch.matmul, builder.keras_order(value), turned, name=named)
     if cap is not None:
         node = builder.call(torch.tanh, builder.call(torch.div, node, cap))
         node = builder.call(torch.mul, node, cap, name=call.name)
-    return value.with_node(node, torch_order=False)
+    return Value(node, value.rank, dtype)
 
 
 @rule(layers.Masking, masks=True)
