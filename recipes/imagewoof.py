@@ -12,8 +12,8 @@ set.
     python recipes/imagewoof.py --preset=smoke                   # under a minute, no network
 
 Measured so far (`--preset=small`, 4,600 photos of Imagewoof with the short side at 160 px, 1,800 to
-validate; a shared Intel Xeon, bfloat16): 37.56 % after 4 of the 5 epochs (seed 0, n = 1). The run was
-ended there, before the rate had fallen; a whole run has not been measured.
+validate; a shared Intel Xeon, bfloat16): 37.56 % after 4 of the 5 epochs (seed 0, n = 1). The run
+was ended there, before the rate had fallen; a whole run has not been measured.
 
 `--data_dir` is a set as it is downloaded: `train/` and `val/` with a folder for each class.
 
