@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from keras_dawn.foundation import keras_variables
+
 import torch
 
 HALF = torch.float16, torch.bfloat16
@@ -81,8 +83,7 @@ def _cast_weight(node, module):
     if not trained or weight.dtype != torch.float32:
         return None
     # Hooks on a weight are called with the gradient that autograd brings to it.
-    hooked = weight._backward_hooks or weight._post_accumulate_grad_hooks
-    return None if hooked else weight
+    return None if keras_variables.is_hooked(weight) else weight
 
 
 _TO_HALF = [(dtype,) for dtype in HALF]
