@@ -44,7 +44,11 @@ def no_autocast():
 
 def has_hooks(variable):
     """Whether somebody's hook waits for the gradient of a variable's own tensor."""
-    tensor = variable._value
+    return is_hooked(variable._value)
+
+
+def is_hooked(tensor):
+    """Whether somebody's hook waits for the gradient of a tensor."""
     return bool(tensor._backward_hooks or tensor._post_accumulate_grad_hooks)
 
 

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from keras_dawn.foundation import keras_variables
+
 import torch
 
 HALF = torch.float16, torch.bfloat16
@@ -90,7 +92,7 @@ def _is_cast_once(weight, read, node):
     if not weight.requires_grad or read[node.args[0].target] > 1:
         return False
     # Hooks on a weight are called with the gradient that autograd brings to it.
-    return not (weight._backward_hooks or weight._post_accumulate_grad_hooks)
+    return not keras_variables.is_hooked(weight)
 
 
 _TO_HALF = [(dtype,) for dtype in HALF]
