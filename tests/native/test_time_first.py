@@ -63,6 +63,16 @@ def test_two_readers_share_what_is_turned():
     torch.testing.assert_close(keras_dawn.to_torch(model)(numbers), model(numbers))
 
 
+def test_in_half_precision_too():
+    words = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(10, 4, dtype="mixed_bfloat16")(words)
+    model = keras.Model(words, layers.LSTM(3, dtype="mixed_bfloat16")(x))
+    assert _turns(model) == 1
+    numbers = torch.as_tensor(WORDS)
+    found = keras_dawn.to_torch(model)(numbers)
+    torch.testing.assert_close(found, model(numbers), atol=0.01, rtol=0.01)
+
+
 def _turns(model):
     """How many arrays of numbers are turned."""
     return keras_dawn.to_torch(model).code.count("= x.transpose(0, 1)")

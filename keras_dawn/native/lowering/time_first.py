@@ -1,7 +1,7 @@
 """Texts for recurrent layers are looked up in the order in which torch's kernels read them."""
 
 from keras_dawn.native import recurrent
-from keras_dawn.native.lowering.rules.embeddings import lookup, lookup_in
+from keras_dawn.native.lowering.rules.embeddings import lookup
 
 
 def look_up_time_first(graph):
@@ -12,21 +12,28 @@ def look_up_time_first(graph):
     """
     turned = {}
     for node in list(graph.nodes):
-        if node.op != "call_function" or node.target not in _LOOKUPS or not node.users:
+        if node.op != "call_function" or node.target is not lookup or not node.users:
             continue
-        if not all(_reads_sequence(user, node) for user in node.users):
+        vectors = _cast_of(node)
+        if not all(_reads_sequence(user, vectors) for user in vectors.users):
             continue
         *table, numbers = node.args
         with graph.inserting_before(node):
             if numbers not in turned:
                 turned[numbers] = graph.call_method("transpose", (numbers, 0, 1))
             node.args = (*table, turned[numbers])
-        with graph.inserting_after(node):
-            view = graph.call_method("transpose", (node, 0, 1))
-        node.replace_all_uses_with(view, delete_user_cb=lambda user, view=view: user is not view)
+        with graph.inserting_after(vectors):
+            view = graph.call_method("transpose", (vectors, 0, 1))
+        vectors.replace_all_uses_with(view, delete_user_cb=lambda user, view=view: user is not view)
 
 
-_LOOKUPS = {lookup, lookup_in}
+def _cast_of(node):
+    """What a node is cast to, where nothing else reads it, or the node itself."""
+    (user, *others) = node.users
+    is_cast = user.op == "call_method" and user.target == "to"
+    return user if is_cast and not others and user.users else node
+
+
 # A recurrent function and which of its arguments is the sequences.
 _SEQUENCES = {recurrent.lstm: 0, recurrent.gru: 0, recurrent.simple_rnn: 0}
 _SEQUENCES[recurrent.bidirectional] = 1
