@@ -1,6 +1,6 @@
 """Which files of a source could not be read so far, and when that is said."""
 
-import sys
+import inspect
 import warnings
 
 from keras_dawn.data.photos.unreadable import Unreadable, UnreadablePhotoError, listed
@@ -70,7 +70,7 @@ class Problems:
 
 def _level_of_the_user():
     """The `stacklevel` of the line with the `fit`, which is neither this package's nor Keras's."""
-    frame, level = sys._getframe(1), 1
+    frame, level = inspect.currentframe().f_back, 1
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _INNER:
         frame, level = frame.f_back, level + 1
     return level
