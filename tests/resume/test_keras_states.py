@@ -199,7 +199,7 @@ def test_a_training_that_ended_with_its_last_epoch_goes_on_where_there_are_more(
 
 
 @pytest.mark.parametrize("cut", [8, 12, 14, 20, None])
-def test_two_fits_are_one_training(cut, tmp_path):
+def test_two_fits_are_one_training(cut, tmp_path, capsys):
     from tests.resume.test_resume import Cut
 
     def run(folder, cut, seed=1):
@@ -217,6 +217,8 @@ def test_two_fits_are_one_training(cut, tmp_path):
         return model, between
 
     whole, between = run(tmp_path / "whole", None)
+    said = "the fit before has ended; this one is fit 2 of the training in this folder."
+    assert said in capsys.readouterr().err
     run(tmp_path / "cut", cut)
     ours, ours_between = run(tmp_path / "cut", None, seed=9)
     for a, b in zip(ours_between, between, strict=True):
