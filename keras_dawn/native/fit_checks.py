@@ -1,6 +1,6 @@
-"""Whether a loss takes the labels of this package's photos, asked before an epoch is spent."""
+"""Whether the data of a `fit` can be trained on, asked before an epoch is spent."""
 
-from keras_dawn.data.labels import OneHot
+from keras_dawn.data.labels import OneHot, check_is_served, check_same_classes
 from keras_dawn.data.transforms import BatchTransform
 from keras_dawn.foundation import keras_models
 
@@ -15,6 +15,23 @@ _ONE_HOT = (
     "categorical_focal_crossentropy",
 )
 _STEPS = ("train_step", "test_step", "compute_loss", "make_train_function", "make_test_function")
+
+
+def check_data(model, training, validation):
+    """Checks the data of a `fit`, where it is this package's.
+
+    Args:
+        model: compiled `keras.Model`.
+        training, validation: data for `fit`, or anything else, which is passed over.
+
+    Raises:
+        ValueError: photos as they lie there, other classes in validation than in training, or
+            labels that the loss does not take.
+    """
+    check_is_served(training)
+    check_is_served(validation)
+    check_labels_fit(model, training, validation)
+    check_same_classes(training, validation)
 
 
 def check_labels_fit(model, *sets):
