@@ -58,7 +58,7 @@ def table(document, price_per_hour=None):
                 continue
             rates = gpu_report.rates(document, policy, plan)
             read = {(phase.crops.copies, phase.image_size) for phase in plan.phases}
-            cores = max(8 * rates[key[1]] / DECODED[key] for key in read if key in DECODED)
+            cores = [8 * rates[key[1]] / DECODED[key] for key in read if key in DECODED]
             made.add_row(
                 name,
                 policy,
@@ -66,7 +66,7 @@ def table(document, price_per_hour=None):
                 f"{found['hours_on_1_gpu']:.2f}",
                 f"{found['hours_on_8_gpus']:.3f}",
                 f"{found['usd']:.2f}" if "usd" in found else "",
-                f"{cores:.0f}",
+                f"{max(cores):.0f}" if cores else "",
             )
     return made
 

@@ -19,7 +19,8 @@ validate on. Parts, each in a process of its own:
   network and the recipe's data: pixels, batch, rate, momentum and decay of each step and the crops
   of each phase against the plan.
 * `killed`: the recipe on `--ranks` of them, one of which is killed in mid-epoch: the others end,
-  the same command goes on, and the last checkpoint has the bits of an unbroken run's.
+  the same command goes on, and the last checkpoint has the bits of an unbroken run's. Linux
+  only.
 * `photos`: with `--photos_dir` (Imagewoof, for instance), the entry's 45 epochs of real photos with
   ImageNet's flags, a list of photos to leave out included, on two ranks: a ResNet-18, batches of a
   32nd. This part is not among those that run by default.

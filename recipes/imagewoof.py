@@ -8,6 +8,7 @@ set.
 
     python recipes/imagewoof.py                                  # a small network, built-in images
     python recipes/imagewoof.py --data_dir=imagewoof2-320 --preset=board --runs=5
+    python recipes/imagewoof.py --data_dir=imagenette2-320 --preset=board --runs=5 --target=87.43
     python recipes/imagewoof.py --data_dir=imagewoof2-160 --preset=small
     python recipes/imagewoof.py --preset=smoke                   # under a minute, no network
 

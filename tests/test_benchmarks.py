@@ -3,23 +3,15 @@
 import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import keras_dawn
-
-import gpu_checks
 import gpu_document
 import gpu_parts
 import gpu_recipes
 import gpu_report
-import keras
-import numpy as np
-import pack
-import packed_images
 import pytest
 import torch
 from absl import flags
@@ -192,52 +184,6 @@ def test_numbers_measured_otherwise_are_not_gone_on_with(tmp_path):
         gpu_document.opened(path, settings, about)
 
 
-def test_how_gpu_numbers_were_measured_is_stated_whole():
-    about = gpu_document.environment()
-    assert about["versions"]["torch"] and about["hardware"]["processor"]
-    assert about["versions"]["keras_dawn"] == keras_dawn.__version__
-
-
-def test_what_a_machine_cannot_show_is_neither_passed_nor_failed(tmp_path, monkeypatch, capsys):
-    def holds(device):
-        return "all is well"
-
-    def needs_a_gpu(device):
-        gpu_checks.needs_gpu("cpu", "only a GPU shows it")
-
-    def is_wrong(device):
-        raise AssertionError("2 is not 3")
-
-    monkeypatch.setattr(gpu_checks, "CHECKS", (holds, needs_a_gpu, is_wrong))
-    cases = gpu_parts.Cases(tmp_path / "checks.json", {})
-    gpu_checks.run(cases)
-    assert cases.found["needs_a_gpu"] == {"skipped": "only a GPU shows it"}
-    document = {"tiny": True, "parts": {"checks": {"state": "done", "results": cases.found}}}
-    document["projection"] = gpu_report.projection(document, None)
-    assert gpu_report.failures(document) == ["is_wrong"]
-    capsys.readouterr()
-    gpu_report.show(document)
-    shown = capsys.readouterr().out
-    for line in ("passed   holds: all is well", "skipped  needs_a_gpu: only a GPU shows it",
-                 "FAILED   is_wrong: AssertionError('2 is not 3')", "128 px, 224 px, 288 px",
-                 "--tiny: the script runs; of speed"):  # fmt: skip
-        assert line in shown
-    assert "images/s (" not in shown and "{" not in shown
-
-
-def test_weights_are_compared_over_the_way_that_training_took_them():
-    start, there, here = (
-        keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]) for _ in range(3)
-    )
-    start.set_weights([np.array([[2.0]]), np.array([0.0])])
-    there.set_weights([np.array([[6.0]]), np.array([0.5])])
-    here.set_weights([np.array([[5.0]]), np.array([0.5])])
-    assert gpu_checks.apart(here, there, start) == 0.25
-    assert gpu_checks.apart(there, there, start) == 0
-    there.set_weights([np.array([[2.0]]), np.array([0.5])])  # stayed where the other one moved
-    assert gpu_checks.apart(here, there, start) == float("inf")
-
-
 def test_a_second_call_goes_on_with_parts_without_results_first(supervised, tmp_path, monkeypatch):
     order = []
     monkeypatch.setattr(
@@ -279,42 +225,3 @@ def test_a_part_with_a_case_that_failed_is_begun_again(supervised, monkeypatch):
     monkeypatch.setattr(gpu_parts.Supervisor, "_run", lambda self, *one: order.append(one[0]))
     supervised("checks")
     assert order == ["checks"]
-
-
-def test_packed_batches_are_the_official_files_again(tiny_cifar10, tmp_path):
-    packed_images.pack_batches(tiny_cifar10.parent, tmp_path / "packed")
-    assert (tmp_path / "packed" / "test_batch.webp").exists()
-    packed_images.unpack_batches(tmp_path / "packed", tmp_path / "again")
-    for name in packed_images.NAMES:
-        assert (tmp_path / "again" / name).read_bytes() == (tiny_cifar10 / name).read_bytes()
-    other = (tmp_path / "packed" / "test_batch.webp").read_bytes()
-    (tmp_path / "packed" / "data_batch_1.webp").write_bytes(other)  # a part of another pack
-    with pytest.raises(ValueError, match="data_batch_1 is not the file that was packed"):
-        packed_images.unpack_batches(tmp_path / "packed", tmp_path / "again")
-
-
-def test_parts_are_full_and_give_all_files_again(tmp_path):
-    random = np.random.default_rng(0)
-    sizes = {"a/small": 700, "empty": 0, "b/half": 500_000, "c/most": 700_000, "d/large": 2_500_000}
-    files = []
-    for name, size in sizes.items():
-        path = tmp_path / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(random.bytes(size))
-        files.append((name, path))
-    parts = pack.write(pack.split(files, pack.MIB), tmp_path / "pack")
-    assert all(part.stat().st_size <= pack.MIB for part in parts) and len(parts) == 4
-    (tmp_path / "there").mkdir()
-    for part in parts:
-        subprocess.run(["tar", "xf", str(part), "-C", str(tmp_path / "there")], check=True)
-    subprocess.run(["bash", "-c", pack.JOIN], cwd=tmp_path / "there", check=True)
-    there = [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
-    assert len(there) == len(files)
-    for name, path in files:
-        assert (tmp_path / "there" / name).read_bytes() == path.read_bytes()
-
-
-def test_what_is_packed_is_what_the_package_needs_beside_torch():
-    names = [re.match(r"[\w-]+", each)[0] for each in pack.required()]
-    assert {"keras", "simplejpeg", "cloudpickle", "pillow"} <= set(names)
-    assert not {"torch", "torchvision", "numpy", "tensorflow-datasets"} & set(names)

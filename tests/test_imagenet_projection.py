@@ -41,6 +41,13 @@ def test_hours_are_the_images_of_a_plan_over_the_measured_rates(document):
     assert [cell.strip() for cell in row.split("│")[4:7]] == ["3.60", "0.450", "35.97"]
 
 
+def test_of_sizes_whose_decoding_was_not_measured_the_cores_are_left_blank(document, monkeypatch):
+    monkeypatch.setattr(imagenet_projection, "DECODED", {})
+    shown = printed(imagenet_projection.table(document))
+    row = next(line for line in shown.split("\n") if "fastai_8gpu" in line)
+    assert [cell.strip() for cell in row.split("│")[4:8]] == ["3.60", "0.450", "", ""]
+
+
 def test_a_plan_whose_sizes_were_not_measured_has_no_hours(document):
     shown = printed(imagenet_projection.table(document))
     row = next(line for line in shown.split("\n") if "modern_18 " in line)

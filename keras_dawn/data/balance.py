@@ -36,7 +36,8 @@ def class_weights(labels, weights="balanced"):
             'The weights must be a dict by class, as {0: 1.0, 1: 3.0}, or "balanced", got '
             f"{type(weights).__name__}. Weights of images go to a sampler: Shuffled(weights=…)."
         )
-    # Passed over, a name or a misspelt number would leave its class at weight 1.
+    # Passed over, a name would leave its class at weight 1. A number that no label has may be of a
+    # class without images here.
     wrong = [key for key in weights if not isinstance(key, numbers.Real) or key % 1 or key < 0]
     if wrong:
         raise ValueError(

@@ -105,22 +105,24 @@ def check_cropped_once(transforms):
     """Raises where an adapted list for photos has a crop of torchvision's and none of ours.
 
     Raises:
-        ValueError: `RandomResizedCrop`, `CenterCrop`, or `RandomCrop` without `padding`, with which
+        ValueError: `Resize` or another of `_CROPS`, or `RandomCrop` without `padding`, with which
             it shifts images after their crop.
     """
     parts = [p for t in transforms if isinstance(t, PerImage) for p in _parts(t.transform)]
     for part in parts:
         name = _name(part)
-        if name in _CROPS or (name == "RandomCrop" and part.padding is None):
+        if name in _CROPS or (name == "RandomCrop" and not np.any(part.padding)):
+            does = "resize" if name in _RESIZES else "crop"
             raise ValueError(
-                f"Photos are cropped while they are decoded; torchvision's {name} would crop them "
-                "a second time. Put RandomResizedCrop or CenterCrop of keras_dawn.data.photos "
-                "first in its place, or first in the list if both are meant; `image_size` says the "
-                "size."
+                f"Photos are cropped and resized while they are decoded; torchvision's {name} "
+                f"would {does} them a second time. Put RandomResizedCrop or CenterCrop of "
+                "keras_dawn.data.photos first in its place, or first in the list if both are "
+                "meant; `image_size` says the size."
             )
 
 
-_CROPS = ("RandomResizedCrop", "CenterCrop")
+_RESIZES = ("Resize", "RandomResize", "RandomShortestSize", "ScaleJitter")
+_CROPS = ("RandomResizedCrop", "CenterCrop", *_RESIZES)
 _FROM_PILLOW = ("ToTensor", "PILToTensor")
 
 

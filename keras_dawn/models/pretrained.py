@@ -32,7 +32,8 @@ def load_pretrained(model, weights, depth):
 
     Raises:
         FileNotFoundError: no such file.
-        OSError: weights that are not there and cannot be downloaded; it says what to do.
+        OSError: weights that are not there and cannot be downloaded; it says what to do. Or a file
+            that may not be read.
         ValueError: a damaged file, or weights of another network.
     """
     if weights in NAMES:
@@ -59,6 +60,8 @@ def _state_dict(path):
             f"{path} is damaged, or no file of torch weights alone: it is not opened, as it could "
             "run any program. Where it is yours, save `model.state_dict()` and give that file."
         ) from error
+    except (PermissionError, MemoryError):  # which say nothing of the file's content
+        raise
     except Exception as error:  # of a damaged file anything: EOFError, KeyError, RuntimeError, …
         said = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is damaged, or no file of torch weights ({said}).") from error
@@ -68,11 +71,17 @@ def _state_dict(path):
             break
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds no dict of weights, but {type(state).__name__}.")
-    # `DataParallel` and `DistributedDataParallel`, `torch.compile`: all names begin so, or none.
-    for prefix in ("_orig_mod.", "module."):
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    while prefix := _common_prefix(state):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
+
+
+def _common_prefix(names):
+    """What `torch.compile`, `DataParallel` or `DistributedDataParallel` puts before every name."""
+    for prefix in ("_orig_mod.", "module."):
+        if names and all(name.startswith(prefix) for name in names):
+            return prefix
+    return None
 
 
 def pretrained_file(name, folder=None, url=URL):

@@ -2,6 +2,7 @@
 
 import numbers
 import re
+import warnings
 from dataclasses import dataclass, replace
 
 from keras_dawn.foundation import hyperparameters, keras_optimizers
@@ -42,7 +43,7 @@ def fine_tune(
         epochs: int, for all layers.
         head_epochs: int, for the head alone, before; 0 for none.
         max_lr: float, the head's highest rate while it is trained alone; by default the compiled
-            one.
+            one, or what it was set to since (a warning where that is a hundredth or less).
         groups: `LayerGroups`: which layers have which rate, and what batch normalisation does; by
             default three, whose rates are 1, 10 and 100 to one another.
         unfreeze: `"all"` at once, or `"gradually"`: after the head one group more each epoch,
@@ -71,6 +72,8 @@ def fine_tune(
     layers = groups.of(model)
     compiled = _as_compiled(model.optimizer)
     highest = compiled.rate if max_lr is None else max_lr
+    if max_lr is None:
+        _warn_of_a_rate_left_behind(model.optimizer, highest)
     parts = _parts(len(layers), highest, epochs, head_epochs, unfreeze)
     freezing = GroupFreezing(layers, groups.batch_norm)
     histories, begun = [], 0
@@ -135,6 +138,18 @@ def _as_compiled(optimizer):
     compiled, left = vars(inner)[_COMPILED]
     # Another rate than the cycle's last is one that the user has set since.
     return compiled if now == left else replace(compiled, rate=now)
+
+
+def _warn_of_a_rate_left_behind(optimizer, rate):
+    """Where a callback of Keras has ended near 0 since the last call, nearly nothing is trained."""
+    before = vars(hyperparameters.unwrap(optimizer)).get(_COMPILED)
+    if before and rate < before[0].rate / 100:
+        warnings.warn(
+            f"The highest rate of this training is {rate:.3g}, which the optimizer has now; it was "
+            f"compiled with {before[0].rate:.3g}. If a callback such as ReduceLROnPlateau has "
+            "left it there, give `max_lr`.",
+            stacklevel=3,
+        )
 
 
 def _remember(optimizer, compiled):

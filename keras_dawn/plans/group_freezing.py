@@ -18,7 +18,10 @@ class GroupFreezing:
 
     def __init__(self, groups, batch_norm):
         self._groups, self._batch_norm = groups, batch_norm
-        layers = {id(one): one for group in groups for layer in group for one in all_layers(layer)}
+        layers = {}
+        for one in (one for group in groups for layer in group for one in all_layers(layer)):
+            layers.pop(id(one), None)  # a layer in two others comes after both
+            layers[id(one)] = one
         self._layers = [(layer, layer.trainable) for layer in layers.values()]
         self._weights = {
             id(weight): (weight, weight.trainable)

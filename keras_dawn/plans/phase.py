@@ -133,9 +133,12 @@ def _is_from_zero_up(value):
     return isinstance(value, numbers.Real) and value >= 0 and math.isfinite(value)
 
 
+PROGRESS = tuple(n / 20 for n in range(21))  # where a curve of a phase is looked at
+
+
 def points(value):
     """The ends of a hyper-parameter in a phase, and of a curve what lies between, to be checked."""
-    return [value(n / 20) for n in range(21)] if callable(value) else ends(value)
+    return [value(progress) for progress in PROGRESS] if callable(value) else ends(value)
 
 
 def ends(value):

@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import replace
 
-from keras_dawn.plans.phase import Phase, PhaseCost, ends, points
+from keras_dawn.plans.phase import PROGRESS, Phase, PhaseCost, ends, points
 from keras_dawn.schedules import Curve
 
 
@@ -85,7 +85,7 @@ class TrainingPlan:
         """What each epoch uses: a dict of lists with an entry for each.
 
         Sizes as int, of crops and validation the settings in words, of hyper-parameters
-        `(at its beginning, at its end)`.
+        `(at its beginning, at its end)`, of curves of one's own with values between.
         """
         found = {}
         for phase in self.phases:
@@ -100,8 +100,11 @@ class TrainingPlan:
             ):
                 found.setdefault(name, []).extend([value] * phase.epochs)
             for name, curve in phase.curves().items():
-                points = [curve(number / phase.epochs) for number in range(phase.epochs + 1)]
-                found.setdefault(name, []).extend(itertools.pairwise(points))
+                within = PROGRESS if callable(getattr(phase, name)) else ()
+                for span in itertools.pairwise(n / phase.epochs for n in range(phase.epochs + 1)):
+                    between = [progress for progress in within if span[0] < progress < span[1]]
+                    values = tuple(map(curve, (span[0], *between, span[1])))
+                    found.setdefault(name, []).append(values)
         return found
 
     def scaled(self, factor):

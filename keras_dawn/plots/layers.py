@@ -1,6 +1,6 @@
 """Activations and gradients of the layers over time."""
 
-from keras_dawn.plots.style import figure_of, save
+from keras_dawn.plots.style import figure_of, numbers_on_log_axis, save
 
 _PANELS = {
     "mean": "mean of the output",
@@ -40,6 +40,7 @@ def plot_layer_statistics(rows, path=None):
         axis.set_ylabel(text)
         if name == "gradient_norm" and any(row[name] > 0 for row in rows):
             axis.set_yscale("log")
+            numbers_on_log_axis(axis.yaxis)
     axes[-1].set_xlabel("step")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)

@@ -1,6 +1,6 @@
 """What a range test found."""
 
-from keras_dawn.plots.style import BLUE, GREY, ORANGE, PINK, figure_of, save
+from keras_dawn.plots.style import BLUE, GREY, ORANGE, PINK, figure_of, numbers_on_log_axis, save
 
 
 def plot_range_test(found, path=None):
@@ -31,6 +31,7 @@ def plot_range_test(found, path=None):
             axis.plot(value, found.smoothed[nearest], marker, color=ORANGE, ms=8, label=label)
     if found.values[0] > 0 and found.values[-1] > 100 * found.values[0]:
         axis.set_xscale("log")
+        numbers_on_log_axis(axis.xaxis)
     finite = [loss for loss in found.smoothed if loss == loss and loss != float("inf")]
     if finite:
         # Past the point of divergence the loss would make all before it look flat.

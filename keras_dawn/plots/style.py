@@ -49,6 +49,21 @@ def whole_epochs(axis):
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 
+def numbers_on_log_axis(axis):
+    """Labels `axes.xaxis` or `axes.yaxis`, logarithmic, with plain numbers.
+
+    matplotlib's own labels are formulas, which `as_words` would show as they are written.
+    """
+
+    def number(value, position):
+        low, high = axis.get_view_interval()
+        digits = "125" if high < 1000 * low else "1"  # of more decades more would not fit
+        return f"{value:g}" if f"{value:.0e}"[0] in digits else ""
+
+    axis.set_major_formatter(number)
+    axis.set_minor_formatter(number)
+
+
 def cycle():
     """The colours, again and again."""
     while True:

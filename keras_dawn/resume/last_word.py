@@ -85,8 +85,8 @@ class LastWord(keras.callbacks.Callback):
         check_not_another(self._resume, self._fit, state, description, ended)
         self._notices.start(self._iterator)
         if state is None and self._fit:
-            what = f"begins fit {self._fit + 1} of the training in this folder, as this object has"
-            messages.say(f"{what} seen the one before to its end", self._folder.path)
+            what = f"the fit before has ended; this one is fit {self._fit + 1} of the training in"
+            messages.say(f"{what} this folder", self._folder.path)
         if state is not None:
             self._restoration = Restoration(
                 self.model, state, self._parts, self._position, self._folder.path, followed,

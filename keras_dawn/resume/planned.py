@@ -52,7 +52,9 @@ def _changed_rates(name, old, new):
     for number, (before, after) in enumerate(zip(old, new, strict=False)):
         if before != after:
             highest = " → ".join(f"{max(map(max, each)):.4g}" for each in (old, new))
-            values = " → ".join(f"{first:.4g} to {last:.4g}" for first, last in (before, after))
+            spans = [f"{each[0]:.4g} to {each[-1]:.4g}" for each in (before, after)]
+            within = "another curve of " if spans[0] == spans[1] else ""
+            values = within + " → ".join(dict.fromkeys(spans))
             return [f"{name} from epoch {number + 1} on {values} (highest {highest})"]
     return []  # the same as far as both go, and `epochs` is named
 

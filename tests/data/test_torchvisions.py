@@ -106,8 +106,9 @@ def test_photos_are_not_cropped_a_second_time_unasked(tmp_path):
         data = ResizingImages(ImageFolder(tmp_path), 1, image_size=16, transforms=list(transforms))
         return tuple(next(iter(data))[0].shape)
 
-    for crop in (v2.RandomResizedCrop(16), v1.Compose([v1.CenterCrop(16)]), v2.RandomCrop(16)):
-        with pytest.raises(ValueError, match="would crop them a second time"):
+    crops = [v2.RandomResizedCrop(16), v1.Compose([v1.CenterCrop(16)]), v2.RandomCrop(16)]
+    for crop in (*crops, v2.RandomCrop(16, padding=0), v1.Resize((16, 16)), v2.Resize(16)):
+        with pytest.raises(ValueError, match="would (crop|resize) them a second time"):
             shape(crop, FLOATS)
         assert shape(RandomResizedCrop(), crop) == (1, 16, 16, 3)
         assert batch([v2.Resize(20), crop]).shape == (4, 16, 16, 3)  # arrays are not cropped

@@ -111,14 +111,16 @@ def test_a_path_is_taken_and_another_number_of_classes_has_a_new_head(model, tmp
     np.testing.assert_array_equal(model.get_layer("conv1").get_weights()[0], expected)
 
 
-@pytest.mark.parametrize("around", ["nothing", "checkpoint", "parallel", "compiled"])
+@pytest.mark.parametrize("around", ["nothing", "checkpoint", "parallel", "compiled", "both"])
 def test_what_checkpoints_put_around_a_state_dict_is_taken_off(model, tmp_path, around):
     network = theirs(18)
-    if around == "parallel":
+    if around in ("parallel", "both"):
         network = torch.nn.DataParallel(network)
     state = network.state_dict()
     if around == "compiled":
         state = {f"_orig_mod.{name}": value for name, value in state.items()}
+    if around == "both":  # compiled, then parallel
+        state = {name.replace("module.", "module._orig_mod."): state[name] for name in state}
     expected = next(value for name, value in state.items() if name.endswith("conv1.weight"))
     torch.save({"epoch": 3, "state_dict": state} if around == "checkpoint" else state,
                tmp_path / "theirs.pth")  # fmt: skip
@@ -164,8 +166,19 @@ def test_files_that_hold_no_weights_are_named(tmp_path):
     whole = (tmp_path / "whole.pth").read_bytes()
     for content in (b"", b"no weights " * 9, whole[: len(whole) // 2]):
         (tmp_path / "bad.pth").write_bytes(content)
-        with pytest.raises(ValueError, match="bad.pth is damaged, or no file of torch weights"):
+        with pytest.raises(ValueError, match="bad.pth (is|holds more than tensors, or is) damaged"):
             load_pretrained(None, tmp_path / "bad.pth", 18)
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="list.pth holds no dict of weights, but list"):
         load_pretrained(None, tmp_path / "list.pth", 18)
+
+
+@pytest.mark.parametrize("error", [PermissionError, MemoryError])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(error, tmp_path, monkeypatch):
+    def load(*given, **settings):
+        raise error("of the machine")
+
+    (tmp_path / "theirs.pth").write_bytes(b"weights")
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(error, match="of the machine"):
+        load_pretrained(None, tmp_path / "theirs.pth", 18)

@@ -6,7 +6,6 @@ from keras_dawn.optimizers import layerwise
 import keras
 import numpy as np
 import pytest
-import torch
 
 from tests.resume.this_process import ThisProcess
 
@@ -221,50 +220,3 @@ def test_bad_settings_say_what_is_expected():
     bare = model()
     with pytest.raises(ValueError, match="Compile"):
         fine_tune(keras.Model(bare.inputs, bare.outputs), x, y=y, epochs=1)
-
-
-@pytest.mark.parametrize("stopped", [False, True])
-def test_called_again_it_begins_from_the_compiled_settings(stopped):
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            raise KeyboardInterrupt
-
-    found, (x, y) = model(), arrays()
-    keras_dawn.accelerate(found)
-    settings = {"y": y, "epochs": 1, "batch_size": 8, "groups": GROUPS, "verbose": 0}
-    fine_tune(model(), x, callbacks=[expected := Watch()], **settings)
-    if stopped:
-        with pytest.raises(KeyboardInterrupt):
-            fine_tune(found, x, callbacks=[Stop()], **settings)
-    else:
-        fine_tune(found, x, **settings)
-    fine_tune(found, x, callbacks=[watch := Watch()], **settings)
-    assert watch.peaks == pytest.approx(expected.peaks)
-    assert watch.rates == expected.rates
-    # A rate that was set in between is the user's.
-    found.optimizer.learning_rate = 1e-3
-    fine_tune(found, x, callbacks=[watch := Watch()], **settings)
-    assert watch.peaks == pytest.approx([peak / 10 for peak in expected.peaks])
-    assert found.optimizer.get_config()["weight_decay"] == pytest.approx(0.004)
-
-
-def test_every_epoch_has_its_line(capsys):
-    x, y = arrays()
-    fine_tune(model(), x, y=y, epochs=2, groups=GROUPS, verbose=2)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch")]
-    assert lines == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
-
-
-def test_one_callback_need_not_be_a_list():
-    seen = keras.callbacks.History()
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(1)])
-    model.compile("adam", "mse")
-    fine_tune(model, np.ones((8, 4)), y=np.ones((8, 1)), epochs=1, verbose=0, callbacks=seen)
-    assert seen.epoch == [0, 1] and len(seen.history["loss"]) == 2
-
-
-def test_a_loader_shuffles_itself_and_keras_does_not_warn_of_its_own_shuffling():
-    points = torch.utils.data.TensorDataset(*map(torch.as_tensor, arrays()))
-    loader = torch.utils.data.DataLoader(points, 8)
-    history = fine_tune(model(), loader, epochs=1, groups=GROUPS, verbose=0)
-    assert len(history.history["loss"]) == 2

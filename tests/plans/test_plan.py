@@ -32,9 +32,8 @@ def test_a_phase_may_follow_any_curve_of_its_own_progress():
     assert rates[:10] == pytest.approx([0.04 * step for step in range(10)])
     assert rates[10:20] == [0.4] * 10
     assert rates[20:] == pytest.approx([schedules.cosine(0.4, 0.0)(n / 10) for n in range(10)])
-    assert plan.by_epoch()["learning_rate"][3:] == [
-        (0.4, 0.4), (0.4, pytest.approx(0.2)), (pytest.approx(0.2), 0.0)
-    ]  # fmt: skip
+    ends = [(each[0], each[-1]) for each in plan.by_epoch()["learning_rate"][3:]]
+    assert ends == [(0.4, 0.4), (0.4, pytest.approx(0.2)), (pytest.approx(0.2), 0.0)]
     half = plan.scaled(0.5)
     assert half.phases[1].learning_rate(0.0) == 0.2
     assert half.values(25)["learning_rate"][-1] == pytest.approx(rates[-1] / 2)

@@ -64,6 +64,25 @@ def test_a_layer_inside_another_that_is_frozen_stays_frozen():
     assert not any(same(before, second.dense)) and second.dense.trainable
 
 
+def test_a_layer_inside_two_others_stays_frozen():
+    class Holder(keras.layers.Layer):
+        def __init__(self, inside, **settings):
+            super().__init__(**settings)
+            self.inside, self.own = inside, keras.layers.Dense(6)
+
+        def call(self, inputs):
+            return self.own(self.inside(inputs))
+
+    shared, inputs = keras.layers.Dense(6), keras.Input((6,))
+    inner = Holder(shared, name="second")(Holder(shared, name="first")(inputs))
+    made = keras.Model(inputs, keras.layers.Dense(3)(inner))
+    made.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    shared.trainable = False
+    before, _ = tuned(made)
+    assert all(same(before, shared)) and not shared.trainable
+    assert not any(same(before, made.get_layer("second").own))
+
+
 def test_batch_normalisation_inside_a_layer_is_kept_or_learns_while_the_rest_is_frozen():
     def of(batch_norm):
         made = keras_dawn.accelerate(blocks())

@@ -3,6 +3,7 @@
 import keras_dawn  # noqa: F401
 from keras_dawn import OneCycle, plots
 from keras_dawn.evaluation.answers import Answers
+from keras_dawn.schedules.range_test import RangeTest
 
 import numpy as np
 import pytest
@@ -76,6 +77,30 @@ def test_each_layer_has_a_line_in_each_panel():
     assert list(figure.axes[3].lines[0].get_ydata()) == [0.5, 10.5]
     with pytest.raises(ValueError, match="no rows"):
         plots.plot_layer_statistics([])
+
+
+def test_logarithmic_axes_are_labelled_with_plain_numbers():
+    values = [10 ** (-5 + place / 10) for place in range(51)]
+    found = RangeTest.from_losses("learning_rate", values, [2.0] * 51)
+    axis = plots.plot_range_test(found).axes[0]
+    assert {"0.0001", "0.001", "0.01", "0.1"} <= ticks(axis.xaxis)
+    assert not {"0.0002", "0.005"} & ticks(axis.xaxis)  # labels of 5 decades would touch
+    narrow = plots.plot_range_test(RangeTest.from_losses("rate", values[:22], [2.0] * 22))
+    assert {"2e-05", "5e-05", "0.0001", "0.0002"} <= ticks(narrow.axes[0].xaxis)
+    rows = [
+        {"step": step, "layer": "stem", "mean": 0.1, "std": 1.0, "near_zero": 0.2,
+         "gradient_norm": 10.0**-step}
+        for step in range(4)
+    ]  # fmt: skip
+    assert {"0.001", "0.01", "0.1", "1"} <= ticks(plots.plot_layer_statistics(rows).axes[3].yaxis)
+
+
+def ticks(axis):
+    """The texts along an axis as they are drawn."""
+    axis.get_figure().draw_without_rendering()
+    texts = {label.get_text() for label in axis.get_ticklabels(which="both")}
+    assert not [text for text in texts if "$" in text]
+    return texts
 
 
 def test_a_comparison_orders_by_the_mean_and_shows_every_seed():

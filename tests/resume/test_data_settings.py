@@ -3,10 +3,8 @@
 import time
 
 from keras_dawn import Phase, ResumeTraining, TrainingPlan, data, fit_plan
-from keras_dawn.plans import Crops, one_cycle_by_size
 from keras_dawn.resume.data_settings import settings_of_data
 from keras_dawn.resume.described_settings import settings
-from keras_dawn.resume.planned import changed_plan
 from keras_dawn.schedules import ParameterSchedule, constant
 
 import keras
@@ -261,28 +259,6 @@ def test_another_size_of_the_epoch_under_way_is_refused_and_rates_are_named(tmp_
     planned(tmp_path, plan_of(10, rate=0.2))
     named = "takes up what has changed: learning_rate from epoch 1 on 0.05 to 0.1 → 0.05 to 0.2 "
     assert f"{named}(highest 0.1 → 0.2)." in capsys.readouterr().err
-
-
-def test_a_plan_is_compared_epoch_by_epoch():
-    def plan(sizes, epochs=5, scale=0.35, **options):
-        crops = Crops((scale, 1.0))
-        made = one_cycle_by_size(sizes, epochs, 8, 0.1, crops=crops, **options).by_epoch()
-        return {name: [*map(str, e)] if name == "crops" else e for name, e in made.items()}
-
-    first = plan({0.0: 16, 0.5: 24, 0.8: 32})
-    assert changed_plan(first, first, 3) == []
-    later = plan({0.0: 16, 0.5: 24, 0.8: 48})
-    words = "image_size of the epochs 16 ×2, 24 ×2, 32 ×1 → 16 ×2, 24 ×2, 48 ×1"
-    assert changed_plan(first, later, 3)[0] == (words, False)
-    assert changed_plan(first, later, 4)[0] == (words, True)
-    longer = dict(changed_plan(first, plan({0.0: 16, 0.5: 24, 0.8: 32}, epochs=7), 1))
-    assert not longer["image_size of the epochs 16 ×2, 24 ×2, 32 ×1 → 16 ×4, 24 ×2, 32 ×1"]
-    assert any(words.startswith("learning_rate from epoch ") for words in longer)
-    crops = changed_plan(first, plan({0.0: 16, 0.5: 24, 0.8: 32}, scale=0.9), 3)
-    assert crops == [("crops of the epochs 0.35–1 ×5 → 0.9–1 ×5", True)]
-    seen = changed_plan(first, plan({0.0: 16, 0.5: 24, 0.8: 32}, validation=40), 3)
-    assert [decides for _, decides in seen] == [False]
-    assert changed_plan(None, first, 3) == []  # of an earlier version
 
 
 def test_schedules_of_one_class_for_other_epochs_are_told_apart():

@@ -69,12 +69,16 @@ class Loader:
         self._pool = None
         self._lock = threading.Lock()
 
-    def batches(self, jobs):
+    def batches(self, jobs, may_be_empty=False):
         """`Made` for each job, on the device.
 
+        Args:
+            jobs: iterable of `Job`.
+            may_be_empty: bool, whether a batch of which nothing can be read comes without photos.
+
         Raises:
-            UnreadablePhotoError: a batch of which nothing can be read, or more unreadable files
-                than the source allows.
+            UnreadablePhotoError: a batch of which nothing can be read, where it may not be empty,
+                or more unreadable files than the source allows.
             OSError: a source that is gone.
         """
         if self._pool is None:
@@ -90,7 +94,7 @@ class Loader:
                     waiting.append(self._start(job))
                 if not waiting:
                     return
-                yield self._finish(*waiting.popleft())
+                yield self._finish(*waiting.popleft(), may_be_empty)
         finally:  # also when the training stops in the middle of an epoch
             for *_, futures in waiting:
                 for future in futures:
@@ -139,20 +143,20 @@ class Loader:
                 "and start again; a training with ResumeTraining goes on from its checkpoint."
             ) from error
 
-    def _finish(self, job, made, futures):
+    def _finish(self, job, made, futures, may_be_empty):
         # An exception in a thread is raised here, in the training's.
         failed = [place for future in futures for place in future.result()]
         labels = torch.as_tensor(np.asarray(made.labels))
         made.labels = labels if labels.is_floating_point() else labels.to(torch.int64)
         if failed and self.problems.left_out:
-            self._leave_out(job, made, failed)
-        if self.device.type == "cuda":
+            self._leave_out(job, made, failed, may_be_empty)
+        if self.device.type == "cuda" and len(made.images):
             self._to_gpu(made)
         return made
 
-    def _leave_out(self, job, made, failed):
+    def _leave_out(self, job, made, failed, may_be_empty):
         kept = np.setdiff1d(np.arange(len(job.indices)), failed)
-        if not len(kept):
+        if not (len(kept) or may_be_empty):
             raise UnreadablePhotoError(
                 f"None of the {len(job.indices)} photos of a batch can be read: "
                 f"{self.problems.listed(job.indices)}. Take them out of the source "

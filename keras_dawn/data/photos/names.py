@@ -41,6 +41,8 @@ class Names(Sequence):
         return len(self._ends) - 1
 
     def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Names([self[place] for place in range(len(self))[index]])
         place = range(len(self))[index]
         first, end = self._ends[place : place + 2].tolist()
         return self._bytes[first:end].decode("utf-8", "surrogatepass")

@@ -59,7 +59,7 @@ def read_header(data):
     found = _walk(data)
     if found is None:
         return _by_pillow(data)
-    marker, at, components, orientation, start = found
+    marker, at, components, restarts, orientation, start = found
     one_scan = data[start + 4] == components  # each scan has data of all rows
     height = int.from_bytes(data[at : at + 2], "big")
     width = int.from_bytes(data[at + 2 : at + 4], "big")
@@ -70,7 +70,10 @@ def read_header(data):
     # Within the picture's data no other marker has this number: what follows it, such as the film
     # of a motion photo, is not the picture.
     whole = data.find(b"\xff\xd9", start) >= 0
-    height_at = at if marker in _BASELINE and one_scan and whole else None
+    # In a picture with restart markers the rows after the crop's would look like damage: the
+    # decoder finds a marker where it expects the end.
+    early = marker in _BASELINE and one_scan and whole and not restarts
+    height_at = at if early else None
     if orientation >= 5:
         width, height = height, width
     return Photo(data, width, height, orientation, height_at)
@@ -94,11 +97,12 @@ def _walk(data):
     """What the markers of a JPEG file say, or `None`.
 
     Returns:
-        `(marker, place of the height, components, orientation, where its data begin)`.
+        `(marker, place of the height, components, whether it has restart markers, orientation,
+        where its data begin)`.
     """
     if data[:2] != b"\xff\xd8":
         return None
-    at, exif, xmp, frame = 2, b"", b"", None
+    at, exif, xmp, frame, restarts = 2, b"", b"", None, False
     while at + 9 < len(data):
         if data[at] != 0xFF:
             return None
@@ -111,7 +115,11 @@ def _walk(data):
         if marker in _SIZE_MARKERS and frame is None:
             frame = marker, at + 5, data[at + 9]
         elif marker == 0xDA:  # the picture's data
-            return None if frame is None else (*frame, _orientation(exif, xmp), at)
+            if frame is None:
+                return None
+            return *frame, restarts, _orientation(exif, xmp), at
+        elif marker == 0xDD:  # after how many blocks there is a restart marker; 0 for none
+            restarts = any(data[body : body + 2])
         elif marker == 0xE1 and data[body : body + 6] == b"Exif\0\0":
             exif += data[body + 6 : at + 2 + length]  # a second block goes on where one ended
         elif marker == 0xE1 and data[body : body + len(_XMP)] == _XMP:

@@ -33,8 +33,9 @@ class PhotoTable(PhotoSource):
 
     Raises:
         FileNotFoundError: no such table or folder.
-        ValueError: a column that is not there, a row without a label (where each has one), a label
-            that is not one of the classes, no rows, or too many files that are not there.
+        ValueError: a column that is not there, class names that are no list, a row without a label
+            (where each has one), a label that is not one of the classes, no rows, or too many files
+            that are not there.
 
     Example:
         >>> train = PhotoTable("train.csv", "photos", path="image", label="tags",
@@ -54,7 +55,9 @@ class PhotoTable(PhotoSource):
         most_unreadable=0.1,
     ):
         self.folder, self.unreadable = Path(folder), Unreadable(unreadable, most_unreadable)
-        columns = _columns(table)
+        if isinstance(class_names, str):
+            raise ValueError(f"`class_names` must be a list of str, got {class_names!r}.")
+        columns = _columns(table, path)
         paths = [str(p) for p in _column(columns, path)]
         if not paths:
             raise ValueError("The table has no rows.")
@@ -93,23 +96,24 @@ class PhotoTable(PhotoSource):
         return self._paths[index]
 
 
-def _columns(table):
+def _columns(table, column):
     if isinstance(table, (str, Path)):
-        return _columns_of_file(Path(table))
+        return _columns_of_file(Path(table), column)
     columns = {name: list(table[name]) for name in table}
     if len(counts := {len(values) for values in columns.values()}) > 1:
         raise ValueError(f"The table's columns must be equally long, got {sorted(counts)} rows.")
     return columns
 
 
-def _columns_of_file(path):
+def _columns_of_file(path, column):
     try:
         # "-sig": spreadsheets put a byte-order mark first, which would become part of a column's
         # name.
         with open(path, newline="", encoding="utf-8-sig") as file:
             header = file.readline()
             file.seek(0)
-            reader = csv.DictReader(file, restkey=_TOO_MANY, restval="", delimiter=_between(header))
+            mark = _between(header, column)
+            reader = csv.DictReader(file, restkey=_TOO_MANY, restval="", delimiter=mark)
             rows = [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError as error:
         raise ValueError(
@@ -131,9 +135,12 @@ def _columns_of_file(path):
 _TOO_MANY = object()
 
 
-def _between(header):
+def _between(header, column):
     """What stands between the columns: spreadsheets write semicolons where commas are decimal."""
-    return next((mark for mark in ",;\t" if mark in header), ",")
+    marks = [mark for mark in ",;\t" if mark in header]
+    # A name in quotation marks may hold another of them.
+    fitting = [mark for mark in marks if column in next(csv.reader([header], delimiter=mark))]
+    return next(iter(fitting or marks), ",")
 
 
 def _column(columns, name):

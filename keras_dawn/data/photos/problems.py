@@ -1,5 +1,6 @@
 """Which files of a source could not be read so far, and when that is said."""
 
+import inspect
 import warnings
 
 from keras_dawn.data.photos.unreadable import Unreadable, UnreadablePhotoError, listed
@@ -63,8 +64,19 @@ class Problems:
         warnings.warn(
             f"{len(new)} of {of} photos cannot be read and were {done}: {listed(new)}.",
             UnreadablePhotosWarning,
-            stacklevel=3,
+            stacklevel=_level_of_the_user(),
         )
+
+
+def _level_of_the_user():
+    """The `stacklevel` of the line with the `fit`, which is neither this package's nor Keras's."""
+    frame, level = inspect.currentframe().f_back, 1
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _INNER:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+_INNER = ("keras_dawn", "keras", "torch", "contextlib")
 
 
 class UnreadablePhotosWarning(UserWarning):

@@ -74,8 +74,8 @@ class ImageNetTar(PhotoSource):
     """
 
     def __init__(self, path, labels_file=None, class_names=None):
-        self.path = Path(path)
-        if labels_file is None:
+        self.path, self._nested = Path(path), labels_file is None
+        if self._nested:
             parts = _nested(self.path)
         else:
             parts = _flat(self.path, _read_labels(labels_file), labels_file)
@@ -110,8 +110,9 @@ class ImageNetTar(PhotoSource):
             return file.read(size), int(self.labels[index])
 
     def name(self, index):
-        """The image's name in the tar file."""
-        return self._names[index]
+        """The image's name in its tar file, after its class where each has a tar file."""
+        name = self._names[index]
+        return f"{self.class_names[self.labels[index]]}/{name}" if self._nested else name
 
     def _place(self):
         return f" {self.path}"

@@ -12,7 +12,7 @@ from keras_dawn.data.photos.photo_data import (
     has_several_labels,
     height_and_width,
 )
-from keras_dawn.data.photos.unreadable import UnreadablePhotoError
+from keras_dawn.data.photos.unreadable import UnreadablePhotoError, listed
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import InOrder
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
@@ -43,7 +43,13 @@ class ValidationImages(PhotoData):
             in its order: without those that cannot be read, and on several ranks this rank's.
 
     Yields:
-        `(images, labels)`: float32 `(batch, height, width, 3)` and int64 `(batch,)`.
+        `(images, labels)`: float32 `(batch, height, width, 3)` and int64 `(batch,)`. A batch of
+        which nothing can be read is left out, and another one comes in two.
+
+    Raises:
+        ValueError: sizes or transforms that do not fit.
+        UnreadablePhotoError: on iteration, where none of the photos can be read, or more cannot
+            than the source allows.
     """
 
     def __init__(
@@ -78,17 +84,41 @@ class ValidationImages(PhotoData):
             ratios = self._aspect_ratios()
             order = ratios.argsort(stable=True)
         jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds)
-        for number, batch in enumerate(self._loader.batches(jobs)):
-            start, stop = self._bounds[number]
-            part = self._share.of(order[start:stop])
-            if batch.places is not None:
-                part = part[batch.places]
+        parts = (self._share.of(order[start:stop]) for start, stop in self._bounds)
+        for number, images, labels, part, last in self._as_many(jobs, parts):
             places += part.tolist()
-            if number == len(self._bounds) - 1:
+            if last:  # before the last `yield`: Keras does not come back
                 self._loader.problems.warn()
-            random = PerImageRandom(0, 0, moved(part, batch.images.device))
+            random = PerImageRandom(0, 0, moved(part, images.device))
             entropy = [self.sampler.seed, 0, number, self._share.rank]
-            yield self.transforms(batch.images, batch.labels, random, entropy)
+            yield self.transforms(images, labels, random, entropy)
+
+    def _as_many(self, jobs, parts):
+        """The batches that were read: number, images, labels, places, whether it is the last.
+
+        Keras expects as many as there are bounds: for a batch of which nothing can be read, single
+        photos are taken off the end of another one, as far as it has several.
+        """
+        held, owed = None, 0
+        for number, batch in enumerate(self._loader.batches(jobs, may_be_empty=True)):
+            part = next(parts)
+            part = part if batch.places is None else part[batch.places]
+            if not len(part):
+                owed += 1
+                continue
+            if held is not None:
+                pieces = _cut(held, owed)
+                owed -= len(pieces) - 1
+                yield from ((*piece, False) for piece in pieces)
+            held = number, batch.images, batch.labels, part
+        if held is None:
+            raise UnreadablePhotoError(
+                f"None of the photos can be read: {listed(self.problems)}. Mend them, or take "
+                "another source."
+            )
+        *pieces, last = _cut(held, owed)
+        yield from ((*piece, False) for piece in pieces)
+        yield *last, True
 
     def _job(self, batch, ratios):
         size = height_and_width(self.image_size)
@@ -111,3 +141,12 @@ class ValidationImages(PhotoData):
                     ratios.append(1.0)
             self._ratios = torch.tensor(ratios, dtype=torch.float64)
         return self._ratios
+
+
+def _cut(batch, more):
+    """A batch as one and up to `more` others of a photo each, from its end."""
+    number, images, labels, part = batch
+    size = max(len(part) - more, 1)
+    sizes = [size] + [1] * (len(part) - size)
+    pieces = (tensor.split(sizes) for tensor in (images, labels, part))
+    return [(number, *piece) for piece in zip(*pieces, strict=True)]

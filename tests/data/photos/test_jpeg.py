@@ -80,6 +80,19 @@ def test_decoding_stops_after_the_crops_last_row():
     assert np.array_equal(expected.numpy(), found.numpy())
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("top, height", [(0, 60), (80, 60), (200, 64), (0, 300)])
+@pytest.mark.parametrize("restarts", [{"restart_marker_rows": 1}, {"restart_marker_blocks": 5}])
+def test_crops_of_photos_with_restart_markers_agree_with_a_full_decode(
+    restarts, top, height, orientation
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(smooth(300, 300), exif=exif, **restarts)
+    assert error(data, (0, top, 300, height), (height // 2, 150)) < 1.5
+    assert error(data, (top, 0, height, 300), (300, height)) < 1.5
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientations_are_applied(orientation):
     exif = Image.Exif()

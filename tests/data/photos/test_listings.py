@@ -16,6 +16,7 @@ def test_names_are_those_of_a_list():
     names = Names.joined([Names(given[:2]), Names(), Names(given[2:])])
     assert list(names) == given and names[-1] == given[-1] and len(names) == 4
     assert names.index("n2/ä 雨.jpg") == 2
+    assert list(names[1:3]) == given[1:3] and list(names[::-2]) == given[::-2]
     with pytest.raises(IndexError):
         names[4]
 
@@ -84,7 +85,7 @@ def test_what_is_not_plain_is_left_to_tarfile(what, tmp_path):
     with tarfile.open(fileobj=io.BytesIO(inner)) as expected:
         members = [member for member in expected if member.isfile()]
         contents = [(expected.extractfile(member).read(), 0) for member in members]
-    assert source.names()[: len(members)] == [member.name for member in members]
+    assert source.names()[: len(members)] == [f"n1/{member.name}" for member in members]
     assert [source[i] for i in range(len(members))] == contents
     assert source.labels.tolist() == [0] * len(members) + [1] * len(PHOTOS)
 

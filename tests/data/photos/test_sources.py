@@ -4,7 +4,14 @@ import subprocess
 import sys
 import tarfile
 
-from keras_dawn.data.photos import ImageFolder, ImageNetTar, PreparedImages, TfdsImages, prepare
+from keras_dawn.data.photos import (
+    ImageFolder,
+    ImageNetTar,
+    PreparedImages,
+    TfdsImages,
+    prepare,
+    split,
+)
 from keras_dawn.data.photos.photo import read_header
 from keras_dawn.data.photos.prepare import shrink
 from keras_dawn.data.photos.shards import new_suffix
@@ -44,11 +51,27 @@ def test_imagenets_tar_files_are_read_in_place(tars):
     train, folder = ImageNetTar(tars / "train.tar"), ImageFolder(tars / "train")
     assert train.class_names == folder.class_names and len(train) == len(folder)
     assert [train[i] for i in range(len(train))] == [folder[i] for i in range(len(folder))]
-    assert train.name(0) == "class0_0.JPEG"
+    assert train.name(0) == "class0/class0_0.JPEG"
     assert repr(train) == f"<ImageNetTar {tars / 'train.tar'}: 24 photos, 3 classes>"
     val = ImageNetTar(tars / "val.tar", tars / "labels.csv", train.class_names)
     expected = ImageFolder(tars / "val")
     assert [val[i] for i in range(len(val))] == [expected[i] for i in range(len(expected))]
+
+
+def test_images_of_two_classes_may_have_one_name_in_their_tar_files(tmp_path):
+    with tarfile.open(tmp_path / "train.tar", "w") as outer:
+        for name in ("cat", "dog"):
+            inner_bytes = io.BytesIO()
+            with tarfile.open(fileobj=inner_bytes, mode="w") as inner:
+                for number in range(4):
+                    add(inner, f"{number}.JPEG", f"{name}{number}".encode())
+            add(outer, f"{name}.tar", inner_bytes.getvalue())
+    photos = ImageNetTar(tmp_path / "train.tar")
+    assert photos.names()[3:5] == ["cat/3.JPEG", "dog/0.JPEG"]
+    assert len(photos.without(["cat/3.JPEG"])) == 7
+    parts = [split(photos, 0.5, seed=seed)[1].names() for seed in range(9)]
+    # By number alone each cat would go with the dog of its name.
+    assert any(name.replace("cat", "dog") not in part for part in parts for name in part)
 
 
 def test_a_validation_image_without_a_class_is_an_error(tars):

@@ -51,7 +51,7 @@ def test_groups_stay_together(train):
 
 def test_files_without_a_decoder_are_named_by_one_of_the_parts(photo_folder):
     for number in range(4):
-        (photo_folder / "train" / "class0" / f"{number}.HEIC").write_bytes(b"")
+        (photo_folder / "train" / "class0" / f"{number}.CR3").write_bytes(b"")
     source = ImageFolder(photo_folder / "train", most_unreadable=0.2)
     first, second = split(source, 0.25, seed=1)
     assert {**first.skipped, **second.skipped} == source.skipped

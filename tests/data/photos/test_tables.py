@@ -122,6 +122,20 @@ def test_columns_may_be_separated_by_semicolons_or_tabs(table, mark):
     assert np.array_equal(found.labels, expected.labels)
 
 
+def test_a_column_whose_name_holds_another_mark_separates_nothing(four_photos):
+    folder, names = four_photos
+    rows = "".join(f"{name};1;cat\n" for name in names)
+    (folder / "t.csv").write_text(f'path;"width, height";label\n{rows}', encoding="utf-8")
+    found = PhotoTable(folder / "t.csv", folder)
+    assert found.names() == names and found.class_names == ("cat",)
+
+
+def test_class_names_that_are_one_text_are_refused(four_photos):
+    folder, names = four_photos
+    with pytest.raises(ValueError, match="must be a list of str, got 'cat'"):
+        PhotoTable({"path": names, "label": [*"catc"]}, folder, class_names="cat")
+
+
 def test_rows_longer_than_the_header_are_refused_and_not_cut(four_photos):
     """Otherwise of `a.png,cat,dog` without quotation marks the second label is lost."""
     folder, _ = four_photos

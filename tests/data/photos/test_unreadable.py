@@ -63,16 +63,12 @@ def test_they_do_not_count_in_validation(broken):
 
 
 def test_a_fit_goes_on_without_them(broken):
-    inputs = keras.Input((None, None, 3))
-    outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(inputs))
-    model = keras.Model(inputs, outputs)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras_dawn.SGD(0.01), loss)
-    keras_dawn.accelerate(model)
+    model = keras_dawn.accelerate(network())
     with pytest.warns(UnreadablePhotosWarning) as said:
         data = ResizingImages(ImageFolder(broken), 13, image_size=16)
         model.fit(data, epochs=2, verbose=0, shuffle=False)
-    assert len([w for w in said if w.category is UnreadablePhotosWarning]) == 1
+    (warning,) = (w for w in said if w.category is UnreadablePhotosWarning)
+    assert warning.filename == __file__  # the line of the `fit`
 
 
 def test_on_ranks_every_photo_weighs_the_same(broken):
@@ -106,10 +102,42 @@ def test_they_are_grey_where_the_source_says_so(broken):
     assert torch.allclose(images[9], torch.tensor(128 / 255))
 
 
-def test_a_batch_of_nothing_else_is_an_error_that_names_them(broken):
-    data = ValidationImages(ImageFolder(broken), 1, image_size=16)
+def test_a_batch_of_nothing_else_is_an_error_in_training_that_names_them(broken):
+    data = ResizingImages(ImageFolder(broken), 1, image_size=16, sampler=InOrder())
     with pytest.raises(UnreadablePhotoError, match="None of the 1 photos.*8.JPEG"):
         list(data)
+
+
+def network():
+    inputs = keras.Input((None, None, 3))
+    outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(inputs))
+    model = keras.Model(inputs, outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras_dawn.SGD(0.01), loss, metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize("places", [[*range(8), *range(10, 26), 8, 9], [8, 9, *range(8)]])
+def test_a_batch_of_nothing_else_is_left_out_of_validation(broken, places):
+    """The last one, and the first one: Keras is given as many batches as it was told of."""
+    source, model = ImageFolder(broken, most_unreadable=0.5), network()
+    data = ValidationImages(source.subset(places), 2, image_size=16)
+    with pytest.warns(UnreadablePhotosWarning, match="2 of .*8.JPEG.*9.JPEG") as said:
+        found = model.evaluate(data, verbose=0)
+    assert not [each for each in said if "ran out of data" in str(each.message)]
+    (warning,) = (each for each in said if each.category is UnreadablePhotosWarning)
+    assert warning.filename == __file__  # the line of the `evaluate`
+    readable = [place for place in places if place not in (8, 9)]
+    good = ValidationImages(source.subset(readable), 24, image_size=16)
+    assert found == pytest.approx(model.evaluate(good, verbose=0), rel=1e-5)
+    assert sum(len(labels) for _, labels in data) == len(readable)
+    assert [places[place] for place in data.places] == readable
+
+
+def test_a_validation_of_which_nothing_can_be_read_is_an_error(broken):
+    source = ImageFolder(broken, most_unreadable=1.0).subset([8, 9])
+    with pytest.raises(UnreadablePhotoError, match="None of the photos.*8.JPEG.*9.JPEG"):
+        list(ValidationImages(source, 1, image_size=16))
 
 
 def test_an_error_in_a_crop_names_the_file(broken):
