@@ -149,9 +149,7 @@ def photos(folder):
                     name = f"ILSVRC2012_val_{numbers[-1]:08}.JPEG"
                 (own / part / label.name / name).symlink_to(path.resolve())
     left_out = numbers[::7]
-    (own / "blacklist.txt").write_text(
-        "".join(f"{number}\n" for number in left_out), encoding="utf-8"
-    )
+    (own / "blacklist.txt").write_text("".join(f"{n}\n" for n in left_out), encoding="utf-8")
     given = [
         "--plan=fastai_8gpu", f"--data_dir={own}", f"--blacklist={own / 'blacklist.txt'}",
         "--checkpoint_seconds=5", "--price_per_hour=24.48", "--price_source=AWS p3.16xlarge, 2018",

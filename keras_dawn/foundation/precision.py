@@ -6,6 +6,7 @@ from keras_dawn.foundation.device import default_device
 
 import torch
 
+HALF = torch.float16, torch.bfloat16
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # what oneDNN may use of the processor
 _WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")

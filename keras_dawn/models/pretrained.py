@@ -57,8 +57,8 @@ def _state_dict(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} holds more than tensors, or is damaged, and is not opened, as it could run "
-            "any program. Where it is yours, save `model.state_dict()` and give that file."
+            f"{path} is damaged, or no file of torch weights alone: it is not opened, as it could "
+            "run any program. Where it is yours, save `model.state_dict()` and give that file."
         ) from error
     except (PermissionError, MemoryError):  # which say nothing of the file's content
         raise

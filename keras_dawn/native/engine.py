@@ -3,7 +3,6 @@
 import contextlib
 import functools
 
-from keras_dawn.data.labels import check_is_served, check_same_classes
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models, keras_predict, keras_variables
@@ -11,7 +10,6 @@ from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
 from keras_dawn.native.class_weight import weighed_by_class
-from keras_dawn.native.expected_labels import check_labels_fit
 from keras_dawn.native.fit_callbacks import (
     Announcement,
     EqualWeights,
@@ -20,6 +18,7 @@ from keras_dawn.native.fit_callbacks import (
     SetEpoch,
     watches_batches,
 )
+from keras_dawn.native.fit_checks import check_data
 from keras_dawn.native.host_arrays import on_the_way
 from keras_dawn.native.predicting import predict
 from keras_dawn.native.stepping import Stepping
@@ -109,14 +108,12 @@ class Engine(Stepping):
 
     def _fit(self, *args, **kwargs):
         arguments = self._arguments("fit", args, kwargs)
-        check_is_served(arguments.get("x"))
-        check_is_served(arguments.get("validation_data"))
-        check_labels_fit(self.model, arguments.get("x"), arguments.get("validation_data"))
-        check_same_classes(arguments.get("x"), arguments.get("validation_data"))
-        if isinstance(arguments.get("x"), DataLoader) and type(self.model).fit is keras.Model.fit:
+        check_data(self.model, arguments.get("x"), arguments.get("validation_data"))
+        follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
+        loader = isinstance(arguments.get("x"), DataLoader)
+        if follows and loader and type(self.model).fit is keras.Model.fit:
             # It shuffles itself, or does not: Keras would warn that its own default has no effect.
             arguments.setdefault("shuffle", False)
-        follows = hasattr(arguments.get("x"), "set_epoch") and hasattr(arguments["x"], "epoch")
         if follows and isinstance(arguments["callbacks"], list):
             # First of all: the other callbacks may look at the data of the epoch that begins.
             goes_on = arguments.get("steps_per_epoch") is not None

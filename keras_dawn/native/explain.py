@@ -105,6 +105,7 @@ class Explanation:
 
 _TITLES = {"graph": "CUDA graph", "compiled": "torch.compile"}
 _NOT_COMPILED = "not used: it is for models that are one graph, and this one keeps its Python"
+_COMPILED_BY_KERAS = "its own train_step with jit_compile=True, which plain Keras compiles"
 _ASKED_OF_KERAS = "not used: `jit_compile` is plain Keras's, accelerate(model, compile=True) ours"
 
 
@@ -143,6 +144,8 @@ def explanation(engine, convolutions=True):
     """
     model = engine.model
     own = engine.own_parts()
+    if "train_step" in own and getattr(model, "jit_compile", False):
+        return Explanation(False, _COMPILED_BY_KERAS, Counter(), [])
     if "train_step" in own and engine.layers is not None:
         details = {"compiled": _NOT_COMPILED if engine.compile else None}
         details["optimizer"] = _how_each(engine.optimizers.why_not_fused(), "its own apply")

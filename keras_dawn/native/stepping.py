@@ -12,6 +12,8 @@ from keras_dawn.native.steps.functions import InStep, NativeFunction, OwnStep
 from keras_dawn.native.steps.own_metrics import NativeMeans
 from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 
+import torch
+
 
 class Stepping:
     """Which way a model steps, brought up to date before each call of a step.
@@ -88,6 +90,7 @@ class Stepping:
         same = len(now) == len(then) and all(a is b for a, b in zip(now, then, strict=True))
         return same and self.steps.is_current()
 
+    @torch.inference_mode(False)  # weights laid out anew are trained later, whoever asks first
     def _prepared(self, purpose, compiled):
         if self.steps is None:
             by_layer = self._by_layer is not None

@@ -37,7 +37,7 @@ target = classroom.TARGETS[images.name]
 training, test = classroom.pixels(images)
 model = classroom.network(keras.optimizers.Adam(0.001))
 run = classroom.train("Adam, constant rate 0.001", model, training, test, 10)
-classroom.state("epochs to the target", run.epochs_to(target) or 0, 7, 2, images)
+classroom.state("epochs to the target", run.epochs_to(target) or 0, 5, 2, images)
 for epoch in run.epochs:
     print(f"epoch {epoch.epoch + 1}: {epoch.accuracy:5.1f} % after {epoch.training_seconds:5.1f} s")
 

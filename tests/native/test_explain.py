@@ -138,6 +138,14 @@ def test_the_first_fit_says_that_it_does_not_run_eagerly(capsys):
     assert len(said) == 1 and "restore(model)" in said[0]
 
 
+def test_an_own_step_that_keras_compiles_is_plain_keras():
+    model = OwnStep([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
+    model = keras_dawn.accelerate(compiled(model))
+    model.jit_compile = True
+    explanation = keras_dawn.explain(model)
+    assert not explanation.native and "which plain Keras compiles" in explanation.refusal
+
+
 def test_the_first_fit_says_that_torch_compile_is_asked_for_otherwise(capsys):
     model = keras_dawn.accelerate(network(jit_compile=True))
     fit(model)

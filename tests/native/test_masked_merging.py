@@ -17,7 +17,7 @@ TARGETS = RANDOM.normal(size=(8, 6, 4))
 
 
 def embedded(masked=True):
-    start = keras.initializers.RandomNormal(seed=1)
+    start = keras.initializers.RandomNormal(stddev=1.0, seed=1)
     return layers.Embedding(9, 4, start, mask_zero=masked)
 
 

@@ -89,7 +89,8 @@ class GraphBuilder:
             raise LoweringError(f"{type(variable).__name__} in place of a variable")
         name = self.share(variable, transform)
         key = (name, dtype if dtype != variable.dtype else None, transform.permutation)
-        if key not in self._cast or (self.training and key[1] in HALF):
+        adds_up = self.training and key[1] in HALF and variable.trainable
+        if key not in self._cast or adds_up:
             node = self.graph.get_attr(name)
             if key[1] is not None:
                 node = self.graph.call_method("to", (node, torch_dtype(dtype)))

@@ -9,9 +9,13 @@ import functools
 import re
 import warnings
 
+from keras_dawn.foundation.precision import HALF
 from keras_dawn.native.recurrent.second_derivatives import twice_differentiable
 
 import torch
+
+_known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+_ONEDNN_HAS_BFLOAT16 = torch.backends.mkldnn.is_available() and _known is not None and _known()
 
 
 class Kernel:
@@ -70,7 +74,7 @@ def call(kind, x, states, weights, biased, bidirectional=False):
     inputs = [x, *states, *weights]
     compute = functools.partial(_compute, kind, len(states), biased, bidirectional)
     dtype = x.dtype
-    if dtype in _HALF and not x.is_cuda and torch.is_grad_enabled() and not _adds_up(kind, dtype):
+    if dtype in HALF and not x.is_cuda and torch.is_grad_enabled() and not _adds_up(kind, dtype):
         found = [each.to(dtype) for each in compute(*[each.float() for each in inputs])]
     else:
         with weights_may_lie_apart() if x.is_cuda else contextlib.nullcontext():
@@ -88,21 +92,14 @@ def _compute(kind, count, biased, bidirectional, x, *tensors):
     return [*function(x, states, weights, biased, 1, 0.0, training, bidirectional, True)]
 
 
-_HALF = torch.float16, torch.bfloat16
-
-
 def _adds_up(kind, dtype):
     """Whether a CPU's kernel in half precision adds up the gradients of all steps in float32.
 
     oneDNN's does, of an LSTM. torch's own go step by step and lose those of many in half precision.
     """
-    return kind == "lstm" and dtype == torch.bfloat16 and _onednn_knows_bfloat16()
-
-
-@functools.cache
-def _onednn_knows_bfloat16():
-    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return torch.backends.mkldnn.is_available() and known is not None and known()
+    if kind != "lstm" or dtype != torch.bfloat16 or not _ONEDNN_HAS_BFLOAT16:
+        return False
+    return torch.compiler.is_compiling() or torch.backends.mkldnn.enabled
 
 
 def _by_cudnn(x):

@@ -4,6 +4,8 @@ That is: other activations than tanh and sigmoid, dropout of states, a GRU that 
 before the product, and masks together with these.
 """
 
+from keras_dawn.foundation.precision import HALF
+
 import torch
 
 
@@ -88,13 +90,30 @@ def project(x, kernel, bias, dropout):
 def of_each_step(weight):
     """A function that gives a weight to a step.
 
-    In half precision each step gets a cast of its own, as in Keras, so that the gradients of all
-    steps are added up in float32: half precision loses those of many.
+    In half precision the gradients of all steps are added up in float32, as in Keras, where each
+    step has a cast of its own: half precision loses those of many.
     """
-    if weight.dtype not in (torch.float16, torch.bfloat16) or not weight.requires_grad:
+    trained = weight.requires_grad and torch.is_grad_enabled()
+    if weight.dtype not in HALF or not trained:
         return lambda: weight
-    wide = weight.float()
-    return lambda: wide.to(weight.dtype)
+    wide, half = weight.float(), weight.detach()
+    return lambda: _Use.apply(wide, half)
+
+
+class _Use(torch.autograd.Function):
+    """A weight in half precision, whose gradient goes to the same weight in float32."""
+
+    @staticmethod
+    def forward(wide, half):
+        return half.view_as(half)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.float(), None
 
 
 class Product:

@@ -52,11 +52,9 @@ class GraphForward:
         self._added = AddedLosses(model)
         self.evaluating = _lowered(model, training=False, views=self._added.views)
         self._some_weight = next(self.evaluating.module.parameters(), None)
-        # Copies of the weights in half precision, where no compiler sees to the casts.
-        by_hand = not compile and not self.on_gpu()
-        self._evaluated_halves = HalfWeights(self.evaluating.module, False) if by_hand else None
         self.training = None
-        self._call_evaluating = self._callable(self.evaluating)
+        self._call_evaluating = None  # made by the first batch that is evaluated
+        self._evaluated_halves = None  # copies of the weights in half precision
         self._call_training = None
         self.reduction = None  # of gradients over the ranks, where torch's does not do
         self.needs_rehearsal = False
@@ -235,6 +233,11 @@ class GraphForward:
             x: the batch.
             undisturbed: bool, whether the weights are those of the batch before.
         """
+        if self._call_evaluating is None:
+            # Where no compiler sees to the casts.
+            by_hand = not self._compile and not self.on_gpu()
+            self._evaluated_halves = HalfWeights(self.evaluating.module, False) if by_hand else None
+            self._call_evaluating = self._callable(self.evaluating)
         flat = graph_inputs(self.evaluating, x, self._device())
         if self._evaluated_halves is not None and not undisturbed:
             self._evaluated_halves.refresh()

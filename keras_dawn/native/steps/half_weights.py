@@ -3,10 +3,9 @@
 from collections import Counter
 
 from keras_dawn.foundation import keras_variables
+from keras_dawn.foundation.precision import HALF
 
 import torch
-
-HALF = torch.float16, torch.bfloat16
 
 
 class HalfWeights:
@@ -34,7 +33,7 @@ class HalfWeights:
             key = cast_from.target, dtype
             if key not in names:
                 names[key] = f"{cast_from.target}_{str(dtype).removeprefix('torch.')}"
-                half = torch.nn.Parameter(weight.detach().to(dtype))
+                half = _copy(weight, dtype, training)
                 module.register_parameter(names[key], half)
                 self._weights.append(weight)
                 self._halves.append(half)
@@ -93,6 +92,11 @@ def _is_cast_once(weight, read, node):
         return False
     # Hooks on a weight are called with the gradient that autograd brings to it.
     return not keras_variables.is_hooked(weight)
+
+
+@torch.inference_mode(False)  # kept for steps outside of it, whoever asks first
+def _copy(weight, dtype, trained):
+    return torch.nn.Parameter(weight.detach().to(dtype), requires_grad=trained)
 
 
 _TO_HALF = [(dtype,) for dtype in HALF]

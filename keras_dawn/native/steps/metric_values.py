@@ -4,6 +4,7 @@ As in `loss_values`, `NotAlikeError` says that Keras has to compute this one.
 """
 
 from keras_dawn.foundation import keras_metrics
+from keras_dawn.foundation.precision import HALF
 from keras_dawn.native.steps.batch_sums import rounded
 from keras_dawn.native.steps.loss_targets import (
     NotAlikeError,
@@ -113,7 +114,7 @@ def _check_one_hot(targets, outputs):
 
 def _check_classes(outputs):
     """That the outputs' dtype can hold every class number; 2 ** 8 in bfloat16."""
-    half = outputs.dtype in (torch.float16, torch.bfloat16)
+    half = outputs.dtype in HALF
     if outputs.ndim < 2 or (half and outputs.shape[-1] > 256):
         raise NotAlikeError("more classes than the outputs' dtype can count")
 

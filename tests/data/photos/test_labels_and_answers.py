@@ -4,6 +4,7 @@ import keras_dawn
 from keras_dawn import plots
 from keras_dawn.data import CutMix, MixUp, OneHot
 from keras_dawn.data.photos import ImageFolder, ResizingImages, ValidationImages
+from keras_dawn.data.transforms import BatchTransform
 from keras_dawn.evaluation import collect_answers
 
 import keras
@@ -67,6 +68,27 @@ def test_labels_that_the_loss_takes_are_trained_on(train, val):
             .history
         )
         assert np.isfinite(logs["val_loss"]).all()
+
+
+class Columns(BatchTransform):
+    """What a user may write in place of `OneHot`."""
+
+    def __call__(self, images, labels, entropy):
+        return images, keras.ops.one_hot(labels, 3)
+
+
+class OwnLoss(keras.Sequential):
+    """Makes columns of the labels itself."""
+
+    def compute_loss(self, x, y, y_pred, sample_weight, training=True):
+        return super().compute_loss(x, keras.ops.one_hot(y, 3), y_pred, sample_weight, training)
+
+
+def test_labels_that_become_others_on_the_way_are_not_refused(train):
+    model(ONE_HOT).fit(training(train, Columns()), verbose=0)
+    own = OwnLoss([keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    own.compile(keras.optimizers.SGD(0.1), ONE_HOT)
+    keras_dawn.accelerate(own).fit(training(train), verbose=0)
 
 
 @pytest.mark.parametrize("key", ["class0", 3])

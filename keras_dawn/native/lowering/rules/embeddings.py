@@ -29,10 +29,10 @@ def embedding(builder, layer, inputs, call):
     # As in Keras the rows that were looked up are cast, not the table: the gradients of a row that
     # many places ask for are added up in the table's precision.
     table = builder.parameter(layer.embeddings, AS_IS)
-    dtype, same = layer.compute_dtype, layer.embeddings.dtype == layer.compute_dtype
-    node = builder.call(lookup, table, given, name=call.name if same else None)
+    node = builder.call(lookup, table, given, name=call.name)
     # A vector in place of each number.
-    result = builder.to(Value(node, value.rank + 1, layer.embeddings.dtype), dtype)
+    vectors = Value(node, value.rank + 1, layer.embeddings.dtype)
+    result = builder.to(vectors, layer.compute_dtype)
     if layer.mask_zero:
         builder.set_mask(result, builder.call(torch.ne, given, 0))
     return result
@@ -44,12 +44,11 @@ def reversible_embedding(builder, layer, inputs, call):
     if not reverse:
         return embedding(builder, layer, [value], call)
     table = layer.embeddings if layer.tie_weights else layer.reverse_embeddings
-    dtype = layer.reverse_dtype
-    if dtype is None:
-        if layer.compute_dtype != table.dtype and (builder.for_one_layer or not builder.autocast):
-            # The layer casts no weights, which only says something where a model does.
-            raise LoweringError("a table that is cast or not, by what calls the layer")
-        dtype = result_type(value.dtype, table.dtype)
+    same = layer.compute_dtype in (table.dtype, layer.reverse_dtype)
+    if not same and (builder.for_one_layer or not builder.autocast):
+        # The layer casts no weights, which only says something where a model does.
+        raise LoweringError("a table that is cast or not, by what calls the layer")
+    dtype = layer.reverse_dtype or result_type(value.dtype, table.dtype)
     value = builder.to(value, dtype)
     turned = builder.parameter(table, AS_IS, dtype)
     if layer.tie_weights:

@@ -1,10 +1,10 @@
 """Making images, series and volumes larger or smaller."""
 
+from keras_dawn.foundation import precision
 from keras_dawn.native.lowering.dtypes import HALF, is_float
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError
 
-import torch
 import torch.nn.functional as F
 from keras import layers
 
@@ -155,7 +155,7 @@ def cut_and_resize(images, size, mode="bilinear", ratio=None, fill_value=0.0, an
         images = F.pad(images, (left, left, top, top), value=fill_value)
     if images.shape[2:] == size and ratio is None and not antialias:
         return images
-    wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+    wide = images.float() if images.dtype in precision.HALF else images
     corners = False if mode in SMOOTH else None
     resized = F.interpolate(wide, size, None, mode, corners, antialias=antialias)
     return resized.to(images.dtype)

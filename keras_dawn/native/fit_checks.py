@@ -1,6 +1,8 @@
-"""Whether a loss takes the labels of this package's photos, asked before an epoch is spent."""
+"""Whether the data of a `fit` can be trained on, asked before an epoch is spent."""
 
-from keras_dawn.data.labels import OneHot
+from keras_dawn.data.labels import OneHot, check_is_served, check_same_classes
+from keras_dawn.data.transforms import BatchTransform
+from keras_dawn.foundation import keras_models
 
 import keras
 import numpy as np
@@ -12,13 +14,32 @@ _ONE_HOT = (
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
 )
+_STEPS = ("train_step", "test_step", "compute_loss", "make_train_function", "make_test_function")
+
+
+def check_data(model, training, validation):
+    """Checks the data of a `fit`, where it is this package's.
+
+    Args:
+        model: compiled `keras.Model`.
+        training, validation: data for `fit`, or anything else, which is passed over.
+
+    Raises:
+        ValueError: photos as they lie there, other classes in validation than in training, or
+            labels that the loss does not take.
+    """
+    check_is_served(training)
+    check_is_served(validation)
+    check_labels_fit(model, training, validation)
+    check_same_classes(training, validation)
 
 
 def check_labels_fit(model, *sets):
     """Checks the data of a `fit` against a loss that says what it takes.
 
     Args:
-        model: compiled `keras.Model`; only Keras's cross-entropies of one output are looked at.
+        model: compiled `keras.Model`; only Keras's cross-entropies of one output are looked at, and
+            no model that has a step or loss of its own, which may make other labels first.
         *sets: data for `fit`, or anything else, which is passed over.
 
     Raises:
@@ -27,11 +48,13 @@ def check_labels_fit(model, *sets):
     """
     loss = getattr(model, "loss", None)
     numbers, one_hot = _is_one_of(loss, _NUMBERS), _is_one_of(loss, _ONE_HOT)
-    if not (numbers or one_hot):
+    if not (numbers or one_hot) or any(keras_models.is_overridden(model, m) for m in _STEPS):
         return
     for data in sets:
         if not hasattr(data, "class_names") or not hasattr(data, "transforms"):
             continue
+        if not all(map(_is_ours, data.transforms.of(BatchTransform))):
+            continue  # one of the user's gets the labels, too, and may make others
         name = loss if isinstance(loss, str) else type(loss).__name__
         columns = _has_columns(data)
         if columns and numbers:
@@ -67,6 +90,10 @@ def _outputs(model):
     except (AttributeError, ValueError):  # a subclass, or not built yet
         return None
     return shape[-1] if isinstance(shape, tuple) and isinstance(shape[-1], int) else None
+
+
+def _is_ours(transform):
+    return type(transform).__module__.startswith("keras_dawn.")
 
 
 def _has_columns(data):
