@@ -1,7 +1,6 @@
 """The recipe of the board of Imagewoof and Imagenette."""
 
 import json
-import signal
 from pathlib import Path
 
 import imagewoof
@@ -11,6 +10,7 @@ import pytest
 from recipe_parts.photo_network import ADAMW, build_network, build_optimizer
 from tests import processes
 from tests.on_device import torch
+from tests.recipes.killed import whole_and_cut
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "imagewoof.py"
 
@@ -86,22 +86,10 @@ def test_flags_that_are_not_this_recipes_end_before_training(flags, words, tmp_p
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(tmp_path):
     flags = ["--preset=smoke", "--checkpoint_steps=3", "--precision=float32"]
-
-    def final(folder):
-        newest = sorted((tmp_path / folder).glob("*.pt"))[-1]
-        state = torch.load(newest, weights_only=False, map_location="cpu")
-        return state["epoch"], state["variables"]
-
-    code, output = run(*flags, "--checkpoints=whole", "--output_dir=a", cwd=tmp_path)
-    assert code == 0, output
+    whole, cut = whole_and_cut(RECIPE, flags, tmp_path)
     document = json.loads((tmp_path / "a" / "run.json").read_text(encoding="utf-8"))
     assert document["target_on"] == "accuracy" and document["target_accuracy"] == imagewoof.BOARD
     assert document["settings"]["lookahead"] and document["settings"]["activation"] == "mish"
-    cut_off = processes.start(RECIPE, *flags, "--checkpoints=cut", "--output_dir=b", cwd=tmp_path)
-    done = cut_off.kill_once_there(tmp_path / "cut" / "checkpoint-00001-0000003.pt")
-    assert done.returncode == -signal.SIGKILL, done.printed
-    code, output = run(*flags, "--checkpoints=cut", "--output_dir=c", cwd=tmp_path)
-    assert code == 0, output
-    whole, cut = final("whole"), final("cut")
-    assert whole[0] == cut[0] == 2
-    assert all(torch.equal(a, b) for a, b in zip(whole[1], cut[1], strict=True))
+    assert whole["epoch"] == cut["epoch"] == 2
+    pairs = zip(whole["variables"], cut["variables"], strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)

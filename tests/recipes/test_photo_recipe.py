@@ -1,7 +1,6 @@
 """The recipe on photos, as a user starts it but for what is imported already."""
 
 import json
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import simplejpeg
 
 from tests import processes
+from tests.recipes.killed import whole_and_cut
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "imagenet_resnet50.py"
 
@@ -130,25 +130,12 @@ def test_bad_flags_end_before_training(flags, words, tmp_path):
 def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(photos, tmp_path):
     import torch
 
+    # The second epoch is the second phase.
     flags = ["--preset=smoke", f"--data_dir={photos}", "--checkpoint_steps=3"]
-
-    def final(folder):
-        state = torch.load(
-            sorted((tmp_path / folder).glob("*.pt"))[-1], weights_only=False, map_location="cpu"
-        )
-        return state["epoch"], state["variables"], state["history"]
-
-    code, output = run(*flags, "--checkpoints=whole", "--output_dir=a", cwd=tmp_path)
-    assert code == 0, output
-    cut_off = processes.start(RECIPE, *flags, "--checkpoints=cut", "--output_dir=b", cwd=tmp_path)
-    second_phase = "checkpoint-00001-0000003.pt"  # the second epoch is the second phase
-    done = cut_off.kill_once_there(tmp_path / "cut" / second_phase)
-    assert done.returncode == -signal.SIGKILL, done.printed
-    code, output = run(*flags, "--checkpoints=cut", "--output_dir=c", cwd=tmp_path)
-    assert code == 0, output
-    whole, cut = final("whole"), final("cut")
-    assert whole[0] == cut[0] == 2
-    assert all(torch.equal(a, b) for a, b in zip(whole[1], cut[1], strict=True))
-    assert whole[2]["loss"] == cut[2]["loss"]
+    whole, cut = whole_and_cut(RECIPE, flags, tmp_path)
+    assert whole["epoch"] == cut["epoch"] == 2
+    pairs = zip(whole["variables"], cut["variables"], strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert whole["history"]["loss"] == cut["history"]["loss"]
     rows = (tmp_path / "c" / "history.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 3
