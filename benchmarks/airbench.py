@@ -6,6 +6,7 @@ resident on the device, float16 weights on a GPU, as published; on a processor a
 or float32 where it lacks the instructions. `airbench_muon.py` is the variant with Muon.
 """
 
+import math
 import time
 
 import torch
@@ -134,8 +135,11 @@ def optimizer_and_schedule(net, steps):
     """SGD with the decoupled parameterisation, and its triangle."""
     kilostep = 1024 * (1 + 1 / (1 - MOMENTUM))
     rate, decay = RATE / kilostep, DECAY * BATCH / kilostep
-    biases = [p for n, p in net.named_parameters() if p.requires_grad and p.ndim == 1]
-    others = [p for n, p in net.named_parameters() if p.requires_grad and p.ndim > 1]
+    # Normalisation's; the bias of the whitening convolution has the rate of the weights.
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    biases = [p for norm in norms for p in norm.parameters() if p.requires_grad]
+    known = {id(p) for p in biases}
+    others = [p for p in net.parameters() if p.requires_grad and id(p) not in known]
     groups = [
         {"params": biases, "lr": rate * BIAS_SCALER, "weight_decay": decay / (rate * BIAS_SCALER)},
         {"params": others, "lr": rate, "weight_decay": decay / rate},
@@ -197,7 +201,7 @@ def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: N
     train_data = Loader(*train_set, True, BATCH, dtype)
     test_data = Loader(*test_set, False, dtype=dtype)
     net, context = place(Net(), device, policy)
-    steps = int(EPOCHS * len(train_data))
+    steps = math.ceil(EPOCHS * len(train_data))
     begin = time.perf_counter()
     net.whiten(train_data.images[:5000])
     optimizer, scheduler = optimizer_and_schedule(net, steps)
