@@ -8,7 +8,9 @@
 `submissions.py` says what it consists of. `--series` says what each series of `FILE` is.
 """
 
+import collections
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -36,9 +38,9 @@ Times are of different machines and of three clocks; a row is compared with its 
 
 "p" is the chance of such a mean or a higher one if the true mean were {submissions.TARGET:g} %
 (Student's test, one-sided); with p < 0.05 the mean is *shown* to be above. **Bold** times were the
-shortest of their section when they came, among rows that are shown, published by their authors, or
-on the benchmark's board. USD are at on-demand prices of their day. How to add a row is in
-[CONTRIBUTING](../../.github/CONTRIBUTING.md).
+shortest of their section and clock when they came, among rows that are shown, published by their
+authors, or on the benchmark's board. USD are at on-demand prices of their day. How to add a row is
+in [CONTRIBUTING](../../.github/CONTRIBUTING.md).
 """
 
 
@@ -51,7 +53,10 @@ def main(arguments):
             add(folder, *given, FLAGS.author, names)
         except (ValueError, OSError) as error:
             raise app.UsageError(str(error)) from None
-    PAGE.write_text(page(submitted()), encoding="utf-8")
+    try:
+        PAGE.write_text(page(submitted()), encoding="utf-8")
+    except ValueError as error:
+        raise app.UsageError(str(error)) from None
     print(f"All submissions are right; {PAGE.name} is written.")
 
 
@@ -79,11 +84,15 @@ def add(folder, runs, run_folder, log, author, names):
         OSError: a file that is missing.
         ValueError: what is wrong with it; the folder is then removed.
     """
-    series = json.loads(runs.read_text(encoding="utf-8"))["runs"]
     first = next(iter(names), None)
-    if not series.get(first):
+    try:
+        series = json.loads(runs.read_text(encoding="utf-8"))["runs"]
+        median = median_run(series[first])["seed"] if series.get(first) else None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{runs} is not a results file of record.py: {error!r}") from None
+    if median is None:
         raise ValueError(f"--series must name a series of {runs}, {', '.join(series)}; got {first}")
-    own = run_folder / f"seed{median_run(series[first])['seed']}"
+    own = run_folder / f"seed{median}"
     entry = next(own.glob("*_*_*_*.json"), None)
     if entry is None:
         raise FileNotFoundError(f"{own}, the folder of the median run, has no DAWNBench entry")
@@ -91,11 +100,7 @@ def add(folder, runs, run_folder, log, author, names):
     try:
         about = {"author": author, "runs": {"file": "runs.json", "at": []}, "series": names}
         about["entry"] = entry.name
-        run = json.loads((own / "run.json").read_text(encoding="utf-8"))
-        prices = [price for price in run["prices"] if price["kind"] == "on-demand"]
-        about["price"] = {
-            name: prices[0][name] for name in ("usd_per_hour", "source") if prices
-        } or None
+        about["price"] = _price_of(own / "run.json")
         shutil.copy(runs, folder / "runs.json")
         shutil.copy(log, folder / "log.txt")
         for path in (own / "run.json", entry, entry.with_suffix(".tsv")):
@@ -106,6 +111,18 @@ def add(folder, runs, run_folder, log, author, names):
     except BaseException:
         shutil.rmtree(folder)
         raise
+
+
+def _price_of(run):
+    """What `about.json` says of the on-demand price of a run."""
+    try:
+        prices = json.loads(run.read_text(encoding="utf-8"))["prices"]
+        on_demand = [price for price in prices if price["kind"] == "on-demand"]
+        return {
+            name: on_demand[0][name] for name in ("usd_per_hour", "source") if on_demand
+        } or None
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{run} is no run's: {error!r}") from None
 
 
 def page(found):
@@ -121,11 +138,11 @@ def page(found):
 def _table(rows):
     columns = ("date", "who", "what", "on", "time", "clock", "runs", "accuracy", "p", "94 %", "USD")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    shortest = float("inf")
+    shortest = {}  # by the clock
     for row in sorted(rows, key=lambda row: (row["date"], -row["seconds"])):
         time = f"{row['seconds']:.4g} s"
-        if row["94 %"] in RECORDS and row["seconds"] < shortest:
-            shortest, time = row["seconds"], f"**{time}**"
+        if row["94 %"] in RECORDS and row["seconds"] < shortest.get(row["clock"], math.inf):
+            shortest[row["clock"]], time = row["seconds"], f"**{time}**"
         lines.append("| " + " | ".join(str({**row, "time": time}[name]) for name in columns) + " |")
     return lines
 
@@ -167,7 +184,7 @@ def _published_row(row):
 def _series_row(series):
     machine = series.hardware
     gpus = machine["gpus"]
-    count = len(gpus) or machine["cores"]
+    named = " + ".join(f"{n} × {name}" for name, n in collections.Counter(gpus).items())
     p_value = series.p_value
     spread = "" if series.deviation is None else f" ± {series.deviation:.2f}"
     if series.mean < submissions.TARGET:
@@ -181,7 +198,7 @@ def _series_row(series):
         "date": series.date,
         "who": series.author,
         "what": f"{series.name} ([submission]({series.folder}/about.json))",
-        "on": f"{count} × {gpus[0]}" if gpus else f"{count} cores, {machine['processor']}",
+        "on": named or f"{machine['cores']} cores, {machine['processor']}",
         "seconds": series.seconds,
         "clock": "training",
         "runs": len(series.runs),
