@@ -143,7 +143,7 @@ def main(arguments):
         run_flags.choose_algorithms()
         precision = run_flags.read_precision(preset.precision)
         preset = dataclasses.replace(preset, precision=precision)
-        document = {**environment(), "settings": dataclasses.asdict(preset)}
+        document = {**environment(), "settings": preset.settings()}
         earlier = earlier_runs(FLAGS.json, document) if FLAGS.json else {}
         peers = loops(FLAGS.peer, FLAGS.peer_precision, precision)
         runs = document["runs"] = {"keras_dawn": [], **{name: [] for name in peers}, **earlier}

@@ -1,5 +1,7 @@
 """The network of Keller Jordan's CIFAR-10 records: a whitening stem, three groups, no shortcuts."""
 
+import functools
+
 from keras_dawn.models.heads import scaled_logits
 from keras_dawn.models.initializers import IdentityFilters
 from keras_dawn.models.layers import PaddingForPooling2D, Scale
@@ -19,6 +21,8 @@ def WhitenedConvNet(
     classes=10,
     scale=1 / 9,
     activation="gelu",
+    stem_activation=None,
+    normalization_momentum=0.6,
     whitening_bias=False,
     shortcuts=False,
     gates=(),
@@ -47,6 +51,8 @@ def WhitenedConvNet(
         classes: int.
         scale: float, what the logits are multiplied by.
         activation: name or callable.
+        stem_activation: name or callable, of the stem; by default the same.
+        normalization_momentum: float in [0, 1), of the moving averages in batch normalisation.
         whitening_bias: bool, whether the stem has a bias that is trained.
         shortcuts: bool, whether groups of two equal widths add the first convolution's output to
             the second's, too.
@@ -76,19 +82,20 @@ def WhitenedConvNet(
     x = stem(inputs)
     # The kernel alone: `stem.trainable = False` would freeze its bias too.
     stem.kernel.trainable = False
-    x = layers.Activation(activation, name="stem_activation")(x)
+    x = layers.Activation(stem_activation or activation, name="stem_activation")(x)
+    normal = functools.partial(_normal, activation, normalization_momentum)
     convolution = WinogradConv2D if winograd else layers.Conv2D
     for number, (first, second, *third) in enumerate(map(_widths_of_group, widths), 1):
         x = PaddingForPooling2D(name=f"group{number}_padding")(x)
         x = _convolution(convolution, x, first, "valid", f"group{number}_conv1")
         x = layers.MaxPooling2D(2, name=f"group{number}_pool")(x)
-        x = shortcut = _normal(x, activation, f"group{number}_1")
+        x = shortcut = normal(x, f"group{number}_1")
         x = _convolution(convolution, x, second, "same", f"group{number}_conv2")
         ends = shortcuts and not third and first == second
-        x = _normal(x, activation, f"group{number}_2", shortcut if ends else None)
+        x = normal(x, f"group{number}_2", shortcut if ends else None)
         if third:
             x = _convolution(convolution, x, *third, "same", f"group{number}_conv3")
-            x = _normal(x, activation, f"group{number}_3", shortcut)
+            x = normal(x, f"group{number}_3", shortcut)
         if number in gates:
             x = _gated(x, f"group{number}_gate")
     return keras.Model(inputs, scaled_logits(x, classes, scale), name=name)
@@ -150,9 +157,12 @@ def _convolution(convolution, x, width, padding, name):
     )(x)
 
 
-def _normal(x, activation, name, shortcut=None):
+def _normal(activation, momentum, x, name, shortcut=None):
     # Jordan's settings: a training of 8 epochs is over before a momentum of 0.99 has caught up.
-    x = layers.BatchNormalization(momentum=0.6, epsilon=1e-12, scale=False, name=f"{name}_bn")(x)
+    normalization = layers.BatchNormalization(
+        momentum=momentum, epsilon=1e-12, scale=False, name=f"{name}_bn"
+    )
+    x = normalization(x)
     if shortcut is not None:
         x = layers.Add(name=f"{name}_sum")([x, shortcut])
     return layers.Activation(activation, name=f"{name}_activation")(x)

@@ -39,6 +39,8 @@ class Muon(SGD):
         normalize_weights: bool, whether to give each kernel the norm √outputs before each step,
             as Jordan's CIFAR-10 record does.
         newton_schulz_steps: int from 1 up.
+        newton_schulz_coefficients: three floats a, b, c of a step of that iteration,
+            x ← a x + (b x xᵀ + c (x xᵀ)²) x; by default Jordan's.
         compute_dtype: `"bfloat16"` as in torch, or another floating dtype, of that iteration; a
             processor without bfloat16 instructions is faster with `"float32"`.
         **kwargs: `rate_multipliers`, `no_decay` and the other arguments of `SGD`.
@@ -64,6 +66,7 @@ class Muon(SGD):
         adjustment="original",
         normalize_weights=False,
         newton_schulz_steps=5,
+        newton_schulz_coefficients=_NEWTON_SCHULZ,
         compute_dtype="bfloat16",
         **kwargs,
     ):
@@ -76,6 +79,10 @@ class Muon(SGD):
                 f"`newton_schulz_steps` must be a whole number from 1 up, got "
                 f"{newton_schulz_steps!r}."
             )
+        if len(newton_schulz_coefficients) != 3:
+            raise ValueError(
+                f"`newton_schulz_coefficients` must be three, got {newton_schulz_coefficients}."
+            )
         if not getattr(getattr(torch, compute_dtype, None), "is_floating_point", False):
             raise ValueError(f"`compute_dtype` must be a floating dtype, got {compute_dtype!r}.")
         super().__init__(learning_rate, momentum, nesterov, weight_decay, **kwargs)
@@ -84,6 +91,7 @@ class Muon(SGD):
         self.adjustment = adjustment
         self.normalize_weights = bool(normalize_weights)
         self.newton_schulz_steps = newton_schulz_steps
+        self.newton_schulz_coefficients = tuple(map(float, newton_schulz_coefficients))
         self.compute_dtype = compute_dtype
 
     def _kind(self, variable):
@@ -120,6 +128,7 @@ class Muon(SGD):
                 torch.stack([matrix.mT if turned else matrix for _, matrix in pairs]),
                 self.newton_schulz_steps,
                 getattr(torch, self.compute_dtype),
+                self.newton_schulz_coefficients,
             )
             for (weight, matrix), step in zip(pairs, steps, strict=True):
                 step = rate * factor * step.to(matrix.dtype)
@@ -127,26 +136,26 @@ class Muon(SGD):
 
     def get_config(self):
         config = super().get_config()
-        for name in ("exclude", "sgd_momentum", "adjustment", "normalize_weights",
-                     "newton_schulz_steps", "compute_dtype"):  # fmt: skip
+        for name in ("exclude", "sgd_momentum", "adjustment", "normalize_weights", "compute_dtype",
+                     "newton_schulz_steps", "newton_schulz_coefficients"):  # fmt: skip
             config[name] = getattr(self, name)
         return config
 
 
-def orthogonalize(matrices, steps=5, dtype=torch.bfloat16):
+def orthogonalize(matrices, steps=5, dtype=torch.bfloat16, coefficients=_NEWTON_SCHULZ):
     """About the nearest matrices with orthogonal rows or columns: all singular values near 1.
 
-    A quintic Newton-Schulz iteration with Jordan's coefficients, which bring singular values
-    to between about 0.7 and 1.2.
+    A quintic Newton-Schulz iteration; Jordan's coefficients bring singular values to between
+    about 0.7 and 1.2.
 
     Args:
         matrices: `(..., rows, columns)`.
-        steps: int. dtype: torch dtype to compute in.
+        steps: int. dtype: torch dtype to compute in. coefficients: three floats.
 
     Returns:
         Tensor of the same shape, of `dtype`.
     """
-    a, b, c = _NEWTON_SCHULZ
+    a, b, c = coefficients
     tall = matrices.shape[-2] > matrices.shape[-1]  # the smaller of the two products x xᵀ
     x = matrices.reshape(-1, *matrices.shape[-2:]).to(dtype)
     x = x.mT if tall else x

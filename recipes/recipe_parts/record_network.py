@@ -20,6 +20,8 @@ def compiled_model(preset, images, memory):
         input_shape=(None, None, channels),
         classes=len(images.class_names),
         activation=preset.activation,
+        stem_activation=preset.stem_activation,
+        normalization_momentum=preset.normalization_momentum,
         whitening_bias=preset.bias_epochs > 0,
     )
     model.compile(
@@ -29,6 +31,7 @@ def compiled_model(preset, images, memory):
             sgd_momentum=preset.sgd_momentum,
             normalize_weights=True,
             newton_schulz_steps=3,
+            newton_schulz_coefficients=preset.newton_schulz,
             adjustment=None,
             compute_dtype="float32" if preset.precision == "float32" else "bfloat16",
             weight_decay=preset.shrink / preset.head_lr,

@@ -204,6 +204,7 @@ def test_the_settings_survive_serialisation(optimizer):
         (lambda: Muon(sgd_momentum=1.0), "`sgd_momentum`"),
         (lambda: Muon(adjustment="other"), "`adjustment`"),
         (lambda: Muon(newton_schulz_steps=0), "`newton_schulz_steps`"),
+        (lambda: Muon(newton_schulz_coefficients=(3.0, 1.0)), "`newton_schulz_coefficients`"),
         (lambda: Muon(compute_dtype="int8"), "`compute_dtype`"),
     ],
 )

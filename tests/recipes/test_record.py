@@ -20,8 +20,10 @@ import torch
 
 from recipe_parts import record_fits
 from recipe_parts.record_light import Light
+from recipe_parts.record_presets import PRESETS
 from tests import processes
 
+RESULTS = Path(record.__file__).parent / "results"
 RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10_record.py"
 
 
@@ -61,7 +63,7 @@ def test_bad_flags_end_before_training(tmp_path):
 def test_the_fits_follow_each_other_and_the_rate_falls_once_in_all_of_them():
     images = digits.load_digits().subset(300, 10)
     preset = dataclasses.replace(
-        cifar10_record.PRESETS["smoke"], epochs=9, batch_size=30, hard_from=4, hard_fraction=0.6,
+        PRESETS["smoke"], epochs=9, batch_size=30, hard_from=4, hard_fraction=0.6,
         max_lr=0.9,
     )  # fmt: skip
     fits = record_fits.load(preset, images, 0, data.LossMemory(300))
@@ -73,12 +75,13 @@ def test_the_fits_follow_each_other_and_the_rate_falls_once_in_all_of_them():
 def test_the_successors_preset_changes_light_and_learns():
     images = digits.load_digits().subset(120, 10)
     preset = dataclasses.replace(
-        cifar10_record.PRESETS["gpu_hiverge"], precision="float32", batch_size=30, epochs=6,
+        PRESETS["gpu_hiverge"], precision="float32", batch_size=30, epochs=6,
         widths=(16, 16, 16), head_lr=0.5, bias_lr=5.0,
     )  # fmt: skip
     memory = data.LossMemory(120)
     model = cifar10_record.compiled_model(preset, images, memory)
     assert model.get_layer("group1_1_activation").activation is keras.activations.silu
+    assert model.get_layer("stem_activation").activation is keras.activations.gelu
     (fit,) = record_fits.load(preset, images, 0, memory)
     history = model.fit(fit.data, epochs=6, verbose=0, shuffle=False).history
     assert history["accuracy"][-1] > 0.5 > history["accuracy"][0]
@@ -99,7 +102,7 @@ def test_light_is_one_shift_and_one_factor_an_image():
 
 def test_the_stems_bias_is_trained_for_the_first_epochs_only():
     images = digits.load_digits().subset(90, 10)
-    preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], batch_size=30, bias_epochs=1)
+    preset = dataclasses.replace(PRESETS["smoke"], batch_size=30, bias_epochs=1)
     memory = data.LossMemory(90)
     model = cifar10_record.compiled_model(preset, images, memory)
     one, *_ = record_fits.load(preset, images, 0, memory)
@@ -137,34 +140,58 @@ def test_the_peers_crops_and_flips_show_all_of_an_image():
         )
 
 
-def test_the_recipes_steps_are_those_of_the_published_loop_with_muon():
-    """Three steps in float32 from the same weights."""
+def steps_of_muon(net):
+    return airbench_muon.optimizers(net, "float32")
+
+
+def steps_of_hiverge(net):
+    """Without what the preset leaves out: the stem's bias, rarer norms and the filters' decay."""
+    torch.nn.init.zeros_(net[0].bias).requires_grad = False
+    sgd, muon = hiverge.optimizers(net, "float32", 1000)
+    muon.param_groups[0]["decay"] = 0.0
+    muon.register_step_pre_hook(lambda *_: setattr(muon, "normalized_at", muon.step_count - 1))
+    return [sgd, muon]
+
+
+@pytest.mark.parametrize(
+    ("name", "loop", "make_net", "optimizers"),
+    [
+        ("cpu", airbench_muon, airbench_muon.MuonNet, steps_of_muon),
+        ("gpu_hiverge", hiverge, hiverge.HiveNet, steps_of_hiverge),
+    ],
+)
+def test_a_presets_steps_are_those_of_the_published_loop(name, loop, make_net, optimizers):
+    """Three steps in float32 from the same weights; rates of sums over ten images as of means."""
     torch.manual_seed(0)
-    net, _ = airbench_muon.place(airbench_muon.MuonNet(), torch.device("cpu"), "float32")
-    images = digits.load_digits().subset(90, 10)
+    net, _ = airbench.place(make_net(), torch.device("cpu"), "float32")
+    published = PRESETS[name]
+    assert published.shrink == pytest.approx(loop.DECAY, rel=1e-3)
+    assert published.bias_lr == pytest.approx(loop.BATCH * loop.BIAS_RATE, rel=1e-3)
+    assert published.head_lr == pytest.approx(loop.BATCH * loop.HEAD_RATE * (9 / 256) ** 2, 5e-3)
+    smoothing = (hiverge if loop is hiverge else airbench).LABEL_SMOOTHING
     preset = dataclasses.replace(
-        cifar10_record.RecordPreset(), precision="float32", max_lr=airbench_muon.FILTER_RATE,
-        bias_lr=10 * airbench_muon.BIAS_RATE,
-        head_lr=10 * airbench_muon.HEAD_RATE * (9 / 256) ** 2,
-        shrink=airbench_muon.DECAY,
+        published, precision="float32", bias_lr=10 * loop.BIAS_RATE,
+        head_lr=10 * loop.HEAD_RATE * (9 / 256) ** 2, shrink=loop.DECAY,
     )  # fmt: skip
+    images = digits.load_digits().subset(90, 10)
     images = dataclasses.replace(images, train_images=np.zeros((90, 32, 32, 3), "uint8"))
     model = cifar10_record.compiled_model(preset, images, data.LossMemory(90))
     pixels, labels = torch.randn(3, 10, 3, 32, 32), torch.randint(0, 10, (3, 10))
     net.whiten(pixels[0])
+    both = optimizers(net)
     layers = [net[0]] + [net[group][n] for group in (2, 3, 4) for n in (0, 2, 4, 5)]
     ours = [layer for layer in model.layers if layer.weights]
     for layer, theirs in zip(ours, layers, strict=False):
         if isinstance(theirs, torch.nn.Conv2d):
             layer.kernel.assign(theirs.weight.detach().permute(2, 3, 1, 0))
-    ours[0].bias.assign(net[0].bias.detach())
+    if preset.bias_epochs:
+        ours[0].bias.assign(net[0].bias.detach())
     ours[-1].kernel.assign(net[7].weight.detach().T * 9 / 256)
     model.optimizer.learning_rate = preset.max_lr
-    both = airbench_muon.optimizers(net, "float32")
     for batch, numbers in zip(pixels, labels, strict=True):
         model.train_on_batch(batch.permute(0, 2, 3, 1), torch.nn.functional.one_hot(numbers, 10))
         loss = torch.nn.functional.cross_entropy(
-            net(batch), numbers, label_smoothing=preset.label_smoothing, reduction="sum"
+            net(batch), numbers, label_smoothing=smoothing, reduction="sum"
         )
         net.zero_grad(set_to_none=True)
         loss.backward()
@@ -175,12 +202,23 @@ def test_the_recipes_steps_are_those_of_the_published_loop_with_muon():
             expected = theirs.weight.detach().permute(2, 3, 1, 0)
             torch.testing.assert_close(layer.kernel.value.detach(), expected, rtol=0, atol=2e-3)
         else:
-            torch.testing.assert_close(
-                layer.beta.value.detach(), theirs.bias.detach(), rtol=1e-2, atol=1e-3
-            )
+            for value, expected in (
+                (layer.beta, theirs.bias), (layer.moving_mean, theirs.running_mean)
+            ):  # fmt: skip
+                torch.testing.assert_close(
+                    value.value.detach(), expected.detach(), rtol=1e-2, atol=1e-3
+                )
     torch.testing.assert_close(
         ours[-1].kernel.value.detach() * 256 / 9, net[7].weight.detach().T, rtol=1e-3, atol=1e-3
     )
+
+
+def test_settings_that_came_later_are_told_only_where_they_are_not_as_before():
+    before = json.loads((RESULTS / "record-cpu_hardest-2026-11-26.json").read_text("utf-8"))
+    told = before["settings"].keys() - {"hard_share"} | {"hard_fraction", "sgd_momentum"}
+    for name in ("cpu", "cpu_hardest"):
+        assert PRESETS[name].settings().keys() == told | {"activation", "light"}
+    assert PRESETS["gpu_hiverge"].settings()["stem_activation"] == "gelu"
 
 
 @pytest.mark.parametrize("loop", [airbench, airbench_muon, hiverge])
