@@ -31,7 +31,7 @@ def read_documents(folder):
             document = document[key]
         for part in ("command", "versions", "settings"):
             document[part]
-        faults = [*_faults_of_hardware(document["hardware"]), *_faults_of_runs(about, document)]
+        faults = [*_faults_of_hardware(document["hardware"]), *faults_of_runs(about, document)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return about, None, [f"it cannot be read: {error!r}"]
     return about, document, faults
@@ -87,12 +87,13 @@ def _faults_of_hardware(hardware):
         yield f"the hardware must have processor, cores and gpus (a list of names), got {hardware}"
 
 
-def _faults_of_runs(about, document):
+def faults_of_runs(about, document):
+    """What is wrong with a results file whose series `about` names."""
     series = {name: runs for name, runs in document["runs"].items() if runs}
     if not series or about["series"].keys() != series.keys():
         yield (
-            f"`series` must name all series of the runs, {', '.join(series) or 'which has none'}; "
-            f"it names {', '.join(about['series']) or 'none'}"
+            f"`series` must name all series of the runs, {_quoted(series)}; "
+            f"it names {_quoted(about['series'])}"
         )
         return
     if document["settings"].get("train_images") or document["settings"].get("test_images"):
@@ -106,6 +107,10 @@ def _faults_of_runs(about, document):
         if seeds != list(range(seeds[0], seeds[0] + len(seeds))):
             yield f"{name}: seeds must follow each other, none left out or repeated; got {seeds}"
     yield from _faults_of_times([(name, run) for name in series for run in series[name]])
+
+
+def _quoted(names):
+    return ", ".join(f'"{name}"' for name in names) or "none"
 
 
 def _faults_of(name, run):

@@ -65,6 +65,7 @@ def main(recipe, presets, entry, target_on="top5"):
             photos, reason = find_photos(preset, scratch)
             if FLAGS.dry_run:
                 reporting.console.quiet = not ranks.is_main
+                reporting.console.print(reason)
                 projection.print_projection(preset, photos.train("originals"), precision, prices)
                 return
             folder = run_flags.run_folder(recipe, photos.name, name)

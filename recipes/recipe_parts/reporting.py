@@ -47,6 +47,7 @@ def print_plan(plan):
     """The plan as a table."""
     header, *rows = plan.table()
     table = Table(title=f"{plan.name}: {plan.epochs} epochs", caption=plan.source or None)
+    table.collapse_padding, table.pad_edge = True, False  # whole words in 80 columns
     for column in header:
         table.add_column(column, overflow="fold")
     for row in rows:

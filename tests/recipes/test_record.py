@@ -328,3 +328,13 @@ def test_a_run_goes_to_the_folder_of_the_runs_that_it_continues(tmp_path):
         with pytest.raises(FileExistsError, match="not an empty folder"):
             record.folder_of_all(tmp_path, nothing)
     assert record.folder_of_all(tmp_path / "new", {}) == tmp_path / "new"
+
+
+def test_what_a_run_that_was_cut_off_has_left_is_moved_aside(tmp_path):
+    for times in (1, 2):
+        own = record.folder_of_run(tmp_path / "seed3")
+        assert not any(own.path.iterdir())
+        own.write_text("history.csv", f"{times}")
+    record.folder_of_run(tmp_path / "seed3")
+    left = {path.parent.name: path.read_text() for path in tmp_path.rglob("history.csv")}
+    assert left == {"seed3_cut_off1": "1", "seed3_cut_off2": "2"}
