@@ -105,7 +105,8 @@ def summary(result, prices):
     table.add_row("training time", f"{timer.clock.training_seconds():.1f} s (DAWNBench's clock)")
     table.add_row("wall time", f"{timer.clock.wall_seconds():.1f} s")
     if paid := result.description.get("paid"):
-        text = f"{paid['seconds']:.1f} s in {paid['processes']} processes"
+        processes = "1 process" if paid["processes"] == 1 else f"{paid['processes']} processes"
+        text = f"{paid['seconds']:.1f} s in {processes}"
         dollars = [f"USD {p.cost(paid['seconds']):.4f} {p.kind}" for p in prices]
         table.add_row("paid time", ", ".join([text, *dollars]))
     for price in prices:
