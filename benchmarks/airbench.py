@@ -6,6 +6,7 @@ resident on the device, float16 weights on a GPU, as published; on a processor a
 or float32 where it lacks the instructions. `airbench_muon.py` is the variant with Muon.
 """
 
+import math
 import time
 
 import torch
@@ -53,6 +54,7 @@ class Net(nn.Sequential):
             nn.Linear(WIDTHS[2], 10, bias=False),
         )
         self[0].weight.requires_grad = False
+        nn.init.zeros_(self[0].bias)
 
     def forward(self, x):
         return super().forward(x) / 9
@@ -63,11 +65,13 @@ class Net(nn.Sequential):
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches), UPLO="U")
         filters = (vectors / torch.sqrt(values + epsilon)).T.reshape(-1, 3, 2, 2)
         self[0].weight.data[:] = torch.cat([filters, -filters])
-        self[0].bias.data.zero_()
 
 
 class Loader:
-    """Batches of normalised images on the device: alternating flips, shifts by two pixels."""
+    """Batches of normalised images on the device: alternating flips, shifts by two pixels.
+
+    `first` are the first 5,000 images, not flipped, for `Net.whiten`.
+    """
 
     def __init__(self, images, labels, train, batch_size=BATCH, dtype=torch.float32):
         images = images.permute(0, 3, 1, 2).float() / 255
@@ -76,6 +80,7 @@ class Loader:
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.labels, self.train, self.epoch = labels, train, 0
         self.size = batch_size if train else 1000
+        self.first = self.images[:5000].clone()
         if train:
             flips = torch.rand(len(images), device=images.device) < 0.5
             self.images = torch.where(flips.view(-1, 1, 1, 1), self.images.flip(-1), self.images)
@@ -134,8 +139,9 @@ def optimizer_and_schedule(net, steps):
     """SGD with the decoupled parameterisation, and its triangle."""
     kilostep = 1024 * (1 + 1 / (1 - MOMENTUM))
     rate, decay = RATE / kilostep, DECAY * BATCH / kilostep
-    biases = [p for n, p in net.named_parameters() if p.requires_grad and p.ndim == 1]
-    others = [p for n, p in net.named_parameters() if p.requires_grad and p.ndim > 1]
+    trained = [p for p in net.parameters() if p.requires_grad]
+    biases = [p for p in trained if p.ndim == 1 and p is not net[0].bias]  # of normalisation
+    others = [p for p in trained if p.ndim > 1 or p is net[0].bias]
     groups = [
         {"params": biases, "lr": rate * BIAS_SCALER, "weight_decay": decay / (rate * BIAS_SCALER)},
         {"params": others, "lr": rate, "weight_decay": decay / rate},
@@ -197,9 +203,9 @@ def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: N
     train_data = Loader(*train_set, True, BATCH, dtype)
     test_data = Loader(*test_set, False, dtype=dtype)
     net, context = place(Net(), device, policy)
-    steps = int(EPOCHS * len(train_data))
+    steps = math.ceil(EPOCHS * len(train_data))
     begin = time.perf_counter()
-    net.whiten(train_data.images[:5000])
+    net.whiten(train_data.first)
     optimizer, scheduler = optimizer_and_schedule(net, steps)
     lookahead, step = Lookahead(net), 0
     net.train()

@@ -26,10 +26,14 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class MuonNet(Net):
-    """`Net` with a head of unit deviation, over the number of features in place of 9."""
+    """`Net` with a head of unit deviation, over the number of features in place of 9.
+
+    Its stem's bias begins as torch's does, not at 0.
+    """
 
     def __init__(self):
         super().__init__()
+        self[0].reset_parameters()
         head = self[7]
         head.weight.data /= head.weight.data.std()
 
@@ -113,7 +117,7 @@ def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: N
     net, context = place(MuonNet(), device, policy)
     steps, bias_steps = (n * len(train_data) for n in (EPOCHS, WHITENING_BIAS_EPOCHS))
     begin = time.perf_counter()
-    net.whiten(train_data.images[:5000])
+    net.whiten(train_data.first)
     both, step = optimizers(net, policy), 0
     net.train()
     for epoch in range(EPOCHS):

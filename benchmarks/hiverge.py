@@ -135,7 +135,7 @@ def train(train_set, test_set, seed, policy="mixed_bfloat16", log=lambda text: N
         math.ceil(epochs * len(train_data)) for epochs in (EPOCHS, WHITENING_BIAS_EPOCHS)
     )
     begin = time.perf_counter()
-    net.whiten(train_data.images[:WHITENING_IMAGES])
+    net.whiten(train_data.first[:WHITENING_IMAGES])
     both, step = optimizers(net, policy, steps), 0
     net.train()
     while step < steps:

@@ -118,7 +118,8 @@ def of_preset(name, precision, steps):
         images = _random_images(steps * preset.batch_size)
         memory = data.LossMemory(len(images.train_images))
         model = compiled_model(preset, images, memory)
-        model.get_layer("whitening").bias.trainable = False
+        if preset.bias_epochs:
+            model.get_layer("whitening").bias.trainable = False
         one = dataclasses.replace(preset, sizes={0: pixels}, hard_from=None, epochs=1)
         (fit,) = record_fits.load(one, images, 0, memory)
 

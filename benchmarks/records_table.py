@@ -8,7 +8,9 @@ r"""The table of records on CIFAR-10: checks what was submitted, and writes the 
 `submissions.py` says what it consists of. `--series` says what each series of `FILE` is.
 """
 
+import collections
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from keras_dawn.dawnbench import CIFAR10_BOARD
 
 import submissions
 from absl import app, flags
-from submission_checks import faults_of_runs, median_run
+from submission_checks import faults_of_file, median_run
 
 FLAGS = flags.FLAGS
 PAGE = submissions.RECORDS / "README.md"
@@ -37,9 +39,9 @@ Times are of different machines and of three clocks; a row is compared with its 
 
 "p" is the chance of such a mean or a higher one if the true mean were {submissions.TARGET:g} %
 (Student's test, one-sided); with p < 0.05 the mean is *shown* to be above. **Bold** times were the
-shortest of their section when they came, among rows that are shown, published by their authors, or
-on the benchmark's board. USD are at on-demand prices of their day. How to add a row is in
-[CONTRIBUTING](../../.github/CONTRIBUTING.md).
+shortest of their section and clock when they came, among rows that are shown, published by their
+authors, or on the benchmark's board. USD are at on-demand prices of their day. How to add a row is
+in [CONTRIBUTING](../../.github/CONTRIBUTING.md).
 """
 
 
@@ -88,12 +90,10 @@ def add(folder, runs, run_folder, log, author, names):
         OSError: a file that is missing.
         ValueError: what is wrong with it; the folder is then removed.
     """
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists: name another submission")
     try:
         document = json.loads(runs.read_text(encoding="utf-8"))
-        faults = list(faults_of_runs({"series": names}, document))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        faults = faults_of_file({"series": names}, document)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{runs} is not a results file of record.py: {error!r}") from None
     if faults:  # before an entry is missed, which a run on some images has not
         raise ValueError("\n".join(f"{runs}: {fault}" for fault in faults))
@@ -105,11 +105,7 @@ def add(folder, runs, run_folder, log, author, names):
     try:
         about = {"author": author, "runs": {"file": "runs.json", "at": []}, "series": names}
         about["entry"] = entry.name
-        run = json.loads((own / "run.json").read_text(encoding="utf-8"))
-        prices = [price for price in run["prices"] if price["kind"] == "on-demand"]
-        about["price"] = {
-            name: prices[0][name] for name in ("usd_per_hour", "source") if prices
-        } or None
+        about["price"] = _price_of(own / "run.json")
         shutil.copy(runs, folder / "runs.json")
         shutil.copy(log, folder / "log.txt")
         for path in (own / "run.json", entry, entry.with_suffix(".tsv")):
@@ -120,6 +116,18 @@ def add(folder, runs, run_folder, log, author, names):
     except BaseException:
         shutil.rmtree(folder)
         raise
+
+
+def _price_of(run):
+    """What `about.json` says of the on-demand price of a run."""
+    try:
+        prices = json.loads(run.read_text(encoding="utf-8"))["prices"]
+        on_demand = [price for price in prices if price["kind"] == "on-demand"]
+        return {
+            name: on_demand[0][name] for name in ("usd_per_hour", "source") if on_demand
+        } or None
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{run} is no run's: {error!r}") from None
 
 
 def page(found):
@@ -135,11 +143,11 @@ def page(found):
 def _table(rows):
     columns = ("date", "who", "what", "on", "time", "clock", "runs", "accuracy", "p", "94 %", "USD")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    shortest = float("inf")
+    shortest = {}  # by the clock
     for row in sorted(rows, key=lambda row: (row["date"], -row["seconds"])):
         time = f"{row['seconds']:.4g} s"
-        if row["94 %"] in RECORDS and row["seconds"] < shortest:
-            shortest, time = row["seconds"], f"**{time}**"
+        if row["94 %"] in RECORDS and row["seconds"] < shortest.get(row["clock"], math.inf):
+            shortest[row["clock"]], time = row["seconds"], f"**{time}**"
         lines.append("| " + " | ".join(str({**row, "time": time}[name]) for name in columns) + " |")
     return lines
 
@@ -181,7 +189,7 @@ def _published_row(row):
 def _series_row(series):
     machine = series.hardware
     gpus = machine["gpus"]
-    count = len(gpus) or machine["cores"]
+    named = " + ".join(f"{n} × {name}" for name, n in collections.Counter(gpus).items())
     p_value = series.p_value
     spread = "" if series.deviation is None else f" ± {series.deviation:.2f}"
     if series.mean < submissions.TARGET:
@@ -195,7 +203,7 @@ def _series_row(series):
         "date": series.date,
         "who": series.author,
         "what": f"{series.name} ([submission]({series.folder}/about.json))",
-        "on": f"{count} × {gpus[0]}" if gpus else f"{count} cores, {machine['processor']}",
+        "on": named or f"{machine['cores']} cores, {machine['processor']}",
         "seconds": series.seconds,
         "clock": "training",
         "runs": len(series.runs),

@@ -1,21 +1,18 @@
-"""What can be wrong with a submission to the table of records; `submissions.py` says what one is.
+"""What can be wrong with the documents of a submission; `submissions.py` says what one is.
 
-Each function yields sentences: what was expected, and what came.
+Each function yields sentences: what was expected, and what came. `submission_parts.py` has what can
+be wrong with the other files.
 """
 
 import itertools
 import json
-import math
+import re
 from datetime import UTC, datetime, timedelta
 
-from keras_dawn.dawnbench import validate_entry
-
-PARTS = ("entry", "run.json", "log.txt")
 # Submissions of before the table, by name: they alone may lack files and have them elsewhere.
 OLDER = ("2026-11-26_two_cores_float32", "2026-11-26_one_h100", "2026-11-27_one_h200")
-# Of the pixels and labels of CIFAR-10's official Python batches, as `ImageSet.fingerprint` has it.
-CIFAR10 = "6b3883dca6c867f1e58def548c063d1865569b8575fcbce06b3e468a89f9895a"
 _KEYS = {"author", "runs", "series", "price"}
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def read_documents(folder):
@@ -29,29 +26,26 @@ def read_documents(folder):
         document = json.loads((folder / about["runs"]["file"]).read_text(encoding="utf-8"))
         for key in about["runs"].get("at", []):
             document = document[key]
-        for part in ("command", "versions", "settings"):
-            document[part]
-        faults = [*_faults_of_hardware(document["hardware"]), *faults_of_runs(about, document)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        faults = faults_of_file(about, document)
+    except _UNREADABLE as error:
         return about, None, [f"it cannot be read: {error!r}"]
     return about, document, faults
 
 
-def faults_of_parts(folder, about, document):
-    """What is wrong with the entry, the run's `run.json` and the log."""
-    lacks = about.get("lacks", {}) if folder.name in OLDER else {}
-    last = max(_moment(run["ended"]) for name in about["series"] for run in document["runs"][name])
-    if not folder.name.startswith(f"{last.date()}_"):
-        yield f"its folder must be called after the day of its last run, {last.date()}_WORDS"
-    if about.get("lacks") and not lacks:
-        yield "`lacks` is for the runs that are older than the table, which lack some files"
-    median = median_run(document["runs"][next(iter(about["series"]))])
-    for part in PARTS:
-        path = folder / (about.get("entry", "no entry") if part == "entry" else part)
-        if path.is_file():
-            yield from _CHECKS[part](path, median, document)
-        elif part not in lacks:
-            yield f"{part} is missing"
+def faults_of_file(about, document):
+    """What is wrong with a results file of `record.py` whose series `about` names."""
+    return list(_faults_of_document(document)) or list(_faults_of_runs(about, document))
+
+
+def faults_of_name(folder, about, document):
+    """What is wrong with the folder's name, which is a part of a link."""
+    last = max(moment(run["ended"]) for name in about["series"] for run in document["runs"][name])
+    day = last.date().isoformat()
+    if not re.fullmatch(rf"{day}_[\w.-]+", folder.name, re.ASCII):
+        yield (
+            f"its folder must be called after the day of its last run, {day}_WORDS, in letters, "
+            "digits and ._-"
+        )
 
 
 def median_run(runs):
@@ -61,34 +55,90 @@ def median_run(runs):
     ]
 
 
+def moment(text):
+    """The moment that a run ended at, in UTC, or `None` where the text is none with its zone."""
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return found.astimezone(UTC) if found.tzinfo else None
+
+
+def _is_number(value):
+    """Whether it is a finite number: JSON has `NaN`, whole numbers without end, and `true`."""
+    return type(value) in (int, float) and abs(value) < 1e12
+
+
+def _is_words(text):
+    """Whether it is text for a cell of the page, with nothing but `code` of Markdown and HTML."""
+    if not isinstance(text, str) or not text.strip() or len(text) > 200:
+        return False
+    return text.isprintable() and not set("|<>[]*\\") & set(text)
+
+
 def _faults_of_about(folder, about):
-    unknown = about.keys() - _KEYS - {"entry", "lacks"}
-    if not about.keys() >= _KEYS or unknown:
-        yield f"about.json must have {', '.join(sorted(_KEYS))}; it has {', '.join(about)}"
+    about_keys = about.keys() if isinstance(about, dict) else set()
+    if not about_keys >= _KEYS or about_keys - _KEYS - {"entry", "lacks"}:
+        yield (
+            f"about.json must have {', '.join(sorted(_KEYS))}, and entry, and nothing else; it has "
+            f"{', '.join(about_keys) or 'none'}"
+        )
         return
-    texts = [about["author"], *about["series"].values()]
-    price = about["price"]
-    if price:
+    runs, series, price = about["runs"], about["series"], about["price"]
+    if not isinstance(runs, dict) or not isinstance(runs.get("file"), str):
+        yield f"`runs` must have the `file` of the runs, got {runs}"
+        return
+    if not isinstance(series, dict):
+        yield f"`series` must have each series of the runs and what it is, got {series}"
+        return
+    texts = [about["author"], *series.values()]
+    if price is not None:
+        if not isinstance(price, dict) or price.keys() != {"usd_per_hour", "source"}:
+            yield f"`price` must be null or have usd_per_hour and source, got {price}"
+            return
         texts.append(price["source"])
-        if not (math.isfinite(price["usd_per_hour"]) and price["usd_per_hour"] > 0):
+        if not (_is_number(price["usd_per_hour"]) and price["usd_per_hour"] > 0):
             yield f"a price is USD an hour above 0, got {price['usd_per_hour']}"
     for text in texts:
-        if not text.strip() or "|" in text or not text.isprintable():
-            yield f"author, series and a price's source are words for a table's cell, got {text!r}"
-    for name in (about["runs"]["file"], about.get("entry", "none")):
-        if folder.name not in OLDER and ("/" in name or "\\" in name):
+        if not _is_words(text):
+            yield (
+                "author, series and a price's source are words for a table's cell, up to 200 "
+                f"characters without |<>[]*\\, got {text!r:.300}"
+            )
+    for name in (runs["file"], about.get("entry", "none")):
+        if not isinstance(name, str):
+            yield f"its files are names, got {name}"
+        elif folder.name not in OLDER and ("/" in name or "\\" in name):
             yield f"its files lie in its folder, {name} does not"
 
 
-def _faults_of_hardware(hardware):
-    gpus = hardware.get("gpus")
-    named = isinstance(gpus, list) and all(isinstance(gpu, str) for gpu in gpus)
-    if not named or not hardware.get("processor") or not hardware.get("cores"):
-        yield f"the hardware must have processor, cores and gpus (a list of names), got {hardware}"
+def _faults_of_document(document):
+    for part, kind in (
+        ("command", list), ("versions", dict), ("settings", dict), ("hardware", dict),
+        ("runs", dict),
+    ):  # fmt: skip
+        if not isinstance(document[part], kind) or not document[part]:
+            yield f"the file of the runs must have their {part}, got {document[part]}"
+            return
+    hardware = document["hardware"]
+    gpus, cores = hardware.get("gpus"), hardware.get("cores")
+    counted = type(cores) is int and cores > 0
+    named = isinstance(gpus, list) and all(map(_is_words, [hardware.get("processor"), *gpus]))
+    if not named or not counted:
+        yield (
+            "the hardware must have processor, cores and gpus (a list of names), in words for a "
+            f"table's cell, got {hardware}"
+        )
+        return
+    processes = document.get("processes", {}).get("world_size", 1)
+    if gpus and len(gpus) != processes:
+        yield (
+            f"the hardware has {len(gpus)} GPUs and {processes} of them trained: hide the others, "
+            "as by CUDA_VISIBLE_DEVICES=0"
+        )
 
 
-def faults_of_runs(about, document):
-    """What is wrong with a results file whose series `about` names."""
+def _faults_of_runs(about, document):
     series = {name: runs for name, runs in document["runs"].items() if runs}
     if not series or about["series"].keys() != series.keys():
         yield (
@@ -98,15 +148,23 @@ def faults_of_runs(about, document):
         return
     if document["settings"].get("train_images") or document["settings"].get("test_images"):
         yield "it is trained or tested on some of the images only"
-    faults = [fault for name in series for run in series[name] for fault in _faults_of(name, run)]
+    faults = [fault for name in series for fault in _faults_of_series(name, series[name])]
+    yield from faults or _faults_of_times([(name, run) for name in series for run in series[name]])
+
+
+def _faults_of_series(name, runs):
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        yield f"{name}: it must be a list of runs, each with seed, ended, seconds, accuracy_tta"
+        return
+    faults = [fault for run in runs for fault in _faults_of(name, run)]
     yield from faults
     if faults:
         return
-    for name, runs in series.items():
-        seeds = sorted(run["seed"] for run in runs)
-        if seeds != list(range(seeds[0], seeds[0] + len(seeds))):
-            yield f"{name}: seeds must follow each other, none left out or repeated; got {seeds}"
-    yield from _faults_of_times([(name, run) for name in series for run in series[name]])
+    seeds = sorted(run["seed"] for run in runs)
+    if seeds != list(range(seeds[0], seeds[0] + len(seeds))):
+        yield f"{name}: seeds must follow each other, none left out or repeated; got {seeds}"
+    if len({"dawnbench_seconds" in run for run in runs}) > 1:
+        yield f"{name}: either all of its runs have dawnbench_seconds or none"
 
 
 def _quoted(names):
@@ -120,81 +178,29 @@ def _faults_of(name, run):
     if lacking:
         yield f"{which}: it must have {', '.join(sorted(lacking))}"
         return
-    numbers = (run["seconds"], run["accuracy_tta"])
-    if not (all(map(math.isfinite, numbers)) and numbers[0] > 0 and 0 <= numbers[1] <= 100):
-        yield f"{which}: {numbers} are no seconds and percent"
-    elif abs(100 * numbers[1] - round(100 * numbers[1])) > 1e-6:
-        yield f"{which}: {numbers[1]} % is no number of 10,000 test images"
-    if run.get("dawnbench_seconds", math.inf) < run["seconds"]:
-        yield f"{which}: DAWNBench's clock, {run['dawnbench_seconds']} s, has the training in it"
-    moment = _moment(run["ended"])
-    if moment.tzinfo is None or moment > datetime.now(UTC) + timedelta(days=1):
+    if type(run["seed"]) is not int:
+        yield f"{which}: a seed is a whole number"
+    seconds, accuracy = numbers = (run["seconds"], run["accuracy_tta"])
+    if not (all(map(_is_number, numbers)) and seconds > 0 and 0 <= accuracy <= 100):
+        yield f"{which}: {numbers!r:.200} are no seconds and percent"
+        return
+    if abs(100 * accuracy - round(100 * accuracy)) > 1e-6:
+        yield f"{which}: {accuracy} % is no number of 10,000 test images"
+    clock = run.get("dawnbench_seconds", seconds)
+    if not _is_number(clock) or clock < seconds:
+        yield f"{which}: DAWNBench's clock, {clock!r:.200} s, has the training in it, {seconds} s"
+    ended = moment(run["ended"])
+    if ended is None or ended > datetime.now(UTC) + timedelta(days=1):
         yield f"{which}: it must have ended at a moment with its time zone, got {run['ended']}"
 
 
 def _faults_of_times(runs):
     """Runs come one after the other: none began before the one before it had ended."""
-    runs = sorted(runs, key=lambda each: _moment(each[1]["ended"]))
+    runs = sorted(runs, key=lambda each: moment(each[1]["ended"]))
     for (_, before), (name, run) in itertools.pairwise(runs):
-        between = (_moment(run["ended"]) - _moment(before["ended"])).total_seconds()
+        between = (moment(run["ended"]) - moment(before["ended"])).total_seconds()
         if between + 1 < run["seconds"]:  # moments are whole seconds
             yield (
                 f"{name}, seed {run['seed']}: it took {run['seconds']:.1f} s and ended "
                 f"{between:.0f} s after the run before it"
             )
-
-
-def _moment(text):
-    return datetime.fromisoformat(text)
-
-
-def _faults_of_entry(path, median, document):
-    for check in validate_entry(path):
-        # A single run may miss what the mean of all reaches.
-        if not check.passed and check.name != "threshold":
-            yield f"the entry: {check.message}"
-            return
-    last = path.with_suffix(".tsv").read_text(encoding="utf-8").strip().split("\n")[-1].split("\t")
-    hours, accuracy = float(last[1]), float(last[2])
-    same_time = math.isclose(3600 * hours, median.get("dawnbench_seconds", 0), rel_tol=1e-6)
-    if not same_time or not math.isclose(accuracy, median["accuracy_tta"], abs_tol=1e-4):
-        yield (
-            f"the entry has {accuracy} % after {3600 * hours:.2f} s; the median run, seed "
-            f"{median['seed']}, has {median['accuracy_tta']} % after "
-            f"{median.get('dawnbench_seconds')} s"
-        )
-
-
-def _faults_of_run(path, median, document):
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        found = {
-            "status": (run["status"], "finished"),
-            "seed": (run["seed"], median["seed"]),
-            "training time": (run["clocks"]["training"], median["seconds"]),
-            "hardware": (run["hardware"], document["hardware"]),
-            "versions": (run["versions"], document["versions"]),
-            "settings": (run["settings"], document["settings"]),
-            "training images": (run["data"]["train_images"], 50_000),
-            "test images": (run["data"]["test_images"], 10_000),
-            "data": (run["data"]["name"], "cifar10"),
-            "the data's SHA-256": (run["data"]["sha256"], CIFAR10),
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        yield f"run.json is no run's: {error!r}"
-        return
-    for name, (here, expected) in found.items():
-        if here != expected:
-            yield f"run.json: {name} must be {expected}, got {here}"
-
-
-def _faults_of_log(path, median, document):
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for name, runs in document["runs"].items():
-        # `record.py` prints each run as its results file has it.
-        missing = [run["seed"] for run in runs if f"{name} {run}" not in text]
-        if missing:
-            yield f"log.txt lacks the lines of {name}, seeds {', '.join(map(str, missing))}"
-
-
-_CHECKS = {"entry": _faults_of_entry, "run.json": _faults_of_run, "log.txt": _faults_of_log}

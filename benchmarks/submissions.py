@@ -10,7 +10,7 @@ A submission is a folder of `benchmarks/records/`:
 
 The folder is called after the day of the last run, and has all of these files. The number of runs,
 their mean, spread and p-value are computed from the runs and stated nowhere else. What is checked
-is in `submission_checks.py`.
+is in `submission_checks.py` and `submission_parts.py`.
 """
 
 import dataclasses
@@ -18,7 +18,8 @@ import statistics
 from pathlib import Path
 
 from scipy import stats
-from submission_checks import faults_of_parts, read_documents
+from submission_checks import faults_of_name, moment, read_documents
+from submission_parts import faults_of_parts
 
 RECORDS = Path(__file__).parent / "records"
 TARGET = 94.0  # percent
@@ -79,8 +80,8 @@ class Series:
 
     @property
     def date(self):
-        """The day on which the last run ended."""
-        return max(run["ended"] for run in self.runs)[:10]
+        """The day on which the last run ended, in UTC."""
+        return max(moment(run["ended"]) for run in self.runs).date().isoformat()
 
     def _accuracies(self):
         return [run["accuracy_tta"] for run in self.runs]
@@ -94,7 +95,8 @@ def read(folder):
     """
     folder = Path(folder)
     about, document, faults = read_documents(folder)
-    faults = faults or list(faults_of_parts(folder, about, document))
+    for check in (faults_of_name, faults_of_parts) if not faults else ():
+        faults += check(folder, about, document)
     if faults:
         raise ValueError("\n".join(f"{folder.name}: {fault}" for fault in faults))
     price = about["price"]["usd_per_hour"] if about["price"] else None
@@ -116,7 +118,7 @@ def read_all(folders):
         for series in read(folder):
             found.append(series)
             for run in series.runs:
-                same = whose.setdefault((run["ended"], run["seconds"]), series)
+                same = whose.setdefault((moment(run["ended"]), run["seconds"]), series)
                 if same is not series:
                     raise ValueError(
                         f"{series.folder}: the run that ended at {run['ended']} is one of "

@@ -7,7 +7,6 @@ import records_table
 import submissions
 
 OURS = submissions.RECORDS / "2026-11-26_two_cores_float32"
-TSV = "epoch\thours\ttop1Accuracy\n12\t{hours:.10f}\t{accuracy:.4f}\n"
 
 
 def test_the_page_is_that_of_the_submissions():
@@ -38,10 +37,11 @@ def test_only_rows_of_which_94_percent_is_shown_are_records():
         rest = dict.fromkeys(("who", "what", "on", "clock", "runs", "accuracy", "p", "USD"), "")
         return {**rest, "date": day, "seconds": seconds, "94 %": told}
 
-    lines = records_table._table(
-        [row("2", 5.0, "not shown"), row("1", 9.0, "published"), row("3", 7.0, "shown")]
-    )
+    rows = [row("2", 5.0, "not shown"), row("1", 9.0, "published"), row("3", 7.0, "shown")]
+    lines = records_table._table(rows)
     assert [line.count("**") for line in lines] == [0, 0, 2, 0, 2]
+    rows += [{**row("4", 8.0, "shown"), "clock": "another"}, row("4", 7.0, "shown")]
+    assert [line.count("**") for line in records_table._table(rows)] == [0, 0, 2, 0, 2, 2, 0]
 
 
 def test_published_rows_say_where_they_are_published():
@@ -49,3 +49,11 @@ def test_published_rows_say_where_they_are_published():
         assert row["source"].startswith("https://") and row["seconds"] > 0
         assert 94 <= row["mean"] < 100 and (row["runs"] is None or row["runs"] > 0)
         assert "2018" < row["date"] < "2026-11-26" and row["hardware"].split(" × ")[0].isdecimal()
+
+
+def test_several_kinds_of_gpus_are_all_named():
+    machine = {"gpus": ["A100", "A100", "H100"], "cores": 8, "processor": "Xeon"}
+    runs = [{"accuracy_tta": 94.0, "seconds": 1.0, "ended": "2026-12-01T23:30:00-02:00"}]
+    row = records_table._series_row(submissions.Series("f", "a", "n", machine, runs, None))
+    assert row["on"] == "2 × A100 + 1 × H100" and row["class"] == "Several GPUs"
+    assert row["date"] == "2026-12-02"  # in UTC

@@ -79,7 +79,7 @@ def validate_entry(path, benchmark=CIFAR10):
 def _check_json(path, check):
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         check("json", False, f"{path.name} is not JSON: {error}")
         return
     check("json", isinstance(description, dict), "the .json holds an object")
@@ -93,13 +93,19 @@ def _check_json(path, check):
     check("timestamp", _is_date(timestamp), f"timestamp is {timestamp!r}, expected YYYY-MM-DD")
     price = description.get("costPerHour", 0.0)
     # `true` is a number to Python and none in JSON.
-    is_price = isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0
+    is_price = (
+        isinstance(price, (int, float)) and not isinstance(price, bool) and 0 <= price < math.inf
+    )
     check("price", is_price, f"costPerHour is {price!r}, expected USD from 0 up", official=False)
 
 
 def _check_tsv(path, benchmark, check):
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file, delimiter="\t")) or [[]]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file, delimiter="\t")) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        check("columns", False, f"{path.name} is no table of text: {error}")
+        return
     check(
         "columns",
         # In any order, as the benchmark's own test took them.

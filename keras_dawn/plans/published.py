@@ -36,13 +36,16 @@ def _fastai():
     )
 
 
-def _imagenet18(machines, phases):
+_COPIES = Crops((0.087, 1.0), copies=352)
+
+
+def _imagenet18(machines, phases, at_224=_COPIES):
     """The 18-minute follow-up (fast.ai and DIUx, September 2018); 8 V100s a machine."""
     made = []
     for epochs, size, per_gpu, rate in phases:
         crops, validation = Crops(copies=160), Validation()
         if size == 224:
-            crops = Crops((0.087, 1.0), copies=352)
+            crops = at_224
         elif size == 288:
             crops, validation = Crops((0.5, 1.0)), Validation(rectangular=True)
         batch_size = 8 * machines * per_gpu
@@ -142,6 +145,7 @@ PLANS = {
                 (11, 224, 224, 0.04375), (5, 224, 224, 0.004375), (1, 288, 128, 0.0025),
                 (2, 288, 128, 0.00025),
             ],
+            at_224=Crops(),  # one machine and sixteen read the originals there
         ),
         _imagenet18(
             4,
@@ -163,8 +167,10 @@ PLANS = {
             16,
             [
                 (6, 128, 64, (1.88, 3.76)), (10, 128, 128, 3.76), (3, 224, 64, 1.88),
-                (12, 224, 192, 0.564), (6, 224, 192, 0.0564), (2, 288, 128, 0.0376),
+                (12, 224, 192, 0.564), (6, 224, 192, 0.0564), (1, 288, 128, 0.0376),
+                (1, 288, 128, 0.00376),
             ],
+            at_224=Crops(),
         ),
         _modern(18, warm_up=2, change=14),
         _modern(32, warm_up=2, change=25),

@@ -44,9 +44,9 @@ def small(first, per_gpu, *rates):
     return first, 128, per_gpu, rates, PHOTOS_160
 
 
-def middle(first, per_gpu, *rates):
-    """At 224 px, on copies of 352."""
-    return first, 224, per_gpu, rates, PHOTOS_352
+def middle(first, per_gpu, *rates, crops=PHOTOS_352):
+    """At 224 px, on copies of 352, or on the originals (`crops=WHOLE`)."""
+    return first, 224, per_gpu, rates, crops
 
 
 def large(first, per_gpu, *rates):
@@ -59,9 +59,9 @@ PUBLISHED = {  # name: (machines, epochs, rows from their first epoch); rates at
     "fastai_8gpu": (1, 45, list(fastai_phases())),
     "imagenet18_1": (1, 35, [
         small(0, 512, ONE, 2 * ONE), small(5, 512, ONE, ONE),
-        middle(14, 224, ONE * 0.4375, ONE * 0.4375),
-        middle(16, 224, ONE / 10 * 0.4375, ONE / 10 * 0.4375),
-        middle(27, 224, ONE / 100 * 0.4375, ONE / 100 * 0.4375),
+        middle(14, 224, ONE * 0.4375, ONE * 0.4375, crops=WHOLE),
+        middle(16, 224, ONE / 10 * 0.4375, ONE / 10 * 0.4375, crops=WHOLE),
+        middle(27, 224, ONE / 100 * 0.4375, ONE / 100 * 0.4375, crops=WHOLE),
         large(32, 128, ONE / 100 * 0.25, ONE / 100 * 0.25),
         large(33, 128, ONE / 1000 * 0.25, ONE / 1000 * 0.25),
     ]),
@@ -80,9 +80,10 @@ PUBLISHED = {  # name: (machines, epochs, rows from their first epoch); rates at
     ]),
     "imagenet18_16": (16, 39, [
         small(0, 64, SIXTEEN, 2 * SIXTEEN), small(6, 128, 2 * SIXTEEN, 2 * SIXTEEN),
-        middle(16, 64, SIXTEEN, SIXTEEN),
-        middle(19, 192, 2 * SIXTEEN / (10 / 1.5), 2 * SIXTEEN / (10 / 1.5)),
-        middle(31, 192, 0.0564, 0.0564), large(37, 128, 0.0376, 0.0376),
+        middle(16, 64, SIXTEEN, SIXTEEN, crops=WHOLE),
+        middle(19, 192, *[2 * SIXTEEN / (10 / 1.5)] * 2, crops=WHOLE),
+        middle(31, 192, *[2 * SIXTEEN / (100 / 1.5)] * 2, crops=WHOLE),
+        large(37, 128, *[2 * SIXTEEN / 100] * 2), large(38, 128, *[2 * SIXTEEN / 1000] * 2),
     ]),
 }  # fmt: skip
 

@@ -157,6 +157,7 @@ def test_the_recipes_steps_are_those_of_the_published_loop_with_muon():
     for layer, theirs in zip(ours, layers, strict=False):
         if isinstance(theirs, torch.nn.Conv2d):
             layer.kernel.assign(theirs.weight.detach().permute(2, 3, 1, 0))
+    ours[0].bias.assign(net[0].bias.detach())
     ours[-1].kernel.assign(net[7].weight.detach().T * 9 / 256)
     model.optimizer.learning_rate = preset.max_lr
     both = airbench_muon.optimizers(net, "float32")
@@ -194,6 +195,38 @@ def test_the_peers_learn_what_they_are_shown(loop, monkeypatch):
     assert result["seconds"] > 0 and len(told) == 3
     losses = [float(line.split()[-1]) for line in told]
     assert losses[-1] < losses[0] and result["accuracy"] > 60
+
+
+def test_the_peers_settings_are_the_published_ones(monkeypatch):
+    """Steps are rounded up; only biases of normalisation have 64 times the rate of the rest."""
+    images = torch.randint(0, 256, (40, 32, 32, 3), dtype=torch.uint8)
+    steps, net = [], airbench.Net()
+    optimizer, _ = airbench.optimizer_and_schedule(net, 100)
+    groups = optimizer.param_groups
+    rates = {id(p): group["initial_lr"] for group in groups for p in group["params"]}
+    kilostep = 1024 * (1 + 1 / 0.15)
+    for parameter in net.parameters():
+        if parameter.requires_grad:
+            of_normalization = parameter.ndim == 1 and parameter is not net[0].bias
+            expected = 11.5 / kilostep * (64 if of_normalization else 1)
+            assert rates[id(parameter)] == pytest.approx(expected)
+    assert not net[0].bias.any()
+    for theirs in (airbench_muon.MuonNet(), hiverge.HiveNet()):  # as torch begins a convolution
+        assert theirs[0].bias.all() and theirs[0].bias.abs().max() <= 12**-0.5
+    loss = airbench.smoothed_loss
+    monkeypatch.setattr(airbench, "smoothed_loss", lambda *a: steps.append(1) or loss(*a))
+    monkeypatch.setattr(airbench, "BATCH", 20)
+    monkeypatch.setattr(airbench, "EPOCHS", 0.6)
+    airbench.train((images, torch.arange(40) % 2), (images, torch.arange(40) % 2), 0, "float32")
+    assert len(steps) == 2
+
+
+def test_the_peers_whiten_by_images_that_are_not_flipped():
+    pixels = torch.randint(0, 256, (30, 32, 32, 3), dtype=torch.uint8)
+    plain = airbench.Loader(pixels, torch.arange(30), False).images
+    for loader in (airbench.Loader, hiverge.HiveLoader):
+        made = loader(pixels, torch.arange(30), True)
+        assert torch.equal(made.first, plain) and not torch.equal(made.images, plain)
 
 
 @pytest.mark.parametrize("net", [airbench.Net, airbench_muon.MuonNet, hiverge.HiveNet])

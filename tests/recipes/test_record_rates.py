@@ -45,11 +45,14 @@ def test_a_loops_steps_are_timed(name, precision, monkeypatch):
     assert one.images == {32: pytest.approx(epochs * 50_000, abs=10)}
 
 
-def test_a_presets_steps_are_timed_at_each_of_its_sizes():
+def test_a_presets_steps_are_timed_at_each_of_its_sizes(monkeypatch):
     one = record_rates.of_preset("smoke", "float32", 2)
     assert "Winograd" in one.ways and set(one.images) == {16, 20}
     ends = one.make_turn(16)()
     assert len(ends) == 2 and ends[0] < ends[1]
+    preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], bias_epochs=0)
+    monkeypatch.setitem(cifar10_record.PRESETS, "no bias", preset)
+    assert len(record_rates.of_preset("no bias", "float32", 2).make_turn(16)()) == 2
 
 
 def test_winograds_filtering_is_for_float32_only():
