@@ -48,7 +48,10 @@ def main(arguments):
     if FLAGS.add:
         folder = submissions.RECORDS / FLAGS.add
         names = dict(each.partition("=")[::2] for each in FLAGS.series)
-        given = [Path(FLAGS[name].value or "") for name in ("runs", "folder", "log")]
+        paths = ("runs", "folder", "log")
+        if missing := [f"--{name}" for name in paths if not FLAGS[name].value]:
+            raise app.UsageError(f"--add needs {', '.join(missing)}.")
+        given = [Path(FLAGS[name].value) for name in paths]
         try:
             add(folder, *given, FLAGS.author, names)
         except (ValueError, OSError) as error:
