@@ -37,6 +37,23 @@ def autocast_scope(layer):
     return variables_module.AutocastScope(layer.compute_dtype)
 
 
+def dtype_inside(layer, dtype):
+    """The dtype of the scope in which a layer's `call` reads weights, or `None` if there is none.
+
+    Args:
+        layer: Keras layer.
+        dtype: of the scope in which the layer is called, or `None`.
+    """
+    if dtype is None and layer.compute_dtype == layer.variable_dtype:
+        return None
+    return layer.compute_dtype
+
+
+def scope_of_dtype(dtype):
+    """The scope of a dtype; `None` leaves the present one."""
+    return contextlib.nullcontext() if dtype is None else variables_module.AutocastScope(dtype)
+
+
 def no_autocast():
     """A scope in which a variable's value is the variable's own memory."""
     return variables_module.AutocastScope(None)

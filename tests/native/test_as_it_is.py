@@ -221,3 +221,29 @@ def test_every_layer_of_a_graph_is_told_the_graphs_mode():
     keras_dawn.accelerate(model)
     assert relative(torch.tensor(model.predict(x, verbose=0)), torch.tensor(expected)) < 1e-6
     assert (model.layers[1].norm.moving_mean.numpy() == 0).all()
+
+
+class OwnWeight(layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_layer_without_autocast_reads_its_weights_as_inside_the_model(nested):
+    own = OwnWeight(autocast=False, dtype="mixed_bfloat16")
+    inner = [layers.Dense(4, dtype="mixed_bfloat16"), own]
+    if nested:
+        inner = [keras.Sequential(inner, name="inner")]
+        inner[0].dtype_policy = "mixed_bfloat16"
+    model = keras.Sequential([keras.Input((3,)), *inner])
+    if not nested:
+        model.dtype_policy = "mixed_bfloat16"
+    x = torch.randn(5, 3)
+    expected = model(x)
+    assert expected.dtype == torch.float32  # outside a model Keras gives bfloat16
+    module = to_torch(model)
+    assert module(x).dtype == torch.float32
+    torch.testing.assert_close(module(x), expected)

@@ -154,7 +154,7 @@ def test_explain_runs_nothing_of_the_users(use):
 def test_a_fit_does_not_look_for_the_ways(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "keras_dawn.native.steps.graph_forward.convolution_ways",
+        "keras_dawn.native.steps.graph_report.convolution_ways",
         lambda *arguments: asked.append(1) or {},
     )
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(32, 3), layers.Flatten()])

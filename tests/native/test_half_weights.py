@@ -5,7 +5,7 @@ from itertools import chain
 
 import keras_dawn
 from keras_dawn.native.accelerate import engine_of
-from keras_dawn.native.steps import graph_forward
+from keras_dawn.native.steps import graph_evaluation, graph_forward, graph_training
 
 import keras
 import numpy as np
@@ -39,9 +39,17 @@ class Changes(keras.callbacks.Callback):
         self.model.get_layer("shared").trainable = epoch % 2 == 0
 
 
+def _cast_where_used(monkeypatch):
+    monkeypatch.setattr(graph_training, "HalfWeights", lambda *_: None)
+    evaluation = graph_evaluation.GraphEvaluation
+    monkeypatch.setattr(
+        graph_forward, "GraphEvaluation", lambda low, compile, _: evaluation(low, compile, False)
+    )
+
+
 def trained(policy, at_once, monkeypatch, optimizer="adam", callbacks=()):
     if not at_once:
-        monkeypatch.setattr(graph_forward, "HalfWeights", lambda *_: None)
+        _cast_where_used(monkeypatch)
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy)
     model = network()
@@ -132,7 +140,7 @@ def test_predictions_are_the_same_to_the_bit(callbacks, monkeypatch):
     for at_once in (True, False):
         model, _ = trained("mixed_bfloat16", at_once, monkeypatch)
         if not at_once:  # a change may make the steps anew
-            monkeypatch.setattr(graph_forward, "HalfWeights", lambda *_: None)
+            _cast_where_used(monkeypatch)
         model.get_layer("shared").trainable = False
         settings = {"batch_size": 6, "verbose": 0, "callbacks": [make() for make in callbacks]}
         outputs = [model.predict(X, **settings)]
@@ -149,7 +157,7 @@ def test_predictions_are_the_same_to_the_bit(callbacks, monkeypatch):
 def test_weights_are_cast_once_for_all_batches_that_are_predicted(monkeypatch):
     model, _ = trained("mixed_bfloat16", True, monkeypatch)
     model.predict(X, batch_size=6, verbose=0)
-    halves = engine_of(model).steps.forward._evaluated_halves
+    halves = engine_of(model).steps.forward._evaluation.halves
     counted = []
     refresh = halves.refresh
     halves.refresh = lambda: counted.append(refresh())

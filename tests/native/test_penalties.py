@@ -249,3 +249,27 @@ def test_a_model_that_only_penalties_train_is_trained(true_float64):
         return keras.Sequential([*model.layers, layers.Lambda(lambda x: x.detach())])
 
     assert_alike(build)
+
+
+class MakesItsRegularizerLate(layers.Layer):
+    def build(self, shape):
+        self.shift = self.add_weight(shape=(shape[-1],), regularizer="l1", name="shift")
+
+    def call(self, x):
+        return x + self.shift
+
+
+def test_a_factor_that_keras_lost_is_an_error():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__(name="net")
+            self.own = MakesItsRegularizerLate(name="own")
+
+        def call(self, x):
+            return self.own(x)
+
+    model = Net()  # which `fit` builds from shapes
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model)
+    with pytest.raises(ValueError, match="regularizer of net/own/shift is not known"):
+        model.fit(X, X, verbose=0)

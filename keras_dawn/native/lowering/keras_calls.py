@@ -1,6 +1,6 @@
 """Keras's own layers, operations and functions as nodes of the lowered graph."""
 
-from keras_dawn.foundation import keras_context, keras_layers, keras_masks
+from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_variables
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.masks import may_mask
@@ -139,7 +139,7 @@ def call_keras(builder, operation, args, kwargs=None):
 
 def _keras_call(builder, operation, attributes, arguments):
     kind = OperationCall if keras_layers.computes_in_torch(operation) else KerasCall
-    call = kind(operation, attributes, arguments, builder.training)
+    call = kind(operation, attributes, arguments, builder.training, builder.autocast)
     if isinstance(operation, keras.Layer):
         builder.last_call = call
     return call
@@ -161,16 +161,18 @@ class KerasCall:
             them (an array, an object); then the tensors are what this is called with.
         training: bool, the mode of the graph. Keras keeps in its call context what the last layer
             was told, and tells every layer of a graph the graph's mode, `training` argument or not.
+        autocast: dtype of the scope around it, or `None`: what a layer with `autocast=False` finds.
 
     Attributes:
         followed: bool, whether another layer of the graph is told the mode afterwards.
     """
 
-    def __init__(self, operation, attributes=(), arguments=None, training=False):
+    def __init__(self, operation, attributes=(), arguments=None, training=False, autocast=None):
         self.operation = operation
         self.attributes = attributes
         self.arguments = arguments
         self.training = training
+        self.autocast = autocast
         self.followed = False
         self.__name__ = self.__qualname__ = f"keras_{identifier(title(operation))}"
         self.__module__ = __name__
@@ -192,12 +194,16 @@ class KerasCall:
         if keras_context.current_call_context() is None:
             # The module is used by itself: the layer still has to know the mode.
             with keras_context.inside_call(self.operation, self.training):
-                return self.operation(*args, **kwargs)
+                return self._called(args, kwargs)
         keras_context.set_mode(self.training)
-        outputs = self.operation(*args, **kwargs)
+        outputs = self._called(args, kwargs)
         if self.followed:  # the layer may have told those inside it another mode, which stays
             keras_context.set_mode(self.training)
         return outputs
+
+    def _called(self, args, kwargs):
+        with keras_variables.scope_of_dtype(self.autocast):
+            return self.operation(*args, **kwargs)
 
 
 class OperationCall(KerasCall):

@@ -3,7 +3,7 @@
 import copy
 from dataclasses import dataclass
 
-from keras_dawn.foundation import keras_layers, keras_models, keras_version
+from keras_dawn.foundation import keras_layers, keras_models, keras_variables, keras_version
 from keras_dawn.native.lowering.apply_rule import apply_rule, why_not_simple, with_masks
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
 from keras_dawn.native.lowering.masks import dropping_masks, mask_after
@@ -82,7 +82,12 @@ def lower_call(builder, node, args, kwargs, training):
             keras_models.note_graph(operation, builder.reads)
             values = _inner_inputs(builder, operation, inner, args, kwargs)
             if values is not None:
-                return run(builder, inner, values, training)
+                around = builder.autocast
+                builder.autocast = keras_variables.dtype_inside(operation, around)
+                try:
+                    return run(builder, inner, values, training)
+                finally:
+                    builder.autocast = around
     call = Call(
         name=operation.name,
         training=training,

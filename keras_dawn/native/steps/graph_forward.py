@@ -2,7 +2,6 @@
 
 import contextlib
 
-from keras_dawn.distributed.collectives import broadcast
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import (
     keras_context,
@@ -11,20 +10,16 @@ from keras_dawn.foundation import (
     keras_variables,
 )
 from keras_dawn.native import capture, parallel
-from keras_dawn.native.convolution_ways import convolution_ways
-from keras_dawn.native.cuda_graph import GraphedForward
-from keras_dawn.native.lowering import lower
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
-from keras_dawn.native.lowering.module import function_of
-from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.steps import graph_report
 from keras_dawn.native.steps.added_losses import AddedLosses
-from keras_dawn.native.steps.buckets import BucketedReduction
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.graph_calls import lowered_or_reason
+from keras_dawn.native.steps.graph_evaluation import GraphEvaluation
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
-from keras_dawn.native.steps.half_weights import HalfWeights
+from keras_dawn.native.steps.graph_training import GraphTraining
 from keras_dawn.native.steps.kept_outputs import why_frozen
 from keras_dawn.native.steps.layer_calls import EMPTY
-from keras_dawn.native.steps.reduction import GradientReduction
 
 import torch
 
@@ -50,17 +45,14 @@ class GraphForward:
         self._compile = compile
         self._functional = keras_models.functional_graph(model)
         self._added = AddedLosses(model)
-        self.evaluating = _lowered(model, training=False, views=self._added.views)
+        self.evaluating = lowered_or_reason(model, training=False, views=self._added.views)
         self._some_weight = next(self.evaluating.module.parameters(), None)
         self.training = None
-        self._call_evaluating = None  # made by the first batch that is evaluated
-        self._evaluated_halves = None  # copies of the weights in half precision
-        self._call_training = None
+        self._evaluation = None  # made by the first batch that is evaluated
+        self._training_call = None  # made with the training graph
         self.reduction = None  # of gradients over the ranks, where torch's does not do
         self.needs_rehearsal = False
         self._layers = None
-        self._halves = None  # such copies in training
-        self._outside = []  # leaves that are trained besides those of the training graph
         self._shapes = None  # of the last batch
         self._inside = keras_layers.all_layers(model)
         self._look()
@@ -77,15 +69,17 @@ class GraphForward:
     def lower_training(self):
         """Lowers the training graph."""
         views = self._added.views
-        self.training = _lowered(self.model, training=True, collect_statistics=True, views=views)
+        self.training = lowered_or_reason(
+            self.model, training=True, collect_statistics=True, views=views
+        )
         inside = self.training.leaves
         # Weights that no layer of the graph has: the user's loss or a regularizer may use them.
         others = [v for v in self.model.trainable_weights if id(v) not in inside]
-        self._outside = [Leaf(variable, AS_IS) for variable in others]
-        self._added.follow([*inside.values(), *self._outside])
-        # Several ranks average the gradients of the weights, and a compiler sees to the casts.
-        alone = not current().several and not self._compile and not self.on_gpu()
-        self._halves = HalfWeights(self.training.module) if alone else None
+        outside = [Leaf(variable, AS_IS) for variable in others]
+        self._added.follow([*inside.values(), *outside])
+        self._training_call = GraphTraining(
+            self.model, self.training, outside, self._compile, self.on_gpu()
+        )
         self._look()
 
     def _look(self):
@@ -98,8 +92,7 @@ class GraphForward:
 
     def leaves(self):
         """The leaves that are trained."""
-        leaves = [*self.training.leaves.values(), *self._outside]
-        return [leaf for leaf in leaves if leaf.tensor.requires_grad]
+        return self._training_call.leaves()
 
     def connect_training(self, whole):
         """Puts what averages over the ranks around the training graph.
@@ -107,20 +100,9 @@ class GraphForward:
         Args:
             whole: bool, whether the whole step may become a CUDA graph.
         """
-        forward = self._callable(self.training)
-        if current().several and (whole or self._decides_in_python()):
-            parameters = [leaf.tensor for leaf in self.leaves()]
-            # As DistributedDataParallel does when it is made.
-            broadcast([parameter.detach() for parameter in parameters])
-            kind = BucketedReduction if whole else GradientReduction
-            self.reduction = kind(parameters)
-            self._call_training = forward
-        elif current().several:
-            module = forward if self._compile else self.training.module
-            self._call_training = parallel.data_parallel(module)
-            self.needs_rehearsal = parallel.needs_rehearsal()
-        else:
-            self._call_training = forward
+        call = self._training_call
+        call.connect(whole)
+        self.reduction, self.needs_rehearsal = call.reduction, call.needs_rehearsal
 
     def why_no_graph(self):
         """Why a CUDA graph would do something else than the module, or `None`."""
@@ -141,9 +123,9 @@ class GraphForward:
     def graph_alone(self, alone):
         """Whether forward and backward pass become a CUDA graph of their own."""
         if not alone:
-            self._call_training = self._callable(self.training)
+            self._training_call.graph(False)
         elif self.why_not_alone() is None:
-            self._call_training = GraphedForward(self.training.module)
+            self._training_call.graph(True)
 
     def why_not_alone(self):
         """Why forward and backward pass become no graph of their own, or `None`."""
@@ -152,12 +134,12 @@ class GraphForward:
 
     def averages_in_graph(self):
         """Whether a graph of the whole step would average the gradients over the ranks."""
-        return not current().several or isinstance(self.reduction, BucketedReduction)
+        return self._training_call.averages_in_graph()
 
     def release_graphs(self):
         """Gives the memory of CUDA graphs back."""
-        if isinstance(self._call_training, GraphedForward):
-            self._call_training.release()
+        if self._training_call is not None:
+            self._training_call.release_graph()
 
     def settings(self):
         """What the Python of a pass reads in every step."""
@@ -170,14 +152,6 @@ class GraphForward:
     def penalise(self, loss, scale):
         """The loss with the penalties that were left out; see `AddedLosses`."""
         return self._added.penalise(loss, scale)
-
-    def _decides_in_python(self):
-        """Whether another batch, or that of another rank, may reach other weights.
-
-        DistributedDataParallel wants every backward pass to be like the first.
-        """
-        own_loss = keras_models.is_overridden(self.model, "compute_loss")
-        return own_loss or self.training.calls_keras or bool(self._outside)
 
     def is_complete(self):
         """Whether all layers were built before the step."""
@@ -192,7 +166,7 @@ class GraphForward:
             return False
         if not self._added.are_current():
             return False
-        if not all(leaf.is_shared() for leaf in self._outside):
+        if self._training_call is not None and not self._training_call.outside_is_current():
             return False
         return all(
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())
@@ -216,15 +190,13 @@ class GraphForward:
     def train(self, flat):
         """`(outputs, statistics, images in the batch)` of a batch to train on."""
         self._shapes = [tensor.shape for tensor in flat]
-        if self._halves is not None:
-            self._halves.refresh()
-        outputs, statistics, *masks = self._run(self.training, self._call_training, flat)
+        self._training_call.refresh()
+        outputs, statistics, *masks = self._run(self.training, self._training_call.call, flat)
         return structured(self.training, outputs, masks), statistics, flat[0].shape[0]
 
     def take_gradients(self):
         """Gives the weights the gradients of their copies; to be called without gradients."""
-        if self._halves is not None:
-            self._halves.hand_back()
+        self._training_call.take_gradients()
 
     def evaluate(self, x, undisturbed=False):
         """`(outputs, images in the batch)`.
@@ -233,20 +205,15 @@ class GraphForward:
             x: the batch.
             undisturbed: bool, whether the weights are those of the batch before.
         """
-        if self._call_evaluating is None:
-            # Where no compiler sees to the casts.
-            by_hand = not self._compile and not self.on_gpu()
-            self._evaluated_halves = HalfWeights(self.evaluating.module, False) if by_hand else None
-            self._call_evaluating = self._callable(self.evaluating)
+        if self._evaluation is None:
+            by_hand = not self._compile and not self.on_gpu()  # where no compiler sees to the casts
+            self._evaluation = GraphEvaluation(self.evaluating, self._compile, by_hand)
         flat = graph_inputs(self.evaluating, x, self._device())
-        if self._evaluated_halves is not None and not undisturbed:
-            self._evaluated_halves.refresh()
         self._shapes = [tensor.shape for tensor in flat]
-        outputs = self._run(self.evaluating, self._call_evaluating, flat)
-        masks = ()
-        if self.evaluating.masked:
-            outputs, _, *masks = outputs
-        return structured(self.evaluating, outputs, masks), flat[0].shape[0]
+        if not undisturbed:
+            self._evaluation.refresh()
+        outputs = self._run(self.evaluating, self._evaluation.call, flat)
+        return self._evaluation.structured(outputs), flat[0].shape[0]
 
     def alone(self, x, undisturbed=False):
         """The outputs of a batch, or `EMPTY` where more is to happen than to compute them.
@@ -269,20 +236,10 @@ class GraphForward:
             return forward(*flat)
 
     def native(self):
-        inside = [] if self._layers is None else self._layers.native()
-        return [*(self.training or self.evaluating).native, *inside]
+        return graph_report.native(self.training or self.evaluating, self._layers)
 
     def fallbacks(self):
-        inside = [] if self._layers is None else self._layers.native()
-        native = {id(layer) for layer in inside}  # lowered when they are called
-        found = (self.training or self.evaluating).fallbacks
-        # What was found when they were called says more than what was not known before.
-        known = {} if self._layers is None else self._layers.reasons()
-        return [
-            (layer, known.get(id(layer), reason))
-            for layer, reason in found
-            if id(layer) not in native
-        ]
+        return graph_report.fallbacks(self.training or self.evaluating, self._layers)
 
     def why_own_call(self):
         """Nothing: a graph has no `call` of its own."""
@@ -292,23 +249,8 @@ class GraphForward:
         return []
 
     def convolutions(self):
-        """Which way each convolution went with the last batch; nothing before the first.
-
-        Nor where the user's Python would run, or a generator would count, to find it out.
-        """
-        evaluating = self.evaluating
-        if self._shapes is None or evaluating.calls_keras or evaluating.changes_state:
-            return {}
-        if self._device().type != "cpu":
-            return {}
-        return convolution_ways(evaluating.module, self._shapes, evaluating.input_dtypes)
-
-    def _callable(self, lowered):
-        if self._compile:
-            return torch.compile(lowered.module)
-        forward = function_of(lowered.module)
-        # Past the module's own call, which looks for hooks: nobody has put any on it.
-        return lowered.module.forward if forward is lowered.module else forward
+        """Which way each convolution went with the last batch; nothing before the first."""
+        return graph_report.convolutions(self.evaluating, self._shapes, self._device())
 
     def _device(self):
         weight = self._some_weight
@@ -316,13 +258,3 @@ class GraphForward:
 
 
 _NOTHING = contextlib.nullcontext()
-
-
-def _lowered(model, **arguments):
-    """`lower`, whose every error is a reason to go layer by layer."""
-    try:
-        return lower(model, **arguments)
-    except LoweringError:
-        raise
-    except Exception as error:
-        raise LoweringError(f"lowering it failed: {type(error).__name__}: {error}") from error

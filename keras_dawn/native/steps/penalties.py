@@ -21,6 +21,7 @@ class Penalties:
 
     def __init__(self, variables, tensors):
         self._regularizers = [variable.regularizer for variable in variables]
+        self._paths = [variable.path for variable in variables]
         self._tensors = tensors
         unique = {id(regularizer): regularizer for regularizer in self._regularizers}
         self._settings = list(map(Settings, unique.values()))
@@ -66,7 +67,22 @@ class Penalties:
         factors = [(getattr(r, "l1", 0.0), getattr(r, "l2", 0.0)) for r in self._regularizers]
         now = [frozen(factor) for pair in factors for factor in pair]
         if now != self._factors:
+            self._check_numbers(factors)
             self._factors, self._groups = now, self._grouped(factors)
+
+    def _check_numbers(self, factors):
+        """Raises `ValueError` where an `L1` was made while shapes alone were computed.
+
+        Plain Keras then adds whatever lies in memory to the loss.
+        """
+        for path, pair in zip(self._paths, factors, strict=True):
+            if any(isinstance(f, torch.Tensor) and f.is_meta for f in pair):
+                raise ValueError(
+                    f"The factor of the regularizer of {path} is not known: Keras made it on "
+                    "torch's meta device, as the layer makes it in `build` and Keras built the "
+                    "model from shapes. Make it in the layer's `__init__`, such as "
+                    "`self.regularizer = keras.regularizers.L1(0.01)`."
+                )
 
     def _grouped(self, factors):
         groups = {}

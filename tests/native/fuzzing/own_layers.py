@@ -157,12 +157,16 @@ class Gated(layers.Layer):
 class HalfFrozen(layers.Layer):
     """Weights of its own with a constraint and a regularizer, and one that is not trained."""
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.regularizer = keras.regularizers.L1()  # made in `build` it may have no number
+
     def build(self, shape):
         size = (shape[-1],)
         self.scale = self.add_weight(
             shape=size, initializer="ones", constraint="non_neg", name="kept_positive"
         )
-        self.shift = self.add_weight(shape=size, regularizer="l1", name="regularized")
+        self.shift = self.add_weight(shape=size, regularizer=self.regularizer, name="regularized")
         self.fixed = self.add_weight(shape=size, trainable=False, name="fixed")
 
     def call(self, x):

@@ -78,6 +78,13 @@ def _fold(builder, inputs, call, function, cast=None):
     return result
 
 
+def _of_unmasked(builder, inputs, call, of_unmasked, function, cast=None):
+    """`_fold` by `function`, or `of_unmasked` where some of the inputs are masked."""
+    if any(value.mask is not None for value in inputs):
+        return _masked(builder, inputs, call, of_unmasked)
+    return _fold(builder, inputs, call, function, cast)
+
+
 def _masked(builder, inputs, call, function):
     """A function of all inputs and their masks, in Keras's order of axes."""
     if any(value.guessed or value.dtype == "bool" for value in inputs):
@@ -112,9 +119,7 @@ def subtract(builder, layer, inputs, call):
 
 @rule(layers.Multiply)
 def multiply(builder, layer, inputs, call):
-    if any(value.mask is not None for value in inputs):
-        return _masked(builder, inputs, call, product_of_unmasked)
-    return _fold(builder, inputs, call, torch.mul)
+    return _of_unmasked(builder, inputs, call, product_of_unmasked, torch.mul)
 
 
 @rule(layers.Average)
@@ -127,16 +132,14 @@ def average(builder, layer, inputs, call):
 
 @rule(layers.Maximum)
 def maximum(builder, layer, inputs, call):
-    if any(value.mask is not None for value in inputs):
-        return _masked(builder, inputs, call, largest_of_unmasked)
-    return _fold(builder, inputs, call, torch.maximum, cast=result_type)
+    return _of_unmasked(builder, inputs, call, largest_of_unmasked, torch.maximum, cast=result_type)
 
 
 @rule(layers.Minimum)
 def minimum(builder, layer, inputs, call):
-    if any(value.mask is not None for value in inputs):
-        return _masked(builder, inputs, call, smallest_of_unmasked)
-    return _fold(builder, inputs, call, torch.minimum, cast=result_type)
+    return _of_unmasked(
+        builder, inputs, call, smallest_of_unmasked, torch.minimum, cast=result_type
+    )
 
 
 @rule(layers.Concatenate)

@@ -1,0 +1,39 @@
+"""What a lowered graph says of itself, for `explain`."""
+
+from keras_dawn.native.convolution_ways import convolution_ways
+
+
+def native(lowered, layers):
+    """The layers that compute natively.
+
+    Args:
+        lowered: `Lowered`.
+        layers: `NativeLayers` inside those that are called as they are, or `None`.
+    """
+    return [*lowered.native, *([] if layers is None else layers.native())]
+
+
+def fallbacks(lowered, layers):
+    """`(layer, reason)` of those that are called as they are; arguments as of `native`."""
+    inside = [] if layers is None else layers.native()
+    known_native = {id(layer) for layer in inside}  # lowered when they are called
+    # What was found when they were called says more than what was not known before.
+    known = {} if layers is None else layers.reasons()
+    return [
+        (layer, known.get(id(layer), reason))
+        for layer, reason in lowered.fallbacks
+        if id(layer) not in known_native
+    ]
+
+
+def convolutions(evaluating, shapes, device):
+    """Which way each convolution went with inputs of these shapes, as a dict.
+
+    It is empty before the first batch (`shapes` is `None`), off the CPU, and where the user's
+    Python would run, or a generator would count, to find it out.
+    """
+    if shapes is None or evaluating.calls_keras or evaluating.changes_state:
+        return {}
+    if device.type != "cpu":
+        return {}
+    return convolution_ways(evaluating.module, shapes, evaluating.input_dtypes)
