@@ -164,6 +164,7 @@ def main(arguments):
         peers = loops(FLAGS.peer, FLAGS.peer_precision, precision)
         runs = document["runs"] = {"keras_dawn": [], **{name: [] for name in peers}, **earlier}
         prices = run_flags.read_prices()
+        run_flags.check_numbers()
         write()
         clock = TrainingClock()
         images, _ = choose_dataset("cifar10", FLAGS.data_dir)

@@ -233,6 +233,7 @@ def main(argv):
         precision = run_flags.read_precision(PRESETS[name].precision)
         preset = dataclasses.replace(PRESETS[name], precision=precision)
         prices = run_flags.read_prices()
+        run_flags.check_numbers()
         loading = TrainingClock()
         images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
         folder = run_flags.run_folder("cifar10_record", images.name, name)

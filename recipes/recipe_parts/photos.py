@@ -59,6 +59,7 @@ def main(recipe, presets, entry, target_on="top5"):
             if FLAGS.mixup and FLAGS.cutmix:
                 raise ValueError("Expected --mixup or --cutmix, got both: give one of them.")
             prices = run_flags.read_prices()
+            run_flags.check_numbers()
             run_flags.choose_algorithms()
             precision = run_flags.read_precision("mixed_float16")
             # All ranks at once: each lists ImageNet's 1.28 million photos for itself.

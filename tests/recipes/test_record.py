@@ -52,10 +52,17 @@ def test_two_runs_are_told_by_three_clocks(smoke):
     assert "without views" in printed
 
 
-def test_bad_flags_end_before_training(tmp_path):
-    done = processes.run(RECIPE, "--preset=tpu", "--dataset=digits", cwd=tmp_path)
-    assert done.returncode != 0
-    assert "auto or one of cpu, cpu_hardest, gpu, gpu_hiverge, smoke" in done.printed
+@pytest.mark.parametrize(
+    "flag, words",
+    [
+        ("--preset=tpu", "auto or one of cpu, cpu_hardest, gpu, gpu_hiverge, smoke"),
+        ("--seed=-1", "Seeds go from 0 to 4294967295"),
+    ],
+)
+def test_bad_flags_end_before_training(flag, words, tmp_path):
+    done = processes.run(RECIPE, flag, "--dataset=digits", cwd=tmp_path)
+    assert done.returncode != 0 and not list(tmp_path.iterdir())
+    assert words in done.printed and "Traceback" not in done.printed
 
 
 def test_the_fits_follow_each_other_and_the_rate_falls_once_in_all_of_them():
