@@ -1,4 +1,4 @@
-"""What published trainings on ImageNet would take on a GPU whose steps were measured: projections.
+r"""What published trainings on ImageNet would take on a GPU whose steps were measured: projections.
 
     python benchmarks/imagenet_projection.py --results=benchmarks/results/gpu-h100-2026-11-26.json
     python benchmarks/imagenet_projection.py --results=FILE --price_per_hour=USD \
@@ -11,6 +11,7 @@ validation takes nothing. `--price_per_hour` is of a machine of eight.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import gpu_report
@@ -26,8 +27,14 @@ DECODED = {(160, 128): 3_970, (352, 224): 1_363, (None, 128): 1_001, (None, 224)
 
 def main(arguments):
     if FLAGS.price_per_hour is not None and not FLAGS.price_source:
-        raise app.UsageError("--price_per_hour needs --price_source, where the price is from.")
-    document = json.loads(Path(FLAGS.results).read_text(encoding="utf-8"))
+        sys.exit("--price_per_hour needs --price_source, where the price is from.")
+    try:
+        document = json.loads(Path(FLAGS.results).read_text(encoding="utf-8"))
+        document["parts"]["steps"]
+    except OSError as error:
+        sys.exit(f"--results: {error}")
+    except (ValueError, KeyError, TypeError):
+        sys.exit(f"--results: {FLAGS.results} is no file of gpu.py with the part `steps`")
     Console(width=120).print(table(document, FLAGS.price_per_hour))
     print(f"PROJECTIONS, not measurements; assumed: {gpu_report.EFFICIENCY}.")
     if FLAGS.price_per_hour is not None:

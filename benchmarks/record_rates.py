@@ -9,6 +9,9 @@ in bfloat16. The first step of a turn is dropped; a rate is the median of the ro
 time is that of its images at these rates: of a loop all its steps, of ours the epochs at each size,
 those on the hardest images with their part of them; without evaluation, and without the gradient of
 the stem's bias. Whole runs with their accuracies are `record.py`'s.
+
+A round of all takes minutes on two cores; `--peer=airbench94 --preset=cpu --rounds=1 --steps=2` is
+a short look. The preset `smoke` is of another size than the loops, which its ratio does not tell.
 """
 
 import dataclasses
@@ -181,7 +184,7 @@ def main(arguments):
     rates = measure(contestants, FLAGS.rounds)
     seconds = {one.name: whole_run(one.images, rates[one.name]) for one in contestants}
     fastest = min((n for n in seconds if "plain torch" in n), key=seconds.get)
-    table = Table(title=f"Whole runs by rates, over {fastest}")
+    table = Table(title=f"Whole runs by rates, medians of {FLAGS.rounds}, over {fastest}")
     for column in ("", "ways", "images/s", "seconds", "ratio"):
         table.add_column(column, overflow="fold")
     for one in contestants:

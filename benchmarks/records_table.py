@@ -1,4 +1,4 @@
-"""The table of records on CIFAR-10: checks what was submitted, and writes the page.
+r"""The table of records on CIFAR-10: checks what was submitted, and writes the page.
 
     python benchmarks/records_table.py                  # checks all, writes records/README.md
     python benchmarks/records_table.py --add=NAME --runs=FILE --folder=FOLDER --log=FILE \
@@ -12,13 +12,14 @@ import collections
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 
 from keras_dawn.dawnbench import CIFAR10_BOARD
 
 import submissions
 from absl import app, flags
-from submission_checks import median_run
+from submission_checks import faults_of_file, median_run
 
 FLAGS = flags.FLAGS
 PAGE = submissions.RECORDS / "README.md"
@@ -48,16 +49,21 @@ def main(arguments):
     if FLAGS.add:
         folder = submissions.RECORDS / FLAGS.add
         names = dict(each.partition("=")[::2] for each in FLAGS.series)
-        given = [Path(FLAGS[name].value or "") for name in ("runs", "folder", "log")]
+        lacking = [name for name in ("runs", "folder", "log") if not FLAGS[name].value]
+        if lacking:
+            sys.exit(f"--add needs --{' and --'.join(lacking)} too (--help says what they are)")
+        given = [Path(FLAGS[name].value) for name in ("runs", "folder", "log")]
         try:
             add(folder, *given, FLAGS.author, names)
         except (ValueError, OSError) as error:
-            raise app.UsageError(str(error)) from None
+            sys.exit(f"Not added:\n{error}")
+        print(f"{folder} is made.")
     try:
-        PAGE.write_text(page(submitted()), encoding="utf-8")
+        found = submitted()
     except ValueError as error:
-        raise app.UsageError(str(error)) from None
-    print(f"All submissions are right; {PAGE.name} is written.")
+        sys.exit(f"{PAGE} is not written:\n{error}")
+    PAGE.write_text(page(found), encoding="utf-8")
+    print(f"All submissions are right; {PAGE} is written.")
 
 
 def submitted():
@@ -84,15 +90,14 @@ def add(folder, runs, run_folder, log, author, names):
         OSError: a file that is missing.
         ValueError: what is wrong with it; the folder is then removed.
     """
-    first = next(iter(names), None)
     try:
-        series = json.loads(runs.read_text(encoding="utf-8"))["runs"]
-        median = median_run(series[first])["seed"] if series.get(first) else None
+        document = json.loads(runs.read_text(encoding="utf-8"))
+        faults = faults_of_file({"series": names}, document)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{runs} is not a results file of record.py: {error!r}") from None
-    if median is None:
-        raise ValueError(f"--series must name a series of {runs}, {', '.join(series)}; got {first}")
-    own = run_folder / f"seed{median}"
+    if faults:  # before an entry is missed, which a run on some images has not
+        raise ValueError("\n".join(f"{runs}: {fault}" for fault in faults))
+    own = run_folder / f"seed{median_run(document['runs'][next(iter(names))])['seed']}"
     entry = next(own.glob("*_*_*_*.json"), None)
     if entry is None:
         raise FileNotFoundError(f"{own}, the folder of the median run, has no DAWNBench entry")

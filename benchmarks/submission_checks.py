@@ -26,10 +26,15 @@ def read_documents(folder):
         document = json.loads((folder / about["runs"]["file"]).read_text(encoding="utf-8"))
         for key in about["runs"].get("at", []):
             document = document[key]
-        faults = list(_faults_of_document(document)) or list(_faults_of_runs(about, document))
+        faults = faults_of_file(about, document)
     except _UNREADABLE as error:
         return about, None, [f"it cannot be read: {error!r}"]
     return about, document, faults
+
+
+def faults_of_file(about, document):
+    """What is wrong with a results file of `record.py` whose series `about` names."""
+    return list(_faults_of_document(document)) or list(_faults_of_runs(about, document))
 
 
 def faults_of_name(folder, about, document):
@@ -137,8 +142,8 @@ def _faults_of_runs(about, document):
     series = {name: runs for name, runs in document["runs"].items() if runs}
     if not series or about["series"].keys() != series.keys():
         yield (
-            f"`series` must name all series of the runs, {', '.join(series) or 'which has none'}; "
-            f"it names {', '.join(about['series']) or 'none'}"
+            f"`series` must name all series of the runs, {_quoted(series)}; "
+            f"it names {_quoted(about['series'])}"
         )
         return
     if document["settings"].get("train_images") or document["settings"].get("test_images"):
@@ -160,6 +165,10 @@ def _faults_of_series(name, runs):
         yield f"{name}: seeds must follow each other, none left out or repeated; got {seeds}"
     if len({"dawnbench_seconds" in run for run in runs}) > 1:
         yield f"{name}: either all of its runs have dawnbench_seconds or none"
+
+
+def _quoted(names):
+    return ", ".join(f'"{name}"' for name in names) or "none"
 
 
 def _faults_of(name, run):

@@ -10,6 +10,8 @@ import submissions
 from tests.submitting import change, edit_tsv, series, submit, whole_runs
 from tests.test_records_table import OURS
 
+BOTH = {"keras_dawn": "ours", "airbench94, plain torch": "the loop"}
+
 
 @pytest.fixture
 def whole(tmp_path):
@@ -164,6 +166,13 @@ def test_a_run_counts_once_in_the_whole_table(whole):
         submissions.read_all([OURS, made])
 
 
+def test_runs_on_some_of_the_images_are_refused_for_that_and_not_for_a_missing_entry(whole):
+    change(whole / "runs.json", lambda content: content["settings"].update(train_images=1024))
+    next((whole / "runs" / "seed2").glob("*_*.json")).unlink()  # record.py writes none then
+    with pytest.raises(ValueError, match="on some of the images only"):
+        submit(whole)
+
+
 def test_a_submission_that_is_wrong_is_not_made(whole):
     change(whole / "runs.json", lambda content: series(content)[2].update(seed=9))
     with pytest.raises(ValueError, match="seeds must follow"):
@@ -174,11 +183,12 @@ def test_a_submission_that_is_wrong_is_not_made(whole):
 @pytest.mark.parametrize(
     "names, files, words",
     [
-        ({}, {}, "--series must name a series of .*runs.json, keras_dawn, airbench94"),
-        ({"mine": "ours"}, {}, "--series must name a series .* got mine"),
-        ({"keras_dawn": "ours"}, {"run_folder": "nowhere"}, "median run, has no DAWNBench entry"),
-        ({"keras_dawn": "ours"}, {"log": "nowhere.txt"}, "nowhere.txt"),
+        ({}, {}, 'must name .*, "keras_dawn", "airbench94, plain torch"; it names none'),
+        ({"mine": "ours"}, {}, 'runs.json: `series` must name all .* it names "mine"'),
         ({"keras_dawn": "ours"}, {}, "`series` must name all series"),
+        (BOTH, {"run_folder": "nowhere"}, "median run, has no DAWNBench entry"),
+        (BOTH, {"log": "nowhere.txt"}, "nowhere.txt"),
+        (BOTH, {"runs": "log.txt"}, "log.txt is not a results file of record.py"),
     ],
 )
 def test_what_the_command_lacks_is_said_and_nothing_made(names, files, words, whole):

@@ -8,6 +8,7 @@ the devkit (`ILSVRC2015_clsloc_validation_blacklist.txt`); `293` is `ILSVRC2012_
 import re
 from pathlib import Path
 
+_PHOTOS, _LISTED = 50_000, 1_762
 _NUMBER = re.compile(r"ILSVRC2012_val_0*(\d+)\b")
 
 
@@ -33,8 +34,13 @@ def without_blacklist(source, numbers):
 
     Raises:
         ValueError: a number that no photo has: the list is of another set, or photos have lost
-            ImageNet's names.
+            ImageNet's names; or of all 50,000 photos another list than the devkit's of 1,762.
     """
+    if len(source) == _PHOTOS and len(numbers) != _LISTED:
+        raise ValueError(
+            f"The devkit's blacklist has {_LISTED} of the {_PHOTOS} validation photos, this list "
+            f"has {len(numbers)}: it is cut off, or another one."
+        )
     found = [_NUMBER.search(name) for name in source.names()]
     own = [int(match.group(1)) if match else None for match in found]
     missing = numbers - set(own)

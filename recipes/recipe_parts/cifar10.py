@@ -13,7 +13,6 @@ from keras_dawn import (
 )
 from keras_dawn.data.choose import DATASETS, choose_dataset
 from keras_dawn.dawnbench import records
-from keras_dawn.dawnbench.time_to_accuracy import check_target
 from keras_dawn.evaluation import Views
 
 import keras
@@ -51,7 +50,7 @@ def main(recipe, presets, entry_preset, build_model):
         ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
         name, preset = choose_preset(presets, entry_preset)
         prices = run_flags.read_prices()
-        check_target(FLAGS.target)
+        run_flags.check_numbers()
         started = TrainingClock()
         with keras_dawn.distributed.main_first():  # one of them downloads
             images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)

@@ -59,12 +59,14 @@ def main(recipe, presets, entry, target_on="top5"):
             if FLAGS.mixup and FLAGS.cutmix:
                 raise ValueError("Expected --mixup or --cutmix, got both: give one of them.")
             prices = run_flags.read_prices()
+            run_flags.check_numbers()
             run_flags.choose_algorithms()
             precision = run_flags.read_precision("mixed_float16")
             # All ranks at once: each lists ImageNet's 1.28 million photos for itself.
             photos, reason = find_photos(preset, scratch)
             if FLAGS.dry_run:
                 reporting.console.quiet = not ranks.is_main
+                reporting.console.print(reason)
                 projection.print_projection(preset, photos.train("originals"), precision, prices)
                 return
             folder = run_flags.run_folder(recipe, photos.name, name)

@@ -30,6 +30,11 @@ def print_projection(preset, source, precision, prices):
         prices: list of `dawnbench.Price`.
     """
     reporting.print_plan(preset.plan)
+    sizes = ", ".join(str(size) for size in sorted({p.image_size for p in preset.plan.phases}))
+    reporting.console.print(
+        f"{2 * STEPS} training steps each at {sizes} px are measured on this machine now, which on "
+        "a processor may take minutes."
+    )
     model = build_model(preset, len(source.class_names), precision)
     rates = {
         phase.image_size: measure(model, phase, preset)

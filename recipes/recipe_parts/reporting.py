@@ -47,6 +47,7 @@ def print_plan(plan):
     """The plan as a table."""
     header, *rows = plan.table()
     table = Table(title=f"{plan.name}: {plan.epochs} epochs", caption=plan.source or None)
+    table.collapse_padding, table.pad_edge = True, False  # whole words in 80 columns
     for column in header:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -104,7 +105,8 @@ def summary(result, prices):
     table.add_row("training time", f"{timer.clock.training_seconds():.1f} s (DAWNBench's clock)")
     table.add_row("wall time", f"{timer.clock.wall_seconds():.1f} s")
     if paid := result.description.get("paid"):
-        text = f"{paid['seconds']:.1f} s in {paid['processes']} processes"
+        processes = "1 process" if paid["processes"] == 1 else f"{paid['processes']} processes"
+        text = f"{paid['seconds']:.1f} s in {processes}"
         dollars = [f"USD {p.cost(paid['seconds']):.4f} {p.kind}" for p in prices]
         table.add_row("paid time", ", ".join([text, *dollars]))
     for price in prices:

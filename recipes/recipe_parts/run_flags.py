@@ -9,6 +9,7 @@ from pathlib import Path
 import keras_dawn
 from keras_dawn import ResumeTraining, TimeToAccuracy, dawnbench
 from keras_dawn.dawnbench.records import RunFolder
+from keras_dawn.dawnbench.time_to_accuracy import check_target
 from keras_dawn.foundation.precision import PRECISIONS, best_precision
 from keras_dawn.resume.eviction import CLOUDS, EvictionNotice
 
@@ -89,6 +90,16 @@ def define(target, what="test accuracy"):
     flags.DEFINE_enum(
         "gradient_compression", None, ["float16", "bfloat16"], "what gradients travel in"
     )
+
+
+def check_numbers():
+    """Raises `ValueError` for a `--target` or `--seed` with which the first or last run fails."""
+    check_target(FLAGS.target)
+    last = FLAGS.seed + FLAGS.runs - 1
+    if FLAGS.seed < 0 or last >= 2**32:  # as NumPy's seeds
+        raise ValueError(
+            f"Seeds go from 0 to {2**32 - 1}; --seed and --runs make {FLAGS.seed} to {last}."
+        )
 
 
 def choose_algorithms():

@@ -127,6 +127,9 @@ def test_an_unknown_name_is_refused():
         ("Intel Xeon", True, "AVX512", "AVX512_CORE_BF16", "avx512"),
         ("Intel Xeon", True, "AVX512", "AVX512_CORE_AMX", "amx"),
         ("Intel Xeon", True, "AVX512", "AVX2", "avx2"),
+        ("Intel Xeon", True, "AVX512", "AVX10_1_512", "avx512"),
+        ("Intel Xeon", True, "AVX512", "", "amx"),
+        ("Intel Xeon", True, "AVX512", "NO_SUCH_NAME", "amx"),
         ("Intel Xeon", True, "AVX2", None, "avx2"),
         ("Intel Xeon", False, "AVX512", None, "avx512"),
         ("Intel Xeon", False, "DEFAULT", None, "other"),
@@ -137,7 +140,7 @@ def test_an_unknown_name_is_refused():
 def test_the_kind_is_what_torch_and_onednn_use(monkeypatch, name, amx, capability, limit, kind):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name, "amx_bf16": amx})
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    for variable in processor.LIMITS:
+    for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(variable, raising=False)
     if limit is not None:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)

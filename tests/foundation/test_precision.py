@@ -11,6 +11,9 @@ import torch
         (False, "AVX512", {}, "float32"),
         (True, "AVX2", {}, "float32"),  # ATEN_CPU_CAPABILITY=avx2
         (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": "avx2"}, "float32"),
+        (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": "AVX2_VNNI_2"}, "float32"),
+        (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": ""}, "mixed_bfloat16"),
+        (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": "NO_SUCH_NAME"}, "mixed_bfloat16"),
         (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}, "float32"),
         (True, "AVX512", {"DNNL_MAX_CPU_ISA": "AVX512_CORE_BF16"}, "mixed_bfloat16"),
         (True, "AVX512", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, "mixed_bfloat16"),

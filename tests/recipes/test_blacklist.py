@@ -50,6 +50,24 @@ def test_a_list_of_other_photos_is_refused(folder):
         without_blacklist(ImageFolder(folder / "val"), {3, 13})
 
 
+def test_of_all_validation_photos_the_whole_list_is_left_out():
+    class All:
+        def __len__(self):
+            return 50_000
+
+        def names(self):
+            return [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 50_001)]
+
+        def subset(self, places):
+            return places
+
+    assert len(without_blacklist(All(), set(range(1, 1763)))) == 48_238
+    with pytest.raises(
+        ValueError, match="has 1762 of the 50000 validation photos, this list has 9"
+    ):
+        without_blacklist(All(), set(range(1, 10)))
+
+
 def test_an_entry_says_whether_they_were_used():
     entry = Entry("a", "b", "c", "d", "e", ("a", "b", "c", "d"), date(2026, 1, 1))
     assert "usedBlacklist" not in entry.as_json()

@@ -120,6 +120,7 @@ def test_a_dry_run_prints_plan_and_projection_and_trains_nothing(photos, tmp_pat
         (["--data_dir=nowhere"], "no folder nowhere"),
         (["--price_per_hour=3"], "price_source"),
         (["--mixup=0.2", "--cutmix=1.0"], "got both"),
+        (["--target=0.93"], "Did you mean 93"),
     ],
 )
 def test_bad_flags_end_before_training(flags, words, tmp_path):

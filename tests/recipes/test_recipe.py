@@ -93,6 +93,8 @@ def test_a_digits_run_writes_no_cifar10_entry(smoke):
         (["--dataset=mnist"], "one of auto, cifar10, digits"),
         (["--target=0.94"], "Did you mean 94"),
         (["--target=101"], "from 1 to 100"),
+        (["--seed=-1"], "Seeds go from 0 to 4294967295; --seed and --runs make -1 to -1"),
+        (["--seed=4294967295", "--runs=2"], "--seed and --runs make 4294967295 to 4294967296"),
         (["--price_per_hour=-1", "--price_source=x"], "price per hour must be 0 or more"),
         (["--price_per_hour=1"], "needs --price_source"),
         (["--max_lr=0"], "--max_lr must be above 0"),

@@ -54,10 +54,17 @@ def test_two_runs_are_told_by_three_clocks(smoke):
     assert "without views" in printed
 
 
-def test_bad_flags_end_before_training(tmp_path):
-    done = processes.run(RECIPE, "--preset=tpu", "--dataset=digits", cwd=tmp_path)
-    assert done.returncode != 0
-    assert "auto or one of cpu, cpu_hardest, gpu, gpu_hiverge, smoke" in done.printed
+@pytest.mark.parametrize(
+    "flag, words",
+    [
+        ("--preset=tpu", "auto or one of cpu, cpu_hardest, gpu, gpu_hiverge, smoke"),
+        ("--seed=-1", "Seeds go from 0 to 4294967295"),
+    ],
+)
+def test_bad_flags_end_before_training(flag, words, tmp_path):
+    done = processes.run(RECIPE, flag, "--dataset=digits", cwd=tmp_path)
+    assert done.returncode != 0 and not list(tmp_path.iterdir())
+    assert words in done.printed and "Traceback" not in done.printed
 
 
 def test_the_fits_follow_each_other_and_the_rate_falls_once_in_all_of_them():
@@ -399,3 +406,13 @@ def test_a_run_goes_to_the_folder_of_the_runs_that_it_continues(tmp_path):
         with pytest.raises(FileExistsError, match="not an empty folder"):
             record.folder_of_all(tmp_path, nothing)
     assert record.folder_of_all(tmp_path / "new", {}) == tmp_path / "new"
+
+
+def test_what_a_run_that_was_cut_off_has_left_is_moved_aside(tmp_path):
+    for times in (1, 2):
+        own = record.folder_of_run(tmp_path / "seed3")
+        assert not any(own.path.iterdir())
+        own.write_text("history.csv", f"{times}")
+    record.folder_of_run(tmp_path / "seed3")
+    left = {path.parent.name: path.read_text() for path in tmp_path.rglob("history.csv")}
+    assert left == {"seed3_cut_off1": "1", "seed3_cut_off2": "2"}

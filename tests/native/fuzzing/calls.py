@@ -31,7 +31,7 @@ class CallsDraw(Changes):
         changes = {self.freeze: 1.2, self.setting: 2, self.optimizer: 1, self.weights: 1,
                    self.save: 0.5, self.again: 0.4, self.recompile: 0.6, self.state: 0.8,
                    self.twin: 0.3, self.adapt: 0.4, self.gradients: 0.2,
-                   self.copy: 0.3, self.add: 0.5}  # fmt: skip
+                   self.copy: 0.3, self.add: 0.5, self.hook: 0.4}  # fmt: skip
         calls += d.weighted({self.fit: 5, self.evaluate: 1, self.predict: 1, **trains})()
         for _ in range(count):
             kind = d.weighted({"train": 5, "look": 3, "change": 4})
@@ -151,7 +151,7 @@ class CallsDraw(Changes):
 
     def predict(self):
         x = self.d.pick("x", "xv", "on_torch(x)")
-        return [f"model.predict({x}, batch_size={self.d.pick(self.batch, 32)}, verbose=0)"]
+        return [f"model.predict({x}, batch_size={self.d.pick(self.batch, 32, 2)}, verbose=0)"]
 
     def predict_on_batch(self):
         return ["model.predict_on_batch(xv)"]

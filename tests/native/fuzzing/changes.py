@@ -128,6 +128,12 @@ class Changes:
         loss = "sum(t.sum() for t in keras.tree.flatten(model(on_torch(x))))"
         return [f"{loss}.backward()"]
 
+    def hook(self):
+        """A hook of torch's on a weight, which sees the gradient of a whole step."""
+        change = self.d.pick("0.5 * g", "g.clamp(-0.01, 0.01)")
+        weight = f"model.trainable_variables[{self.d.pick(0, -1)}]"
+        return [f"hooked = {weight}.value.register_hook(lambda g: {change})"]
+
     def copy(self):
         """A model that is made of this one, and is plain; and a copy as it is."""
         new = "keras.models.clone_model(model)" if self.d.chance(0.5) else "copy.deepcopy(model)"

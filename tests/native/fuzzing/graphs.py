@@ -126,8 +126,19 @@ class GraphDraw(SubclassSteps):
             self.add_layer(layer_settings.rescaling(self.d, self.shape(source)), [source])
             return
         mask = self.d.maybe(0.3, True)
+        if self.kind not in ("sequential", "deferred") and self.d.chance(0.3):
+            return self._there_and_back(source, mask)
         table = call("layers.Embedding", 5, self.d.pick(2, 3), mask_zero=mask)
         self.add_layer(table, [source])
+
+    def _there_and_back(self, source, mask):
+        """Words looked up in a table, and scores of all words by the same table."""
+        settings = {"mask_zero": mask, "tie_weights": self.d.maybe(0.3, False)}
+        table = call("layers.ReversibleEmbedding", 5, 3, **settings)
+        vectors = self.add_layer(table, [source])
+        if vectors:
+            back = f"{{me}}l{self._count}({vectors}, reverse=True)"
+            self.add(back, [vectors])
 
     def _layer(self, source):
         self.add_layer(layer_settings.layer(self.d, self.shape(source)), [source])

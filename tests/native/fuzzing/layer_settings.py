@@ -105,6 +105,7 @@ def own(d, shape):
     return d.weighted(
         {
             call("OwnWeight"): 3,
+            call("OwnWeight", autocast=False, dtype=d.maybe(0.5, "mixed_bfloat16")): 1,
             call("InTraining", d.pick(1.5, 0.5)): 3,
             call("NoTraining", d.pick(2, 3)): 4,
             call("PassesTraining", d.pick(True, False)): 4,

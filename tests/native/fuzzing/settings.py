@@ -30,7 +30,7 @@ def common(d):
     """Settings that any layer takes."""
     return {
         "trainable": d.maybe(0.06, False),
-        "dtype": d.maybe(0.03, "float32", "float64", "mixed_bfloat16"),
+        "dtype": d.maybe(0.04, "float32", "float64", "mixed_bfloat16", "bfloat16"),
     }
 
 
