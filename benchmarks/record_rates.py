@@ -5,10 +5,11 @@
 
 Each round times some training steps of every contestant in turn: presets of the record recipe at
 each of their image sizes, and the plain loops, all in float32 and, where the processor may use it,
-in bfloat16. The first step of a turn is dropped; a rate is the median of the rounds. A whole run's
+in bfloat16; steps that train the stem's bias, whose gradient costs a convolution, apart from those
+that do not. The first step of a turn is dropped; a rate is the median of the rounds. A whole run's
 time is that of its images at these rates: of a loop all its steps, of ours the epochs at each size,
-those on the hardest images with their part of them; without evaluation, and without the gradient of
-the stem's bias. Whole runs with their accuracies are `record.py`'s.
+those on the hardest images with their part of them; without evaluation. Whole runs with their
+accuracies are `record.py`'s.
 
 A round of all takes minutes on two cores; `--peer=airbench94 --preset=cpu --rounds=1 --steps=2` is
 a short look. The preset `smoke` is of another size than the loops, which its ratio does not tell.
@@ -22,6 +23,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from keras_dawn import data
 from keras_dawn.data.image_set import ImageSet
@@ -36,6 +38,7 @@ import keras
 import numpy as np
 import torch
 from absl import app, flags
+from plain_loops import LOOPS
 from rich.console import Console
 from rich.table import Table
 
@@ -47,11 +50,16 @@ from recipe_parts.record_network import compiled_model, ways
 
 FLAGS = flags.FLAGS
 IMAGES = 50_000
-LOOPS = {
-    "airbench94": (airbench, airbench.Net),
-    "airbench94_muon": (airbench_muon, airbench_muon.MuonNet),
-    "hiverge": (hiverge, hiverge.HiveNet),
-}
+
+
+class Part(NamedTuple):
+    """Steps of one kind: images of so many pixels a side, the stem's bias trained or not."""
+
+    pixels: int
+    bias: bool
+
+    def __str__(self):
+        return f"{self.pixels} px" + ", the stem's bias trained" * self.bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +68,9 @@ class Contestant:
 
     Args:
         name, ways: str, and how it computes.
-        images: dict from pixels to how many images a whole training has of that size.
+        images: dict from each `Part` to how many images a whole training has of it.
         batch_size: int.
-        make_turn: callable from pixels to a callable that trains for some steps and returns when
+        make_turn: callable from a `Part` to a callable that trains for some steps and returns when
             each ended, in seconds.
     """
 
@@ -76,13 +84,16 @@ class Contestant:
 def of_loop(name, precision, steps):
     """A plain loop, whose turns have so many steps."""
     loop, make_net = LOOPS[name]
-    whole = math.ceil(loop.EPOCHS * (IMAGES // loop.BATCH))
+    whole, biased = (
+        math.ceil(epochs * (IMAGES // loop.BATCH))
+        for epochs in (loop.EPOCHS, loop.WHITENING_BIAS_EPOCHS)
+    )
 
-    def make_turn(pixels):
+    def make_turn(part):
         net, context = airbench.place(make_net(), torch.device("cpu"), precision)
         net.train()
-        net[0].bias.requires_grad = False  # as in most epochs
-        images = torch.randn(loop.BATCH, 3, pixels, pixels)
+        net[0].bias.requires_grad = part.bias
+        images = torch.randn(loop.BATCH, 3, part.pixels, part.pixels)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = torch.randint(0, 10, (loop.BATCH,))
         if name == "airbench94":
@@ -106,21 +117,22 @@ def of_loop(name, precision, steps):
         return turn
 
     title = f"{name}, plain torch, {precision}"
-    return Contestant(title, "torch's own", {32: whole * loop.BATCH}, loop.BATCH, make_turn)
+    images = {Part(32, True): biased * loop.BATCH, Part(32, False): (whole - biased) * loop.BATCH}
+    return Contestant(title, "torch's own", images, loop.BATCH, make_turn)
 
 
 def of_preset(name, precision, steps):
     """A preset of the record recipe, whose turns have so many steps."""
     preset = dataclasses.replace(cifar10_record.PRESETS[name], precision=precision)
 
-    def make_turn(pixels):
+    def make_turn(part):
         keras.config.set_dtype_policy(precision)
         images = _random_images(steps * preset.batch_size)
         memory = data.LossMemory(len(images.train_images))
         model = compiled_model(preset, images, memory)
         if preset.bias_epochs:
-            model.get_layer("whitening").bias.trainable = False
-        one = dataclasses.replace(preset, sizes={0: pixels}, hard_from=None, epochs=1)
+            model.get_layer("whitening").bias.trainable = part.bias
+        one = dataclasses.replace(preset, sizes={0: part.pixels}, hard_from=None, epochs=1)
         (fit,) = record_fits.load(one, images, 0, memory)
 
         def turn():
@@ -136,40 +148,41 @@ def of_preset(name, precision, steps):
     return Contestant(
         f"keras_dawn, {name}, {precision}",
         ways(preset),
-        images_by_size(preset),
+        images_by_part(preset),
         preset.batch_size,
         make_turn,
     )
 
 
-def images_by_size(preset):
-    """How many images of each size the whole training of a preset has: dict from pixels."""
+def images_by_part(preset):
+    """How many images the whole training of a preset has of each `Part`, as a dict."""
     found, pixels = {}, None
     for epoch in range(preset.epochs):
         pixels = preset.sizes.get(epoch, pixels)
         hard = preset.hard_from is not None and epoch >= preset.hard_from
         images = round(IMAGES * (preset.hard_fraction if hard else 1))
-        found[pixels] = found.get(pixels, 0) + images // preset.batch_size * preset.batch_size
+        part = Part(pixels, epoch < preset.bias_epochs)
+        found[part] = found.get(part, 0) + images // preset.batch_size * preset.batch_size
     return found
 
 
 def measure(contestants, rounds):
-    """Images a second of each contestant at each of its sizes, one list of rounds for each."""
-    turns = [(one, pixels, one.make_turn(pixels)) for one in contestants for pixels in one.images]
-    rates = {one.name: {pixels: [] for pixels in one.images} for one in contestants}
+    """Images a second of each contestant at each of its parts, one list of rounds for each."""
+    turns = [(one, part, one.make_turn(part)) for one in contestants for part in one.images]
+    rates = {one.name: {part: [] for part in one.images} for one in contestants}
     for number in range(rounds + 1):  # the first is for warming up
-        for one, pixels, turn in turns:
+        for one, part, turn in turns:
             ends = turn()
             rate = one.batch_size * (len(ends) - 1) / (ends[-1] - ends[0])
-            print(f"round {number}: {one.name}, {pixels} px: {rate:.0f} images/s", flush=True)
+            print(f"round {number}: {one.name}, {part}: {rate:.0f} images/s", flush=True)
             if number:
-                rates[one.name][pixels].append(rate)
+                rates[one.name][part].append(rate)
     return rates
 
 
 def whole_run(images, rates):
     """Seconds that a training takes at the median rates."""
-    return sum(count / statistics.median(rates[pixels]) for pixels, count in images.items())
+    return sum(count / statistics.median(rates[part]) for part, count in images.items())
 
 
 def main(arguments):
@@ -189,8 +202,8 @@ def main(arguments):
         table.add_column(column, overflow="fold")
     for one in contestants:
         told = "; ".join(
-            f"{pixels} px: {statistics.median(found):.0f} ({min(found):.0f} to {max(found):.0f})"
-            for pixels, found in rates[one.name].items()
+            f"{part}: {statistics.median(found):.0f} ({min(found):.0f} to {max(found):.0f})"
+            for part, found in rates[one.name].items()
         )
         ratio = seconds[one.name] / seconds[fastest]
         table.add_row(one.name, one.ways, told, f"{seconds[one.name]:.0f}", f"{ratio:.2f}")
@@ -201,12 +214,16 @@ def main(arguments):
             "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
             "load": os.getloadavg(),
             "ways": {one.name: one.ways for one in contestants},
-            "images": {one.name: one.images for one in contestants},
-            "images_per_second": rates,
+            "images": {one.name: _told(one.images) for one in contestants},
+            "images_per_second": {name: _told(found) for name, found in rates.items()},
             "seconds_by_rates": seconds,
             "fastest_loop": fastest,
         }  # fmt: skip
         Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _told(by_part):
+    return {str(part): value for part, value in by_part.items()}
 
 
 def _random_images(count):

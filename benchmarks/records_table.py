@@ -29,19 +29,24 @@ HEAD = f"""# Records on CIFAR-10: {submissions.TARGET:g} % of the test images
 
 Written by `benchmarks/records_table.py`, which checks all that was submitted; do not edit it.
 
-Times are of different machines and of three clocks; a row is compared with its own kind only:
+Times are of different machines and of several clocks; a row is compared with its own kind only:
 
 * *DAWNBench*: loading the data, building the network and training; validation left out. Rows of the
-  benchmark's board (2017 to 2020) are single runs, read off their entries when first at 94 %.
+  benchmark's board (2018 to 2020) are single runs, read off their entries when first at 94 %; the
+  seventeen of Stanford's own baselines (2017, hours) are left out.
 * *training*: whitening and training, data resident on the device, evaluation left out; the median.
-* *airbench*: that with the evaluation by several views, after one run to warm up; the mean. These
-  rows are as published by their authors and were not run here.
+* *airbench*: that with the evaluation by several views, after one run to warm up; the mean.
+* *the author's*: their own, of a training without evaluation.
+
+Rows of the last two are as published and were not run here; what their authors do not state is
+*not stated*. Hiverge's p, spread and mean are of the 2,000 runs in the repository's logs.
 
 "p" is the chance of such a mean or a higher one if the true mean were {submissions.TARGET:g} %
 (Student's test, one-sided); with p < 0.05 the mean is *shown* to be above. **Bold** times were the
-shortest of their section and clock when they came, among rows that are shown, published by their
-authors, or on the benchmark's board. USD are at on-demand prices of their day. How to add a row is
-in [CONTRIBUTING](../../.github/CONTRIBUTING.md).
+shortest of their clock and hardware when they came, among rows that are shown, published by their
+authors, or on the benchmark's board. USD are at the on-demand prices that the entries state; what
+`about.json` states has its source and day there. How to add a row is in
+[CONTRIBUTING](../../.github/CONTRIBUTING.md).
 """
 
 
@@ -143,11 +148,11 @@ def page(found):
 def _table(rows):
     columns = ("date", "who", "what", "on", "time", "clock", "runs", "accuracy", "p", "94 %", "USD")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    shortest = {}  # by the clock
+    shortest = {}  # by clock and hardware
     for row in sorted(rows, key=lambda row: (row["date"], -row["seconds"])):
-        time = f"{row['seconds']:.4g} s"
-        if row["94 %"] in RECORDS and row["seconds"] < shortest.get(row["clock"], math.inf):
-            shortest[row["clock"]], time = row["seconds"], f"**{time}**"
+        time, kind = f"{row['seconds']:.4g} s", (row["clock"], row["on"])
+        if row["94 %"] in RECORDS and row["seconds"] < shortest.get(kind, math.inf):
+            shortest[kind], time = row["seconds"], f"**{time}**"
         lines.append("| " + " | ".join(str({**row, "time": time}[name]) for name in columns) + " |")
     return lines
 
@@ -177,10 +182,10 @@ def _published_row(row):
         "what": f"{row['model']} ([published]({row['source']}))",
         "on": row["hardware"],
         "seconds": row["seconds"],
-        "clock": "airbench",
-        "runs": row["runs"] or "many",
-        "accuracy": f"{row['mean']:.2f} %",
-        "p": "",
+        "clock": row["clock"],
+        "runs": row["runs"] or "not stated",
+        "accuracy": "94 %, mean not stated" if row["mean"] is None else _accuracy(**row),
+        "p": row["p"] or "not stated",
         "94 %": "published",
         "USD": "",
     }
@@ -191,7 +196,9 @@ def _series_row(series):
     gpus = machine["gpus"]
     named = " + ".join(f"{n} × {name}" for name, n in collections.Counter(gpus).items())
     p_value = series.p_value
-    spread = "" if series.deviation is None else f" ± {series.deviation:.2f}"
+    processor = machine["processor"]
+    if machine.get("instructions"):
+        processor += f" ({machine['instructions']})"
     if series.mean < submissions.TARGET:
         told = "below"
     elif p_value is None:
@@ -203,15 +210,19 @@ def _series_row(series):
         "date": series.date,
         "who": series.author,
         "what": f"{series.name} ([submission]({series.folder}/about.json))",
-        "on": named or f"{machine['cores']} cores, {machine['processor']}",
+        "on": named or f"{machine['cores']} cores, {processor}",
         "seconds": series.seconds,
         "clock": "training",
         "runs": len(series.runs),
-        "accuracy": f"{series.mean:.2f} %{spread}",
+        "accuracy": _accuracy(series.mean, series.deviation),
         "p": "" if p_value is None else f"{p_value:.3f}",
         "94 %": told,
         "USD": "" if series.cost is None else f"{series.cost:.4f}",
     }
+
+
+def _accuracy(mean, deviation, **others):
+    return f"{mean:.2f} %" + ("" if deviation is None else f" ± {deviation:.2f}")
 
 
 def _class(gpus):

@@ -10,7 +10,10 @@ import re
 from datetime import UTC, datetime, timedelta
 
 # Submissions of before the table, by name: they alone may lack files and have them elsewhere.
-OLDER = ("2026-11-26_two_cores_float32", "2026-11-26_one_h100", "2026-11-27_one_h200")
+OLDER = (
+    "2026-11-26_two_cores_float32", "2026-11-26_one_h100", "2026-11-27_one_h200",
+    "2026-11-27_one_h200_afternoon",
+)  # fmt: skip
 _KEYS = {"author", "runs", "series", "price"}
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -34,7 +37,11 @@ def read_documents(folder):
 
 def faults_of_file(about, document):
     """What is wrong with a results file of `record.py` whose series `about` names."""
-    return list(_faults_of_document(document)) or list(_faults_of_runs(about, document))
+    return (
+        list(_faults_of_document(document))
+        or list(_faults_of_runs(about, document))
+        or list(_faults_of_plan(document))
+    )
 
 
 def faults_of_name(folder, about, document):
@@ -123,11 +130,12 @@ def _faults_of_document(document):
     hardware = document["hardware"]
     gpus, cores = hardware.get("gpus"), hardware.get("cores")
     counted = type(cores) is int and cores > 0
-    named = isinstance(gpus, list) and all(map(_is_words, [hardware.get("processor"), *gpus]))
+    told = [hardware.get("processor"), document.get("instructions", "none")]
+    named = isinstance(gpus, list) and all(map(_is_words, [*told, *gpus]))
     if not named or not counted:
         yield (
-            "the hardware must have processor, cores and gpus (a list of names), in words for a "
-            f"table's cell, got {hardware}"
+            "the hardware must have processor, cores and gpus (a list of names), and the file its "
+            f"instructions, in words for a table's cell, got {hardware} and {told[1]}"
         )
         return
     processes = document.get("processes", {}).get("world_size", 1)
@@ -165,6 +173,26 @@ def _faults_of_series(name, runs):
         yield f"{name}: seeds must follow each other, none left out or repeated; got {seeds}"
     if len({"dawnbench_seconds" in run for run in runs}) > 1:
         yield f"{name}: either all of its runs have dawnbench_seconds or none"
+
+
+def _faults_of_plan(document):
+    """All runs that were planned are there, and none was added when some were known."""
+    plans = document.get("planned")
+    if plans is None:  # older than plans
+        return
+    numbers = [tuple(one[key] for key in ("first_seed", "runs", "peer_runs")) for one in plans]
+    if len(numbers) != 1 or not all(type(number) is int for number in numbers[0]):
+        yield (
+            "the number of runs is fixed before the first of them; (first seed, runs, runs of each "
+            f"loop) were planned as {', then '.join(map(str, numbers)) or 'nothing'}"
+        )
+        return
+    first, ours, loops = numbers[0]
+    for name, runs in document["runs"].items():
+        count = ours if name == "keras_dawn" else min(ours, loops)
+        seeds = sorted(run["seed"] for run in runs)
+        if seeds != list(range(first, first + count)):
+            yield f"{name}: {count} runs from seed {first} on were planned, its seeds are {seeds}"
 
 
 def _quoted(names):

@@ -6,14 +6,16 @@ Each function yields sentences: what was expected, and what came.
 import csv
 import json
 import math
+import re
 
 from keras_dawn.dawnbench import validate_entry
 
 from submission_checks import OLDER, median_run
 
+_RUN_IN_A_LOG = re.compile(r"^.+ \{'seed': .+\}$", re.MULTILINE)
 PARTS = ("entry", "run.json", "log.txt")
 # Of the pixels and labels of CIFAR-10's official Python batches, as `ImageSet.fingerprint` has it.
-CIFAR10 = "6b3883dca6c867f1e58def548c063d1865569b8575fcbce06b3e468a89f9895a"
+CIFAR10_SHA256 = "6b3883dca6c867f1e58def548c063d1865569b8575fcbce06b3e468a89f9895a"
 
 
 def faults_of_parts(folder, about, document):
@@ -79,7 +81,7 @@ def _faults_of_run(path, median, document, price):
         "training images": (run["data"]["train_images"], 50_000),
         "test images": (run["data"]["test_images"], 10_000),
         "data": (run["data"]["name"], "cifar10"),
-        "the data's SHA-256": (run["data"]["sha256"], CIFAR10),
+        "the data's SHA-256": (run["data"]["sha256"], CIFAR10_SHA256),
     }
     prices = [{name: each[name] for name in ("usd_per_hour", "source")} for each in on_demand]
     found["on-demand price"] = (prices[0] if prices else None, price)
@@ -94,6 +96,10 @@ def _faults_of_run(path, median, document, price):
 
 def _faults_of_log(path, median, document, price):
     text = path.read_text(encoding="utf-8", errors="replace")
+    known = {f"{name} {run}" for name, runs in document["runs"].items() for run in runs}
+    more = sorted(set(_RUN_IN_A_LOG.findall(text)) - known)
+    if more:
+        yield f"log.txt has runs that the file of the runs lacks: {'; '.join(more):.300}"
     for name, runs in document["runs"].items():
         # `record.py` prints each run as its results file has it.
         missing = [run["seed"] for run in runs if f"{name} {run}" not in text]

@@ -5,7 +5,7 @@ A submission is a folder of `benchmarks/records/`:
 * `about.json`: `author`; `runs`, the results file of `record.py` (`file`, and `at`, the keys that
   lead to it in a larger file); `series`, what each series of runs in it is, none left out; `entry`,
   the DAWNBench entry's `.json` of the first series' median run; `price` (`usd_per_hour`, `source`)
-  or `null`; `lacks`, why a file is missing, of three that are older than the table.
+  or `null`; `lacks`, why a file is missing, of those that are older than the table.
 * `run.json` of that median run, and `log.txt`, what all runs printed.
 
 The folder is called after the day of the last run, and has all of these files. The number of runs,
@@ -32,7 +32,7 @@ class Series:
     Args:
         folder: str, the submission's name.
         author, name: str.
-        hardware: dict, as `dawnbench.records.hardware` has it.
+        hardware: dict, as `dawnbench.records.hardware` has it, and `instructions` where told.
         runs: list of dicts with `seed`, `ended`, `seconds`, `accuracy_tta`, and `dawnbench_seconds`
             where that clock ran.
         usd_per_hour: float or `None`.
@@ -47,7 +47,7 @@ class Series:
 
     @property
     def mean(self):
-        """Mean accuracy in percent, with six views."""
+        """Mean accuracy in percent, with several views."""
         return statistics.mean(run["accuracy_tta"] for run in self.runs)
 
     @property
@@ -57,9 +57,9 @@ class Series:
 
     @property
     def p_value(self):
-        """Of such a mean if the true one were below 94 %: Student's test, one-sided.
+        """The chance of such a mean or a higher one if the true one were 94 %: Student's test.
 
-        `None` of a single run, and of runs that are all equal.
+        One-sided. `None` of a single run, and of runs that are all equal.
         """
         if not self.deviation:
             return None
@@ -100,8 +100,9 @@ def read(folder):
     if faults:
         raise ValueError("\n".join(f"{folder.name}: {fault}" for fault in faults))
     price = about["price"]["usd_per_hour"] if about["price"] else None
+    hardware = {**document["hardware"], "instructions": document.get("instructions")}
     return [
-        Series(folder.name, about["author"], name, document["hardware"], list(runs), price)
+        Series(folder.name, about["author"], name, hardware, list(runs), price)
         for key, name in about["series"].items()
         for runs in [document["runs"][key]]
     ]

@@ -35,7 +35,7 @@ def whole_runs(tmp_path):
         "settings": document["settings"],
         "data": {
             "name": "cifar10",
-            "sha256": submission_parts.CIFAR10,
+            "sha256": submission_parts.CIFAR10_SHA256,
             "train_images": 50_000,
             "test_images": 10_000,
         },

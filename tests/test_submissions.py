@@ -28,6 +28,14 @@ def test_a_submission_is_made_of_what_the_benchmark_leaves(whole):
         submit(whole)
 
 
+PLAN = {"first_seed": 1, "runs": 3, "peer_runs": 1, "at": "2026-11-26T04:00:00+00:00"}
+
+
+def test_a_submission_of_all_runs_that_were_planned_is_taken(whole):
+    change(whole / "runs.json", lambda content: content.update(planned=[PLAN]))
+    assert len(submissions.read(submit(whole))) == 2
+
+
 WRONG = {
     "a seed left out": (
         lambda f: change(f / "runs.json", lambda c: series(c)[2].update(seed=9)),
@@ -121,6 +129,22 @@ WRONG = {
     "a log of other runs": (
         lambda f: (f / "log.txt").write_text("epoch 1", encoding="utf-8"),
         "log.txt lacks the lines of keras_dawn, seeds 1, 2, 3",
+    ),
+    "a run in the log that was left out": (
+        lambda f: (f / "log.txt").write_text(
+            (f / "log.txt").read_text(encoding="utf-8")
+            + "keras_dawn {'seed': 0, 'ended': '2026-11-26T04:00:00+00:00', 'seconds': 850.0}\n",
+            encoding="utf-8",
+        ),
+        r"log.txt has runs that the file of the runs lacks: keras_dawn \{'seed': 0",
+    ),
+    "fewer runs than were planned": (
+        lambda f: change(f / "runs.json", lambda c: c.update(planned=[{**PLAN, "runs": 5}])),
+        r"keras_dawn: 5 runs from seed 1 on were planned, its seeds are \[1, 2, 3\]",
+    ),
+    "runs that were added when some were known": (
+        lambda f: change(f / "runs.json", lambda c: c.update(planned=[PLAN, {**PLAN, "runs": 5}])),
+        r"were planned as \(1, 3, 1\), then \(1, 5, 1\)",
     ),
     "a lack that is too late": (
         lambda f: (

@@ -1,6 +1,8 @@
-"""The plain loop of airbench94: its groups, its schedule and its slow weights, by hand."""
+"""The plain loops: airbench94's groups, schedule and slow weights by hand, and what all share."""
 
 import airbench
+import airbench_muon
+import hiverge
 import pytest
 import record_rates
 import torch
@@ -56,7 +58,7 @@ def test_slow_weights_follow_and_give_themselves_back():
 )
 def test_whole_runs_have_the_published_number_of_steps(name, steps, batch):
     one = record_rates.of_loop(name, "float32", 1)
-    assert one.images == {32: steps * batch} and one.batch_size == batch
+    assert sum(one.images.values()) == steps * batch and one.batch_size == batch
 
 
 def test_a_run_takes_a_step_for_a_part_of_one(monkeypatch):
@@ -73,3 +75,68 @@ def test_a_run_takes_a_step_for_a_part_of_one(monkeypatch):
     images = pixels, torch.arange(40) % 10
     airbench.train(images, images, 0, "float32")
     assert steps == [3]  # of 2.2
+
+
+def test_the_stems_bias_begins_at_0_in_airbench94_and_as_torchs_in_its_successors():
+    assert not airbench.Net()[0].bias.any()
+    for theirs in (airbench_muon.MuonNet(), hiverge.HiveNet()):
+        assert theirs[0].bias.all() and theirs[0].bias.abs().max() <= 12**-0.5
+
+
+def test_the_peers_crops_and_flips_show_all_of_an_image():
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (1200, 32, 32, 3), dtype=torch.uint8)
+    loader = airbench.Loader(pixels, torch.arange(1200), train=True)
+    assert len(loader) == 1
+    (images, labels), *rest = list(loader)
+    assert images.shape == (1024, 3, 32, 32) and not rest
+    whole = airbench.Loader(pixels, torch.arange(1200), train=False).images
+    middle = images[:, :, 8:24, 8:24]
+    for image, label in list(zip(middle, labels.tolist(), strict=True))[:20]:
+        places = [whole[label], whole[label].flip(-1)]
+        assert any(
+            torch.equal(image, place[:, 8 + dy : 24 + dy, 8 + dx : 24 + dx])
+            for place in places
+            for dy in range(-2, 3)
+            for dx in range(-2, 3)
+        )
+
+
+@pytest.mark.parametrize("loop", [airbench, airbench_muon, hiverge])
+def test_the_peers_learn_what_they_are_shown(loop, monkeypatch):
+    monkeypatch.setattr(loop, "BATCH", 20)
+    monkeypatch.setattr(loop, "EPOCHS", 3)
+    labels = torch.arange(40) % 2
+    pixels = torch.randint(0, 100, (40, 32, 32, 3), dtype=torch.uint8)
+    pixels[labels == 1, :, :, 0] += 100
+    told = []
+    result = loop.train((pixels, labels), (pixels, labels), 0, "float32", told.append)
+    assert result["seconds"] > 0 and len(told) == 3
+    losses = [float(line.split()[-1]) for line in told]
+    assert losses[-1] < losses[0] and result["accuracy"] > 60
+
+
+def test_the_peers_whiten_by_images_that_are_not_flipped():
+    pixels = torch.randint(0, 256, (30, 32, 32, 3), dtype=torch.uint8)
+    plain = airbench.Loader(pixels, torch.arange(30), False).images
+    for loader in (airbench.Loader, hiverge.HiveLoader):
+        made = loader(pixels, torch.arange(30), True)
+        assert torch.equal(made.first, plain) and not torch.equal(made.images, plain)
+
+
+@pytest.mark.parametrize("net", [airbench.Net, airbench_muon.MuonNet, hiverge.HiveNet])
+def test_the_peers_compute_in_the_precision_they_are_told(net):
+    device = torch.device("cpu")
+    for policy, weights, autocast in (
+        ("float32", torch.float32, False),
+        ("mixed_bfloat16", torch.float32, True),
+        ("mixed_float16", torch.float16, False),
+    ):
+        placed, context = airbench.place(net(), device, policy)
+        convolution, normalization = placed[2][0], placed[2][2]
+        assert convolution.weight.dtype == weights == airbench.image_dtype(policy)
+        assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+        assert normalization.weight.dtype == normalization.running_mean.dtype == torch.float32
+        with context:
+            assert torch.is_autocast_enabled("cpu") == autocast
+        assert not autocast or context.fast_dtype == torch.bfloat16

@@ -10,49 +10,59 @@ import airbench_muon
 import cifar10_record
 import hiverge
 import pytest
-import record
 import record_rates
+from record_rates import Part
 
 from recipe_parts import record_network
 
 
 def test_a_whole_run_is_its_images_at_their_rates():
     hardest = cifar10_record.PRESETS["cpu_hardest"]
-    images = record_rates.images_by_size(hardest)
-    assert images == {24: 2 * 50_000, 32: 5 * 50_000 + 5 * 37_000}  # whole batches of 1,000
-    rates = {24: [900.0, 1000.0, 5000.0], 32: [400.0, 435.0, 500.0]}
+    images = record_rates.images_by_part(hardest)
+    small, large = Part(24, True), Part(32, False)
+    assert images == {small: 2 * 50_000, large: 5 * 50_000 + 5 * 37_000}  # batches of 1,000
+    rates = {small: [900.0, 1000.0, 5000.0], large: [400.0, 435.0, 500.0]}
     assert record_rates.whole_run(images, rates) == pytest.approx(100 + 1000)
+    published = record_rates.images_by_part(cifar10_record.PRESETS["cpu"])
+    assert published == {Part(32, True): 150_000, Part(32, False): 250_000}
 
 
 def test_the_first_step_of_a_turn_and_the_first_round_are_dropped():
     turns = iter([[0, 9, 99], [0, 5, 7], [0, 1, 2]])
     slow_at_first = [next(turns), [50, 51, 52], [90, 92, 94]]
     one = record_rates.Contestant(
-        "it", "", {32: 1}, 10, lambda pixels: lambda: slow_at_first.pop(0)
+        "it", "", {Part(32, False): 1}, 10, lambda part: lambda: slow_at_first.pop(0)
     )
-    assert record_rates.measure([one], 2) == {"it": {32: [10.0, 5.0]}}
+    assert record_rates.measure([one], 2) == {"it": {Part(32, False): [10.0, 5.0]}}
 
 
 @pytest.mark.parametrize("name", record_rates.LOOPS)
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_a_loops_steps_are_timed(name, precision, monkeypatch):
+@pytest.mark.parametrize(("precision", "bias"), [("float32", True), ("mixed_bfloat16", False)])
+def test_a_loops_steps_are_timed(name, precision, bias, monkeypatch):
     for loop in (airbench, airbench_muon, hiverge):
         monkeypatch.setattr(loop, "BATCH", 10)
     one = record_rates.of_loop(name, precision, 2)
-    ends = one.make_turn(32)()
+    nets, place = [], airbench.place
+    monkeypatch.setattr(airbench, "place", lambda net, *a: nets.append(net) or place(net, *a))
+    ends = one.make_turn(Part(32, bias))()
+    assert (nets[0][0].bias.grad is not None) == bias
     assert one.batch_size == 10 and len(ends) == 2 and ends[0] < ends[1]
     epochs = {"airbench94": 9.9, "airbench94_muon": 8, "hiverge": 7.59}[name]
-    assert one.images == {32: pytest.approx(epochs * 50_000, abs=10)}
+    biased = {"airbench94": 3, "airbench94_muon": 3, "hiverge": 0.19}[name]
+    assert one.images == {
+        Part(32, True): pytest.approx(biased * 50_000, abs=10),
+        Part(32, False): pytest.approx((epochs - biased) * 50_000, abs=20),
+    }
 
 
 def test_a_presets_steps_are_timed_at_each_of_its_sizes(monkeypatch):
     one = record_rates.of_preset("smoke", "float32", 2)
-    assert "Winograd" in one.ways and set(one.images) == {16, 20}
-    ends = one.make_turn(16)()
+    assert "Winograd" in one.ways and set(one.images) == {Part(16, True), Part(20, False)}
+    ends = one.make_turn(Part(16, True))()
     assert len(ends) == 2 and ends[0] < ends[1]
     preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], bias_epochs=0)
     monkeypatch.setitem(cifar10_record.PRESETS, "no bias", preset)
-    assert len(record_rates.of_preset("no bias", "float32", 2).make_turn(16)()) == 2
+    assert len(record_rates.of_preset("no bias", "float32", 2).make_turn(Part(16, False))()) == 2
 
 
 def test_winograds_filtering_is_for_float32_only():
@@ -62,12 +72,3 @@ def test_winograds_filtering_is_for_float32_only():
         model = record_network.compiled_model(preset, images, data.LossMemory(20))
         found = [isinstance(layer, WinogradConv2D) for layer in model.layers]
         assert any(found) == expected == ("Winograd" in record_network.ways(preset))
-
-
-def test_loops_in_several_precisions_are_series_of_their_own():
-    assert record.loops(["airbench94"], [], "float32") == {
-        "airbench94, plain torch": ("airbench94", "float32")
-    }
-    assert list(record.loops(["hiverge"], ["float32", "mixed_bfloat16"], "float32")) == [
-        "hiverge, plain torch", "hiverge, plain torch, mixed_bfloat16",
-    ]  # fmt: skip

@@ -1,0 +1,63 @@
+"""What `record.py` prints at last: accuracies and times of all, and ours over each loop's time."""
+
+import statistics
+
+from rich.table import Table
+
+OURS = "keras_dawn"
+
+
+def table_of(runs, images):
+    """The table of all that have run.
+
+    Args:
+        runs: dict from whose they are to lists of dicts with `seconds` and `accuracy_tta`.
+        images: `ImageSet`, whose counts are told.
+    """
+    counts = f"{len(images.train_images):,} training and {len(images.test_images):,} test images"
+    table = Table(title=f"CIFAR-10, {counts}: test accuracy with several views")
+    for column in ("", "runs", "mean", "standard deviation", "≥ 94 %", "seconds: median"):
+        table.add_column(column)
+    for name, results in runs.items():
+        if results:
+            accuracies = [result["accuracy_tta"] for result in results]
+            table.add_row(
+                name,
+                str(len(results)),
+                f"{statistics.mean(accuracies):.2f} %",
+                f"{statistics.stdev(accuracies):.2f}" if len(results) > 1 else "",
+                str(sum(accuracy >= 94 for accuracy in accuracies)),
+                f"{statistics.median(result['seconds'] for result in results):.1f}",
+            )
+    return table
+
+
+def time_ratios(runs):
+    """Our time over that of each loop, from the quickest loop on.
+
+    Returns:
+        dict from the loop to a dict: `ratio` of the medians, `smallest` and `largest` of any two
+        runs, `runs` and `loop_runs`, how many they are of. Empty where we or the loops lack.
+    """
+    times = {name: [run["seconds"] for run in found] for name, found in runs.items() if found}
+    ours = times.pop(OURS, None)
+    if not ours:
+        return {}
+    return {
+        name: {
+            "ratio": statistics.median(ours) / statistics.median(theirs),
+            "smallest": min(ours) / max(theirs),
+            "largest": max(ours) / min(theirs),
+            "runs": len(ours),
+            "loop_runs": len(theirs),
+        }
+        for name, theirs in sorted(times.items(), key=lambda item: statistics.median(item[1]))
+    }
+
+
+def told(name, found):
+    """A line of one of the `time_ratios`."""
+    counts = f"medians of {found['runs']} and {found['loop_runs']} runs"
+    if found["runs"] + found["loop_runs"] > 2:
+        counts += f"; single runs {found['smallest']:.3f} to {found['largest']:.3f}"
+    return f"time over that of {name}: {found['ratio']:.3f} ({counts})"

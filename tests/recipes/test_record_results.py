@@ -1,0 +1,143 @@
+"""What `record.py` writes and prints: one results file for several sittings, plans, ratios."""
+
+import copy
+import json
+import subprocess
+
+import cifar10_record
+import pytest
+import record
+import record_results
+import record_summary
+
+DOCUMENT = {
+    "settings": {"sizes": {0: 24}, "widths": (64, (112, 256))},
+    "versions": {"torch": "2.11"},
+    "hardware": {"processor": "A", "cores": 2},
+    "instructions": "AMX",
+    "convolutions": "amx 1",
+    "commit": "abc",
+    "planned": [{"first_seed": 0, "runs": 5, "peer_runs": 1, "at": "today"}],
+}
+
+RUNS = {"keras_dawn": [{"seed": 0}]}
+
+
+def test_a_results_file_of_the_benchmark_is_continued_unless_it_is_of_another_machine(tmp_path):
+    file = tmp_path / "record.json"
+    document = copy.deepcopy(DOCUMENT)
+    assert record_results.earlier_runs(file, document) == {}
+    file.write_text(json.dumps({**document, "runs": RUNS}), encoding="utf-8")
+    assert record_results.earlier_runs(file, document) == RUNS
+    with pytest.raises(ValueError, match=r"other hardware \(processor: A, here B\).*another"):
+        record_results.earlier_runs(file, {**document, "hardware": {"processor": "B", "cores": 2}})
+    for content in ("[]", "{}", "{", '{"settings": []}'):
+        file.write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match="not a results file of this benchmark"):
+            record_results.earlier_runs(file, document)
+
+
+def test_a_run_goes_to_the_folder_of_the_runs_that_it_continues(tmp_path):
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0" / "run.json").write_text("{}", encoding="utf-8")
+    assert (
+        record_results.folder_of_all(tmp_path, {"keras_dawn": [{"seed": 0}], "peer": []})
+        == tmp_path
+    )
+    for nothing in ({}, {"keras_dawn": []}):
+        with pytest.raises(FileExistsError, match="not an empty folder"):
+            record_results.folder_of_all(tmp_path, nothing)
+    assert record_results.folder_of_all(tmp_path / "new", {}) == tmp_path / "new"
+
+
+def test_what_a_run_that_was_cut_off_has_left_is_moved_aside(tmp_path):
+    for times in (1, 2):
+        own = record_results.folder_of_run(tmp_path / "seed3")
+        assert not any(own.path.iterdir())
+        own.write_text("history.csv", f"{times}")
+    record_results.folder_of_run(tmp_path / "seed3")
+    left = {path.parent.name: path.read_text() for path in tmp_path.rglob("history.csv")}
+    assert left == {"seed3_cut_off1": "1", "seed3_cut_off2": "2"}
+
+
+@pytest.mark.parametrize("name", record_results.SAME_WHERE_TOLD)
+def test_runs_of_another_instruction_set_table_or_commit_are_not_continued(name, tmp_path, capsys):
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps({**DOCUMENT, "runs": RUNS}), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"other {name} .*, here B"):
+        record_results.earlier_runs(file, {**DOCUMENT, name: "B"})
+    older = {key: value for key, value in DOCUMENT.items() if key != name}
+    file.write_text(json.dumps({**older, "runs": RUNS}), encoding="utf-8")
+    document = {**DOCUMENT, name: "B"}
+    assert record_results.earlier_runs(file, document) == RUNS and document == older
+    assert f"does not tell the {name} of its runs" in capsys.readouterr().out
+
+
+def test_another_number_of_runs_is_a_second_plan_and_the_same_one_is_none(tmp_path):
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps({**DOCUMENT, "runs": RUNS}), encoding="utf-8")
+    (plan,) = DOCUMENT["planned"]
+    for runs, expected in ((5, [plan]), (20, [plan, {**plan, "runs": 20, "at": "now"}])):
+        document = {**DOCUMENT, "planned": [{**plan, "runs": runs, "at": "now"}]}
+        record_results.earlier_runs(file, document)
+        assert document["planned"] == expected
+    file.write_text(json.dumps({**DOCUMENT, "runs": {"keras_dawn": []}}), encoding="utf-8")
+    document = {**DOCUMENT, "planned": [{**plan, "runs": 20}]}
+    record_results.earlier_runs(file, document)
+    assert document["planned"] == [{**plan, "runs": 20}]  # no run was known
+    older = {key: value for key, value in DOCUMENT.items() if key != "planned"}
+    file.write_text(json.dumps({**older, "runs": RUNS}), encoding="utf-8")
+    document = copy.deepcopy(DOCUMENT)
+    record_results.earlier_runs(file, document)
+    assert "planned" not in document  # when its first run was made is not known
+
+
+def test_a_results_file_tells_plan_instructions_and_commit(monkeypatch):
+    preset = cifar10_record.PRESETS["cpu"]
+    document = record_results.describe(preset, 3, 20, 2)
+    assert document["settings"] == preset.settings()
+    (plan,) = document["planned"]
+    assert (plan["first_seed"], plan["runs"], plan["peer_runs"]) == (3, 20, 2)
+    assert document["commit"] is None or len(document["commit"].rstrip("+")) == 40
+    has = {"avx512_f": True, "avx512_bf16": True, "avx2": True}
+    monkeypatch.setattr(record_results.torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(record_results.torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(record_results, "onednn_limit", lambda: "ALL")
+    assert record_results.instructions() == "AVX-512 BF16"
+    monkeypatch.setattr(record_results, "onednn_limit", lambda: "AVX2")
+    monkeypatch.setattr(record_results.torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert record_results.instructions() == "AVX-512 BF16, oneDNN up to AVX2, torch up to AVX2"
+
+
+def test_without_git_no_commit_is_told(monkeypatch):
+    def fails(*arguments, **keywords):
+        raise subprocess.CalledProcessError(128, "git")
+
+    monkeypatch.setattr(record_results.subprocess, "run", fails)
+    assert record_results.commit() is None
+
+
+def test_the_time_is_told_over_that_of_each_loop_with_the_range_of_single_runs():
+    def runs(*seconds):
+        return [{"seconds": each} for each in seconds]
+
+    found = record_summary.time_ratios(
+        {"slow": runs(200.0), "keras_dawn": runs(50.0, 60.0, 90.0), "none": [],
+         "fast": runs(80.0, 100.0, 120.0)}
+    )  # fmt: skip
+    assert list(found) == ["fast", "slow"]
+    assert (found["fast"]["ratio"], found["slow"]["ratio"]) == (0.6, 0.3)
+    assert (found["fast"]["smallest"], found["fast"]["largest"]) == (50 / 120, 90 / 80)
+    assert record_summary.told("fast", found["fast"]) == (
+        "time over that of fast: 0.600 (medians of 3 and 3 runs; single runs 0.417 to 1.125)"
+    )
+    assert record_summary.time_ratios({"slow": runs(1.0), "keras_dawn": []}) == {}
+
+
+def test_loops_in_several_precisions_are_series_of_their_own():
+    assert record.loops(["airbench94"], [], "float32") == {
+        "airbench94, plain torch": ("airbench94", "float32")
+    }
+    assert list(record.loops(["hiverge"], ["float32", "mixed_bfloat16"], "float32")) == [
+        "hiverge, plain torch", "hiverge, plain torch, mixed_bfloat16",
+    ]  # fmt: skip
