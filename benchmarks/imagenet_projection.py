@@ -44,6 +44,8 @@ def main(arguments):
 def table(document, price_per_hour=None):
     """A row for each plan and precision: hours on one GPU and on eight, USD, cores that decode.
 
+    Cores are "at least" (≥) where the decoding of some of a plan's sizes was not measured.
+
     Args:
         document: of `gpu.json`.
         price_per_hour: USD of eight GPUs together, or `None`.
@@ -73,9 +75,13 @@ def table(document, price_per_hour=None):
                 f"{found['hours_on_1_gpu']:.2f}",
                 f"{found['hours_on_8_gpus']:.3f}",
                 f"{found['usd']:.2f}" if "usd" in found else "",
-                f"{max(cores):.0f}" if cores else "",
+                _at_least(len(cores) < len(read)) + f"{max(cores):.0f}" if cores else "",
             )
     return made
+
+
+def _at_least(is_so):
+    return "≥ " if is_so else ""
 
 
 if __name__ == "__main__":

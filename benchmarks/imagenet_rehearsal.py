@@ -14,7 +14,7 @@ validate on. Parts, each in a process of its own:
   another order.
 * `epoch`: an epoch of `--epoch_images` photos by `--ranks` processes, decoded: each is served once,
   and the memory of each process, a tenth at a time.
-* `validation`: 50,000 photos are counted once each by 8 ranks.
+* `validation`: 50,000 photos are read once each and counted by 8 ranks.
 * `phases`: all phases of the entry's plan, 45 epochs of 20 steps, through `fit_plan` with a tiny
   network and the recipe's data: pixels, batch, rate, momentum and decay of each step and the crops
   of each phase against the plan.
@@ -59,14 +59,17 @@ SIZES = (
 
 
 def run_part(name, folder):
-    """A part in a process of its own; its result, or how it ended."""
+    """A part in a process of its own; its result, or how it ended, and its command."""
     given = [f"--{flag}={FLAGS[flag].value}" for flag in SIZES if FLAGS[flag].value is not None]
     out = folder / f"{name}.json"
     command = [sys.executable, __file__, f"--part={name}", f"--scratch={folder}", *given]
     done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    told = [f"--{flag}=FOLDER" if flag.endswith("_dir") else f"--{flag}={FLAGS[flag].value}"
+            for flag in SIZES if FLAGS[flag].value is not None]  # fmt: skip
+    command = {"command": [Path(__file__).name, f"--parts={name}", *told]}
     if done.returncode:
-        return {"failed": done.stderr.strip().split("\n")[-1]}
-    return json.loads(out.read_text(encoding="utf-8"))
+        return {"failed": done.stderr.strip().split("\n")[-1], **command}
+    return {**json.loads(out.read_text(encoding="utf-8")), **command}
 
 
 def main(arguments):
@@ -85,7 +88,7 @@ def main(arguments):
         print(f"{FLAGS.images} photos in {time.perf_counter() - begin:.0f} s", flush=True)
         for name in FLAGS.parts or PARTS:
             results[name] = run_part(name, folder)
-            print(name, json.dumps(results[name]), flush=True)
+            print(name, _found(results[name]), flush=True)
     finally:
         if not FLAGS.keep:
             shutil.rmtree(folder)
@@ -93,7 +96,7 @@ def main(arguments):
     table.add_column("part")
     table.add_column("found", overflow="fold")
     for name, found in results.items():
-        table.add_row(name, json.dumps(found))
+        table.add_row(name, _found(found))
     Console().print(table)
     if FLAGS.json:
         from keras_dawn.dawnbench.records import environment
@@ -102,6 +105,10 @@ def main(arguments):
         Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if any("failed" in found for found in results.values()):
         sys.exit(1)
+
+
+def _found(result):
+    return json.dumps({name: value for name, value in result.items() if name != "command"})
 
 
 if __name__ == "__main__":

@@ -135,22 +135,10 @@ def epoch(folder):
 
 def _epoch_of_a_rank(folder, count):
     from keras_dawn.data.photos import ResizingImages, photos_of
-    from keras_dawn.data.photos.photo_source import Subset
     from keras_dawn.distributed import current
     from keras_dawn.distributed.sharding import Share
 
-    import numpy as np
-
-    class Counted(Subset):
-        """Counts how often each photo is read."""
-
-        def __getitem__(self, index):
-            served[index] += 1
-            return super().__getitem__(index)
-
-    source = photos_of(folder, "train")
-    source = Counted(source, range(min(count, len(source))))
-    served = np.zeros(len(source), np.uint8)
+    source = _counted(photos_of(folder, "train"), count)
     made = ResizingImages(source, 1536, image_size=32, threads=1)
     made.set_share(Share(current().rank, current().world_size), training=True)
     begin, mib, photos, at = time.perf_counter(), [resident_mib()], 0, None
@@ -160,20 +148,43 @@ def _epoch_of_a_rank(folder, count):
         photos += len(images)
         mib += [resident_mib()] * tenths.count(number)
     seconds = {"clock": time.perf_counter() - begin, "processor": time.process_time()}
-    return {"photos": photos, "mib": mib, "seconds": seconds, "served": served, "at": at}
+    return {"photos": photos, "mib": mib, "seconds": seconds, "served": source.served, "at": at}
+
+
+def _counted(source, count):
+    """The first photos of a source, with `served`: how often each has been read."""
+    from keras_dawn.data.photos.photo_source import Subset
+
+    import numpy as np
+
+    class Counted(Subset):
+        """Counts how often each photo is read: those of a class are links to one file here."""
+
+        def __getitem__(self, index):
+            self.served[index] += 1
+            return super().__getitem__(index)
+
+    found = Counted(source, range(min(count, len(source))))
+    found.served = np.zeros(len(found), np.uint8)
+    return found
 
 
 def validation(folder):
     """A network that always says 0, 1, 2, 3, 4, …, over all validation photos and 8 ranks."""
     from keras_dawn.distributed import launch
 
+    import numpy as np
+
     found = launch(_validation_of_a_rank, str(folder), processes=RANKS)
+    served = [one.pop("served") for one in found]
     each = FLAGS.validation_images / FLAGS.classes
     expected = {"images": FLAGS.validation_images, "top1": each, "top5": 5 * each}
     counted = {name: found[0][name] for name in expected}
     check(all(one == found[0] for one in found), f"ranks differ: {found}")
     check(counted == expected, f"counted {counted}, there are {expected}")
-    return counted
+    served = np.sum(served, axis=0, dtype=np.int64)
+    check(bool((served == 1).all()), f"photos are read {served.min()} to {served.max()} times")
+    return {**counted, "read_once": len(served)}
 
 
 def _validation_of_a_rank(folder):
@@ -184,6 +195,7 @@ def _validation_of_a_rank(folder):
     import numpy as np
 
     source = photos_of(folder, "val")
+    source = _counted(source, len(source))
     classes = len(source.class_names)
     inputs = keras.Input((None, None, 3))
     x = keras.layers.GlobalAveragePooling2D()(inputs)
@@ -191,7 +203,8 @@ def _validation_of_a_rank(folder):
     model.layers[-1].set_weights([np.zeros((3, classes)), -np.arange(classes)])
     found = evaluate_images(model, ValidationImages(source, 256, image_size=32, threads=1))
     images = found["images"]
-    return {name: round(found[name] * images, 6) for name in ("top1", "top5")} | {"images": images}
+    counts = {name: round(found[name] * images, 6) for name in ("top1", "top5")}
+    return {**counts, "images": images, "served": source.served}
 
 
 def check(is_right, message):

@@ -70,6 +70,7 @@ def test_imagenets_training_is_rehearsed_small(tmp_path):
     assert set(found) == set(parts)
     for part in ("tree", "tar"):
         assert (found[part]["photos"], found[part]["classes"]) == (3100, 20)
+    assert "--parts=tree" in found["tree"]["command"] and sizes[0] in found["tree"]["command"]
     assert found["order"]["served_once"] == 3072 and found["order"]["left_over"] == 28
     assert found["epoch"]["served_once"] == 3072 and found["epoch"]["left_over"] == 28
     assert found["phases"]["steps"] == 45 * 20

@@ -48,6 +48,13 @@ def test_of_sizes_whose_decoding_was_not_measured_the_cores_are_left_blank(docum
     assert [cell.strip() for cell in row.split("│")[4:8]] == ["3.60", "0.450", "", ""]
 
 
+def test_where_decoding_was_measured_at_some_sizes_only_the_cores_are_at_least_those(document):
+    shown = printed(imagenet_projection.table(document))
+    row = next(line for line in shown.split("\n") if "fastai_8gpu" in line)  # 288 px lacks
+    at_least, cores = row.split("│")[7].split()
+    assert at_least == "≥" and int(cores) > 1
+
+
 def test_a_plan_whose_sizes_were_not_measured_has_no_hours(document):
     shown = printed(imagenet_projection.table(document))
     row = next(line for line in shown.split("\n") if "modern_18 " in line)
