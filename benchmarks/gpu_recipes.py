@@ -37,18 +37,19 @@ def wrn(cases):
 
 def record(cases):
     """One seed of the record recipe and one of each loop."""
-    _record(cases, 1, 1)
+    _record(cases, 1)
 
 
 def seeds(cases):
     """20 seeds more of the recipe and 4 more of each loop."""
-    _record(cases, 2 if FLAGS.tiny else 21, 5)
+    _record(cases, 2 if FLAGS.tiny else 21)
 
 
-def _record(cases, runs, peer_runs):
-    """Runs `record.py` and keeps what it has found after each seed.
+def _record(cases, runs):
+    """Makes the first runs of `record.py` and keeps what it has found after each seed.
 
-    Seeds that an earlier call has run count and are not repeated, on the same machine.
+    Seeds that an earlier call has run count and are not repeated, on the same machine; all are of
+    one plan, so that its results may be submitted.
     """
     path = Path(FLAGS.runs_dir) / "record.json"
     earlier = cases.found.get("runs")
@@ -57,9 +58,10 @@ def _record(cases, runs, peer_runs):
     with _running(
         ROOT / "benchmarks" / "record.py",
         preset="smoke" if FLAGS.tiny else "gpu",
-        runs=runs,
+        runs=2 if FLAGS.tiny else 21,
+        first_runs=runs,
         peer=["airbench94_muon", "hiverge"],
-        peer_runs=0 if FLAGS.tiny else peer_runs,
+        peer_runs=0 if FLAGS.tiny else 5,
         data_dir=FLAGS.data_dir,
         json=path,
         output_dir=new_folder(f"record{runs}"),

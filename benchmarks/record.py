@@ -17,9 +17,10 @@ time of each loop. `record_rates.py` says in minutes what whole runs would take.
 A results file that exists is continued: its runs count and are not repeated, so that what takes
 hours may take several sittings. Settings, versions and hardware must be the same, and so must the
 processor's instructions, the table of convolutions and the commit. How many runs are planned is
-written before the first; another number in a later sitting is a second plan. A run that was cut off
-is not counted: its seed is run again from its beginning (`--checkpoints` is refused), and what it
-has left is moved aside, to `seed3_cut_off1`.
+written before the first; another number in a later sitting is a second plan. `--first_runs` makes
+the first of them alone, for a sitting. A run that was cut off is not counted: its seed is run again
+from its beginning (`--checkpoints` is refused), and what it has left is moved aside, to
+`seed3_cut_off1`.
 
 A run of airbench94's loop took 26 minutes on two cores of an AMD EPYC, in float32. The preset
 `smoke` has both sides train on 1,024 images, in about a minute, to see that all works; it compares
@@ -73,6 +74,11 @@ def loops(names, precisions, ours):
         for name in names
         for precision in precisions or [ours]
     }
+
+
+def seeds_by_now(first, runs, first_runs):
+    """The seeds of the planned runs that are to be there when this sitting ends."""
+    return range(first, first + (runs if first_runs is None else min(runs, first_runs)))
 
 
 def peer(name, images, seed, precision):
@@ -131,7 +137,7 @@ def main(arguments):
     print(f"Preset {FLAGS.preset}: {ways(preset)}.", flush=True)
     plan = f"{FLAGS.runs} runs of it and {min(FLAGS.peer_runs, FLAGS.runs)} of each loop"
     print(f"Planned: {plan}, from seed {FLAGS.seed} on.", flush=True)
-    for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.runs):
+    for seed in seeds_by_now(FLAGS.seed, FLAGS.runs, FLAGS.first_runs):
         for loop, (name, own) in peers.items():
             if seed < FLAGS.seed + FLAGS.peer_runs and is_missing(loop, seed):
                 note(loop, seed, peer(name, images, seed, own))
@@ -153,5 +159,8 @@ if __name__ == "__main__":
         "peer_precision", [], PRECISIONS[1:], "dtype policies of the loops; by default ours"
     )
     flags.DEFINE_integer("peer_runs", 1, "runs of each plain loop, one before each of ours", 0)
+    flags.DEFINE_integer(
+        "first_runs", None, "how many of the planned runs to make by now; by default all", 1
+    )
     flags.DEFINE_string("json", None, "results file, written anew after every run, or continued")
     command_line.run(main)

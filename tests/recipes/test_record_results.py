@@ -141,3 +141,9 @@ def test_loops_in_several_precisions_are_series_of_their_own():
     assert list(record.loops(["hiverge"], ["float32", "mixed_bfloat16"], "float32")) == [
         "hiverge, plain torch", "hiverge, plain torch, mixed_bfloat16",
     ]  # fmt: skip
+
+
+def test_a_sitting_may_make_the_first_of_the_planned_runs():
+    assert list(record.seeds_by_now(3, 5, None)) == [3, 4, 5, 6, 7]
+    assert list(record.seeds_by_now(3, 5, 2)) == [3, 4]
+    assert list(record.seeds_by_now(3, 5, 9)) == [3, 4, 5, 6, 7]
