@@ -60,7 +60,7 @@ def commit():
 
     def git(*arguments):
         return subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True,
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, encoding="utf-8",
             check=True,
         ).stdout.strip()  # fmt: skip
 
