@@ -56,7 +56,8 @@ def test_what_a_run_that_was_cut_off_has_left_is_moved_aside(tmp_path):
         assert not any(own.path.iterdir())
         own.write_text("history.csv", f"{times}")
     record_results.folder_of_run(tmp_path / "seed3")
-    left = {path.parent.name: path.read_text(encoding="utf-8") for path in tmp_path.rglob("history.csv")}
+    histories = tmp_path.rglob("history.csv")
+    left = {path.parent.name: path.read_text(encoding="utf-8") for path in histories}
     assert left == {"seed3_cut_off1": "1", "seed3_cut_off2": "2"}
 
 
