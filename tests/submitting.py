@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import pytest
 import records_table
 import submission_parts
 import submissions
@@ -70,6 +72,14 @@ def submit(folder):
         {"keras_dawn": "ours", "airbench94, plain torch": "the loop"},
     )  # fmt: skip
     return made
+
+
+def check_refused(whole, spoil, message):
+    """A submission is refused with a message once `spoil` has changed or moved its folder."""
+    made = submit(whole)
+    moved = spoil(made)
+    with pytest.raises(ValueError, match=message):
+        submissions.read(moved if isinstance(moved, Path) else made)
 
 
 def change(path, edit):

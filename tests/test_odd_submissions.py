@@ -4,12 +4,11 @@ import datetime
 import json
 import math
 import shutil
-from pathlib import Path
 
 import pytest
 import submissions
 
-from tests.submitting import TSV, change, series, submit, whole_runs
+from tests.submitting import TSV, change, check_refused, series, submit, whole_runs
 
 
 @pytest.fixture
@@ -141,11 +140,7 @@ ODD = {
 
 @pytest.mark.parametrize("fault", ODD)
 def test_what_is_odd_in_a_submission_is_said(fault, whole):
-    made = submit(whole)
-    spoil, message = ODD[fault]
-    moved = spoil(made)
-    with pytest.raises(ValueError, match=message):
-        submissions.read(moved if isinstance(moved, Path) else made)
+    check_refused(whole, *ODD[fault])
 
 
 def test_a_run_counts_once_whatever_its_time_zone(whole):

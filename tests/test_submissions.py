@@ -1,13 +1,12 @@
 """What is wrong with a submission to the table of records is said, and nothing of it is taken."""
 
 import math
-from pathlib import Path
 
 import pytest
 import records_table
 import submissions
 
-from tests.submitting import change, edit_tsv, series, submit, whole_runs
+from tests.submitting import change, check_refused, edit_tsv, series, submit, whole_runs
 from tests.test_records_table import OURS
 
 BOTH = {"keras_dawn": "ours", "airbench94, plain torch": "the loop"}
@@ -175,11 +174,7 @@ WRONG = {
 
 @pytest.mark.parametrize("fault", WRONG)
 def test_what_is_wrong_with_a_submission_is_said(fault, whole):
-    made = submit(whole)
-    spoil, message = WRONG[fault]
-    moved = spoil(made)
-    with pytest.raises(ValueError, match=message):
-        submissions.read(moved if isinstance(moved, Path) else made)
+    check_refused(whole, *WRONG[fault])
 
 
 def test_a_run_counts_once_in_the_whole_table(whole):

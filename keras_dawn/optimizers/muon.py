@@ -6,7 +6,7 @@ from keras_dawn.optimizers.sgd import SGD
 import keras
 import torch
 
-_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients
 _ADJUSTMENTS = ("original", "match_rms_adamw", None)
 
 
@@ -66,7 +66,7 @@ class Muon(SGD):
         adjustment="original",
         normalize_weights=False,
         newton_schulz_steps=5,
-        newton_schulz_coefficients=_NEWTON_SCHULZ,
+        newton_schulz_coefficients=NEWTON_SCHULZ,
         compute_dtype="bfloat16",
         **kwargs,
     ):
@@ -142,7 +142,7 @@ class Muon(SGD):
         return config
 
 
-def orthogonalize(matrices, steps=5, dtype=torch.bfloat16, coefficients=_NEWTON_SCHULZ):
+def orthogonalize(matrices, steps=5, dtype=torch.bfloat16, coefficients=NEWTON_SCHULZ):
     """About the nearest matrices with orthogonal rows or columns: all singular values near 1.
 
     A quintic Newton-Schulz iteration; Jordan's coefficients bring singular values to between

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-NEWTON_SCHULZ = (3.4445, -4.775, 2.0315)  # Jordan's
+from keras_dawn.optimizers.muon import NEWTON_SCHULZ
 
 
 def _later(default):
