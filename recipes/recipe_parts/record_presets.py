@@ -5,10 +5,6 @@ import dataclasses
 from keras_dawn.optimizers.muon import NEWTON_SCHULZ
 
 
-def _later(default):
-    return dataclasses.field(default=default, metadata={"later": True})
-
-
 @dataclasses.dataclass(frozen=True)
 class RecordPreset:
     """The settings of a run.
@@ -60,23 +56,19 @@ class RecordPreset:
     precision: str = "mixed_bfloat16"
     train_images: int | None = None
     test_images: int | None = None
-    stem_activation: str | None = _later(None)
-    normalization_momentum: float = _later(0.6)
-    newton_schulz: tuple = _later(NEWTON_SCHULZ)
-    whitening_images: int = _later(5000)
+    stem_activation: str | None = None
+    normalization_momentum: float = 0.6
+    newton_schulz: tuple = NEWTON_SCHULZ
+    whitening_images: int = 5000
 
     def settings(self):
-        """All of it as a dict; what came after the first results only where it is not as then.
-
-        So a results file, whose settings are compared, is that of the same preset still.
-        """
-        values = dataclasses.asdict(self)
-        later = {f.name: f.default for f in dataclasses.fields(self) if "later" in f.metadata}
-        return {name: value for name, value in values.items() if value != later.get(name, ...)}
+        """All of it, as a dict."""
+        return dataclasses.asdict(self)
 
 
 PRESETS = {
-    "cpu": RecordPreset(),
+    # One epoch more than published, for a mean above 94 %: the published 8 come to just that.
+    "cpu": RecordPreset(epochs=9),
     "cpu_hardest": RecordPreset(
         epochs=12, batch_size=1000, sizes={0: 24, 2: 32}, hard_from=7,
         widths=(64, (128, 256), (256, 256, 256)), shortcuts=True, gates=(2, 3), winograd=True,

@@ -23,7 +23,7 @@ def test_a_whole_run_is_its_images_at_their_rates():
     assert images == {small: 2 * 50_000, large: 5 * 50_000 + 5 * 37_000}  # batches of 1,000
     rates = {small: [900.0, 1000.0, 5000.0], large: [400.0, 435.0, 500.0]}
     assert record_rates.whole_run(images, rates) == pytest.approx(100 + 1000)
-    published = record_rates.images_by_part(cifar10_record.PRESETS["cpu"])
+    published = record_rates.images_by_part(cifar10_record.PRESETS["gpu"])
     assert published == {Part(32, True): 150_000, Part(32, False): 250_000}
 
 
