@@ -61,10 +61,9 @@ def shapes(kind):
                         sides = (size, size), (kernel, kernel)
                         padding = kernel // 2, kernel // 2
                         yield Sizes(batch, channels, channels, *sides, padding=padding)
-                elif kind == "series" and channels > 32:
-                    for kernel in (3, 5):
-                        sides = (1, size**2), (1, kernel)
-                        yield Sizes(batch, channels, channels, *sides, padding=(0, kernel // 2))
+                elif kind == "series":
+                    for kernel in (2, 3, 5):
+                        yield from _series(batch, channels, size**2, kernel)
                 elif kind == "pointwise":
                     yield Sizes(batch, channels, 4 * channels, (size, size), (1, 1))
                 elif kind == "narrowing":
@@ -72,6 +71,14 @@ def shapes(kind):
                     if size % 2 == 0:
                         less, more = 2 * channels, 4 * channels
                         yield Sizes(batch, less, more, (size, size), (1, 1), (2, 2))
+
+
+def _series(batch, channels, steps, kernel):
+    """Causal convolutions, padded beforehand as Keras's are, of a WaveNet's steps too."""
+    for dilation in (1, 4):
+        for filters in (channels, 2 * channels):
+            sides = (1, steps + (kernel - 1) * dilation), (1, kernel)
+            yield Sizes(batch, channels, filters, *sides, dilation=(1, dilation))
 
 
 def _each(batch, channels, size, kernel, stride):
