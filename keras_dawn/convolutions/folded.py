@@ -13,6 +13,8 @@ class Folded(Way):
     pays where the kernel is small and has more filters than channels: series, above all.
     """
 
+    precisions = ("float32",)  # half precision would round each product before they are added up
+
     def fits(self, sizes):
         return super().fits(sizes) and not sizes.is_pointwise
 
