@@ -12,12 +12,13 @@ validate on. Parts, each in a process of its own:
 * `tree_8`, `tar_8`: the same of 8 ranks that start at once, and of the first of them to the last.
 * `order`: an epoch of 8 ranks serves each photo once, the same whatever rank asks; another epoch
   another order.
-* `epoch`: an epoch of `--epoch_images` photos by `--ranks` processes, decoded: each is served once,
-  and the memory of each process, a tenth at a time.
+* `epoch`: an epoch of `--epoch_images` photos at 32 px by `--ranks` processes that train an
+  accelerated ResNet-18 on them: each is served once, and the memory of each process, a tenth at a
+  time.
 * `validation`: 50,000 photos are read once each and counted by 8 ranks.
-* `phases`: all phases of the entry's plan, 45 epochs of 20 steps, through `fit_plan` with a tiny
-  network and the recipe's data: pixels, batch, rate, momentum and decay of each step and the crops
-  of each phase against the plan.
+* `phases`: all phases of the entry's plan, 45 epochs of 20 steps, through `fit_plan` with an
+  accelerated tiny network and the recipe's data and optimizer: pixels, batch, rate, momentum and
+  decay of each step and the crops of each phase against the plan.
 * `killed`: the recipe on `--ranks` of them, one of which is killed in mid-epoch: the others end,
   the same command goes on, and the last checkpoint has the bits of an unbroken run's. Linux
   only.

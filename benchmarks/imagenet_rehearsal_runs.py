@@ -20,9 +20,8 @@ STEPS = 20  # of each epoch of `phases`
 
 def phases(folder):
     """The entry's plan on a 64th of its GPUs: batches of 24 and 16, 20 steps an epoch."""
-    from keras_dawn import PLANS, fit_plan
+    from keras_dawn import PLANS, accelerate, explain, fit_plan, rule
     from keras_dawn.data.photos import photos_of
-    from keras_dawn.optimizers import SGD
 
     sys.path.insert(0, str(RECIPES))
     import imagenet_resnet50
@@ -30,6 +29,7 @@ def phases(folder):
     import numpy as np
 
     from recipe_parts.photo_folder import Photos
+    from recipe_parts.photo_network import build_optimizer
 
     flags.DEFINE_integer("threads", 1, "decoding threads")
     FLAGS["threads"].present = 1
@@ -53,22 +53,32 @@ def phases(folder):
 
         _phase = None
 
-    photos = Some(folder, imagenet_resnet50.PRESETS["fastai_8gpu"])
+    preset = imagenet_resnet50.PRESETS["fastai_8gpu"]
+    photos = Some(folder, preset)
 
     class Note(keras.layers.Layer):
-        """Notes the shape of each batch."""
+        """Notes the shape of each batch that the accelerated model trains on."""
 
         def call(self, x):
-            if not x.is_meta:
-                seen.append(tuple(x.shape[:2]))
             return x
+
+    def noted(images):
+        seen.append(tuple(images.shape[:2]))
+        return images
+
+    @rule(Note)
+    def note_shape(builder, layer, inputs, call):
+        node = builder.call(noted, builder.keras_order(inputs[0]), name=call.name)
+        return inputs[0].with_node(node, torch_order=False)
 
     inputs = keras.Input((None, None, 3))
     x = keras.layers.AveragePooling2D(16)(Note()(inputs))
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(len(validated.class_names))(x))
-    optimizer = SGD(0.1)
+    optimizer = build_optimizer(preset)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    accelerate(model)
+    check(explain(model).is_whole(), f"not all of it is native: {explain(model)}")
 
     def note(batch, logs):
         values = (optimizer.learning_rate, optimizer.momentum, optimizer.weight_decay)
@@ -88,6 +98,7 @@ def phases(folder):
     check(np.allclose(expected, rows), "rates, momentum or decay are not those of the plan")
     check(crops == [phase.crops.scale for phase in plan.phases], "crops are not those of the plan")
     return {
+        "engine": "accelerated",
         "epochs": plan.epochs,
         "phases": len(plan.phases),
         "steps": len(seen),

@@ -91,8 +91,7 @@ def peer(name, images, seed, precision):
             (images.test_images, images.test_labels),
         )
     ]
-    loop, _ = LOOPS[name]
-    return loop.train(*sets, seed, precision, log=lambda text: print(text, flush=True))
+    return LOOPS[name].train(*sets, seed, precision, log=lambda text: print(text, flush=True))
 
 
 def main(arguments):

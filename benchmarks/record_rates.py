@@ -32,8 +32,6 @@ from keras_dawn.foundation.precision import best_precision
 from keras_dawn.native.allocator import keep_freed_memory
 
 import airbench
-import airbench_muon
-import hiverge
 import keras
 import numpy as np
 import torch
@@ -83,25 +81,20 @@ class Contestant:
 
 def of_loop(name, precision, steps):
     """A plain loop, whose turns have so many steps."""
-    loop, make_net = LOOPS[name]
+    loop = LOOPS[name]
     whole, biased = (
-        math.ceil(epochs * (IMAGES // loop.BATCH))
-        for epochs in (loop.EPOCHS, loop.WHITENING_BIAS_EPOCHS)
+        math.ceil(epochs * (IMAGES // loop.batch_size))
+        for epochs in (loop.epochs, loop.bias_epochs)
     )
 
     def make_turn(part):
-        net, context = airbench.place(make_net(), torch.device("cpu"), precision)
+        net, context = airbench.place(loop.make_net(), torch.device("cpu"), precision)
         net.train()
         net[0].bias.requires_grad = part.bias
-        images = torch.randn(loop.BATCH, 3, part.pixels, part.pixels)
+        images = torch.randn(loop.batch_size, 3, part.pixels, part.pixels)
         images = images.contiguous(memory_format=torch.channels_last)
-        labels = torch.randint(0, 10, (loop.BATCH,))
-        if name == "airbench94":
-            optimizers = [airbench.optimizer_and_schedule(net, whole)[0]]
-        elif name == "airbench94_muon":
-            optimizers = airbench_muon.optimizers(net, precision)
-        else:
-            optimizers = hiverge.optimizers(net, precision, whole)
+        labels = torch.randint(0, 10, (loop.batch_size,))
+        optimizers = loop.make_optimizers(net, precision, whole)
 
         def turn():
             ends = []
@@ -117,8 +110,9 @@ def of_loop(name, precision, steps):
         return turn
 
     title = f"{name}, plain torch, {precision}"
-    images = {Part(32, True): biased * loop.BATCH, Part(32, False): (whole - biased) * loop.BATCH}
-    return Contestant(title, "torch's own", images, loop.BATCH, make_turn)
+    steps_of = {Part(32, True): biased, Part(32, False): whole - biased}
+    images = {part: count * loop.batch_size for part, count in steps_of.items() if count}
+    return Contestant(title, "torch's own", images, loop.batch_size, make_turn)
 
 
 def of_preset(name, precision, steps):

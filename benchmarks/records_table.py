@@ -2,16 +2,16 @@ r"""The table of records on CIFAR-10: checks what was submitted, and writes the 
 
     python benchmarks/records_table.py                  # checks all, writes records/README.md
     python benchmarks/records_table.py --add=NAME --runs=FILE --folder=FOLDER --log=FILE \
-        --author=NAME --series="keras_dawn=what it is"
+        --author=NAME
 
-`--add` makes a submission of what `record.py --json=FILE --output_dir=FOLDER` has left:
-`submissions.py` says what it consists of. `--series` says what each series of `FILE` is.
+`--add` makes a submission of what `record.py --json=FILE --output_dir=FOLDER` has left and printed:
+`submissions.py` says what it consists of. `--series="keras_dawn=what it is"` says it in other words
+than the command and the settings of the runs do.
 """
 
 import collections
 import json
 import math
-import shutil
 import sys
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from keras_dawn.dawnbench import CIFAR10_BOARD
 
 import submissions
 from absl import app, flags
-from submission_checks import faults_of_file, median_run
+from submission_making import make
 
 FLAGS = flags.FLAGS
 PAGE = submissions.RECORDS / "README.md"
@@ -45,8 +45,9 @@ Rows of the last two are as published and were not run here; what their authors 
 (Student's test, one-sided); with p < 0.05 the mean is *shown* to be above. **Bold** times were the
 shortest of their clock and hardware when they came, among rows that are shown, published by their
 authors, or on the benchmark's board. USD are at the on-demand prices that the entries state; what
-`about.json` states has its source and day there. How to add a row is in
-[CONTRIBUTING](../../.github/CONTRIBUTING.md).
+`about.json` states has its source and day there. Submissions that are older than this table lack
+files, as their rows say; `about.json` says why, and what their entry was made of where the run had
+left none. How to add a row is in [CONTRIBUTING](../../.github/CONTRIBUTING.md).
 """
 
 
@@ -59,7 +60,7 @@ def main(arguments):
             sys.exit(f"--add needs --{' and --'.join(lacking)} too (--help says what they are)")
         given = [Path(FLAGS[name].value) for name in ("runs", "folder", "log")]
         try:
-            add(folder, *given, FLAGS.author, names)
+            make(folder, *given, FLAGS.author, names)
         except (ValueError, OSError) as error:
             sys.exit(f"Not added:\n{error}")
         print(f"{folder} is made.")
@@ -79,60 +80,6 @@ def submitted():
     """
     folders = sorted(path for path in submissions.RECORDS.iterdir() if path.is_dir())
     return submissions.read_all(folders)
-
-
-def add(folder, runs, run_folder, log, author, names):
-    """Makes a submission of a results file of `record.py`, its run folder and what it printed.
-
-    Args:
-        folder: `Path` of the submission, which must not exist.
-        runs, run_folder, log: `Path`s.
-        author: str.
-        names: dict from each series of the runs to what it is; the entry is of the first.
-
-    Raises:
-        FileExistsError: there is such a submission.
-        OSError: a file that is missing.
-        ValueError: what is wrong with it; the folder is then removed.
-    """
-    try:
-        document = json.loads(runs.read_text(encoding="utf-8"))
-        faults = faults_of_file({"series": names}, document)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{runs} is not a results file of record.py: {error!r}") from None
-    if faults:  # before an entry is missed, which a run on some images has not
-        raise ValueError("\n".join(f"{runs}: {fault}" for fault in faults))
-    own = run_folder / f"seed{median_run(document['runs'][next(iter(names))])['seed']}"
-    entry = next(own.glob("*_*_*_*.json"), None)
-    if entry is None:
-        raise FileNotFoundError(f"{own}, the folder of the median run, has no DAWNBench entry")
-    folder.mkdir(parents=True)
-    try:
-        about = {"author": author, "runs": {"file": "runs.json", "at": []}, "series": names}
-        about["entry"] = entry.name
-        about["price"] = _price_of(own / "run.json")
-        shutil.copy(runs, folder / "runs.json")
-        shutil.copy(log, folder / "log.txt")
-        for path in (own / "run.json", entry, entry.with_suffix(".tsv")):
-            shutil.copy(path, folder)
-        text = json.dumps(about, indent=1, ensure_ascii=False)
-        (folder / "about.json").write_text(text + "\n", encoding="utf-8")
-        submissions.read(folder)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-
-
-def _price_of(run):
-    """What `about.json` says of the on-demand price of a run."""
-    try:
-        prices = json.loads(run.read_text(encoding="utf-8"))["prices"]
-        on_demand = [price for price in prices if price["kind"] == "on-demand"]
-        return {
-            name: on_demand[0][name] for name in ("usd_per_hour", "source") if on_demand
-        } or None
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ValueError(f"{run} is no run's: {error!r}") from None
 
 
 def page(found):
@@ -199,6 +146,7 @@ def _series_row(series):
     processor = machine["processor"]
     if machine.get("instructions"):
         processor += f" ({machine['instructions']})"
+    lacking = f", without {' and '.join(series.lacks)}" if series.lacks else ""
     if series.mean < submissions.TARGET:
         told = "below"
     elif p_value is None:
@@ -209,16 +157,22 @@ def _series_row(series):
         "class": _class(len(gpus)),
         "date": series.date,
         "who": series.author,
-        "what": f"{series.name} ([submission]({series.folder}/about.json))",
+        "what": f"{series.name} ([submission]({series.folder}/about.json){lacking})",
         "on": named or f"{machine['cores']} cores, {processor}",
         "seconds": series.seconds,
         "clock": "training",
-        "runs": len(series.runs),
+        "runs": f"{len(series.runs)}, {_seeds(series.runs)}",
         "accuracy": _accuracy(series.mean, series.deviation),
         "p": "" if p_value is None else f"{p_value:.3f}",
         "94 %": told,
         "USD": "" if series.cost is None else f"{series.cost:.4f}",
     }
+
+
+def _seeds(runs):
+    """The seeds of runs, which follow each other, as text."""
+    first, last = (choose(run["seed"] for run in runs) for choose in (min, max))
+    return f"seed {first}" if first == last else f"seeds {first} to {last}"
 
 
 def _accuracy(mean, deviation, **others):
@@ -237,8 +191,8 @@ def _published():
 if __name__ == "__main__":
     flags.DEFINE_string("add", None, "name of a submission to make, such as 2026-12-01_two_cores")
     flags.DEFINE_string("runs", None, "the results file of record.py")
-    flags.DEFINE_string("folder", None, "record.py's --output_dir")
+    flags.DEFINE_string("folder", None, "record.py's --output_dir, or a folder that it is in")
     flags.DEFINE_string("log", None, "what record.py has printed")
     flags.DEFINE_string("author", "anonymous", "whose runs they are")
-    flags.DEFINE_multi_string("series", [], "NAME=what it is, for each series of the runs")
+    flags.DEFINE_multi_string("series", [], "NAME=what it is, of a series of the runs")
     app.run(main)

@@ -9,12 +9,14 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
-# Submissions of before the table, by name: they alone may lack files and have them elsewhere.
+# Submissions of before the table, by name: they alone may lack `run.json` and log, have the file of
+# the runs elsewhere and an entry that was made of it later.
 OLDER = (
     "2026-11-26_two_cores_float32", "2026-11-26_one_h100", "2026-11-27_one_h200",
     "2026-11-27_one_h200_afternoon",
 )  # fmt: skip
 _KEYS = {"author", "runs", "series", "price"}
+LATER = ("lacks", "derived")  # what about.json says of missing files and of such an entry
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -85,7 +87,7 @@ def _is_words(text):
 
 def _faults_of_about(folder, about):
     about_keys = about.keys() if isinstance(about, dict) else set()
-    if not about_keys >= _KEYS or about_keys - _KEYS - {"entry", "lacks"}:
+    if not about_keys >= _KEYS or about_keys - _KEYS - {"entry", *LATER}:
         yield (
             f"about.json must have {', '.join(sorted(_KEYS))}, and entry, and nothing else; it has "
             f"{', '.join(about_keys) or 'none'}"

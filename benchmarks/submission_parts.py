@@ -10,23 +10,28 @@ import re
 
 from keras_dawn.dawnbench import validate_entry
 
-from submission_checks import OLDER, median_run
+from submission_checks import LATER, OLDER, median_run
 
 _RUN_IN_A_LOG = re.compile(r"^.+ \{'seed': .+\}$", re.MULTILINE)
 PARTS = ("entry", "run.json", "log.txt")
+_MAY_LACK = PARTS[1:]  # where it is older than the table
 # Of the pixels and labels of CIFAR-10's official Python batches, as `ImageSet.fingerprint` has it.
 CIFAR10_SHA256 = "6b3883dca6c867f1e58def548c063d1865569b8575fcbce06b3e468a89f9895a"
 
 
 def faults_of_parts(folder, about, document):
     """What is wrong with the three, or that one is missing."""
-    lacks = about.get("lacks", {}) if folder.name in OLDER else {}
-    if about.get("lacks") and not lacks:
-        yield "`lacks` is for the runs that are older than the table, which lack some files"
+    is_older = folder.name in OLDER
+    for key in LATER:
+        if about.get(key) and not is_older:
+            yield f"`{key}` is for the runs that are older than the table"
+    lacks = [part for part in _MAY_LACK if is_older and part in about.get("lacks", ())]
     median = median_run(document["runs"][next(iter(about["series"]))])
     for part in PARTS:
         path = folder / (about.get("entry", "no entry") if part == "entry" else part)
         if path.is_file():
+            if part in lacks:
+                yield f"{part} is there, and about.json says why it lacks"
             try:
                 yield from _CHECKS[part](path, median, document, about["price"])
             except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:

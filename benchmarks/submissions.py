@@ -5,7 +5,8 @@ A submission is a folder of `benchmarks/records/`:
 * `about.json`: `author`; `runs`, the results file of `record.py` (`file`, and `at`, the keys that
   lead to it in a larger file); `series`, what each series of runs in it is, none left out; `entry`,
   the DAWNBench entry's `.json` of the first series' median run; `price` (`usd_per_hour`, `source`)
-  or `null`; `lacks`, why a file is missing, of those that are older than the table.
+  or `null`; of those that are older than the table `lacks`, why a file is missing, and `derived`,
+  what an entry was made of that the run did not write.
 * `run.json` of that median run, and `log.txt`, what all runs printed.
 
 The folder is called after the day of the last run, and has all of these files. The number of runs,
@@ -36,6 +37,7 @@ class Series:
         runs: list of dicts with `seed`, `ended`, `seconds`, `accuracy_tta`, and `dawnbench_seconds`
             where that clock ran.
         usd_per_hour: float or `None`.
+        lacks: tuple of str, the files that its submission, older than the table, has not.
     """
 
     folder: str
@@ -44,6 +46,7 @@ class Series:
     hardware: dict
     runs: list
     usd_per_hour: float | None
+    lacks: tuple = ()
 
     @property
     def mean(self):
@@ -101,8 +104,9 @@ def read(folder):
         raise ValueError("\n".join(f"{folder.name}: {fault}" for fault in faults))
     price = about["price"]["usd_per_hour"] if about["price"] else None
     hardware = {**document["hardware"], "instructions": document.get("instructions")}
+    lacks = tuple(about.get("lacks") or ())
     return [
-        Series(folder.name, about["author"], name, hardware, list(runs), price)
+        Series(folder.name, about["author"], name, hardware, list(runs), price, lacks)
         for key, name in about["series"].items()
         for runs in [document["runs"][key]]
     ]

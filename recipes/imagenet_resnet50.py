@@ -36,7 +36,9 @@ def published(name, plan):
         gpus=8 * machines,
         # Trainings after the entry do not decay batch normalisation; the head's bias they do.
         no_decay=() if name == "fastai_8gpu" else ("gamma", "beta"),
+        # `--init-bn0`: the last scale of each block at 0, the head's weights normal.
         zero_init_gamma=name.startswith("imagenet18"),
+        head_deviation=0.01 if name.startswith("imagenet18") else None,
         blur_pool=name.startswith("modern"),
         label_smoothing=0.1 if name.startswith("modern") else 0.0,
     )

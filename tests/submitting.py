@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-import records_table
+import submission_making
 import submission_parts
 import submissions
 
@@ -67,7 +67,7 @@ def whole_runs(tmp_path):
 
 def submit(folder):
     made = folder / "records" / "2026-11-26_mine"
-    records_table.add(
+    submission_making.make(
         made, folder / "runs.json", folder / "runs", folder / "log.txt", "Ada",
         {"keras_dawn": "ours", "airbench94, plain torch": "the loop"},
     )  # fmt: skip

@@ -55,7 +55,7 @@ def test_published_rows_say_where_they_are_published():
 
 
 def test_the_instructions_of_a_processor_are_shown_where_they_are_told():
-    runs = [{"accuracy_tta": 94.0, "seconds": 1.0, "ended": "2026-12-01T23:30:00+00:00"}]
+    runs = [{"seed": 0, "accuracy_tta": 94.0, "seconds": 1.0, "ended": "2026-12-01T23:30:00+00:00"}]
     for instructions, on in (("AMX", "2 cores, Xeon (AMX)"), (None, "2 cores, Xeon")):
         machine = {"gpus": [], "cores": 2, "processor": "Xeon", "instructions": instructions}
         row = records_table._series_row(submissions.Series("f", "a", "n", machine, runs, None))
@@ -64,7 +64,7 @@ def test_the_instructions_of_a_processor_are_shown_where_they_are_told():
 
 def test_several_kinds_of_gpus_are_all_named():
     machine = {"gpus": ["A100", "A100", "H100"], "cores": 8, "processor": "Xeon"}
-    runs = [{"accuracy_tta": 94.0, "seconds": 1.0, "ended": "2026-12-01T23:30:00-02:00"}]
+    runs = [{"seed": 0, "accuracy_tta": 94.0, "seconds": 1.0, "ended": "2026-12-01T23:30:00-02:00"}]
     row = records_table._series_row(submissions.Series("f", "a", "n", machine, runs, None))
     assert row["on"] == "2 × A100 + 1 × H100" and row["class"] == "Several GPUs"
     assert row["date"] == "2026-12-02"  # in UTC

@@ -1,9 +1,12 @@
 """Orthogonalised momentum for matrices and filters."""
 
+import numbers
+
 from keras_dawn.optimizers.patterns import check_patterns, matches
 from keras_dawn.optimizers.sgd import SGD
 
 import keras
+import numpy as np
 import torch
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients
@@ -40,7 +43,8 @@ class Muon(SGD):
             as Jordan's CIFAR-10 record does.
         newton_schulz_steps: int from 1 up.
         newton_schulz_coefficients: three floats a, b, c of a step of that iteration,
-            x ← a x + (b x xᵀ + c (x xᵀ)²) x; by default Jordan's.
+            x ← a x + (b x xᵀ + c (x xᵀ)²) x; by default Jordan's. Or three for each step, such as
+            those of Polar Express (Amsel et al. 2025, https://arxiv.org/abs/2505.16932).
         compute_dtype: `"bfloat16"` as in torch, or another floating dtype, of that iteration; a
             processor without bfloat16 instructions is faster with `"float32"`.
         **kwargs: `rate_multipliers`, `no_decay` and the other arguments of `SGD`.
@@ -79,9 +83,14 @@ class Muon(SGD):
                 f"`newton_schulz_steps` must be a whole number from 1 up, got "
                 f"{newton_schulz_steps!r}."
             )
-        if len(newton_schulz_coefficients) != 3:
+        try:
+            given = np.array(newton_schulz_coefficients, dtype=float)
+        except (TypeError, ValueError):  # not all of them are numbers, or of one length
+            given = np.empty(0)
+        if given.shape not in ((3,), (newton_schulz_steps, 3)):
             raise ValueError(
-                f"`newton_schulz_coefficients` must be three, got {newton_schulz_coefficients}."
+                "`newton_schulz_coefficients` must be three, or three for each of the "
+                f"{newton_schulz_steps} steps, got {newton_schulz_coefficients}."
             )
         if not getattr(getattr(torch, compute_dtype, None), "is_floating_point", False):
             raise ValueError(f"`compute_dtype` must be a floating dtype, got {compute_dtype!r}.")
@@ -91,7 +100,9 @@ class Muon(SGD):
         self.adjustment = adjustment
         self.normalize_weights = bool(normalize_weights)
         self.newton_schulz_steps = newton_schulz_steps
-        self.newton_schulz_coefficients = tuple(map(float, newton_schulz_coefficients))
+        given = given.tolist()
+        each = isinstance(given[0], list)
+        self.newton_schulz_coefficients = tuple(map(tuple, given) if each else given)
         self.compute_dtype = compute_dtype
 
     def _kind(self, variable):
@@ -150,23 +161,29 @@ def orthogonalize(matrices, steps=5, dtype=torch.bfloat16, coefficients=NEWTON_S
 
     Args:
         matrices: `(..., rows, columns)`.
-        steps: int. dtype: torch dtype to compute in. coefficients: three floats.
+        steps: int. dtype: torch dtype to compute in.
+        coefficients: three floats, or three for each step.
 
     Returns:
         Tensor of the same shape, of `dtype`.
     """
-    a, b, c = coefficients
     tall = matrices.shape[-2] > matrices.shape[-1]  # the smaller of the two products x xᵀ
     x = matrices.reshape(-1, *matrices.shape[-2:]).to(dtype)
     x = x.mT if tall else x
     # The iteration converges for singular values up to 1, and the Frobenius norm bounds them.
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
-    for _ in range(steps):
+    for a, b, c in _of_each_step(coefficients, steps):
         gram = x @ x.mT
         # Products that add what is there round once, and pass over the memory once.
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, polynomial, x, beta=a)
     return (x.mT if tall else x).reshape(matrices.shape)
+
+
+def _of_each_step(coefficients, steps):
+    """Coefficients of an iteration's steps: those given, or the same three for each."""
+    same = isinstance(coefficients[0], numbers.Real)
+    return [coefficients] * steps if same else list(coefficients)
 
 
 def _adjustment(kind, outputs, inputs):

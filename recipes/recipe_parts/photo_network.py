@@ -22,6 +22,8 @@ class PhotoPreset:
         label_smoothing: float.
         no_decay: patterns of variables that are not decayed.
         zero_init_gamma, blur_pool, resnet_d, activation: options of the network.
+        head_deviation: float, of the normal distribution that the last layer begins with, or `None`
+            for torch's uniform one.
         optimizer: `"sgd"`, or `"adamw"` with the settings of `ADAMW`.
         lookahead: bool, whether slow weights follow the optimizer's.
         train_images, val_images: int, how many to use, or `None` for all.
@@ -33,6 +35,7 @@ class PhotoPreset:
     label_smoothing: float = 0.0
     no_decay: tuple = ()
     zero_init_gamma: bool = False
+    head_deviation: float | None = None
     blur_pool: bool = False
     resnet_d: bool = False
     activation: str = "relu"
@@ -53,7 +56,7 @@ ADAMW = {"weight_decay": 1e-2, "beta_1": 0.95, "beta_2": 0.99, "epsilon": 1e-6}
 
 def build_network(preset, classes):
     """The preset's network."""
-    return keras_dawn.models.ResNet(
+    model = keras_dawn.models.ResNet(
         int(preset.model.removeprefix("resnet")),
         classes=classes,
         zero_init_gamma=preset.zero_init_gamma,
@@ -61,6 +64,11 @@ def build_network(preset, classes):
         resnet_d=preset.resnet_d,
         activation=preset.activation,
     )
+    if preset.head_deviation is not None:
+        head = model.get_layer("predictions")
+        draw = keras.initializers.RandomNormal(0.0, preset.head_deviation)
+        head.kernel.assign(draw(head.kernel.shape, head.kernel.dtype))
+    return model
 
 
 def build_optimizer(preset, **options):

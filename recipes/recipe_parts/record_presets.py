@@ -20,7 +20,7 @@ class RecordPreset:
         activation: name, of all layers.
         stem_activation: name, of the stem where it is another one, or `None`.
         normalization_momentum: float, of the moving averages, in Keras's sense.
-        newton_schulz: three floats, coefficients of Muon's iteration.
+        newton_schulz: three floats, or three for each step: coefficients of Muon's iteration.
         whitening_images: int, how many training images the stem is whitened by.
         light: `(brightness, contrast)` of `Light`, or `None`.
         bias_epochs: int, how many epochs the stem's bias is trained for; 0 for no such bias.

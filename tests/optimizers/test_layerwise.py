@@ -109,6 +109,26 @@ def test_the_iteration_has_the_steps_and_the_precision_it_is_given(steps, dtype)
     torch.testing.assert_close(weight.value.detach(), -expected, rtol=0, atol=1e-9)
 
 
+def test_each_step_of_the_iteration_may_have_coefficients_of_its_own():
+    """Against the same polynomials of the singular values: those of Polar Express from 0.01 on."""
+    each = [(8.0132, -22.9258, 16.5994), (3.6006, -2.6419, 0.5105), (2.6613, -1.9772, 0.4526)]
+    keras.config.set_floatx("float64")
+    gradient = torch.tensor(np.random.default_rng(0).normal(size=(3, 3, 2, 9)))
+    weight = keras.Variable(np.zeros((3, 3, 2, 9)), dtype="float64")
+    optimizer = Muon(
+        1.0, momentum=0.0, nesterov=False, adjustment=None, newton_schulz_steps=3,
+        newton_schulz_coefficients=each, compute_dtype="float64",
+    )  # fmt: skip
+    optimizer.apply([gradient], [weight])
+    u, s, v = torch.linalg.svd(gradient.reshape(18, 9), full_matrices=False)
+    s = s / s.norm()
+    for a, b, c in each:
+        s = a * s + b * s**3 + c * s**5
+    assert float((s - 1).abs().max()) < 0.27  # as they promise; Jordan's three steps leave 0.4
+    found = weight.value.detach().reshape(18, 9)
+    torch.testing.assert_close(found, -(u * s) @ v, rtol=0, atol=1e-9)
+
+
 def test_muon_takes_rates_and_decays_by_weight_into_account():
     keras.config.set_floatx("float64")
     ours, faster, plain = variables(), variables(), variables()
@@ -187,6 +207,7 @@ def test_singular_values_come_near_one(shape):
     [
         LARS(2.0, weight_decay=1e-4, trust_coefficient=0.01, no_adaptation=["stem"]),
         Muon(0.3, sgd_momentum=0.5, adjustment=None, exclude=["head"], newton_schulz_steps=3),
+        Muon(newton_schulz_steps=2, newton_schulz_coefficients=[[3, -4.5, 2], (2.5, -2.0, 0.5)]),
     ],
 )
 def test_the_settings_survive_serialisation(optimizer):
@@ -205,6 +226,9 @@ def test_the_settings_survive_serialisation(optimizer):
         (lambda: Muon(adjustment="other"), "`adjustment`"),
         (lambda: Muon(newton_schulz_steps=0), "`newton_schulz_steps`"),
         (lambda: Muon(newton_schulz_coefficients=(3.0, 1.0)), "`newton_schulz_coefficients`"),
+        (lambda: Muon(newton_schulz_coefficients=()), "`newton_schulz_coefficients`"),
+        (lambda: Muon(newton_schulz_coefficients=[(3, -4, 2)] * 4), "of the 5 steps"),
+        (lambda: Muon(newton_schulz_coefficients=[(3, -4, 2), 1, 2]), "of the 5 steps"),
         (lambda: Muon(compute_dtype="int8"), "`compute_dtype`"),
     ],
 )

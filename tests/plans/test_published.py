@@ -1,5 +1,6 @@
 """Published plans, step by step, against the 2018 code's values by their description."""
 
+import dataclasses
 import itertools
 
 import keras_dawn
@@ -10,6 +11,8 @@ from keras_dawn.plans import Crops, Validation
 import imagenet_resnet50
 import keras
 import pytest
+
+from recipe_parts import photo_network
 
 IMAGES = 1_281_167
 PHOTOS_160, PHOTOS_352 = Crops(copies=160), Crops((0.087, 1.0), copies=352)
@@ -148,3 +151,16 @@ def test_only_batch_normalisation_is_spared_from_decay_and_nothing_in_the_entry(
         patterns = imagenet_resnet50.PRESETS[name].no_decay
         spared = {id(each) for each in model.trainable_variables if matches(patterns, each)}
         assert spared == (set() if name == "fastai_8gpu" else of_norms), name
+
+
+def test_networks_begin_as_published():
+    """imagenet18 has `--init-bn0` (Goyal et al. 2017), the entry what torchvision has."""
+    ends = {"fastai_8gpu": (1.0, (3 * 512) ** -0.5), "imagenet18_1": (0.0, 0.01)}
+    for name, (scale, deviation) in ends.items():
+        preset = dataclasses.replace(imagenet_resnet50.PRESETS[name], model="resnet18")
+        model = photo_network.build_network(preset, 1000)
+        kernel = model.get_layer("predictions").kernel.numpy()
+        assert kernel.std() == pytest.approx(deviation, rel=0.01), name
+        assert abs(kernel.mean()) < 0.01 * deviation, name
+        assert (model.get_layer("layer3_1_bn2").gamma.numpy() == scale).all(), name
+        assert (model.get_layer("layer3_1_bn1").gamma.numpy() == 1).all(), name

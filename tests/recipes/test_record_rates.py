@@ -6,11 +6,12 @@ from keras_dawn import data
 from keras_dawn.models import WinogradConv2D
 
 import airbench
-import airbench_muon
 import cifar10_record
-import hiverge
+import plain_loops
 import pytest
+import record
 import record_rates
+import torch
 from record_rates import Part
 
 from recipe_parts import record_network
@@ -39,8 +40,8 @@ def test_the_first_step_of_a_turn_and_the_first_round_are_dropped():
 @pytest.mark.parametrize("name", record_rates.LOOPS)
 @pytest.mark.parametrize(("precision", "bias"), [("float32", True), ("mixed_bfloat16", False)])
 def test_a_loops_steps_are_timed(name, precision, bias, monkeypatch):
-    for loop in (airbench, airbench_muon, hiverge):
-        monkeypatch.setattr(loop, "BATCH", 10)
+    small = dataclasses.replace(record_rates.LOOPS[name], batch_size=10)
+    monkeypatch.setitem(record_rates.LOOPS, name, small)
     one = record_rates.of_loop(name, precision, 2)
     nets, place = [], airbench.place
     monkeypatch.setattr(airbench, "place", lambda net, *a: nets.append(net) or place(net, *a))
@@ -53,6 +54,26 @@ def test_a_loops_steps_are_timed(name, precision, bias, monkeypatch):
         Part(32, True): pytest.approx(biased * 50_000, abs=10),
         Part(32, False): pytest.approx((epochs - biased) * 50_000, abs=20),
     }
+
+
+def test_a_loop_that_is_added_in_one_place_is_run_and_timed_by_its_name(monkeypatch):
+    asked = []
+
+    def train(train_set, test_set, seed, policy, log):
+        asked.append((len(train_set[0]), len(test_set[1]), seed, policy))
+        return {"seconds": 1.0}
+
+    def optimizers(net, policy, steps):
+        asked.append((policy, steps))
+        return [torch.optim.SGD(net.parameters(), 0.1)]
+
+    mine = plain_loops.Loop(train, airbench.Net, optimizers, 10, 2, 0)
+    monkeypatch.setitem(plain_loops.LOOPS, "mine", mine)
+    images = record_rates._random_images(20)
+    assert record.peer("mine", images, 3, "float32") == {"seconds": 1.0}
+    one = record_rates.of_loop("mine", "float32", 2)
+    assert one.images == {Part(32, False): 100_000} and len(one.make_turn(Part(32, False))()) == 2
+    assert asked == [(20, 10, 3, "float32"), ("float32", 10_000)]
 
 
 def test_a_presets_steps_are_timed_at_each_of_its_sizes(monkeypatch):
