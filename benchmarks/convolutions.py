@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from keras_dawn.convolutions import table_named
+from keras_dawn.convolutions.precisions import PRECISIONS
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import TORCH, WAYS
@@ -26,7 +27,7 @@ import ways_table
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("precision", ["bfloat16", "float32"], "precisions")
+flags.DEFINE_list("precision", list(PRECISIONS.values()), "precisions")
 KINDS = ["square", "strided", "pointwise", "narrowing", "depthwise", "large", "series"]
 flags.DEFINE_list("kind", KINDS, "kinds of convolutions")
 flags.DEFINE_list("batch", ["8", "16", "32", "64", "128", "512"], "images at a time")
@@ -35,6 +36,9 @@ flags.DEFINE_float("most_gflop", 8.0, "largest work of a stage")
 flags.DEFINE_string("json", None, "file to write the times to")
 flags.DEFINE_string("table", None, "file to write the rules to that follow from the times")
 flags.DEFINE_bool("busy", False, "other work runs here: one thread, and the processor's own time")
+for _flag in (FLAGS["precision"], FLAGS["kind"]):
+    _known = _flag.default
+    flags.register_validator(_flag.name, set(_known).issuperset, f"there are {_known}")
 
 LEAST_GFLOP = 0.002
 MAPS = (2, 3, 4, 6, 7, 8, 12, 16, 28, 32, 56)
@@ -61,10 +65,9 @@ def shapes(kind):
                         sides = (size, size), (kernel, kernel)
                         padding = kernel // 2, kernel // 2
                         yield Sizes(batch, channels, channels, *sides, padding=padding)
-                elif kind == "series" and channels > 32:
-                    for kernel in (3, 5):
-                        sides = (1, size**2), (1, kernel)
-                        yield Sizes(batch, channels, channels, *sides, padding=(0, kernel // 2))
+                elif kind == "series":
+                    for kernel in (2, 3, 5):
+                        yield from _series(batch, channels, size**2, kernel)
                 elif kind == "pointwise":
                     yield Sizes(batch, channels, 4 * channels, (size, size), (1, 1))
                 elif kind == "narrowing":
@@ -72,6 +75,14 @@ def shapes(kind):
                     if size % 2 == 0:
                         less, more = 2 * channels, 4 * channels
                         yield Sizes(batch, less, more, (size, size), (1, 1), (2, 2))
+
+
+def _series(batch, channels, steps, kernel):
+    """Causal convolutions, padded beforehand as Keras's are, of a WaveNet's steps too."""
+    for dilation in (1, 4):
+        for filters in (channels, 2 * channels):
+            sides = (1, steps + (kernel - 1) * dilation), (1, kernel)
+            yield Sizes(batch, channels, filters, *sides, dilation=(1, dilation))
 
 
 def _each(batch, channels, size, kernel, stride):
@@ -108,8 +119,11 @@ def measure(sizes, dtype):
     found = {}
     clock = time.process_time if FLAGS.busy else time.perf_counter
     for stage in STAGES:
-        calls = {n: getattr(w, stage) for n, w in WAYS.items() if w.takes(stage, sizes)}
-        calls.pop("winograd" if dtype == torch.bfloat16 else "in float32", None)
+        calls = {
+            name: getattr(way, stage)
+            for name, way in WAYS.items()
+            if way.takes(stage, sizes) and PRECISIONS[dtype] in way.precisions
+        }
         times = {name: [] for name in calls}
         for number in range(FLAGS.rounds + 1):
             for name in list(calls):

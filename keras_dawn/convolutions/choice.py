@@ -5,12 +5,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_dawn.convolutions.precisions import PRECISIONS
 from keras_dawn.convolutions.processor import KINDS, kind_of_processor
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import TORCH, WAYS
 
 FEATURES = ("batch", "pixels", "channels", "filters", "work", "kernel", "stride")
-PRECISIONS = ("bfloat16", "float32")
 LARGE_BATCH = 64  # images; with more of them the ratio of two ways hardly changes
 _FOLDER = Path(__file__).parent / "tables"
 
@@ -89,6 +89,8 @@ def way_of(stage, sizes, precision, threads, table):
         >>> way_of("to_weight", sizes, "bfloat16", 2, table_named("torch"))
         'torch'
     """
+    if min(sizes.batch, sizes.channels, sizes.filters, *sizes.result) < 1:
+        return TORCH  # of nothing, or torch says what is wrong
     features = features_of(sizes)
     for rule in table.rules:
         # A rule is drawn from measured sizes; a way may not take all that lie between them.
@@ -154,14 +156,25 @@ def _check(rule, number):
     wrong = None
     if rule.stage not in STAGES:
         wrong = f"the stage {rule.stage!r}; there are {', '.join(STAGES)}"
-    elif rule.precision not in PRECISIONS:
-        wrong = f"the precision {rule.precision!r}; there are {', '.join(PRECISIONS)}"
+    elif rule.precision not in PRECISIONS.values():
+        wrong = f"the precision {rule.precision!r}; there are {', '.join(PRECISIONS.values())}"
     elif not hasattr(WAYS.get(rule.way), rule.stage):
         wrong = f"the way {rule.way!r}, which there is not for {rule.stage}"
+    elif rule.precision not in WAYS[rule.way].precisions:
+        wrong = f"the way {rule.way!r}, which there is not for {rule.precision}"
+    elif not isinstance(rule.bounds, dict) or not all(map(_is_pair, rule.bounds.values())):
+        wrong = f"bounds {rule.bounds!r}; what is expected is a pair of numbers for each name"
     elif not set(rule.bounds) <= {*FEATURES, "threads"}:
         wrong = f"bounds of {', '.join(rule.bounds)}; there are {', '.join(FEATURES)}, threads"
     if wrong is not None:
         raise ValueError(f"Rule {number} of the table has {wrong}.")
+
+
+def _is_pair(ends):
+    """Whether this is `[least, most]`, each a number or `None`."""
+    if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+        return False
+    return all(end is None or type(end) in (int, float) for end in ends)
 
 
 class _InUse:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from keras_dawn.convolutions.choice import table_in_use, way_of
-from keras_dawn.convolutions.precisions import PRECISIONS
+from keras_dawn.convolutions.precisions import PRECISIONS, products_are_rounded
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.way import dense, empty
-from keras_dawn.convolutions.ways import WAYS
+from keras_dawn.convolutions.ways import TORCH, WAYS
 
 import torch
 
@@ -69,6 +69,8 @@ def _sizes(images, weight, *settings):
 
 
 def _way(stage, sizes, like):
+    if products_are_rounded(like.dtype):
+        return WAYS[TORCH]
     precision = PRECISIONS[like.dtype]
     return WAYS[way_of(stage, sizes, precision, torch.get_num_threads(), table_in_use())]
 

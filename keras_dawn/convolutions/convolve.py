@@ -5,15 +5,16 @@ from typing import NamedTuple
 
 from keras_dawn.convolutions.choice import table_in_use, way_of
 from keras_dawn.convolutions.compiled import conv2d_when_compiled
-from keras_dawn.convolutions.precisions import PRECISIONS
+from keras_dawn.convolutions.precisions import PRECISIONS, products_are_rounded
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.torchs_own import gradients
-from keras_dawn.convolutions.way import STAGES, Way, dense
+from keras_dawn.convolutions.way import STAGES, Way, dense, pixels
 from keras_dawn.convolutions.ways import TORCH, WAYS
 
 import torch
 
 LEAST_CHANNELS = 32  # of the images and of the result: torch's own is the fastest with fewer
+_PLAIN = {torch.Tensor, torch.nn.Parameter}  # another class has functions of its own
 
 
 def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -22,15 +23,16 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
     The way of each stage (the result, the gradient to the images, the gradient to the weights)
     depends on the shapes, the precision, how many threads there are and the kind of processor:
     see `keras_dawn.convolutions.use_table`. torch's own computes in other precisions than float32
-    and bfloat16, on other devices, under autocast, in `torch.func` and forward differentiation,
-    what is exported, and the gradients of gradients. In `torch.compile` each stage is an
-    operation of its own, which has no gradients of gradients.
+    and bfloat16, on other devices, tensors of classes of their own, under autocast, in `torch.func`
+    and forward differentiation, what is exported or traced, the gradients of gradients, and many
+    gradients at once (`is_grads_batched`). In `torch.compile` each stage is an operation of its
+    own, which has no gradients of gradients.
 
     Args:
         images: tensor `(batch, channels, height, width)`, best in channels_last memory format.
         weight: tensor `(filters, channels / groups, rows, columns)`.
         bias: tensor `(filters,)`, or `None`.
-        stride, padding, dilation: `(rows, columns)`.
+        stride, padding, dilation: `(rows, columns)`; whatever else torch takes is left to it.
         groups: int.
 
     Returns:
@@ -43,11 +45,11 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
     """
     plan = None
     if torch.compiler.is_compiling():
-        if _may_be_opaque(images, weight, groups):
+        if _may_be_opaque(images, weight, bias, groups):
             settings = stride, padding, dilation, groups
             return conv2d_when_compiled(images, weight, bias, *settings)
     else:
-        plan = _plan_for(images, weight, stride, padding, dilation, groups)
+        plan = _plan_for(images, weight, bias, stride, padding, dilation, groups)
     if plan is None:
         return torch.conv2d(images, weight, bias, stride, padding, dilation, groups)
     if torch.is_grad_enabled() and (
@@ -91,7 +93,7 @@ def ways_of(images, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), grou
     """
     around = torch.get_num_threads(), table_in_use()
     plan = None
-    if images.dtype in PRECISIONS:
+    if images.dtype in PRECISIONS and not products_are_rounded(images.dtype):
         settings = stride, padding, dilation, groups, images.dtype
         plan = _plan(images.shape, weight.shape, *settings, *around)
     ways = (None,) * len(STAGES) if plan is None else plan[1:]
@@ -107,32 +109,45 @@ class _Plan(NamedTuple):
     to_weight: Way | None
 
 
-def _plan_for(images, weight, stride, padding, dilation, groups):
+def _plan_for(images, weight, bias, stride, padding, dilation, groups):
     """The `_Plan` of a call, or `None` where torch's own computes all of it."""
     dtype = images.dtype
-    if dtype not in PRECISIONS or weight.dtype is not dtype or images.device.type != "cpu":
+    if dtype not in PRECISIONS or images.device.type != "cpu" or torch.jit.is_tracing():
+        return None
+    if not {type(images), type(weight)} <= _PLAIN or not _agree(images, weight, bias):
         return None
     shapes = images.shape, weight.shape
     around = torch.get_num_threads(), table_in_use()
-    plan = _plan(*shapes, stride, padding, dilation, groups, dtype, *around)
-    return None if plan is None or _needs_torch() else plan
+    try:
+        plan = _plan(*shapes, stride, padding, dilation, groups, dtype, *around)
+    except TypeError:  # lists or one number for both axes; symbols in place of sizes
+        return None
+    return None if plan is None or _needs_torch(dtype) else plan
 
 
-def _may_be_opaque(images, weight, groups):
+def _agree(images, weight, bias):
+    """Whether the tensors are of one precision, and as many biases as filters; else torch says."""
+    if weight.dtype is not images.dtype:
+        return False
+    return bias is None or (bias.dtype is images.dtype and bias.shape == weight.shape[:1])
+
+
+def _may_be_opaque(images, weight, bias, groups):
     """Whether what is compiled may have an operation for the convolution that is ours."""
     if torch.compiler.is_exporting() or torch.is_autocast_enabled("cpu"):
         return False  # what is exported runs without this package
     precision = PRECISIONS.get(images.dtype)
-    if weight.dtype is not images.dtype or images.ndim != 4 or weight.ndim != 4:
+    if images.ndim != 4 or weight.ndim != 4 or not _agree(images, weight, bias):
         return False  # torch says what is wrong
     filters, channels = weight.shape[:2]
     return may_gain(channels * groups, filters, precision, images.device.type, groups)
 
 
-def _needs_torch():
+def _needs_torch(dtype):
     """Whether only torch's own function does what is asked for around the call."""
     return (
-        torch.is_autocast_enabled("cpu")
+        products_are_rounded(dtype)
+        or torch.is_autocast_enabled("cpu")
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch.autograd.forward_ad._current_level >= 0
     )
@@ -142,10 +157,10 @@ def _needs_torch():
 def _plan(images, weight, stride, padding, dilation, groups, dtype, threads, table):
     if len(images) != 4 or len(weight) != 4 or weight[1] * groups != images[1]:
         return None  # torch says what is wrong
-    settings = *map(tuple, (images[2:], weight[2:], stride, padding, dilation)), groups
-    sizes = Sizes(images[0], images[1], weight[0], *settings)
-    if min(*sizes.result, sizes.batch) < 1:
+    pairs = tuple(map(tuple, (images[2:], weight[2:], stride, padding, dilation)))
+    if any(len(pair) != 2 for pair in pairs) or min(stride + dilation) < 1 or min(padding) < 0:
         return None
+    sizes = Sizes(images[0], images[1], weight[0], *pairs, groups)
     names = [way_of(stage, sizes, PRECISIONS[dtype], threads, table) for stage in STAGES]
     if all(name == TORCH for name in names):
         return None
@@ -175,15 +190,18 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx, change):
         images, weight = ctx.saved_tensors
         plan, (to_images, to_weight, to_bias, _) = ctx.plan, ctx.needs_input_grad
-        if torch.is_grad_enabled():  # they are to be differentiated themselves
+        # To be differentiated themselves, of many changes at once, or where autocast would take
+        # a product in another precision than that of the convolution.
+        several = torch._C._functorch.is_legacy_batchedtensor(change)
+        if torch.is_grad_enabled() or several or _needs_torch(change.dtype):
             wanted = to_images, to_weight, to_bias
             return *gradients(change, images, weight, plan.sizes, wanted), None
         change = dense(change)
-        wanted = (
-            to_images and plan.to_input is None,
-            to_weight and plan.to_weight is None,
-            to_bias,
-        )
+        images_by_torch = to_images and plan.to_input is None
+        weight_by_torch = to_weight and plan.to_weight is None
+        # oneDNN sums that to the bias up with that to the weights: for the former it does both.
+        bias_by_torch = to_bias and weight_by_torch
+        wanted = images_by_torch, weight_by_torch, bias_by_torch
         found = [None, None, None]
         if any(wanted):
             # One call for all that torch's own computes.
@@ -192,4 +210,6 @@ class _Convolution(torch.autograd.Function):
             found[0] = plan.to_input.to_input(change, dense(weight), plan.sizes)
         if to_weight and plan.to_weight is not None:
             found[1] = plan.to_weight.to_weight(dense(images), change, plan.sizes)
+        if to_bias and not bias_by_torch:
+            found[2] = pixels(change).sum(0)
         return *found, None

@@ -29,7 +29,8 @@ def windows(images, padding, result, kernel, stride=(1, 1), dilation=(1, 1)):
     """
     if any(padding):
         above, below, left, right = padding
-        images = F.pad(images, (0, 0, left, right, above, below))
+        # Where an axis has a size of 1, its stride may make torch fill memory in another order.
+        images = F.pad(images, (0, 0, left, right, above, below)).contiguous()
     batch, height, width, channels = images.shape
     row, image = width * channels, height * width * channels
     if dilation[1] == 1:  # each row of a window lies in one piece

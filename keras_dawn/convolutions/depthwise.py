@@ -43,6 +43,8 @@ def _parts(axis, sizes):
 class InFloat32(Way):
     """torch's own in float32, for half precision."""
 
+    precisions = ("bfloat16",)
+
     def fits(self, sizes):
         return sizes.is_depthwise
 

@@ -1,5 +1,7 @@
 """What every way of computing a convolution has in common."""
 
+from keras_dawn.convolutions.precisions import PRECISIONS
+
 import torch
 
 STAGES = ("forward", "to_input", "to_weight")  # the result, and the two gradients
@@ -17,7 +19,12 @@ class Way:
 
     Args:
         name: str, which the tables know it by.
+
+    Attributes:
+        precisions: what tables may name it for.
     """
+
+    precisions = tuple(PRECISIONS.values())
 
     def __init__(self, name):
         self.name = name

@@ -2,6 +2,7 @@
 
 from keras_dawn.convolutions.beside import Beside
 from keras_dawn.convolutions.depthwise import InFloat32, KernelInParts
+from keras_dawn.convolutions.folded import Folded
 from keras_dawn.convolutions.pointwise import Pointwise
 from keras_dawn.convolutions.torchs_own import TorchsOwn, Turned
 from keras_dawn.convolutions.windows import TransposedFirst, Windows
@@ -18,6 +19,7 @@ WAYS = {
         Windows("windows in parts", 2 * MEBIBYTE),
         TransposedFirst("transposed"),
         TransposedFirst("transposed in parts", 2 * MEBIBYTE),
+        Folded("folded"),
         Pointwise("product"),
         Pointwise("transposed product", transposes=True),
         Beside("beside 8", 8),

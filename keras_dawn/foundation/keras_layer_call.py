@@ -11,7 +11,6 @@ from keras_dawn.foundation import keras_layers, keras_variables, keras_version
 import keras
 import torch
 from keras.src.backend.common import global_state
-from keras.src.backend.common import variables as variables_module
 from keras.src.backend.common.name_scope import name_scope
 from keras.src.utils import traceback_utils
 
@@ -119,7 +118,6 @@ class ShortCall:
         if not dtype.is_floating_point:
             return False
         self._policy, self._dtype = policy, dtype
-        self._mixed = policy.compute_dtype != policy.variable_dtype
         return True
 
     def __call__(self, tensors, training):
@@ -154,29 +152,19 @@ class ShortCall:
         scope = self._scope
         if scope is None or (scope.name, scope.override_parent) != (layer.name, layer._parent_path):
             scope = self._scope = name_scope(layer.name, caller=layer)
-        stack = global_state.get_global_attribute("name_scope_stack", [], set_to_default=True)
+        attribute = global_state.get_global_attribute
+        stack = attribute("name_scope_stack", [], set_to_default=True)
         # A call within the layer's own call (`super().call`) adds no second part to the names.
         again = bool(stack) and stack[-1].caller is layer and stack[-1].name == scope.name
         if not again:
             stack.append(scope)
         try:
-            around = self._autocast_scope(layer)
-            if around is None:
+            present = attribute("autocast_scope")
+            inside = keras_variables.scope_inside(layer, present)
+            if inside is present:
                 return self._wrapped(*tensors, **arguments)
-            with around:
+            with inside:
                 return self._wrapped(*tensors, **arguments)
         finally:
             if not again:
                 stack.pop()
-
-    def _autocast_scope(self, layer):
-        """The scope that `Layer.__call__` opens around `call`, or `None`."""
-        current = global_state.get_global_attribute("autocast_scope")
-        if current is None:
-            if not self._mixed:
-                return None
-        elif not layer.autocast:
-            return variables_module.AutocastScope(None)
-        elif current.dtype == self._policy.compute_dtype:
-            return None
-        return variables_module.AutocastScope(self._policy.compute_dtype)

@@ -30,23 +30,40 @@ def is_cast(variable):
     return value is not None and FLOATS.get(value.dtype, variable._dtype) != variable._dtype
 
 
+def scope_inside(layer, scope):
+    """The scope of dtypes in which a layer's `call` reads weights, as `Layer.__call__` opens it.
+
+    Args:
+        layer: Keras layer.
+        scope: the scope in which the layer is called, or `None` where there is none.
+
+    Returns:
+        `scope` itself where Keras opens no other one.
+    """
+    dtype = layer.compute_dtype
+    if scope is None:  # the outermost layer's `autocast` is not asked
+        return None if dtype == layer.variable_dtype else variables_module.AutocastScope(dtype)
+    if not layer.autocast or not keras.backend.is_float_dtype(dtype):
+        return variables_module.AutocastScope(None)
+    return scope if scope.dtype == dtype else variables_module.AutocastScope(dtype)
+
+
 def autocast_scope(layer):
-    """The scope of dtypes in which a layer's `call` reads weights."""
-    if layer.compute_dtype == layer.variable_dtype or not layer.autocast:
-        return contextlib.nullcontext()
-    return variables_module.AutocastScope(layer.compute_dtype)
+    """A context manager: the present scope becomes that in which a layer's `call` reads weights."""
+    present = variables_module.get_autocast_scope()
+    inside = scope_inside(layer, present)
+    return contextlib.nullcontext() if inside is present else inside
 
 
 def dtype_inside(layer, dtype):
-    """The dtype of the scope in which a layer's `call` reads weights, or `None` if there is none.
+    """The dtype of the scope in which a layer's `call` reads weights, or `None` if it casts none.
 
     Args:
         layer: Keras layer.
         dtype: of the scope in which the layer is called, or `None`.
     """
-    if dtype is None and layer.compute_dtype == layer.variable_dtype:
-        return None
-    return layer.compute_dtype
+    scope = scope_inside(layer, None if dtype is None else variables_module.AutocastScope(dtype))
+    return scope and scope.dtype
 
 
 def scope_of_dtype(dtype):

@@ -8,6 +8,7 @@ from keras_dawn.convolutions import table_in_use
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.sharding import sampler_of
 from keras_dawn.foundation import hyperparameters, keras_fit
+from keras_dawn.foundation.device import default_device
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native.engine import engine_of
@@ -68,7 +69,8 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "order": order,
         "steps": iterator.num_batches,
         "epochs": epochs,
-        "convolutions": table_in_use().identity,
+        # A GPU has its own ways, whatever the table for the processor beside it is.
+        "convolutions": table_in_use().identity if default_device().type == "cpu" else None,
         "accelerated": engine_of(model) is not None,
         "python": PYTHON,
     }

@@ -16,7 +16,7 @@ def table_of(*ways):
             for way in ways
             for stage in STAGES
             for precision in ("float32", "bfloat16")
-            if hasattr(WAYS[way], stage)
+            if hasattr(WAYS[way], stage) and precision in WAYS[way].precisions
         ),
     )
 

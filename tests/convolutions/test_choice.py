@@ -102,6 +102,10 @@ def test_tables_that_choose_otherwise_have_other_identities():
         (["forward", "float32", "fastest", {}], "way 'fastest'"),
         (["forward", "float32", "transposed", {}], "not for forward"),
         (["forward", "float32", "windows", {"speed": [1, 2]}], "bounds of speed"),
+        (["to_weight", "bfloat16", "winograd", {}], "winograd.*not for bfloat16"),
+        (["forward", "float32", "windows", {"batch": [8]}], "a pair of numbers"),
+        (["forward", "float32", "windows", {"batch": ["8", None]}], "a pair of numbers"),
+        (["forward", "float32", "windows", []], "a pair of numbers"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, content, words):

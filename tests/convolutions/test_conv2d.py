@@ -9,6 +9,7 @@ from keras_dawn.convolutions.ways import WAYS
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 CASES = [  # batch, channels, filters, image, kernel, stride, padding, dilation
     (16, 33, 40, (4, 4), (3, 3), (1, 1), (1, 1), (1, 1)),
@@ -202,3 +203,124 @@ def test_ways_are_said(use):
     use("transposed", "windows")
     found = ways_of(torch.ones(2, 3, 5, 5), torch.ones(4, 3, 3, 3))
     assert found == dict(zip(STAGES, ("windows", "windows", "transposed"), strict=True))
+
+
+@pytest.mark.parametrize("case", [(7, 1), (1, 7), (1, 1)])
+def test_an_axis_of_one_pixel_may_have_any_stride(use, case):
+    use("windows")
+    height, width = case
+    memory = torch.randn(3, height * width, 5, 1)  # as a Keras `Permute` of a series leaves it
+    images = memory.permute(0, 2, 3, 1) if height == 1 else memory.permute(0, 2, 1, 3)
+    assert images.shape == (3, 5, height, width)
+    weight, settings = torch.randn(4, 5, 3, 3), ((1, 1), (1, 1))
+    found = results(conv2d, [images, weight, None], settings)
+    expected = results(torch.conv2d, [images.double(), weight.double(), None], settings)
+    assert_close(found, expected, 3e-6)
+
+
+def test_a_gradient_to_the_bias_costs_none_to_the_weights(use, monkeypatch):
+    module = sys.modules["keras_dawn.convolutions.convolve"]
+    asked = []
+    original = module.gradients
+    monkeypatch.setattr(module, "gradients", lambda *given: asked.append(given) or original(*given))
+    tensors, settings = arguments(CASES[0], torch.bfloat16)
+    exact = [one.double() for one in tensors]
+    for ways, wanted in ((["transposed"], [(True, False, False)]), (["windows"], [])):
+        use(*ways)
+        found = results(conv2d, tensors, settings)
+        assert [given[-1] for given in asked] == wanted
+        assert_close(found, results(torch.conv2d, exact, settings), 1e-2)
+        asked.clear()
+
+
+def test_many_gradients_at_once_are_torchs(use):
+    use("windows")
+    (images, weight, bias), settings = arguments(CASES[0], torch.float32)
+    found = []
+    for convolve in (conv2d, torch.conv2d):
+        leaves = [one.detach().requires_grad_() for one in (images, weight, bias)]
+        result = convolve(*leaves, *settings).sum((2, 3))
+        changes = torch.stack([torch.ones_like(result), torch.ones_like(result).cumsum(1)])
+        found.append(torch.autograd.grad(result, leaves, changes, is_grads_batched=True))
+    assert_close(found[0], [one.double() for one in found[1]], 1e-5)
+
+
+def test_autocast_around_the_backward_pass_alone_changes_nothing(use):
+    use("windows")
+    tensors, settings = arguments(CASES[0], torch.float32)
+    expected = results(conv2d, tensors, settings)
+    leaves = [one.detach().requires_grad_() for one in tensors]
+    result = conv2d(*leaves, *settings)
+    change = torch.linspace(0.5, 1.5, result.numel()).view(result.shape).bfloat16().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(result, leaves, change)
+    assert_close([result.detach(), *found], [one.double() for one in expected], 3e-6)
+
+
+def test_whatever_else_torch_takes_is_taken(use):
+    use("windows")
+    images, weight, bias = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3), torch.randn(4)
+    for settings in (([2, 2], [1, 1]), (2, 1), ((1, 1), "same"), ((2,), (1,))):
+        found, expected = (f(images, weight, bias, *settings) for f in (conv2d, torch.conv2d))
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    "bias, settings",
+    [
+        (torch.ones(4, dtype=torch.bfloat16), ()),
+        (torch.ones(1), ()),
+        (torch.ones(4, 1, 1), ()),
+        (None, ((1, 1), (-1, -1))),
+        (None, ((0, 1), (1, 1))),
+        (None, ((1, 1), (0, 0), (0, 1))),
+    ],
+)
+def test_what_torch_refuses_is_refused(use, bias, settings):
+    use("windows")
+    images, weight = torch.ones(2, 3, 6, 6), torch.ones(4, 3, 3, 3)
+    for convolve in (torch.conv2d, conv2d):
+        with pytest.raises(RuntimeError):
+            convolve(images, weight, bias, *settings)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_what_is_traced_is_torchs(use):
+    use("windows")
+    (images, weight, _), settings = arguments(CASES[0], torch.float32)
+    weight.requires_grad_()
+
+    def function(images, weight):
+        return conv2d(images, weight, None, *settings)
+
+    traced = torch.jit.trace(function, (images, weight))
+    assert "convolution" in str(traced.graph) and "Convolution" not in str(traced.graph)
+    for given in (images, images[:3]):
+        torch.testing.assert_close(
+            traced(given, weight), torch.conv2d(given, weight, None, *settings)
+        )
+    graph = make_fx(function, tracing_mode="symbolic")(images, weight).code
+    assert "aten.convolution" in graph and "mm" not in graph
+
+
+def test_products_that_torch_may_round_are_not_taken_for_convolutions(use):
+    use("windows")
+    tensors, settings = arguments(CASES[0], torch.float32)
+    expected = results(torch.conv2d, [one.double() for one in tensors], settings)
+    compiled = torch.compile(conv2d, backend="aot_eager", fullgraph=True)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        for convolve in (conv2d, compiled):
+            assert_close(results(convolve, tensors, settings), expected, 3e-6)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_tensors_of_another_class_are_left_to_it(use):
+    use("windows")
+
+    class Own(torch.Tensor):
+        pass
+
+    (images, weight, bias), settings = arguments(CASES[0], torch.float32)
+    assert type(conv2d(images.as_subclass(Own), weight, bias, *settings)) is Own

@@ -156,3 +156,19 @@ def test_the_record_network_answers_as_without(native, size):
 def test_other_convolutions_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         WinogradConv2D(4, **settings)
+
+
+def test_what_torch_would_round_is_not_transformed():
+    random = torch.Generator().manual_seed(0)
+    images, weight = (torch.randn(64, 64, n, n, generator=random) for n in (6, 3))
+    expected = torch.conv2d(images.double(), weight.double(), padding=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = winograd_conv2d(images, weight, padding=1)
+    assert found.dtype == torch.bfloat16
+    assert float((found.double() - expected).norm() / expected.norm()) < 5e-3
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = winograd_conv2d(images, weight, padding=1)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert float((found.double() - expected).norm() / expected.norm()) < 5e-6

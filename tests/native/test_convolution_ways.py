@@ -27,7 +27,7 @@ def use(monkeypatch):
             for way in ways
             for stage in STAGES
             for precision in ("float32", "bfloat16")
-            if hasattr(WAYS[way], stage)
+            if hasattr(WAYS[way], stage) and precision in WAYS[way].precisions
         ]
         monkeypatch.setattr(choice._InUse, "table", Table("test", tuple(rules)))
 

@@ -238,3 +238,18 @@ def test_a_normalization(make, axes, true_float64, gradients_of):
 def test_a_normalization_along_an_axis_in_the_middle(kind, axis, true_float64, gradients_of):
     groups = {"groups": 1} if kind is layers.GroupNormalization else {}
     check(3, kind(axis=axis, **groups), LAST, gradients_of)
+
+
+@on_processor
+def test_single_steps_are_convolved_where_torch_rounds_products():
+    x = torch.randn(64, 16, 64)
+    layer = layers.Conv1D(64, 1, use_bias=False)
+    module = to_torch(keras.Sequential([keras.Input((16, 64)), layer]))
+    expected = x.double() @ layer.kernel.value.detach()[0].double()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.no_grad():
+            found = module(x)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert float((found - expected).norm() / expected.norm()) < 1e-6

@@ -6,6 +6,7 @@ import keras_dawn
 from keras_dawn import ResumeTraining
 from keras_dawn.convolutions import table_in_use, use_table
 from keras_dawn.dawnbench.records import environment
+from keras_dawn.resume import description
 
 import keras
 import numpy as np
@@ -109,6 +110,15 @@ def test_another_table_is_said(tmp_path, table, capsys):
 def test_the_same_table_is_not_mentioned(tmp_path, table, capsys):
     with pytest.raises(RuntimeError, match="cut off"):
         life(tmp_path / "cut", Cut())
+    life(tmp_path / "cut")
+    assert "ways of convolutions" not in capsys.readouterr().err
+
+
+def test_a_table_that_a_gpu_has_no_use_for_is_not_mentioned(tmp_path, table, capsys, monkeypatch):
+    monkeypatch.setattr(description, "default_device", lambda: torch.device("cuda"))
+    with pytest.raises(RuntimeError, match="cut off"):
+        life(tmp_path / "cut", Cut())
+    use_table("torch")
     life(tmp_path / "cut")
     assert "ways of convolutions" not in capsys.readouterr().err
 

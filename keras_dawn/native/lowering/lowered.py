@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass, field
 
+from keras_dawn.foundation.keras_variables import dtype_inside
 from keras_dawn.native.lowering.draws import has_effects
 from keras_dawn.native.lowering.graph import GraphBuilder
 from keras_dawn.native.lowering.in_place import relu_in_place
@@ -71,14 +72,13 @@ class Lowered:
 
 def builder_of(layer, training, collect_statistics):
     """A function from the variables that are views to a `GraphBuilder` for a layer or model."""
-    mixed = layer.compute_dtype != layer.variable_dtype
     return functools.partial(
         GraphBuilder,
         training,
         collect_statistics,
         layer.name,
         layer.variables,
-        layer.compute_dtype if mixed else None,
+        dtype_inside(layer, None),
     )
 
 

@@ -1,0 +1,51 @@
+"""The gradient to a convolution's images as one product, whose columns are added up in place."""
+
+from keras_dawn.convolutions.copies import MOST_BYTES, parts
+from keras_dawn.convolutions.way import Way, empty, matrix, pixels, rows
+
+import torch
+
+
+class Folded(Way):
+    """The result's gradient times the kernels, each window added to the pixels it came from.
+
+    What is known as col2im, and as `torch.nn.Fold`. It copies nothing before the product, which
+    pays where the kernel is small and has more filters than channels: series, above all.
+    """
+
+    precisions = ("float32",)  # half precision would round each product before they are added up
+
+    def fits(self, sizes):
+        return super().fits(sizes) and not sizes.is_pointwise
+
+    def to_input(self, change, weight, sizes):
+        result = empty(sizes, "to_input", change)
+        kernels = matrix(weight)
+        windows = sizes.result[0] * sizes.result[1] * kernels.shape[1] * change.element_size()
+        for some, part in parts((change, result), windows, MOST_BYTES):
+            products = (pixels(some) @ kernels).view(
+                -1, *sizes.result, *sizes.kernel, sizes.channels
+            )
+            self._fold(products, rows(part), sizes)
+        return result
+
+    def _fold(self, products, images, sizes):
+        (down, across), (above, left) = sizes.stride, sizes.padding
+        height, width = (size + 2 * padding for size, _, _, padding, _ in sizes.axes())
+        # Sums in float32, of what the product has rounded.
+        wide = torch.promote_types(products.dtype, torch.float32)
+        in_place = wide is products.dtype and sizes.padding == (0, 0)
+        shape = len(products), height, width, sizes.channels
+        total = images.zero_() if in_place else products.new_zeros(shape, dtype=wide)
+        for row in range(sizes.kernel[0]):
+            for column in range(sizes.kernel[1]):
+                top, start = row * sizes.dilation[0], column * sizes.dilation[1]
+                bottom, stop = (
+                    first + step * (count - 1) + 1
+                    for first, step, count in zip(
+                        (top, start), sizes.stride, sizes.result, strict=True
+                    )
+                )
+                total[:, top:bottom:down, start:stop:across].add_(products[:, :, :, row, column])
+        if not in_place:
+            images.copy_(total[:, above : height - above, left : width - left])
