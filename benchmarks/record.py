@@ -7,12 +7,13 @@ r"""The record recipe against published records as plain torch loops: time ratio
 All train on the same machine in the same process, in turn; ours in `--precision` (`auto`: the best
 of the processor), each `--peer` in each `--peer_precision`, or in ours. Ours is
 `recipes/cifar10_record.py`'s own `train`, and each of its runs leaves its run folder and DAWNBench
-entry. Times are those of whitening and training, data resident on the device, no warm-up before
-the first; accuracies are those of several views. A peer is airbench94, its variant with Muon, or
-Hiverge's successor of that; each is published with 94.01 % on average. None is compiled, though
-Hiverge's publication compiles its step. `--peer_runs` says how often each runs; it is once unless
-told, and the loop's mean accuracy is not known then. The ratios printed at last are over the median
-time of each loop. `record_rates.py` says in minutes what whole runs would take.
+entry. Times are those of whitening and training, data resident on the device, no warm-up before the
+first; accuracies are those of several views. A peer is airbench94, its variant with Muon, or
+Hiverge's successor of that, each published with 94.01 % on average, or a loop of one's own that
+`plain_loops.py` has. None is compiled, though Hiverge's publication compiles its step.
+`--peer_runs` says how often each runs; it is once unless told, and the loop's mean accuracy is not
+known then. The ratios printed at last are over the median time of each loop. `record_rates.py` says
+in minutes what whole runs would take.
 
 A results file that exists is continued: its runs count and are not repeated, so that what takes
 hours may take several sittings. Settings, versions and hardware must be the same, and so must the
