@@ -132,6 +132,22 @@ def test_cropping_away_everything_is_kerass_error_with_unknown_sizes_too():
         lower(model, False).module(torch.ones(1, 4, 5, 3))
 
 
+@pytest.mark.parametrize("size", [5, 6])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_averages_of_sizes_that_come_with_the_batch(axes, size, true_float64, gradients_of):
+    """Keras pads an odd size alike on both sides, and an even one at its end only."""
+    kind = (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)[axes - 1]
+    stack = [layers.Dense(2), kind(3, 2, padding="same")]
+    model = keras.Sequential([keras.Input((*[None] * axes, 3)), *stack])
+    assert_as_keras(model, images(2, *[size] * axes, 3), gradients_of=gradients_of)
+
+
+def test_weights_in_another_order_than_their_axes_are_left_to_keras(true_float64, gradients_of):
+    layer = layers.RMSNormalization(axis=[1, -1], name="norm")
+    model = keras.Sequential([keras.Input((5, 1)), layers.Dense(1), layer])
+    assert_as_keras(model, images(3, 5, 1), gradients_of=gradients_of, fallbacks=["norm"])
+
+
 @pytest.mark.parametrize("rank", [2, 3, 5])
 def test_normalisation_of_other_ranks(rank, true_float64, gradients_of):
     shape = (3, 4, 2, 5)[: rank - 1]
