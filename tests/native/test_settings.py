@@ -1,5 +1,6 @@
 """Layers with unusual settings, sizes, orders of axes and neighbours, against plain Keras."""
 
+import keras_dawn
 from keras_dawn.native.lowering import lower
 
 import keras
@@ -226,6 +227,17 @@ class TestNormalization:
         torch.testing.assert_close(module(x), model(x))
         model.set_weights([np.full(4, 2.0), np.full(4, 9.0), np.zeros(())])
         torch.testing.assert_close(module(x), model(x))
+
+    def test_weights_that_are_cast_count_when_keras_casts_them(self):
+        data = np.random.default_rng(0).normal(3, 2, size=(9, 4)).astype("float32")
+        model, normalise = self.adapted(data, dtype="mixed_bfloat16")
+        normalise.adapt(data)
+        keras_dawn.accelerate(model)
+        model.set_weights([np.full(4, 2.0), np.full(4, 9.0), np.zeros(())])
+        for _ in range(2):  # the cast is made anew by `finalize_state`
+            expected = keras.ops.convert_to_numpy(model(torch.tensor(data)))
+            np.testing.assert_array_equal(model.predict(data, verbose=0), expected)
+            normalise.finalize_state()
 
 
 def test_unseeded_dropout_draws_what_keras_draws():

@@ -21,6 +21,12 @@ def eye(*arguments, **masks):
     return ops.eye(5, dtype="bool")[None]
 
 
+def normalization():
+    layer = layers.Normalization()
+    layer.build((None, 5, 4))  # in the first call of a subclassed model Keras keeps no numbers
+    return layer
+
+
 CHANGED = {
     "bias": (lambda: [layers.Conv2D(3, 2, **ONES)], {"use_bias": False}, IMAGES),
     "bias of each": (lambda: [layers.DepthwiseConv2D(2, **ONES)], {"use_bias": False}, IMAGES),
@@ -79,6 +85,12 @@ CHANGED = {
         {"cell.get_initial_state": lambda batch_size: [ops.ones((batch_size, 3))]},
         STEPS,
     ),
+    "shape": (
+        lambda: [layers.Reshape((4, 5)), layers.UnitNormalization(), layers.Flatten()],
+        {"target_shape": (5, 4)},
+        IMAGES[:, :, :4, 0],
+    ),
+    "mean": (lambda: [normalization()], {"mean": np.float32([0.5, 1.0, -1.0, 2.0])}, STEPS),
     "product": (
         lambda: [layers.Conv2D(2, 2)],
         {"convolution_op": lambda images, kernel: ops.conv(images, 2 * kernel)},

@@ -70,9 +70,8 @@ def flatten(builder, layer, inputs, call):
 @rule(layers.Reshape)
 def reshape(builder, layer, inputs, call):
     value = inputs[0]
-    target = [-1 if size is None else size for size in call.output.shape[1:]]
-    if target.count(-1) > 1:
-        target = list(layer.target_shape)
+    # What the layer says now: its outputs in the graph have the shape that it said before.
+    target = [-1 if size is None else int(size) for size in layer.target_shape]
     if math.prod(target) == 0:
         raise LoweringError("sizes of 0")
     node = builder.keras_order(value)
