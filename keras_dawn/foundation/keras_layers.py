@@ -128,7 +128,8 @@ def default_training(layer):
 
 def only_passes_mask_on(layer):
     """Whether a layer's output has the mask of its input, as `Layer.compute_mask` says."""
-    return type(layer).compute_mask is keras.Layer.compute_mask
+    own = "compute_mask" in vars(layer)
+    return not own and type(layer).compute_mask is keras.Layer.compute_mask
 
 
 def is_plain_call(layer):
@@ -144,22 +145,46 @@ def is_plain_call(layer):
     return "call" not in layer.__dict__ and "forward" not in layer.__dict__
 
 
+def replaced_method(layer):
+    """The name of a method of Keras's that somebody has put another in place of on this one layer.
+
+    `None` where there is none, and for layers of one's own, whose attributes are theirs.
+    """
+    kind = class_of(layer)
+    if not kind.__module__.startswith("keras."):
+        return None
+    names = (name for name in vars(layer) if name not in _OF_EACH_LAYER)
+    return next((name for name in names if callable(getattr(kind, name, None))), None)
+
+
+_OF_EACH_LAYER = ("build", "quantize")  # which Keras wraps
+
+
 class CallSettings:
     """What is hung into a layer's call, or replaced in it, as one value."""
 
-    __slots__ = ("_kind", "_last", "_layer")
+    __slots__ = ("_kind", "_last", "_layer", "_replaced", "_size")
 
     def __init__(self, layer):
-        self._layer, self._kind, self._last = layer, class_of(layer), None
+        self._layer, self._kind, self._last, self._size = layer, class_of(layer), None, None
 
     @property
     def now(self):
         """The settings; the same tuple as long as they are."""
         layer, kind = self._layer, self._kind
-        now = is_plain_call(layer), kind.call, kind.forward, layer.activity_regularizer
+        size = len(vars(layer))
+        if size != self._size:  # to look through all attributes takes longer than all else
+            self._size, self._replaced = size, replaced_method(layer)
+        now = (is_plain_call(layer), kind.call, kind.forward, layer.activity_regularizer)
+        now = (*now, self._replaced)
         if now != self._last:
             self._last = now
         return self._last
+
+
+def flattens_channels_first(layer):
+    """Whether a `Flatten` puts the channels last before it flattens, as it was told when made."""
+    return layer._channels_first
 
 
 def check_input(layer, symbolic):

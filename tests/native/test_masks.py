@@ -333,3 +333,33 @@ def test_whatever_a_mask_hides_is_left_out_of_an_average():
     x[0, 2] = torch.nan
     found = keras_dawn.to_torch(model)(x, weights)  # any number but 0 counts as one
     assert found.tolist() == model([x, weights]).tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize("dtype,causal", [("int32", False), ("float32", True)])
+def test_attention_takes_masks_of_numbers(dtype, causal, true_float64):
+    def build():
+        query, value = keras.Input((6, 4)), keras.Input((6, 4))
+        masks = [keras.Input((6,), dtype=dtype) for _ in range(2)]
+        outputs = layers.Attention()([query, value], mask=masks, use_causal_mask=causal)
+        model = keras.Model([query, value, *masks], layers.Dense(3)(outputs))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    masks = [(RANDOM.random((8, 6)) > 0.4).astype(dtype) for _ in range(2)]
+    assert_trains_alike(build, [SERIES, TARGETS, *masks], TARGETS[..., :3], 1e-10, steps=4)
+
+
+def test_scores_have_the_mask_that_they_were_made_with(true_float64):
+    """So says Keras's softmax inside: a loss of the scores counts where they are not masked."""
+
+    def build():
+        x, mask = keras.Input((6, 4)), keras.Input((6, 6), dtype="bool")
+        attention = layers.GroupQueryAttention(3, 1, 1, name="heads")
+        outputs = attention(x, x, attention_mask=mask, return_attention_scores=True)
+        model = keras.Model([x, mask], list(outputs))
+        model.compile(keras.optimizers.SGD(0.1), ["mse", "mse"])
+        return model
+
+    mask = RANDOM.random((8, 6, 6)) > 0.4
+    targets = [TARGETS, RANDOM.random((8, 1, 6, 1)) * np.ones((8, 1, 6, 6))]
+    assert_trains_alike(build, [SERIES, mask], targets, 1e-10, steps=4)

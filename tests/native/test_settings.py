@@ -1,5 +1,6 @@
 """Layers with unusual settings, sizes, orders of axes and neighbours, against plain Keras."""
 
+import keras_dawn
 from keras_dawn.native.lowering import lower
 
 import keras
@@ -132,6 +133,22 @@ def test_cropping_away_everything_is_kerass_error_with_unknown_sizes_too():
         lower(model, False).module(torch.ones(1, 4, 5, 3))
 
 
+@pytest.mark.parametrize("size", [5, 6])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_averages_of_sizes_that_come_with_the_batch(axes, size, true_float64, gradients_of):
+    """Keras pads an odd size alike on both sides, and an even one at its end only."""
+    kind = (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)[axes - 1]
+    stack = [layers.Dense(2), kind(3, 2, padding="same")]
+    model = keras.Sequential([keras.Input((*[None] * axes, 3)), *stack])
+    assert_as_keras(model, images(2, *[size] * axes, 3), gradients_of=gradients_of)
+
+
+def test_weights_in_another_order_than_their_axes_are_left_to_keras(true_float64, gradients_of):
+    layer = layers.RMSNormalization(axis=[1, -1], name="norm")
+    model = keras.Sequential([keras.Input((5, 1)), layers.Dense(1), layer])
+    assert_as_keras(model, images(3, 5, 1), gradients_of=gradients_of, fallbacks=["norm"])
+
+
 @pytest.mark.parametrize("rank", [2, 3, 5])
 def test_normalisation_of_other_ranks(rank, true_float64, gradients_of):
     shape = (3, 4, 2, 5)[: rank - 1]
@@ -210,6 +227,17 @@ class TestNormalization:
         torch.testing.assert_close(module(x), model(x))
         model.set_weights([np.full(4, 2.0), np.full(4, 9.0), np.zeros(())])
         torch.testing.assert_close(module(x), model(x))
+
+    def test_weights_that_are_cast_count_when_keras_casts_them(self):
+        data = np.random.default_rng(0).normal(3, 2, size=(9, 4)).astype("float32")
+        model, normalise = self.adapted(data, dtype="mixed_bfloat16")
+        normalise.adapt(data)
+        keras_dawn.accelerate(model)
+        model.set_weights([np.full(4, 2.0), np.full(4, 9.0), np.zeros(())])
+        for _ in range(2):  # the cast is made anew by `finalize_state`
+            expected = keras.ops.convert_to_numpy(model(torch.tensor(data)))
+            np.testing.assert_array_equal(model.predict(data, verbose=0), expected)
+            normalise.finalize_state()
 
 
 def test_unseeded_dropout_draws_what_keras_draws():

@@ -12,6 +12,7 @@ from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Va
 
 import keras
 import torch
+from keras import layers
 
 
 def why_not_simple(node, args, kwargs):
@@ -61,6 +62,20 @@ def apply_rule(builder, node, apply, call):
         builder.undo(before)
         return None, reason_of(error)
     return values, None
+
+
+def supported_masks(builder, layer, values):
+    """The outputs of a rule that says their masks, without them where the layer supports none."""
+    if not isinstance(layer, keras.Layer) or keras_layers.class_of(layer) in _ATTACH_THEM:
+        return values
+    if all(value.mask is None for value in values):
+        return values
+    supports = builder.reads.attribute(layer, "supports_masking")
+    return values if supports else with_masks(builder, values, None)
+
+
+# In their `call`, whether they support masks or not.
+_ATTACH_THEM = (layers.Masking, layers.MultiHeadAttention, layers.ReversibleEmbedding)
 
 
 def with_masks(builder, values, masks):

@@ -88,15 +88,17 @@ def attend_by_flash(query, key, value, mask, scale, causal):
         return attend(query, key, value, mask, scale, causal)
 
 
-def softmax_of_scores(scores, mask, axes):
-    """`masked_softmax` of scores `(batch, …, heads, query axes, key axes)`.
+def over_heads(mask, rank, axes):
+    """A mask, or `None`, with ones for axes of scores `(batch, …, heads, query axes, key axes)`.
 
-    Axes that the mask has not come before those of the query.
+    Args:
+        rank: int, how many axes the scores have; those that the mask has not come before those of
+            the query.
+        axes: int, how many of them are of the query, and of the key.
     """
-    if mask is not None:
-        while mask.ndim < scores.ndim:
-            mask = mask.unsqueeze(-2 * len(axes) - 1)
-    return masked_softmax(scores, mask, axes)
+    while mask is not None and mask.ndim < rank:
+        mask = mask.unsqueeze(-2 * axes - 1)
+    return mask
 
 
 def masked_softmax(x, mask, axes):
@@ -137,6 +139,7 @@ def lower_where_masked(scores, mask, causal):
         mask: `(batch, value length)`, or `None`.
         causal: bool.
     """
+    mask = mask if mask is None else mask.bool()
     if causal:
         triangle = causal_mask(scores[..., 0], scores.mT[..., 0])
         mask = triangle if mask is None else mask.unsqueeze(-2) & triangle
@@ -152,4 +155,4 @@ def lower_where_masked(scores, mask, causal):
 
 def zero_where_masked(outputs, mask):
     """Zeros in place of the outputs at masked positions of the query."""
-    return outputs if mask is None else torch.where(mask.unsqueeze(-1), outputs, 0.0)
+    return outputs if mask is None else torch.where(mask.bool().unsqueeze(-1), outputs, 0.0)

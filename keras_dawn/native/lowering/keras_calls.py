@@ -27,6 +27,9 @@ def why_as_it_is(operation, reads):
         reads.note_call(operation)
     if not keras_layers.is_plain_call(operation):
         return "a torch hook, a `call` of its own, or rematerialisation"
+    replaced = keras_layers.replaced_method(operation)
+    if replaced is not None:
+        return f"a `{replaced}` of its own"
     if operation.activity_regularizer is not None:
         return "an activity regularizer"
     recorded = operation if reads is None else Recorded(operation, reads)

@@ -41,7 +41,8 @@ def why_mask_is_read(operation):
 
 def dropping_masks(builder, layer, inputs):
     """The inputs of a layer that does not support masks: at run time it warns, as Keras does."""
-    if not isinstance(layer, keras.Layer) or layer.supports_masking:
+    masked = isinstance(layer, keras.Layer) and any(value.mask is not None for value in inputs)
+    if not masked or builder.reads.attribute(layer, "supports_masking"):
         return inputs
     warned = []
     for value in inputs:
@@ -67,8 +68,9 @@ def mask_after(builder, node, args, kwargs):
         previous = masks_of(first)
     masked = any(mask is not None for mask in keras.tree.flatten(previous))
     if keras_layers.only_passes_mask_on(layer):
-        return previous if masked and layer.supports_masking and isinstance(first, Value) else None
-    if not layer.supports_masking:
+        passes = masked and isinstance(first, Value)
+        return previous if passes and builder.reads.attribute(layer, "supports_masking") else None
+    if not builder.reads.attribute(layer, "supports_masking"):
         return None
     if not masked:
         if len(keras.tree.flatten(first)) != len(node.input_tensors):

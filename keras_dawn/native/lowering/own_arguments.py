@@ -33,7 +33,7 @@ class OwnArguments:
         self._tensors = {}  # id of a `Value`, or of the node of a mask → KerasTensor in the graph
         for value, tensor in zip(given, node.input_tensors, strict=True):
             self._tensors[id(value)] = tensor
-            self._check_mask(layer, value, tensor)
+            self._check_mask(builder, layer, value, tensor)
         try:
             arguments = keras_layers.bound_arguments(layer, args, kwargs)
         except (TypeError, ValueError) as error:
@@ -46,7 +46,7 @@ class OwnArguments:
         sizes = [size for tensor in node.input_tensors for size in tensor.shape]
         self.are_open = any(size is None for size in sizes)
 
-    def _check_mask(self, layer, value, tensor):
+    def _check_mask(self, builder, layer, value, tensor):
         if value.guessed:
             raise LoweringError("no rule, and an input whose dtype is known at run time only")
         if value.mask is None:
@@ -54,7 +54,7 @@ class OwnArguments:
         mask = keras_masks.mask_of(tensor)
         if not is_sure(value.mask) or mask is None:
             raise LoweringError("no rule, and a mask that is known at run time only")
-        if not layer.supports_masking:
+        if not builder.reads.attribute(layer, "supports_masking"):
             raise LoweringError("no rule, and an input with a mask, which it does not support")
         self._tensors[id(value.mask)] = mask
 

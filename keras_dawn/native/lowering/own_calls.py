@@ -47,6 +47,7 @@ class OwnCalls:
 
     def __init__(self, builder, node, args, kwargs, training):
         self._layer = layer = node.operation
+        self._reads = builder.reads
         self._arguments = OwnArguments(builder, node, args, kwargs)
         try:
             notes_losses = builder.losses is not None
@@ -94,8 +95,11 @@ class OwnCalls:
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
                 value.mask = self.values[id(mask)].node
-        if self._layer.supports_masking and any(value.mask is None for value in results):
-            for value, mask in zip(results, self._arguments.previous_masks, strict=False):
+        previous = self._arguments.previous_masks
+        missing = any(value.mask is None for value in results)
+        known = any(mask is not None for mask in previous)
+        if missing and known and self._reads.attribute(self._layer, "supports_masking"):
+            for value, mask in zip(results, previous, strict=False):
                 value.mask = mask if value.mask is None else value.mask
         return results
 

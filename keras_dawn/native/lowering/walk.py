@@ -4,7 +4,12 @@ import copy
 from dataclasses import dataclass
 
 from keras_dawn.foundation import keras_layers, keras_models, keras_variables, keras_version
-from keras_dawn.native.lowering.apply_rule import apply_rule, why_not_simple, with_masks
+from keras_dawn.native.lowering.apply_rule import (
+    apply_rule,
+    supported_masks,
+    why_not_simple,
+    with_masks,
+)
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
 from keras_dawn.native.lowering.masks import dropping_masks, mask_after
 from keras_dawn.native.lowering.own_calls import OwnCalls, calls_of_function
@@ -119,10 +124,7 @@ def lower_call(builder, node, args, kwargs, training):
     builder.native.append(operation)
     if isinstance(operation, keras.Layer) and not says_masks(apply):
         return with_masks(builder, values, mask_after(builder, node, args, kwargs))
-    if keras_version.VERSION >= (3, 16) and not getattr(operation, "supports_masking", True):
-        for value in values:  # recurrent layers of that version drop masks
-            value.mask = None
-    return values
+    return supported_masks(builder, operation, values)
 
 
 def _lower_own(builder, node, args, kwargs, training):

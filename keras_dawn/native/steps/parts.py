@@ -58,6 +58,7 @@ class Part:
         self._left = {}  # whether the last call in a mode was left to the layer's own
         self.refused_modes = set()  # `training=` of calls that were left to Python of one's own
         self._tries = 0
+        self._size = self._replaced = None
         self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
     def _make_call(self):
@@ -77,7 +78,7 @@ class Part:
     def compute(self, args, kwargs):
         """The outputs, or `EMPTY` where the layer's own call has to compute them."""
         layer = self.layer
-        if not layer.built or not keras_layers.is_plain_call(layer):
+        if not layer.built or not self._is_called_plainly():
             return EMPTY
         if keras_context.in_stateless_scope():
             return EMPTY  # other weights than the layer's own
@@ -144,6 +145,16 @@ class Part:
         if context is not None and tells and not lowered.calls_keras:
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs
+
+    def _is_called_plainly(self):
+        """Whether nothing is hung into the call, and no method replaced on this one layer."""
+        layer = self.layer
+        if self.is_graph:
+            return keras_layers.is_plain_call(layer)
+        size = len(vars(layer))
+        if size != self._size:
+            self._size, self._replaced = size, keras_layers.replaced_method(layer)
+        return self._replaced is None and keras_layers.is_plain_call(layer)
 
     def finished(self, outputs, lowered, mode):
         """What the call returns, after moving averages, losses and masks have been seen to."""

@@ -29,12 +29,14 @@ def multi_head_attention(builder, layer, inputs, call):
     return outputs
 
 
-@rule(layers.GroupQueryAttention, arguments=True)
+@rule(layers.GroupQueryAttention, arguments=True, masks=True)
 def group_query_attention(builder, layer, inputs, call):
-    given = call.arguments["attention_mask"]
+    query, given = call.arguments["query"], call.arguments["attention_mask"]
     if isinstance(given, Value) and is_float(given.dtype):
         raise LoweringError("an attention_mask of floats")
-    return _of_heads(builder, layer, call, of_query=call.arguments["query_mask"])
+    outputs = _of_heads(builder, layer, call, of_query=call.arguments["query_mask"])
+    builder.set_mask(outputs[0], query.mask)
+    return outputs
 
 
 def _of_heads(builder, layer, call, of_query):
@@ -80,7 +82,7 @@ def _of_heads(builder, layer, call, of_query):
     result = apply_projection(builder, settings.output, value.with_node(node), call, "output")
     if not scores_too:
         return [result]
-    return [result, value.with_node(scores, rank=query.rank + len(settings.axes) - 1)]
+    return [result, scores]
 
 
 def _on_cuda(layer):
@@ -121,7 +123,10 @@ def _heads_first(builder, part, repeats):
 
 
 def _written_out(builder, settings, rate, query, key, value, mask, causal):
-    """`(outputs, scores)` step by step, for scores that are dropped from or asked for."""
+    """`(outputs, scores)` step by step, for scores that are dropped from or asked for.
+
+    The outputs are a node, the scores a `Value` with the mask that Keras's softmax gives them.
+    """
     if why_as_it_is(settings.softmax, builder.reads) is not None:
         raise LoweringError("a softmax of the user's")
     if causal:
@@ -138,16 +143,21 @@ def _written_out(builder, settings, rate, query, key, value, mask, causal):
         )
     else:
         scores = builder.call(torch.einsum, settings.equations[0], key.node, scaled)
-    axes = tuple(range(-len(settings.axes), 0))
-    if mask is None and len(axes) == 1:
+    count = len(settings.axes)
+    axes, rank = tuple(range(-count, 0)), query.rank + count - 1
+    if mask is not None:
+        mask = builder.call(functions.over_heads, mask, rank, count)
+    if mask is None and count == 1:
         weights = builder.call(torch.softmax, scores, -1)
     else:
-        weights = builder.call(functions.softmax_of_scores, scores, mask, axes)
+        weights = builder.call(functions.masked_softmax, scores, mask, axes)
+    handed_out = value.with_node(weights, rank=rank)
+    builder.set_mask(handed_out, mask)
     kept = builder.call(F.dropout, weights, rate, True) if rate else weights
     if not by_heads:
-        return builder.call(torch.einsum, settings.equations[1], kept, value.node), weights
+        return builder.call(torch.einsum, settings.equations[1], kept, value.node), handed_out
     node = builder.call(torch.matmul, kept, values)
-    return builder.graph.call_method("transpose", (node, 1, 2)), weights
+    return builder.graph.call_method("transpose", (node, 1, 2)), handed_out
 
 
 @rule(layers.Attention, layers.AdditiveAttention, arguments=True, masks=True)

@@ -6,6 +6,7 @@ from keras_dawn.native.lowering.layouts import AS_IS, Transform
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.recurrent import (
+    check_bias,
     dropout_of,
     floats_for,
     name_of,
@@ -41,6 +42,7 @@ def run_images(builder, layer, x, states, mask, call):
     weights = [
         builder.parameter(w, kernel_order, dtype) for w in (cell.kernel, cell.recurrent_kernel)
     ]
+    check_bias(cell)
     bias = None if cell.bias is None else builder.parameter(cell.bias, AS_IS, dtype)
     if states is not None:
         states = [builder.keras_order(builder.to(state, dtype)) for state in states]

@@ -78,8 +78,8 @@ def _is_product(layer, kernel, padding, groups):
 
 
 def bias_of(builder, layer):
-    """The layer's bias as a parameter, or `None`."""
-    if layer.bias is None:  # what the layer's call looks at
+    """The bias that a convolution adds, as a parameter, or `None`."""
+    if not layer.use_bias:  # what the layer's call looks at
         return None
     return builder.parameter(layer.bias, AS_IS, layer.compute_dtype)
 

@@ -4,7 +4,6 @@ from keras_dawn.native.lowering.dtypes import result_type
 from keras_dawn.native.lowering.layouts import AS_IS, DENSE
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
-from keras_dawn.native.lowering.rules.convolutions import bias_of
 from keras_dawn.native.lowering.values import LoweringError
 
 import torch
@@ -20,7 +19,8 @@ def dense(builder, layer, inputs, call):
     value = builder.to(inputs[0], result_type(inputs[0].dtype, layer.compute_dtype))
     if value.dtype != layer.compute_dtype:
         raise LoweringError(f"of {inputs[0].dtype}")
-    x, bias = builder.keras_order(value), bias_of(builder, layer)
+    bias = None if layer.bias is None else builder.parameter(layer.bias, AS_IS, layer.compute_dtype)
+    x = builder.keras_order(value)
     if not as_it_is:
         node = builder.call(torch._C._nn.linear, x, weight, bias, name=call.name)
     elif bias is None:

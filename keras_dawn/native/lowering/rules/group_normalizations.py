@@ -27,8 +27,8 @@ def group_normalization(builder, layer, inputs, call):
     if moved:
         node = builder.call(torch.movedim, node, axis, 1)
     gamma, beta = (
-        builder.parameter(weight, AS_IS, wide.dtype) if weight is not None else None
-        for weight in (layer.gamma, layer.beta)
+        builder.parameter(getattr(layer, name), AS_IS, wide.dtype) if is_used else None
+        for name, is_used in (("gamma", layer.scale), ("beta", layer.center))
     )
     if gamma is None and beta is not None:  # which torch 2.11 cannot differentiate
         ones = torch.ones_like(layer.beta.value, dtype=getattr(torch, wide.dtype)).detach()
@@ -54,6 +54,9 @@ def _check_trailing(layer, value):
 def rms_normalization(builder, layer, inputs, call):
     value = float_value(inputs[0])
     _check_trailing(layer, value)
+    pairs = zip(reversed(call.shapes[0]), reversed(layer.scale.shape), strict=False)
+    if any(size not in (None, weights) for size, weights in pairs):
+        raise LoweringError("weights in another order than the axes")
     wide = builder.to(value, result_type(value.dtype, "float32"))
     scale = builder.parameter(layer.scale, AS_IS, layer.compute_dtype)
     scale = builder.to(Value(scale, len(layer.scale.shape), layer.compute_dtype), wide.dtype)

@@ -109,14 +109,24 @@ def _setting(builder, layer, name, rank, call):
     """The layer's mean or variance, with ones for the axes that share it.
 
     What the layer has adapted to is read from its variables' memory, where `adapt` and
-    `load_weights` write; what it was given is a constant.
+    `load_weights` write, as long as its own tensor is a view of it. What it was given is a
+    constant, and so is what was put there later, or cast.
     """
-    shape = tuple(getattr(layer, name).shape)
-    if layer.input_mean is not None:
-        given = keras.ops.cast(getattr(layer, name), layer.compute_dtype).detach()
-        return Value(builder.constant(given, call.name), rank, layer.compute_dtype)
-    node = builder.parameter(getattr(layer, f"adapt_{name}"), AS_IS, layer.compute_dtype)
-    return Value(builder.call(torch.reshape, node, shape), rank, layer.compute_dtype)
+    kept, dtype = getattr(layer, name), layer.compute_dtype
+    variable = None if layer.input_mean is not None else getattr(layer, f"adapt_{name}")
+    if variable is not None and _is_view_of(kept, variable.value):
+        node = builder.parameter(variable, AS_IS, dtype)
+        return Value(builder.call(torch.reshape, node, tuple(kept.shape)), rank, dtype)
+    kept = keras.ops.cast(kept, dtype).detach()
+    if kept.ndim > rank:
+        raise LoweringError(f"a {name} of {kept.ndim} axes")
+    return Value(builder.constant(kept, call.name), kept.ndim, dtype)
+
+
+def _is_view_of(kept, tensor):
+    if not isinstance(kept, torch.Tensor) or kept.numel() != tensor.numel():
+        return False
+    return kept.data_ptr() == tensor.data_ptr() and kept.dtype == tensor.dtype
 
 
 @rule("keras.src.applications.convnext.LayerScale")

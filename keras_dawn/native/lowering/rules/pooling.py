@@ -30,6 +30,7 @@ WRONG_GRADIENTS = torch.__version__ < (2, 14)
 
 
 def _pool(builder, layer, inputs, call, functions, *rest):
+    _check_mode(layer, "max" if functions is HIGHEST else "average")
     size, stride = tuple(layer.pool_size), tuple(layer.strides)
     (value,) = inputs
     torch_pads = functions is HIGHEST and _zeros_change_nothing(value, layer)
@@ -50,6 +51,12 @@ def _pool(builder, layer, inputs, call, functions, *rest):
         function, rest = padded_average, ()
     node = builder.call(function, node, size, stride, padding, *rest, name=call.name)
     return value.with_node(node, torch_order=layer.data_format == "channels_last")
+
+
+def _check_mode(layer, mode):
+    """Raises `LoweringError` where a layer was told to pool in another way than its class does."""
+    if getattr(layer, "pool_mode", mode) != mode:
+        raise LoweringError(f"pool_mode={layer.pool_mode!r}")
 
 
 def _zeros_change_nothing(value, layer):
@@ -90,10 +97,8 @@ def _has_wrong_gradient(images):
 
 def average_of_pixels(images, kernel, stride):
     """Averages over the pixels under "same", not over the padding: Keras from 3.16 on."""
-    sizes = zip(images.shape[2:], kernel, stride, strict=True)
-    pairs = [same_padding(*each) for each in sizes]
-    if all(before == after for before, after in pairs):
-        padding = [before for before, _ in pairs]
+    padding = _same_on_both_sides(images, kernel, stride)
+    if padding is not None:
         return padded_average(images, kernel, stride, padding)
     average = AVERAGE[images.ndim]
     counted = (pad_same(each, kernel, stride) for each in (images, torch.ones_like(images)))
@@ -101,15 +106,42 @@ def average_of_pixels(images, kernel, stride):
     return sums / counts
 
 
+def average_under_same(images, kernel, stride):
+    """Averages under "same" of images whose sizes are known only when they come: Keras up to 3.15.
+
+    Where an axis wants an odd number of pixels, those at the edges count once more; else padding
+    does not count.
+    """
+    padding = _same_on_both_sides(images, kernel, stride)
+    if padding is not None:
+        return padded_average(images, kernel, stride, padding)
+    images = pad_same(images, kernel, stride, mode="replicate")
+    return AVERAGE[images.ndim](images, kernel, stride)
+
+
+def _same_on_both_sides(images, kernel, stride):
+    """The padding of each axis under "same", or `None` where one has more of it at its end."""
+    sizes = zip(images.shape[2:], kernel, stride, strict=True)
+    pairs = [same_padding(*each) for each in sizes]
+    alike = all(before == after for before, after in pairs)
+    return [before for before, _ in pairs] if alike else None
+
+
 @rule(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 def average_pooling(builder, layer, inputs, call):
-    if layer.padding == "same" and keras_version.VERSION >= (3, 16):
-        value = builder.padded(inputs[0])
-        node = builder.image(value, layer.data_format)
-        geometry = tuple(layer.pool_size), tuple(layer.strides)
-        node = builder.call(average_of_pixels, node, *geometry, name=call.name)
-        return value.with_node(node, torch_order=layer.data_format == "channels_last")
-    return _pool(builder, layer, inputs, call, AVERAGE, False, False)
+    of_pixels = keras_version.VERSION >= (3, 16)
+    sizes = axis_sizes(call.shapes[0], layer.data_format)
+    pairs = zip(sizes, layer.strides, strict=True)
+    open_sizes = any(size is None and step > 1 for size, step in pairs)
+    if layer.padding != "same" or not (of_pixels or open_sizes):
+        return _pool(builder, layer, inputs, call, AVERAGE, False, False)
+    _check_mode(layer, "average")
+    value = builder.padded(inputs[0])
+    node = builder.image(value, layer.data_format)
+    function = average_of_pixels if of_pixels else average_under_same
+    geometry = tuple(layer.pool_size), tuple(layer.strides)
+    node = builder.call(function, node, *geometry, name=call.name)
+    return value.with_node(node, torch_order=layer.data_format == "channels_last")
 
 
 def _global_pool(builder, layer, value, call, function):

@@ -207,8 +207,15 @@ def run_cell(builder, cell, x, options, name):
 def weights_of(builder, cell):
     """The nodes of a cell's kernel, recurrent kernel and bias (or `None`), as torch wants them."""
     dtype = cell.compute_dtype
+    check_bias(cell)
     kernels = [builder.parameter(w, DENSE, dtype) for w in (cell.kernel, cell.recurrent_kernel)]
     return *kernels, None if cell.bias is None else builder.parameter(cell.bias, AS_IS, dtype)
+
+
+def check_bias(cell):
+    """Raises `LoweringError` where only the way that Keras takes says whether a bias is added."""
+    if bool(cell.use_bias) != (cell.bias is not None):
+        raise LoweringError("use_bias that was changed")
 
 
 def without_defaults(options):

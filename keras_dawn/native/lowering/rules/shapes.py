@@ -2,6 +2,7 @@
 
 import math
 
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError, Value
 from keras_dawn.native.padding import pad_axes
@@ -58,7 +59,7 @@ def flatten(builder, layer, inputs, call):
     node = builder.keras_order(value)
     if value.rank == 1:
         return value.with_node(builder.call(torch.unsqueeze, node, 1, name=call.name), rank=2)
-    if layer.data_format == "channels_first" and value.rank > 2:
+    if keras_layers.flattens_channels_first(layer) and value.rank > 2:
         # Keras puts the channels last before it flattens.
         order = (0, *range(2, value.rank), 1)
         node = builder.graph.call_method("permute", (node, *order))
@@ -69,9 +70,8 @@ def flatten(builder, layer, inputs, call):
 @rule(layers.Reshape)
 def reshape(builder, layer, inputs, call):
     value = inputs[0]
-    target = [-1 if size is None else size for size in call.output.shape[1:]]
-    if target.count(-1) > 1:
-        target = list(layer.target_shape)
+    # What the layer says now: its outputs in the graph have the shape that it said before.
+    target = [-1 if size is None else int(size) for size in layer.target_shape]
     if math.prod(target) == 0:
         raise LoweringError("sizes of 0")
     node = builder.keras_order(value)

@@ -36,9 +36,6 @@ FORMS = {
 }
 """Keras's optimizers by name: on torch, each is of a class beside the one that Keras exports."""
 
-_ITS_OWN = (
-    "apply", "scale_loss", "update_step", "_backend_apply_gradients", "_backend_update_step",
-)  # fmt: skip
 _NEEDS = {
     "use_ema": AVERAGES,
     "gradient_accumulation_steps": ACCUMULATORS,
@@ -112,7 +109,8 @@ def why_not_fused(optimizer, leaves):
 
 def is_patched(optimizer):
     """Whether somebody has put a method of their own on this one optimizer."""
-    return any(name in vars(optimizer) for name in _ITS_OWN)
+    kind = type(optimizer)
+    return any(callable(getattr(kind, name, None)) for name in vars(optimizer))
 
 
 def _is_keras_s(optimizer):
