@@ -28,7 +28,7 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("precision", list(PRECISIONS.values()), "precisions")
-KINDS = ["square", "strided", "pointwise", "narrowing", "depthwise", "large", "series"]
+KINDS = ["square", "strided", "pointwise", "narrowing", "depthwise", "large", "series", "grouped"]
 flags.DEFINE_list("kind", KINDS, "kinds of convolutions")
 flags.DEFINE_list("batch", ["8", "16", "32", "64", "128", "512"], "images at a time")
 flags.DEFINE_integer("rounds", 5, "rounds of each shape", lower_bound=1)
@@ -60,6 +60,11 @@ def shapes(kind):
                     for kernel in (3, 5, 7):
                         for stride in (1, 2):
                             yield _each(batch, channels, size, kernel, stride)
+                elif kind == "grouped" and channels > 64:
+                    for group in (4, 8, 16):
+                        for stride in (1, 2):
+                            sides = (size, size), (3, 3), (stride, stride), (1, 1)
+                            yield Sizes(batch, channels, channels, *sides, groups=channels // group)
                 elif kind == "large" and size > 3 and channels > 32:
                     for kernel in (5, 7):
                         sides = (size, size), (kernel, kernel)

@@ -40,8 +40,10 @@ def rules(results):
             ]
             for kind in sorted({kind for kind, _, _ in points}):
                 some = [point[1:] for point in points if point[0] == kind]
-                kernel, stride, _ = kind
+                kernel, stride, group = kind
                 kind = {"kernel": [kernel, kernel], "stride": [stride, stride]}
+                if group > 1:  # ways for depthwise convolutions take no others
+                    kind["group"] = [group, group]
                 found += [
                     {
                         "stage": stage,
@@ -55,9 +57,10 @@ def rules(results):
 
 
 def _kind(sizes):
-    """What has rules of its own; no way is one for both dense and depthwise convolutions."""
+    """What has rules of its own; no way is one for dense, grouped and depthwise convolutions."""
     features = features_of(sizes)
-    return features["kernel"], features["stride"], sizes.is_depthwise
+    group = features["group"] if sizes.groups > 1 else 0
+    return features["kernel"], features["stride"], group
 
 
 def sizes_of(result):

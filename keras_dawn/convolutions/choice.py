@@ -10,7 +10,7 @@ from keras_dawn.convolutions.processor import KINDS, kind_of_processor
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import TORCH, WAYS
 
-FEATURES = ("batch", "pixels", "channels", "filters", "work", "kernel", "stride")
+FEATURES = ("batch", "pixels", "channels", "filters", "work", "kernel", "stride", "group")
 LARGE_BATCH = 64  # images; with more of them the ratio of two ways hardly changes
 _FOLDER = Path(__file__).parent / "tables"
 
@@ -104,7 +104,8 @@ def features_of(sizes):
     """What rules have bounds for, by name.
 
     `pixels` are those of one result, `work` the millions of multiplications for the batch, or for
-    64 images of a larger one; `kernel` and `stride` are products over the axes.
+    64 images of a larger one; `kernel` and `stride` are products over the axes,
+    `group` the channels that a filter sees.
     """
     pixels = sizes.result[0] * sizes.result[1]
     kernel = sizes.kernel[0] * sizes.kernel[1]
@@ -117,6 +118,7 @@ def features_of(sizes):
         "work": min(sizes.batch, LARGE_BATCH) * pixels * kernel * each / 1e6,
         "kernel": kernel,
         "stride": sizes.stride[0] * sizes.stride[1],
+        "group": sizes.channels // sizes.groups,
     }
 
 

@@ -8,7 +8,7 @@ from keras_dawn.convolutions.compiled import conv2d_when_compiled
 from keras_dawn.convolutions.precisions import PRECISIONS, products_are_rounded
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.torchs_own import gradients
-from keras_dawn.convolutions.way import STAGES, Way, dense, pixels
+from keras_dawn.convolutions.way import STAGES, Way, dense
 from keras_dawn.convolutions.ways import TORCH, WAYS
 
 import torch
@@ -75,10 +75,11 @@ def may_gain(channels, filters, precision, device="cpu", groups=1):
         >>> may_gain(64, 64, "float32"), may_gain(64, 64, "float64"), may_gain(3, 64, "float32")
         (True, False, False)
     """
-    large = min(channels, filters) >= LEAST_CHANNELS
-    return (
-        large and groups in (1, channels) and precision in PRECISIONS.values() and device == "cpu"
-    )
+    if min(channels, filters) < LEAST_CHANNELS or device != "cpu":
+        return False
+    # In groups of several channels only what a processor with tiles is for.
+    precisions = PRECISIONS.values() if groups in (1, channels) else ("bfloat16",)
+    return precision in precisions
 
 
 def ways_of(images, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -211,5 +212,5 @@ class _Convolution(torch.autograd.Function):
         if to_weight and plan.to_weight is not None:
             found[1] = plan.to_weight.to_weight(dense(images), change, plan.sizes)
         if to_bias and not bias_by_torch:
-            found[2] = pixels(change).sum(0)
+            found[2] = change.sum((0, 2, 3))
         return *found, None

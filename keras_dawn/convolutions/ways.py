@@ -3,6 +3,7 @@
 from keras_dawn.convolutions.beside import Beside
 from keras_dawn.convolutions.depthwise import InFloat32, KernelInParts
 from keras_dawn.convolutions.folded import Folded
+from keras_dawn.convolutions.merged_groups import MergedGroups
 from keras_dawn.convolutions.pointwise import Pointwise
 from keras_dawn.convolutions.torchs_own import TorchsOwn, Turned
 from keras_dawn.convolutions.windows import TransposedFirst, Windows
@@ -27,5 +28,6 @@ WAYS = {
         Winograd("winograd"),
         KernelInParts("kernel in parts"),
         InFloat32("in float32"),
+        MergedGroups("merged groups"),
     )
 }

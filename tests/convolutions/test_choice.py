@@ -149,3 +149,11 @@ def test_the_kind_is_what_torch_and_onednn_use(monkeypatch, name, amx, capabilit
     if limit is not None:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert processor.kind_of_processor.__wrapped__() == kind
+
+
+@pytest.mark.parametrize("group, way", [(1, "torch"), (4, "merged groups"), (32, "torch")])
+def test_groups_of_few_channels_are_merged_where_a_processor_has_tiles(group, way):
+    sizes = Sizes(64, 256, 256, (14, 14), (3, 3), padding=(1, 1), groups=256 // group)
+    assert way_of("forward", sizes, "bfloat16", 2, table_named("amx")) == way
+    assert way_of("forward", sizes, "float32", 2, table_named("amx")) == "torch"
+    assert way_of("forward", sizes, "bfloat16", 2, table_named("avx512")) == "torch"

@@ -4,6 +4,7 @@ import functools
 import sys
 
 from keras_dawn.convolutions import Table, WayRule, choice, conv2d, ways_of
+from keras_dawn.convolutions.convolve import may_gain
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import WAYS
 
@@ -324,3 +325,18 @@ def test_tensors_of_another_class_are_left_to_it(use):
 
     (images, weight, bias), settings = arguments(CASES[0], torch.float32)
     assert type(conv2d(images.as_subclass(Own), weight, bias, *settings)) is Own
+
+
+def test_groups_are_merged_for_processors_with_tiles(use):
+    use("merged groups")
+    (images, weight, bias), settings = arguments(
+        (3, 24, 48, (5, 4), (3, 3), (2, 1), (1, 1), (1, 1))
+    )
+    tensors = [images, weight[:, :4], bias]
+    halves = [one.bfloat16() for one in tensors]
+    assert set(ways_of(*halves[:2], *settings, groups=6).values()) == {"merged groups"}
+    convolve, own = (functools.partial(f, groups=6) for f in (conv2d, torch.conv2d))
+    exact = results(own, [one.double() for one in halves], settings)
+    assert_close(results(convolve, halves, settings), exact, 1e-2)
+    assert may_gain(24 * 6, 48, "bfloat16", groups=6)
+    assert not may_gain(24 * 6, 48, "float32", groups=6)

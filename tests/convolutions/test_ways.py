@@ -40,6 +40,12 @@ DEPTHWISE = [  # images larger and smaller than the kernel, several filters a ch
     Sizes(2, 4, 4, (9, 8), (4, 4), (2, 3), groups=4),
     Sizes(1, 3, 3, (6, 6), (3, 3), padding=(1, 1), groups=3),
 ]
+GROUPED = [  # of which some, all or a number that divides them become one
+    Sizes(3, 4, 6, (7, 6), (3, 3), padding=(1, 1), groups=2),
+    Sizes(2, 96, 48, (5, 4), (3, 2), (2, 1), (1, 0), groups=12),
+    Sizes(2, 40, 80, (6, 5), (1, 3), padding=(0, 2), dilation=(1, 2), groups=10),
+    Sizes(1, 128, 128, (4, 1), (1, 1), groups=32),
+]
 SMALL_PARTS = [Windows("windows, one image each", 1), TransposedFirst("transposed, one each", 1)]
 LIMITS = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 1e-2}
 
@@ -82,7 +88,7 @@ def test_a_way_gives_what_torch_gives_in_float64(way, dtype):
     taken = 0
     if way.name == "in float32" and dtype == torch.float64:
         return  # for half precision
-    for sizes in SHAPES + DEPTHWISE:
+    for sizes in SHAPES + DEPTHWISE + GROUPED:
         given, expected = given_and_expected(sizes, dtype)
         for stage in STAGES:
             if way.name == TORCH or not way.takes(stage, sizes):
@@ -105,7 +111,10 @@ def test_every_stage_of_every_shape_can_go_another_way():
             assert len(takers) > 1, (stage, sizes)
 
 
-def test_no_way_but_torchs_own_takes_groups():
+def test_groups_are_merged_or_torchs_own():
     sizes = Sizes(2, 4, 4, (5, 5), (3, 3), padding=(1, 1), groups=2)
     for stage in STAGES:
-        assert [way.name for way in WAYS.values() if way.takes(stage, sizes)] == [TORCH]
+        takers = [way.name for way in WAYS.values() if way.takes(stage, sizes)]
+        assert takers == [TORCH, "merged groups"]
+    wide = Sizes(2, 64, 64, (5, 5), (3, 3), padding=(1, 1), groups=2)
+    assert not WAYS["merged groups"].fits(wide)
