@@ -190,6 +190,17 @@ def test_the_gradient_at_a_relus_upper_bound_is_that_of_keras():
         assert torch.equal(*gradients)
 
 
+def test_one_array_as_scale_and_offset_of_images_with_channels_first():
+    numbers = np.array([1.0, 2.0, 3.0])
+    model = keras.Sequential([keras.Input((3, 4, 3)), layers.Rescaling(numbers, numbers)])
+    keras.config.set_image_data_format("channels_first")
+    try:
+        x = torch.randn(2, 3, 4, 3)
+        torch.testing.assert_close(lower(model, False).module(x), model(x))
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 class TestNormalization:
     def adapted(self, data, **settings):
         normalise = layers.Normalization(**settings)

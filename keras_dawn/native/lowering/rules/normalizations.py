@@ -65,11 +65,12 @@ def scaled_by_deviation(x, axes, gamma, beta, epsilon):
 def rescaling(builder, layer, inputs, call):
     dtype = layer.compute_dtype
     parts = [builder.to(builder.padded(inputs[0]), dtype)]
-    for setting in (layer.scale, layer.offset):
+    for name in ("scale", "offset"):
+        setting = getattr(layer, name)
         if isinstance(setting, keras.Variable):
             raise LoweringError("a variable as scale or offset")
         tensor = keras.ops.cast(setting, dtype)
-        if tensor.ndim and setting is layer.scale and _channels_first():
+        if tensor.ndim and name == "scale" and _channels_first():
             tensor = tensor.reshape(tuple(tensor.shape) + (1,) * (3 - tensor.ndim))
         parts.append(Value(None, tensor.ndim, dtype))
         # The number that it is in the layer's dtype, or an array of them.
