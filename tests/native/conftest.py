@@ -31,7 +31,7 @@ def gradients_of():
         model.set_weights(weights)
         model.zero_grad()
         lowered = lower(model, training=True, collect_statistics=True)
-        outputs, _ = lowered.module(*inputs)
+        outputs, *_ = lowered.module(*inputs)  # and statistics, and masks if there are any
         outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
         sum((y * d).sum() for y, d in zip(outputs, directions, strict=True)).backward()
         gradients = {
