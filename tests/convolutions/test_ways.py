@@ -1,5 +1,6 @@
 """Every way of a convolution against torch's in float64."""
 
+from keras_dawn.convolutions import depthwise
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import TORCH, WAYS
@@ -118,3 +119,15 @@ def test_groups_are_merged_or_torchs_own():
         assert takers == [TORCH, "merged groups"]
     wide = Sizes(2, 64, 64, (5, 5), (3, 3), padding=(1, 1), groups=2)
     assert not WAYS["merged groups"].fits(wide)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_depthwise_ways_copy_some_images_at_a_time(monkeypatch, dtype):
+    monkeypatch.setattr(depthwise, "MOST_BYTES", 1000)
+    sizes = Sizes(7, 6, 6, (7, 6), (5, 5), (2, 2), (2, 2), groups=6)
+    given, expected = given_and_expected(sizes, dtype)
+    for name, stage in (("kernel in parts", "to_weight"), ("in float32", "to_input")):
+        found = getattr(WAYS[name], stage)(*given[stage], sizes)
+        assert found.dtype == dtype
+        error = (found.double() - expected[stage]).norm() / expected[stage].norm()
+        assert float(error) < LIMITS[dtype]
