@@ -14,8 +14,8 @@ def current_call_context():
 
 
 @contextlib.contextmanager
-def inside_call(model, training):
-    """What a layer finds when a model calls it: the mode, and the dtype of its weights.
+def told_mode(model, training):
+    """What a layer that a model calls finds of the mode.
 
     A layer without a `training` argument passes the mode on to the layers inside it by Keras's
     call context. As at the beginning of a model's own call, losses that were added are dropped.
@@ -27,10 +27,16 @@ def inside_call(model, training):
     if before is None:  # the outermost call: inside another one they are that one's
         clear_added_losses(model)
     try:
-        with autocast_scope(model):
-            yield
+        yield
     finally:
         global_state.set_global_attribute("current_call_ctx", before)
+
+
+@contextlib.contextmanager
+def inside_call(model, training):
+    """What a layer finds when a model calls it: the mode, and the dtype of its weights."""
+    with told_mode(model, training), autocast_scope(model):
+        yield
 
 
 @contextlib.contextmanager

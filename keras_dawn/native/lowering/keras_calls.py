@@ -196,7 +196,7 @@ class KerasCall:
             return self.operation(*args, **kwargs)
         if keras_context.current_call_context() is None:
             # The module is used by itself: the layer still has to know the mode.
-            with keras_context.inside_call(self.operation, self.training):
+            with keras_context.told_mode(self.operation, self.training):
                 return self._called(args, kwargs)
         keras_context.set_mode(self.training)
         outputs = self._called(args, kwargs)
