@@ -160,23 +160,38 @@ def replaced_method(layer):
 _OF_EACH_LAYER = ("build", "quantize")  # which Keras wraps
 
 
+class ReplacedMethod:
+    """`replaced_method` of a layer that is looked at in every call."""
+
+    __slots__ = ("_layer", "_name", "_size")
+
+    def __init__(self, layer):
+        self._layer, self._name, self._size = layer, None, None
+
+    @property
+    def now(self):
+        """The name, or `None`; looked for again when the layer has more attributes, or fewer."""
+        size = len(vars(self._layer))
+        if size != self._size:  # to look through all attributes takes longer than all else
+            self._size, self._name = size, replaced_method(self._layer)
+        return self._name
+
+
 class CallSettings:
     """What is hung into a layer's call, or replaced in it, as one value."""
 
-    __slots__ = ("_kind", "_last", "_layer", "_replaced", "_size")
+    __slots__ = ("_kind", "_last", "_layer", "_replaced")
 
     def __init__(self, layer):
-        self._layer, self._kind, self._last, self._size = layer, class_of(layer), None, None
+        self._layer, self._kind, self._last = layer, class_of(layer), None
+        self._replaced = ReplacedMethod(layer)
 
     @property
     def now(self):
         """The settings; the same tuple as long as they are."""
         layer, kind = self._layer, self._kind
-        size = len(vars(layer))
-        if size != self._size:  # to look through all attributes takes longer than all else
-            self._size, self._replaced = size, replaced_method(layer)
-        now = (is_plain_call(layer), kind.call, kind.forward, layer.activity_regularizer)
-        now = (*now, self._replaced)
+        hung_in = is_plain_call(layer), layer.activity_regularizer
+        now = (*hung_in, kind.call, kind.forward, self._replaced.now)
         if now != self._last:
             self._last = now
         return self._last

@@ -58,7 +58,7 @@ class Part:
         self._left = {}  # whether the last call in a mode was left to the layer's own
         self.refused_modes = set()  # `training=` of calls that were left to Python of one's own
         self._tries = 0
-        self._size = self._replaced = None
+        self._replaced = keras_layers.ReplacedMethod(layer)
         self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
     def _make_call(self):
@@ -148,13 +148,8 @@ class Part:
 
     def _is_called_plainly(self):
         """Whether nothing is hung into the call, and no method replaced on this one layer."""
-        layer = self.layer
-        if self.is_graph:
-            return keras_layers.is_plain_call(layer)
-        size = len(vars(layer))
-        if size != self._size:
-            self._size, self._replaced = size, keras_layers.replaced_method(layer)
-        return self._replaced is None and keras_layers.is_plain_call(layer)
+        replaced = None if self.is_graph else self._replaced.now
+        return replaced is None and keras_layers.is_plain_call(self.layer)
 
     def finished(self, outputs, lowered, mode):
         """What the call returns, after moving averages, losses and masks have been seen to."""
