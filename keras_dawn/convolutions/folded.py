@@ -3,8 +3,6 @@
 from keras_dawn.convolutions.copies import MOST_BYTES, parts
 from keras_dawn.convolutions.way import Way, empty, matrix, pixels, rows
 
-import torch
-
 
 class Folded(Way):
     """The result's gradient times the kernels, each window added to the pixels it came from.
@@ -32,20 +30,14 @@ class Folded(Way):
     def _fold(self, products, images, sizes):
         (down, across), (above, left) = sizes.stride, sizes.padding
         height, width = (size + 2 * padding for size, _, _, padding, _ in sizes.axes())
-        # Sums in float32, of what the product has rounded.
-        wide = torch.promote_types(products.dtype, torch.float32)
-        in_place = wide is products.dtype and sizes.padding == (0, 0)
+        padded = sizes.padding != (0, 0)
         shape = len(products), height, width, sizes.channels
-        total = images.zero_() if in_place else products.new_zeros(shape, dtype=wide)
+        total = products.new_zeros(shape) if padded else images.zero_()
         for row in range(sizes.kernel[0]):
             for column in range(sizes.kernel[1]):
                 top, start = row * sizes.dilation[0], column * sizes.dilation[1]
-                bottom, stop = (
-                    first + step * (count - 1) + 1
-                    for first, step, count in zip(
-                        (top, start), sizes.stride, sizes.result, strict=True
-                    )
-                )
+                bottom = top + down * (sizes.result[0] - 1) + 1
+                stop = start + across * (sizes.result[1] - 1) + 1
                 total[:, top:bottom:down, start:stop:across].add_(products[:, :, :, row, column])
-        if not in_place:
+        if padded:
             images.copy_(total[:, above : height - above, left : width - left])
