@@ -29,7 +29,7 @@ its convolutions are not Winograd's, and it is not measured there.
 On two cores of a shared Intel Xeon with AMX, bfloat16, `cpu` came to 94.23 % on average over 5
 seeds (standard deviation 0.18) after 558 s of training (median), 0.64 of the 870 s of airbench94's
 plain loop in bfloat16 (n = 1) in the same sitting, among loud neighbours
-(benchmarks/results/record-cpu-nine-epochs-2026-11-28.json).
+(benchmarks/records/2026-11-28_two_cores_bfloat16/runs.json).
 
 On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at
 94 % or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to
