@@ -5,36 +5,51 @@ import contextlib
 from keras_dawn.convolutions import conv2d, ways_of
 from keras_dawn.convolutions.ways import TORCH
 from keras_dawn.native.lowering.joined_convolutions import joined_by_ways
+from keras_dawn.native.lowering.keras_calls import KerasCall
+from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.rules.series import conv1d_by_ways
 
 import torch
 
 
+def goes_by_ways(module):
+    """Whether a lowered module has convolutions that may go another way than torch's own."""
+    return any(node.target in _BY_WAYS for node in module.graph.nodes)
+
+
 def convolution_ways(module, shapes, dtypes):
     """Which way each convolution goes that may go another one than torch's own.
 
-    The graph is run without numbers, on torch's meta device, as far as that is possible.
+    The graph is run without numbers, on torch's meta device, up to the first Python of Keras's or
+    the user's.
 
     Args:
-        module: lowered module, in which no Python of the user's runs.
-        shapes, dtypes: of its inputs.
+        module: lowered module.
+        shapes, dtypes: of its inputs; shapes `None` where it must not run at all.
 
     Returns:
         dict from the convolution's name in the graph to str.
     """
-    if not any(node.target in _BY_WAYS for node in module.graph.nodes):
+    names = [node.name for node in module.graph.nodes if node.target in _BY_WAYS]
+    if not names:
         return {}
     interpreter = _Interpreter(module)
-    inputs = [
-        torch.empty(shape, dtype=dtype, device="meta")
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    ]
-    with torch.no_grad(), contextlib.suppress(Exception):  # what has no meta form ends it
-        interpreter.run(*inputs)
-    return interpreter.found
+    if shapes is not None:
+        inputs = [
+            torch.empty(shape, dtype=dtype, device="meta")
+            for shape, dtype in zip(shapes, dtypes, strict=True)
+        ]
+        with torch.no_grad(), contextlib.suppress(Exception):  # what has no meta form ends it
+            interpreter.run(*inputs)
+    return {name: interpreter.found.get(name, _UNKNOWN) for name in names}
 
 
+_UNKNOWN = "its way is known only while it runs: Python comes before it, or something is drawn"
 _BY_WAYS = (conv2d, conv1d_by_ways, joined_by_ways)
+
+
+class _PythonComesError(Exception):
+    """What comes next is not torch's."""
 
 
 class _Interpreter(torch.fx.Interpreter):
@@ -48,6 +63,8 @@ class _Interpreter(torch.fx.Interpreter):
         return super().fetch_attr(target).to("meta")
 
     def run_node(self, node):
+        if isinstance(node.target, KerasCall | MaskCall):
+            raise _PythonComesError
         if node.target in (conv2d, conv1d_by_ways):
             arguments, _ = self.fetch_args_kwargs_from_env(node)
             self.found[node.name] = _said(node.target, *arguments)

@@ -149,6 +149,8 @@ def explanation(engine, convolutions=True):
     if "train_step" in own and engine.layers is not None:
         details = {"compiled": _NOT_COMPILED if engine.compile else None}
         details["optimizer"] = _how_each(engine.optimizers.why_not_fused(), "its own apply")
+        if convolutions:
+            details["convolutions"] = engine.layers.convolutions()
         return _explanation(model, engine.layers, own, **details)
     # Asked before `prepare`, which may drop steps that no longer fit.
     trained = engine.steps is not None and engine.steps.update is not None

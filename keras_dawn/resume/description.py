@@ -28,6 +28,8 @@ from keras_dawn.resume.same_model import check_same_model
 from keras_dawn.resume.training_state import metric_variables
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
+import torch
+
 _PLAIN = (bool, int, float, str, type(None))
 _OF_PAIR = {"0": "inputs", "1": "targets", "2": "sample weights"}  # of `validation_data=(x, y)`
 _CHANGES = ("trainable", "synchronized")  # of layers, without making another model of it
@@ -44,6 +46,7 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         callbacks: list of the callbacks beside `ResumeTraining`.
         epochs: int, of the `fit`.
     """
+    on_cpu = default_device().type == "cpu"
     size = keras_fit.size_of_data(iterator)
     if size["batch_size"] and sampler_of(keras_fit.data_of(iterator)[1]) is not None:
         size["batch_size"] *= current().world_size  # of all ranks, as with other data
@@ -70,7 +73,8 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "steps": iterator.num_batches,
         "epochs": epochs,
         # A GPU has its own ways, whatever the table for the processor beside it is.
-        "convolutions": table_in_use().identity if default_device().type == "cpu" else None,
+        "convolutions": table_in_use().identity if on_cpu else None,
+        "threads": torch.get_num_threads() if on_cpu else None,
         "accelerated": engine_of(model) is not None,
         "python": PYTHON,
     }
@@ -123,9 +127,11 @@ def check_same(state, now, folder, step):
     validation = changed_contents(state, now["contents"], "validation")
     changed += [f"{_OF_PAIR.get(name, name)} to validate on: other values"
                 for name, *_ in validation]  # fmt: skip
-    tables = then.get("convolutions"), now["convolutions"]
-    if None not in tables and tables[0] != tables[1]:  # other ways round otherwise, and no more
-        changed.append(f"ways of convolutions {tables[0]} → {tables[1]}")
+    # Both choose the ways of convolutions and the order of sums: it rounds otherwise, and no more.
+    for name, title in (("convolutions", "ways of convolutions"), ("threads", "torch's threads")):
+        old, new = then.get(name), now[name]
+        if None not in (old, new) and old != new:
+            changed.append(f"{title} {old} → {new}")
     changed += changes(then["settings"], now["settings"])
     rates = [
         (number, name, old[name], new[name])

@@ -141,14 +141,53 @@ def test_explain_runs_nothing_of_the_users(use):
             Counted.calls += 1
             return x * 2.0
 
-    model = keras.Sequential(
-        [keras.Input((4, 4, 32)), layers.Conv2D(32, 3), Counted(), layers.Flatten()]
-    )
+    use("windows")
+    first, last = (layers.Conv2D(32, 3, name=name) for name in ("first", "last"))
+    model = keras.Sequential([keras.Input((6, 6, 32)), first, Counted(), last])
     keras_dawn.accelerate(model)
-    model.predict(np.ones((2, 4, 4, 32)), verbose=0)
+    model.predict(np.ones((2, 6, 6, 32)), verbose=0)
     before = Counted.calls
-    assert keras_dawn.explain(model).convolutions == {}
+    found = keras_dawn.explain(model).convolutions
+    assert found["first"].startswith("2 × 6×6, 32 → 32, 3×3: windows;")
+    assert found["last"].startswith("its way is known only while it runs")
     assert Counted.calls == before
+
+
+class OwnCall(keras.Model):
+    """Python between two convolutions that no graph takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = layers.Conv2D(32, 3, name="first")
+        self.inside = keras.Sequential([layers.Conv2D(32, 3, name="second")])
+
+    def call(self, x):
+        x = self.first(x)
+        if float(keras.ops.max(keras.ops.stop_gradient(x))) > 1e9:
+            x = x * 0.5
+        return self.inside(x)
+
+
+class OwnStep(OwnCall):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+@pytest.mark.parametrize("kind", [OwnCall, OwnStep])
+def test_explain_says_the_ways_of_a_model_that_keeps_its_python(use, kind):
+    use("windows")
+    model = keras_dawn.accelerate(kind())
+    model.compile("sgd", "mse")
+    x, y = np.ones((24, 6, 6, 32), "float32"), np.ones((24, 2, 2, 32), "float32")
+    assert keras_dawn.explain(model).convolutions == {}
+    model.fit(x, y, batch_size=16, verbose=0)
+    found = keras_dawn.explain(model).convolutions
+    way = "windows; gradient to the images: windows, to the weights: windows"
+    # The last batch has the 8 images that are left.
+    assert found == {
+        "first": f"8 × 6×6, 32 → 32, 3×3: {way}",
+        "second": f"8 × 4×4, 32 → 32, 3×3: {way}",
+    }
 
 
 def test_a_fit_does_not_look_for_the_ways(monkeypatch):

@@ -107,11 +107,25 @@ def test_another_table_is_said(tmp_path, table, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_another_number_of_threads_is_said(tmp_path, capsys):
+    threads = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="cut off"):
+        life(tmp_path / "cut", Cut())
+    try:
+        torch.set_num_threads(threads + 1)
+        life(tmp_path / "cut")
+    finally:
+        torch.set_num_threads(threads)
+    said = f"takes up what has changed: torch's threads {threads} → {threads + 1}"
+    assert said in capsys.readouterr().err
+
+
 def test_the_same_table_is_not_mentioned(tmp_path, table, capsys):
     with pytest.raises(RuntimeError, match="cut off"):
         life(tmp_path / "cut", Cut())
     life(tmp_path / "cut")
-    assert "ways of convolutions" not in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "ways of convolutions" not in error and "threads" not in error
 
 
 def test_a_table_that_a_gpu_has_no_use_for_is_not_mentioned(tmp_path, table, capsys, monkeypatch):

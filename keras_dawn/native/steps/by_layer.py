@@ -118,6 +118,13 @@ class NativeLayers:
                     layers.append(each)
         return layers
 
+    def convolutions(self):
+        """Which way each convolution went with the last batches, as a dict."""
+        found = {}
+        for part in self._all_parts():
+            found |= part.lowerings.convolutions()
+        return found
+
     def why_own_call(self):
         """Why the model's own `call` keeps its Python, or `None`: unknown, or it does not."""
         for own in self._own:

@@ -250,7 +250,9 @@ class GraphForward:
 
     def convolutions(self):
         """Which way each convolution went with the last batch; nothing before the first."""
-        return graph_report.convolutions(self.evaluating, self._shapes, self._device())
+        dtypes = self.evaluating.input_dtypes
+        found = graph_report.convolutions(self.evaluating, self._shapes, dtypes, self._device())
+        return found if self._layers is None else found | self._layers.convolutions()
 
     def _device(self):
         weight = self._some_weight

@@ -26,14 +26,12 @@ def fallbacks(lowered, layers):
     ]
 
 
-def convolutions(evaluating, shapes, device):
-    """Which way each convolution went with inputs of these shapes, as a dict.
+def convolutions(lowered, shapes, dtypes, device):
+    """Which way each convolution went with inputs of these shapes and dtypes, as a dict.
 
-    It is empty before the first batch (`shapes` is `None`), off the CPU, and where the user's
-    Python would run, or a generator would count, to find it out.
+    It is empty before the first batch (`shapes` is `None`) and off the CPU. Nothing of the user's
+    is run, and no generator counts, to find it out.
     """
-    if shapes is None or evaluating.calls_keras or evaluating.changes_state:
+    if shapes is None or device.type != "cpu":
         return {}
-    if device.type != "cpu":
-        return {}
-    return convolution_ways(evaluating.module, shapes, evaluating.input_dtypes)
+    return convolution_ways(lowered.module, None if lowered.changes_state else shapes, dtypes)

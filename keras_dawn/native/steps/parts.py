@@ -11,23 +11,15 @@ from keras_dawn.foundation import (
     keras_losses,
     keras_masks,
     keras_models,
-    keras_variables,
     keras_version,
 )
-from keras_dawn.native.lowering import lower, lower_layer
-from keras_dawn.native.lowering.module import function_of
-from keras_dawn.native.lowering.rules import find_rule
-from keras_dawn.native.steps import layer_calls
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.beside import packed
-from keras_dawn.native.steps.graph_inputs import fits
-from keras_dawn.native.steps.layer_calls import ALL, EMPTY, TENSORS, symbolic, tensors_of, unmask
+from keras_dawn.native.steps.layer_calls import EMPTY, TENSORS, tensors_of, unmask
+from keras_dawn.native.steps.lowerings import Lowerings
 
 import torch
 
-MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
-_SIZES = layer_calls.ALL_BUT_BATCH, layer_calls.LAST  # what a lowering is for, in this order
-MOST_TRIES = 3  # to note the calls of one's own Python
 # From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
 # graph; before, every layer's mode was handed on, and a graph told each of its layers.
 _MODES_STAY = keras_version.VERSION >= (3, 16)
@@ -40,24 +32,18 @@ class Part:
         layer: built Keras layer or model.
 
     Attributes:
-        reasons: dict from mode and shapes to why the layer's own call is used there.
-        reason: the last of them, also of those that are tried again.
+        lowerings: `Lowerings` of the layer.
         left: bool, whether the last call in some mode was left to the layer's own Python.
     """
 
     def __init__(self, layer):
         self.layer = layer
-        self.is_own = find_rule(layer) is None  # its Python may do another thing for another size
-        self.is_graph = keras_models.functional_graph(layer) is not None
+        self.lowerings = Lowerings(layer)
+        self.is_own, self.is_graph = self.lowerings.is_own, self.lowerings.is_graph
         self.base = keras_layers.class_of(layer)
         self.default_training = keras_layers.default_training(layer)
-        self._lowered = {}
-        self._inside = ()  # the layer and those inside it
-        self.reasons = {}
-        self.reason = None
         self._left = {}  # whether the last call in a mode was left to the layer's own
         self.refused_modes = set()  # `training=` of calls that were left to Python of one's own
-        self._tries = 0
         self._replaced = keras_layers.ReplacedMethod(layer)
         self.swapped = keras_layers.class_with_call(self.base, self._make_call())
 
@@ -101,10 +87,10 @@ class Part:
         # Where nobody is told the mode, each layer that Python of the user's calls takes its own
         # default: a `RandomFlip` flips, a `Dropout` does not drop.
         key_mode = None if told is None and not self.is_graph else bool(mode)
-        key, entry = self._entry(key_mode, args, kwargs, flat)
+        key, entry = self.lowerings.entry(key_mode, args, kwargs, flat)
         self._left[key_mode] = entry is None
         if entry is None and self.is_own and self.reason is None:
-            self.reason = "it was called with more kinds of batch than are lowered"
+            self.lowerings.reason = "it was called with more kinds of batch than are lowered"
         if entry is None:
             if self.is_own and type(training) is bool:
                 self.refused_modes.add(training)
@@ -126,7 +112,9 @@ class Part:
                 outputs = forward(*tensors)
         else:
             if context is None:
-                keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
+                keras_context.drop_added_losses(
+                    self.lowerings.inside
+                )  # those of calls in the other mode
             try:
                 outputs = forward(*tensors)
             except _OUT_OF_MEMORY:
@@ -136,7 +124,7 @@ class Part:
                 # touched; what a graph changes on its way (how often a generator was asked, a
                 # state that is kept) may have been, and then changes twice.
                 self._left[key_mode] = True
-                self._refuse(key, f"{type(error).__name__}: {error}")
+                self.lowerings.refuse(key, f"{type(error).__name__}: {error}")
                 return EMPTY
         if lowered.unmasked:
             unmask(lowered.unmasked, flat)
@@ -176,14 +164,14 @@ class Part:
         """
         flat = self._flat((x,), {})
         if flat:
-            entry = self._lowered.get(self._key(told, (x,), {}, flat))
-            if entry is not None and entry[1].reads.are_current() and _holds(entry[1]):
+            entry = self.lowerings.known(told, (x,), flat)
+            if entry is not None:
                 return *entry, _cast(flat, entry[1])
         return None, None, None
 
     def drop_added_losses(self):
         """What an outermost call does first, for the layer and those inside it."""
-        keras_context.drop_added_losses(self._inside)
+        keras_context.drop_added_losses(self.lowerings.inside)
 
     def _flat(self, args, kwargs):
         """The tensors of a call, a graph's in its order; `None` where the call is unusual."""
@@ -203,61 +191,10 @@ class Part:
         usual = all(type(x) in TENSORS and keras_masks.mask_of(x) is None for x in flat)
         return flat if usual else None
 
-    def _entry(self, mode, args, kwargs, flat):
-        """`(key, (function, Lowered))` for a call, or `(key, None)`."""
-        if self.is_graph and not fits(flat, keras_models.functional_graph(self.layer).inputs):
-            return None, None
-        key = self._key(mode, args, kwargs, flat)
-        entry = self._lowered.get(key)
-        if entry is not None and entry[1].reads.are_current() and _holds(entry[1]):
-            return key, entry
-        if key in self.reasons or key is None:
-            return key, None
-        if torch._C._functorch.peek_interpreter_stack() is not None:
-            return key, None  # inside vmap and the like no weight can be laid out
-        with keras_variables.no_autocast(), torch.inference_mode(False):
-            return key, self._lower(key, mode, args, kwargs)
-
-    def _lower(self, key, mode, args, kwargs):
-        try:
-            if self.is_graph:
-                lowered = lower(self.layer, mode, collect_statistics=mode, views=None)
-            else:
-                *_, sizes_of = key
-                args = tuple(symbolic(part, sizes_of) for part in args)
-                kwargs = {name: symbolic(part, sizes_of) for name, part in kwargs.items()}
-                lowered = lower_layer(self.layer, args, kwargs, mode)  # `None`: nobody says
-        except Exception as error:  # a rule may be the user's: its layer works as it is
-            self._refuse(key, str(error))
-            return None
-        entry = (function_of(lowered.module), lowered)
-        self._lowered[key] = entry
-        self._inside = keras_layers.all_layers(self.layer)
-        return entry
-
-    def _key(self, mode, args, kwargs, flat):
-        """What a lowering is for; sizes are left open for a graph, and where there are many.
-
-        `None` where a layer's own Python was called with too many.
-        """
-        if self.is_graph:
-            return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
-        for sizes_of in (ALL,) if self.is_own else _SIZES:
-            key = (mode, *layer_calls.described_call(args, kwargs, sizes_of), sizes_of)
-            if key in self._lowered or len(self._lowered) < MOST_SHAPES:
-                return key
-        return key if not self.is_own or key in self.reasons else None
-
     def try_again(self):
         """What settings refused may be possible now; what Python refused, hardly ever."""
         self.refused_modes.clear()
-        self._tries += 1
-        if not self.is_own or self._tries <= MOST_TRIES or self._lowered:
-            self.reasons.clear()
-
-    def _refuse(self, key, reason):
-        self._lowered.pop(key, None)
-        self.reasons[key] = self.reason = reason
+        self.lowerings.try_again()
 
     @property
     def left(self):
@@ -266,20 +203,17 @@ class Part:
     @property
     def lowered(self):
         """The `Lowered` of every mode and shape so far."""
-        return [lowered for _, lowered in self._lowered.values()]
+        return self.lowerings.all()
+
+    @property
+    def reason(self):
+        """Why the layer's own call was used at last, or `None`."""
+        return self.lowerings.reason
 
 
 REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
 _FATAL = ("OutOfMemoryError", "AcceleratorError")  # which another try would not help
 _OUT_OF_MEMORY = tuple(getattr(torch, name) for name in _FATAL if hasattr(torch, name))
-
-
-def _holds(lowered):
-    """Whether the variables still have the tensors that were lowered."""
-    for leaf in lowered.leaves.values():
-        if keras_variables.memory_of(leaf.variable) is not leaf.tensor:
-            return False
-    return True
 
 
 def _cast(flat, lowered):

@@ -1,0 +1,130 @@
+"""What a layer, or a graph of layers, has been lowered to: once for each kind of call."""
+
+from keras_dawn.foundation import keras_layers, keras_models, keras_variables
+from keras_dawn.native.convolution_ways import goes_by_ways
+from keras_dawn.native.lowering import lower, lower_layer
+from keras_dawn.native.lowering.module import function_of
+from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.steps import graph_report, layer_calls
+from keras_dawn.native.steps.graph_inputs import fits
+from keras_dawn.native.steps.layer_calls import symbolic
+
+import torch
+
+MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
+_SIZES = layer_calls.ALL_BUT_BATCH, layer_calls.LAST  # what a lowering is for, in this order
+MOST_TRIES = 3  # to note the calls of one's own Python
+
+
+class Lowerings:
+    """The lowerings of a layer, by the mode, shapes and dtypes of its calls.
+
+    Args:
+        layer: built Keras layer or model.
+
+    Attributes:
+        is_own: bool, whether its Python may do another thing for another size.
+        is_graph: bool, whether it is a whole Functional or Sequential model.
+        inside: the layer and those inside it; empty before the first lowering.
+        reasons: dict from mode and shapes to why the layer's own call is used there.
+        reason: the last of them, also of those that are tried again.
+    """
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.is_own = find_rule(layer) is None
+        self.is_graph = keras_models.functional_graph(layer) is not None
+        self.inside = ()
+        self.reasons = {}
+        self.reason = None
+        self._entries = {}  # the function and the `Lowered`
+        self._convolve = {}  # the kinds of call that have convolutions: the last shapes and dtypes
+        self._tries = 0
+
+    def entry(self, mode, args, kwargs, flat):
+        """`(key, (function, Lowered))` for a call, or `(key, None)`."""
+        if self.is_graph and not fits(flat, keras_models.functional_graph(self.layer).inputs):
+            return None, None
+        key = self._key(mode, args, kwargs, flat)
+        entry = self._entries.get(key)
+        if entry is None or not entry[1].reads.are_current() or not _holds(entry[1]):
+            if key in self.reasons or key is None:
+                return key, None
+            if torch._C._functorch.peek_interpreter_stack() is not None:
+                return key, None  # inside vmap and the like no weight can be laid out
+            with keras_variables.no_autocast(), torch.inference_mode(False):
+                entry = self._lower(key, mode, args, kwargs)
+        if key in self._convolve:
+            self._convolve[key] = [x.shape for x in flat], [x.dtype for x in flat]
+        return key, entry
+
+    def known(self, mode, args, flat):
+        """`(function, Lowered)` of a call that was lowered before and holds, or `None`."""
+        entry = self._entries.get(self._key(mode, args, {}, flat))
+        holds = entry is not None and entry[1].reads.are_current() and _holds(entry[1])
+        return entry if holds else None
+
+    def _lower(self, key, mode, args, kwargs):
+        try:
+            if self.is_graph:
+                lowered = lower(self.layer, mode, collect_statistics=mode, views=None)
+            else:
+                *_, sizes_of = key
+                args = tuple(symbolic(part, sizes_of) for part in args)
+                kwargs = {name: symbolic(part, sizes_of) for name, part in kwargs.items()}
+                lowered = lower_layer(self.layer, args, kwargs, mode)  # `None`: nobody says
+        except Exception as error:  # a rule may be the user's: its layer works as it is
+            self.refuse(key, str(error))
+            return None
+        entry = (function_of(lowered.module), lowered)
+        self._entries[key] = entry
+        if goes_by_ways(lowered.module):
+            self._convolve[key] = None, None
+        self.inside = keras_layers.all_layers(self.layer)
+        return entry
+
+    def _key(self, mode, args, kwargs, flat):
+        """What a lowering is for; sizes are left open for a graph, and where there are many.
+
+        `None` where a layer's own Python was called with too many.
+        """
+        if self.is_graph:
+            return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
+        for sizes_of in (layer_calls.ALL,) if self.is_own else _SIZES:
+            key = (mode, *layer_calls.described_call(args, kwargs, sizes_of), sizes_of)
+            if key in self._entries or len(self._entries) < MOST_SHAPES:
+                return key
+        return key if not self.is_own or key in self.reasons else None
+
+    def try_again(self):
+        """What settings refused may be possible now; what Python refused, hardly ever."""
+        self._tries += 1
+        if not self.is_own or self._tries <= MOST_TRIES or self._entries:
+            self.reasons.clear()
+
+    def refuse(self, key, reason):
+        self._entries.pop(key, None)
+        self._convolve.pop(key, None)
+        self.reasons[key] = self.reason = reason
+
+    def all(self):
+        """The `Lowered` of every kind of call so far."""
+        return [lowered for _, lowered in self._entries.values()]
+
+    def convolutions(self):
+        """Which way each convolution went with the last call of each kind, as a dict."""
+        found = {}
+        device = keras_variables.device_of(self.layer) if self._convolve else None
+        for key, (shapes, dtypes) in self._convolve.items():
+            lowered = self._entries[key][1]
+            dtypes = lowered.input_dtypes or dtypes
+            found |= graph_report.convolutions(lowered, shapes, dtypes, device)
+        return found
+
+
+def _holds(lowered):
+    """Whether the variables still have the tensors that were lowered."""
+    for leaf in lowered.leaves.values():
+        if keras_variables.memory_of(leaf.variable) is not leaf.tensor:
+            return False
+    return True
