@@ -37,7 +37,8 @@ Times are of different machines and of several clocks; a row is compared with it
   seventeen of Stanford's own baselines (2017, hours) are left out.
 * *training*: whitening and training, data resident on the device, evaluation left out; the median.
   Normalising, padding and the first flips of all images lie before it in a plain loop, as it is
-  published, and inside it in `cifar10_record.py`.
+  published, and inside it in `cifar10_record.py`. No plain loop is compiled; two of the three are
+  published so.
 * *airbench*: that with the evaluation by several views, after one run to warm up; the mean.
 * *the author's*: their own, of a training without evaluation.
 
