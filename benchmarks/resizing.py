@@ -1,12 +1,14 @@
 """Progressive against constant image size: accuracy and training time, several seeds.
 
     python benchmarks/resizing.py --train=FOLDER/train --val=FOLDER/val
+    python benchmarks/resizing.py ... --plans=progressive --torchs_own  # what the ways bring
 
 The same network, batch size and highest rate, one triangle of the learning rate; the image
 size is the last one throughout, or grows to it. Small images are so much cheaper that the
 growing plan can see the photos more often in less time: it may have more epochs. Both are
 validated at the last size. The two take turns seed by seed, so that a change in the machine's
-load meets both. Time is DAWNBench's: training without validation.
+load meets both. Time is DAWNBench's: training without validation. `--torchs_own` trains every plan
+also with torch's own convolutions in place of the fastest way for each, likewise in turn.
 """
 
 import json
@@ -14,6 +16,7 @@ import statistics
 from pathlib import Path
 
 from keras_dawn import one_cycle_by_size
+from keras_dawn.convolutions import use_table
 from keras_dawn.data.photos import ImageFolder
 from keras_dawn.dawnbench.records import environment
 from keras_dawn.plans import Crops
@@ -32,6 +35,10 @@ flags.DEFINE_integer("seeds", 3, "seeds", lower_bound=1)
 flags.DEFINE_list("sizes", ["0.0:64", "0.5:96", "0.85:128"], "fraction of the training : pixels")
 flags.DEFINE_integer("batch_size", 64, "images a step", lower_bound=1)
 flags.DEFINE_float("max_lr", 0.1, "highest learning rate")
+flags.DEFINE_multi_enum(
+    "plans", ["constant", "progressive"], ["constant", "progressive"], "which of the two to train"
+)
+flags.DEFINE_bool("torchs_own", False, "every plan also with torch's own convolutions")
 flags.DEFINE_string("json", None, "file to write the results to")
 
 
@@ -55,13 +62,20 @@ def plans():
 def main(argv):
     train_source = ImageFolder(FLAGS.train)
     val_source = ImageFolder(FLAGS.val, train_source.class_names)
-    found = {name: [] for name in plans()}
+    contestants = {
+        name + (", torch's own convolutions" if table else ""): (plans()[name], table)
+        for name in FLAGS.plans
+        for table in ([None, "torch"] if FLAGS.torchs_own else [None])
+    }
+    found = {name: [] for name in contestants}
     for seed in range(FLAGS.seeds):
-        for name, plan in plans().items():
+        for name, (plan, table) in contestants.items():
+            use_table(table)
             found[name].append(
                 train(18, plan, FLAGS.max_lr, seed, train_source, val_source, target=99.0)
             )
             print(name, seed, [f"{s:.0f} s {a:.2f} %" for s, a in found[name][-1]], flush=True)
+    use_table()
     table = Table(title=f"{len(train_source)} photos, {FLAGS.seeds} seeds")
     for column in (
         "plan",
@@ -79,20 +93,33 @@ def main(argv):
             "mean_accuracy": statistics.mean(accuracies),
             "seconds": [run[-1][0] for run in runs],
             "runs": runs,
-            "plan": str(plans()[name]),
+            "plan": str(contestants[name][0]),
         }
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
         seconds = statistics.median(run[-1][0] for run in runs)
         mean = summary[name]["mean_accuracy"]
-        epochs = str(plans()[name].epochs)
+        epochs = str(contestants[name][0].epochs)
         table.add_row(name, epochs, f"{mean:.2f} %", f"{spread:.2f}", f"{seconds:.0f}")
-    pairs = zip(summary["progressive"]["seconds"], summary["constant"]["seconds"], strict=True)
-    ratio = statistics.median(a / b for a, b in pairs)
     Console(width=100).print(table)
-    print(f"Progressive takes {ratio:.2f} of the constant size's training time.")
+    ratios = {}
+    for name, base in _pairs(found):
+        pairs = zip(summary[name]["seconds"], summary[base]["seconds"], strict=True)
+        ratio = ratios[f"{name} / {base}"] = statistics.median(a / b for a, b in pairs)
+        print(f"{name}: {ratio:.2f} of the training time of {base}.")
     if FLAGS.json:
-        document = {**environment(), "ratio": ratio, "results": summary}
+        document = {**environment(), "ratios": ratios, "results": summary}
         Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _pairs(names):
+    """Which contestants' times are divided: growing by constant, and fastest ways by torch's."""
+    for name in names:
+        plan, *torchs_own = name.split(", ")
+        constant = ", ".join(["constant", *torchs_own])
+        if plan == "progressive" and constant in names:
+            yield name, constant
+        if not torchs_own and f"{name}, torch's own convolutions" in names:
+            yield name, f"{name}, torch's own convolutions"
 
 
 if __name__ == "__main__":

@@ -101,11 +101,13 @@ def find_photos(preset, scratch):
 def choose_preset(presets, entry, ranks):
     """The preset that the flags ask for, scaled to the GPUs that there are."""
     gpu = keras_dawn.precision.has_gpu()
-    name = getattr(FLAGS, "plan", None) or FLAGS.preset
+    plan = getattr(FLAGS, "plan", None)
+    name = plan or FLAGS.preset
     if name == "auto":
         name = entry if gpu and FLAGS.data_dir else "small"
     if name not in presets:
-        raise ValueError(f"--preset must be auto or one of {', '.join(presets)}; got {name!r}.")
+        flag = "--plan" if plan else "--preset"
+        raise ValueError(f"{flag} must be auto or one of {', '.join(presets)}; got {name!r}.")
     preset = presets[name]
     processes = FLAGS.gpus if FLAGS.dry_run else ranks.world_size
     # A plan's batches are those of all its GPUs together: for fewer, batch and rate shrink alike.
