@@ -1,7 +1,8 @@
 """What can be wrong with the documents of a submission; `submissions.py` says what one is.
 
-Each function yields sentences: what was expected, and what came. `submission_parts.py` has what can
-be wrong with the other files.
+Each function yields sentences: what was expected, and what came. `submission_times.py` has what can
+be wrong with plan and moments, `submission_names.py` with the names of series, and
+`submission_parts.py` with the other files.
 """
 
 import json
