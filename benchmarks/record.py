@@ -52,6 +52,7 @@ from record_results import describe, earlier_runs, folder_of_all, folder_of_run,
 from record_summary import table_of, time_ratios, told
 from rich.console import Console
 from submission_names import DEFAULT_PRESET
+from submission_times import told_plan
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
 import cifar10_record
@@ -135,6 +136,7 @@ def main(arguments):
         preset = dataclasses.replace(preset, precision=precision)
         peer_runs = FLAGS.runs if FLAGS.peer_runs is None else FLAGS.peer_runs
         document = describe(preset, FLAGS.seed, FLAGS.runs, peer_runs, FLAGS.commit)
+        (plan,) = document["planned"]
         earlier = earlier_runs(FLAGS.json, document) if FLAGS.json else {}
         peers = loops(FLAGS.peer, FLAGS.peer_precision, precision)
         runs = document["runs"] = {"keras_dawn": [], **{name: [] for name in peers}, **earlier}
@@ -154,8 +156,7 @@ def main(arguments):
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
     print(f"Preset {FLAGS.preset}: {ways(preset)}.", flush=True)
-    plan = f"{FLAGS.runs} runs of it and {min(peer_runs, FLAGS.runs)} of each loop"
-    print(f"Planned: {plan}, from seed {FLAGS.seed} on.", flush=True)
+    print(told_plan(plan), flush=True)
     for name, seed in turns(FLAGS.seed, FLAGS.runs, peer_runs, FLAGS.first_runs, peers):
         if any(run["seed"] == seed for run in runs[name]):
             continue

@@ -11,8 +11,10 @@ import re
 from keras_dawn.dawnbench import validate_entry
 
 from submission_checks import OF_OLDER, OLDER, median_run
+from submission_times import told_plan
 
 _RUN_IN_A_LOG = re.compile(r"^.+ \{'seed': .+\}$", re.MULTILINE)
+_PLAN_OR_RUN = re.compile(r"^(?:(Planned: .+)|.+ \{'seed': .+\})$", re.MULTILINE)
 _BESIDE = 30  # seconds of a run besides as much as its training, at most: views, the first start
 PARTS = ("entry", "run.json", "log.txt")
 _MAY_LACK = PARTS[1:]  # where it is older than the table
@@ -48,8 +50,9 @@ def _faults_of_entry(path, median, document, price):
             yield f"the entry: {check.message}"
             return
     with path.with_suffix(".tsv").open(newline="", encoding="utf-8") as file:
-        *_, last = csv.DictReader(file, delimiter="\t")
-    hours, accuracy = float(last["hours"]), float(last["top1Accuracy"])
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    *before, (hours, accuracy) = [(float(row["hours"]), float(row["top1Accuracy"])) for row in rows]
+    yield from _faults_of_rows(before, path.parent / "run.json")
     same_time = math.isclose(3600 * hours, median.get("dawnbench_seconds", 0), rel_tol=1e-6)
     if not same_time or not math.isclose(accuracy, median["accuracy_tta"], abs_tol=1e-4):
         yield (
@@ -71,6 +74,21 @@ def _faults_of_entry(path, median, document, price):
             f"the entry: costPerHour must be about.json's price, {price and price['usd_per_hour']}"
             f", got {entry.get('costPerHour')}"
         )
+
+
+def _faults_of_rows(before, run):
+    """DAWNBench takes the first row at the target: no row before the last is made up."""
+    epochs = json.loads(run.read_text(encoding="utf-8"))["epochs"] if run.is_file() else []
+    for hours, accuracy in before:
+        if not any(
+            math.isclose(3600 * hours, epoch["training_seconds"], abs_tol=1e-6)
+            and math.isclose(accuracy, epoch["accuracy"], abs_tol=1e-4)
+            for epoch in epochs
+        ):
+            yield (
+                "the entry: its rows before the last must be run.json's, got "
+                f"{accuracy} % after {3600 * hours:.2f} s"
+            )
 
 
 def _faults_of_run(path, median, document, price):
@@ -117,6 +135,20 @@ def _faults_of_log(path, median, document, price):
         missing = [run["seed"] for run in runs if f"{name} {run}" not in text]
         if missing:
             yield f"log.txt lacks the lines of {name}, seeds {', '.join(map(str, missing))}"
+    plans = document.get("planned")
+    if plans:
+        yield from _faults_of_logged_plans(text, told_plan(plans[0]))
+
+
+def _faults_of_logged_plans(text, planned):
+    """Each run comes after the plan, printed by each sitting; one without a run may be another."""
+    before = None
+    for match in _PLAN_OR_RUN.finditer(text):
+        if match[1]:
+            before = match[1].strip()
+        elif before != planned:
+            yield f'log.txt must have "{planned}" before its runs, has {before or "no plan"}'
+            return
 
 
 _CHECKS = {"entry": _faults_of_entry, "run.json": _faults_of_run, "log.txt": _faults_of_log}

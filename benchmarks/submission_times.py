@@ -10,6 +10,15 @@ from datetime import UTC, datetime, timedelta
 _COUNTED_SINCE = datetime(2026, 11, 29, tzinfo=UTC)
 
 
+def told_plan(plan):
+    """The line that `record.py` prints of one of the plans of its results file."""
+    loops = min(plan["peer_runs"], plan["runs"])
+    return (
+        f"Planned: {plan['runs']} runs of it and {loops} of each loop, from seed "
+        f"{plan['first_seed']} on."
+    )
+
+
 def moment(text):
     """The moment that a run ended at, in UTC, or `None` where the text is none with its zone."""
     try:

@@ -8,6 +8,7 @@ import pytest
 import submission_making
 import submission_parts
 import submissions
+from submission_times import told_plan
 
 PLAN = {"first_seed": 1, "runs": 3, "peer_runs": 1, "at": "2026-11-26T04:00:00+00:00"}
 TSV = "epoch\thours\ttop1Accuracy\n12\t{hours:.10f}\t{accuracy:.4f}\n"
@@ -63,9 +64,16 @@ def whole_runs(tmp_path):
     }
     (own / "run.json").write_text(json.dumps(run), encoding="utf-8")
     (tmp_path / "runs.json").write_text(json.dumps(document), encoding="utf-8")
-    lines = [f"{name} {run}\n" for name, runs in document["runs"].items() for run in runs]
-    (tmp_path / "log.txt").write_text("epoch 1\n".join(lines), encoding="utf-8")
+    write_log(tmp_path)
     return tmp_path
+
+
+def write_log(folder):
+    """What `record.py` prints of the runs in `runs.json`."""
+    document = json.loads((folder / "runs.json").read_text(encoding="utf-8"))
+    lines = [f"{name} {run}\n" for name, runs in document["runs"].items() for run in runs]
+    text = f"{told_plan(document['planned'][0])}\n" + "epoch 1\n".join(lines)
+    (folder / "log.txt").write_text(text, encoding="utf-8")
 
 
 def submit(folder):

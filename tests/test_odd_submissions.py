@@ -1,14 +1,22 @@
 """Odd and forged submissions to the table of records: each is refused by name, and none crashes."""
 
 import datetime
-import json
 import math
 import shutil
 
 import pytest
 import submissions
 
-from tests.submitting import TSV, change, check_refused, series, submit, whole_runs
+from tests.submitting import (
+    PLAN,
+    TSV,
+    change,
+    check_refused,
+    series,
+    submit,
+    whole_runs,
+    write_log,
+)
 
 
 @pytest.fixture
@@ -16,7 +24,51 @@ def whole(tmp_path):
     return whole_runs(tmp_path)
 
 
+def without_seed_3(folder):
+    """The slowest of the three is taken out of runs, plan and log, and not out of what was said."""
+    said = (folder / "log.txt").read_text(encoding="utf-8")
+    lines = [line for line in said.splitlines(keepends=True) if "'seed': 3" not in line]
+    change(
+        folder / "runs.json",
+        lambda c: c.update(
+            planned=[{**PLAN, "runs": 2}],
+            runs={
+                name: [run for run in runs if run["seed"] < 3] for name, runs in c["runs"].items()
+            },
+        ),
+    )
+    (folder / "log.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def edit_rows(*rows):
+    """The entry's rows of hours and accuracies."""
+
+    def edit(folder):
+        (path,) = folder.glob("*.tsv")
+        lines = [
+            f"{at}\t{hours:.10f}\t{accuracy:.4f}\n" for at, (hours, accuracy) in enumerate(rows)
+        ]
+        path.write_text("epoch\thours\ttop1Accuracy\n" + "".join(lines), encoding="utf-8")
+
+    return edit
+
+
+LAST = (865.069148216 / 3600, 94.08)
 ODD = {
+    "a seed that the plan in the log has": (
+        without_seed_3,
+        'log.txt must have "Planned: 2 runs .*" before its runs, has Planned: 3 runs of it and 1',
+    ),
+    "a log without a plan": (
+        lambda f: (f / "log.txt").write_text(
+            (f / "log.txt").read_text(encoding="utf-8").partition("\n")[2], encoding="utf-8"
+        ),
+        'log.txt must have "Planned: 3 runs .* before its runs, has no plan',
+    ),
+    "a row of the entry at 94 % that no run had": (
+        edit_rows((0.0001, 99.0), LAST),
+        r"the entry: its rows before the last must be run.json's, got 99.0 % after 0.36 s",
+    ),
     "a clock that is no number": (
         lambda f: change(
             f / "runs.json", lambda c: series(c)[0].update(dawnbench_seconds=math.nan)
@@ -165,9 +217,7 @@ def test_a_run_counts_once_whatever_its_time_zone(whole):
             run["ended"] = ended.isoformat()
 
     change(other / "runs.json", of_tokyo)
-    runs = json.loads((other / "runs.json").read_text(encoding="utf-8"))["runs"]
-    lines = [f"{name} {run}\n" for name, runs in runs.items() for run in runs]
-    (other / "log.txt").write_text("".join(lines), encoding="utf-8")
+    write_log(other)
     assert submissions.read(other)[0].date == "2026-11-26"
     with pytest.raises(ValueError, match="2026-11-26_other: the run of"):
         submissions.read_all([made, other])
@@ -184,9 +234,7 @@ def test_a_run_counts_once_whenever_it_is_said_to_have_ended(whole):
             run["ended"] = ended.isoformat()
 
     change(other / "runs.json", a_second_later)
-    runs = json.loads((other / "runs.json").read_text(encoding="utf-8"))["runs"]
-    lines = [f"{name} {run}\n" for name, runs in runs.items() for run in runs]
-    (other / "log.txt").write_text("".join(lines), encoding="utf-8")
+    write_log(other)
     with pytest.raises(ValueError, match="2026-11-26_other: the run of"):
         submissions.read_all([made, other])
 

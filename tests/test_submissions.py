@@ -1,7 +1,6 @@
 """What is wrong with a submission to the table of records is said, and nothing of it is taken."""
 
 import datetime
-import json
 import math
 
 import pytest
@@ -12,7 +11,16 @@ import submission_parts
 import submission_times
 import submissions
 
-from tests.submitting import PLAN, change, check_refused, edit_tsv, series, submit, whole_runs
+from tests.submitting import (
+    PLAN,
+    change,
+    check_refused,
+    edit_tsv,
+    series,
+    submit,
+    whole_runs,
+    write_log,
+)
 from tests.test_records_table import OURS
 
 BOTH = {"keras_dawn": "ours", "airbench94, plain torch": "the loop"}
@@ -50,9 +58,7 @@ def in_minutes(folder):
     change(folder / "runs.json", of_all)
     change(folder / "run.json", of_one)
     edit_tsv(865.069148216 / 60 / 3600, 94.08)(folder)
-    runs = json.loads((folder / "runs.json").read_text(encoding="utf-8"))["runs"]
-    lines = [f"{name} {run}\n" for name, found in runs.items() for run in found]
-    (folder / "log.txt").write_text("".join(lines), encoding="utf-8")
+    write_log(folder)
 
 
 WRONG = {
