@@ -25,6 +25,7 @@ FLAGS = flags.FLAGS
 PAGE = submissions.RECORDS / "README.md"
 CLASSES = ("Processors", "One GPU", "Several GPUs")
 CAN_BE_SHORTEST = ("on the board", "published", "shown")
+OF_ADDING = ("runs", "folder", "log", "author", "series", "note")  # flags
 ENOUGH_RUNS = 5  # for a mean to be shown: Student's test of fewer leans on their being normal
 HEAD = f"""# Records on CIFAR-10: {submissions.TARGET:g} % of the test images
 
@@ -61,6 +62,9 @@ to add a row is in [CONTRIBUTING](../../.github/CONTRIBUTING.md).
 
 
 def main(arguments):
+    needless = [name for name in OF_ADDING if FLAGS[name].present]
+    if needless and not FLAGS.add:
+        sys.exit(f"--{' and --'.join(needless)} need --add=NAME (--help says what it is)")
     if FLAGS.add:
         folder = submissions.RECORDS / FLAGS.add
         names = dict(each.partition("=")[::2] for each in FLAGS.series)
@@ -78,7 +82,10 @@ def main(arguments):
     except ValueError as error:
         sys.exit(f"{PAGE} is not written:\n{error}")
     PAGE.write_text(page(found), encoding="utf-8")
-    print(f"All submissions are right; {PAGE} is written.")
+    print(
+        "All submissions are consistent in themselves (none was run again); "
+        f"{PAGE.name} is written."
+    )
 
 
 def submitted():

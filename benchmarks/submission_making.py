@@ -31,8 +31,18 @@ def make(folder, runs, run_folder, log, author, names, note=None):
     Raises:
         FileExistsError: there is such a submission.
         OSError: a file that is missing.
-        ValueError: what is wrong with it; the folder is then removed.
+        ValueError: what is wrong with it or with one beside it, or a run that another one has; the
+            folder is then removed.
     """
+    if folder.exists():
+        raise FileExistsError(f"{folder} is a submission already: take another name")
+    for flag, path, is_there in (
+        ("runs", runs, runs.is_file()),
+        ("log", log, log.is_file()),
+        ("folder", run_folder, run_folder.is_dir()),
+    ):
+        if not is_there:
+            raise FileNotFoundError(f"--{flag}={path} is not there")
     try:
         document = json.loads(runs.read_text(encoding="utf-8"))
         names = {**told_names(document), **names}
@@ -59,7 +69,8 @@ def make(folder, runs, run_folder, log, author, names, note=None):
             (folder / name).write_bytes(text.encode())
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (folder / "about.json").write_text(text + "\n", encoding="utf-8")
-        submissions.read(folder)
+        others = (path for path in folder.parent.iterdir() if path.is_dir() and path != folder)
+        submissions.read_all([*sorted(others), folder])
     except BaseException:
         shutil.rmtree(folder)
         raise

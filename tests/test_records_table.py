@@ -1,4 +1,4 @@
-"""The table of records: all submissions are right, the page is theirs, what is wrong is refused."""
+"""Table of records: submissions are consistent, the page is theirs, what is wrong is refused."""
 
 import datetime
 import math
@@ -6,6 +6,8 @@ import math
 import pytest
 import records_table
 import submissions
+
+from tests import processes
 
 OURS = submissions.RECORDS / "2026-11-26_two_cores_float32"
 
@@ -111,3 +113,9 @@ def test_several_kinds_of_gpus_are_all_named():
     row = records_table._series_row(submissions.Series("f", "a", "n", machine, runs, None))
     assert row["on"] == "2 × A100 + 1 × H100" and row["class"] == "Several GPUs"
     assert row["date"] == "2026-12-02"  # in UTC
+
+
+@pytest.mark.slow
+def test_flags_of_what_is_added_need_the_name(tmp_path):
+    done = processes.run(records_table.__file__, f"--runs={tmp_path}", "--note=a", cwd=tmp_path)
+    assert done.returncode == 1 and "--runs and --note need --add=NAME" in done.printed

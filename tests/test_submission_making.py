@@ -97,6 +97,17 @@ def test_runs_of_several_sittings_may_lie_in_several_folders(whole):
         submit(whole)
 
 
+def test_runs_that_another_submission_has_are_not_added_and_leave_nothing(whole):
+    first = submit(whole)
+    other = first.with_name("2026-11-26_again")
+    files = [whole / name for name in ("runs.json", "runs", "log.txt")]
+    with pytest.raises(ValueError, match="the run of .* is one of 2026-11-26_mine already"):
+        submission_making.make(other, *files, "Ada", {})
+    assert list(first.parent.iterdir()) == [first]
+    with pytest.raises(FileExistsError, match="2026-11-26_mine is a submission already: take"):
+        submission_making.make(first, *files, "Ada", {})
+
+
 def a_whole_run_of_few_images(md5s):
     """In the process of `record.py`: `smoke` trains on all of CIFAR-10, which has 100 images."""
     cifar10_batches.BATCH_MD5.update(md5s)
@@ -123,7 +134,7 @@ def test_what_the_benchmark_has_written_is_taken(tiny_cifar10, tmp_path, monkeyp
         change(path, lambda c: c["data"].update(train_images=50_000, test_images=10_000))
     # The checkout that is tested may have changes.
     change(tmp_path / "runs.json", lambda c: c.update(commit=5 * "01234567"))
-    made = tmp_path / f"{datetime.datetime.now(datetime.UTC).date()}_smoke"
+    made = tmp_path / "records" / f"{datetime.datetime.now(datetime.UTC).date()}_smoke"
     files = [tmp_path / name for name in ("runs.json", "runs", "log.txt")]
     submission_making.make(made, *files, "Ada", {})
     (series,) = submissions.read(made)

@@ -399,13 +399,16 @@ def test_a_submission_that_is_wrong_is_not_made(whole):
     "names, files, words",
     [
         ({"mine": "ours"}, {}, 'runs.json: `series` must name all .* "keras_dawn", .*"mine"'),
-        (BOTH, {"run_folder": "nowhere"}, "nowhere must have one seed2/run.json, .* it has none"),
-        (BOTH, {"log": "nowhere.txt"}, "nowhere.txt"),
+        (BOTH, {"run_folder": "nowhere"}, "--folder=.*nowhere is not there"),
+        (BOTH, {"run_folder": "empty"}, "empty must have one seed2/run.json, .* it has none"),
+        (BOTH, {"log": "nowhere.txt"}, "--log=.*nowhere.txt is not there"),
+        (BOTH, {"runs": "nowhere.json"}, "--runs=.*nowhere.json is not there"),
         (BOTH, {"runs": "log.txt"}, "log.txt is not a results file of record.py"),
     ],
 )
 def test_what_the_command_lacks_is_said_and_nothing_made(names, files, words, whole):
     made = whole / "records" / "2026-11-26_mine"
+    (whole / "empty").mkdir()
     given = {"runs": "runs.json", "run_folder": "runs", "log": "log.txt", **files}
     given = {name: whole / file for name, file in given.items()}
     with pytest.raises((ValueError, OSError), match=words):
