@@ -137,6 +137,7 @@ def main(arguments):
         peer_runs = FLAGS.runs if FLAGS.peer_runs is None else FLAGS.peer_runs
         document = describe(preset, FLAGS.seed, FLAGS.runs, peer_runs, FLAGS.commit)
         (plan,) = document["planned"]
+        document["preset"] = FLAGS.preset
         earlier = earlier_runs(FLAGS.json, document) if FLAGS.json else {}
         peers = loops(FLAGS.peer, FLAGS.peer_precision, precision)
         runs = document["runs"] = {"keras_dawn": [], **{name: [] for name in peers}, **earlier}

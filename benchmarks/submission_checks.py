@@ -9,7 +9,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
-from submission_names import faults_of_names
+from submission_names import faults_of_command, faults_of_names
 from submission_times import faults_of_order, faults_of_plan, moment
 
 # Submissions of before the table, by name: they alone may lack `run.json` and log, have the file of
@@ -51,7 +51,10 @@ def faults_of_file(about, document, is_older=False):
         list(_faults_of_document(document, is_older))
         or list(_faults_of_runs(about, document))
         or list(() if is_older else faults_of_plan(document))
-        or list(faults_of_names(about["series"], document))
+        or [
+            *faults_of_names(about["series"], document),
+            *faults_of_command("the file of the runs", document["command"], document),
+        ]
     )
 
 

@@ -5,6 +5,7 @@ and what it has printed. `submissions.py` says what a submission consists of.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from submission_checks import faults_of_file, median_run
 from submission_names import given, told_names
 
 # Flags of `record.py` that name places of a machine, and what is said in their stead.
-_PLACES = {"data_dir": "FOLDER", "output_dir": "FOLDER", "json": "FILE"}
+_PLACES = {"data_dir": "FOLDER", "output_dir": "FOLDER", "json": "FILE", "flagfile": "FILE"}
+# Before a path that begins there, in text and in JSON; not before the rest of another path or URL.
+_BEGINS = r"(?:(?<![\w./~-])|(?<=file://)|(?<=\\[nrt]))"
+_ENDS = r"(?![\w-]|\.\w)"
 
 
 def make(folder, runs, run_folder, log, author, names, note=None):
@@ -77,9 +81,12 @@ def make(folder, runs, run_folder, log, author, names, note=None):
 
 
 def without_places(text, command):
-    """The text of a file without the absolute paths that flags of a command have."""
+    """The text of a file without the absolute paths that flags of a command have.
+
+    A path that only has one of them in its middle is left as it is, and so is a longer name.
+    """
     places = {
-        value: word
+        value.rstrip("/\\"): word
         for name, word in _PLACES.items()
         for value in given({"command": command}, name)
         if Path(value).is_absolute() and len(Path(value).parts) > 1
@@ -87,7 +94,7 @@ def without_places(text, command):
     for value in sorted(places, key=len, reverse=True):  # a folder after what lies in it
         # As it is, and as JSON has it: backslashes doubled, perhaps only ASCII.
         for way in {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}:
-            text = text.replace(way, places[value])
+            text = re.sub(_BEGINS + re.escape(way) + _ENDS, places[value], text)
     return text
 
 

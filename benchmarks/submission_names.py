@@ -12,13 +12,37 @@ def told_names(document):
     found = {}
     for series in (name for name, runs in document["runs"].items() if runs):
         if series == "keras_dawn":
-            preset = [DEFAULT_PRESET, *given(document, "preset")][-1]
-            found[series] = f"`cifar10_record.py --preset={preset}`, {_short(precision)}"
+            preset = preset_of(document)
+            flag = f" --preset={preset}" if preset else ""
+            found[series] = f"`cifar10_record.py{flag}`, {_short(precision)}"
         else:
             loop, _, other = series.partition(", plain torch")
             own = other.removeprefix(", ") or precision
             found[series] = f"{loop} as a plain torch loop, {_short(own)}"
     return found
+
+
+def preset_of(document):
+    """The preset of our runs, or `None` where a `--flagfile` may have it and the file does not."""
+    named = [document["preset"]] if "preset" in document else given(document, "preset")
+    if not named and given(document, "flagfile"):
+        return None
+    return [DEFAULT_PRESET, *named][-1]
+
+
+def faults_of_command(whose, command, document):
+    """Flags of a command that are not those of a results file's settings and plan, as sentences."""
+    (plan, *_) = document.get("planned") or [{}]
+    expected = {
+        "preset": preset_of(document),
+        "precision": document["settings"]["precision"],
+        "seed": plan.get("first_seed"),
+        "runs": plan.get("runs"),
+    }
+    for flag, value in expected.items():
+        for told in given({"command": command}, flag)[-1:]:
+            if value is not None and told != str(value) and (flag, told) != ("precision", "auto"):
+                yield f"{whose}: --{flag} of its command must be {value}, got {told:.100}"
 
 
 def faults_of_names(names, document):

@@ -11,6 +11,7 @@ import re
 from keras_dawn.dawnbench import validate_entry
 
 from submission_checks import OF_OLDER, OLDER, median_run
+from submission_names import faults_of_command, preset_of
 from submission_times import told_plan
 
 _RUN_IN_A_LOG = re.compile(r"^.+ \{'seed': .+\}$", re.MULTILINE)
@@ -18,6 +19,7 @@ _PLAN_OR_RUN = re.compile(r"^(?:(Planned: .+)|.+ \{'seed': .+\})$", re.MULTILINE
 _BESIDE = 30  # seconds of a run besides as much as its training, at most: views, the first start
 PARTS = ("entry", "run.json", "log.txt")
 _MAY_LACK = PARTS[1:]  # where it is older than the table
+MODEL = "WhitenedConvNet"  # what `cifar10_record.py` calls its network in entries
 # Of the pixels and labels of CIFAR-10's official Python batches, as `ImageSet.fingerprint` has it.
 CIFAR10_SHA256 = "6b3883dca6c867f1e58def548c063d1865569b8575fcbce06b3e468a89f9895a"
 
@@ -61,6 +63,7 @@ def _faults_of_entry(path, median, document, price):
             f"{median.get('dawnbench_seconds')} s"
         )
     entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    yield from _faults_of_description(entry, document)
     machine = document["hardware"]
     if machine["gpus"]:
         devices = [f"{len(machine['gpus'])} × {machine['gpus'][0]}"]
@@ -74,6 +77,28 @@ def _faults_of_entry(path, median, document, price):
             f"the entry: costPerHour must be about.json's price, {price and price['usd_per_hour']}"
             f", got {entry.get('costPerHour')}"
         )
+
+
+def _faults_of_description(entry, document):
+    """The entry speaks of the runs' network, settings, versions and command."""
+    misc, versions = entry["misc"], document["versions"]
+    own = versions.get("keras_dawn")
+    expected = {
+        "model": (entry["model"], MODEL),
+        "versions": (misc["versions"], versions if own else misc["versions"]),
+        **{
+            name: (misc[name], value)
+            for name, value in document["settings"].items()
+            if name in misc
+        },
+    }
+    if own:
+        told = f"keras_dawn {own}, Keras {versions['keras']}, torch {versions['torch']}"
+        expected["framework"] = (entry["framework"], told)
+    for name, (here, there) in expected.items():
+        if here != there:
+            yield f"the entry: {name} must be {there}, got {here!r:.200}"
+    yield from faults_of_command("the entry", misc["commandLine"].split(), document)
 
 
 def _faults_of_rows(before, run):
@@ -99,6 +124,7 @@ def _faults_of_run(path, median, document, price):
         "status": (run["status"], "finished"),
         "seed": (run["seed"], median["seed"]),
         "training time": (run["clocks"]["training"], median["seconds"]),
+        "training_seconds": (run["training_seconds"], median.get("dawnbench_seconds")),
         "DAWNBench's time": (last["training_seconds"], median.get("dawnbench_seconds")),
         "accuracy": (run["test_accuracy"], median["accuracy_tta"]),
         "accuracy after the last epoch": (last["accuracy"], median["accuracy_tta"]),
@@ -107,6 +133,7 @@ def _faults_of_run(path, median, document, price):
         "settings": (run["settings"], document["settings"]),
         "training images": (run["data"]["train_images"], 50_000),
         "test images": (run["data"]["test_images"], 10_000),
+        "preset": (run["preset"], preset_of(document) or run["preset"]),
         "data": (run["data"]["name"], "cifar10"),
         "the data's SHA-256": (run["data"]["sha256"], CIFAR10_SHA256),
     }
@@ -122,6 +149,7 @@ def _faults_of_run(path, median, document, price):
     for name, (here, expected) in found.items():
         if here != expected:
             yield f"run.json: {name} must be {expected}, got {here!r:.200}"
+    yield from faults_of_command("run.json", run["command"], document)
 
 
 def _faults_of_log(path, median, document, price):

@@ -32,6 +32,7 @@ def without_seed_3(folder):
         folder / "runs.json",
         lambda c: c.update(
             planned=[{**PLAN, "runs": 2}],
+            command=["record.py", "--preset=cpu_hardest", "--seed=1"],
             runs={
                 name: [run for run in runs if run["seed"] < 3] for name, runs in c["runs"].items()
             },
@@ -54,7 +55,61 @@ def edit_rows(*rows):
 
 
 LAST = (865.069148216 / 3600, 94.08)
+
+
+def of_entry(edit):
+    return lambda folder: [change(path, edit) for path in folder.glob("anonymous*.json")]
+
+
 ODD = {
+    "another preset in run.json": (
+        lambda f: change(f / "run.json", lambda c: c.update(preset="cpu")),
+        "run.json: preset must be cpu_hardest, got 'cpu'",
+    ),
+    "another preset in run.json's command": (
+        lambda f: change(f / "run.json", lambda c: c.update(command=["record.py", "--preset=cpu"])),
+        "run.json: --preset of its command must be cpu_hardest, got cpu",
+    ),
+    "another precision in run.json's command": (
+        lambda f: change(
+            f / "run.json", lambda c: c.update(command=["record.py", "--precision=mixed_bfloat16"])
+        ),
+        "run.json: --precision of its command must be float32, got mixed_bfloat16",
+    ),
+    "another plan in the command": (
+        lambda f: change(f / "runs.json", lambda c: c["command"].append("--runs=9")),
+        "the file of the runs: --runs of its command must be 3, got 9",
+    ),
+    "training seconds of another run": (
+        lambda f: change(
+            f / "run.json",
+            lambda c: (
+                c.update(training_seconds=9.0),
+                c["prices"][0].update(cost_usd=0.12751 * 9 / 3600),
+            ),
+        ),
+        "run.json: training_seconds must be 865.069148216, got 9.0",
+    ),
+    "an entry of another framework": (
+        of_entry(lambda c: c.update(framework="keras_dawn 0.1.0, Keras 3.15.1, torch 9")),
+        "the entry: framework must be keras_dawn 0.1.0, Keras 3.15.1, torch 2.14.1, got",
+    ),
+    "an entry of another network": (
+        of_entry(lambda c: c.update(model="ResNet18")),
+        "the entry: model must be WhitenedConvNet, got 'ResNet18'",
+    ),
+    "an entry of other settings": (
+        of_entry(lambda c: c["misc"].update(epochs=2)),
+        "the entry: epochs must be 12, got 2",
+    ),
+    "an entry of other versions": (
+        of_entry(lambda c: c["misc"]["versions"].update(numpy="1.0")),
+        "the entry: versions must be",
+    ),
+    "an entry of another command": (
+        of_entry(lambda c: c["misc"].update(commandLine="record.py --seed=7")),
+        "the entry: --seed of its command must be 1, got 7",
+    ),
     "a seed that the plan in the log has": (
         without_seed_3,
         'log.txt must have "Planned: 2 runs .*" before its runs, has Planned: 3 runs of it and 1',

@@ -48,6 +48,18 @@ def test_series_are_told_by_command_and_settings(flags):
     }
 
 
+def test_a_preset_that_a_file_of_flags_may_have_is_told_by_the_results_file_alone():
+    document = {"settings": {"precision": "float16"}, "runs": {"keras_dawn": [{}]}}
+    for command, more, told in (
+        ([], {}, " --preset=cpu"),
+        (["--flagfile=F"], {}, ""),
+        (["--flagfile=F"], {"preset": "gpu"}, " --preset=gpu"),
+        (["--flagfile", "F", "--preset=gpu"], {}, " --preset=gpu"),
+    ):
+        names = submission_making.told_names({**document, "command": command, **more})
+        assert names == {"keras_dawn": f"`cifar10_record.py{told}`, float16"}
+
+
 def test_series_need_no_name_of_ones_own(whole):
     made = whole / "records" / "2026-11-26_mine"
     files = [whole / name for name in ("runs.json", "runs", "log.txt")]
@@ -66,7 +78,7 @@ def test_folders_and_files_of_the_machine_are_not_told(whole):
     (entry,) = own.glob("anonymous*.json")
     change(entry, lambda c: c["misc"].update(commandLine=" ".join(with_places(["record.py"]))))
     for path in (whole / "runs.json", own / "run.json"):
-        change(path, lambda c: c.update(command=with_places(["record.py", "--preset=cpu"])))
+        change(path, lambda c: c.update(command=with_places(["record.py", "--preset=cpu_hardest"])))
     with (whole / "log.txt").open("a", encoding="utf-8") as log:
         log.write(f"Run folder: {own}\nfrom {places['data_dir']}\n")
     made = submit(whole)
@@ -74,9 +86,24 @@ def test_folders_and_files_of_the_machine_are_not_told(whole):
     assert not [name for name, text in texts.items() if str(whole) in text or "re data" in text]
     said = ["--data_dir=FOLDER", "--json=FILE", "--output_dir=FOLDER"]
     for name in ("runs.json", "run.json"):
-        assert json.loads(texts[name])["command"] == ["record.py", "--preset=cpu", *said]
+        assert json.loads(texts[name])["command"] == ["record.py", "--preset=cpu_hardest", *said]
     assert json.loads(texts[entry.name])["misc"]["commandLine"] == " ".join(["record.py", *said])
     assert texts["log.txt"].endswith("Run folder: FOLDER/runs/seed2\nfrom FOLDER\n")
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("https://a/data/c and https://data/c", "https://a/data/c and https://data/c"),
+        ("/more/data/x ./data ~/data ../data", "/more/data/x ./data ~/data ../data"),
+        ("/data2 /data-3 /data.tar", "/data2 /data-3 /data.tar"),
+        ("--data_dir=/data/ '/data/a' (/data).", "--data_dir=FOLDER/ 'FOLDER/a' (FOLDER)."),
+        ('"a\\n/data/b"\n/data. file:///data', '"a\\nFOLDER/b"\nFOLDER. file://FOLDER'),
+    ],
+)
+def test_a_path_that_has_a_place_in_its_middle_is_left_as_it_is(text, told):
+    for place in ("/data", "/data/"):
+        assert submission_making.without_places(text, ["record.py", f"--data_dir={place}"]) == told
 
 
 @pytest.mark.parametrize("place", [".", "runs", "/"])
