@@ -9,7 +9,8 @@ loses what was measured, and a part that fails or runs over ends alone. All of i
 second call with this file goes on: first with the parts that have nothing yet, then with the cases
 that others lack; on another machine, or small where that was not, it is refused. What else is
 written (run folders, checkpoints of the parts) goes to `--runs_dir`, by default a folder beside
-`--out`. `pack.py` packs all of this for a machine without a network.
+`--out`. `pack.py` packs all of this for a machine without a network, where `--commit` says the
+commit to the runs of the record.
 
 * `checks`: `gpu_checks.py`, correctness that a processor cannot show.
 * `steps`: training steps of ResNet-50 (224 px) and WRN-22-6 (32 px) in bfloat16 and float16: ours
@@ -54,6 +55,7 @@ flags.DEFINE_float("max_minutes", 10.0, "for all parts together", lower_bound=0.
 flags.DEFINE_list("parts", [], "run these parts alone; by default all")
 flags.DEFINE_float("price_per_hour", None, "USD an hour of such a GPU, for the projection")
 flags.DEFINE_bool("cudnn_benchmark", True, "let cuDNN try its algorithms, in every contestant")
+flags.DEFINE_string("commit", None, "this project's commit, where there is no git to say it")
 flags.DEFINE_string("part", None, "runs this one part in this process")
 
 

@@ -65,6 +65,7 @@ def _record(cases, runs):
         data_dir=FLAGS.data_dir,
         json=path,
         output_dir=new_folder(f"record{runs}"),
+        **({"commit": FLAGS.commit} if FLAGS.commit else {}),
     ) as process:
         seen = None
         while process.poll() is None:

@@ -42,6 +42,7 @@ from pathlib import Path
 import imagenet_rehearsal_parts
 import imagenet_rehearsal_runs
 from absl import app, flags
+from imagenet_rehearsal_parts import BATCH
 from rich.console import Console
 from rich.table import Table
 from synthetic_imagenet import make_folders
@@ -113,10 +114,12 @@ def _found(result):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("images", 1_281_167, "training photos", 1000)
+    flags.DEFINE_integer("images", 1_281_167, "training photos, at least a batch of 8 × 192", BATCH)
     flags.DEFINE_integer("classes", 1000, "classes", 10)
     flags.DEFINE_integer("validation_images", 50_000, "validation photos, as many of each class")
-    flags.DEFINE_integer("epoch_images", 1_281_167, "photos of the epoch whose memory is measured")
+    flags.DEFINE_integer(
+        "epoch_images", 1_281_167, "of the epoch whose memory is measured, a batch or more", BATCH
+    )
     flags.DEFINE_integer("ranks", 2, "processes of `epoch` and of `killed`", 2)
     flags.DEFINE_string("photos_dir", None, "folder of real photos, for the part `photos`")
     flags.DEFINE_integer("photos_a_class", 60, "of those, to train on; half as many to validate", 6)

@@ -21,6 +21,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+import record_results
 from absl import app, flags
 from packed_images import pack_batches
 
@@ -37,7 +38,7 @@ cd gpu
 {python} benchmarks/packed_images.py cifar10 cifar-10-batches-py
 {python} -m pip install -q --no-index --no-deps --target site wheels/*.whl
 PYTHONPATH=$PWD/site {python} benchmarks/gpu.py --tiny --out=tiny --data_dir=cifar-10-batches-py
-PYTHONPATH=$PWD/site {python} benchmarks/gpu.py --out=results --data_dir=cifar-10-batches-py
+PYTHONPATH=$PWD/site {python} benchmarks/gpu.py --out=results --data_dir=cifar-10-batches-py{commit}
 """
 
 
@@ -152,7 +153,8 @@ def main(argv):
         paths = write(parts, out)
     for path in paths:
         print(f"{path}: {path.stat().st_size / MIB:.1f} MiB")
-    commands = COMMANDS.format(python="python3")
+    commit = record_results.commit()  # there is no git there
+    commands = COMMANDS.format(python="python3", commit=f" --commit={commit}" if commit else "")
     if any(".piece" in name for part in parts for name, *_ in part):
         commands = commands.replace("cd gpu\n", "cd gpu\n" + JOIN)
     (out / "README.txt").write_text(commands, encoding="utf-8")

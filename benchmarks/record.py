@@ -168,7 +168,9 @@ def main(arguments):
             loop, own = peers[name]
             note(name, seed, peer(loop, images, seed, own))
     Console().print(table_of(runs, images))
-    document["time_ratios"] = time_ratios(runs)
+    document["time_ratios"] = time_ratios(runs, document["settings"])
+    if preset.train_images:
+        print(f"The preset {FLAGS.preset} is small and compares nothing: no ratios of times.")
     for name, found in document["time_ratios"].items():
         print(told(name, found))
     write()

@@ -32,14 +32,21 @@ def table_of(runs, images):
     return table
 
 
-def time_ratios(runs):
+def time_ratios(runs, settings):
     """Our time over that of each loop, from the quickest loop on.
+
+    Args:
+        runs: dict from whose they are to lists of dicts with `seed` and `seconds`.
+        settings: dict, of our preset; one of some images only is small, and compares nothing.
 
     Returns:
         dict from the loop to a dict: `ratio` of the medians, `smallest` and `largest` of any two
         runs, `runs` and `loop_runs`, how many they are of; `pairs`, the ratios of each run to the
-        loop's of the same seed, which came just before it. Empty where we or the loops lack.
+        loop's of the same seed, which came just before it. Empty where we or the loops lack, and
+        where nothing is compared.
     """
+    if settings["train_images"]:
+        return {}
     times = {name: [run["seconds"] for run in found] for name, found in runs.items() if found}
     ours = times.pop(OURS, None)
     if not ours:

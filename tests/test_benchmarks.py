@@ -1,11 +1,13 @@
 """The benchmark scripts run; what they measure is no matter for a test."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import gpu_document
@@ -154,6 +156,29 @@ def test_what_a_recipe_writes_goes_to_a_new_folder_in_each_call(supervised, tmp_
     assert gpu_recipes.new_folder("record1") == tmp_path / "record1_call1"
     (tmp_path / "record1_call1").mkdir()  # of a part that was cut off
     assert gpu_recipes.new_folder("record1") == tmp_path / "record1_call2"
+
+
+def test_a_commit_that_gpu_py_is_told_is_told_to_the_runs_of_the_record(tmp_path, monkeypatch):
+    given = []
+
+    @contextlib.contextmanager
+    def running(script, **flags_of_it):
+        given.append(flags_of_it)
+        (tmp_path / "record.json").write_text('{"runs": {}}', encoding="utf-8")
+        yield types.SimpleNamespace(poll=lambda: 0, wait=lambda: 0, args=[])
+
+    monkeypatch.setattr(gpu_recipes, "_running", running)
+    for commit in ("0123", None):
+        told = {"tiny": True, "runs_dir": tmp_path, "data_dir": "data", "commit": commit}
+        monkeypatch.setattr(gpu_recipes, "FLAGS", types.SimpleNamespace(**told))
+        gpu_recipes.record(types.SimpleNamespace(found={}, keep=lambda name, found: None))
+    assert given[0]["commit"] == "0123" and "commit" not in given[1]
+
+
+def test_fewer_photos_than_a_batch_are_no_rehearsal():
+    few = [sys.executable, str(BENCHMARKS / "imagenet_rehearsal.py"), "--images=1000"]
+    done = subprocess.run(few, capture_output=True, encoding="utf-8")
+    assert done.returncode and "flag --images=1000" in done.stderr and "1536" in done.stderr
 
 
 def test_a_part_that_a_tiny_run_leaves_out_says_why(supervised):

@@ -141,10 +141,14 @@ def test_the_time_is_told_over_that_of_each_loop_with_the_range_of_single_runs()
     def runs(*seconds):
         return [{"seed": seed, "seconds": each} for seed, each in enumerate(seconds)]
 
-    found = record_summary.time_ratios(
-        {"slow": runs(200.0), "keras_dawn": runs(50.0, 60.0, 90.0), "none": [],
-         "fast": runs(80.0, 100.0, 120.0)}
-    )  # fmt: skip
+    whole = {"train_images": None}
+    all_runs = {
+        "slow": runs(200.0),
+        "keras_dawn": runs(50.0, 60.0, 90.0),
+        "none": [],
+        "fast": runs(80.0, 100.0, 120.0),
+    }
+    found = record_summary.time_ratios(all_runs, whole)
     assert list(found) == ["fast", "slow"]
     assert (found["fast"]["ratio"], found["slow"]["ratio"]) == (0.6, 0.3)
     assert (found["fast"]["smallest"], found["fast"]["largest"]) == (50 / 120, 90 / 80)
@@ -153,7 +157,8 @@ def test_the_time_is_told_over_that_of_each_loop_with_the_range_of_single_runs()
         "pairs of one seed 0.625, 0.600 to 0.750, n = 3)"
     )
     assert found["slow"]["pairs"] == [0.25]
-    assert record_summary.time_ratios({"slow": runs(1.0), "keras_dawn": []}) == {}
+    assert record_summary.time_ratios({"slow": runs(1.0), "keras_dawn": []}, whole) == {}
+    assert record_summary.time_ratios(all_runs, {"train_images": 1024}) == {}
 
 
 def test_loops_in_several_precisions_are_series_of_their_own():
