@@ -18,9 +18,11 @@ validate on. Parts, each in a process of its own:
 * `validation`: 8 ranks validate on 50,000 photos through `fit_plan`, and what the entry would say
   of them is compared, with answers that differ from photo to photo: all, without 1,762 of a list,
   and with three in the last batch.
-* `phases`: all phases of the entry's plan, 45 epochs of 20 steps, through `fit_plan` with an
-  accelerated tiny network and the recipe's data and optimizer: pixels, batch, rate, momentum and
-  decay of each step and the crops of each phase against the plan.
+* `phases`: all phases of the entry's plan, 45 epochs of 20 steps, and of imagenet18's for four
+  machines, 30 epochs of 4, through `fit_plan` with an accelerated tiny network and the recipe's
+  data and optimizer: pixels, batch, rate, momentum and decay of each step, crops, which copies are
+  read, and what each epoch is validated on, against the plan. On photos of its own, with copies of
+  160 and 352 px made by `prepare`.
 * `killed`: the recipe on `--ranks` of them, one of which is killed in mid-epoch: the others end,
   the same command goes on, and the last checkpoint has the bits of an unbroken run's. Linux
   only.
@@ -42,6 +44,7 @@ import time
 from pathlib import Path
 
 import imagenet_rehearsal_parts
+import imagenet_rehearsal_phases
 import imagenet_rehearsal_runs
 import imagenet_rehearsal_validation
 from absl import app, flags
@@ -81,6 +84,7 @@ def main(arguments):
         folder = Path(FLAGS.scratch)
         rooms = (
             imagenet_rehearsal_parts,
+            imagenet_rehearsal_phases,
             imagenet_rehearsal_runs,
             imagenet_rehearsal_validation,
         )
