@@ -123,6 +123,7 @@ def train(preset, images, seed, folder, clock):
             "data": images.describe(),
             "settings": settings,
             "paid": paid,
+            "taken_up": run_flags.taken_up(resume),
             "accuracy_without_views": plain,
             "clocks": {
                 "training": None if in_parts else seconds,

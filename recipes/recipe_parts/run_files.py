@@ -55,6 +55,8 @@ def _write_entry(result, folder, prices, author, author_email):
     memory = f", {machine['memory_gib']} GiB memory" if machine["memory_gib"] else ""
     # The board's prices are on-demand ones: beside them a spot price would win unfairly.
     on_demand = [price.usd_per_hour for price in prices if price.kind == "on-demand"]
+    # A run that went on with other settings has not those of the entry throughout.
+    changed = description.get("taken_up")
     entry = dawnbench.Entry(
         author=author,
         author_email=author_email,
@@ -67,6 +69,7 @@ def _write_entry(result, folder, prices, author, author_email):
         used_blacklist=result.entry.get("used_blacklist"),
         misc={
             **result.entry["misc"],
+            **({"changedWhileTraining": changed} if changed else {}),
             "commandLine": " ".join(description["command"]),
             "versions": versions,
             "clock": "data load and model build included, validation excluded",
