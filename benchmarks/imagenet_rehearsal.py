@@ -129,7 +129,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("classes", 1000, "classes", 10)
     flags.DEFINE_integer("validation_images", 50_000, "validation photos, as many of each class")
     flags.DEFINE_integer(
-        "epoch_images", 1_281_167, "of the epoch whose memory is measured, a batch or more", BATCH
+        "epoch_images", 1_281_167, "photos of the epoch of `epoch`, a batch or more", BATCH
     )
     flags.DEFINE_integer("ranks", 2, "processes of `epoch` and of `killed`", 2)
     flags.DEFINE_string("photos_dir", None, "folder of real photos, for the part `photos`")
