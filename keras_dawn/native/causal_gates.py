@@ -1,17 +1,18 @@
 """Gates of two causal convolutions of a short series, as products of matrices."""
 
-from keras_dawn.convolutions.convolve import needs_torch
 from keras_dawn.native.gates import is_to_be_derived, write_changes
 
 import torch
+import torch.nn.functional as F
 
 
 def causal_gates(series, kernels, biases, dilation, composed):
     """`tanh(one convolution) · sigmoid(another)` of a series, each step of what came before it.
 
     Each step and those that it looks back at are copied to a row of a matrix, and no zeros are put
-    before the series. For the gradients they are copied again: only the series is kept. That to
-    the series is added up from one product (see `keras_dawn.convolutions.folded`).
+    before the series. Only the series is kept, as torch's own convolution keeps it. The gradients
+    are a product for each step of the kernel, of all series one behind the other with zeros
+    between them: nothing is copied but the series.
 
     Args:
         series: float32 tensor `(batch, time, channels)` on a CPU.
@@ -19,7 +20,8 @@ def causal_gates(series, kernels, biases, dilation, composed):
         biases: two tensors `(filters,)`, or two times `None`.
         dilation: int, how many steps lie between those that are looked at.
         composed: function of series, kernels and biases that computes the same by torch's
-            operations, for gradients that are differentiated themselves.
+            operations, for gradients that are differentiated themselves, are many at once, or are
+            computed under autocast.
 
     Returns:
         Tensor `(batch, time, filters)`.
@@ -42,7 +44,8 @@ def looked_at(series, steps, dilation):
     batch, time, channels = series.shape
     rows = series.new_empty(batch, time, steps, channels)
     for step, back in enumerate(_back(steps, dilation, time)):
-        rows[:, :back, step].zero_()
+        if back:
+            rows[:, :back, step].zero_()
         rows[:, back:, step].copy_(series[:, : time - back])
     return rows.view(batch * time, steps * channels)
 
@@ -80,32 +83,34 @@ class _CausalGates(torch.autograd.Function):
     @staticmethod
     def backward(ctx, change):
         tanh, sigmoid, *given = ctx.saved_tensors
-        if is_to_be_derived(change) or needs_torch(change.dtype):
+        if is_to_be_derived(change) or torch.is_autocast_enabled("cpu"):
             return None, None, *_derived(ctx, change, given)
         series, *kernels = given[:3]
-        filters, _, steps = kernels[0].shape
-        numbers = change.new_empty(tanh[..., 0].numel(), 2 * filters)
-        halves = (half.view_as(tanh) for half in numbers.chunk(2, 1))
-        write_changes(change, tanh, sigmoid, tuple(halves))
+        filters, channels, steps = kernels[0].shape
+        batch, time, _ = series.shape
+        zeros = ctx.dilation * (steps - 1)
+        # With zeros before each series all series are one: what reaches into the one before is 0.
+        both = change.new_empty(batch, zeros + time, 2 * filters)
+        both[:, :zeros].zero_()
+        write_changes(change, tanh, sigmoid, both[:, zeros:].chunk(2, 2))
+        both = both.flatten(0, 1)
+        back = [zeros - step * ctx.dilation for step in range(steps)]
         found = [None] * 5
         if any(ctx.needs_input_grad[3:5]):
-            both = numbers.t() @ looked_at(series, steps, ctx.dilation)
-            found[1:3] = both.view(2, filters, steps, -1).mT
+            given = F.pad(series, (0, 0, zeros, 0)).flatten(0, 1)
+            kernel = change.new_empty(2 * filters, steps, channels)
+            for step, far in enumerate(back):
+                torch.mm(both[far:].t(), given[: len(given) - far], out=kernel[:, step])
+            found[1:3] = kernel.mT.chunk(2)
         if any(ctx.needs_input_grad[5:]):
-            found[3:] = numbers.sum(0).chunk(2)
+            found[3:] = both.sum(0).chunk(2)
         if ctx.needs_input_grad[2]:
-            rows = numbers @ torch.cat(_matrices(kernels))
-            found[0] = _folded(rows.view(*series.shape[:2], steps, -1), ctx.dilation)
+            kernel = torch.cat([kernel.mT for kernel in kernels])
+            total = torch.mm(both, kernel[:, -1])
+            for step, far in enumerate(back[:-1]):
+                total[: len(total) - far].addmm_(both[far:], kernel[:, step])
+            found[0] = total.view(batch, zeros + time, channels)[:, zeros:]
         return None, None, *found
-
-
-def _folded(rows, dilation):
-    """The sum of what `(batch, time, steps, channels)` holds for each step, in its last part."""
-    time, steps = rows.shape[1:3]
-    total = rows[:, :, -1]
-    for step, back in enumerate(_back(steps, dilation, time)[:-1]):
-        total[:, : time - back] += rows[:, back:, step]
-    return total
 
 
 def _derived(ctx, change, given):

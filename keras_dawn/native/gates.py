@@ -43,10 +43,11 @@ def activated(one, other):
 
 def write_changes(change, tanh, sigmoid, halves):
     """Writes the gradients to `a` and to `b` into two tensors, of the one to their gate."""
-    part = change * sigmoid
-    _aten.tanh_backward.grad_input(part, tanh, grad_input=halves[0])
-    torch.mul(change, tanh, out=part)
-    _aten.sigmoid_backward.grad_input(part, sigmoid, grad_input=halves[1])
+    one, other = halves
+    torch.mul(change, sigmoid, out=one)
+    _aten.tanh_backward.grad_input(one, tanh, grad_input=one)
+    torch.mul(change, tanh, out=other)
+    _aten.sigmoid_backward.grad_input(other, sigmoid, grad_input=other)
 
 
 def is_to_be_derived(change):

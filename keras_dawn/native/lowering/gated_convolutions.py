@@ -102,8 +102,8 @@ def gated_by_ways(series, kernels, biases, ends, *settings):
 
 
 def _gated(convolve, series, kernels, biases, ends, settings):
-    tensors = (series, *kernels)
-    if not all(type(each) in _PLAIN and each.device.type == "cpu" for each in tensors):
+    plain = {type(series), *map(type, kernels)} <= _PLAIN
+    if not plain or series.device.type != "cpu" or kernels[0].device != series.device:
         return _composed(convolve, ends, settings, series, kernels, biases)
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or needs_torch(series.dtype):
         return _composed(convolve, ends, settings, series, kernels, biases)
