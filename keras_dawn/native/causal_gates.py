@@ -18,7 +18,7 @@ def causal_gates(series, kernels, biases, dilation, composed):
         series: float32 tensor `(batch, time, channels)` on a CPU.
         kernels: two tensors `(filters, channels, steps)`, best with the channels innermost.
         biases: two tensors `(filters,)`, or two times `None`.
-        dilation: int, how many steps lie between those that are looked at.
+        dilation: int, how far those that are looked at lie apart.
         composed: function of series, kernels and biases that computes the same by torch's
             operations, for gradients that are differentiated themselves, are many at once, or are
             computed under autocast.
@@ -33,32 +33,29 @@ def causal_gates(series, kernels, biases, dilation, composed):
     return tanh.mul_(sigmoid)
 
 
-def looked_at(series, steps, dilation):
-    """Each step and those before it that a kernel looks at, as rows `(batch · time, steps · …)`.
+def _back(steps, dilation):
+    """How far each step of a kernel looks back."""
+    return [(steps - 1 - step) * dilation for step in range(steps)]
 
-    Args:
-        series: `(batch, time, channels)`.
-        steps: int, of the kernel.
-        dilation: int.
+
+def _looked_at(series, steps, dilation):
+    """Each step and those before it that a kernel looks at, as `(batch · time, steps · channels)`.
+
+    Before a series there are zeros, fewer than it has steps.
     """
     batch, time, channels = series.shape
     rows = series.new_empty(batch, time, steps, channels)
-    for step, back in enumerate(_back(steps, dilation, time)):
-        if back:
-            rows[:, :back, step].zero_()
-        rows[:, back:, step].copy_(series[:, : time - back])
+    for step, far in enumerate(_back(steps, dilation)):
+        if far:
+            rows[:, :far, step].zero_()
+        rows[:, far:, step].copy_(series[:, : time - far])
     return rows.view(batch * time, steps * channels)
-
-
-def _back(steps, dilation, time):
-    """How far each step of a kernel looks back."""
-    return [min(time, (steps - 1 - step) * dilation) for step in range(steps)]
 
 
 def _both(dilation, series, *weights):
     """The tanh of one convolution and the sigmoid of the other, `(batch, time, filters)`."""
     batch, time, _ = series.shape
-    rows = looked_at(series, weights[0].shape[2], dilation)
+    rows = _looked_at(series, weights[0].shape[2], dilation)
     numbers = [
         torch.mm(rows, matrix.t()) if bias is None else torch.addmm(bias, rows, matrix.t())
         for matrix, bias in zip(_matrices(weights[:2]), weights[2:], strict=True)
@@ -88,13 +85,13 @@ class _CausalGates(torch.autograd.Function):
         series, *kernels = given[:3]
         filters, channels, steps = kernels[0].shape
         batch, time, _ = series.shape
-        zeros = ctx.dilation * (steps - 1)
+        back = _back(steps, ctx.dilation)
+        zeros = back[0]
         # With zeros before each series all series are one: what reaches into the one before is 0.
         both = change.new_empty(batch, zeros + time, 2 * filters)
         both[:, :zeros].zero_()
         write_changes(change, tanh, sigmoid, both[:, zeros:].chunk(2, 2))
         both = both.flatten(0, 1)
-        back = [zeros - step * ctx.dilation for step in range(steps)]
         found = [None] * 5
         if any(ctx.needs_input_grad[3:5]):
             given = F.pad(series, (0, 0, zeros, 0)).flatten(0, 1)

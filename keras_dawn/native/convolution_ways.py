@@ -86,7 +86,7 @@ def _said_of_gates(series, kernels, biases, ends, settings):
     if not goes_by_products(series, kernels[0], ends, *settings):
         return _said(conv1d_by_ways, pad_axes(series, ends), kernel, biases[0], *settings)
     sizes = series.unsqueeze(2).shape, kernel.unsqueeze(2).shape
-    return _in_words(*sizes, ("windows", "folded", "windows"))
+    return _in_words(*sizes, ("windows", "products", "products"))
 
 
 def _said(function, images, weight, bias, stride, padding, dilation, groups):

@@ -72,7 +72,10 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx, change, to_tanh, to_sigmoid):
         tanh, sigmoid = ctx.saved_tensors
-        if to_tanh is None and to_sigmoid is None and not is_to_be_derived(change):
+        alone = to_tanh is None and to_sigmoid is None
+        if alone and change is None:
+            return None
+        if alone and not is_to_be_derived(change):
             numbers = change.new_empty(*tanh.shape[:-1], 2 * tanh.shape[-1])
             write_changes(change, tanh, sigmoid, numbers.chunk(2, -1))
             return numbers

@@ -19,9 +19,10 @@ from keras_dawn.native.padding import pad_axes
 
 import torch
 
-# Of the rows of a `causal_gates`, which a processor's own cache holds.
-MOST_BYTES = 2**20
-MEASURED = ("amx", "avx512")  # tables of processors for which products have been timed
+# Where products were the fastest, in float32 on processors of these tables' kinds.
+MEASURED = ("amx", "avx512")
+MOST_BYTES = 2**21  # of the rows of `causal_gates`, which a core's own cache holds
+MOST_STEPS, MOST_THREADS = 3, 2
 
 
 def gate_convolutions(graph, root):
@@ -124,14 +125,16 @@ def goes_by_products(series, kernel, ends, stride, padding, dilation, groups):
         ends, stride, padding, dilation, groups: as `gated` has them.
     """
     batch, channels, time = series.shape
-    steps = kernel.shape[2]
-    causal = tuple(map(tuple, ends)) == ((dilation[0] * (steps - 1), 0),)
-    if not causal or (*stride, *padding, groups) != (1, 0, 1) or not series.numel():
+    steps, threads = kernel.shape[2], torch.get_num_threads()
+    zeros = dilation[0] * (steps - 1)
+    if (*map(tuple, ends), *stride, *padding, groups) != ((zeros, 0), 1, 0, 1):
         return False
-    if series.dtype is not torch.float32 or kernel.dtype is not torch.float32:
+    if {series.dtype, kernel.dtype} != {torch.float32} or not series.numel():
         return False
-    fits = batch * time * steps * channels * series.element_size() <= MOST_BYTES
-    return fits and table_in_use().name in MEASURED
+    if steps > MOST_STEPS or 2 * zeros > time or threads > MOST_THREADS:
+        return False
+    row = steps * channels * series.element_size()
+    return batch * time * row <= MOST_BYTES // threads and table_in_use().name in MEASURED
 
 
 def _composed(convolve, ends, settings, series, kernels, biases):
