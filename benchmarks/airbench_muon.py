@@ -1,7 +1,8 @@
 """airbench94's variant with Muon (Jordan 2024, https://github.com/KellerJordan/cifar10-airbench).
 
 The published settings as a plain torch loop: the peer of `record.py` on a GPU. Network, loader and
-evaluation are those of `airbench.py`; the head is scaled otherwise. Nothing is compiled.
+evaluation are those of `airbench.py`; the head is scaled otherwise. The publication compiles the
+network and Muon's iteration (2.59 s on an A100); nothing is compiled here.
 """
 
 import time

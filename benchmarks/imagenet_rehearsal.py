@@ -15,10 +15,14 @@ validate on. Parts, each in a process of its own:
 * `epoch`: an epoch of `--epoch_images` photos at 32 px by `--ranks` processes that train an
   accelerated ResNet-18 on them: each is served once, and the memory of each process, a tenth at a
   time.
-* `validation`: 50,000 photos are read once each and counted by 8 ranks.
-* `phases`: all phases of the entry's plan, 45 epochs of 20 steps, through `fit_plan` with an
-  accelerated tiny network and the recipe's data and optimizer: pixels, batch, rate, momentum and
-  decay of each step and the crops of each phase against the plan.
+* `validation`: 8 ranks validate on 50,000 photos through `fit_plan`, and what the entry would say
+  of them is compared, with answers that differ from photo to photo: all, without 1,762 of a list,
+  and with three in the last batch.
+* `phases`: all phases of the entry's plan, 45 epochs of 20 steps, and of imagenet18's for four
+  machines, 30 epochs of 4, through `fit_plan` with an accelerated tiny network and the recipe's
+  data and optimizer: pixels, batch, rate, momentum and decay of each step, crops, which copies are
+  read, and what each epoch is validated on, against the plan. On photos of its own, with copies of
+  160 and 352 px made by `prepare`.
 * `killed`: the recipe on `--ranks` of them, one of which is killed in mid-epoch: the others end,
   the same command goes on, and the last checkpoint has the bits of an unbroken run's. Linux
   only.
@@ -26,7 +30,7 @@ validate on. Parts, each in a process of its own:
   ImageNet's flags, a list of photos to leave out included, on two ranks: a ResNet-18, batches of a
   32nd. This part is not among those that run by default.
 
-The parts are in `imagenet_rehearsal_parts.py` and `imagenet_rehearsal_runs.py`. The tree is removed
+The parts are in `imagenet_rehearsal_parts.py` and its neighbours. The tree is removed
 at the end. Nothing here says how fast a GPU trains.
 """
 
@@ -40,7 +44,9 @@ import time
 from pathlib import Path
 
 import imagenet_rehearsal_parts
+import imagenet_rehearsal_phases
 import imagenet_rehearsal_runs
+import imagenet_rehearsal_validation
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
@@ -76,7 +82,12 @@ def run_part(name, folder):
 def main(arguments):
     if FLAGS.part:
         folder = Path(FLAGS.scratch)
-        rooms = (imagenet_rehearsal_parts, imagenet_rehearsal_runs)
+        rooms = (
+            imagenet_rehearsal_parts,
+            imagenet_rehearsal_phases,
+            imagenet_rehearsal_runs,
+            imagenet_rehearsal_validation,
+        )
         found = next(vars(room)[FLAGS.part] for room in rooms if FLAGS.part in vars(room))(folder)
         (folder / f"{FLAGS.part}.json").write_text(json.dumps(found), encoding="utf-8")
         return

@@ -199,44 +199,6 @@ def _counted(source, count):
     return found
 
 
-def validation(folder):
-    """A network that always says 0, 1, 2, 3, 4, …, over all validation photos and 8 ranks."""
-    from keras_dawn.distributed import launch
-
-    import numpy as np
-
-    found = launch(_validation_of_a_rank, str(folder), processes=RANKS)
-    served = [one.pop("served") for one in found]
-    each = FLAGS.validation_images / FLAGS.classes
-    expected = {"images": FLAGS.validation_images, "top1": each, "top5": 5 * each}
-    counted = {name: found[0][name] for name in expected}
-    check(all(one == found[0] for one in found), f"ranks differ: {found}")
-    check(counted == expected, f"counted {counted}, there are {expected}")
-    served = np.sum(served, axis=0, dtype=np.int64)
-    check(bool((served == 1).all()), f"photos are read {served.min()} to {served.max()} times")
-    return {**counted, "read_once": len(served)}
-
-
-def _validation_of_a_rank(folder):
-    from keras_dawn.data.photos import ValidationImages, photos_of
-    from keras_dawn.evaluation import evaluate_images
-
-    import keras
-    import numpy as np
-
-    source = photos_of(folder, "val")
-    source = _counted(source, len(source))
-    classes = len(source.class_names)
-    inputs = keras.Input((None, None, 3))
-    x = keras.layers.GlobalAveragePooling2D()(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(classes)(x))
-    model.layers[-1].set_weights([np.zeros((3, classes)), -np.arange(classes)])
-    found = evaluate_images(model, ValidationImages(source, 256, image_size=32, threads=1))
-    images = found["images"]
-    counts = {name: round(found[name] * images, 6) for name in ("top1", "top5")}
-    return {**counts, "images": images, "served": source.served}
-
-
 def check(is_right, message):
     if not is_right:
         raise AssertionError(message)

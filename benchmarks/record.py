@@ -10,18 +10,25 @@ of the processor), each `--peer` in each `--peer_precision`, or in ours. Ours is
 entry. Times are those of whitening and training, data resident on the device, no warm-up before the
 first; accuracies are those of several views. A peer is airbench94, its variant with Muon, or
 Hiverge's successor of that, each published with 94.01 % on average, or a loop of one's own that
-`plain_loops.py` has. None is compiled, though Hiverge's publication compiles its step.
-`--peer_runs` says how often each runs; it is once unless told, and the loop's mean accuracy is not
-known then. The ratios printed at last are over the median time of each loop. `record_rates.py` says
-in minutes what whole runs would take.
+`plain_loops.py` has. None is compiled, though the published times of the last two are of compiled
+code (the whole network and Muon's iteration there, the training step here); whether a compiled loop
+is quicker on a CPU was not tried. Normalising, padding and the first flips of all images lie before
+a loop's clock, as they are published, and inside ours.
+
+Each seed trains every loop and then ours, so that the runs alternate and what else the machine does
+meets both. `--peer_runs` says how often each loop runs, by default as often as ours: a loop that
+ran once has neither a mean accuracy nor a time to be relied on. The ratios printed at last are over
+the median time of each loop, and of the pairs of one seed. `record_rates.py` says in minutes what
+whole runs would take.
 
 A results file that exists is continued: its runs count and are not repeated, so that what takes
 hours may take several sittings. Settings, versions and hardware must be the same, and so must the
 processor's instructions, the table of convolutions and the commit. How many runs are planned is
 written before the first; another number in a later sitting is a second plan. `--first_runs` makes
-the first of them alone, for a sitting. A run that was cut off is not counted: its seed is run again
+the first of them alone, for a sitting. A run that was cut off has no time: its seed is run again
 from its beginning (`--checkpoints` is refused), and what it has left is moved aside, to
-`seed3_cut_off1`.
+`seed3_cut_off1`. How often that happened is in the file, which has when each run began. Where there
+is no git, `--commit` says the commit.
 
 A run of airbench94's loop took 26 minutes on two cores of an AMD EPYC, in float32. The preset
 `smoke` has both sides train on 1,024 images, in about a minute, to see that all works; it compares
@@ -44,6 +51,7 @@ from plain_loops import LOOPS
 from record_results import describe, earlier_runs, folder_of_all, folder_of_run, now
 from record_summary import table_of, time_ratios, told
 from rich.console import Console
+from submission_names import DEFAULT_PRESET
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
 import cifar10_record
@@ -77,9 +85,15 @@ def loops(names, precisions, ours):
     }
 
 
-def seeds_by_now(first, runs, first_runs):
-    """The seeds of the planned runs that are to be there when this sitting ends."""
-    return range(first, first + (runs if first_runs is None else min(runs, first_runs)))
+def turns(first, runs, peer_runs, first_runs, loops):
+    """Whose run comes when, up to the end of this sitting: pairs of a name and a seed.
+
+    Each seed trains the loops, then ours: what else the machine does meets all of them.
+    """
+    for seed in range(first, first + (runs if first_runs is None else min(runs, first_runs))):
+        for name in loops if seed < first + peer_runs else ():
+            yield name, seed
+        yield "keras_dawn", seed
 
 
 def peer(name, images, seed, precision):
@@ -102,13 +116,15 @@ def main(arguments):
         if FLAGS.json:
             Path(FLAGS.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
+    def begun(name, seed):
+        if "begun" in document:
+            document["begun"].setdefault(name, []).append({"seed": seed, "at": now()})
+            write()
+
     def note(name, seed, result):
         runs[name].append({"seed": seed, "ended": now(), **result})
         print(name, runs[name][-1], flush=True)
         write()
-
-    def is_missing(name, seed):
-        return all(run["seed"] != seed for run in runs[name])
 
     try:  # before anything is trained
         if FLAGS.checkpoints:
@@ -117,10 +133,13 @@ def main(arguments):
         run_flags.choose_algorithms()
         precision = run_flags.read_precision(preset.precision)
         preset = dataclasses.replace(preset, precision=precision)
-        document = describe(preset, FLAGS.seed, FLAGS.runs, FLAGS.peer_runs)
+        peer_runs = FLAGS.runs if FLAGS.peer_runs is None else FLAGS.peer_runs
+        document = describe(preset, FLAGS.seed, FLAGS.runs, peer_runs, FLAGS.commit)
         earlier = earlier_runs(FLAGS.json, document) if FLAGS.json else {}
         peers = loops(FLAGS.peer, FLAGS.peer_precision, precision)
         runs = document["runs"] = {"keras_dawn": [], **{name: [] for name in peers}, **earlier}
+        if "begun" in document:
+            document["begun"] = {**{name: [] for name in runs}, **document["begun"]}
         prices = run_flags.read_prices()
         run_flags.check_numbers()
         write()
@@ -135,14 +154,17 @@ def main(arguments):
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
     print(f"Preset {FLAGS.preset}: {ways(preset)}.", flush=True)
-    plan = f"{FLAGS.runs} runs of it and {min(FLAGS.peer_runs, FLAGS.runs)} of each loop"
+    plan = f"{FLAGS.runs} runs of it and {min(peer_runs, FLAGS.runs)} of each loop"
     print(f"Planned: {plan}, from seed {FLAGS.seed} on.", flush=True)
-    for seed in seeds_by_now(FLAGS.seed, FLAGS.runs, FLAGS.first_runs):
-        for loop, (name, own) in peers.items():
-            if seed < FLAGS.seed + FLAGS.peer_runs and is_missing(loop, seed):
-                note(loop, seed, peer(name, images, seed, own))
-        if is_missing("keras_dawn", seed):
-            note("keras_dawn", seed, ours(preset, images, seed, folder, loaded, prices))
+    for name, seed in turns(FLAGS.seed, FLAGS.runs, peer_runs, FLAGS.first_runs, peers):
+        if any(run["seed"] == seed for run in runs[name]):
+            continue
+        begun(name, seed)
+        if name == "keras_dawn":
+            note(name, seed, ours(preset, images, seed, folder, loaded, prices))
+        else:
+            loop, own = peers[name]
+            note(name, seed, peer(loop, images, seed, own))
     Console().print(table_of(runs, images))
     document["time_ratios"] = time_ratios(runs)
     for name, found in document["time_ratios"].items():
@@ -153,12 +175,15 @@ def main(arguments):
 if __name__ == "__main__":
     run_flags.define_common(94.0)
     flags.DEFINE_string("data_dir", None, "folder with CIFAR-10's official Python batches")
-    flags.DEFINE_enum("preset", "cpu", list(cifar10_record.PRESETS), "settings of ours")
+    flags.DEFINE_enum("preset", DEFAULT_PRESET, list(cifar10_record.PRESETS), "settings of ours")
     flags.DEFINE_multi_enum("peer", ["airbench94"], list(LOOPS), "the plain torch loops")
     flags.DEFINE_multi_enum(
         "peer_precision", [], PRECISIONS[1:], "dtype policies of the loops; by default ours"
     )
-    flags.DEFINE_integer("peer_runs", 1, "runs of each plain loop, one before each of ours", 0)
+    flags.DEFINE_integer(
+        "peer_runs", None, "runs of each plain loop, one before each of ours; by default as many", 0
+    )
+    flags.DEFINE_string("commit", None, "this project's commit, where there is no git to say it")
     flags.DEFINE_integer(
         "first_runs", None, "how many of the planned runs to make by now; by default all", 1
     )

@@ -21,19 +21,21 @@ _INSTRUCTIONS = {
 }
 
 
-def describe(preset, first_seed, runs, peer_runs):
+def describe(preset, first_seed, runs, peer_runs, commit_told=None):
     """What a results file says beside its runs.
 
     `planned` has how many runs were to be made, of ours and of each loop, and when that was said:
-    before the first of them, unless there is more than one plan.
+    before the first of them, unless there is more than one plan. `begun` is to have the moment at
+    which each run began, by whose it is: those that are in it and not in `runs` were cut off.
     """
     plan = {"first_seed": first_seed, "runs": runs, "peer_runs": peer_runs, "at": now()}
     return {
         **environment(),
         "instructions": instructions(),
-        "commit": commit(),
+        "commit": commit() or commit_told,
         "settings": preset.settings(),
         "planned": [plan],
+        "begun": {},
     }
 
 
@@ -73,8 +75,8 @@ def commit():
 def earlier_runs(path, document):
     """The runs in the results file `path`, by whose they are; none if there is no such file.
 
-    Plans of that file are put before those of `document`, and what that file does not tell is
-    taken out of `document`, since it is not known of those runs.
+    Plans of that file are put before those of `document`, its `begun` into that, and what that file
+    does not tell is taken out of `document`, since it is not known of those runs.
 
     Raises:
         ValueError: no results file, or one of other settings, versions, hardware, instructions,
@@ -86,6 +88,7 @@ def earlier_runs(path, document):
         earlier = json.loads(Path(path).read_text(encoding="utf-8"))
         runs, lacking = earlier["runs"], [name for name in SAME_WHERE_TOLD if name not in earlier]
         if not any(runs.values()):  # it was ended before the first
+            document["begun"] = earlier.get("begun", {})
             return runs
         parts = [*SAME, *(name for name in SAME_WHERE_TOLD if name in earlier)]
         # as a file holds them: keys are strings, tuples are lists
@@ -101,8 +104,13 @@ def earlier_runs(path, document):
         print(f"{path} does not tell the {', '.join(lacking)} of its runs: not compared.")
     if not plans:
         del document["planned"]
+        print(f"{path} does not tell how many runs were planned: it cannot be submitted.")
     else:
         document["planned"] = plans if again else plans + document["planned"]
+    if "begun" in earlier:
+        document["begun"] = earlier["begun"]
+    else:
+        del document["begun"]
     return runs
 
 

@@ -37,12 +37,14 @@ def time_ratios(runs):
 
     Returns:
         dict from the loop to a dict: `ratio` of the medians, `smallest` and `largest` of any two
-        runs, `runs` and `loop_runs`, how many they are of. Empty where we or the loops lack.
+        runs, `runs` and `loop_runs`, how many they are of; `pairs`, the ratios of each run to the
+        loop's of the same seed, which came just before it. Empty where we or the loops lack.
     """
     times = {name: [run["seconds"] for run in found] for name, found in runs.items() if found}
     ours = times.pop(OURS, None)
     if not ours:
         return {}
+    by_seed = {name: {run["seed"]: run["seconds"] for run in found} for name, found in runs.items()}
     return {
         name: {
             "ratio": statistics.median(ours) / statistics.median(theirs),
@@ -50,6 +52,11 @@ def time_ratios(runs):
             "largest": max(ours) / min(theirs),
             "runs": len(ours),
             "loop_runs": len(theirs),
+            "pairs": [
+                seconds / by_seed[name][seed]
+                for seed, seconds in by_seed[OURS].items()
+                if seed in by_seed[name]
+            ],
         }
         for name, theirs in sorted(times.items(), key=lambda item: statistics.median(item[1]))
     }
@@ -60,4 +67,8 @@ def told(name, found):
     counts = f"medians of {found['runs']} and {found['loop_runs']} runs"
     if found["runs"] + found["loop_runs"] > 2:
         counts += f"; single runs {found['smallest']:.3f} to {found['largest']:.3f}"
+    pairs = found["pairs"]
+    if pairs:
+        counts += f"; pairs of one seed {statistics.median(pairs):.3f}"
+        counts += f", {min(pairs):.3f} to {max(pairs):.3f}, n = {len(pairs)}"
     return f"time over that of {name}: {found['ratio']:.3f} ({counts})"

@@ -1,13 +1,16 @@
 """What can be wrong with the documents of a submission; `submissions.py` says what one is.
 
-Each function yields sentences: what was expected, and what came. `submission_parts.py` has what can
-be wrong with the other files.
+Each function yields sentences: what was expected, and what came. `submission_times.py` has what can
+be wrong with plan and moments, `submission_names.py` with the names of series, and
+`submission_parts.py` with the other files.
 """
 
-import itertools
 import json
 import re
 from datetime import UTC, datetime, timedelta
+
+from submission_names import faults_of_names
+from submission_times import faults_of_order, faults_of_plan, moment
 
 # Submissions of before the table, by name: they alone may lack `run.json` and log, have the file of
 # the runs elsewhere and an entry that was made of it later.
@@ -16,7 +19,9 @@ OLDER = (
     "2026-11-27_one_h200_afternoon",
 )  # fmt: skip
 _KEYS = {"author", "runs", "series", "price"}
-LATER = ("lacks", "derived")  # what about.json says of missing files and of such an entry
+OF_OLDER = ("lacks", "derived")  # what about.json says of missing files and of such an entry
+_PRICES = (0.001, 10_000)  # USD an hour, the lowest and the highest that a machine has
+_LOADING = 300  # seconds of DAWNBench's clock before the training, at most
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -31,18 +36,22 @@ def read_documents(folder):
         document = json.loads((folder / about["runs"]["file"]).read_text(encoding="utf-8"))
         for key in about["runs"].get("at", []):
             document = document[key]
-        faults = faults_of_file(about, document)
+        faults = faults_of_file(about, document, folder.name in OLDER)
     except _UNREADABLE as error:
         return about, None, [f"it cannot be read: {error!r}"]
     return about, document, faults
 
 
-def faults_of_file(about, document):
-    """What is wrong with a results file of `record.py` whose series `about` names."""
+def faults_of_file(about, document, is_older=False):
+    """What is wrong with a results file of `record.py` whose series `about` names.
+
+    One that is older than the table may lack plan and commit.
+    """
     return (
-        list(_faults_of_document(document))
+        list(_faults_of_document(document, is_older))
         or list(_faults_of_runs(about, document))
-        or list(_faults_of_plan(document))
+        or list(() if is_older else faults_of_plan(document))
+        or list(faults_of_names(about["series"], document))
     )
 
 
@@ -64,30 +73,21 @@ def median_run(runs):
     ]
 
 
-def moment(text):
-    """The moment that a run ended at, in UTC, or `None` where the text is none with its zone."""
-    try:
-        found = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    return found.astimezone(UTC) if found.tzinfo else None
-
-
 def _is_number(value):
     """Whether it is a finite number: JSON has `NaN`, whole numbers without end, and `true`."""
     return type(value) in (int, float) and abs(value) < 1e12
 
 
-def _is_words(text):
+def _is_words(text, most=200):
     """Whether it is text for a cell of the page, with nothing but `code` of Markdown and HTML."""
-    if not isinstance(text, str) or not text.strip() or len(text) > 200:
+    if not isinstance(text, str) or not text.strip() or len(text) > most:
         return False
     return text.isprintable() and not set("|<>[]*\\") & set(text)
 
 
 def _faults_of_about(folder, about):
     about_keys = about.keys() if isinstance(about, dict) else set()
-    if not about_keys >= _KEYS or about_keys - _KEYS - {"entry", *LATER}:
+    if not about_keys >= _KEYS or about_keys - _KEYS - {"entry", "note", *OF_OLDER}:
         yield (
             f"about.json must have {', '.join(sorted(_KEYS))}, and entry, and nothing else; it has "
             f"{', '.join(about_keys) or 'none'}"
@@ -106,8 +106,11 @@ def _faults_of_about(folder, about):
             yield f"`price` must be null or have usd_per_hour and source, got {price}"
             return
         texts.append(price["source"])
-        if not (_is_number(price["usd_per_hour"]) and price["usd_per_hour"] > 0):
-            yield f"a price is USD an hour above 0, got {price['usd_per_hour']}"
+        low, high = _PRICES
+        if not (_is_number(price["usd_per_hour"]) and low <= price["usd_per_hour"] <= high):
+            yield f"a price is {low} to {high:,} USD an hour, got {price['usd_per_hour']}"
+    if "note" in about and not _is_words(about["note"], 600):
+        yield f"`note` is words for a table's cell, up to 600, got {about['note']!r:.700}"
     for text in texts:
         if not _is_words(text):
             yield (
@@ -121,7 +124,7 @@ def _faults_of_about(folder, about):
             yield f"its files lie in its folder, {name} does not"
 
 
-def _faults_of_document(document):
+def _faults_of_document(document, is_older):
     for part, kind in (
         ("command", list), ("versions", dict), ("settings", dict), ("hardware", dict),
         ("runs", dict),
@@ -146,6 +149,12 @@ def _faults_of_document(document):
             f"the hardware has {len(gpus)} GPUs and {processes} of them trained: hide the others, "
             "as by CUDA_VISIBLE_DEVICES=0"
         )
+    commit = document.get("commit")
+    if not is_older and not re.fullmatch("[0-9a-f]{40}", str(commit)):
+        yield (
+            "the file of the runs must have the commit of a checkout without changes, 40 "
+            f"hexadecimal digits, got {commit}"
+        )
 
 
 def _faults_of_runs(about, document):
@@ -159,7 +168,7 @@ def _faults_of_runs(about, document):
     if document["settings"].get("train_images") or document["settings"].get("test_images"):
         yield "it is trained or tested on some of the images only"
     faults = [fault for name in series for fault in _faults_of_series(name, series[name])]
-    yield from faults or _faults_of_times([(name, run) for name in series for run in series[name]])
+    yield from faults or faults_of_order([(name, run) for name in series for run in series[name]])
 
 
 def _faults_of_series(name, runs):
@@ -175,26 +184,8 @@ def _faults_of_series(name, runs):
         yield f"{name}: seeds must follow each other, none left out or repeated; got {seeds}"
     if len({"dawnbench_seconds" in run for run in runs}) > 1:
         yield f"{name}: either all of its runs have dawnbench_seconds or none"
-
-
-def _faults_of_plan(document):
-    """All runs that were planned are there, and none was added when some were known."""
-    plans = document.get("planned")
-    if plans is None:  # older than plans
-        return
-    numbers = [tuple(one[key] for key in ("first_seed", "runs", "peer_runs")) for one in plans]
-    if len(numbers) != 1 or not all(type(number) is int for number in numbers[0]):
-        yield (
-            "the number of runs is fixed before the first of them; (first seed, runs, runs of each "
-            f"loop) were planned as {', then '.join(map(str, numbers)) or 'nothing'}"
-        )
-        return
-    first, ours, loops = numbers[0]
-    for name, runs in document["runs"].items():
-        count = ours if name == "keras_dawn" else min(ours, loops)
-        seeds = sorted(run["seed"] for run in runs)
-        if seeds != list(range(first, first + count)):
-            yield f"{name}: {count} runs from seed {first} on were planned, its seeds are {seeds}"
+    if len({(run["seconds"], run["accuracy_tta"]) for run in runs}) < len(runs):
+        yield f"{name}: two of its runs have the same time and accuracy"
 
 
 def _quoted(names):
@@ -219,18 +210,8 @@ def _faults_of(name, run):
     clock = run.get("dawnbench_seconds", seconds)
     if not _is_number(clock) or clock < seconds:
         yield f"{which}: DAWNBench's clock, {clock!r:.200} s, has the training in it, {seconds} s"
+    elif clock - seconds > _LOADING:
+        yield f"{which}: {clock - seconds:.0f} s of DAWNBench's clock lie before the training"
     ended = moment(run["ended"])
     if ended is None or ended > datetime.now(UTC) + timedelta(days=1):
         yield f"{which}: it must have ended at a moment with its time zone, got {run['ended']}"
-
-
-def _faults_of_times(runs):
-    """Runs come one after the other: none began before the one before it had ended."""
-    runs = sorted(runs, key=lambda each: moment(each[1]["ended"]))
-    for (_, before), (name, run) in itertools.pairwise(runs):
-        between = (moment(run["ended"]) - moment(before["ended"])).total_seconds()
-        if between + 1 < run["seconds"]:  # moments are whole seconds
-            yield (
-                f"{name}, seed {run['seed']}: it took {run['seconds']:.1f} s and ended "
-                f"{between:.0f} s after the run before it"
-            )

@@ -5,18 +5,18 @@ and what it has printed. `submissions.py` says what a submission consists of.
 """
 
 import json
-import re
 import shutil
 from pathlib import Path
 
 import submissions
 from submission_checks import faults_of_file, median_run
+from submission_names import given, told_names
 
 # Flags of `record.py` that name places of a machine, and what is said in their stead.
 _PLACES = {"data_dir": "FOLDER", "output_dir": "FOLDER", "json": "FILE"}
 
 
-def make(folder, runs, run_folder, log, author, names):
+def make(folder, runs, run_folder, log, author, names, note=None):
     """Makes the submission; folders and files of the machine are called FOLDER and FILE in it.
 
     Args:
@@ -26,6 +26,7 @@ def make(folder, runs, run_folder, log, author, names):
         author: str.
         names: dict from series of the runs to what they are, where `told_names` are not to be
             taken.
+        note: str that the row is to have, or `None`.
 
     Raises:
         FileExistsError: there is such a submission.
@@ -47,6 +48,8 @@ def make(folder, runs, run_folder, log, author, names):
     about = {"author": author, "runs": {"file": "runs.json", "at": []}, "series": names}
     about["entry"] = entry.name
     about["price"] = _price_of(own / "run.json")
+    if note is not None:
+        about["note"] = note
     files = {"runs.json": runs, "log.txt": log, "run.json": own / "run.json", entry.name: entry}
     files[entry.with_suffix(".tsv").name] = entry.with_suffix(".tsv")
     folder.mkdir(parents=True)
@@ -62,27 +65,12 @@ def make(folder, runs, run_folder, log, author, names):
         raise
 
 
-def told_names(document):
-    """What each series of a results file is, by its command and settings: a dict."""
-    precision = document["settings"]["precision"]
-    found = {}
-    for series in (name for name, runs in document["runs"].items() if runs):
-        if series == "keras_dawn":
-            preset = "".join(f" --preset={value}" for value in _given(document, "preset")[-1:])
-            found[series] = f"`cifar10_record.py{preset}`, {_short(precision)}"
-        else:
-            loop, _, other = series.partition(", plain torch")
-            own = other.removeprefix(", ") or precision
-            found[series] = f"{loop} as a plain torch loop, {_short(own)}"
-    return found
-
-
 def without_places(text, command):
     """The text of a file without the absolute paths that flags of a command have."""
     places = {
         value: word
         for name, word in _PLACES.items()
-        for value in _given({"command": command}, name)
+        for value in given({"command": command}, name)
         if Path(value).is_absolute() and len(Path(value).parts) > 1
     }
     for value in sorted(places, key=len, reverse=True):  # a folder after what lies in it
@@ -90,22 +78,6 @@ def without_places(text, command):
         for way in {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}:
             text = text.replace(way, places[value])
     return text
-
-
-def _given(document, flag):
-    """The values that a command has for a flag, as `--flag=value` or `--flag value`."""
-    command, found = document["command"], []
-    for place, argument in enumerate(command):
-        match = re.fullmatch(rf"--?{flag}(?:=(.*))?", argument, re.DOTALL)
-        if match and match[1] is not None:
-            found.append(match[1])
-        elif match:
-            found += command[place + 1 : place + 2]
-    return found
-
-
-def _short(precision):
-    return precision.removeprefix("mixed_")
 
 
 def _folder_of_run(run_folder, seed):

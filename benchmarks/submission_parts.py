@@ -10,9 +10,10 @@ import re
 
 from keras_dawn.dawnbench import validate_entry
 
-from submission_checks import LATER, OLDER, median_run
+from submission_checks import OF_OLDER, OLDER, median_run
 
 _RUN_IN_A_LOG = re.compile(r"^.+ \{'seed': .+\}$", re.MULTILINE)
+_BESIDE = 30  # seconds of a run besides as much as its training, at most: views, the first start
 PARTS = ("entry", "run.json", "log.txt")
 _MAY_LACK = PARTS[1:]  # where it is older than the table
 # Of the pixels and labels of CIFAR-10's official Python batches, as `ImageSet.fingerprint` has it.
@@ -22,7 +23,7 @@ CIFAR10_SHA256 = "6b3883dca6c867f1e58def548c063d1865569b8575fcbce06b3e468a89f989
 def faults_of_parts(folder, about, document):
     """What is wrong with the three, or that one is missing."""
     is_older = folder.name in OLDER
-    for key in LATER:
+    for key in OF_OLDER:
         if about.get(key) and not is_older:
             yield f"`{key}` is for the runs that are older than the table"
     lacks = [part for part in _MAY_LACK if is_older and part in about.get("lacks", ())]
@@ -58,10 +59,13 @@ def _faults_of_entry(path, median, document, price):
         )
     entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     machine = document["hardware"]
-    device = f"{len(machine['gpus']) or machine['cores']} × "
-    device += (machine["gpus"] or [machine["processor"]])[0]
-    if not str(entry["hardware"]).startswith(device):
-        yield f"the entry: hardware must be {device}, got {entry['hardware']}"
+    if machine["gpus"]:
+        devices = [f"{len(machine['gpus'])} × {machine['gpus'][0]}"]
+    else:  # the second one is what recipes wrote up to 2026-11-28
+        count, name = machine["cores"], machine["processor"]
+        devices = [f"{count} core{'s' * (count > 1)} of {name}", f"{count} × {name}"]
+    if not any(f"{entry['hardware']}, ".startswith(f"{device}, ") for device in devices):
+        yield f"the entry: hardware must be {devices[0]}, got {entry['hardware']}"
     if entry.get("costPerHour") != (price and price["usd_per_hour"]):
         yield (
             f"the entry: costPerHour must be about.json's price, {price and price['usd_per_hour']}"
@@ -94,6 +98,9 @@ def _faults_of_run(path, median, document, price):
         cost = each["usd_per_hour"] * run["training_seconds"] / 3600
         same = math.isclose(each["cost_usd"], cost, rel_tol=1e-6)
         found["cost, price times time,"] = (each["cost_usd"], each["cost_usd"] if same else cost)
+    wall, training = run["wall_seconds"], run["clocks"]["training"]
+    if not training <= wall <= 2 * training + _BESIDE:
+        yield f"run.json: of {wall} s by the clock on the wall {training} are the training's"
     for name, (here, expected) in found.items():
         if here != expected:
             yield f"run.json: {name} must be {expected}, got {here!r:.200}"

@@ -5,13 +5,15 @@ A submission is a folder of `benchmarks/records/`:
 * `about.json`: `author`; `runs`, the results file of `record.py` (`file`, and `at`, the keys that
   lead to it in a larger file); `series`, what each series of runs in it is, none left out; `entry`,
   the DAWNBench entry's `.json` of the first series' median run; `price` (`usd_per_hour`, `source`)
-  or `null`; of those that are older than the table `lacks`, why a file is missing, and `derived`,
-  what an entry was made of that the run did not write.
+  or `null`; perhaps a `note`, what a reader of the first row should know, such as neighbours or
+  runs of other settings before; of those that are older than the table `lacks`, why a file is
+  missing, and `derived`, what an entry was made of that the run did not write.
 * `run.json` of that median run, and `log.txt`, what all runs printed.
 
 The folder is called after the day of the last run, and has all of these files. The number of runs,
 their mean, spread and p-value are computed from the runs and stated nowhere else. What is checked
-is in `submission_checks.py` and `submission_parts.py`.
+is in `submission_checks.py`, `submission_times.py`, `submission_names.py` and
+`submission_parts.py`.
 """
 
 import dataclasses
@@ -19,8 +21,9 @@ import statistics
 from pathlib import Path
 
 from scipy import stats
-from submission_checks import faults_of_name, moment, read_documents
+from submission_checks import faults_of_name, read_documents
 from submission_parts import faults_of_parts
+from submission_times import cut_off, moment
 
 RECORDS = Path(__file__).parent / "records"
 TARGET = 94.0  # percent
@@ -38,6 +41,8 @@ class Series:
             where that clock ran.
         usd_per_hour: float or `None`.
         lacks: tuple of str, the files that its submission, older than the table, has not.
+        cut_off: int, how many runs were begun and not finished, or `None` where it is not known.
+        note: str or `None`, of the first series of a submission.
     """
 
     folder: str
@@ -47,6 +52,8 @@ class Series:
     runs: list
     usd_per_hour: float | None
     lacks: tuple = ()
+    cut_off: int | None = None
+    note: str | None = None
 
     @property
     def mean(self):
@@ -106,10 +113,13 @@ def read(folder):
     hardware = {**document["hardware"], "instructions": document.get("instructions")}
     lacks = tuple(about.get("lacks") or ())
     return [
-        Series(folder.name, about["author"], name, hardware, list(runs), price, lacks)
-        for key, name in about["series"].items()
+        Series(
+            folder.name, about["author"], name, hardware, list(runs), price, lacks,
+            cut_off(document, key), None if place else about.get("note"),
+        )
+        for place, (key, name) in enumerate(about["series"].items())
         for runs in [document["runs"][key]]
-    ]
+    ]  # fmt: skip
 
 
 def read_all(folders):
@@ -123,10 +133,10 @@ def read_all(folders):
         for series in read(folder):
             found.append(series)
             for run in series.runs:
-                same = whose.setdefault((moment(run["ended"]), run["seconds"]), series)
+                same = whose.setdefault((run["seconds"], run["accuracy_tta"]), series)
                 if same is not series:
                     raise ValueError(
-                        f"{series.folder}: the run that ended at {run['ended']} is one of "
-                        f"{same.folder} already"
+                        f"{series.folder}: the run of {run['seconds']} s and "
+                        f"{run['accuracy_tta']} % is one of {same.folder} already"
                     )
     return found

@@ -23,13 +23,15 @@ epochs, 94.32 % (93.24 % without views) after 794.6 s by DAWNBench's clock, test
 two epochs, and 94.09 % in an exploratory script. `cpu_hardest` in float32 on two such cores
 (`--precision=float32`), nothing but text editing beside it: 94.22 % on average over 5 seeds
 (standard deviation 0.17; 93.21 % without views) after 876 s of training, 0.57 of the 1,535 s of
-airbench94's plain loop in float32 in the same run, USD 0.031 at USD 0.12751 an hour. In bfloat16
-its convolutions are not Winograd's, and it is not measured there.
+airbench94's plain loop in float32 in the same run, USD 0.031 at USD 0.12751 an hour. That loop in
+bfloat16 takes about 880 s there by its rate, as long as the preset. In bfloat16 the preset's
+convolutions are not Winograd's, and it is not measured there.
 
 On two cores of a shared Intel Xeon with AMX, bfloat16, `cpu` came to 94.23 % on average over 5
-seeds (standard deviation 0.18) after 558 s of training (median), 0.64 of the 870 s of airbench94's
-plain loop in bfloat16 (n = 1) in the same sitting, among loud neighbours
-(benchmarks/records/2026-11-28_two_cores_bfloat16/runs.json).
+seeds (standard deviation 0.18) after 558 s of training (median; 474 to 748), airbench94's plain
+loop in bfloat16 to 94.21 % after 870 s (n = 1): 0.54 to 0.86 of its time, since neighbours were
+loud. The run next to the loop's took 0.86 of it, the others came two hours later. Nine epochs were
+chosen on the same test images (benchmarks/records/2026-11-28_two_cores_bfloat16/runs.json).
 
 On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at
 94 % or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to
@@ -121,6 +123,7 @@ def train(preset, images, seed, folder, clock):
             "data": images.describe(),
             "settings": settings,
             "paid": paid,
+            "taken_up": run_flags.taken_up(resume),
             "accuracy_without_views": plain,
             "clocks": {
                 "training": None if in_parts else seconds,

@@ -1,7 +1,7 @@
 """ImageNet to 93 % top-5 with ResNet-50 and progressive resizing: fast.ai's DAWNBench entry.
 
 The claim of 2018 (8 × V100, April 2018): 93 % top-5 after 2.96 hours of training, USD 72.40 on
-demand (about USD 25 spot), in 41 of 45 epochs at 128, 224 and 288 px; in September 2018 on 16
+demand (about USD 25 spot), in 42 of 45 epochs at 128, 224 and 288 px; in September 2018 on 16
 such machines after 18 minutes. `--plan=fastai_8gpu` and `--plan=imagenet18_16` have those
 settings; `modern_18` and `modern_32` follow FFCV's. It has not been run on ImageNet.
 
@@ -11,8 +11,10 @@ settings; `modern_18` and `modern_32` follow FFCV's. It has not been run on Imag
     python recipes/imagenet_resnet50.py --data_dir=/data/imagewoof160 --preset=small
 
 `--blacklist=FILE` leaves out the validation photos of the devkit's list, and the entry says so.
-`--data_dir` holds `train/` and `val/` with a folder for each class, and for speed `train-160`,
-`train-352` and `val-352`, made by `python -m keras_dawn.data.photos.prepare`.
+An entry is written only if all other validation photos were there and counted; `no_entry` in
+run.json says what was amiss. `--data_dir` holds `train/` and `val/` with a folder for each class,
+and for speed `train-160`, `train-352` and `val-352`, made by `python -m
+keras_dawn.data.photos.prepare`; 288 px is judged on the originals, as it was in 2018.
 
 Measured (`benchmarks/resizing.py`, two cores of a shared AMD EPYC, bfloat16): on 4,600 photos of
 ten dog breeds, ResNet-18, 11 epochs at 64, 96 and 128 px: 46.41 % ± 0.45 (n = 3) after 204 s; 8

@@ -55,30 +55,6 @@ def test_the_gpu_script_runs_small_on_a_processor_and_goes_on_after_a_part_that_
             assert skipped == on_a_gpu & set(case)
 
 
-@pytest.mark.slow
-def test_imagenets_training_is_rehearsed_small(tmp_path):
-    """The parts of at most two processes; each checks what it finds."""
-    parts = ("tree", "tar", "order", "epoch", "phases", "killed")
-    sizes = ["--images=3100", "--classes=20", "--validation_images=600"]
-    subprocess.run(
-        [sys.executable, str(BENCHMARKS / "imagenet_rehearsal.py"), *sizes,
-         f"--scratch={tmp_path}", f"--json={tmp_path / 'all.json'}",
-         *(f"--parts={part}" for part in parts)],
-        check=True,
-    )  # fmt: skip
-    found = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))["parts"]
-    assert set(found) == set(parts)
-    for part in ("tree", "tar"):
-        assert (found[part]["photos"], found[part]["classes"]) == (3100, 20)
-    assert "--parts=tree" in found["tree"]["command"] and sizes[0] in found["tree"]["command"]
-    assert found["order"]["served_once"] == 3072 and found["order"]["left_over"] == 28
-    assert found["epoch"]["served_once"] == 3072 and found["epoch"]["left_over"] == 28
-    assert found["phases"]["steps"] == 45 * 20
-    assert found["killed"]["processes"] == 2  # of rank 0: its first life, and its second
-    assert found["killed"]["variables_with_the_same_bits"] > 60  # of a ResNet-18
-    assert [path.name for path in tmp_path.iterdir()] == ["all.json"]  # the photos are removed
-
-
 PART = """
 import json, os, pathlib, subprocess, sys, time
 name = [f.partition("=")[2] for f in sys.argv if f.startswith("--part=")][0]

@@ -79,6 +79,16 @@ ODD = {
         lambda f: change(f / "runs.json", lambda c: c["hardware"].update(gpus=["A100"])),
         "the entry: hardware must be 1 × A100, got 2 × AMD EPYC",
     ),
+    "a GPU whose name begins like the entry's": (
+        lambda f: (
+            change(f / "runs.json", lambda c: c["hardware"].update(gpus=["A100"])),
+            [
+                change(path, lambda c: c.update(hardware="1 × A1000, 23 GiB memory"))
+                for path in f.glob("anonymous*.json")
+            ],
+        ),
+        "the entry: hardware must be 1 × A100, got 1 × A1000",
+    ),
     "an author that is a link": (
         lambda f: change(f / "about.json", lambda c: c.update(author="[A](javascript:b)")),
         "words for a table's cell",
@@ -159,7 +169,25 @@ def test_a_run_counts_once_whatever_its_time_zone(whole):
     lines = [f"{name} {run}\n" for name, runs in runs.items() for run in runs]
     (other / "log.txt").write_text("".join(lines), encoding="utf-8")
     assert submissions.read(other)[0].date == "2026-11-26"
-    with pytest.raises(ValueError, match="2026-11-26_other: the run that ended at"):
+    with pytest.raises(ValueError, match="2026-11-26_other: the run of"):
+        submissions.read_all([made, other])
+
+
+def test_a_run_counts_once_whenever_it_is_said_to_have_ended(whole):
+    made = submit(whole)
+    other = made.with_name("2026-11-26_other")
+    shutil.copytree(made, other)
+
+    def a_second_later(content):
+        for run in [run for runs in content["runs"].values() for run in runs]:
+            ended = datetime.datetime.fromisoformat(run["ended"]) + datetime.timedelta(seconds=1)
+            run["ended"] = ended.isoformat()
+
+    change(other / "runs.json", a_second_later)
+    runs = json.loads((other / "runs.json").read_text(encoding="utf-8"))["runs"]
+    lines = [f"{name} {run}\n" for name, runs in runs.items() for run in runs]
+    (other / "log.txt").write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(ValueError, match="2026-11-26_other: the run of"):
         submissions.read_all([made, other])
 
 

@@ -1,5 +1,6 @@
 """The table of records: all submissions are right, the page is theirs, what is wrong is refused."""
 
+import datetime
 import math
 
 import pytest
@@ -51,7 +52,49 @@ def test_published_rows_say_where_they_are_published():
         assert row["mean"] is None or 94 <= row["mean"] < 100
         shown = records_table._published_row(row)
         assert shown["runs"] == row["runs"] if row["runs"] else shown["runs"] == "not stated"
-        assert "2018" < row["date"] < "2026-11-26" and row["hardware"].split(" × ")[0].isdecimal()
+        assert "2018" < row["date"] <= datetime.date.today().isoformat()
+        assert row["hardware"].split(" × ")[0].isdecimal()
+
+
+# By date and seconds: runs, mean, standard deviation and p, read again at their sources.
+PUBLISHED = {
+    ("2019-08-19", 34): (None, 94.1, None, None),
+    ("2019-08-19", 26): (None, 94.1, None, None),
+    ("2023-11-06", 6.3): (None, None, None, None),
+    ("2024-03-20", 3.83): (1000, 94.01, None, None),
+    ("2024-03-20", 3.29): (1000, 94.01, None, "< 0.0001"),
+    ("2024-08-11", 3.09): (1000, 94.01, None, "< 0.0001"),
+    ("2024-09-27", 2.73): (400, 94.05, None, None),
+    ("2024-09-29", 2.67): (200, 94.04, None, None),
+    ("2024-11-10", 2.59): (200, 94.01, None, None),
+    ("2025-09-09", 2.095): (None, 94.01, None, None),
+    ("2025-09-16", 2.03): (2000, 94.014, 0.131, "< 0.0001"),
+    ("2025-09-30", 2.015): (2000, 94.008, 0.132, "0.0034"),
+    ("2025-10-16", 1.99): (2000, 94.02, 0.131, "< 0.0001"),
+}
+
+
+def test_published_rows_have_the_numbers_of_their_sources():
+    """A row that is new gets its line above, from its source and not from the file."""
+    rows = {
+        (row["date"], row["seconds"]): (row["runs"], row["mean"], row["deviation"], row["p"])
+        for row in records_table._published()
+    }
+    assert rows == PUBLISHED
+
+
+def test_fewer_than_five_runs_show_nothing():
+    machine = {"gpus": [], "cores": 2, "processor": "Xeon"}
+    ended = "2026-12-01T23:30:00+00:00"
+    accuracies = (94.08, 94.1, 94.09, 94.11, 94.12)
+    runs = [
+        {"seed": seed, "accuracy_tta": accuracy, "seconds": 1.0, "ended": ended}
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    for count, told in ((2, "not shown"), (4, "not shown"), (5, "shown")):
+        series = submissions.Series("f", "a", "n", machine, runs[:count], None)
+        assert series.p_value < 0.05
+        assert records_table._series_row(series)["94 %"] == told
 
 
 def test_the_instructions_of_a_processor_are_shown_where_they_are_told():

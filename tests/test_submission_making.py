@@ -121,11 +121,14 @@ def test_what_the_benchmark_has_written_is_taken(tiny_cifar10, tmp_path, monkeyp
         assert (data["train_images"], data["test_images"]) == (100, 20)
         monkeypatch.setattr(submission_parts, "CIFAR10_SHA256", data["sha256"])
         change(path, lambda c: c["data"].update(train_images=50_000, test_images=10_000))
+    # The checkout that is tested may have changes.
+    change(tmp_path / "runs.json", lambda c: c.update(commit=5 * "01234567"))
     made = tmp_path / f"{datetime.datetime.now(datetime.UTC).date()}_smoke"
     files = [tmp_path / name for name in ("runs.json", "runs", "log.txt")]
     submission_making.make(made, *files, "Ada", {})
     (series,) = submissions.read(made)
     assert series.name.startswith("`cifar10_record.py --preset=smoke`, ")
     assert [run["seed"] for run in series.runs] == [0, 1] and series.usd_per_hour == 0.1
+    assert series.cut_off == 0
     for path in made.iterdir():
         assert str(tmp_path) not in path.read_text(encoding="utf-8"), path.name

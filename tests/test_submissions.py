@@ -1,5 +1,7 @@
 """What is wrong with a submission to the table of records is said, and nothing of it is taken."""
 
+import datetime
+import json
 import math
 
 import pytest
@@ -7,9 +9,10 @@ import records_table
 import submission_checks
 import submission_making
 import submission_parts
+import submission_times
 import submissions
 
-from tests.submitting import change, check_refused, edit_tsv, series, submit, whole_runs
+from tests.submitting import PLAN, change, check_refused, edit_tsv, series, submit, whole_runs
 from tests.test_records_table import OURS
 
 BOTH = {"keras_dawn": "ours", "airbench94, plain torch": "the loop"}
@@ -31,12 +34,25 @@ def test_a_submission_is_made_of_what_the_benchmark_leaves(whole):
         submit(whole)
 
 
-PLAN = {"first_seed": 1, "runs": 3, "peer_runs": 1, "at": "2026-11-26T04:00:00+00:00"}
+def in_minutes(folder):
+    """All times but that of the clock on the wall."""
 
+    def of_all(content):
+        for run in [run for runs in content["runs"].values() for run in runs]:
+            run.update({name: run[name] / 60 for name in run if name.endswith("seconds")})
 
-def test_a_submission_of_all_runs_that_were_planned_is_taken(whole):
-    change(whole / "runs.json", lambda content: content.update(planned=[PLAN]))
-    assert len(submissions.read(submit(whole))) == 2
+    def of_one(content):
+        content["clocks"]["training"] /= 60
+        content.update(wall_seconds=885.07, training_seconds=content["training_seconds"] / 60)
+        content["epochs"][-1]["training_seconds"] /= 60
+        content["prices"][0]["cost_usd"] /= 60
+
+    change(folder / "runs.json", of_all)
+    change(folder / "run.json", of_one)
+    edit_tsv(865.069148216 / 60 / 3600, 94.08)(folder)
+    runs = json.loads((folder / "runs.json").read_text(encoding="utf-8"))["runs"]
+    lines = [f"{name} {run}\n" for name, found in runs.items() for run in found]
+    (folder / "log.txt").write_text("".join(lines), encoding="utf-8")
 
 
 WRONG = {
@@ -113,7 +129,7 @@ WRONG = {
     ),
     "a price without end": (
         lambda f: change(f / "about.json", lambda c: c["price"].update(usd_per_hour=math.inf)),
-        "a price is USD an hour above 0, got inf",
+        "a price is 0.001 to 10,000 USD an hour, got inf",
     ),
     "a part of the data": (
         lambda f: change(f / "runs.json", lambda c: c["settings"].update(train_images=1000)),
@@ -144,6 +160,78 @@ WRONG = {
     "fewer runs than were planned": (
         lambda f: change(f / "runs.json", lambda c: c.update(planned=[{**PLAN, "runs": 5}])),
         r"keras_dawn: 5 runs from seed 1 on were planned, its seeds are \[1, 2, 3\]",
+    ),
+    "no plan": (
+        lambda f: change(f / "runs.json", lambda c: c.pop("planned")),
+        "the number of runs is fixed before the first of them.* were planned as nothing",
+    ),
+    "a plan of after the first run": (
+        lambda f: change(
+            f / "runs.json", lambda c: c["planned"][0].update(at="2026-11-26T04:36:24+00:00")
+        ),
+        "before the first run, which began at 2026-11-26T04:36:21.*, got 2026-11-26T04:36:24",
+    ),
+    "a plan of nobody knows when": (
+        lambda f: change(f / "runs.json", lambda c: c["planned"][0].pop("at")),
+        "its plan must have been made at a moment before the first run.*, got None",
+    ),
+    "no commit": (
+        lambda f: change(f / "runs.json", lambda c: c.update(commit=None)),
+        "the commit of a checkout without changes, 40 hexadecimal digits, got None",
+    ),
+    "changes that no commit has": (
+        lambda f: change(f / "runs.json", lambda c: c.update(commit=c["commit"] + "+")),
+        r"the commit of a checkout without changes.*67\+",
+    ),
+    "minutes for seconds": (
+        lambda f: change(f / "runs.json", lambda c: series(c)[1].update(seconds=863.7 / 60)),
+        "keras_dawn, seed 2: 851 s of DAWNBench's clock lie before the training",
+    ),
+    "minutes for seconds everywhere": (
+        in_minutes,
+        r"run.json: of 885.07 s by the clock on the wall 14.39\d+ are the training's",
+    ),
+    "a training longer than its run": (
+        lambda f: change(f / "run.json", lambda c: c.update(wall_seconds=800.0)),
+        "run.json: of 800.0 s by the clock on the wall 863.7",
+    ),
+    "a run twice": (
+        lambda f: change(
+            f / "runs.json",
+            lambda c: series(c)[1].update(
+                {name: series(c)[0][name] for name in ("seconds", "accuracy_tta")}
+            ),
+        ),
+        "keras_dawn: two of its runs have the same time and accuracy",
+    ),
+    "next to no price": (
+        lambda f: change(f / "about.json", lambda c: c["price"].update(usd_per_hour=1e-6)),
+        "a price is 0.001 to 10,000 USD an hour, got 1e-06",
+    ),
+    "another preset's name": (
+        lambda f: change(
+            f / "about.json", lambda c: c["series"].update(keras_dawn="--preset=cpu, float32")
+        ),
+        '"--preset=cpu, float32" says cpu of "keras_dawn", .*--preset=cpu_hardest',
+    ),
+    "another loop's name": (
+        lambda f: change(
+            f / "about.json",
+            lambda c: c["series"].update({"airbench94, plain torch": "airbench94 with Muon"}),
+        ),
+        "says airbench94_muon of",
+    ),
+    "another precision's name": (
+        lambda f: change(f / "about.json", lambda c: c["series"].update(keras_dawn="in bfloat16")),
+        "says bfloat16 of",
+    ),
+    "a note that is a link": (
+        lambda f: change(f / "about.json", lambda c: c.update(note="[all](x)")),
+        "`note` is words for a table's cell",
+    ),
+    "a longer name of a processor than the entry's": (
+        lambda f: change(f / "runs.json", lambda c: c["hardware"].update(processor="AMD EPY")),
+        "the entry: hardware must be 2 cores of AMD EPY, got 2 × AMD EPYC",
     ),
     "runs that were added when some were known": (
         lambda f: change(f / "runs.json", lambda c: c.update(planned=[PLAN, {**PLAN, "runs": 5}])),
@@ -207,8 +295,84 @@ def test_a_run_counts_once_in_the_whole_table(whole):
     """The submission is of runs that one of ours has."""
     made = submit(whole)
     assert len(submissions.read_all([made])) == 2
-    with pytest.raises(ValueError, match="2026-11-26_mine: the run that ended at .* is one of"):
+    with pytest.raises(ValueError, match="2026-11-26_mine: the run of .* s and .* % is one of"):
         submissions.read_all([OURS, made])
+
+
+def begin_all(content):
+    """Says when each run began, and that a second seed 2 was cut off."""
+    content["begun"] = {
+        name: [{"seed": run["seed"], "at": began(run)} for run in runs]
+        for name, runs in content["runs"].items()
+    }
+    first = content["begun"]["keras_dawn"][1]
+    content["begun"]["keras_dawn"].insert(1, {**first, "at": "2026-11-26T05:17:00+00:00"})
+
+
+def began(run):
+    ended = datetime.datetime.fromisoformat(run["ended"])
+    return (ended - datetime.timedelta(seconds=run["seconds"] + 5)).isoformat(timespec="seconds")
+
+
+def test_runs_that_were_cut_off_are_counted(whole):
+    change(whole / "runs.json", begin_all)
+    ours, loop = submissions.read(submit(whole))
+    assert (ours.cut_off, loop.cut_off) == (1, 0)
+    assert "| 3, seeds 1 to 3, 1 cut off |" in records_table.page([ours])
+
+
+BEGUN_WRONG = {
+    "nothing begun": (lambda c: c.update(begun=[]), "must have `begun`"),
+    "a series without": (lambda c: c["begun"].pop("keras_dawn"), "must have `begun`"),
+    "a run that was not begun": (
+        lambda c: c["begun"]["keras_dawn"].pop(0),
+        "seed 1: `begun` must have when it was begun",
+    ),
+    "a moment that is none": (
+        lambda c: c["begun"]["keras_dawn"][0].update(at="then"),
+        "seed 1: `begun` must have when it was begun",
+    ),
+    "a run longer than since its beginning": (
+        lambda c: c["begun"]["keras_dawn"][0].update(at="2026-11-26T05:06:55+00:00"),
+        "seed 1: it has 849.8 seconds of training, and ended 600 s after it was begun",
+    ),
+    "minutes for seconds": (
+        lambda c: c["runs"]["airbench94, plain torch"][0].update(seconds=1535.4 / 60),
+        "seed 1: it has 25.6 seconds of training, and ended 1541 s after it was begun",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BEGUN_WRONG)
+def test_what_is_wrong_with_the_runs_that_were_begun_is_said(fault, whole):
+    spoil, message = BEGUN_WRONG[fault]
+    change(whole / "runs.json", begin_all)
+    check_refused(whole, lambda f: change(f / "runs.json", spoil), message)
+
+
+def test_runs_that_are_planned_since_are_not_taken_without_those_that_were_begun(
+    whole, monkeypatch
+):
+    since = submission_times.moment("2026-11-26T03:59:59+00:00")
+    monkeypatch.setattr(submission_times, "_COUNTED_SINCE", since)
+    with pytest.raises(ValueError, match="must have `begun`, all that were begun, got None"):
+        submit(whole)
+
+
+@pytest.mark.parametrize("hardware", ["2 cores of AMD EPYC", "2 × AMD EPYC, 7.7 GiB memory"])
+def test_entries_call_a_processor_in_either_way(hardware, whole):
+    (path,) = (whole / "runs").rglob("anonymous*.json")
+    change(path, lambda c: c.update(hardware=hardware))
+    assert len(submissions.read(submit(whole))) == 2
+
+
+def test_a_note_is_shown_in_the_row_of_the_first_series(whole):
+    made = whole / "records" / "2026-11-26_mine"
+    given = [whole / name for name in ("runs.json", "runs", "log.txt")]
+    submission_making.make(made, *given, "Ada", {"keras_dawn": "ours"}, "Neighbours were loud")
+    ours, loop = submissions.read(made)
+    assert "about.json)). Neighbours were loud |" in records_table.page([ours])
+    assert loop.note is None
 
 
 def test_runs_on_some_of_the_images_are_refused_for_that_and_not_for_a_missing_entry(whole):

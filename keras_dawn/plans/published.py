@@ -1,6 +1,15 @@
 """Plans of published trainings of ResNet-50 on ImageNet, and a small one.
 
 Batch sizes and rates are those of all GPUs; `plan.scaled(1 / 8)` fits one of eight.
+
+The plans of 2018 have the values of the published code. Where its rate moves, that code is one step
+ahead: its first step has the second value of the line, its last one the end. It also keeps the
+last, smaller batch of an epoch, which is left out here (at batches of 8,192, 156 steps for its
+157). So a moving rate is up to one step behind the code's here, and up to 0.7 % from it.
+
+The entries' own JSON files differ from the code: fast.ai's of April 2018 names batches of 128 a GPU
+and a drop of the rate at epoch 20, that of 16 machines rates of .2507 and .02507 where the code has
+.564 and .0564. imagenet18's later plan of 28 epochs for one machine is not here.
 """
 
 import itertools
@@ -60,7 +69,10 @@ def _imagenet18(machines, phases, at_224=_COPIES):
 
 
 def _modern(epochs, warm_up, change):
-    """After FFCV's ResNet-50: one triangle to 1.7 at batch 4096, 160 then 192 px, seen at 256."""
+    """After FFCV's ResNet-50: one triangle to 1.7 at batch 4096, 160 then 192 px, seen at 256.
+
+    FFCV has 16, 24, 32 epochs and more, none of 18. Its 32 epochs are at 160 px up to the 25th.
+    """
     highest, rest = 1.7, epochs - warm_up
     # One straight line from the highest rate to 0, cut in two where the size changes.
     at_change = highest * (epochs - change) / rest

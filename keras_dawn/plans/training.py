@@ -1,6 +1,7 @@
 """Runs a `TrainingPlan` as one `fit`."""
 
 from keras_dawn.data.labels import check_same_classes
+from keras_dawn.dawnbench.time_to_accuracy import TimeToAccuracy
 from keras_dawn.foundation import keras_fit
 from keras_dawn.plans.phase import Phase
 from keras_dawn.plans.plan import TrainingPlan
@@ -59,7 +60,8 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
             raise ValueError(
                 f"The plan sets the learning rate; leave {type(callback).__name__} out."
             )
-    training = PlanData(plan, _maker(train_data, plan), id, training=True)
+    timers = [callback for callback in callbacks if isinstance(callback, TimeToAccuracy)]
+    training = PlanData(plan, _counted(_maker(train_data, plan), timers), id, training=True)
     validation = validation_data
     if callable(validation_data):
         # `id` above: each phase trains on data of its own. Validation data stays while the phases
@@ -76,7 +78,7 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
         validation_data=validation,
         epochs=plan.epochs,
         # The data changes before schedules and callbacks look at the steps of the epoch.
-        callbacks=[_Phases(plan, training, validation), *schedules, *callbacks],
+        callbacks=[_Phases(plan, training, validation, timers), *schedules, *callbacks],
         verbose=verbose,
         shuffle=False,  # the data shuffles itself
     )
@@ -120,6 +122,18 @@ def _maker(train_data, plan):
     return train_data
 
 
+def _counted(make, timers):
+    """`make`, with the clocks of `TimeToAccuracy` running: by DAWNBench's rules loading counts."""
+
+    def counted(phase):
+        for timer in timers:
+            if timer.clock is not None:  # it stands still from an epoch's end on
+                timer.clock.resume()
+        return make(phase)
+
+    return counted
+
+
 def _kind_of_validation(phase):
     return phase.evaluated_at, phase.validation.rectangular, phase.crops.copies
 
@@ -127,9 +141,10 @@ def _kind_of_validation(phase):
 class _Phases(keras.callbacks.Callback):
     """Takes `fit` to the data of the phase that begins, and puts its sizes into the logs."""
 
-    def __init__(self, plan, training, validation):
+    def __init__(self, plan, training, validation, timers):
         super().__init__()
         self._plan, self._training, self._validation = plan, training, validation
+        self._timers = timers
 
     def on_train_begin(self, logs=None):
         self._callbacks = keras_fit.callback_list(self)
@@ -138,16 +153,23 @@ class _Phases(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._training.set_epoch(epoch)
+        for timer in self._timers:
+            timer.clock.pause()  # to load what is validated on does not count
+        self._look_at_validation(epoch)
+        for timer in self._timers:
+            timer.clock.resume()
+        # Keras keeps the length and the evaluator of the first epoch for a whole `fit`.
+        if self._training.phase is not self._known:
+            self._known = self._training.phase
+            keras_fit.change_length(self._iterator, self._callbacks, self._training)
+
+    def _look_at_validation(self, epoch):
         if isinstance(self._validation, PlanData):
             # Keras would go on validating with the evaluator that it made in the first epoch.
             before = self._validation.data
             self._validation.set_epoch(epoch)
             if self._validation.data is not before:
                 keras_fit.forget_validation_data(self.model)
-        # Keras keeps the length and the evaluator of the first epoch for a whole `fit`.
-        if self._training.phase is not self._known:
-            self._known = self._training.phase
-            keras_fit.change_length(self._iterator, self._callbacks, self._training)
 
     def on_epoch_end(self, epoch, logs=None):
         logs["image_size"] = float(self._known.image_size)

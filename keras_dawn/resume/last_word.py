@@ -77,6 +77,7 @@ class LastWord(keras.callbacks.Callback):
         messages.say_what_is_not_seen(self._parts, self._folder.path)
         if state is None and self._position.has_no_place:
             messages.say_that_data_is_read_again(self._folder.path)
+        description["taken_up"] = self._resume.taken_up
         description["callbacks"] = describe_callbacks(states.names)
         description["parts"] = describe_parts(self.model, states.names)
         ended = followed or (
@@ -96,6 +97,7 @@ class LastWord(keras.callbacks.Callback):
         else:
             states.tell("begin")
         self._description = description
+        self._resume.taken_up = description.get("taken_up", [])
         self._compiled = messages.OtherOptimizers(self.model, self._folder.path)
         if state is None and self._writes_on():
             self._save(0, 0)

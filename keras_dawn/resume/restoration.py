@@ -165,8 +165,11 @@ class Restoration:
             taken_up += self._other_epochs(params) + self._other_changes(description, tracked)
             if names := other_names(before, description):
                 say(names, self._path)
+        description["taken_up"] = list(before.get("taken_up", ()))
         if taken_up:
             say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
+            where = f"from epoch {state['epoch'] + 1}, step {state['step'] + 1} on"
+            description["taken_up"] += [f"{where}: {words}" for words in taken_up]
         if same_fit and same.new:
             names = ", ".join(same.new)
             say(f"{names} {'are new: begin' if same.new[1:] else 'is new: begins'} now", self._path)

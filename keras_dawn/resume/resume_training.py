@@ -97,6 +97,8 @@ class ResumeTraining(keras.callbacks.Callback):
 
     Attributes:
         paid: `PaidTime` of all processes that trained from this folder, on rank 0.
+        taken_up: list of str, the settings that were others when the training went on, and from
+            where on they hold; of all its processes.
 
     Raises:
         TypeError: when the training begins: a state of a callback that no checkpoint can hold.
@@ -134,7 +136,7 @@ class ResumeTraining(keras.callbacks.Callback):
         self.folder = CheckpointFolder(directory, keep)
         self.paid = PaidTime(directory)
         self.notices = Notices(save_on_signal, notice)
-        self.tracked = {}
+        self.tracked, self.taken_up = {}, []
         self._data = data
         self._fit = 0  # how many `fit`s this object saw through to their ends
         self._asked = None  # which `fit` comes next, where the script leaves out what is done

@@ -121,6 +121,7 @@ def train(preset, images, build_model, seed, folder, clock, prices):
             "test_time_augmentation": tta,
             "answers": answered,
             "paid": run_flags.paid_time(resume),
+            "taken_up": run_flags.taken_up(resume),
         },
     )
 

@@ -10,6 +10,7 @@ from keras_dawn.data.photos import (
     ValidationImages,
     photos_of,
 )
+from keras_dawn.distributed import collectives, current
 
 from absl import flags
 
@@ -25,13 +26,17 @@ class Photos:
         folder: path with `train/` and `val/`, or ImageNet's tar files.
         preset: `PhotoPreset`.
         blacklist: set of the numbers of ImageNet's validation photos to leave out.
+
+    Attributes:
+        fell_back: set of the copies that were asked for and are not there, such as `val-352`.
+        validated_on: dict from pixels to what was read to validate at them: `"val"`, `"val-352"`.
     """
 
     def __init__(self, folder, preset, blacklist=frozenset()):
         self.folder, self.preset, self.name = Path(folder), preset, Path(folder).name
         self.blacklist = blacklist
         self.seed = 0  # of order and crops; a recipe that trains several times sets it for each
-        self._sources, self.fell_back = {}, set()
+        self._sources, self.fell_back, self.validated_on = {}, set(), {}
         self._serving, self._problems = {}, {"train": {}, "val": {}}
         self.class_names = self.train("originals").class_names
         self.val("originals")  # a missing folder is found now, not after the first epoch
@@ -42,11 +47,16 @@ class Photos:
 
     def val(self, kind):
         """The validation photos."""
-        if (kind, "kept") not in self._sources:
+        if ("kept", kind) not in self._sources:
             source = self._source("val", kind, self.preset.val_images)
             kept = without_blacklist(source, self.blacklist) if self.blacklist else source
-            self._sources[kind, "kept"] = kept
-        return self._sources[kind, "kept"]
+            self._sources["kept", kind] = kept
+        return self._sources["kept", kind]
+
+    def counts(self, part):
+        """How many photos each kind has that was read so far: dict from kinds to int."""
+        key = "kept" if part == "val" else part
+        return {kind: len(source) for (of, kind), source in self._sources.items() if of == key}
 
     def training_data(self, phase, transforms):
         """`ResizingImages` for a phase, its labels and mixing by further transforms."""
@@ -63,9 +73,13 @@ class Photos:
 
     def validation_data(self, phase, transforms):
         """`ValidationImages` for a phase."""
-        copies = 352 if phase.evaluated_at <= 304 else None  # 1.14 times it must fit in
+        # The published trainings judge 288 px on the originals.
+        copies = 352 if phase.evaluated_at <= 256 else None
+        source = self.val(copies or "originals")
+        read = f"val-{copies}" if copies and f"val-{copies}" not in self.fell_back else "val"
+        self.validated_on[phase.evaluated_at] = read
         made = ValidationImages(
-            self.val(copies or "originals"),
+            source,
             max(1, min(phase.batch_size, 256)),
             image_size=phase.evaluated_at,
             rectangular=phase.validation.rectangular,
@@ -105,6 +119,13 @@ class Photos:
             for part in ("train", "val")
             for name, problem in self._problems_of(part).items()
         }
+
+    def gather_problems(self):
+        """Takes over what other ranks have found wrong with their files; each rank calls it."""
+        if current().several:
+            for part, known in self._problems.items():
+                for found in collectives.gather(self._problems_of(part)):
+                    known.update(found)
 
     def _problems_of(self, part):
         """Those of one part, by the names that its sources have for them."""

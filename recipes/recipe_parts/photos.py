@@ -13,7 +13,7 @@ from keras_dawn.evaluation import evaluate_images
 import keras
 from absl import app, flags
 
-from recipe_parts import answers, projection, reporting, run_flags
+from recipe_parts import answers, imagenet_entry, projection, reporting, run_flags
 from recipe_parts.blacklist import read_blacklist
 from recipe_parts.digit_photos import write_digit_photos
 from recipe_parts.photo_folder import Photos
@@ -21,7 +21,6 @@ from recipe_parts.photo_network import build_model, one_hot
 from recipe_parts.seeds import train_seeds
 
 FLAGS = flags.FLAGS
-IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1000
 
 
 def define_flags(presets, target=93.0, target_on="top5"):
@@ -74,12 +73,12 @@ def main(recipe, presets, entry, target_on="top5"):
             raise app.UsageError(str(error)) from None
         reporting.console.quiet = not ranks.is_main
         reporting.photo_banner(recipe, photos, reason, preset.plan, folder.path)
-        clocks = [clock]  # the first seed's began with the process
+        loaded = loaded_by_seed(clock, photos, lambda: find_photos(preset, scratch)[0])
 
         def once(seed, own):
-            started = clocks.pop() if clocks else TrainingClock()
-            timer = time_to(target_on, photos, started, prices)
-            return train(preset, photos, precision, seed, own, timer)
+            own_clock, own_photos = next(loaded)
+            timer = time_to(target_on, own_photos, own_clock, prices)
+            return train(preset, own_photos, precision, seed, own, timer)
 
         train_seeds(once, folder, prices, recipe=recipe, preset=name, reason=reason)
 
@@ -98,14 +97,28 @@ def find_photos(preset, scratch):
     )
 
 
+def loaded_by_seed(clock, photos, find):
+    """Yields a clock and photos for each seed: those of the first, then others.
+
+    Loading data counts by DAWNBench's rules, so that every seed lists the photos for itself, copies
+    for the phases included, while its clock runs.
+    """
+    yield clock, photos
+    while True:
+        clock = TrainingClock()
+        yield clock, find()
+
+
 def choose_preset(presets, entry, ranks):
     """The preset that the flags ask for, scaled to the GPUs that there are."""
     gpu = keras_dawn.precision.has_gpu()
-    name = getattr(FLAGS, "plan", None) or FLAGS.preset
+    plan = getattr(FLAGS, "plan", None)
+    name = plan or FLAGS.preset
     if name == "auto":
         name = entry if gpu and FLAGS.data_dir else "small"
     if name not in presets:
-        raise ValueError(f"--preset must be auto or one of {', '.join(presets)}; got {name!r}.")
+        flag = "--plan" if plan else "--preset"
+        raise ValueError(f"{flag} must be auto or one of {', '.join(presets)}; got {name!r}.")
     preset = presets[name]
     processes = FLAGS.gpus if FLAGS.dry_run else ranks.world_size
     # A plan's batches are those of all its GPUs together: for fewer, batch and rate shrink alike.
@@ -159,21 +172,26 @@ def train(preset, photos, precision, seed, folder, timer):
         )
         timer.clock.pause()  # views with flips are no part of the board's time
         flipped = evaluate_images(model, photos.validation_data(last, hot), flip=True)
+        photos.gather_problems()
         for name in ("top1", "top5"):  # records are in percent
             flipped[name] = round(100 * flipped[name], 4)
         answered = answers.of_photos(model, photos, last, folder)
     except KeyboardInterrupt:
         timer.clock.pause()
         interrupted = True
-    # The board is for all of ImageNet, whatever a folder is called.
-    whole = classes == IMAGENET_CLASSES and len(photos.train("originals")) == IMAGENET_IMAGES
+    benchmark, no_entry = None, "The board is for the photos of ImageNet."
+    if imagenet_entry.is_imagenet(photos):
+        no_entry = imagenet_entry.why_none(photos, flipped["images"] if flipped else None)
+        benchmark = None if no_entry else dawnbench.IMAGENET
+        if no_entry:
+            reporting.console.print(f"No DAWNBench entry: {no_entry}")
     return run_flags.Result(
         timer=timer,
         rows=history.rows,
         schedule=preset.plan.values_by_epoch(),
         epochs=preset.plan.epochs,
         interrupted=interrupted,
-        benchmark=dawnbench.IMAGENET if whole else None,
+        benchmark=benchmark,
         entry={
             "model": preset.model,
             "misc": {"plan": preset.plan.table()},
@@ -182,6 +200,7 @@ def train(preset, photos, precision, seed, folder, timer):
         description={
             **records.environment(),
             **describe(model, photos, preset, precision, seed),
+            "no_entry": no_entry,
             "with_flips": flipped,
             "answers": answered,
             "paid": run_flags.paid_time(resume),
@@ -203,6 +222,7 @@ def describe(model, photos, preset, precision, seed):
             "left_out_by_blacklist": len(photos.blacklist),
             "classes": len(photos.class_names),
             "originals_in_place_of_copies": sorted(photos.fell_back),
+            "validated_on": photos.validated_on,
             "problems": photos.problems(),
         },
         "settings": preset.settings(),  # batch sizes and rates are those of all processes

@@ -50,7 +50,7 @@ def print_projection(preset, source, precision, prices):
             f"from epoch {first + 1}, {phase.image_size} px",
             f"{cost.images:,}",
             f"{cost.flops / 1e15:,.3g}",
-            f"{rates[phase.image_size]:,.0f}",
+            f"{rates[phase.image_size]:,.{0 if rates[phase.image_size] >= 10 else 2}f}",
             f"{hours:,.3f}",
         )
     reporting.console.print(table)
@@ -59,7 +59,7 @@ def print_projection(preset, source, precision, prices):
         f"PROJECTION, not a measurement: {hours:,.2f} hours on {FLAGS.gpus} devices like this one, "
         "if decoding keeps up and scaling is perfect, without validation."
     ]
-    lines += [f"At {price.usd_per_hour:g} USD an hour ({price.kind}) for all of them together: "
+    lines += [f"At {price.usd_per_hour:g} USD an hour ({price.kind}) for all {FLAGS.gpus} devices: "
               f"USD {hours * price.usd_per_hour:,.2f}." for price in prices]  # fmt: skip
     for line in lines:
         reporting.console.print(line)

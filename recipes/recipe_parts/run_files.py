@@ -51,23 +51,25 @@ def save(result, folder, prices, author, author_email):
 def _write_entry(result, folder, prices, author, author_email):
     description = result.description
     versions, machine = description["versions"], description["hardware"]
-    device = (machine["gpus"] or [machine["processor"]])[0]
-    count = len(machine["gpus"]) or machine["cores"]
+    device, tag = device_of(machine)
     memory = f", {machine['memory_gib']} GiB memory" if machine["memory_gib"] else ""
     # The board's prices are on-demand ones: beside them a spot price would win unfairly.
     on_demand = [price.usd_per_hour for price in prices if price.kind == "on-demand"]
+    # A run that went on with other settings has not those of the entry throughout.
+    changed = description.get("taken_up")
     entry = dawnbench.Entry(
         author=author,
         author_email=author_email,
         framework=f"keras_dawn {__version__}, Keras {versions['keras']}, torch {versions['torch']}",
         model=result.entry["model"],
-        hardware=f"{count} × {device}{memory}",
-        tags=(author, result.entry["model"], f"{count}x{_short(device)}", "keras-dawn"),
+        hardware=f"{device}{memory}",
+        tags=(author, result.entry["model"], tag, "keras-dawn"),
         timestamp=date.today(),
         cost_per_hour=on_demand[0] if on_demand else None,
         used_blacklist=result.entry.get("used_blacklist"),
         misc={
             **result.entry["misc"],
+            **({"changedWhileTraining": changed} if changed else {}),
             "commandLine": " ".join(description["command"]),
             "versions": versions,
             "clock": "data load and model build included, validation excluded",
@@ -84,6 +86,19 @@ def _write_entry(result, folder, prices, author, author_email):
     for check in failed:
         reached = "threshold not reached" if check.name == "threshold" else check.name
         reporting.console.print(f"DAWNBench entry: {reached}: {check.message}")
+
+
+def device_of(machine):
+    """What an entry calls a machine, and the same as a part of its file's name.
+
+    GPUs are counted by `×`, as on the board; of a processor it is the cores that are counted.
+    """
+    if machine["gpus"]:
+        count, device = len(machine["gpus"]), machine["gpus"][0]
+        return f"{count} × {device}", f"{count}x{_short(device)}"
+    count, device = machine["cores"], machine["processor"]
+    cores = "core" if count == 1 else "cores"
+    return f"{count} {cores} of {device}", f"{count}-{cores}-{_short(device)}"
 
 
 def _draw(result, folder):

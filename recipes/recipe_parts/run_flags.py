@@ -145,6 +145,11 @@ def resume_training(subfolder=""):
     )
 
 
+def taken_up(resume):
+    """Settings that were changed while the training went on, for `run.json`; see `paid_time`."""
+    return [] if resume is None else resume.taken_up
+
+
 def paid_time(resume):
     """What all processes of a resumed training took, on rank 0; `None` without checkpoints."""
     if resume is None or not keras_dawn.distributed.current().is_main or not resume.paid.processes:

@@ -1,6 +1,7 @@
 """The recipe on photos, as a user starts it but for what is imported already."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,17 @@ def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(photos, tmp_path):
     assert whole["history"]["loss"] == cut["history"]["loss"]
     rows = (tmp_path / "c" / "history.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 3
+
+
+def test_every_seed_lists_the_photos_while_its_clock_runs():
+    from recipe_parts.photos import loaded_by_seed
+
+    def find():
+        time.sleep(0.01)
+        return object()
+
+    loaded = loaded_by_seed("first clock", "first photos", find)
+    assert next(loaded) == ("first clock", "first photos")
+    (clock, second), (other, third) = next(loaded), next(loaded)
+    assert clock.training_seconds() >= 0.01 and other.training_seconds() >= 0.01
+    assert clock is not other and second is not third

@@ -10,6 +10,8 @@ import record
 import record_results
 import record_summary
 
+from recipe_parts import run_files
+
 DOCUMENT = {
     "settings": {"sizes": {0: 24}, "widths": (64, (112, 256))},
     "versions": {"torch": "2.11"},
@@ -18,6 +20,7 @@ DOCUMENT = {
     "convolutions": "amx 1",
     "commit": "abc",
     "planned": [{"first_seed": 0, "runs": 5, "peer_runs": 1, "at": "today"}],
+    "begun": {"keras_dawn": [{"seed": 0, "at": "today"}]},
 }
 
 RUNS = {"keras_dawn": [{"seed": 0}]}
@@ -93,6 +96,20 @@ def test_another_number_of_runs_is_a_second_plan_and_the_same_one_is_none(tmp_pa
     assert "planned" not in document  # when its first run was made is not known
 
 
+def test_what_was_begun_in_earlier_sittings_is_kept_even_if_nothing_was_finished(tmp_path):
+    file = tmp_path / "record.json"
+    for runs in (RUNS, {"keras_dawn": []}):
+        file.write_text(json.dumps({**DOCUMENT, "runs": runs}), encoding="utf-8")
+        document = {**copy.deepcopy(DOCUMENT), "begun": {}}
+        record_results.earlier_runs(file, document)
+        assert document["begun"] == DOCUMENT["begun"]
+    older = {key: value for key, value in DOCUMENT.items() if key != "begun"}
+    file.write_text(json.dumps({**older, "runs": RUNS}), encoding="utf-8")
+    document = {**copy.deepcopy(DOCUMENT), "begun": {}}
+    record_results.earlier_runs(file, document)
+    assert "begun" not in document  # how many were begun is not known
+
+
 def test_a_results_file_tells_plan_instructions_and_commit(monkeypatch):
     preset = cifar10_record.PRESETS["cpu"]
     document = record_results.describe(preset, 3, 20, 2)
@@ -116,11 +133,13 @@ def test_without_git_no_commit_is_told(monkeypatch):
 
     monkeypatch.setattr(record_results.subprocess, "run", fails)
     assert record_results.commit() is None
+    preset = cifar10_record.PRESETS["cpu"]
+    assert record_results.describe(preset, 0, 1, 1, "abc")["commit"] == "abc"
 
 
 def test_the_time_is_told_over_that_of_each_loop_with_the_range_of_single_runs():
     def runs(*seconds):
-        return [{"seconds": each} for each in seconds]
+        return [{"seed": seed, "seconds": each} for seed, each in enumerate(seconds)]
 
     found = record_summary.time_ratios(
         {"slow": runs(200.0), "keras_dawn": runs(50.0, 60.0, 90.0), "none": [],
@@ -130,8 +149,10 @@ def test_the_time_is_told_over_that_of_each_loop_with_the_range_of_single_runs()
     assert (found["fast"]["ratio"], found["slow"]["ratio"]) == (0.6, 0.3)
     assert (found["fast"]["smallest"], found["fast"]["largest"]) == (50 / 120, 90 / 80)
     assert record_summary.told("fast", found["fast"]) == (
-        "time over that of fast: 0.600 (medians of 3 and 3 runs; single runs 0.417 to 1.125)"
+        "time over that of fast: 0.600 (medians of 3 and 3 runs; single runs 0.417 to 1.125; "
+        "pairs of one seed 0.625, 0.600 to 0.750, n = 3)"
     )
+    assert found["slow"]["pairs"] == [0.25]
     assert record_summary.time_ratios({"slow": runs(1.0), "keras_dawn": []}) == {}
 
 
@@ -144,7 +165,26 @@ def test_loops_in_several_precisions_are_series_of_their_own():
     ]  # fmt: skip
 
 
+def test_loops_and_ours_take_turns_seed_by_seed():
+    loops = ["fast", "slow"]
+    first = [("fast", 3), ("slow", 3), ("keras_dawn", 3)]
+    second = [(name, 4) for name, _ in first]
+    assert list(record.turns(3, 2, 2, None, loops)) == first + second
+    assert list(record.turns(3, 2, 1, None, loops)) == [*first, ("keras_dawn", 4)]
+
+
 def test_a_sitting_may_make_the_first_of_the_planned_runs():
-    assert list(record.seeds_by_now(3, 5, None)) == [3, 4, 5, 6, 7]
-    assert list(record.seeds_by_now(3, 5, 2)) == [3, 4]
-    assert list(record.seeds_by_now(3, 5, 9)) == [3, 4, 5, 6, 7]
+    for first_runs, seeds in ((None, [3, 4, 5, 6, 7]), (2, [3, 4]), (9, [3, 4, 5, 6, 7])):
+        assert list(record.turns(3, 5, 0, first_runs, ["fast"])) == [
+            ("keras_dawn", seed) for seed in seeds
+        ]
+
+
+def test_an_entry_counts_gpus_or_the_cores_of_a_processor():
+    machine = {"gpus": [], "cores": 2, "processor": "Intel(R) Xeon(R) Processor"}
+    assert run_files.device_of(machine) == (
+        "2 cores of Intel(R) Xeon(R) Processor", "2-cores-Intel Xeon",
+    )  # fmt: skip
+    assert run_files.device_of({**machine, "cores": 1})[0].startswith("1 core of ")
+    machine["gpus"] = ["NVIDIA H200"] * 8
+    assert run_files.device_of(machine) == ("8 × NVIDIA H200", "8xH200")

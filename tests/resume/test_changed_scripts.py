@@ -211,3 +211,20 @@ def test_the_same_script_is_named_nothing(tmp_path, capsys):
     scripts(tmp_path, (make, Z, [ONE(0.1), AVERAGE(0.9)]), (make, Z, [ONE(0.1), AVERAGE(0.9)]))
     said = capsys.readouterr().err
     assert "goes on at epoch 2" in said and "takes up" not in said
+
+
+def test_what_was_taken_up_is_kept_for_the_record_of_the_run(tmp_path):
+    told = []
+    for epochs, rate in ((2, 0.1), (3, 0.05), (4, 0.05)):
+        keras.utils.set_random_seed(1)
+        resume = ResumeTraining(tmp_path)
+        model = compiled(SGD(rate))
+        model.fit(X, X[:, :1], batch_size=8, epochs=epochs, verbose=0, callbacks=[resume])
+        told.append(resume.taken_up)
+    assert told[0] == []
+    second = [
+        "from epoch 3, step 1 on: learning_rate 0.1 → 0.05",
+        "from epoch 3, step 1 on: epochs 2 → 3",
+    ]
+    assert told[1] == second
+    assert told[2] == [*second, "from epoch 4, step 1 on: epochs 3 → 4"]
