@@ -30,7 +30,7 @@ CASES = [  # batch, time, channels, filters, steps, dilation
 @pytest.fixture
 def measured(monkeypatch):
     """The table of a processor for which products were timed."""
-    monkeypatch.setattr(choice._InUse, "table", table_named("avx512"))
+    monkeypatch.setattr(choice._InUse, "table", table_named("amx"))
 
 
 def made(case, dtype=torch.float32, bias=True):
