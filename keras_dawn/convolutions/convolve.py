@@ -123,7 +123,7 @@ def _plan_for(images, weight, bias, stride, padding, dilation, groups):
         plan = _plan(*shapes, stride, padding, dilation, groups, dtype, *around)
     except TypeError:  # lists or one number for both axes; symbols in place of sizes
         return None
-    return None if plan is None or _needs_torch(dtype) else plan
+    return None if plan is None or needs_torch(dtype) else plan
 
 
 def _agree(images, weight, bias):
@@ -144,7 +144,7 @@ def _may_be_opaque(images, weight, bias, groups):
     return may_gain(channels * groups, filters, precision, images.device.type, groups)
 
 
-def _needs_torch(dtype):
+def needs_torch(dtype):
     """Whether only torch's own function does what is asked for around the call."""
     return (
         products_are_rounded(dtype)
@@ -194,7 +194,7 @@ class _Convolution(torch.autograd.Function):
         # To be differentiated themselves, of many changes at once, or where autocast would take
         # a product in another precision than that of the convolution.
         several = torch._C._functorch.is_legacy_batchedtensor(change)
-        if torch.is_grad_enabled() or several or _needs_torch(change.dtype):
+        if torch.is_grad_enabled() or several or needs_torch(change.dtype):
             wanted = to_images, to_weight, to_bias
             return *gradients(change, images, weight, plan.sizes, wanted), None
         change = dense(change)

@@ -4,10 +4,12 @@ import contextlib
 
 from keras_dawn.convolutions import conv2d, ways_of
 from keras_dawn.convolutions.ways import TORCH
+from keras_dawn.native.lowering.gated_convolutions import gated_by_ways, goes_by_products
 from keras_dawn.native.lowering.joined_convolutions import joined_by_ways
 from keras_dawn.native.lowering.keras_calls import KerasCall
 from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.rules.series import conv1d_by_ways
+from keras_dawn.native.padding import pad_axes
 
 import torch
 
@@ -45,7 +47,7 @@ def convolution_ways(module, shapes, dtypes):
 
 
 _UNKNOWN = "its way is known only while it runs: Python comes before it, or something is drawn"
-_BY_WAYS = (conv2d, conv1d_by_ways, joined_by_ways)
+_BY_WAYS = (conv2d, conv1d_by_ways, joined_by_ways, gated_by_ways)
 
 
 class _PythonComesError(Exception):
@@ -72,7 +74,19 @@ class _Interpreter(torch.fx.Interpreter):
             (series, kernels, biases, *settings), _ = self.fetch_args_kwargs_from_env(node)
             kernel = torch.cat(kernels)
             self.found[node.name] = _said(conv1d_by_ways, series, kernel, biases[0], *settings)
+        elif node.target is gated_by_ways:
+            (series, kernels, biases, ends, *settings), _ = self.fetch_args_kwargs_from_env(node)
+            self.found[node.name] = _said_of_gates(series, kernels, biases, ends, settings)
         return super().run_node(node)
+
+
+def _said_of_gates(series, kernels, biases, ends, settings):
+    """`_said` of the two convolutions of a gate, which may be products of matrices."""
+    kernel = torch.cat(kernels)
+    if not goes_by_products(series, kernels[0], ends, *settings):
+        return _said(conv1d_by_ways, pad_axes(series, ends), kernel, biases[0], *settings)
+    sizes = series.unsqueeze(2).shape, kernel.unsqueeze(2).shape
+    return _in_words(*sizes, ("windows", "products", "products"))
 
 
 def _said(function, images, weight, bias, stride, padding, dilation, groups):
@@ -83,10 +97,14 @@ def _said(function, images, weight, bias, stride, padding, dilation, groups):
     ways = ways_of(images, weight, stride, padding, dilation, groups)
     if set(ways.values()) == {TORCH}:
         return "torch's own"
-    batch, channels, height, width = images.shape
-    filters, _, rows, columns = weight.shape
+    return _in_words(images.shape, weight.shape, ways.values())
+
+
+def _in_words(images, weight, ways):
+    batch, channels, height, width = images
+    filters, _, rows, columns = weight
+    forward, to_input, to_weight = ways
     return (
         f"{batch} × {height}×{width}, {channels} → {filters}, {rows}×{columns}: "
-        f"{ways['forward']}; gradient to the images: {ways['to_input']}, to the weights: "
-        f"{ways['to_weight']}"
+        f"{forward}; gradient to the images: {to_input}, to the weights: {to_weight}"
     )

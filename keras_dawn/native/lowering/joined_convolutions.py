@@ -27,7 +27,7 @@ def join_convolutions(graph, root):
                 graph.erase_node(node)
         elif node.op == "call_function" and node.target in _JOINED and node.args[-1] == 1:
             series, kernel, bias, *settings = node.args
-            shapes = [_shape(weight, root) for weight in (kernel, bias) if weight is not None]
+            shapes = [shape_of(weight, root) for weight in (kernel, bias) if weight is not None]
             if all(shape is not None for shape in shapes):
                 key = node.target, series, bias is None, shapes[0][2], *settings
                 groups.setdefault(key, []).append(node)
@@ -49,19 +49,25 @@ def joined(series, kernels, biases, *settings):
         biases: list of `(filters,)`, or of `None`.
         settings: the further arguments of `conv1d`.
     """
-    return _joined(conv1d, series, kernels, biases, *settings)
+    return in_parts(conv1d, series, kernels, biases, *settings)
 
 
 def joined_by_ways(series, kernels, biases, *settings):
     """`joined` by the ways of `keras_dawn.convolutions`."""
-    return _joined(conv1d_by_ways, series, kernels, biases, *settings)
+    return in_parts(conv1d_by_ways, series, kernels, biases, *settings)
 
 
-def _joined(convolve, series, kernels, biases, *settings):
+def side_by_side(convolve, series, kernels, biases, *settings):
+    """The outputs of all kernels as one tensor; `convolve` is `conv1d` or the like."""
     bias = None if biases[0] is None else torch.cat(biases)
     # The channels innermost, as they lie in each kernel.
     kernel = torch.cat([kernel.mT for kernel in kernels]).mT
-    outputs = convolve(series, kernel, bias, *settings)
+    return convolve(series, kernel, bias, *settings)
+
+
+def in_parts(convolve, series, kernels, biases, *settings):
+    """The outputs of each kernel, as a list."""
+    outputs = side_by_side(convolve, series, kernels, biases, *settings)
     # As they lie in memory: their gradients are put together likewise, which torch does in order.
     parts = outputs.mT.split([len(each) for each in kernels], 2)
     return [part.mT for part in parts]
@@ -75,7 +81,7 @@ def _chain(node):
     return nodes if nodes[0].op == "get_attr" else None
 
 
-def _shape(node, root):
+def shape_of(node, root):
     """The shape of a weight, or `None` for what is none."""
     nodes = _chain(node)
     if nodes is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from keras_dawn.foundation.keras_variables import dtype_inside
 from keras_dawn.native.lowering.draws import has_effects
+from keras_dawn.native.lowering.gated_convolutions import gate_convolutions
 from keras_dawn.native.lowering.graph import GraphBuilder
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.joined_convolutions import join_convolutions
@@ -112,6 +113,7 @@ def lowered_graph(walk, make_builder, views, masks):
     # After all nodes are there: whether a tensor is read again is known only then.
     builder.graph.eliminate_dead_code(has_effects)  # what nobody reads is not to be joined
     join_convolutions(builder.graph, builder.root)
+    gate_convolutions(builder.graph, builder.root)
     look_up_time_first(builder.graph)
     relu_after_pooling(builder.graph)
     relu_in_place(builder.graph)
