@@ -105,7 +105,8 @@ def train(preset, images, seed, folder, clock):
     plain, views = evaluate(model, images)
     timer.record(preset.epochs - 1, views)
     whole = images.name == "cifar10" and preset.train_images is None
-    paid = run_flags.paid_time(resume)
+    resumption = run_flags.of_resumption(resume)
+    paid = resumption["paid"]
     in_parts = paid is not None and paid["processes"] > 1  # `seconds` are the last one's then
     settings = preset.settings()
     return run_flags.Result(
@@ -122,8 +123,7 @@ def train(preset, images, seed, folder, clock):
             "seed": seed,
             "data": images.describe(),
             "settings": settings,
-            "paid": paid,
-            "taken_up": run_flags.taken_up(resume),
+            **resumption,
             "accuracy_without_views": plain,
             "clocks": {
                 "training": None if in_parts else seconds,

@@ -120,8 +120,7 @@ def train(preset, images, build_model, seed, folder, clock, prices):
             **describe(model, images, preset, seed),
             "test_time_augmentation": tta,
             "answers": answered,
-            "paid": run_flags.paid_time(resume),
-            "taken_up": run_flags.taken_up(resume),
+            **run_flags.of_resumption(resume),
         },
     )
 

@@ -203,7 +203,7 @@ def train(preset, photos, precision, seed, folder, timer):
             "no_entry": no_entry,
             "with_flips": flipped,
             "answers": answered,
-            "paid": run_flags.paid_time(resume),
+            **run_flags.of_resumption(resume),
         },
     )
 

@@ -45,12 +45,12 @@ def print_projection(preset, source, precision, prices):
     for column in ("phase", "images", "petaFLOP", "images/s here", "projected hours"):
         table.add_column(column)
     for (first, phase), cost in zip(preset.plan.starts(), costs, strict=True):
-        hours = cost.seconds / FLAGS.gpus / 3600
+        hours, rate = cost.seconds / FLAGS.gpus / 3600, rates[phase.image_size]
         table.add_row(
             f"from epoch {first + 1}, {phase.image_size} px",
             f"{cost.images:,}",
             f"{cost.flops / 1e15:,.3g}",
-            f"{rates[phase.image_size]:,.{0 if rates[phase.image_size] >= 10 else 2}f}",
+            f"{rate:,.{0 if rate >= 10 else 2}f}",
             f"{hours:,.3f}",
         )
     reporting.console.print(table)

@@ -145,13 +145,20 @@ def resume_training(subfolder=""):
     )
 
 
-def taken_up(resume):
-    """Settings that were changed while the training went on, for `run.json`; see `paid_time`."""
-    return [] if resume is None else resume.taken_up
+def of_resumption(resume):
+    """What `run.json` says of a training that may have gone on from a checkpoint.
+
+    Args:
+        resume: `ResumeTraining`, or `None` without checkpoints.
+
+    Returns:
+        dict: `paid`, what all processes took, on rank 0 (`None` without checkpoints); `taken_up`,
+        the settings that were changed while it went on.
+    """
+    return {"paid": _paid_time(resume), "taken_up": [] if resume is None else resume.taken_up}
 
 
-def paid_time(resume):
-    """What all processes of a resumed training took, on rank 0; `None` without checkpoints."""
+def _paid_time(resume):
     if resume is None or not keras_dawn.distributed.current().is_main or not resume.paid.processes:
         return None
     resume.paid.note()

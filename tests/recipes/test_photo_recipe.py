@@ -54,6 +54,7 @@ def test_a_run_leaves_one_folder_with_the_plan_in_it(smoke):
     document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "finished"
     assert document["cudnn_benchmark"] is True
+    assert document["paid"] is None and document["taken_up"] == []
     assert document["settings"]["plan_name"] == "one_cycle_24-32"
     assert document["data"]["train_images"] == 256 and document["data"]["classes"] == 5
     assert document["with_flips"]["image_size"] == 32 and document["with_flips"]["flip"]
