@@ -260,36 +260,27 @@ def test_what_is_odd_in_a_submission_is_said(fault, whole):
     check_refused(whole, *ODD[fault])
 
 
-def test_a_run_counts_once_whatever_its_time_zone(whole):
+def in_a_zone_far_east(ended):
+    return ended.astimezone(datetime.timezone(datetime.timedelta(hours=20)))
+
+
+def a_second_later(ended):
+    return ended + datetime.timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("moved", [in_a_zone_far_east, a_second_later])
+def test_a_run_counts_once_whenever_it_is_said_to_have_ended(moved, whole):
     made = submit(whole)
     other = made.with_name("2026-11-26_other")
     shutil.copytree(made, other)
 
-    def of_tokyo(content):
+    def move(content):
         for run in [run for runs in content["runs"].values() for run in runs]:
-            ended = datetime.datetime.fromisoformat(run["ended"])
-            ended = ended.astimezone(datetime.timezone(datetime.timedelta(hours=20)))
-            run["ended"] = ended.isoformat()
+            run["ended"] = moved(datetime.datetime.fromisoformat(run["ended"])).isoformat()
 
-    change(other / "runs.json", of_tokyo)
+    change(other / "runs.json", move)
     write_log(other)
     assert submissions.read(other)[0].date == "2026-11-26"
-    with pytest.raises(ValueError, match="2026-11-26_other: the run of"):
-        submissions.read_all([made, other])
-
-
-def test_a_run_counts_once_whenever_it_is_said_to_have_ended(whole):
-    made = submit(whole)
-    other = made.with_name("2026-11-26_other")
-    shutil.copytree(made, other)
-
-    def a_second_later(content):
-        for run in [run for runs in content["runs"].values() for run in runs]:
-            ended = datetime.datetime.fromisoformat(run["ended"]) + datetime.timedelta(seconds=1)
-            run["ended"] = ended.isoformat()
-
-    change(other / "runs.json", a_second_later)
-    write_log(other)
     with pytest.raises(ValueError, match="2026-11-26_other: the run of"):
         submissions.read_all([made, other])
 

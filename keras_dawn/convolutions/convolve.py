@@ -177,6 +177,11 @@ def _forward(images, weight, bias, plan):
     return result if bias is None else result.add_(bias.view(-1, 1, 1))
 
 
+def is_to_be_derived(change):
+    """Whether a gradient is to be differentiated itself, or many are computed at once."""
+    return torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(change)
+
+
 class _Convolution(torch.autograd.Function):
     """A convolution that keeps what torch's own keeps for its gradients: images and weights."""
 
@@ -191,10 +196,8 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx, change):
         images, weight = ctx.saved_tensors
         plan, (to_images, to_weight, to_bias, _) = ctx.plan, ctx.needs_input_grad
-        # To be differentiated themselves, of many changes at once, or where autocast would take
-        # a product in another precision than that of the convolution.
-        several = torch._C._functorch.is_legacy_batchedtensor(change)
-        if torch.is_grad_enabled() or several or needs_torch(change.dtype):
+        # Also where autocast would take a product in another precision than the convolution's.
+        if is_to_be_derived(change) or needs_torch(change.dtype):
             wanted = to_images, to_weight, to_bias
             return *gradients(change, images, weight, plan.sizes, wanted), None
         change = dense(change)

@@ -1,6 +1,7 @@
 """Gates of two causal convolutions of a short series, as products of matrices."""
 
-from keras_dawn.native.gates import is_to_be_derived, write_changes
+from keras_dawn.convolutions.convolve import is_to_be_derived
+from keras_dawn.native.gates import write_changes
 
 import torch
 import torch.nn.functional as F

@@ -3,6 +3,8 @@
 A. van den Oord et al., "WaveNet: A Generative Model for Raw Audio", arXiv:1609.03499, equation 2.
 """
 
+from keras_dawn.convolutions.convolve import is_to_be_derived
+
 import torch
 
 _aten = torch.ops.aten
@@ -48,11 +50,6 @@ def write_changes(change, tanh, sigmoid, halves):
     _aten.tanh_backward.grad_input(one, tanh, grad_input=one)
     torch.mul(change, tanh, out=other)
     _aten.sigmoid_backward.grad_input(other, sigmoid, grad_input=other)
-
-
-def is_to_be_derived(change):
-    """Whether a gradient is to be differentiated itself, or many are computed at once."""
-    return torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(change)
 
 
 def _copied(tensor):

@@ -46,8 +46,8 @@ class Lowerings:
         if self.is_graph and not fits(flat, keras_models.functional_graph(self.layer).inputs):
             return None, None
         key = self._key(mode, args, kwargs, flat)
-        entry = self._entries.get(key)
-        if entry is None or not entry[1].reads.are_current() or not _holds(entry[1]):
+        entry = self._current(key)
+        if entry is None:
             if key in self.reasons or key is None:
                 return key, None
             if torch._C._functorch.peek_interpreter_stack() is not None:
@@ -60,7 +60,10 @@ class Lowerings:
 
     def known(self, mode, args, flat):
         """`(function, Lowered)` of a call that was lowered before and holds, or `None`."""
-        entry = self._entries.get(self._key(mode, args, {}, flat))
+        return self._current(self._key(mode, args, {}, flat))
+
+    def _current(self, key):
+        entry = self._entries.get(key)
         holds = entry is not None and entry[1].reads.are_current() and _holds(entry[1])
         return entry if holds else None
 
