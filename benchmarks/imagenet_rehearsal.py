@@ -101,7 +101,7 @@ def main(arguments):
         print(f"{FLAGS.images} photos in {time.perf_counter() - begin:.0f} s", flush=True)
         for name in FLAGS.parts or PARTS:
             results[name] = run_part(name, folder)
-            print(name, _found(results[name]), flush=True)
+            print(f"{name}: {'; '.join(lines_of(results[name]))}", flush=True)
     finally:
         if not FLAGS.keep:
             shutil.rmtree(folder)
@@ -109,7 +109,7 @@ def main(arguments):
     table.add_column("part")
     table.add_column("found", overflow="fold")
     for name, found in results.items():
-        table.add_row(name, _found(found))
+        table.add_row(name, "\n".join(lines_of(found)))
     Console().print(table)
     if FLAGS.json:
         from keras_dawn.dawnbench.records import environment
@@ -120,8 +120,35 @@ def main(arguments):
         sys.exit(1)
 
 
-def _found(result):
-    return json.dumps({name: value for name, value in result.items() if name != "command"})
+def lines_of(result):
+    """What a part has found, without its command: a line for each value, names of parts before it.
+
+    Numbers have four digits, and a list of more than three numbers is its smallest and largest; all
+    of them are in the `--json` file.
+    """
+    return list(_lines({name: value for name, value in result.items() if name != "command"}, ()))
+
+
+def _lines(value, names):
+    if isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+        value = {str(number): one for number, one in enumerate(value, 1)}
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from _lines(one, (*names, name.replace("_", " ")))
+    else:
+        yield f"{', '.join(names)}: {_told(value)}"
+
+
+def _told(value):
+    if isinstance(value, list):
+        if len(value) > 3 and all(isinstance(one, int | float) for one in value):
+            return f"{len(value)} from {_told(min(value))} to {_told(max(value))}"
+        return ", ".join(map(_told, value))
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 if __name__ == "__main__":

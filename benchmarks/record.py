@@ -124,7 +124,7 @@ def main(arguments):
 
     def note(name, seed, result):
         runs[name].append({"seed": seed, "ended": now(), **result})
-        print(name, runs[name][-1], flush=True)
+        print(name, runs[name][-1], flush=True)  # as in the file: submissions compare the two
         write()
 
     try:  # before anything is trained

@@ -14,6 +14,7 @@ import gpu_document
 import gpu_parts
 import gpu_recipes
 import gpu_report
+import imagenet_rehearsal
 import pytest
 import torch
 from absl import flags
@@ -155,6 +156,27 @@ def test_fewer_photos_than_a_batch_are_no_rehearsal():
     few = [sys.executable, str(BENCHMARKS / "imagenet_rehearsal.py"), "--images=1000"]
     done = subprocess.run(few, capture_output=True, encoding="utf-8")
     assert done.returncode and "flag --images=1000" in done.stderr and "1536" in done.stderr
+
+
+def test_what_a_rehearsal_found_is_a_line_for_each_value():
+    found = {
+        "command": ["left out"],
+        "photos": 1281167,
+        "seconds": {"first batch": {"clock": 0.20574}},
+        "mib_of_each": [1.0, 4.5, 2.0, 3.0],
+        "ranks": [{"photos": 5}, {"photos": 7}],
+        "sizes": [128, 224],
+        "rectangular": False,
+    }
+    assert imagenet_rehearsal.lines_of(found) == [
+        "photos: 1,281,167",
+        "seconds, first batch, clock: 0.2057",
+        "mib of each: 4 from 1 to 4.5",
+        "ranks, 1, photos: 5",
+        "ranks, 2, photos: 7",
+        "sizes: 128, 224",
+        "rectangular: no",
+    ]
 
 
 def test_a_part_that_a_tiny_run_leaves_out_says_why(supervised):

@@ -4,7 +4,7 @@ import airbench
 import airbench_muon
 import hiverge
 import pytest
-import record_rates
+import record_contestants
 import torch
 
 
@@ -57,7 +57,7 @@ def test_slow_weights_follow_and_give_themselves_back():
     [("airbench94", 476, 1024), ("airbench94_muon", 200, 2000), ("hiverge", 243, 1536)],
 )
 def test_whole_runs_have_the_published_number_of_steps(name, steps, batch):
-    one = record_rates.of_loop(name, "float32", 1)
+    one = record_contestants.of_loop(name, "float32", 1)
     assert sum(one.images.values()) == steps * batch and one.batch_size == batch
 
 
