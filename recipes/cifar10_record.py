@@ -29,9 +29,11 @@ convolutions are not Winograd's, and it is not measured there.
 
 On two cores of a shared Intel Xeon with AMX, bfloat16, `cpu` came to 94.23 % on average over 5
 seeds (standard deviation 0.18) after 558 s of training (median; 474 to 748), airbench94's plain
-loop in bfloat16 to 94.21 % after 870 s (n = 1): 0.54 to 0.86 of its time, since neighbours were
-loud. The run next to the loop's took 0.86 of it, the others came two hours later. Nine epochs were
-chosen on the same test images (benchmarks/records/2026-11-28_two_cores_bfloat16/runs.json).
+loop in bfloat16 to 94.21 % after 870 s (n = 1). The run next to the loop's took 0.86 of its time,
+the others came two hours later; two more pairs in turn, 0.72 and 0.51 of it (94.13 and 94.45 %; the
+loop 94.13 and 93.78 %), as neighbours were louder or quieter. Nine epochs were chosen on the same
+test images as the five, not on those two runs (benchmarks/records/2026-11-28_two_cores_bfloat16/
+runs.json, benchmarks/results/record-pairs-cpu-bfloat16-2026-11-28.json).
 
 On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at
 94 % or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to
