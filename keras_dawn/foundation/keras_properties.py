@@ -11,7 +11,7 @@ import keras
 _POLICIES = (keras.dtype_policies.DTypePolicy, keras.dtype_policies.FloatDTypePolicy)
 _OF_POLICY = {
     name: getattr(keras.Layer, name)
-    for name in ("compute_dtype", "variable_dtype", "quantization_mode")
+    for name in ("input_dtype", "compute_dtype", "variable_dtype", "quantization_mode")
 }
 _WEIGHTS = {  # Keras's own properties → where the variable is that they return
     keras.layers.Dense.kernel: "_kernel",

@@ -26,6 +26,7 @@ LAYERS = {
     "rescaling": lambda: layers.Rescaling(1 / 127.5, offset=-1.0),
     "normalization": lambda: layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 4.0, 9.0]),
     "embedding": lambda: layers.Embedding(300, 3),
+    "masking": layers.Masking,
     "identity in whole numbers": lambda: layers.Identity(dtype="int32"),
     "padding": lambda: layers.ZeroPadding2D(1),
     "flat": layers.Flatten,
@@ -128,6 +129,13 @@ def test_a_model_of_many_dtypes(policy):
     y = layers.Concatenate(dtype="float32")([y, layers.Conv2D(2, 1, dtype="float32")(y)])
     model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
     assert_same(model, INPUTS["uint8"]((2, 6, 6, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16])
+def test_the_highest_of_large_images_of_whole_numbers(dtype):
+    x = keras.Input((200, 200, 3), dtype=dtype)
+    model = keras.Model(x, layers.MaxPooling2D(3, padding="same")(x))
+    assert_same(model, torch.randint(0, 100, (1, 200, 200, 3)).to(dtype))
 
 
 def test_what_an_operation_really_returns_is_what_counts_downstream():

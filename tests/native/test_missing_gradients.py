@@ -91,6 +91,29 @@ def test_weights_without_a_gradient_are_warned_about_and_left_alone(make, true_f
     assert_equal(*both(make, train, build))
 
 
+class AttendsToNothing(layers.Layer):
+    def build(self, shape):
+        self.attention = layers.MultiHeadAttention(1, 4, dropout=1.0)
+        self.attention.build(shape, shape)
+
+    def call(self, x):
+        return self.attention(x, x)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "missing"), [(lambda: layers.Dropout(1.0), "first"), (AttendsToNothing, "query")]
+)
+def test_weights_before_a_dropout_of_everything_are_left_alone(dropout, missing, true_float64):
+    def train(model):
+        with pytest.warns(UserWarning, match=f"Gradients do not exist.*{missing}"):
+            fit(model)
+
+    def build():
+        return [layers.Dense(4, name="first"), dropout(), layers.Flatten(), layers.Dense(3)]
+
+    assert_equal(*both(lambda: optimizers.SGD(0.1, weight_decay=0.1), train, build))
+
+
 class OnlyBiases(keras.Sequential):
     """Says for itself which weights are trained."""
 

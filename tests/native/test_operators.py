@@ -123,6 +123,40 @@ def test_a_number_counts_beside_one_number_as_in_keras(dtype):
         assert one.dtype == other.dtype and torch.equal(one, other)
 
 
+INF = float("inf")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x**0.5,
+        lambda x: x**-0.5,
+        lambda x: x**1e10,
+        lambda x: (1e-8) ** x,
+        lambda x: ops.sum(x, keepdims=True),
+        lambda x: ops.max(x, keepdims=True),
+        lambda x: ops.amin(x, keepdims=True),
+        lambda x: ops.max(ops.sqrt(x - 3.0)),
+        lambda x: ops.logical_and(x, 0.5),
+        lambda x: ops.maximum(np.float32(0.1), x),
+        lambda x: ops.minimum(x, np.float64(0.1)),
+    ],
+)
+def test_numbers_at_the_edge_are_what_keras_makes_of_them(function, dtype):
+    inputs = keras.Input((3,), dtype=dtype)
+    model = keras.Model(inputs, function(inputs))
+    x = torch.tensor([[-INF, -1.0, -0.0], [INF, 2.0, 2.0]]).to(getattr(torch, dtype))
+    found = []
+    for call in (model, to_torch(model)):
+        x = x.detach().requires_grad_()
+        y = call(x)
+        gradients = torch.autograd.grad(y.sum(), x) if y.requires_grad else ()
+        found.append((y, *gradients))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_constant_image_keeps_the_order_of_axes():
     model = model_of(lambda x: layers.Conv2D(3, 1)(x * ROW.astype("float32")))
     nodes = [node for node in to_torch(model).graph.nodes if node.target == "permute"]

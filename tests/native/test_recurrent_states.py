@@ -48,6 +48,18 @@ def test_an_initial_state_of_a_gru_and_of_a_stack(true_float64):
     assert_as_keras(model, batch(), *states)
 
 
+@pytest.mark.parametrize("rates", [(0.0, 0.0), (0.3, 0.5)])
+def test_one_initial_state_for_all_sequences(rates, true_float64):
+    x = keras.Input((STEPS, FEATURES))
+    h, c = (keras.Input(batch_shape=(1, 4)) for _ in range(2))
+    dropout = {"dropout": rates[0], "recurrent_dropout": rates[1]}
+    lstm = layers.LSTM(4, **dropout)(layers.Masking()(x), initial_state=[h, c])
+    both = layers.Bidirectional(layers.GRU(4, **dropout))(x, initial_state=[h, c])
+    model = keras.Model([x, h, c], [lstm, both])
+    states = [torch.randn(1, 4, dtype=torch.float64) for _ in range(2)]
+    assert_as_keras(model, batch(masked=True), *states)
+
+
 def test_a_mask_that_is_given(true_float64):
     x, mask = keras.Input((STEPS, FEATURES)), keras.Input((STEPS,), dtype="bool")
     lstm = layers.LSTM(4, return_state=True)

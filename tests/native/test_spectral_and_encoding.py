@@ -96,6 +96,15 @@ def test_an_encoding(layer, dtype, shape):
     assert torch.equal(outputs, expected)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float16"])
+def test_what_is_sorted_into_bins_is_not_rounded_to_half_precision(policy):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, layers.Discretization([0.1, 1000.5], dtype=policy)(inputs))
+    x = torch.tensor([[0.0999, 0.1], [1000.4, 1000.6]])
+    assert model(x).tolist() == [[0, 1], [1, 2]]
+    assert keras_dawn.to_torch(model)(x).tolist() == [[0, 1], [1, 2]]
+
+
 def test_boundaries_that_are_set_anew_take_effect():
     layer = layers.Discretization([10.0, 20.0])
     model = keras.Sequential([keras.Input((1,)), layer])

@@ -37,7 +37,7 @@ def cast(builder, layer, part):
     """An argument as a layer's autocast leaves it, its mask with it."""
     if not isinstance(part, Value):
         return part
-    value = builder.cast(part, layer.compute_dtype)
+    value = builder.cast(part, layer.input_dtype)
     if value is not part:
         builder.set_mask(value, part.mask)
     return value

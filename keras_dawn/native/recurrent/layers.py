@@ -7,7 +7,7 @@ from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.recurrent import loops
 from keras_dawn.native.recurrent.kernels import Kernel, call
 from keras_dawn.native.recurrent.masking import Steps
-from keras_dawn.native.recurrent.sequences import Sequences
+from keras_dawn.native.recurrent.sequences import Sequences, of_each_sample
 
 import torch
 
@@ -163,6 +163,7 @@ def bidirectional(kind, x, forward, backward, initial=None, sequences=False, sta
     if initial is None:
         first = [x.new_zeros(2, x.shape[0], units)] * count
     else:
+        initial = [of_each_sample(state, x) for state in initial]
         first = [torch.stack((initial[n], initial[count + n])) for n in range(count)]
     weights = [weight for kernel in kernels for weight in kernel.weights()]
     outputs, last = call(kind, x, first, weights, forward[2] is not None, bidirectional=True)

@@ -48,6 +48,8 @@ class Sequences:
         else:
             size = units if isinstance(units, tuple) else (units,)
             self.initial = [x.new_zeros(x.shape[0], *size)] * count
+        self._given = self.initial[0]
+        self.initial = [of_each_sample(state, x) for state in self.initial]
 
     def drop(self, dropout):
         """Draws Keras's masks of dropout, in its order, in evaluation too.
@@ -60,7 +62,7 @@ class Sequences:
             return self.x, None, None
         rate, state_rate, masks, applied = dropout
         of_inputs = draw(self.x[:, 0], rate, masks) if rate else None
-        of_states = draw(self.initial[0], state_rate, masks) if state_rate else None
+        of_states = draw(self._given, state_rate, masks) if state_rate else None
         if not applied:
             return self.x, None, None
         if masks or of_inputs is None:
@@ -90,6 +92,12 @@ class Sequences:
                 for kept, state in zip(self._memory, states, strict=True):
                     kept.copy_(state)
         return (outputs, *states) if self._states else outputs
+
+
+def of_each_sample(state, x):
+    """An initial state as one of each sequence in `x`; one for all is broadcast, as in Keras."""
+    one_for_all = state.shape[0] == 1 != x.shape[0]
+    return state.expand(x.shape[0], *state.shape[1:]) if one_for_all else state
 
 
 def draw(like, rate, masks):

@@ -95,7 +95,7 @@ def _layer_as_activation(builder, value, activation, call):
     if takes_arguments(apply):
         raise LoweringError(f"the activation {title(activation)}, a layer that may take a mask")
     if activation.autocast:
-        value = builder.cast(value, activation.compute_dtype)
+        value = builder.cast(value, activation.input_dtype)
     inner = dataclasses.replace(call, name=f"{call.name}_{activation.name}", args=(value,))
     return apply(builder, Recorded(activation, builder.reads), [value], inner)
 

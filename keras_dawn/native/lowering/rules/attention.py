@@ -94,7 +94,13 @@ def _rate(builder, settings, layer):
     dropout = Recorded(settings.dropout, builder.reads)
     if why_as_it_is(settings.dropout, builder.reads) or layer.seed is not None:
         raise LoweringError("dropout with a seed of its own, whose draws only Keras makes")
-    return float(dropout.rate)
+    return _checked(float(dropout.rate))
+
+
+def _checked(rate):
+    if rate == 1:
+        raise LoweringError("a dropout of 1")
+    return rate
 
 
 def _fused(builder, settings, query, key, value, mask, causal, training):
@@ -173,7 +179,7 @@ def attention(builder, layer, inputs, call):
         raise LoweringError("settings that are no bool")
     if not all(is_float(part.dtype) for part in (query, value, key)):
         raise LoweringError("of integers")
-    rate = float(layer.dropout) if call.training and layer.dropout > 0 else 0.0
+    rate = _checked(float(layer.dropout)) if call.training and layer.dropout > 0 else 0.0
     if rate and layer.seed is not None:
         raise LoweringError("dropout with a seed of its own, whose draws only Keras makes")
     nodes = [builder.keras_order(part) for part in (query, key, value)]

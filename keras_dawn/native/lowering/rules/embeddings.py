@@ -65,6 +65,8 @@ def reversible_embedding(builder, layer, inputs, call):
 @rule(layers.Masking, masks=True)
 def masking(builder, layer, inputs, call):
     value = inputs[0]
+    if value.dtype == "bool":
+        raise LoweringError("of bool, which Keras makes numbers")
     node = builder.keras_order(value)
     unlike = builder.call(torch.ne, node, _number(layer.mask_value))
     kept = builder.call(torch.any, unlike, -1, True)

@@ -18,6 +18,7 @@ REDUCING = {
     "Mean": torch.mean, "Sum": torch.sum, "Max": torch.amax, "Amax": torch.amax,
     "Min": torch.amin, "Amin": torch.amin,
 }  # fmt: skip
+OF_ALL = {"Max": torch.max, "Min": torch.min}  # of NaN another gradient than that of the above
 ALONG_AN_AXIS = {"Softmax": torch.softmax, "LogSoftmax": torch.log_softmax}
 
 
@@ -78,6 +79,11 @@ def reduction(builder, operation, inputs, call):
     if getattr(operation, "initial", None) is not None:
         raise LoweringError("initial")
     axes, function = _axes(operation.axis), REDUCING[kind]
+    if axes is None and operation.keepdims and kind != "Mean":
+        raise LoweringError("keepdims without an axis, which Keras forgets")
+    if axes is None and kind in OF_ALL:
+        node = builder.call(OF_ALL[kind], builder.keras_order(value), name=call.name)
+        return value.with_node(node, rank=0, torch_order=False)
     if axes is None:
         axes = tuple(range(value.rank))
     node, dtype = builder.keras_order(value), value.dtype
@@ -95,6 +101,8 @@ def comparison(builder, operation, inputs, call):
     """`x > 0`, `x == y` and the like: bools."""
     if call.kwargs or len(call.args) != 2:
         raise LoweringError("keyword arguments")
+    if len(inputs) < 2 and _kind(operation).startswith("Logical"):
+        raise LoweringError("an operand that is no tensor")
     parts = [
         builder.keras_order(part) if isinstance(part, Value) else _whole(part, inputs)
         for part in call.args

@@ -64,8 +64,8 @@ def operator_between(builder, operation, inputs, call):
     wide = function is not torch.div and any(isinstance(number, float) for number in numbers)
     if numbers and rank == 0 and (function is torch.pow or (wide and dtypes != {"float32"})):
         raise LoweringError("two numbers")
-    if numbers and casting:
-        number = keras.ops.convert_to_tensor(numbers[0], dtype=casting)
+    if numbers and (casting or (function is torch.pow and not _is_small_power(call.args[1]))):
+        number = keras.ops.convert_to_tensor(numbers[0], dtype=casting or None)
         numbers = [builder.constant(number, call.name)]
     nodes, numbers = iter(nodes), iter(numbers)
     arguments = [next(nodes if isinstance(part, Value) else numbers) for part in call.args]
@@ -75,12 +75,22 @@ def operator_between(builder, operation, inputs, call):
     return result
 
 
+def _is_small_power(exponent):
+    """Whether torch computes a power alike by a number and by Keras's tensor of it.
+
+    By 0.5 it takes a root, which is another one of -inf, and a large number is rounded in a tensor.
+    """
+    return not isinstance(exponent, Value) and exponent == int(exponent) and abs(exponent) < 128
+
+
 def _number(argument, function):
     """A number as Keras reads it beside a float tensor: in the dtype that it converts it to."""
     if function is torch.div and type(argument) is float:
         return argument  # which it leaves as it is there
     if isinstance(argument, (bool, np.bool_)):
         raise LoweringError("a bool")
+    if isinstance(argument, np.generic) and function in (*CASTING, torch.pow):
+        raise LoweringError("a number of NumPy's, whose dtype counts")
     if isinstance(argument, (np.floating, np.integer, int)):
         return argument.item() if isinstance(argument, np.generic) else argument
     if isinstance(argument, float):

@@ -73,6 +73,8 @@ def _zeros_change_nothing(value, layer):
 
 @rule(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
 def max_pooling(builder, layer, inputs, call):
+    if not is_float(inputs[0].dtype):  # with the channels innermost torch fails for larger images
+        raise LoweringError(f"of {inputs[0].dtype}")
     return _pool(builder, layer, inputs, call, HIGHEST)
 
 

@@ -44,7 +44,7 @@ def _drop(builder, layer, inputs, call, shape):
 def dropout(builder, layer, inputs, call):
     if not call.training or layer.rate == 0:
         return inputs[0]
-    if layer.seed is not None or layer.noise_shape is not None:
+    if layer.seed is not None or layer.noise_shape is not None or layer.rate == 1:
         return _drop(builder, layer, inputs, call, layer.noise_shape)
     # Here Keras asks torch's own generator, too.
     value = builder.padded(_value_to_change(layer, inputs))

@@ -31,7 +31,7 @@ def inside(builder, layer, value, call):
     if value.mask is not None or not keras_layers.only_passes_mask_on(layer):
         raise LoweringError(f"{layer.name} inside it may have a mask")
     if keras_layers.converts_inputs(layer):
-        value = builder.cast(value, layer.compute_dtype)
+        value = builder.cast(value, layer.input_dtype)
     call = dataclasses.replace(call, name=f"{call.name}_{layer.name}", args=(value,))
     return apply(builder, Recorded(layer, builder.reads), [value], call)
 
