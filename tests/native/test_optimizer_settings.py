@@ -84,6 +84,18 @@ def test_the_optimizers_settings_equal_plain_keras(name, true_float64):
     assert_same_state(ours, theirs)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Muon"])
+def test_weights_excluded_from_decay_between_two_trainings_are_left_alone(kind, true_float64):
+    ends = []
+    for native in (True, False):
+        optimizer = getattr(keras.optimizers, kind)(0.1, weight_decay=0.5)
+        model = tiny_steps(native, optimizer, steps=2)
+        without_decay(optimizer, "bias")
+        ends.append(go_on(model, 2).get_weights())
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
 def test_adam_follows_a_counter_that_is_set(true_float64):
     models = []
     for native in (True, False):
