@@ -1,9 +1,12 @@
-"""Losses where their formulas have corners, and of targets that they do not take."""
+"""Losses and metrics where their formulas have corners, and of targets that they do not take."""
 
+import keras_dawn
 from keras_dawn.native.steps.losses import NativeLoss
+from keras_dawn.native.steps.metric_counter import MetricCounter
 
+import keras
 import pytest
-from keras import losses
+from keras import layers, losses, metrics
 
 from tests.on_device import on_processor, torch
 
@@ -44,3 +47,38 @@ def test_an_axis_that_there_is_not_is_the_error_that_it_is_in_keras():
     for function in (loss, NativeLoss(loss, "float32")):
         with pytest.raises(IndexError):
             function(torch.ones(3, 4), torch.full((3, 4), 0.5))
+
+
+@pytest.mark.parametrize("values", [[[0, 1, 0], [1, 0, 0]], [[0, 0, 0], [1, 1, 0]]])
+def test_overlaps_of_bool_classes_are_counted(values):
+    x, y = torch.eye(2, 3), torch.tensor(values, dtype=torch.bool)
+    found = []
+    for native in (True, False):
+        model = keras.Sequential([keras.Input((3,)), layers.Dense(3, kernel_initializer="ones")])
+        model.compile("sgd", "mse", metrics=[metrics.OneHotMeanIoU(3)])
+        if native:
+            keras_dawn.accelerate(model)
+        found.append(model.evaluate(x, y, verbose=0))
+    assert found[0] == pytest.approx(found[1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_outputs_in_half_precision_are_counted_as_plain_keras_rounds_them(dtype):
+    y, outputs = torch.tensor([[1.5, 300.0]]), torch.tensor([[0.3, 55.5]])
+    states = []
+    for native in (True, False):
+        metric = metrics.MeanSquaredLogarithmicError()
+        add = MetricCounter(metric).add if native else metric.update_state
+        add(y, outputs.to(getattr(torch, dtype)))
+        states.append(metric.total.value)
+    torch.testing.assert_close(*states, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_metric_that_rounds_its_numbers_is_left_to_keras(dtype):
+    y, outputs = torch.tensor([[1.23456], [2.34567]]), torch.tensor([[1.0], [2.0]])
+    metric = metrics.R2Score(dtype=dtype)
+    metric.update_state(y, outputs)
+    before = metric.sum.value.clone()
+    assert not MetricCounter(metric).add(y, outputs)
+    torch.testing.assert_close(metric.sum.value, before)

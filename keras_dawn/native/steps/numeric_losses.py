@@ -3,6 +3,7 @@
 Arguments are those of the Keras functions of the same names; see `loss_values`.
 """
 
+from keras_dawn.foundation.precision import HALF
 from keras_dawn.native.steps.loss_targets import paired, whole_axis
 from keras_dawn.native.steps.weighing import on_device
 from keras_dawn.native.unit_vectors import of_length_one
@@ -30,6 +31,8 @@ def mean_absolute_percentage_error(targets, outputs):
 
 def mean_squared_logarithmic_error(targets, outputs):
     targets, outputs = paired(targets, outputs)
+    if outputs.dtype in HALF:  # Keras's epsilon makes them wide
+        targets, outputs = targets.float(), outputs.float()
     epsilon = keras.config.epsilon()
     one, other = (torch.log(part.clamp_min(epsilon) + 1.0) for part in (outputs, targets))
     return (one - other).square().mean(-1)
