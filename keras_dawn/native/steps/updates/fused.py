@@ -157,7 +157,7 @@ class Fused(Update):
             torch._foreach_add_(gradients, self._accumulators)
             torch._foreach_div_(gradients, steps)
             self._update(gradients)
-            torch._foreach_zero_(self._all_accumulators)
+            torch._foreach_mul_(self._all_accumulators, 0.0)  # as in Keras: NaN stays
         else:
             torch._foreach_add_(self._accumulators, gradients)
 
