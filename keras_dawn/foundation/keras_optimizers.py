@@ -85,6 +85,14 @@ def uses_weight_decay(optimizer, variable):
     return optimizer._use_weight_decay(variable)
 
 
+def decay_exclusions(optimizer):
+    """What stays the same object until an optimizer is told to exclude other variables.
+
+    Keras lets that be told after `build`, too. `None` before `uses_weight_decay` is asked.
+    """
+    return getattr(optimizer, "_exclude_from_weight_decay_cache", None)
+
+
 def copy_decay_exclusions(optimizer, new):
     """Leaves in a new optimizer the variables without decay that another one leaves without.
 

@@ -84,6 +84,35 @@ def test_the_optimizers_settings_equal_plain_keras(name, true_float64):
     assert_same_state(ours, theirs)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Muon"])
+def test_weights_excluded_from_decay_between_two_trainings_are_left_alone(kind, true_float64):
+    ends = []
+    for native in (True, False):
+        optimizer = getattr(keras.optimizers, kind)(0.1, weight_decay=0.5)
+        model = tiny_steps(native, optimizer, steps=2)
+        without_decay(optimizer, "bias")
+        ends.append(go_on(model, 2).get_weights())
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_that_are_infinite_stay_among_those_that_add_up_as_in_plain_keras():
+    ends = []
+    for native in (True, False):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+        optimizer = keras.optimizers.SGD(0.1, clipvalue=1.0, gradient_accumulation_steps=2)
+        model.compile(optimizer, "mae", loss_weights=1e38)
+        if native:
+            keras_dawn.accelerate(model)
+        for x in (1e3, 1.0, 1.0, 1.0):  # of which the first makes infinite gradients
+            model.train_on_batch(np.full((4, 2), x), np.zeros((4, 1)))
+        ends.append([v.numpy() for v in (*model.variables, *optimizer.variables)])
+    assert np.isnan(ends[1][0]).all()
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other)
+
+
 def test_adam_follows_a_counter_that_is_set(true_float64):
     models = []
     for native in (True, False):

@@ -151,6 +151,8 @@ def add_to_iou(metric, targets, outputs, weight, places):
     if isinstance(metric, keras.metrics.BinaryIoU):
         outputs = outputs.float() >= metric.threshold
     if not metric.sparse_y_true:
+        # torch has no greatest one of bools; Keras makes them these numbers, too.
+        targets = targets.to(torch.uint8) if targets.dtype == torch.bool else targets
         targets = targets.argmax(metric.axis)
     if not metric.sparse_y_pred:
         outputs = outputs.argmax(metric.axis)
@@ -173,6 +175,8 @@ def add_to_r2(metric, targets, outputs, weight, places):
     if not keras_metrics.is_built(metric):
         raise NotAlikeError("a first batch")
     dtype = metric.sum.value.dtype
+    if getattr(torch, metric.dtype) != dtype:
+        raise NotAlikeError(f"numbers that Keras rounds to {metric.dtype} first")
     targets, outputs = same_rank(targets.to(dtype), outputs.to(dtype))
     if targets.shape != outputs.shape or targets.ndim != 2:
         raise NotAlikeError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")

@@ -32,6 +32,8 @@ def _of_one_hot(targets, outputs, from_logits=False, label_smoothing=0.0, axis=-
 
 
 def _of_two_classes(targets, outputs, from_logits=False, label_smoothing=0.0, axis=-1):
+    if axis != -1:  # there may be none such
+        return None
     targets, outputs = paired(targets, outputs)
     targets = smoothed_between_two(targets, label_smoothing)
     return of_two_classes(targets, outputs, from_logits, "mean")

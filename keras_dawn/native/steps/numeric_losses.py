@@ -3,7 +3,9 @@
 Arguments are those of the Keras functions of the same names; see `loss_values`.
 """
 
+from keras_dawn.foundation.precision import HALF
 from keras_dawn.native.steps.loss_targets import paired, whole_axis
+from keras_dawn.native.steps.weighing import on_device
 from keras_dawn.native.unit_vectors import of_length_one
 
 import keras
@@ -29,6 +31,8 @@ def mean_absolute_percentage_error(targets, outputs):
 
 def mean_squared_logarithmic_error(targets, outputs):
     targets, outputs = paired(targets, outputs)
+    if outputs.dtype in HALF:  # Keras's epsilon makes them wide
+        targets, outputs = targets.float(), outputs.float()
     epsilon = keras.config.epsilon()
     one, other = (torch.log(part.clamp_min(epsilon) + 1.0) for part in (outputs, targets))
     return (one - other).square().mean(-1)
@@ -60,19 +64,24 @@ def log_cosh(targets, outputs):
 
 def hinge(targets, outputs):
     targets, outputs = paired(targets, outputs)
-    return (1.0 - _signs(targets) * outputs).clamp_min(0.0).mean(-1)
+    return _positive(1.0 - _signs(targets) * outputs).mean(-1)
 
 
 def squared_hinge(targets, outputs):
     targets, outputs = paired(targets, outputs)
-    return (1.0 - _signs(targets) * outputs).clamp_min(0.0).square().mean(-1)
+    return _positive(1.0 - _signs(targets) * outputs).square().mean(-1)
 
 
 def categorical_hinge(targets, outputs):
     targets, outputs = paired(targets, outputs)
     positive = (targets * outputs).sum(-1)
     negative = ((1.0 - targets) * outputs).amax(-1)
-    return (negative - positive + 1.0).clamp_min(0.0)
+    return _positive(negative - positive + 1.0)
+
+
+def _positive(values):
+    """Values from 0 up; at 0 itself half a gradient, as in Keras, where a clamp has none."""
+    return torch.maximum(values, values.new_zeros(()))
 
 
 def _signs(targets):
@@ -84,8 +93,9 @@ def _signs(targets):
 
 def kl_divergence(targets, outputs):
     targets, outputs = paired(targets, outputs)
-    epsilon = keras.config.epsilon()
-    targets, outputs = targets.clip(epsilon, 1), outputs.clip(epsilon, 1)
+    # Tensors: at such ends themselves torch has half a gradient, at numbers none.
+    ends = on_device((keras.config.epsilon(), 1.0), outputs.dtype, outputs.device)
+    targets, outputs = (part.clip(*ends) for part in (targets, outputs))
     return (targets * torch.log(targets / outputs)).sum(-1)
 
 

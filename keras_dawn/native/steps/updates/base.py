@@ -32,6 +32,7 @@ class Update:
         self.parameters = [leaf.tensor for leaf in leaves]
         self.dtype = self.parameters[0].dtype if leaves else torch.float32
         self.device = self.parameters[0].device if leaves else torch.device("cpu")
+        self._decayed = self._exclusions = None
         self.moving = None  # `MovingNumbers`, for steps that may become a CUDA graph
 
     def is_laid_out(self):
@@ -102,6 +103,22 @@ class Update:
             torch._foreach_clamp_min_(gradients, -value)
             torch._foreach_clamp_max_(gradients, value)
         return gradients
+
+    def decayed(self):
+        """What `to_decay` said, asked again where other weights were excluded since."""
+        told = keras_optimizers.decay_exclusions(self.optimizer)
+        if told is None or told is not self._exclusions:
+            self._decayed = self.to_decay()
+            self._exclusions = keras_optimizers.decay_exclusions(self.optimizer)
+        return self._decayed
+
+    def to_decay(self):
+        """The parameters that the optimizer does not exclude from its weight decay, a list."""
+        return [
+            leaf.tensor
+            for leaf in self.leaves
+            if keras_optimizers.uses_weight_decay(self.optimizer, leaf.variable)
+        ]
 
     def count(self, found_inf):
         """Advances the optimizer's own counter, unless the step was skipped."""

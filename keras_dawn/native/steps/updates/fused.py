@@ -30,11 +30,6 @@ class Fused(Update):
         order = {id(variable): place for place, variable in enumerate(trained)}
         self._places = [order[id(leaf.variable)] for leaf in leaves]
         self._states = []  # views of state, each with the parameter that it is laid out like
-        self._decayed = [
-            leaf.tensor
-            for leaf in leaves
-            if keras_optimizers.uses_weight_decay(optimizer, leaf.variable)
-        ]
         self._variables = [leaf.variable for leaf in leaves]
         constraints = [variable.constraint for variable in self._variables]
         self.handles_found_inf = all(map(_may_be_taken_back, constraints))
@@ -162,7 +157,7 @@ class Fused(Update):
             torch._foreach_add_(gradients, self._accumulators)
             torch._foreach_div_(gradients, steps)
             self._update(gradients)
-            torch._foreach_zero_(self._all_accumulators)
+            torch._foreach_mul_(self._all_accumulators, 0.0)  # as in Keras: NaN stays
         else:
             torch._foreach_add_(self._accumulators, gradients)
 
@@ -223,8 +218,8 @@ class Fused(Update):
     def decay(self, rate, skip):
         """Shrinks the weights that Keras's decoupled weight decay is for."""
         decay = self.changing("weight_decay")
-        if decay is not None and self._decayed:
-            shrink(self._decayed, 1 - factor_for(rate, decay) * rate, skip)
+        if decay is not None and (weights := self.decayed()):
+            shrink(weights, 1 - factor_for(rate, decay) * rate, skip)
 
 
 def shrink(weights, factor, skip):

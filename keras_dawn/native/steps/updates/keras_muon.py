@@ -34,10 +34,14 @@ class KerasFormMuon(Fused):
                 same = self._matrices.setdefault(tuple(weight.shape), ([], [], []))
                 for part, item in zip(same, (number, weight, momentum), strict=True):
                     part.append(item)
-        self._decayed_by = {
+
+    def to_decay(self):
+        """Lists of parameters, by the setting that they are decayed by."""
+        optimizer = self.optimizer
+        return {
             name: [
                 leaf.tensor
-                for leaf in leaves
+                for leaf in self.leaves
                 if keras_optimizers.uses_weight_decay(optimizer, leaf.variable)
                 and keras_optimizers.muon_steps_as_adam(optimizer, leaf.variable) == adam
             ]
@@ -45,7 +49,7 @@ class KerasFormMuon(Fused):
         }
 
     def decay(self, rate, skip):
-        for name, weights in self._decayed_by.items():
+        for name, weights in self.decayed().items():
             decay = self.changing(name)
             if decay is not None and weights:
                 shrink(weights, 1 - factor_for(rate, decay) * rate, skip)
