@@ -209,6 +209,17 @@ class Stepping:
             if self.steps is not None:
                 self.steps.makes_arrays = self.steps.undisturbed = False
 
+    @contextlib.contextmanager
+    def watching(self):
+        """A `fit` in here decides for itself whether callbacks watch its batches."""
+        before = self.watched
+        try:
+            yield
+        finally:
+            self.watched = before
+            if self.steps is not None:  # of an outer `fit`, whose callback this one was called in
+                self.steps.keep_gradients = before
+
     def undisturb(self, undisturbed):
         """Says whether nothing of the user's runs until `into_arrays` ends."""
         if self.steps is not None:
