@@ -1,6 +1,11 @@
 """What of the user's runs between two steps, and may change the model there."""
 
+import types
+
+from keras_dawn.foundation import keras_losses, keras_metrics, keras_models
+
 import keras
+from torch.utils.data import DataLoader, TensorDataset
 
 _KNOWN = ("keras.", "keras_dawn.")
 _BATCH_EVENTS = {
@@ -34,3 +39,46 @@ def watches_batches(callbacks, method):
         ):
             return True
     return False
+
+
+def runs_python(model, arguments):
+    """Whether other Python of the user's runs between batches: data, losses, metrics.
+
+    Args:
+        model: `keras.Model`.
+        arguments: dict, those of its `fit`, `evaluate` or `predict`.
+    """
+    data = [arguments.get("x"), *_parts(arguments.get("validation_data"))]
+    if any(map(is_fetched_by_python, data)):
+        return True
+    if any(keras_models.is_overridden(model, f"compute_{n}") for n in ("loss", "metrics")):
+        return True
+    losses = keras.tree.flatten(keras_losses.compiled_loss(model)[0])
+    return any(map(_is_users, [*losses, *keras_metrics.metrics_given(model)]))
+
+
+def is_fetched_by_python(data):
+    """Whether Python that may be the user's makes each batch, in this process."""
+    if type(data).__module__.startswith("keras_dawn."):
+        return False
+    if isinstance(data, DataLoader):
+        return not data.num_workers and type(data.dataset) is not TensorDataset
+    return isinstance(data, (types.GeneratorType, keras.utils.PyDataset))
+
+
+def _parts(data):
+    return data if type(data) is tuple else [data]
+
+
+def _is_users(part):
+    """Whether a loss or a metric, as `compile` takes it, runs a function or class of the user's."""
+    if part is None or isinstance(part, str):
+        return False
+    kept = part
+    if isinstance(part, keras.Metric):
+        kept = keras_metrics.metric_function(part)
+    elif isinstance(part, keras.Loss):
+        kept = keras_losses.function_of_loss(part)
+    kinds = [part if isinstance(part, types.FunctionType) else type(part)]
+    kinds += [kept] if kept is not None else []
+    return any(not (getattr(kind, "__module__", None) or "").startswith(_KNOWN) for kind in kinds)

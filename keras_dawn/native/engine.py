@@ -195,7 +195,7 @@ class Engine(Stepping):
             self.model, "compute_metrics"
         )  # then the logs are tensors of the model's own, and to read them waits for a GPU
         waits = own and device != "cpu"
-        arguments["callbacks"] = with_ours(arguments.get("callbacks"), self, name, waits)
+        arguments["callbacks"] = with_ours(arguments, self, name, waits)
         return arguments
 
     def _check_parallel(self):

@@ -3,7 +3,7 @@
 import sys
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.native.between_batches import watches_batches
+from keras_dawn.native.between_batches import runs_python, watches_batches
 from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import check_equal_weights
 
@@ -50,27 +50,27 @@ class FollowChanges(keras.callbacks.Callback):
 
     Args:
         engine: `Engine`, which is told when an epoch begins.
-        every_batch: bool, whether it is told before every batch too.
+        follow: callable without arguments, called before every batch too, or `None`.
     """
 
-    def __init__(self, engine, every_batch=False):
+    def __init__(self, engine, follow=None):
         super().__init__()
         self._engine = engine
-        self._every_batch = every_batch
+        self._follow = follow
 
     def on_epoch_begin(self, epoch, logs=None):
         self._engine.follow_changes()
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self._every_batch:
-            self._engine.follow_changes()
+        if self._follow is not None:
+            self._follow()
 
     def on_test_begin(self, logs=None):
         self._engine.follow_changes()
 
     def on_test_batch_begin(self, batch, logs=None):
-        if self._every_batch:
-            self._engine.follow_changes()
+        if self._follow is not None:
+            self._follow()
 
     def on_predict_begin(self, logs=None):
         self._engine.follow_changes()
@@ -181,11 +181,11 @@ class EqualWeights(keras.callbacks.Callback):
 _OURS = FollowChanges, FreshLogs, Announcement
 
 
-def with_ours(given, engine, name, waits):
+def with_ours(arguments, engine, name, waits):
     """The callbacks of a `fit`, `evaluate` or `predict`, and those that native steps need.
 
     Args:
-        given: what Keras's method takes: a `CallbackList`, a callback, a list of them, or `None`.
+        arguments: dict, what the method is called with.
         engine: `Engine`.
         name: str, the method.
         waits: bool, whether to read the logs of a batch waits for a GPU.
@@ -193,6 +193,7 @@ def with_ours(given, engine, name, waits):
     Returns:
         The `CallbackList` that was given, with more in it, or a list.
     """
+    given = arguments.get("callbacks")
     several = isinstance(given, keras.callbacks.CallbackList)
     callbacks = given.callbacks if several else keras.tree.flatten(given) if given else []
     others = [each for each in callbacks if not _is_ours(each, engine)]
@@ -202,10 +203,14 @@ def with_ours(given, engine, name, waits):
     if name == "fit":
         engine.watched = between
     # A `fit` evaluates, too.
-    between = between or watches_batches(others, "evaluate")
+    follow = None
+    if between or watches_batches(others, "evaluate"):
+        follow = engine.follow_changes
+    elif runs_python(engine.model, arguments):
+        follow = engine.follow_python
     ours = [FreshLogs(engine, others)]
     ours += [Announcement(engine)] if name == "fit" and not engine.announced else []
-    ours.append((FollowChanges if waits else LastCallback)(engine, between))
+    ours.append((FollowChanges if waits else LastCallback)(engine, follow))
     if not several:
         return [*others, *ours]
     for each in ours:  # as the list did with its own when it was made

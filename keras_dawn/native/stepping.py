@@ -115,6 +115,14 @@ class Stepping:
                 # Forward only: the function that runs next prepares losses or training itself.
                 self.steps.exact_logs = exact
 
+    def follow_python(self):
+        """Takes up what data, a loss or a metric of the user's changed since the last step.
+
+        Layers that are called one by one are looked at when they are called.
+        """
+        if self.is_graph():
+            self.follow_changes()
+
     def _refresh(self):
         """Looks anew at what an own `train_step` and the like use."""
         for each in (self.layers, self.optimizers, self.means):

@@ -2,6 +2,7 @@
 
 import keras
 import pytest
+import torch
 
 from tests.native.test_followed import FIT, X, Y, at, follows, head, losses
 
@@ -40,3 +41,73 @@ def test_gradients_are_there_after_another_method_was_called_in_a_callback(metho
         return found
 
     follows(use)
+
+
+def of_a_generator(model, change):
+    def batches():
+        for number in range(99):
+            change(model, number)
+            yield X[:5], Y[:5]
+
+    history = model.fit(batches(), steps_per_epoch=3, epochs=2, shuffle=False, verbose=0).history
+    return history["loss"], model.predict(batches(), steps=4, verbose=0)
+
+
+def of_a_dataset(model, change):
+    class Data(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, number):
+            change(model, number)
+            return X[:5], Y[:5]
+
+    data = Data()
+    return losses_on(model, data), model.evaluate(data, verbose=0), model.predict(data, verbose=0)
+
+
+def of_a_loader(model, change):
+    class Data(torch.utils.data.Dataset):
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, number):
+            change(model, number // 5)
+            return X[number], Y[number]
+
+    data = torch.utils.data.DataLoader(Data(), batch_size=5)
+    return losses_on(model, data), model.evaluate(data, verbose=0), model.predict(data, verbose=0)
+
+
+def of_a_loss(model, change):
+    numbers = iter(range(99))
+
+    def loss(y, outputs):
+        change(model, next(numbers))
+        return keras.ops.mean(keras.ops.square(y - outputs), axis=-1)
+
+    model.compile("sgd", loss)
+    return losses(model)
+
+
+def of_a_metric(model, change):
+    numbers = iter(range(99))
+
+    def metric(y, outputs):
+        change(model, next(numbers))
+        return keras.ops.mean(keras.ops.square(y - outputs), axis=-1)
+
+    model.compile("sgd", "mse", metrics=[metric])
+    return losses(model), model.evaluate(X, Y, batch_size=5, verbose=0)
+
+
+def losses_on(model, data):
+    return model.fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]
+
+
+@pytest.mark.parametrize("use", [of_a_generator, of_a_dataset, of_a_loader, of_a_loss, of_a_metric])
+def test_a_setting_that_python_between_two_steps_changes(use, true_float64):
+    def change(model, number):
+        model.get_layer("relu").negative_slope = 0.1 * (number % 3)
+
+    follows(lambda model: use(model, change))
