@@ -91,6 +91,11 @@ def is_overridden(model, name):
     return getattr(type(model), name) is not getattr(Functional, name)
 
 
+def method_of(model, name):
+    """What stands behind a method's name: the model's own, or its class's."""
+    return vars(model).get(name, getattr(type(model), name))
+
+
 def note_graph(model, reads):
     """Notes the graph of a model, which `Sequential.add` and `pop` make anew."""
     if isinstance(model, keras.Sequential):  # a `Functional` is its own, and stays so

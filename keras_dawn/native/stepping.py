@@ -249,6 +249,7 @@ class Stepping:
 
 
 def _compiled_parts(model):
-    """What `compile` made: optimizer, loss, loss weights, metrics."""
+    """What `compile` made: optimizer, loss, loss weights, metrics; and what is called with them."""
     optimizer = getattr(model, "optimizer", None)
-    return [optimizer, *keras_losses.compiled_loss(model), *model.metrics]
+    own = [keras_models.method_of(model, f"compute_{name}") for name in ("loss", "metrics")]
+    return [optimizer, *own, *keras_losses.compiled_loss(model), *model.metrics]

@@ -1,5 +1,7 @@
 """What runs between two steps of an accelerated model finds, and may change, what it would."""
 
+import types
+
 import keras
 import pytest
 import torch
@@ -111,3 +113,59 @@ def test_a_setting_that_python_between_two_steps_changes(use, true_float64):
         model.get_layer("relu").negative_slope = 0.1 * (number % 3)
 
     follows(lambda model: use(model, change))
+
+
+def doubled(model, data):
+    return keras.Model.train_step(model, (data[0], 2 * data[1]))
+
+
+def of_distances(x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    return 3 * keras.ops.mean(keras.ops.abs(y - y_pred))
+
+
+def with_a_number(model, x, y, y_pred, sample_weight=None):
+    return keras.Model.compute_metrics(model, x, y, y_pred, sample_weight) | {"number": 3.0}
+
+
+@pytest.mark.parametrize(
+    "name, method, on_class",
+    [
+        ("train_step", lambda model: types.MethodType(doubled, model), False),
+        ("train_step", lambda model: doubled, True),
+        ("compute_loss", lambda model: of_distances, False),
+        (
+            "compute_loss",
+            lambda model: lambda _, *args, **kwargs: of_distances(*args, **kwargs),
+            True,
+        ),
+        ("compute_metrics", lambda model: with_a_number, True),
+    ],
+)
+@pytest.mark.parametrize("within", [True, False])
+def test_a_method_replaced_and_put_back(name, method, on_class, within, true_float64):
+    class Own(keras.Sequential):
+        pass
+
+    def make():
+        model = Own([keras.Input((4,)), keras.layers.Dense(3)])
+        model.compile("sgd", "mse", metrics=["mae"])
+        return model
+
+    def use(model):
+        owner = Own if on_class else model
+
+        def change(_, number):
+            if number == 1:
+                setattr(owner, name, method(model))
+            elif name in vars(owner):
+                delattr(owner, name)
+
+        if within:
+            return losses(model, callbacks=[at("on_epoch_begin", change)])
+        found = []
+        for number in range(3):
+            change(model, number)
+            found.append(model.fit(X, Y, **FIT).history)
+        return found
+
+    follows(use, make)
