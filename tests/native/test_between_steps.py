@@ -169,3 +169,35 @@ def test_a_method_replaced_and_put_back(name, method, on_class, within, true_flo
         return found
 
     follows(use, make)
+
+
+@pytest.mark.parametrize("by_graph", [True, False])
+def test_a_model_that_says_by_itself_what_is_trained(by_graph, true_float64):
+    class Phases(keras.Model):
+        phase = 0
+
+        @property
+        def trainable_weights(self):
+            return super().trainable_weights[2 * (self.phase % 2) :]
+
+    class Called(Phases):
+        def call(self, inputs):
+            return super().call(inputs)
+
+    def make():
+        inputs = keras.Input((4,))
+        outputs = keras.layers.Dense(3)(keras.layers.Dense(4, activation="tanh")(inputs))
+        model = (Phases if by_graph else Called)(inputs, outputs)
+        model.compile("sgd", "mse")
+        return model
+
+    def use(model):
+        found = []
+        for model.phase in range(3):
+            found.append(losses(model))
+        return found, losses(model, callbacks=[at("on_epoch_begin", begin)])
+
+    def begin(model, number):
+        model.phase = number
+
+    follows(use, make)
