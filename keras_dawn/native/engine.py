@@ -54,7 +54,6 @@ class Engine(Stepping):
         super().__init__(model, log_every, compile)
         self.explanation = explanation
         self.announced = False  # whether a `fit` has said how it steps
-        self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
 
     def make_train_function(self, force=False):

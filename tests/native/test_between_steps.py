@@ -201,3 +201,43 @@ def test_a_model_that_says_by_itself_what_is_trained(by_graph, true_float64):
         model.phase = number
 
     follows(use, make)
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("called", [True, False])
+def test_functions_made_before_the_first_batch(built, called, true_float64):
+    def make():
+        inputs = [keras.Input((4,))] if built else []
+        model = keras.Sequential([*inputs, keras.layers.Dense(4), keras.layers.Dense(3)])
+        model.compile("adam", "mse", metrics=["mae"])
+        return model
+
+    def use(model):
+        found = []
+        model.make_train_function()
+        model.make_test_function()
+        if called:
+            batch = torch.from_numpy(X[:5]), torch.from_numpy(Y[:5])
+            model.train_function([batch])
+            model.test_function([batch])
+            found.append(model.get_metrics_result())
+        return [*found, model.fit(X, Y, **FIT).history, model.evaluate(X, Y, verbose=0)]
+
+    follows(use, make)
+
+
+def test_a_function_put_in_the_place_of_the_train_function(true_float64):
+    def use(model):
+        found = [losses(model)]
+        seen, own = [], model.train_function
+
+        def function(batches):
+            seen.append(float(batches[0][1].sum()))
+            return own(batches)
+
+        model.train_function = function
+        found += [losses(model), list(seen)]
+        model.compile("sgd", "mse")  # which takes it away
+        return [*found, losses(model), seen]
+
+    follows(use)
