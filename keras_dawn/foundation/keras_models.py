@@ -91,6 +91,30 @@ def is_overridden(model, name):
     return getattr(type(model), name) is not getattr(Functional, name)
 
 
+def waits_for_a_batch(model):
+    """Whether a model, its loss or its metrics are built on the first batch, which has not come."""
+    for name in ("loss", "metrics"):
+        part = getattr(model, f"_compile_{name}", None)
+        if part is not None and not part.built and not is_overridden(model, f"compute_{name}"):
+            return True
+    return not model.built
+
+
+def build_on(model, batch):
+    """Builds a model, its loss and its metrics, as far as they are not, as Keras's `fit` does."""
+    model._symbolic_build(data_batch=batch)
+
+
+def is_made_by_keras(function):
+    """Whether what stands in a model's `train_function` or the like was made by Keras."""
+    return getattr(function, "__module__", None) == keras.Model.make_train_function.__module__
+
+
+def method_of(model, name):
+    """What stands behind a method's name: the model's own, or its class's."""
+    return vars(model).get(name, getattr(type(model), name))
+
+
 def note_graph(model, reads):
     """Notes the graph of a model, which `Sequential.add` and `pop` make anew."""
     if isinstance(model, keras.Sequential):  # a `Functional` is its own, and stays so

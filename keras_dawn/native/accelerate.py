@@ -47,7 +47,8 @@ def accelerate(model, *, log_every=10, compile=False):
         The model itself.
 
     Raises:
-        ValueError: what is not a Keras model, or a bad `log_every`.
+        ValueError: what is not a Keras model, a bad `log_every`, or a model with a `fit` or the
+            like of its own, put on this one model and not on its class.
 
     Example:
         >>> import keras
@@ -59,6 +60,7 @@ def accelerate(model, *, log_every=10, compile=False):
     """
     if not isinstance(log_every, int) or log_every < 1:
         raise ValueError(f"`log_every` must be a whole number from 1 up, got {log_every!r}.")
+    _check_methods(model)
     # A second call takes its settings, and no engine is left below another one.
     restore(model)
     engine = Engine(model, log_every, compile, explanation)
@@ -89,6 +91,18 @@ def restore(model):
             object.__delattr__(model, name)
         _forget_functions(model)
     return model
+
+
+def _check_methods(model):
+    engine = engine_of(model)
+    for name in _OVERRIDDEN:
+        own = vars(model).get(name)
+        if own is not None and (engine is None or getattr(own, "__self__", None) is not engine):
+            raise ValueError(
+                f"{model.name} has a `{name}` of its own, which was put on this one model: "
+                "`accelerate` would put another in its place. Give the method to the model's "
+                "class, or put it there after `accelerate`."
+            )
 
 
 def native_forward(model):

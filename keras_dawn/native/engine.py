@@ -10,20 +10,12 @@ from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
 from keras_dawn.native.class_weight import weighed_by_class
-from keras_dawn.native.fit_callbacks import (
-    Announcement,
-    EqualWeights,
-    FollowChanges,
-    LastCallback,
-    SetEpoch,
-    watches_batches,
-)
+from keras_dawn.native.fit_callbacks import EqualWeights, SetEpoch, with_ours
 from keras_dawn.native.fit_checks import check_data
 from keras_dawn.native.host_arrays import on_the_way
 from keras_dawn.native.predicting import predict
 from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps import joint_evaluation
-from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import GradientReduction
 from keras_dawn.native.unmade_batches import LeaveBatchesUnmade
 from keras_dawn.schedules.parameter_schedule import end_schedules
@@ -62,7 +54,6 @@ class Engine(Stepping):
         super().__init__(model, log_every, compile)
         self.explanation = explanation
         self.announced = False  # whether a `fit` has said how it steps
-        self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
         self._together = False  # whether a `fit` or `evaluate` of all ranks is running
 
     def make_train_function(self, force=False):
@@ -94,7 +85,7 @@ class Engine(Stepping):
             return type(self.model).test_on_batch(self.model, *args, **kwargs)
 
     def fit(self, *args, **kwargs):
-        with self._running():
+        with self._running(), self.watching():
             try:
                 return self._fit(*args, **kwargs)
             except BaseException:  # Ctrl-C in a notebook: the next `fit` begins as this one did
@@ -199,23 +190,11 @@ class Engine(Stepping):
         arguments = on_the_way(self.model, name, arguments, device)
         if not takes_callbacks(self.model, name):
             return arguments  # a method of the model's own, which takes none
-        callbacks = arguments.get("callbacks")
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            FreshLogs.join(callbacks, self)
-            return arguments
-        callbacks = keras.tree.flatten(callbacks) if callbacks else []
         own = self.is_own(f"{_PURPOSES[name]}_function") or keras_models.is_overridden(
             self.model, "compute_metrics"
         )  # then the logs are tensors of the model's own, and to read them waits for a GPU
-        kind = FollowChanges if own and device != "cpu" else LastCallback
-        between = watches_batches(callbacks, name)
-        self.watched = name == "fit" and between
-        # A `fit` evaluates, too.
-        between = between or watches_batches(callbacks, "evaluate")
-        last = kind(self.follow_changes, between)
-        fresh = FreshLogs(self, callbacks)
-        more = [Announcement(self)] if name == "fit" and not self.announced else []
-        arguments["callbacks"] = [*callbacks, fresh, *more, last]
+        waits = own and device != "cpu"
+        arguments["callbacks"] = with_ours(arguments, self, name, waits)
         return arguments
 
     def _check_parallel(self):

@@ -3,6 +3,8 @@
 import sys
 
 from keras_dawn.distributed.ranks import current
+from keras_dawn.native.between_batches import runs_python, watches_batches
+from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import check_equal_weights
 
 import keras
@@ -47,31 +49,31 @@ class FollowChanges(keras.callbacks.Callback):
     """Takes up what the other callbacks changed.
 
     Args:
-        follow_changes: callable without arguments, called when an epoch begins.
-        every_batch: bool, whether to call it before every batch too.
+        engine: `Engine`, which is told when an epoch begins.
+        follow: callable without arguments, called before every batch too, or `None`.
     """
 
-    def __init__(self, follow_changes, every_batch=False):
+    def __init__(self, engine, follow=None):
         super().__init__()
-        self._follow_changes = follow_changes
-        self._every_batch = every_batch
+        self._engine = engine
+        self._follow = follow
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._follow_changes()
+        self._engine.follow_changes()
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self._every_batch:
-            self._follow_changes()
+        if self._follow is not None:
+            self._follow()
 
     def on_test_begin(self, logs=None):
-        self._follow_changes()
+        self._engine.follow_changes()
 
     def on_test_batch_begin(self, batch, logs=None):
-        if self._every_batch:
-            self._follow_changes()
+        if self._follow is not None:
+            self._follow()
 
     def on_predict_begin(self, logs=None):
-        self._follow_changes()
+        self._engine.follow_changes()
 
 
 class LastCallback(FollowChanges):
@@ -176,34 +178,47 @@ class EqualWeights(keras.callbacks.Callback):
         check_equal_weights(self.model.trainable_variables)
 
 
-_BATCH_EVENTS = {
-    "fit": ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end"),
-    "evaluate": ("on_test_batch_begin", "on_test_batch_end"),
-    "predict": ("on_predict_batch_begin", "on_predict_batch_end"),
-}  # fmt: skip
+_OURS = FollowChanges, FreshLogs, Announcement
 
 
-def watches_batches(callbacks, method):
-    """Whether some callback of the user's acts between batches, and may change layers there.
+def with_ours(arguments, engine, name, waits):
+    """The callbacks of a `fit`, `evaluate` or `predict`, and those that native steps need.
 
     Args:
-        callbacks: list.
-        method: str, "fit" for the batches that are trained on, "evaluate" or "predict".
+        arguments: dict, what the method is called with.
+        engine: `Engine`.
+        name: str, the method.
+        waits: bool, whether to read the logs of a batch waits for a GPU.
+
+    Returns:
+        The `CallbackList` that was given, with more in it, or a list.
     """
-    events = _BATCH_EVENTS[method]
-    for callback in callbacks:
-        if any(name in vars(callback) for name in events):
-            return True  # put on this one callback, as LambdaCallback does
-        kind = type(callback)
-        known = kind.__module__.startswith(("keras.", "keras_dawn."))
-        if known and kind is not keras.callbacks.LambdaCallback:
-            continue
-        owner = callback if kind is keras.callbacks.LambdaCallback else kind
-        plain = keras.callbacks.Callback
-        if any(
-            getattr(owner, name, None) not in (None, getattr(plain, name))
-            and getattr(getattr(owner, name), "__func__", None) is not getattr(plain, name)
-            for name in events
-        ):
-            return True
-    return False
+    given = arguments.get("callbacks")
+    several = isinstance(given, keras.callbacks.CallbackList)
+    callbacks = given.callbacks if several else keras.tree.flatten(given) if given else []
+    others = [each for each in callbacks if not _is_ours(each, engine)]
+    if name != "fit" and len(others) < len(callbacks):
+        return given  # an evaluation within a `fit`
+    between = watches_batches(others, name)
+    if name == "fit":
+        engine.watched = between
+    # A `fit` evaluates, too.
+    follow = None
+    if between or watches_batches(others, "evaluate"):
+        follow = engine.follow_changes
+    elif runs_python(engine.model, arguments):
+        follow = engine.follow_python
+    ours = [FreshLogs(engine, others)]
+    ours += [Announcement(engine)] if name == "fit" and not engine.announced else []
+    ours.append((FollowChanges if waits else LastCallback)(engine, follow))
+    if not several:
+        return [*others, *ours]
+    for each in ours:  # as the list did with its own when it was made
+        each.set_model(engine.model)
+        each.set_params(given.params)
+    given.callbacks[:] = [*others, *ours]
+    return given
+
+
+def _is_ours(callback, engine):
+    return isinstance(callback, _OURS) and callback._engine is engine

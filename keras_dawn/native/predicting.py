@@ -1,6 +1,7 @@
 """Keras's `predict` for steps that take microseconds: callbacks are told what they listen to."""
 
 from keras_dawn.foundation import keras_predict
+from keras_dawn.native.between_batches import is_fetched_by_python
 from keras_dawn.native.fit_callbacks import LastCallback
 
 import keras
@@ -34,12 +35,15 @@ def predict(model, engine, x, batch_size=None, verbose="auto", steps=None, callb
     begins = _listeners(callbacks, "on_predict_batch_begin")
     ends = _listeners(callbacks, "on_predict_batch_end")
     look = ends - {keras.callbacks.ProgbarLogger}
+    python = is_fetched_by_python(x)
     found = []
     for first, last, batch in batches:
         if begins:
             callbacks.on_predict_batch_begin(first)
         if begins or look:
             engine.follow_changes()
+        elif python:
+            engine.follow_python()
         outputs = model.predict_function(batch)
         found.append(outputs)
         if first == 0 and not (begins or look):

@@ -39,6 +39,7 @@ class Stepping:
         self.rank_weight = 1.0  # of this rank's batches, beside those of other ranks
         self.makes_arrays = False  # of what is predicted, and nothing else
         self.in_step = False  # whether a step is under way
+        self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
         self.watched = False  # whether a callback of the user's acts between batches
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # what `compile` had made, to know whether it was called again
@@ -115,6 +116,14 @@ class Stepping:
                 # Forward only: the function that runs next prepares losses or training itself.
                 self.steps.exact_logs = exact
 
+    def follow_python(self):
+        """Takes up what data, a loss or a metric of the user's changed since the last step.
+
+        Layers that are called one by one are looked at when they are called.
+        """
+        if self.is_graph():
+            self.follow_changes()
+
     def _refresh(self):
         """Looks anew at what an own `train_step` and the like use."""
         for each in (self.layers, self.optimizers, self.means):
@@ -153,6 +162,10 @@ class Stepping:
         model = self.model
         make_plain = getattr(type(model), plain)
         own = self.is_own(attribute)
+        present = getattr(model, attribute)
+        ours = isinstance(present, (NativeFunction, OwnStep, InStep))
+        if not (force or own or ours or present is None or keras_models.is_made_by_keras(present)):
+            return  # one that somebody has put there, as in Keras's own method
         if getattr(model, "steps_per_execution", 1) > 1:
             make_plain(model, force=True)  # raises Keras's own error
             return
@@ -168,15 +181,17 @@ class Stepping:
             return
         if not proved:
             self.layers = self.optimizers = self.means = None  # the last step may have had them
+        waits = not (own or self.running) and attribute != "predict_function"
+        if waits and keras_models.waits_for_a_batch(model):
+            setattr(model, attribute, NativeFunction(self, attribute, waits=True))
+            return
         steps = None if own else self.prepare(attribute)
         if steps is None and current().several and attribute == "train_function":
             raise ValueError(
                 f"{model.name} cannot be trained on {current().world_size} ranks: {self.refusal}"
             )
         if steps is None:
-            if isinstance(getattr(model, attribute), (NativeFunction, OwnStep, InStep)):
-                force = True
-            make_plain(model, force=force)
+            make_plain(model, force=force or ours)
             if current().several and attribute == "test_function":
                 setattr(model, attribute, InStep(self, getattr(model, attribute)))
             return
@@ -209,6 +224,17 @@ class Stepping:
             if self.steps is not None:
                 self.steps.makes_arrays = self.steps.undisturbed = False
 
+    @contextlib.contextmanager
+    def watching(self):
+        """A `fit` in here decides for itself whether callbacks watch its batches."""
+        before = self.watched
+        try:
+            yield
+        finally:
+            self.watched = before
+            if self.steps is not None:  # of an outer `fit`, whose callback this one was called in
+                self.steps.keep_gradients = before
+
     def undisturb(self, undisturbed):
         """Says whether nothing of the user's runs until `into_arrays` ends."""
         if self.steps is not None:
@@ -230,6 +256,7 @@ class Stepping:
 
 
 def _compiled_parts(model):
-    """What `compile` made: optimizer, loss, loss weights, metrics."""
+    """What `compile` made: optimizer, loss, loss weights, metrics; and what is called with them."""
     optimizer = getattr(model, "optimizer", None)
-    return [optimizer, *keras_losses.compiled_loss(model), *model.metrics]
+    own = [keras_models.method_of(model, f"compute_{name}") for name in ("loss", "metrics")]
+    return [optimizer, *own, *keras_losses.compiled_loss(model), *model.metrics]

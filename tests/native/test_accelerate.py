@@ -248,3 +248,18 @@ def test_an_argument_that_does_not_exist_is_said_with_the_method(name):
     model.compile("sgd", "mse")
     with pytest.raises(TypeError, match=rf"Sequential\.{name}\(\) .*'epoch'"):
         getattr(model, name)(np.ones((8, 4)), epoch=3)
+
+
+@pytest.mark.parametrize("name", ["fit", "save", "make_train_function"])
+def test_a_method_put_on_one_model_is_not_replaced(name):
+    model = network()
+    setattr(model, name, getattr(model, name))
+    with pytest.raises(ValueError, match=f"has a `{name}` of its own"):
+        keras_dawn.accelerate(model)
+    assert vars(model)[name] is not None
+    delattr(model, name)
+    keras_dawn.accelerate(keras_dawn.accelerate(model))
+    own = vars(model)[name]
+    setattr(model, name, lambda *args, **kwargs: own(*args, **kwargs))
+    with pytest.raises(ValueError, match="of its own"):
+        keras_dawn.accelerate(model)

@@ -2,6 +2,7 @@
 
 import keras_dawn
 from keras_dawn import SGD, OneCycle
+from keras_dawn.native.accelerate import engine_of
 
 import keras
 import numpy as np
@@ -174,3 +175,29 @@ def test_what_changes_between_two_fits_is_noticed(change, true_float64):
         np.testing.assert_allclose(ours[name], values, rtol=1e-6, err_msg=name)
     for one, other in zip(weights, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("numbers", [np.arange(3.0), [0.5, np.ones(3), 2.0]])
+def test_numbers_written_into_an_array_of_a_layer_are_noticed(numbers):
+    if isinstance(numbers, list):  # of which a layer's own Python reads one
+        layer, array = Weighed(numbers), numbers[1]
+    else:
+        layer = layers.Rescaling(numbers)
+        array = layer.scale
+    model = keras_dawn.accelerate(keras.Sequential([keras.Input((3,)), layer]))
+    inputs = np.ones((2, 3), "float32")
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), [array] * 2)
+    steps = engine_of(model).steps
+    model.predict(inputs, verbose=0)
+    assert engine_of(model).steps is steps
+    array[1] = 7.0
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), [array] * 2)
+
+
+class Weighed(layers.Layer):
+    def __init__(self, numbers):
+        super().__init__()
+        self.numbers = numbers
+
+    def call(self, inputs):
+        return inputs * keras.ops.cast(self.numbers[1], inputs.dtype)

@@ -17,6 +17,7 @@ import numpy as np
 
 _MISSING = object()
 _CALL = object()
+_MOST_NUMBERS = 1 << 12
 _BY_VALUE = (
     bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, type(None),
     types.MethodType, np.generic,
@@ -130,6 +131,8 @@ def _config():
 
 def _kept(value):
     """A value with copies of the containers in it, which may be changed in place."""
+    if isinstance(value, np.ndarray) and _is_small(value):
+        return value.copy()
     if isinstance(value, dict):
         kept = type(value)(value)
         kept.update({key: _kept(part) for key, part in value.items()})
@@ -145,14 +148,32 @@ def _kept(value):
 
 def _is_still(owner, name, value):
     now = getattr(owner, name, _MISSING)
-    return now is value or _equal(now, value)
+    return _are_alike(now, value)
 
 
 def _equal(now, value):
-    # Tensors and arrays compare by identity: `==` of them is no bool, and waits for the device.
-    if type(now) is not type(value) or not isinstance(value, _BY_VALUE):
+    # Tensors compare by identity: `==` of them is no bool, and waits for the device.
+    if type(now) is not type(value):
         return False
+    if isinstance(value, np.ndarray):
+        return _is_small(value) and now.dtype == value.dtype and np.array_equal(now, value)
+    if not isinstance(value, _BY_VALUE):
+        return False
+    if isinstance(value, (list, tuple)):
+        return len(now) == len(value) and all(map(_are_alike, now, value))
+    if isinstance(value, dict):
+        same = now.keys() == value.keys()
+        return same and all(_are_alike(now[key], value[key]) for key in value)
     try:
         return bool(now == value)
-    except (ValueError, TypeError, RuntimeError):  # containers of arrays
+    except (ValueError, TypeError, RuntimeError):
         return False
+
+
+def _are_alike(now, value):
+    return now is value or _equal(now, value)
+
+
+def _is_small(array):
+    """Whether an array is a setting, which is compared by its numbers, and no table of data."""
+    return array.size <= _MOST_NUMBERS and not array.dtype.hasobject

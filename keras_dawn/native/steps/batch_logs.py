@@ -28,16 +28,6 @@ class FreshLogs(keras.callbacks.Callback):
         self._callbacks = callbacks
         self._always, self._seen = {}, {}
 
-    @classmethod
-    def join(cls, callback_list, engine):
-        """Puts one into a `CallbackList` that was made by hand, unless it has one already."""
-        callbacks = callback_list.callbacks
-        if not any(isinstance(each, cls) and each._engine is engine for each in callbacks):
-            fresh = cls(engine, list(callbacks))
-            fresh.set_model(engine.model)
-            fresh.set_params(callback_list.params)
-            callbacks.append(fresh)
-
     def on_train_begin(self, logs=None):
         self._look("train")
         if self.params.get("steps") is None and stops_at_nan(self._callbacks):

@@ -110,15 +110,24 @@ class NativeFunction:
     Args:
         engine: `Engine`.
         attribute: str, such as `"train_function"`.
+        waits: bool, whether the model, its loss or its metrics are built on the first batch.
     """
 
-    def __init__(self, engine, attribute):
+    def __init__(self, engine, attribute, waits=False):
         self._engine, self._attribute = engine, attribute
+        self._waits = waits
         self._name = attribute.replace("function", "step")
         self._steps = engine.steps
 
     def __call__(self, batches):
         engine = self._engine
+        if keras_models.is_overridden(engine.model, self._name):  # since this was made
+            engine.install(self._attribute, f"make_{self._attribute}", True)
+            return getattr(engine.model, self._attribute)(batches)
+        if self._waits:
+            self._waits = False
+            keras_models.build_on(engine.model, batches[0])
+            self._steps = None
         if engine.steps is not self._steps or engine.steps is None:
             self._steps = engine.prepare(self._attribute)
         engine.in_step = True

@@ -178,10 +178,27 @@ class Trainability:
         layers = [x for x in keras_layers.all_layers(model) if hasattr(x, "trainable")]
         self._now = keras_layers.flags_of([*layers, *model.variables])
         self._flags = self._now()
+        # One may say by itself what is trained, and is asked in every step then.
+        self._chooses = any(map(_chooses_weights, layers))
+        self._model, self._weights = model, model.trainable_weights
 
     def changed(self):
-        """Whether any flag is another one than when this was made."""
+        """Whether any flag is another one than when this was made, or other weights are trained."""
+        if self._chooses:
+            now = self._model.trainable_weights
+            if list(map(id, now)) != list(map(id, self._weights)):
+                return True
         return self._now() != self._flags
+
+
+def _chooses_weights(layer):
+    """Whether a layer's class says which weights are trained, and Keras's flags do not."""
+    kind = keras_layers.class_of(layer)
+    parts = [getattr(kind, name, None) for name in ("trainable_weights", "trainable_variables")]
+    return not all(
+        isinstance(part, property) and part.fget.__module__.startswith("keras.src.")
+        for part in parts
+    )
 
 
 _IS_NONE = functools.partial(operator.is_, None)
