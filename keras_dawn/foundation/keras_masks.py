@@ -22,3 +22,8 @@ def with_mask(tensor, mask):
     if mask is not None or mask_of(tensor) is not None:
         attach_mask(tensor, mask)
     return tensor
+
+
+def mask_left(tensor, cast, mask):
+    """The mask of a tensor after it was taken off what the tensor was cast to, maybe itself."""
+    return None if cast is tensor else mask

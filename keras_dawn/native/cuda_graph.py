@@ -86,6 +86,7 @@ class ReplayedPasses:
         self.replay_forward = pool.capture(lambda: self._run_forward(module))
         roots = [tensor for tensor in self.outputs if tensor.requires_grad]
         self.given = [torch.empty_like(tensor) for tensor in roots]
+        self.reached = [_weights_behind(tensor) for tensor in roots]
         self.replay_backward = pool.capture(lambda: self._run_backward(roots))
         self.wanted = [tensor.requires_grad for tensor in self.outputs]
         self.outputs = [tensor.detach() for tensor in self.outputs]
@@ -109,6 +110,37 @@ class ReplayedPasses:
             parts = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
         pairs = tuple(zip(parts[::2], parts[1::2], strict=True))
         return (outputs if self._several else outputs[0]), pairs
+
+    def gradients_by(self, given):
+        """The gradients that the graph has left, `None` for weights that none of these reaches.
+
+        Args:
+            given: list of the gradients to the outputs that may have one, `None` where none came.
+        """
+        if all(gradient is not None for gradient in given):
+            return self.gradients
+        pairs = zip(self.reached, given, strict=True)
+        reached = set().union(*(weights for weights, gradient in pairs if gradient is not None))
+        return [
+            gradient if id(weight) in reached else None
+            for weight, gradient in zip(self.parameters, self.gradients, strict=True)
+        ]
+
+
+def _weights_behind(output):
+    """The ids of the weights that a gradient to a tensor comes to."""
+    if output.grad_fn is None:
+        return {id(output)}
+    found, seen, waiting = set(), set(), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):  # where gradients of a weight add up
+            found.add(id(node.variable))
+        waiting += [before for before, _ in node.next_functions]
+    return found
 
 
 class _Replay(torch.autograd.Function):
@@ -138,5 +170,5 @@ class _Replay(torch.autograd.Function):
             else:
                 own.copy_(given)
         passes.replay_backward()
-        found = (None if g is None else g.detach() for g in passes.gradients)
+        found = (None if g is None else g.detach() for g in passes.gradients_by(asked))
         return None, *(None for _ in passes.inputs), *found

@@ -138,6 +138,19 @@ def test_the_highest_of_large_images_of_whole_numbers(dtype):
     assert_same(model, torch.randint(0, 100, (1, 200, 200, 3)).to(dtype))
 
 
+@pytest.mark.parametrize(
+    "inside",
+    [
+        lambda: [layers.Dense(3), layers.Dense(2, autocast=False)],
+        lambda: [layers.Conv1D(2, 3, autocast=False)],
+        lambda: [layers.LSTM(2, autocast=False)],
+    ],
+)
+def test_what_a_layer_is_not_to_cast_stays_what_it_is(inside):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    assert_same(keras.Sequential([keras.Input((4, 3)), *inside()]), torch.randn(5, 4, 3))
+
+
 def test_what_an_operation_really_returns_is_what_counts_downstream():
     class Surprise(layers.Layer):
         def call(self, x):

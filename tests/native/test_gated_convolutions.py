@@ -5,7 +5,7 @@ import itertools
 import keras_dawn
 from keras_dawn.convolutions import choice, table_named
 from keras_dawn.native.gates import gate
-from keras_dawn.native.lowering import gated_convolutions
+from keras_dawn.native.lowering import gated_convolutions, lower
 from keras_dawn.native.lowering.gated_convolutions import gated_by_ways, goes_by_products
 from keras_dawn.native.padding import pad_axes
 
@@ -235,3 +235,17 @@ def test_compiled_and_traced_the_gate_is_written_out(measured, monkeypatch):
     monkeypatch.undo()
     with torch.autocast("cpu", torch.bfloat16):
         assert gated_by_ways(*given, *settings).dtype is torch.bfloat16
+
+
+def test_autocast_around_the_backward_pass_changes_no_gradient(measured):
+    tensors, given, settings = made(CASES[0])
+    found = gated_by_ways(*given, *settings)
+    change = torch.linspace(0.5, 1.5, found.numel()).view(found.shape).bfloat16().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        gradients = torch.autograd.grad(found, tensors, change)
+    assert_close(gradients, results(as_written, CASES[0], torch.float64)[1:], 3e-6)
+
+
+def test_gates_inside_python_of_ones_own_are_gated_too():
+    lowered = lower(wavenet(8), True, views=None)  # weights in Keras's order of axes
+    assert lowered.module.code.count("gated_convolutions_gated") == 2

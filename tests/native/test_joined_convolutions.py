@@ -151,3 +151,42 @@ def test_a_padded_series_keeps_its_channels_innermost():
     assert torch.equal(pad_axes(series, [(2, 1)]), expected)
     replicated = torch.nn.functional.pad(series, (2, 1), mode="replicate")
     assert torch.equal(pad_axes(series, [(2, 1)], "replicate"), replicated)
+
+
+def two_of_one(merge, wrapped=lambda layer: layer, loss="mse"):
+    """A model of what two convolutions of one series give."""
+
+    def build():
+        inputs = keras.Input((12, 4))
+        x = layers.Dense(4)(inputs)
+        model = keras.Model(inputs, merge(*(wrapped(layers.Conv1D(3, 3))(x) for _ in range(2))))
+        model.compile(keras.optimizers.AdamW(0.01, weight_decay=0.5), loss)
+        return model
+
+    return build
+
+
+Y = np.random.default_rng(1).normal(size=(8, 10, 3))
+ONE_DETACHED = two_of_one(
+    lambda one, other: layers.Subtract()([one, keras.ops.stop_gradient(other)])
+)
+ONE_WITHOUT_LOSS = two_of_one(lambda *both: both, loss=["mse", None])
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize("build, y", [(ONE_DETACHED, Y), (ONE_WITHOUT_LOSS, [Y, Y])])
+def test_weight_decay_leaves_a_convolution_alone_that_gets_no_gradient(build, y, true_float64):
+    assert joins(build()) == 0
+    assert_trains_alike(build, X, y, 1e-9)
+
+
+def test_a_kernel_that_is_divided_before_it_is_read_is_read_after_that(true_float64):
+    build = two_of_one(lambda *both: layers.Add()(both), layers.SpectralNormalization)
+    assert_trains_alike(build, X, Y, 1e-9)
+
+
+def test_outputs_that_are_handed_out_may_be_changed_in_place():
+    one, other = keras_dawn.to_torch(two_of_one(lambda *both: both)())(
+        torch.as_tensor(X, dtype=torch.float32)
+    )
+    one += other  # torch refuses it for parts of one tensor

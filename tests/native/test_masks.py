@@ -363,3 +363,53 @@ def test_scores_have_the_mask_that_they_were_made_with(true_float64):
     mask = RANDOM.random((8, 6, 6)) > 0.4
     targets = [TARGETS, RANDOM.random((8, 1, 6, 1)) * np.ones((8, 1, 6, 6))]
     assert_trains_alike(build, [SERIES, mask], targets, 1e-10, steps=4)
+
+
+class Counts(layers.Layer):
+    """Python that is not lowered; a mask is handed on."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.supports_masking = 0, True
+
+    def call(self, x):
+        self.calls += 1
+        return x * 2.0
+
+
+def test_what_keras_calls_a_layer_with_keeps_its_mask(true_float64):
+    def build():
+        inputs = keras.Input((6, 4))
+        x = layers.GroupNormalization(2)(layers.Masking()(inputs))  # its channels come second
+        product = layers.Multiply()([Counts()(x), x])  # which looks for masks at its inputs
+        model = keras.Model(inputs, layers.Dense(4)(product))
+        model.compile(keras.optimizers.SGD(0.001), "mse")
+        return model
+
+    explanation = assert_trains_alike(build, SERIES, TARGETS, 1e-10)
+    assert [kind for _, kind, _ in explanation.fallbacks] == ["Counts", "Multiply"]
+
+
+def test_attention_takes_no_mask_off_what_was_cast_for_it():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    tokens = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, keras.initializers.RandomNormal(stddev=1), mask_zero=True)(tokens)
+    wide = layers.Identity(dtype="float32")(x)  # and narrow again for the attention
+    model = keras.Model(tokens, layers.Multiply()([attended(wide), x]))
+    words = torch.as_tensor(TOKENS, dtype=torch.int32)
+    found = keras_dawn.to_torch(model)(words)
+    torch.testing.assert_close(found, model(words), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("reader", ["sum", "attention"])
+def test_attention_takes_the_mask_off_what_keras_called_a_layer_for(reader, true_float64):
+    def build():
+        tokens = keras.Input((6,), dtype="int32")
+        x = Counts()(layers.Embedding(9, 4, mask_zero=True)(tokens))
+        y = attended(x)
+        y = layers.Add()([x, y]) if reader == "sum" else layers.Attention()([y, x])
+        model = keras.Model(tokens, layers.Dense(4)(layers.GlobalAveragePooling1D()(y)))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    assert_trains_alike(build, TOKENS[:-1], TARGETS[:-1, 0], 1e-10)

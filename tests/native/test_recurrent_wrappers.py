@@ -16,6 +16,7 @@ from tests.native.recurrent_models import (
     batch,
     of_one_layer,
 )
+from tests.native.trained import assert_trains_alike
 from tests.on_device import torch
 
 BIDIRECTIONAL = {
@@ -39,6 +40,21 @@ BIDIRECTIONAL = {
 def test_both_directions(name, merge, masked, true_float64):
     layer = layers.Bidirectional(BIDIRECTIONAL[name](), merge_mode=merge)
     assert_as_keras(of_one_layer(layer, masked), batch(masked))
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize("merge, place", [(None, 0), ("concat", 1)])
+def test_weight_decay_leaves_a_direction_alone_that_nobody_reads(merge, place, true_float64):
+    def build():
+        inputs = keras.Input((STEPS, FEATURES))
+        layer = layers.Bidirectional(layers.LSTM(4, return_state=merge is not None), merge)
+        model = keras.Model(inputs, layer(inputs)[place])
+        model.compile(keras.optimizers.AdamW(0.01, weight_decay=0.5), "mse")
+        return model
+
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(8, STEPS, FEATURES)), random.normal(size=(8, 4))
+    assert_trains_alike(build, x, y, 1e-9)
 
 
 def test_directions_of_different_layers_and_initial_states(true_float64):

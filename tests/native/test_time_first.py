@@ -73,6 +73,23 @@ def test_in_half_precision_too():
     torch.testing.assert_close(found, model(numbers), atol=0.01, rtol=0.01)
 
 
+class Table(layers.Layer):
+    """An embedding of one's own."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(10, 4), initializer="uniform")
+
+    def call(self, words):
+        return keras.ops.take(self.table, words, axis=0)
+
+
+def test_rows_of_a_table_of_ones_own(true_float64):
+    words = keras.Input((5,), dtype="int32")
+    model = keras.Model(words, layers.LSTM(3)(Table()(words)))
+    assert _turns(model) == 1
+    assert_as_keras(model, torch.as_tensor(WORDS))
+
+
 def _turns(model):
     """How many arrays of numbers are turned."""
     return keras_dawn.to_torch(model).code.count("= x.transpose(0, 1)")

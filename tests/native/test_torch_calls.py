@@ -105,3 +105,10 @@ def test_symbolic_tensors_are_as_before_afterwards():
     assert not hasattr(keras.KerasTensor, "__torch_function__")
     with pytest.raises(TypeError):
         torch.tanh(keras.KerasTensor((2, 3)))
+
+
+def test_the_first_argument_may_be_given_by_its_name():
+    model = model_of(Called(lambda x: torch.amax(input=torch.relu(input=x), dim=1, keepdim=True)))
+    lowered, x = lower(model, False), torch.randn(6, 4)
+    assert lowered.fallbacks == []
+    torch.testing.assert_close(lowered.module(x), model(x))

@@ -7,7 +7,7 @@ where an operation depends on the order. Series and volumes, of one and three ax
 two, are images here, too.
 """
 
-from keras_dawn.foundation import keras_masks, keras_variables
+from keras_dawn.foundation import keras_variables
 from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.names import identifier
@@ -69,6 +69,7 @@ class GraphBuilder:
         self._cast = {}
         self._narrow = {}  # a node made wider → the half-precision value that it holds
         self._masked = []  # values that have, or had, a mask
+        self.handed = {}  # a node → the tensor with its mask, in its order, that Keras is given
 
     def call(self, function, *args, name=None, **kwargs):
         """A call of a torch function; returns its node."""
@@ -186,11 +187,11 @@ class GraphBuilder:
             if value.node is node and value.mask is not None:
                 value.mask, value.unmasked = None, True
 
-    def read_mask_anew(self, node):
-        """Lets the mask of a node's tensor be what a call of Keras has left there."""
+    def change_mask(self, node, mask):
+        """Lets another node say what mask the tensor of a node has, where it may have one."""
         for value in self._masked:
             if value.node is node and value.mask is not None:
-                value.mask = self.call(keras_masks.mask_of, node)
+                value.mask = mask
 
     def tensor(self, part):
         """The node of a `Value`, in Keras's order, or of a mask; `None` stays `None`."""

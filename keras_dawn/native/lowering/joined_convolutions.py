@@ -2,6 +2,8 @@
 
 import operator
 
+from keras_dawn.native.lowering.draws import has_effects
+from keras_dawn.native.lowering.gradient_ends import gradient_ends
 from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways
 from keras_dawn.native.padding import pad_axes
 
@@ -12,13 +14,15 @@ def join_convolutions(graph, root):
     """Makes one convolution of those that read the same series by kernels of the same length.
 
     A filter's output does not depend on what filters stand beside it: the numbers are the same to
-    rounding. The series is read once, and its gradients are not added up.
+    rounding. The series is read once, and its gradients are not added up. Only those are joined
+    that get a gradient in the same cases, since all weights of one convolution get one, and whose
+    weights the graph leaves as they are, since all are read where the first is.
 
     Args:
         graph: `torch.fx.Graph` in which every node is read.
         root: module with the parameters that the graph names.
     """
-    views, groups = {}, {}
+    views, groups, changed = {}, {}, _changed(graph)
     for node in list(graph.nodes):
         if (node.op, node.target) in _VIEWS:  # of its own for each convolution
             first = views.setdefault((node.target, node.args, tuple(node.kwargs.items())), node)
@@ -27,13 +31,25 @@ def join_convolutions(graph, root):
                 graph.erase_node(node)
         elif node.op == "call_function" and node.target in _JOINED and node.args[-1] == 1:
             series, kernel, bias, *settings = node.args
-            shapes = [shape_of(weight, root) for weight in (kernel, bias) if weight is not None]
-            if all(shape is not None for shape in shapes):
-                key = node.target, series, bias is None, shapes[0][2], *settings
+            weights = [_chain(weight) for weight in (kernel, bias) if weight is not None]
+            if all(weights) and not any(nodes[0].target in changed for nodes in weights):
+                key = node.target, series, bias is None, shape_of(kernel, root)[2], *settings
                 groups.setdefault(key, []).append(node)
-    for group in groups.values():
-        if len(group) > 1:
-            _join(graph, group)
+    groups = [group for group in groups.values() if len(group) > 1]
+    ends = gradient_ends(graph) if groups else {}
+    for group in groups:
+        alike = {}
+        for node in group:
+            alike.setdefault(ends[node], []).append(node)
+        for part in alike.values():
+            if len(part) > 1:
+                _join(graph, part)
+
+
+def _changed(graph):
+    """The names of the parameters that a graph writes to, as spectral normalisation does."""
+    read = [given for node in graph.nodes if has_effects(node) for given in node.all_input_nodes]
+    return {node.target for node in read if node.op == "get_attr"}
 
 
 _VIEWS = {("call_method", "permute"), ("call_function", pad_axes)}
@@ -82,7 +98,7 @@ def _chain(node):
 
 
 def shape_of(node, root):
-    """The shape of a weight, or `None` for what is none."""
+    """The shape of a weight as a tuple, or `None` for what is none."""
     nodes = _chain(node)
     if nodes is None:
         return None
@@ -90,7 +106,7 @@ def shape_of(node, root):
     for each in nodes[1:]:
         if each.target == "permute":
             shape = [shape[axis] for axis in each.args[1:]]
-    return shape
+    return tuple(shape)
 
 
 def _join(graph, group):

@@ -10,6 +10,7 @@ from keras_dawn.native.lowering.values import Value
 
 import keras
 import torch
+from keras import layers
 
 WRITABLE = (type(None), type(...), bool, int, float, str, torch.fx.Node, torch.dtype)
 
@@ -35,7 +36,17 @@ def why_as_it_is(operation, reads):
     recorded = operation if reads is None else Recorded(operation, reads)
     if getattr(recorded, "lora_enabled", False) or recorded.quantization_mode is not None:
         return "LoRA or quantisation"
+    kind = keras_layers.class_of(operation)
+    rules_cast = kind in _CAST_NOTHING or not kind.__module__.startswith("keras.")
+    if not (recorded.autocast or rules_cast) and recorded.compute_dtype != recorded.variable_dtype:
+        return "weights in another dtype than it computes in, and autocast=False"
     return None
+
+
+_CAST_NOTHING = (
+    layers.Embedding, layers.ReversibleEmbedding, layers.LayerNormalization,
+    layers.GroupNormalization,
+)  # fmt: skip
 
 
 def call_as_it_is(builder, node, args, kwargs, training):
@@ -64,7 +75,9 @@ def call_as_it_is(builder, node, args, kwargs, training):
     if may_mask(operation, (args, kwargs)):
         for part in keras.tree.flatten((args, kwargs)):
             if isinstance(part, Value) and part.mask is not None:
-                builder.read_mask_anew(part.node)  # attention takes it off, inside other layers too
+                # Attention takes it off, inside other layers too.
+                left = builder.call(keras_masks.mask_of, builder.handed[part.node])
+                builder.change_mask(part.node, left)
         for value in values:
             builder.set_mask(value, builder.call(keras_masks.mask_of, value.node))
     return values
@@ -118,6 +131,7 @@ def call_keras(builder, operation, args, kwargs=None):
         node = builder.keras_order(value)
         if value.mask is not None or value.unmasked:
             node = builder.call(keras_masks.with_mask, node, value.mask)
+            builder.handed[value.node] = node
         return node
 
     args, kwargs = keras.tree.map_structure(argument, (args, kwargs or {}))

@@ -25,7 +25,8 @@ def may_mask(operation, arguments):
 
 def is_sure(mask):
     """Whether the mask of a node is there in every run."""
-    return type(mask.target) is not MaskCall and mask.target is not keras_masks.mask_of
+    known_at_run_time = (keras_masks.mask_of, keras_masks.mask_left)
+    return type(mask.target) is not MaskCall and mask.target not in known_at_run_time
 
 
 def why_mask_is_read(operation):

@@ -17,11 +17,11 @@ def look_up_time_first(graph):
         vectors = _cast_of(node)
         if not all(_reads_sequence(user, vectors) for user in vectors.users):
             continue
-        *table, numbers = node.args
+        table, numbers, *dtype = node.args
         with graph.inserting_before(node):
             if numbers not in turned:
                 turned[numbers] = graph.call_method("transpose", (numbers, 0, 1))
-            node.args = (*table, turned[numbers])
+            node.args = (table, turned[numbers], *dtype)
         with graph.inserting_after(vectors):
             view = graph.call_method("transpose", (vectors, 0, 1))
         vectors.replace_all_uses_with(view, delete_user_cb=lambda user, view=view: user is not view)

@@ -1,11 +1,11 @@
 """Attention of several heads, and the attention layers without weights of their own."""
 
-from keras_dawn.foundation import keras_attention
+from keras_dawn.foundation import keras_attention, keras_layers, keras_masks
 from keras_dawn.native.lowering import attention_scores as functions
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
-from keras_dawn.native.lowering.reads import Recorded
+from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.projections import apply_projection
 from keras_dawn.native.lowering.values import LoweringError, Value
@@ -23,9 +23,16 @@ def multi_head_attention(builder, layer, inputs, call):
     of_query = query.mask
     outputs = _of_heads(builder, layer, call, of_query)
     builder.set_mask(outputs[0], of_query)
-    for tensor in (query, value, key):
-        if tensor is not None:
+    # Off the tensors that it computes with: what was cast is another one, if it had to be.
+    given = keras_layers.bound_arguments(unrecorded(layer), call.args, call.kwargs)
+    for name, tensor in (("query", query), ("value", value), ("key", key)):
+        if tensor is None:
+            continue
+        if tensor.node is given[name].node:
             builder.drop_mask(tensor.node)
+        elif given[name].guessed and given[name].mask is not None:
+            left = given[name].node, tensor.node, given[name].mask
+            builder.change_mask(given[name].node, builder.call(keras_masks.mask_left, *left))
     return outputs
 
 

@@ -46,7 +46,8 @@ def _outputs(builder, layer, x, states, mask, call):
     count = 0 if states is None else len(states) // 2
     halves = (None, None) if states is None else (states[:count], states[count:])
     # torch's kernel knows no masks, and both directions share what it does besides.
-    if mask is None and not layer.stateful and _is_one_call(builder, directions, call):
+    one_call = mask is None and not layer.stateful and _is_one_call(builder, directions, call)
+    if one_call and not _may_be_read_apart(layer, directions):
         return _both_at_once(builder, layer, directions, x, states, call)
     results = []
     for direction, half in zip(directions, halves, strict=True):
@@ -92,6 +93,15 @@ def _merged(builder, layer, forward, backward, call):
     if layer.merge_mode == "ave":
         node = builder.call(torch.div, node, 2)
     return [forward.with_node(node)]
+
+
+def _may_be_read_apart(layer, directions):
+    """Whether one direction's weights may have no gradient, which all of one call have.
+
+    On a GPU Keras, too, computes both directions by one call.
+    """
+    on_cpu = directions[0].cell.kernel.value.device.type == "cpu"
+    return on_cpu and (layer.return_state or layer.merge_mode is None)
 
 
 def _is_one_call(builder, directions, call):

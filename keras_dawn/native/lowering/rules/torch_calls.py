@@ -16,6 +16,8 @@ def torch_call(builder, operation, inputs, call):
     args, kwargs = filled_in(operation.arguments, nodes)
     if not all(isinstance(part, WRITABLE) for part in keras.tree.flatten((args, kwargs))):
         raise LoweringError("arguments that code cannot say")
+    if "input" in kwargs:  # torch's name of the first one, which is where passes look for it
+        args = [kwargs.pop("input"), *args]
     node = builder.call(operation.function, *args, name=call.name, **kwargs)
     # The dtypes are those that the rules before have given, not those that Keras expected.
     pairs = zip(inputs, call.shapes, strict=True)
