@@ -235,3 +235,13 @@ def test_compiled_and_traced_the_gate_is_written_out(measured, monkeypatch):
     monkeypatch.undo()
     with torch.autocast("cpu", torch.bfloat16):
         assert gated_by_ways(*given, *settings).dtype is torch.bfloat16
+
+
+def test_autocast_around_the_backward_pass_alone_changes_nothing(measured):
+    tensors, given, settings = made(CASES[0])
+    found = gated_by_ways(*given, *settings)
+    change = torch.linspace(0.5, 1.5, found.numel()).view(found.shape).bfloat16().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        gradients = torch.autograd.grad(found, tensors, change)
+    expected = results(as_written, CASES[0], torch.float64)
+    assert_close([found, *gradients], expected, 3e-6)
