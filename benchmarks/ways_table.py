@@ -30,7 +30,7 @@ def rules(results):
     They hold for up to twice as many threads as were measured.
     """
     found = []
-    threads = [None, 2 * max(result["threads"] for result in results)]
+    threads = [None, 2 * max((result["threads"] for result in results), default=1)]
     for precision in sorted({result["precision"] for result in results}):
         for stage in STAGES:
             points = [

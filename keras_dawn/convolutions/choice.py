@@ -65,7 +65,7 @@ class Table:
     @property
     def identity(self):
         if not self.rules:
-            # An empty table is torch's own convolutions, whatever it is called.
+            # Nothing that a digest would tell: all of it is torch's own.
             return self.name
         text = json.dumps([vars(rule) for rule in self.rules], sort_keys=True)
         return f"{self.name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -147,7 +147,7 @@ def table_named(name):
         document = json.loads(path.read_text(encoding="utf-8"))
         rules = tuple(WayRule(**rule) for rule in document["rules"])
         return Table(document["name"], rules)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is no table of ways ({error}): write one with "
             "`python benchmarks/convolutions.py --table=FILE`."
@@ -199,6 +199,7 @@ def use_table(name=None):
 
     Raises:
         ValueError: another name, or a file that holds no table.
+        OSError: the file cannot be read.
 
     Example:
         >>> use_table("torch").identity

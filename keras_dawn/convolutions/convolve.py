@@ -8,13 +8,12 @@ from keras_dawn.convolutions.compiled import conv2d_when_compiled
 from keras_dawn.convolutions.precisions import PRECISIONS, products_are_rounded
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.torchs_own import gradients
-from keras_dawn.convolutions.way import STAGES, Way, dense
+from keras_dawn.convolutions.way import PLAIN, STAGES, Way, dense
 from keras_dawn.convolutions.ways import TORCH, WAYS
 
 import torch
 
 LEAST_CHANNELS = 32  # of the images and of the result: torch's own is the fastest with fewer
-_PLAIN = {torch.Tensor, torch.nn.Parameter}  # another class has functions of its own
 
 
 def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -28,6 +27,9 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
     gradients at once (`is_grads_batched`). In `torch.compile` each stage is an operation of its
     own, which has no gradients of gradients.
 
+    An infinity or a NaN may make more of its own image's result, or gradient, NaN than by torch's
+    own: some ways multiply it by zeros, too.
+
     Args:
         images: tensor `(batch, channels, height, width)`, best in channels_last memory format.
         weight: tensor `(filters, channels / groups, rows, columns)`.
@@ -36,7 +38,8 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
         groups: int.
 
     Returns:
-        Tensor `(batch, filters, height, width)`.
+        Tensor `(batch, filters, height, width)`; by another way than torch's own its channels lie
+        innermost in memory.
 
     Example:
         >>> images, weight = torch.ones(64, 32, 4, 4), torch.ones(32, 32, 3, 3)
@@ -45,8 +48,8 @@ def conv2d(images, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1
     """
     plan = None
     if torch.compiler.is_compiling():
-        if _may_be_opaque(images, weight, bias, groups):
-            settings = stride, padding, dilation, groups
+        settings = stride, padding, dilation, groups
+        if _may_be_opaque(images, weight, bias, *settings):
             return conv2d_when_compiled(images, weight, bias, *settings)
     else:
         plan = _plan_for(images, weight, bias, stride, padding, dilation, groups)
@@ -92,11 +95,9 @@ def ways_of(images, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), grou
         >>> ways_of(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3))
         {'forward': 'torch', 'to_input': 'torch', 'to_weight': 'torch'}
     """
-    around = torch.get_num_threads(), table_in_use()
     plan = None
     if images.dtype in PRECISIONS and not products_are_rounded(images.dtype):
-        settings = stride, padding, dilation, groups, images.dtype
-        plan = _plan(images.shape, weight.shape, *settings, *around)
+        plan = _planned(images, weight, stride, padding, dilation, groups)
     ways = (None,) * len(STAGES) if plan is None else plan[1:]
     return {s: TORCH if way is None else way.name for s, way in zip(STAGES, ways, strict=True)}
 
@@ -115,15 +116,21 @@ def _plan_for(images, weight, bias, stride, padding, dilation, groups):
     dtype = images.dtype
     if dtype not in PRECISIONS or images.device.type != "cpu" or torch.jit.is_tracing():
         return None
-    if not {type(images), type(weight)} <= _PLAIN or not _agree(images, weight, bias):
+    if images.layout is not torch.strided or not {type(images), type(weight)} <= PLAIN:
         return None
-    shapes = images.shape, weight.shape
-    around = torch.get_num_threads(), table_in_use()
-    try:
-        plan = _plan(*shapes, stride, padding, dilation, groups, dtype, *around)
-    except TypeError:  # lists or one number for both axes; symbols in place of sizes
+    if not _agree(images, weight, bias):
         return None
+    plan = _planned(images, weight, stride, padding, dilation, groups)
     return None if plan is None or needs_torch(dtype) else plan
+
+
+def _planned(images, weight, *settings):
+    """The `_Plan` of these shapes and settings, or `None` where all of it is torch's own."""
+    around = images.dtype, torch.get_num_threads(), table_in_use()
+    try:
+        return _plan(images.shape, weight.shape, *settings, *around)
+    except TypeError:  # what has no hash: lists in place of pairs, symbols in place of sizes
+        return None
 
 
 def _agree(images, weight, bias):
@@ -133,14 +140,29 @@ def _agree(images, weight, bias):
     return bias is None or (bias.dtype is images.dtype and bias.shape == weight.shape[:1])
 
 
-def _may_be_opaque(images, weight, bias, groups):
+def _are_usual(images, weight, stride, padding, dilation, groups):
+    """Whether ways take such shapes and settings; torch computes others, or says what is wrong."""
+    if len(images) != 4 or len(weight) != 4 or groups < 1:
+        return False
+    if weight[1] * groups != images[1] or weight[0] % groups:
+        return False
+    pairs = stride, padding, dilation
+    if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
+        return False
+    return min(stride + dilation) >= 1 and min(padding) >= 0
+
+
+def _may_be_opaque(images, weight, bias, stride, padding, dilation, groups):
     """Whether what is compiled may have an operation for the convolution that is ours."""
     if torch.compiler.is_exporting() or torch.is_autocast_enabled("cpu"):
         return False  # what is exported runs without this package
-    precision = PRECISIONS.get(images.dtype)
-    if images.ndim != 4 or weight.ndim != 4 or not _agree(images, weight, bias):
-        return False  # torch says what is wrong
+    if torch._C._functorch.get_dynamic_layer_stack_depth():
+        return False  # the operation has no rule for `torch.func`
+    settings = stride, padding, dilation, groups
+    if not _are_usual(images.shape, weight.shape, *settings) or not _agree(images, weight, bias):
+        return False
     filters, channels = weight.shape[:2]
+    precision = PRECISIONS.get(images.dtype)
     return may_gain(channels * groups, filters, precision, images.device.type, groups)
 
 
@@ -156,12 +178,10 @@ def needs_torch(dtype):
 
 @functools.lru_cache(maxsize=4096)
 def _plan(images, weight, stride, padding, dilation, groups, dtype, threads, table):
-    if len(images) != 4 or len(weight) != 4 or weight[1] * groups != images[1]:
-        return None  # torch says what is wrong
-    pairs = tuple(map(tuple, (images[2:], weight[2:], stride, padding, dilation)))
-    if any(len(pair) != 2 for pair in pairs) or min(stride + dilation) < 1 or min(padding) < 0:
+    settings = stride, padding, dilation, groups
+    if not _are_usual(images, weight, *settings):
         return None
-    sizes = Sizes(images[0], images[1], weight[0], *pairs, groups)
+    sizes = Sizes(*images[:2], weight[0], tuple(images[2:]), tuple(weight[2:]), *settings)
     names = [way_of(stage, sizes, PRECISIONS[dtype], threads, table) for stage in STAGES]
     if all(name == TORCH for name in names):
         return None

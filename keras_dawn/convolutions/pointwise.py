@@ -6,19 +6,7 @@ import torch
 
 
 class Pointwise(Way):
-    """1 × 1 convolutions as products, under strides of the pixels that these leave.
-
-    Args:
-        name: str.
-        transposes: bool, whether the result's gradient is transposed by a copy beforehand.
-    """
-
-    def __init__(self, name, transposes=False):
-        super().__init__(name)
-        self._transposes = transposes
-
-    def takes(self, stage, sizes):
-        return super().takes(stage, sizes) and (stage == "to_weight" or not self._transposes)
+    """1 × 1 convolutions as products, under strides of the pixels that these leave."""
 
     def fits(self, sizes):
         return super().fits(sizes) and sizes.is_pointwise
@@ -41,11 +29,25 @@ class Pointwise(Way):
         return result
 
     def to_weight(self, images, change, sizes):
-        transposed = pixels(change).t()
-        if self._transposes:
-            transposed = transposed.contiguous()
-        product = transposed @ _kept(images, sizes)
-        return planes(product.view(sizes.filters, 1, 1, sizes.channels))
+        return _to_weight(images, pixels(change).t(), sizes)
+
+
+class PointwiseTransposedFirst(Way):
+    """The gradient to the weights alone, with the result's gradient transposed by a copy before.
+
+    For the reason of `TransposedFirst`.
+    """
+
+    def fits(self, sizes):
+        return super().fits(sizes) and sizes.is_pointwise
+
+    def to_weight(self, images, change, sizes):
+        return _to_weight(images, pixels(change).t().contiguous(), sizes)
+
+
+def _to_weight(images, transposed, sizes):
+    product = transposed @ _kept(images, sizes)
+    return planes(product.view(sizes.filters, 1, 1, sizes.channels))
 
 
 def _kept(images, sizes):

@@ -24,7 +24,7 @@ def kind_of_processor():
         return "other"  # nothing was measured there
     capability = torch.backends.cpu.get_cpu_capability()
     limit = onednn_limit()
-    if (capability == "AVX512" and limit == "ALL") or "AMX" in limit:
+    if capability == "AVX512" and (limit == "ALL" or "AMX" in limit):
         return "amx" if torch.cpu.get_capabilities().get("amx_bf16") else "avx512"
     if capability == "AVX512" and "512" in limit:
         return "avx512"

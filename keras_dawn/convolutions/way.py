@@ -5,6 +5,7 @@ from keras_dawn.convolutions.precisions import PRECISIONS
 import torch
 
 STAGES = ("forward", "to_input", "to_weight")  # the result, and the two gradients
+PLAIN = {torch.Tensor, torch.nn.Parameter}  # another class has functions of its own
 
 
 class Way:

@@ -4,7 +4,7 @@ from keras_dawn.convolutions.beside import Beside
 from keras_dawn.convolutions.depthwise import InFloat32, KernelInParts
 from keras_dawn.convolutions.folded import Folded
 from keras_dawn.convolutions.merged_groups import MergedGroups
-from keras_dawn.convolutions.pointwise import Pointwise
+from keras_dawn.convolutions.pointwise import Pointwise, PointwiseTransposedFirst
 from keras_dawn.convolutions.torchs_own import TorchsOwn, Turned
 from keras_dawn.convolutions.windows import TransposedFirst, Windows
 from keras_dawn.convolutions.winograd import Winograd
@@ -22,7 +22,7 @@ WAYS = {
         TransposedFirst("transposed in parts", 2 * MEBIBYTE),
         Folded("folded"),
         Pointwise("product"),
-        Pointwise("transposed product", transposes=True),
+        PointwiseTransposedFirst("transposed product"),
         Beside("beside 8", 8),
         Beside("beside 16", 16),
         Winograd("winograd"),

@@ -16,13 +16,12 @@ class Windows(Way):
     Args:
         name: str.
         most_bytes: int, how large a copy may be; above it some images at a time are copied.
+        transposes: bool, whether `to_weight` transposes by a copy first: see `TransposedFirst`.
     """
 
-    transposes = False
-
-    def __init__(self, name, most_bytes=MOST_BYTES):
+    def __init__(self, name, most_bytes=MOST_BYTES, transposes=False):
         super().__init__(name)
-        self.most_bytes = most_bytes
+        self._most_bytes, self._transposes = most_bytes, transposes
 
     def fits(self, sizes):
         plain = sizes.stride == (1, 1) or sizes.dilation == (1, 1)
@@ -46,11 +45,10 @@ class Windows(Way):
     def to_weight(self, images, change, sizes):
         total = None
         for some, part in self._parts((images, change), sizes.channels, sizes.kernel, sizes):
-            matrix = pixels(part).t()
-            if self.transposes:
-                # A copy of the smaller operand; see `TransposedFirst`.
-                matrix = matrix.contiguous()
-            product = matrix @ forward_windows(some, sizes)
+            transposed = pixels(part).t()
+            if self._transposes:
+                transposed = transposed.contiguous()  # the smaller operand of the two
+            product = transposed @ forward_windows(some, sizes)
             if len(some) < len(images) and product.dtype == torch.bfloat16:
                 product = product.float()  # to be added up
             total = product if total is None else total.add_(product)
@@ -59,7 +57,7 @@ class Windows(Way):
 
     def _parts(self, tensors, channels, window, sizes):
         count = sizes.result[0] * sizes.result[1] * window[0] * window[1] * channels
-        return parts(tensors, count * tensors[0].element_size(), self.most_bytes)
+        return parts(tensors, count * tensors[0].element_size(), self._most_bytes)
 
 
 class TransposedFirst(Way):
@@ -70,6 +68,10 @@ class TransposedFirst(Way):
 
     def __init__(self, name, most_bytes=MOST_BYTES):
         super().__init__(name)
-        self._windows = Windows(name, most_bytes)
-        self._windows.transposes = True
-        self.fits, self.to_weight = self._windows.fits, self._windows.to_weight
+        self._windows = Windows(name, most_bytes, transposes=True)
+
+    def fits(self, sizes):
+        return self._windows.fits(sizes)
+
+    def to_weight(self, images, change, sizes):
+        return self._windows.to_weight(images, change, sizes)

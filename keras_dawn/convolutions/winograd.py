@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from keras_dawn.convolutions.precisions import products_are_rounded
 from keras_dawn.convolutions.torchs_own import turned
-from keras_dawn.convolutions.way import Way, empty, planes, rows
+from keras_dawn.convolutions.way import PLAIN, Way, empty, planes, rows
 
 import torch
 
@@ -42,6 +42,9 @@ def winograd_conv2d(images, weight, bias=None, padding=0):
 
 
 def _pays(images, sides, channels):
+    # What is compiled ignores what is kept, and an export would leave transforms without numbers.
+    if torch.compiler.is_compiling() or type(images) not in PLAIN or not len(images):
+        return False
     exact = images.dtype in (torch.float32, torch.float64) and images.device.type == "cpu"
     if torch.is_autocast_enabled("cpu") or products_are_rounded(images.dtype):
         exact = False  # the transforms would lose a hundred times what is rounded off

@@ -15,8 +15,9 @@ class WinogradConv2D(keras.layers.Conv2D):
     `keras.layers.Conv2D` but for rounding, in float32 about 4e-6 of the result's size with tiles
     of up to 6 pixels and 6e-5 above. It is for processors: in half precision, on other devices,
     where the result has under 3 or over 16 pixels a side, and with fewer than 64 channels
-    on either side, the convolution is computed directly. It pays in batches of a hundred images and
-    more (times against oneDNN's: benchmarks/results/record_log.md).
+    on either side, and in what is compiled or exported, the convolution is computed directly. It
+    pays in batches of a hundred images and more (times against oneDNN's:
+    benchmarks/results/record_log.md).
 
     Args:
         filters, kernel_size, **kwargs: as in `keras.layers.Conv2D`; of 3 × 3 pixels, with strides,

@@ -115,6 +115,7 @@ def _derived(ctx, change, given):
     """The gradients by torch's operations, which have gradients themselves."""
     wanted = [number for number in range(5) if ctx.needs_input_grad[2 + number]]
     found, create_graph = [None] * 5, torch.is_grad_enabled()
+    # In the precision that it was computed in: under autocast it is by other operations.
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
         # Views: an input that another one was made of has its own gradient only.
         given = [one if one is None else one.view_as(one) for one in given]

@@ -101,11 +101,13 @@ def test_tables_that_choose_otherwise_have_other_identities():
         (["forward", "float64", "windows", {}], "precision 'float64'"),
         (["forward", "float32", "fastest", {}], "way 'fastest'"),
         (["forward", "float32", "transposed", {}], "not for forward"),
+        (["forward", "float32", "transposed product", {}], "not for forward"),
         (["forward", "float32", "windows", {"speed": [1, 2]}], "bounds of speed"),
         (["to_weight", "bfloat16", "winograd", {}], "winograd.*not for bfloat16"),
         (["forward", "float32", "windows", {"batch": [8]}], "a pair of numbers"),
         (["forward", "float32", "windows", {"batch": ["8", None]}], "a pair of numbers"),
         (["forward", "float32", "windows", []], "a pair of numbers"),
+        ("\xff", "is no table of ways"),  # no UTF-8
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, content, words):
@@ -114,9 +116,10 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, words):
         names = "stage", "precision", "way", "bounds"
         rules = [dict(zip(names, content, strict=True))]
         content = json.dumps({"name": "x", "rules": rules})
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=words):
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(ValueError, match=words) as caught:
         use_table(str(path))
+    assert str(path) in str(caught.value)
 
 
 def test_an_unknown_name_is_refused():
@@ -135,6 +138,7 @@ def test_an_unknown_name_is_refused():
         ("Intel Xeon", True, "AVX512", "", "amx"),
         ("Intel Xeon", True, "AVX512", "NO_SUCH_NAME", "amx"),
         ("Intel Xeon", True, "AVX2", None, "avx2"),
+        ("Intel Xeon", True, "AVX2", "AVX512_CORE_AMX", "avx2"),
         ("Intel Xeon", False, "AVX512", None, "avx512"),
         ("Intel Xeon", False, "DEFAULT", None, "other"),
         ("AMD EPYC", False, "AVX512", None, "other"),

@@ -340,3 +340,50 @@ def test_groups_are_merged_for_processors_with_tiles(use):
     assert_close(results(convolve, halves, settings), exact, 1e-2)
     assert may_gain(24 * 6, 48, "bfloat16", groups=6)
     assert not may_gain(24 * 6, 48, "float32", groups=6)
+
+
+def test_groups_that_do_not_divide_the_filters_are_torchs_error(use):
+    use("merged groups")
+    images, weight = torch.ones(2, 128, 4, 4).bfloat16(), torch.ones(96, 2, 3, 3).bfloat16()
+    with pytest.raises(RuntimeError, match="to be divisible by 64"):
+        conv2d(images, weight, groups=64)
+
+
+@pytest.mark.parametrize("settings", [(2, 1), ((1, 1), "same"), ([2, 2], [1, 1])])
+def test_whatever_else_torch_takes_is_taken_when_compiled(use, settings):
+    use("windows")
+    images, weight = torch.randn(2, 32, 6, 6), torch.randn(32, 32, 3, 3)
+    compiled = torch.compile(lambda x, w: conv2d(x, w, None, *settings), backend="eager")
+    expected = torch.conv2d(images, weight, None, *settings)
+    torch.testing.assert_close(compiled(images, weight), expected)
+    assert set(ways_of(images, weight, *settings).values()) == {"torch"}
+
+
+def test_what_is_compiled_in_transforms_of_torch_is_torchs(use):
+    use("windows")
+    images, weight = torch.randn(2, 32, 6, 6), torch.randn(32, 32, 3, 3)
+
+    def each_gradient(weight, images):
+        def total(weight, image):
+            return conv2d(image[None], weight).square().sum()
+
+        return torch.vmap(torch.func.grad(total), (None, 0))(weight, images)
+
+    expected = each_gradient(weight, images)
+    found = torch.compile(each_gradient, backend="eager", fullgraph=True)(weight, images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_what_torch_refuses_is_refused_when_compiled(use):
+    use("windows")
+    images, weight = torch.randn(2, 32, 6, 6), torch.randn(32, 32, 3, 3)
+    compiled = torch.compile(lambda x, w: conv2d(x, w, None, (1, 1), (-1, -1)), backend="eager")
+    with pytest.raises(RuntimeError, match="negative padding is not supported"):
+        compiled(images, weight)
+
+
+def test_memory_that_oneDNN_has_laid_out_is_left_to_torch(use):
+    use("windows")
+    images, weight = torch.randn(2, 32, 6, 6), torch.randn(32, 32, 3, 3)
+    found = conv2d(images.to_mkldnn(), weight.to_mkldnn()).to_dense()
+    torch.testing.assert_close(found, torch.conv2d(images, weight))

@@ -131,3 +131,13 @@ def test_depthwise_ways_copy_some_images_at_a_time(monkeypatch, dtype):
         assert found.dtype == dtype
         error = (found.double() - expected[stage]).norm() / expected[stage].norm()
         assert float(error) < LIMITS[dtype]
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=lambda way: way.name)
+def test_what_is_no_number_stays_in_its_image(way):
+    for sizes in (sizes for sizes in SHAPES + DEPTHWISE + GROUPED if sizes.batch > 1):
+        given, _ = given_and_expected(sizes, torch.float32)
+        for stage in ("forward", "to_input"):
+            if way.takes(stage, sizes):
+                given[stage][0][-1] = torch.nan
+                assert getattr(way, stage)(*given[stage], sizes)[:-1].isfinite().all(), sizes

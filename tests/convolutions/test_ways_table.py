@@ -68,3 +68,4 @@ def test_more_work_than_was_measured_under_a_rule_is_torchs():
 
 def test_gains_within_the_noise_make_no_rule():
     assert table_from(measured(lambda sizes: 0.95)).rules == ()
+    assert table_from([]).rules == ()

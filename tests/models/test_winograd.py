@@ -1,6 +1,7 @@
 """Convolutions by Winograd's minimal filtering against torch's and Keras's own."""
 
 import keras_dawn
+from keras_dawn.convolutions.winograd import _transforms
 from keras_dawn.models import WhitenedConvNet, WinogradConv2D
 from keras_dawn.models.winograd import winograd_conv2d
 
@@ -172,3 +173,29 @@ def test_what_torch_would_round_is_not_transformed():
     finally:
         torch.set_float32_matmul_precision("highest")
     assert float((found.double() - expected).norm() / expected.norm()) < 5e-6
+
+
+def test_an_empty_batch_has_an_empty_result():
+    images, weight = torch.ones(0, 64, 5, 5), torch.ones(64, 64, 3, 3)
+    assert winograd_conv2d(images, weight, padding=1).shape == (0, 64, 5, 5)
+
+
+def test_what_is_exported_is_torchs_and_leaves_nothing_behind():
+    class Module(torch.nn.Module):
+        def forward(self, images, weight):
+            return winograd_conv2d(images, weight, padding=1)
+
+    images, weight = torch.randn(2, 64, 9, 14), torch.randn(64, 64, 3, 3)
+    _transforms.cache_clear()
+    exported = torch.export.export(Module(), (images, weight))
+    assert "conv2d" in exported.graph_module.code
+    expected = torch.conv2d(images, weight, padding=1)
+    found = winograd_conv2d(images, weight, padding=1)
+    torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
+
+
+def test_what_is_compiled_is_one_graph():
+    images, weight = torch.randn(2, 64, 5, 5), torch.randn(64, 64, 3, 3)
+    compiled = torch.compile(winograd_conv2d, backend="eager", fullgraph=True)
+    found = compiled(images, weight, padding=1)
+    torch.testing.assert_close(found, torch.conv2d(images, weight, padding=1))

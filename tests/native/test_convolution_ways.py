@@ -1,9 +1,7 @@
 """Models whose convolutions go other ways than torch's own, beside plain Keras."""
 
 import keras_dawn
-from keras_dawn.convolutions import Table, WayRule, choice
-from keras_dawn.convolutions.way import STAGES
-from keras_dawn.convolutions.ways import WAYS
+from keras_dawn.convolutions import choice
 from keras_dawn.native.lowering.lower import to_torch
 
 import keras
@@ -12,6 +10,7 @@ import pytest
 import torch
 from keras import layers
 
+from tests.convolutions.conftest import table_of
 from tests.on_device import on_processor
 
 pytestmark = on_processor  # a GPU has its own, of which cuDNN chooses
@@ -20,18 +19,7 @@ pytestmark = on_processor  # a GPU has its own, of which cuDNN chooses
 @pytest.fixture
 def use(monkeypatch):
     """Puts a table in use in which every stage goes the first of these ways that can."""
-
-    def put(*ways):
-        rules = [
-            WayRule(stage, precision, way, {})
-            for way in ways
-            for stage in STAGES
-            for precision in ("float32", "bfloat16")
-            if hasattr(WAYS[way], stage) and precision in WAYS[way].precisions
-        ]
-        monkeypatch.setattr(choice._InUse, "table", Table("test", tuple(rules)))
-
-    return put
+    return lambda *ways: monkeypatch.setattr(choice._InUse, "table", table_of(*ways))
 
 
 def network():
@@ -203,3 +191,49 @@ def test_a_fit_does_not_look_for_the_ways(monkeypatch):
     assert not asked
     keras_dawn.explain(model)
     assert asked
+
+
+def test_explain_says_the_ways_of_the_call_that_was_last(use):
+    use("windows")
+    model = keras_dawn.accelerate(OwnCall())
+    model.compile("sgd", "mse")
+    for batch, size, method in ((16, 6, "fit"), (4, 6, "predict"), (16, 8, "fit"), (16, 6, "fit")):
+        x = np.ones((batch, size, size, 32), "float32")
+        y = np.ones((batch, size - 4, size - 4, 32), "float32")
+        getattr(model, method)(*([x, y] if method == "fit" else [x]), verbose=0)
+        found = keras_dawn.explain(model).convolutions
+        assert found["first"].startswith(f"{batch} × {size}×{size}, "), method
+        assert found["second"].startswith(f"{batch} × {size - 2}×{size - 2}, "), method
+
+
+class Block(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(32, 3, padding="same", name="conv")
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.built = True
+
+    def call(self, x):
+        return self.conv(x)
+
+
+def test_explain_says_the_ways_of_layers_with_one_name(use):
+    class Blocks(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = [Block(name="a"), Block(name="b")]
+
+        def call(self, x):
+            x = self.blocks[0](x)
+            if float(keras.ops.max(keras.ops.stop_gradient(x))) > 1e9:
+                x = x * 0.5
+            return self.blocks[1](x[:, 1:])
+
+    use("windows")
+    model = keras_dawn.accelerate(Blocks())
+    model.compile("sgd", "mse")
+    model.fit(np.ones((2, 6, 6, 32), "float32"), np.ones((2, 5, 6, 32), "float32"), verbose=0)
+    found = keras_dawn.explain(model).convolutions
+    assert [found[name][:7] for name in ("conv", "conv_1")] == ["2 × 6×6", "2 × 5×6"]

@@ -237,7 +237,7 @@ def test_compiled_and_traced_the_gate_is_written_out(measured, monkeypatch):
         assert gated_by_ways(*given, *settings).dtype is torch.bfloat16
 
 
-def test_autocast_around_the_backward_pass_changes_no_gradient(measured):
+def test_autocast_around_the_backward_pass_alone_changes_nothing(measured):
     tensors, given, settings = made(CASES[0])
     found = gated_by_ways(*given, *settings)
     change = torch.linspace(0.5, 1.5, found.numel()).view(found.shape).bfloat16().float()

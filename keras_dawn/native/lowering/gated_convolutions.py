@@ -5,6 +5,7 @@ import operator
 
 from keras_dawn.convolutions import table_in_use
 from keras_dawn.convolutions.convolve import needs_torch
+from keras_dawn.convolutions.way import PLAIN
 from keras_dawn.native.causal_gates import causal_gates
 from keras_dawn.native.gates import gate
 from keras_dawn.native.lowering.joined_convolutions import (
@@ -103,7 +104,7 @@ def gated_by_ways(series, kernels, biases, ends, *settings):
 
 
 def _gated(convolve, series, kernels, biases, ends, settings):
-    plain = {type(series), *map(type, kernels)} <= _PLAIN
+    plain = {type(series), *map(type, kernels)} <= PLAIN
     if not plain or series.device.type != "cpu" or kernels[0].device != series.device:
         return _composed(convolve, ends, settings, series, kernels, biases)
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or needs_torch(series.dtype):
@@ -147,4 +148,3 @@ def _composed_of_steps(convolve, ends, settings, steps, kernels, biases):
 
 
 _GATED = {joined: gated, joined_by_ways: gated_by_ways}
-_PLAIN = {torch.Tensor, torch.nn.Parameter}  # another class has functions of its own

@@ -1,6 +1,7 @@
 """Lets a model's layers compute natively for the duration of a step; its Python stays as it is."""
 
 import contextlib
+import itertools
 
 from keras_dawn.foundation import keras_layers, keras_models
 from keras_dawn.foundation.keras_layer_call import is_ordinary
@@ -120,9 +121,18 @@ class NativeLayers:
 
     def convolutions(self):
         """Which way each convolution went with the last batches, as a dict."""
-        found = {}
-        for part in self._all_parts():
-            found |= part.lowerings.convolutions()
+        found, owners = {}, {}
+        calls = [
+            (number, {id(layer) for layer in keras_layers.all_layers(part.layer)}, ways)
+            for part in self._all_parts()
+            for number, ways in part.lowerings.convolutions()
+        ]
+        for _, inside, ways in sorted(calls, key=lambda call: call[0]):
+            for name, way in ways.items():
+                # Layers of several blocks may have one name; a graph's may be called alone, too.
+                names = itertools.chain([name], (f"{name}_{n}" for n in itertools.count(1)))
+                free = next(one for one in names if inside & owners.get(one, inside))
+                found[free], owners[free] = way, inside
         return found
 
     def why_own_call(self):

@@ -1,5 +1,7 @@
 """What a layer, or a graph of layers, has been lowered to: once for each kind of call."""
 
+import itertools
+
 from keras_dawn.foundation import keras_layers, keras_models, keras_variables
 from keras_dawn.native.convolution_ways import goes_by_ways
 from keras_dawn.native.lowering import lower, lower_layer
@@ -14,6 +16,7 @@ import torch
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
 _SIZES = layer_calls.ALL_BUT_BATCH, layer_calls.LAST  # what a lowering is for, in this order
 MOST_TRIES = 3  # to note the calls of one's own Python
+_CALLS = itertools.count()  # of all that have convolutions, to tell the last
 
 
 class Lowerings:
@@ -38,7 +41,7 @@ class Lowerings:
         self.reasons = {}
         self.reason = None
         self._entries = {}  # the function and the `Lowered`
-        self._convolve = {}  # the kinds of call that have convolutions: the last shapes and dtypes
+        self._convolve = {}  # kinds of call with convolutions: the last one, shapes, dtypes
         self._tries = 0
 
     def entry(self, mode, args, kwargs, flat):
@@ -55,7 +58,8 @@ class Lowerings:
             with keras_variables.no_autocast(), torch.inference_mode(False):
                 entry = self._lower(key, mode, args, kwargs)
         if key in self._convolve:
-            self._convolve[key] = [x.shape for x in flat], [x.dtype for x in flat]
+            shapes, dtypes = [x.shape for x in flat], [x.dtype for x in flat]
+            self._convolve[key] = next(_CALLS), shapes, dtypes
         return key, entry
 
     def known(self, mode, args, flat):
@@ -82,7 +86,7 @@ class Lowerings:
         entry = (function_of(lowered.module), lowered)
         self._entries[key] = entry
         if goes_by_ways(lowered.module):
-            self._convolve[key] = None, None
+            self._convolve[key] = next(_CALLS), None, None
         self.inside = keras_layers.all_layers(self.layer)
         return entry
 
@@ -115,13 +119,13 @@ class Lowerings:
         return [lowered for _, lowered in self._entries.values()]
 
     def convolutions(self):
-        """Which way each convolution went with the last call of each kind, as a dict."""
-        found = {}
+        """Of the last call of each kind: which call of all it was, and the ways as a dict."""
+        found = []
         device = keras_variables.device_of(self.layer) if self._convolve else None
-        for key, (shapes, dtypes) in self._convolve.items():
+        for key, (number, shapes, dtypes) in self._convolve.items():
             lowered = self._entries[key][1]
             dtypes = lowered.input_dtypes or dtypes
-            found |= graph_report.convolutions(lowered, shapes, dtypes, device)
+            found.append((number, graph_report.convolutions(lowered, shapes, dtypes, device)))
         return found
 
 
