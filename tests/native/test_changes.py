@@ -2,6 +2,7 @@
 
 import keras_dawn
 from keras_dawn import SGD, OneCycle
+from keras_dawn.native.engine import engine_of
 
 import keras
 import numpy as np
@@ -174,3 +175,13 @@ def test_what_changes_between_two_fits_is_noticed(change, true_float64):
         np.testing.assert_allclose(ours[name], values, rtol=1e-6, err_msg=name)
     for one, other in zip(weights, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_an_optimizer_is_looked_at_once_as_a_fit_begins_and_once_an_epoch(monkeypatch):
+    model = keras_dawn.accelerate(network())
+    fit(model, epochs=1)
+    optimization, asked = engine_of(model).steps.optimization, []
+    ask = optimization.is_current
+    monkeypatch.setattr(optimization, "is_current", lambda: asked.append(0) or ask())
+    fit(model, epochs=3)
+    assert engine_of(model).steps.optimization is optimization and len(asked) == 1 + 3
