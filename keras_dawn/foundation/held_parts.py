@@ -12,6 +12,7 @@ import threading
 import types
 
 from keras_dawn.foundation import held_code, keras_fit
+from keras_dawn.foundation.users_code import is_users_class
 
 import keras
 import numpy as np
@@ -107,7 +108,7 @@ def parts_of(value):
         own.pop("worker_init_fn", None)
     own |= slots_of(value)
     found = [(("attribute", name), part) for name, part in sorted(own.items())]
-    if any(map(held_code.is_users_class, type(value).__mro__)):
+    if any(map(is_users_class, type(value).__mro__)):
         found.append((("class", f"class {type(value).__name__}"), type(value)))
     return found
 

@@ -17,9 +17,26 @@ def is_known(model):
 
 def batches_of(x, batch_size, steps):
     """Keras's iterator over what `predict` is given: `(first step, last step, [batch])`."""
-    return TorchEpochIterator(
+    return _Batches(
         x=x, batch_size=batch_size, steps_per_epoch=steps, shuffle=False, steps_per_execution=1
     )
+
+
+class _Batches(TorchEpochIterator):
+    """Keras's, with one loader for arrays.
+
+    With the last batch Keras makes another one, for a next pass, and begins to iterate over it,
+    which draws a random number. Here the first one is begun again, and draws the same.
+    """
+
+    _loader = None
+
+    def _get_iterator(self):
+        if type(self.data_adapter) is not ArrayDataAdapter:
+            return super()._get_iterator()
+        if self._loader is None:
+            self._loader = super()._get_iterator()
+        return self._loader
 
 
 _OF_TORCH = (BatchSampler, RandomSampler, SequentialSampler)

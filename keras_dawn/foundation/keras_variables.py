@@ -19,9 +19,21 @@ FLOATS = {
 
 def device_of(model, variables=None):
     """The torch device that a model computes on: its variables', else the one Keras computes on."""
-    variables = model.variables if variables is None else variables  # to list them takes long
-    tensor = variables[0].value if variables else keras.ops.zeros(())
-    return tensor.device
+    first = _first_variable(model) if variables is None else next(iter(variables), None)
+    return (keras.ops.zeros(()) if first is None else first.value).device
+
+
+def _first_variable(layer):
+    """The first of `layer.variables`, or `None`; to list them all takes long."""
+    if type(layer).variables is not keras.Layer.variables:  # somebody's own
+        return next(iter(layer.variables), None)
+    for own in (layer._trainable_variables, layer._non_trainable_variables):
+        if own:
+            return own[0]
+    if layer._seed_generators:
+        return layer._seed_generators[0].state
+    found = map(_first_variable, layer._layers)
+    return next((variable for variable in found if variable is not None), None)
 
 
 def is_cast(variable):

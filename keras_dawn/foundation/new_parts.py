@@ -1,13 +1,14 @@
 """What the data did not hold when the training began: attributes and entries that came up."""
 
 import collections
+import io
 import warnings
 
 from keras_dawn.foundation import held_parts
 from keras_dawn.foundation.held_lists import CACHE_BYTES, CacheError, bytes_of
 from keras_dawn.foundation.held_states import made, maker_of
 from keras_dawn.foundation.held_values import array_of, plain_array
-from keras_dawn.foundation.plain_state import from_plain, to_plain
+from keras_dawn.foundation.plain_state import alike, from_plain, to_plain
 
 _MADE = {
     "list": list, "set": set, "deque": collections.deque, "dict": dict, "tuple": tuple,
@@ -46,6 +47,37 @@ class NewParts:
             self.whole.add(name)
             self.parts[name] = [*way, None, content]
         return content is not None
+
+
+class LateParts:
+    """What came up as an object of its own: it may stay as it is, but not change.
+
+    Args:
+        kinds: dict from kinds of nodes to the classes that hold what such a node is.
+        budget: `Budget` of what they hold.
+    """
+
+    def __init__(self, kinds, budget):
+        self._kinds, self._budget, self._first = kinds, budget, {}
+
+    def check(self, node):
+        """Raises `ValueError` for a node that is another one than when it was first looked at."""
+        name, kind = node.name, node.kind
+        # A file is opened late for its workers' sake, and read at the places that are asked for.
+        if (kind not in self._kinds and kind != "state") or isinstance(node.value, io.IOBase):
+            return
+        value = to_plain(node.state[0](), name) if kind == "state" else node.value
+        if name not in self._first:
+            first = value if kind == "state" else self._kinds[kind](value, self._budget)
+            self._first[name] = first
+            return
+        before = self._first[name]
+        if not alike([before, value]) if kind == "state" else before.changed(value):
+            raise ValueError(
+                f"{name} in the data changes, and what holds it was made in the course of the "
+                "training, so that a checkpoint cannot hold it. Make it in `__init__`, or give "
+                "what holds it `state_dict` and `load_state_dict`."
+            )
 
 
 def put_new(parts, walk):

@@ -1,6 +1,5 @@
 """What data for `fit` keeps in itself: random generators, shuffled lists, counts of epochs."""
 
-import io
 import types
 
 from keras_dawn.foundation import held_parts
@@ -9,8 +8,8 @@ from keras_dawn.foundation.held_lists import HeldDict, HeldError, HeldList
 from keras_dawn.foundation.held_states import maker_of
 from keras_dawn.foundation.held_tables import HeldTable
 from keras_dawn.foundation.held_values import Budget, HeldArray, HeldBuffer, HeldSet, HeldValue
-from keras_dawn.foundation.new_parts import NewParts, encoded, put_new
-from keras_dawn.foundation.plain_state import alike, from_plain, to_plain
+from keras_dawn.foundation.new_parts import LateParts, NewParts, encoded, put_new
+from keras_dawn.foundation.plain_state import from_plain, to_plain
 from keras_dawn.foundation.random_state import generator_state
 
 _KINDS = {kind.kind: kind for kind in (
@@ -50,14 +49,15 @@ class SourceState:
     """
 
     def __init__(self, source, what="the data"):
-        self._source, self._budget, self._what = source, Budget(), what
+        self._source, self._what, budget = source, what, Budget()
         walk = DataWalk(source)
         self.reads_on, self.unknown = walk.reads_on, walk.unknown
-        self._first, self._late, self._held, self._named = walk, {}, {}, {}
+        self._first, self._held, self._named = walk, {}, {}
+        self._late = LateParts(_KINDS, budget)
         self._sorts = {name: (n.kind, _sort(n.value)) for name, n in walk.nodes.items()}
         for name, node in walk.nodes.items():
             if holder := _KINDS.get(node.kind):
-                self._held[name] = holder(node.value, self._budget)
+                self._held[name] = holder(node.value, budget)
             if node.kind == "array" and node.step and node.step[0] != "place":
                 # Known by where it is: one that is replaced need not be held on to. Those in
                 # lists are, by the lists.
@@ -91,12 +91,12 @@ class SourceState:
                 new.whole.add(name)
             elif owner in late:
                 late.add(name)
-                self._check_late(node)
+                self._late.check(node)
             elif name in self._sorts and self._sorts[name][0] == node.kind:
                 self._take(node, found)
             elif not new.take(node, found):
                 late.add(name)
-                self._check_late(node)
+                self._late.check(node)
         more = {_NEW: new.parts, _GONE: self._gone(walk), _LINKS: self._changed_links(walk)}
         return found | {name: part for name, part in more.items() if part}
 
@@ -150,24 +150,6 @@ class SourceState:
             return node.long or self._first.nodes[node.name].long
         in_list = node.kind == "value" and node.step and node.step[0] == "place"
         return node.name in self._held and not (in_list and not isinstance(node.owner.value, tuple))
-
-    def _check_late(self, node):
-        """What came up as an object of its own may stay as it is, but not change."""
-        name, kind = node.name, node.kind
-        # A file is opened late for its workers' sake, and read at the places that are asked for.
-        if (kind not in _KINDS and kind != "state") or isinstance(node.value, io.IOBase):
-            return
-        value = to_plain(node.state[0](), name) if kind == "state" else node.value
-        if name not in self._late:
-            self._late[name] = value if kind == "state" else _KINDS[kind](value, self._budget)
-            return
-        before = self._late[name]
-        if not alike([before, value]) if kind == "state" else before.changed(value):
-            raise ValueError(
-                f"{name} in the data changes, and what holds it was made in the course of the "
-                "training, so that a checkpoint cannot hold it. Make it in `__init__`, or give "
-                "what holds it `state_dict` and `load_state_dict`."
-            )
 
     def _gone(self, walk):
         gone = []

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 
 _AT_ONCE = 2**26  # bytes of outputs on a GPU that are put together there
+_HOOKS = (
+    "on_predict_begin", "on_predict_batch_begin", "on_predict_batch_end", "on_predict_end",
+)  # fmt: skip
 
 
 def predict(model, engine, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
@@ -31,7 +34,9 @@ def predict(model, engine, x, batch_size=None, verbose="auto", steps=None, callb
     model.eval()
     model.make_predict_function()
     model.stop_predicting = False
-    callbacks.on_predict_begin()
+    told = any(_listeners(callbacks, hook) for hook in _HOOKS)
+    if told:  # else nothing can have changed since the function was made
+        callbacks.on_predict_begin()
     begins = _listeners(callbacks, "on_predict_batch_begin")
     ends = _listeners(callbacks, "on_predict_batch_end")
     look = ends - {keras.callbacks.ProgbarLogger}
@@ -53,7 +58,8 @@ def predict(model, engine, x, batch_size=None, verbose="auto", steps=None, callb
             callbacks.on_predict_batch_end(last, {"outputs": outputs} if look else None)
         if model.stop_predicting:
             break
-    callbacks.on_predict_end()
+    if told:
+        callbacks.on_predict_end()
     return _together(found)
 
 

@@ -1,31 +1,20 @@
 """The native train, test and predict steps of one compiled model."""
 
 import contextlib
-import warnings
 
 from keras_dawn.data.unmade import Unmade
-from keras_dawn.distributed.metrics import check_metrics
-from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_layers, keras_metrics, keras_models
-from keras_dawn.foundation.hyperparameters import unwrap
+from keras_dawn.foundation import keras_metrics, keras_models
 from keras_dawn.native import parallel
-from keras_dawn.native.lowering.layouts import moves
-from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.steps.autocast import forget_casts
-from keras_dawn.native.steps.beside import beside, flat_tensors
-from keras_dawn.native.steps.graph_forward import GraphForward
+from keras_dawn.native.steps.beside import beside
 from keras_dawn.native.steps.layer_calls import EMPTY
-from keras_dawn.native.steps.layer_forward import LayerForward
-from keras_dawn.native.steps.metrics import NativeMetrics
-from keras_dawn.native.steps.optimization import Optimization, Trainability
-from keras_dawn.native.steps.step_graphs import StepGraphs
-from keras_dawn.native.steps.step_loss import StepLoss
+from keras_dawn.native.steps.preparation import Preparation
 
 import keras
 import torch
 
 
-class NativeSteps:
+class NativeSteps(Preparation):
     """Steps of `fit`, `evaluate` and `predict` on a model's native forward pass.
 
     No step waits for the device or copies a number from the host, but for every
@@ -34,12 +23,11 @@ class NativeSteps:
     Args:
         model: built `keras.Model`.
         log_every: int, in how many steps the logs within an epoch are refreshed.
-        compile: bool, whether to `torch.compile` the lowered graphs.
-        by_layer: bool, whether to call a graph of layers layer by layer too.
+        compile, by_layer: as `Preparation` takes them.
     """
 
     def __init__(self, model, log_every, compile=False, by_layer=False):
-        self.model = model
+        super().__init__(model, self._train, compile, by_layer)
         self.log_every = log_every
         self.exact_logs = False
         self.found_whole = None  # the graph that a silent `fit` has found native throughout
@@ -48,91 +36,8 @@ class NativeSteps:
         self.rank_weight = 1.0  # of this rank's part of the batch, on several ranks
         self.makes_arrays = False  # of what it predicts, and nothing else
         self.undisturbed = False  # whether nothing of the user's has run since the last batch
-        self.forward = make_forward(model, compile, by_layer)
-        self.metrics = None
-        self.optimization = None
-        self.averages = None
-        self.graphs = StepGraphs(self, self._train)
-        self.loss = StepLoss(model, self.forward)
         self._own_metrics = keras_models.is_overridden(model, "compute_metrics")
-        self._output_ranks = None
         self._logs, self._since_refresh = None, 0
-
-    def prepare_losses(self):
-        """Reads loss and metrics from `compile`, once they are built and the outputs are known."""
-        if self.metrics is None and self.forward.outputs is not None:
-            self._read_compiled(self.forward.outputs)
-
-    def _read_compiled(self, outputs):
-        self.loss.read(outputs)
-        self.metrics = NativeMetrics(self.model)
-
-    def _look_at(self, outputs):
-        """Takes note of the outputs of a model whose Python decides what they are."""
-        flat = flat_tensors(outputs)
-        ranks = [tensor.ndim for tensor in flat]
-        if ranks != self._output_ranks:
-            self._output_ranks = ranks
-            self._read_compiled(flat)
-
-    def prepare_training(self):
-        """Makes the forward pass for training ready and lays out the optimizer's state."""
-        self.prepare_losses()
-        if self.optimization is not None:
-            if not self.optimization.is_current():
-                self._optimize()
-                self.graphs.connect()
-            return
-        optimizer = self.model.optimizer
-        inner = unwrap(optimizer)
-        if not inner.built:
-            inner.build(self.model.trainable_variables)
-        if current().several:
-            check_metrics(self.model)
-        self.forward.lower_training()
-        self._optimize()
-        self._trainability = Trainability(self.model)
-        self.forward.connect_training(self.graphs.why_not_whole() is None)
-        training = self.forward.training
-        self.averages = MovingAverages(training.statistics if training else [])
-        self.graphs.connect()
-        halves = [layer for layer in self.forward.native() if _in_float16(layer)]
-        if halves and optimizer is inner and optimizer.loss_scale_factor is None:
-            warnings.warn(
-                f"{halves[0].name} and others compute in float16, but the optimizer does not "
-                "scale the loss, so small gradients become 0. Set the mixed_float16 policy "
-                "before the model is made, or compile with keras.optimizers.LossScaleOptimizer.",
-                stacklevel=2,
-            )
-
-    def _follow_the_call(self):
-        """Takes up what a call with Python in it has changed: layers are lowered in it.
-
-        Weights laid out for torch want their optimizer state laid out alike. Layers that were
-        built just now have weights that the optimizer may not know, which is Keras's error.
-        """
-        if moves.count != self._moves or not self.forward.is_complete():
-            self._moves = moves.count
-            self._optimize()
-
-    def _optimize(self):
-        python = self.forward.runs_python or self.loss.reason is not None  # a loss of the user's
-        self.optimization = Optimization(self.model, self.forward.leaves(), python)
-        self._moves = moves.count
-
-    @property
-    def update(self):
-        """The optimizer step that is taken when every weight gets a gradient."""
-        return None if self.optimization is None else self.optimization.update
-
-    def is_current(self):
-        """Whether what was read of the model still holds."""
-        if self.optimization is not None and not self.optimization.is_current():
-            return False
-        if self.averages is not None and not self.averages.are_shared():
-            return False
-        self.graphs.check_memory()
-        return self.forward.is_current()
 
     def reset_logs(self):
         """Makes the next step's logs fresh ones: a new epoch begins."""
@@ -147,9 +52,7 @@ class NativeSteps:
             forget_casts()
 
     def _train_step(self, batches):
-        if self._trainability.changed():  # Keras looks at `trainable` in every step, too
-            self.optimization = None
-            self.prepare_training()
+        self.follow_trainability()
         self.optimization.clear()
         # Also where no graph is made any more: what has begun to move lies on the device.
         self.optimization.update.follow()
@@ -179,9 +82,9 @@ class NativeSteps:
         with self.forward.calls():
             outputs, statistics, batch = self.forward.train(inputs)
             if self.forward.by_layer:
-                self._look_at(outputs)
+                self.look_at(outputs)
             if self.forward.runs_python:
-                self._follow_the_call()
+                self.follow_the_call()
             y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self.loss.to_differentiate(x, y, outputs, sample_weight, self.rank_weight)
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
@@ -217,7 +120,7 @@ class NativeSteps:
         with self.forward.calls():
             outputs, batch = self.forward.evaluate(x)
             if self.forward.by_layer:
-                self._look_at(outputs)
+                self.look_at(outputs)
             y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self.loss.to_report(x, y, outputs, sample_weight)
         self._count(loss, y, outputs, sample_weight, batch)
@@ -260,15 +163,3 @@ class NativeSteps:
 
 
 _NOTHING = contextlib.nullcontext()
-
-
-def make_forward(model, compile, by_layer):
-    """`GraphForward` of a model that is a graph of layers, else `LayerForward`."""
-    graph = keras_models.functional_graph(model) is not None
-    if graph and not by_layer and keras_layers.is_only_its_call(model):
-        return GraphForward(model, compile)
-    return LayerForward(model)
-
-
-def _in_float16(layer):
-    return getattr(layer, "compute_dtype", None) == "float16"

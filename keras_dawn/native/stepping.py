@@ -53,14 +53,17 @@ class Stepping:
     def prepare(self, purpose):
         """Brings the steps up to date; returns them, or `None` for the plain path."""
         # Asked anew each time: a refusal ends when its reason does.
-        self.refusal = self._why_not_native()
+        return self._prepare(purpose, self._why_not_native())
+
+    def _prepare(self, purpose, refusal):
+        self.refusal = refusal
         if getattr(self.model, "steps_per_execution", 1) > 1:
             self.refusal = "steps_per_execution"  # before 3.16 Keras raises: torch has none
         if self.refusal is not None:
             self._drop_steps()
             return None
         compiled = _compiled_parts(self.model)
-        if self.steps is not None and not self._is_current():
+        if self.steps is not None and not self._is_current(compiled):
             self._drop_steps()
         try:
             return self._prepared(purpose, compiled)
@@ -84,9 +87,9 @@ class Stepping:
             self.steps.graphs.release()
         self.steps = None
 
-    def _is_current(self):
-        """Whether the steps still fit what was compiled, and every setting that they read."""
-        now, then = _compiled_parts(self.model), self._compiled
+    def _is_current(self, now):
+        """Whether the steps still fit what is compiled now, and every setting that they read."""
+        then = self._compiled
         # The same objects: another `compile` makes new ones, equal settings or not.
         same = len(now) == len(then) and all(a is b for a, b in zip(now, then, strict=True))
         return same and self.steps.is_current()
@@ -110,7 +113,7 @@ class Stepping:
         """Takes up what callbacks changed, such as a layer's `trainable` or its rate."""
         if self.is_own("train_function"):
             self._refresh()
-        if self.steps is not None and not self._is_current():
+        if self.steps is not None and not self._is_current(_compiled_parts(self.model)):
             exact = self.steps.exact_logs
             if self.prepare("predict_function") is not None:
                 # Forward only: the function that runs next prepares losses or training itself.
@@ -169,7 +172,8 @@ class Stepping:
         if getattr(model, "steps_per_execution", 1) > 1:
             make_plain(model, force=True)  # raises Keras's own error
             return
-        proved = self._why_not_native() is None
+        refusal = self._why_not_native()
+        proved = refusal is None
         if own and proved and not getattr(model, "jit_compile", False):
             if self.layers is None:
                 self.layers, self.optimizers = NativeLayers(model), NativeOptimizers(model)
@@ -185,7 +189,7 @@ class Stepping:
         if waits and keras_models.waits_for_a_batch(model):
             setattr(model, attribute, NativeFunction(self, attribute, waits=True))
             return
-        steps = None if own else self.prepare(attribute)
+        steps = None if own else self._prepare(attribute, refusal)
         if steps is None and current().several and attribute == "train_function":
             raise ValueError(
                 f"{model.name} cannot be trained on {current().world_size} ranks: {self.refusal}"

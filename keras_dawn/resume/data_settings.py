@@ -12,8 +12,8 @@ from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.data_walk import DataWalk
-from keras_dawn.foundation.held_code import is_users_class, is_users_function
 from keras_dawn.foundation.keras_attributes import is_of_libraries, names_of_libraries
+from keras_dawn.foundation.users_code import is_users_class, is_users_function
 from keras_dawn.resume.data_contents import put_back_names, ways
 from keras_dawn.resume.loader_workers import of_phase
 from keras_dawn.resume.setting_words import words_of

@@ -182,12 +182,9 @@ class LastWord(keras.callbacks.Callback):
 
     def _say_that_it_is_saved(self):
         if current().is_main:
-            print(
-                f"Asked to stop: saved to {self._folder.path}. The same command "
-                "goes on from there.",
-                file=sys.stderr,
-                flush=True,
-            )
+            where = self._folder.path
+            what = f"Asked to stop: saved to {where}. The same command goes on from there."
+            print(what, file=sys.stderr, flush=True)
 
     def _let_go(self):
         """Ends what runs beside the training."""

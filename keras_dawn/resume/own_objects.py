@@ -5,17 +5,13 @@ import enum
 import functools
 import types
 
-from keras_dawn.foundation.held_code import (
-    functions_of,
-    is_users_class,
-    is_users_function,
-    names_of,
-)
+from keras_dawn.foundation.held_code import functions_of, names_of
 from keras_dawn.foundation.held_parts import is_iterator, is_left_alone, slots_of
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.foundation.users_code import is_users_class, is_users_function
 from keras_dawn.resume.attribute_values import is_data
 from keras_dawn.resume.held_variables import DATA, HeldOptimizer, holder_of
 from keras_dawn.resume.names import free_name

@@ -8,8 +8,6 @@ from keras_dawn.foundation.held_code import (
     closure_of,
     defaults_of,
     functions_of,
-    is_users_class,
-    is_users_function,
     names_of,
     value_of,
 )
@@ -21,6 +19,7 @@ from keras_dawn.foundation.keras_losses import compiled_loss
 from keras_dawn.foundation.keras_metrics import metrics_given
 from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.foundation.users_code import is_users_class, is_users_function
 from keras_dawn.resume.names import free_name, name_of_part, unnumbered
 from keras_dawn.resume.own_objects import is_users_object, parts_of
 from keras_dawn.resume.same_callbacks import is_given

@@ -119,6 +119,30 @@ def test_a_model_without_weights_computes_where_keras_does():
         assert keras_variables.device_of(with_weights) == with_weights.weights[0].value.device
 
 
+class OtherOrder(keras.Sequential):
+    """Its variables come in another order than its layers."""
+
+    @property
+    def variables(self):
+        return super().variables[::-1]
+
+
+@pytest.mark.parametrize("first", ["dense", "dropout", "nested", "own order"])
+def test_a_model_is_where_the_first_of_its_variables_is(first):
+    far, near = keras.layers.Dense(2), keras.layers.Dense(2)
+    with keras.device("meta"):  # it stands for a GPU
+        far.build((None, 2))
+    flatten, dropout = keras.layers.Flatten(), keras.layers.Dropout(0.5, seed=1)
+    inner = keras.Sequential([keras.Input((2,)), flatten, far if first == "nested" else dropout])
+    before = {"dense": [far], "dropout": [dropout, far], "nested": [inner], "own order": [near]}
+    after = [far] if first == "own order" else [near]
+    kind = OtherOrder if first == "own order" else keras.Sequential
+    model = kind([keras.Input((2,)), *before[first], *after])
+    expected = model.variables[0].value.device
+    assert keras_variables.device_of(model) == expected
+    assert expected.type == ("cpu" if first == "dropout" else "meta")
+
+
 def losses_of(model, points):
     keras.utils.set_random_seed(0)
     return model.fit(*points, epochs=2, verbose=0).history["loss"]

@@ -2,7 +2,7 @@
 
 import keras_dawn
 from keras_dawn import SGD, OneCycle
-from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.engine import engine_of
 
 import keras
 import numpy as np
@@ -201,3 +201,13 @@ class Weighed(layers.Layer):
 
     def call(self, inputs):
         return inputs * keras.ops.cast(self.numbers[1], inputs.dtype)
+
+
+def test_an_optimizer_is_looked_at_once_as_a_fit_begins_and_once_an_epoch(monkeypatch):
+    model = keras_dawn.accelerate(network())
+    fit(model, epochs=1)
+    optimization, asked = engine_of(model).steps.optimization, []
+    ask = optimization.is_current
+    monkeypatch.setattr(optimization, "is_current", lambda: asked.append(0) or ask())
+    fit(model, epochs=3)
+    assert engine_of(model).steps.optimization is optimization and len(asked) == 1 + 3

@@ -3,6 +3,7 @@
 import sys
 
 import keras_dawn
+from keras_dawn.native.engine import engine_of
 
 import keras
 import numpy as np
@@ -208,6 +209,23 @@ def _counting(method, made):
     return counted
 
 
+@pytest.mark.parametrize("data", ["arrays", "one batch", "some steps"])
+def test_arrays_get_one_loader_and_torch_s_random_numbers_go_on_as_in_plain_keras(
+    data, monkeypatch
+):
+    made, drawn = [], []
+    monkeypatch.setattr(DataLoader, "__init__", _counting(DataLoader.__init__, made))
+    for accelerated in (False, True):
+        x, arguments = DATA[data]()
+        model = model_of(one, accelerated)
+        model.predict(x, verbose=0, **arguments)
+        made.clear()
+        torch.manual_seed(3)
+        model.predict(x, verbose=0, **arguments)
+        drawn.append(torch.rand(3).tolist())
+    assert drawn[0] == drawn[1] and len(made) == 1
+
+
 class Scaled(keras.Model):
     """Its `call` is lowered whole."""
 
@@ -293,6 +311,33 @@ def test_a_change_between_batches_counts_from_the_next_one_on(change, by):
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
     batch = found[0].reshape(5, 4, 2)
     assert (batch[0] == batch[2]).all() and abs(batch[2] - batch[3]).max() > 0.1
+
+
+def test_nobody_asks_twice_whether_settings_are_as_they_were_when_a_prediction_begins(monkeypatch):
+    model, asked = model_of(one, True), []
+    model.predict(X, verbose=0)
+    steps = engine_of(model).steps
+    monkeypatch.setattr(steps, "is_current", lambda ask=steps.is_current: asked.append(0) or ask())
+    model.predict(X, batch_size=4, verbose=0)
+    assert len(asked) == 1
+    model.predict(X, batch_size=4, verbose=0, callbacks=[Listens()])
+    assert len(asked) > 2
+
+
+def test_what_a_callback_changes_as_a_prediction_begins_counts_in_it():
+    found = []
+    for accelerated in (True, False):
+        model = model_of(one, accelerated)
+        before = model.predict(X, verbose=0)
+
+        def changing(logs=None, model=model):
+            model.layers[0].activation = keras.activations.sigmoid
+
+        callback = keras.callbacks.Callback()
+        callback.on_predict_begin = changing
+        found.append(model.predict(X, verbose=0, callbacks=[callback]))
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+    assert abs(found[0] - before).max() > 0.1
 
 
 @pytest.mark.parametrize("event", ["batch_begin", "batch_end"])

@@ -2,7 +2,7 @@
 
 import keras_dawn
 from keras_dawn.native.lowering import lower
-from keras_dawn.native.step import make_forward
+from keras_dawn.native.steps.preparation import make_forward
 
 import keras
 import numpy as np

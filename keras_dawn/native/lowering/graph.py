@@ -12,10 +12,9 @@ from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_d
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.reads import Reads
-from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Value
+from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Value, is_array
 
 import keras
-import numpy as np
 import torch
 
 
@@ -169,7 +168,7 @@ class GraphBuilder:
             dtype = self.autocast if casts and is_float(argument.dtype) else argument.dtype
             node = self.parameter(argument, AS_IS, dtype)
             return Value(node, len(argument.shape), dtype)
-        if _is_array(argument):
+        if is_array(argument):
             tensor = keras.ops.convert_to_tensor(argument)
             dtype = keras.backend.standardize_dtype(tensor.dtype)
             return Value(self.constant(tensor), tensor.ndim, dtype)
@@ -246,10 +245,3 @@ class GraphBuilder:
             last = value.rank - 1
             node = self.graph.call_method("permute", (node, 0, last, *range(1, last)))
         return node
-
-
-def _is_array(argument):
-    """Whether a call's argument is an array of numbers, of NumPy or torch."""
-    if isinstance(argument, np.ndarray):
-        return argument.dtype.kind in "biuf"
-    return isinstance(argument, torch.Tensor)

@@ -2,6 +2,9 @@
 
 from keras_dawn.native.lowering.dtypes import is_float
 
+import numpy as np
+import torch
+
 
 class LoweringError(ValueError):
     """A layer or its use has no torch equivalent here; the message says which and why."""
@@ -66,6 +69,13 @@ def float_value(value):
     if not is_float(value.dtype):
         raise LoweringError(f"of {value.dtype}")
     return value
+
+
+def is_array(argument):
+    """Whether a call's argument is an array of numbers, of NumPy or torch, and so a tensor."""
+    if isinstance(argument, np.ndarray):
+        return argument.dtype.kind in "biuf"
+    return isinstance(argument, torch.Tensor)
 
 
 class AveragedTwiceError(Exception):

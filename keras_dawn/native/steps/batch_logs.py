@@ -1,6 +1,7 @@
 """When the logs that callbacks see are computed anew, which makes a step wait for the device."""
 
 import dis
+import functools
 import inspect
 
 from keras_dawn.distributed.ranks import current
@@ -119,7 +120,7 @@ def _reads(method):
         return False
     if not inspect.isfunction(function):
         return True  # a partial function, an object: anything may be in it
-    return _uses_logs(function, bound)
+    return _uses_logs(function.__code__, bound)
 
 
 def _is_torchs(function):
@@ -128,11 +129,12 @@ def _is_torchs(function):
     return module == "torch.utils._contextlib" and hasattr(function, "__wrapped__")
 
 
-def _uses_logs(function, bound):
+@functools.lru_cache(maxsize=1000)  # of code, which never changes
+def _uses_logs(code, bound):
     """Whether a function does anything with its parameter for logs, the second after `self`."""
     # By its bytecode: the source of a function need not be there, in a notebook or a frozen
     # program.
-    code, place = function.__code__, 2 if bound else 1
+    place = 2 if bound else 1
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     if code.co_argcount <= place or "logs" in names[code.co_argcount :]:
         return True  # `*args`, `**kwargs`, keyword-only: no telling

@@ -2,14 +2,13 @@
 
 import contextlib
 
-from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import (
     keras_context,
     keras_layers,
     keras_models,
     keras_variables,
 )
-from keras_dawn.native import capture, parallel
+from keras_dawn.native import capture
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.steps import graph_report
 from keras_dawn.native.steps.added_losses import AddedLosses
@@ -18,7 +17,6 @@ from keras_dawn.native.steps.graph_calls import lowered_or_reason
 from keras_dawn.native.steps.graph_evaluation import GraphEvaluation
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
 from keras_dawn.native.steps.graph_training import GraphTraining
-from keras_dawn.native.steps.kept_outputs import why_frozen
 from keras_dawn.native.steps.layer_calls import EMPTY
 
 import torch
@@ -78,7 +76,7 @@ class GraphForward:
         outside = [Leaf(variable, AS_IS) for variable in others]
         self._added.follow([*inside.values(), *outside])
         self._training_call = GraphTraining(
-            self.model, self.training, outside, self._compile, self.on_gpu()
+            self.model, self.training, outside, self._compile, self.on_gpu(), bool(views)
         )
         self._look()
 
@@ -104,33 +102,22 @@ class GraphForward:
         call.connect(whole)
         self.reduction, self.needs_rehearsal = call.reduction, call.needs_rehearsal
 
-    def why_no_graph(self):
-        """Why a CUDA graph would do something else than the module, or `None`."""
-        if not self.on_gpu():
-            return "there is no GPU"
-        if current().several and parallel.why_no_graph() is not None:
-            return parallel.why_no_graph()
-        if self._compile:
-            return "torch.compile makes its own"
-        if not self.leaves():
-            return "no weight to train"
-        return why_frozen(self.model, self.training, bool(self._added.views))
-
     def on_gpu(self):
         """Whether its work can become CUDA graphs."""
         return capture.can_be_captured(self._device())
 
-    def graph_alone(self, alone):
-        """Whether forward and backward pass become a CUDA graph of their own."""
-        if not alone:
-            self._training_call.graph(False)
-        elif self.why_not_alone() is None:
-            self._training_call.graph(True)
+    def why_no_graph(self):
+        """Why a CUDA graph would do something else than the module, or `None`."""
+        return self._training_call.why_no_graph(self.on_gpu())
 
     def why_not_alone(self):
         """Why forward and backward pass become no graph of their own, or `None`."""
-        reason = self.why_no_graph()
-        return parallel.NO_CUDA_GRAPH if reason is None and current().several else reason
+        return self._training_call.why_not_alone(self.on_gpu())
+
+    def graph_alone(self, alone):
+        """Whether forward and backward pass become a CUDA graph of their own."""
+        if not alone or self.why_not_alone() is None:
+            self._training_call.graph(alone)
 
     def averages_in_graph(self):
         """Whether a graph of the whole step would average the gradients over the ranks."""

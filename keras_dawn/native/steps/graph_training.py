@@ -8,6 +8,7 @@ from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.steps.buckets import BucketedReduction
 from keras_dawn.native.steps.graph_calls import callable_of
 from keras_dawn.native.steps.half_weights import HalfWeights
+from keras_dawn.native.steps.kept_outputs import why_frozen
 from keras_dawn.native.steps.reduction import GradientReduction
 
 
@@ -20,6 +21,7 @@ class GraphTraining:
         outside: list of `Leaf`s that are trained and not in the graph.
         compile: bool, whether to `torch.compile` the graph.
         on_gpu: bool, whether its work can become CUDA graphs.
+        hooked: bool, whether hooks or regularizers of the user's wait for gradients of weights.
 
     Attributes:
         call: callable from the graph's inputs to what it computes; `connect` makes it.
@@ -27,11 +29,12 @@ class GraphTraining:
         needs_rehearsal: bool; see `parallel.needs_rehearsal`.
     """
 
-    def __init__(self, model, lowered, outside, compile, on_gpu):
+    def __init__(self, model, lowered, outside, compile, on_gpu, hooked):
         self._model = model
         self._lowered = lowered
         self._outside = outside
         self._compile = compile
+        self._hooked = hooked
         # Several ranks average the gradients of the weights, and a compiler sees to the casts.
         alone = not current().several and not compile and not on_gpu
         self._halves = HalfWeights(lowered.module) if alone else None
@@ -64,6 +67,27 @@ class GraphTraining:
             self.needs_rehearsal = parallel.needs_rehearsal()
         else:
             self.call = forward
+
+    def why_no_graph(self, on_gpu):
+        """Why a CUDA graph would do something else than the module, or `None`.
+
+        Args:
+            on_gpu: bool, whether its work can become CUDA graphs now.
+        """
+        if not on_gpu:
+            return "there is no GPU"
+        if current().several and parallel.why_no_graph() is not None:
+            return parallel.why_no_graph()
+        if self._compile:
+            return "torch.compile makes its own"
+        if not self.leaves():
+            return "no weight to train"
+        return why_frozen(self._model, self._lowered, self._hooked)
+
+    def why_not_alone(self, on_gpu):
+        """Why forward and backward pass become no graph of their own, or `None`."""
+        reason = self.why_no_graph(on_gpu)
+        return parallel.NO_CUDA_GRAPH if reason is None and current().several else reason
 
     def graph(self, graphed):
         """Whether `call` is a CUDA graph of forward and backward pass."""

@@ -1,4 +1,4 @@
-"""Random changes of a batch of images: moved, turned, cropped, brighter, with parts erased."""
+"""Random changes of a batch of images: moved, turned, tilted, cropped, with parts erased."""
 
 from keras_dawn.native.lowering import draws, moves, warps
 from keras_dawn.native.lowering.dtypes import HALF, is_float, torch_dtype
@@ -151,33 +151,6 @@ def tilt(images, state, chance, most, mode, fill_value, dtype):
     starts = starts.expand(len(images), 4, 2)
     tilted = warps.tilt(images, starts, starts + starts * fractions, mode, fill_value)
     return torch.where(chosen, tilted, images)
-
-
-@rule(layers.RandomContrast)
-def random_contrast(builder, layer, inputs, call):
-    low, high = 1.0 - layer.factor[0], 1.0 + layer.factor[1]
-    inputs = of_floats(inputs)
-    return augment(builder, layer, inputs, call, contrast, low, high, tuple(layer.value_range))
-
-
-def contrast(images, state, low, high, value_range):
-    """Moves all pixels of an image away from their average, or towards it."""
-    factors = draws.uniform(state, images, (None, 1, 1, 1), low, high, images.dtype)
-    average = images.mean(1, keepdim=True).mean(2, keepdim=True)
-    return ((images - average) * factors + average).clamp(*value_range)
-
-
-@rule(layers.RandomBrightness)
-def random_brightness(builder, layer, inputs, call):
-    settings = (*layer.factor, tuple(layer.value_range), drawing_dtype())
-    return augment(builder, layer, of_floats(inputs), call, brighten, *settings)
-
-
-def brighten(images, state, low, high, value_range, dtype):
-    """Adds a number to all pixels of an image, a fraction of the range of values."""
-    fractions = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype)
-    more = fractions * (value_range[1] - value_range[0])
-    return (images + more.to(images.dtype)).clamp(*value_range)
 
 
 @rule(layers.RandomCrop)

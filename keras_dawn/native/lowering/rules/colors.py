@@ -1,13 +1,11 @@
-"""Random changes of the colours and the sharpness of a batch of images."""
+"""Random changes of the brightness, the colours and the sharpness of a batch of images."""
 
 from keras_dawn.native.lowering import color_spaces, draws
 from keras_dawn.native.lowering.reads import Recorded
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.augmentation import (
     augment,
-    brighten,
     chosen_images,
-    contrast,
     drawing_dtype,
     of_floats,
 )
@@ -25,6 +23,33 @@ def _augment_and_count(builder, layer, inputs, call, draws_made, function, *sett
         # The generator counts on in evaluation: what is drawn in training after it depends on that.
         builder.call(draws.skip, generator_of(builder, layer.generator), draws_made)
     return augment(builder, layer, of_floats(inputs), call, function, *settings)
+
+
+@rule(layers.RandomContrast)
+def random_contrast(builder, layer, inputs, call):
+    low, high = 1.0 - layer.factor[0], 1.0 + layer.factor[1]
+    inputs = of_floats(inputs)
+    return augment(builder, layer, inputs, call, contrast, low, high, tuple(layer.value_range))
+
+
+def contrast(images, state, low, high, value_range):
+    """Moves all pixels of an image away from their average, or towards it."""
+    factors = draws.uniform(state, images, (None, 1, 1, 1), low, high, images.dtype)
+    average = images.mean(1, keepdim=True).mean(2, keepdim=True)
+    return ((images - average) * factors + average).clamp(*value_range)
+
+
+@rule(layers.RandomBrightness)
+def random_brightness(builder, layer, inputs, call):
+    settings = (*layer.factor, tuple(layer.value_range), drawing_dtype())
+    return augment(builder, layer, of_floats(inputs), call, brighten, *settings)
+
+
+def brighten(images, state, low, high, value_range, dtype):
+    """Adds a number to all pixels of an image, a fraction of the range of values."""
+    fractions = draws.uniform(state, images, (None, 1, 1, 1), low, high, dtype)
+    more = fractions * (value_range[1] - value_range[0])
+    return (images + more.to(images.dtype)).clamp(*value_range)
 
 
 @rule(layers.RandomGrayscale)

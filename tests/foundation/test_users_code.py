@@ -1,7 +1,7 @@
 import importlib
 import sys
 
-from keras_dawn.foundation.held_code import is_users_class, is_users_function
+from keras_dawn.foundation.users_code import is_users_class, is_users_function
 
 
 def test_packages_of_a_folder_into_which_pip_installs_are_not_the_users(tmp_path, monkeypatch):
