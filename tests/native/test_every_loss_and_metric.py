@@ -221,6 +221,30 @@ def test_a_metric_is_that_of_keras(number, true_float64):
     assert any(forms) or any(name in settings for name in KEPT)
 
 
+@pytest.mark.parametrize("of_class", [False, True])
+@pytest.mark.parametrize("kind", [metrics.AUC, metrics.Precision, metrics.RootMeanSquaredError])
+def test_an_update_put_in_the_place_of_keras_s_is_the_one_that_counts(kind, of_class, monkeypatch):
+    states = []
+    for native in (True, False):
+        metric, update = kind(), kind.update_state
+
+        def halved(metric, y, outputs, sample_weight=None, update=update):
+            update(metric, y, outputs * 0.5, sample_weight)
+
+        with monkeypatch.context() as patch:
+            if of_class:
+                patch.setattr(kind, "update_state", halved)
+            else:
+                metric.update_state = functools.partial(halved, metric)
+            model = keras.Sequential([keras.Input((4,)), layers.Activation("linear")])
+            model.compile(loss="mse", metrics=[metric])
+            if native:
+                keras_dawn.accelerate(model)
+            model.evaluate(OUTPUTS.float().cpu().numpy(), YES, verbose=0)
+        states.append([variable.numpy() for variable in metric.variables])
+    np.testing.assert_allclose(*states, rtol=1e-6)
+
+
 def trained(build, x, y, native, weights=None):
     keras.utils.set_random_seed(0)
     model = build()

@@ -9,6 +9,7 @@ from keras import layers, optimizers
 
 from tests.native.test_updates import X, assert_equal, both, everything, fit, network
 from tests.native.trained import assert_trains_alike
+from tests.on_device import torch
 
 
 def leave_gradients(model):
@@ -207,3 +208,36 @@ def with_a_regularized_layer_beside():
 def test_weights_that_no_layer_of_the_graph_has_are_trained(build, true_float64):
     x, y = np.random.default_rng(0).normal(size=(2, 16, 6))
     assert_trains_alike(build, x, y[:, :2], 1e-10)
+
+
+class Rows(keras.Model):
+    """Rows of a table of torch's, whose gradient is a sparse tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = layers.TorchModuleWrapper(torch.nn.Embedding(7, 4, sparse=True))
+        self.last = layers.Dense(3)
+
+    def call(self, numbers):
+        return self.last(keras.ops.mean(self.table(numbers), axis=1))
+
+
+class RowsOfItsOwnStep(Rows):
+    def train_step(self, data):
+        self.zero_grad()
+        loss = keras.ops.mean((self(data[0], training=True) - data[1]) ** 2)
+        loss.backward()
+        weights = self.trainable_variables
+        self.optimizer.apply([weight.value.grad for weight in weights], weights)
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("kind", [Rows, RowsOfItsOwnStep])
+def test_sparse_gradients_train_as_in_plain_keras(kind):
+    def build():
+        model = kind()
+        model.compile(optimizers.SGD(0.1), "mse")
+        return model
+
+    y = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
+    assert_trains_alike(build, np.arange(24).reshape(12, 2) % 7, y, 1e-5)

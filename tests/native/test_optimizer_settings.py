@@ -96,6 +96,17 @@ def test_weights_excluded_from_decay_between_two_trainings_are_left_alone(kind, 
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "Muon"])
+def test_a_rate_is_called_as_often_as_in_plain_keras(kind, true_float64):
+    ends = []
+    for native in (True, False):
+        rates = iter(np.linspace(0.01, 0.2, 100))
+        optimizer = getattr(keras.optimizers, kind)(lambda: next(rates), weight_decay=0.5)  # noqa: B023
+        ends.append([*tiny_steps(native, optimizer).get_weights(), next(rates)])
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
+
+
 def test_gradients_that_are_infinite_stay_among_those_that_add_up_as_in_plain_keras():
     ends = []
     for native in (True, False):

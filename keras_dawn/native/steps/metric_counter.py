@@ -27,10 +27,19 @@ class MetricCounter:
 
     def is_known(self):
         """Whether the metric can be counted without Keras."""
-        kind = type(self._metric)
-        if kind in COUNTERS or kind is keras.metrics.RootMeanSquaredError:
+        if self._form() is not None:
             return True
         return knows(keras_metrics.metric_function(self._metric))
+
+    def _form(self):
+        """The function that counts a batch of a metric of Keras's with an update of its own.
+
+        `None` for other metrics, and where somebody has put another update in its place.
+        """
+        metric, kind = self._metric, type(self._metric)
+        update, form = _FORMS.get(kind, (None, None))
+        patched = "update_state" in vars(metric) or kind.update_state is not update
+        return None if patched else form
 
     def add(self, targets, outputs, weight=None):
         """Adds a batch to the metric's variables; whether there was a form for it.
@@ -59,6 +68,8 @@ class MetricCounter:
         """What counts batches like this one in fewer calls, or `None`."""
         metric = self._metric
         if type(metric) in COUNTERS:
+            if self._form() is None:
+                return None
             return quick_decisions(metric, targets, outputs)
         function = keras_metrics.metric_function(metric)
         make = SUM_OF.get(function)
@@ -73,16 +84,9 @@ class MetricCounter:
 
     def _counted(self, targets, outputs, weight):
         metric = self._metric
-        counter = COUNTERS.get(type(metric))
-        if counter is not None:
-            counter(metric, targets, outputs, weight, self._on_the_device)
-            return True
-        if type(metric) is keras.metrics.RootMeanSquaredError:
-            dtype = metric.total.value.dtype
-            targets, outputs = same_rank(targets.to(dtype), outputs.to(dtype))
-            if targets.shape != outputs.shape:
-                raise NotAlikeError("targets that are broadcast")
-            add_to_mean(metric, (outputs - targets).square(), weight, None)
+        form = self._form()
+        if form is not None:
+            form(metric, targets, outputs, weight, self._on_the_device)
             return True
         function = keras_metrics.metric_function(metric)
         if function is None:
@@ -97,3 +101,16 @@ class MetricCounter:
         """A list of thresholds as a tensor, which is made once."""
         state = self._metric.variables[0].value
         return on_device(tuple(thresholds), state.dtype, state.device)
+
+
+def _add_to_root_mean_square(metric, targets, outputs, weight, places):
+    """Adds a batch to a `RootMeanSquaredError`."""
+    dtype = metric.total.value.dtype
+    targets, outputs = same_rank(targets.to(dtype), outputs.to(dtype))
+    if targets.shape != outputs.shape:
+        raise NotAlikeError("targets that are broadcast")
+    add_to_mean(metric, (outputs - targets).square(), weight, None)
+
+
+_FORMS = COUNTERS | {keras.metrics.RootMeanSquaredError: _add_to_root_mean_square}
+_FORMS = {kind: (kind.update_state, form) for kind, form in _FORMS.items()}

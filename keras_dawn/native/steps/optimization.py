@@ -41,6 +41,7 @@ class Optimization:
             self._all += [keras_variables.memory_of(leaf.variable) for leaf in leaves]
         self._chosen = {}
         self._settings_around = Settings(self._outer)
+        self._dense = None  # whether gradients were no sparse tensors, in the first step
         self._kept = []  # leaves with the gradients that a callback may look at
         self.left_to_keras = False  # what is said of weights without a gradient in the last step
         self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
@@ -102,6 +103,11 @@ class Optimization:
             leaf.add_gradient(keras_variables.memory_of(leaf.variable).grad)
         gradients = [parameter.grad for parameter in self._parameters]
         kept = [None if g is None else g.clone() for g in gradients] if keep else ()
+        if self._dense is None:
+            self._dense = all(g is None or g.layout is torch.strided for g in gradients)
+            if not self._dense:  # of a module of torch's, such as `nn.Embedding(sparse=True)`
+                self.update = self._by_keras(self._leaves, "sparse gradients")
+                self._scaling = None
         update, scaling, self.left_to_keras = self.update, self._scaling, False
         if not update.takes_none and self._some_missing(gradients):
             update, scaling = self._choose(gradients)

@@ -130,7 +130,8 @@ class Fused(Update):
             self._decay_and_step(gradients, rate, None)
 
     def _decay_and_step(self, gradients, rate, skip):  # in this order, as Keras's `apply`
-        self.decay(rate, skip)
+        if self.decay(rate, skip):
+            rate = self._asked_again(rate)
         self.take_step(gradients, rate.to(self.dtype), skip)
 
     def take_step(self, gradients, rate, skip):
@@ -215,11 +216,18 @@ class Fused(Update):
             return rate.detach()
         return torch.full((), float(rate), dtype=self.dtype, device=self.device)
 
+    def _asked_again(self, rate):
+        """The rate: Keras asks for one to decay by and one to step by, which may be others."""
+        kept = keras_optimizers.schedule_of(self.optimizer)
+        own = isinstance(kept, keras.Variable) or self._scheduled.is_known()
+        return rate if own else self.rate()
+
     def decay(self, rate, skip):
-        """Shrinks the weights that Keras's decoupled weight decay is for."""
+        """Shrinks the weights that Keras's decoupled weight decay is for; whether it is on."""
         decay = self.changing("weight_decay")
         if decay is not None and (weights := self.decayed()):
             shrink(weights, 1 - factor_for(rate, decay) * rate, skip)
+        return decay is not None
 
 
 def shrink(weights, factor, skip):

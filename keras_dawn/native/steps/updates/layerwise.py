@@ -27,6 +27,6 @@ def layerwise_form(form):
 
         def decay(self, rate, skip):
             with multiplied(*self._decays):
-                super().decay(rate, skip)
+                return super().decay(rate, skip)
 
     return Layerwise
