@@ -13,6 +13,7 @@ _OVERRIDDEN = (
     "fit",
     "evaluate",
     "predict",
+    "predict_on_batch",
     "get_metrics_result",
     "save",
     "save_weights",

@@ -77,12 +77,16 @@ class Engine(Stepping):
                 f"{self.model.name} keeps its Python, and train_on_batch would train it on each "
                 "rank alone. Call fit, which averages the gradients over the ranks."
             )
-        with self.exact_logs():
+        with self.exact_logs(), self.following():
             return type(self.model).train_on_batch(self.model, *args, **kwargs)
 
     def test_on_batch(self, *args, **kwargs):
-        with self.exact_logs():
+        with self.exact_logs(), self.following():
             return type(self.model).test_on_batch(self.model, *args, **kwargs)
+
+    def predict_on_batch(self, *args, **kwargs):
+        with self.following():
+            return type(self.model).predict_on_batch(self.model, *args, **kwargs)
 
     def fit(self, *args, **kwargs):
         with self._running(), self.watching():
@@ -212,10 +216,12 @@ class Engine(Stepping):
     @contextlib.contextmanager
     def _running(self):
         self.running += 1
+        before, self.followed = self.followed, False  # before its callbacks are told
         try:
             yield
         finally:
             self.running -= 1
+            self.followed = before
 
     def _alone(self):
         return self._all_ranks(together=False)

@@ -58,6 +58,9 @@ class FollowChanges(keras.callbacks.Callback):
         self._engine = engine
         self._follow = follow
 
+    def on_train_begin(self, logs=None):
+        self._engine.followed = self._engine.running > 0
+
     def on_epoch_begin(self, epoch, logs=None):
         self._engine.follow_changes()
 
@@ -66,6 +69,7 @@ class FollowChanges(keras.callbacks.Callback):
             self._follow()
 
     def on_test_begin(self, logs=None):
+        self._engine.followed = self._engine.running > 0
         self._engine.follow_changes()
 
     def on_test_batch_begin(self, batch, logs=None):
@@ -73,6 +77,7 @@ class FollowChanges(keras.callbacks.Callback):
             self._follow()
 
     def on_predict_begin(self, logs=None):
+        self._engine.followed = self._engine.running > 0
         self._engine.follow_changes()
 
 

@@ -41,6 +41,7 @@ class Stepping:
         self.in_step = False  # whether a step is under way
         self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
         self.watched = False  # whether a callback of the user's acts between batches
+        self.followed = False  # whether `FollowChanges` and `FreshLogs` are told of each batch
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # what `compile` had made, to know whether it was called again
 
@@ -238,6 +239,26 @@ class Stepping:
             self.watched = before
             if self.steps is not None:  # of an outer `fit`, whose callback this one was called in
                 self.steps.keep_gradients = before
+
+    @contextlib.contextmanager
+    def following(self):
+        """What is called in here has looked at the model's changes before its one batch."""
+        before, self.followed = self.followed, True
+        try:
+            yield
+        finally:
+            self.followed = before
+
+    @contextlib.contextmanager
+    def unfollowed(self):
+        """A training step in here leaves exact logs, and gradients in the variables."""
+        with self.watching():
+            self.watched = self.steps.keep_gradients = self.steps.exact_logs = True
+            try:
+                yield
+            finally:
+                if self.steps is not None:
+                    self.steps.exact_logs = False
 
     def undisturb(self, undisturbed):
         """Says whether nothing of the user's runs until `into_arrays` ends."""

@@ -128,6 +128,18 @@ class NativeFunction:
             self._waits = False
             keras_models.build_on(engine.model, batches[0])
             self._steps = None
+        if engine.followed:
+            return self._step(batches)
+        # A loop of somebody's own, or one whose callbacks the engine was not shown: changes of the
+        # model, logs and gradients are as in plain Keras's at every step.
+        self._steps = engine.prepare(self._attribute)
+        if self._steps is None:
+            return self._step(batches)
+        with engine.unfollowed():
+            return self._step(batches)
+
+    def _step(self, batches):
+        engine = self._engine
         if engine.steps is not self._steps or engine.steps is None:
             self._steps = engine.prepare(self._attribute)
         engine.in_step = True
