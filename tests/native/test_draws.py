@@ -140,6 +140,7 @@ def bn_relu(x):
         lambda x: layers.Concatenate()([layers.MaxPooling2D()(x)] * 2),
         lambda x: layers.Flatten()(layers.MaxPooling2D()(bn_relu(x))),
         lambda x: layers.GlobalAveragePooling2D()(layers.MaxPooling2D()(x)),
+        lambda x: layers.ZeroPadding1D(1)(layers.Conv1D(4, 1)(layers.Reshape((36, 12))(x))),
     ],
 )
 def test_dropout_without_a_seed_drops_what_plain_keras_drops_behind(behind):

@@ -13,6 +13,7 @@ from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Value, is_array
+from keras_dawn.native.padding import pad_axes
 
 import keras
 import torch
@@ -222,6 +223,8 @@ class GraphBuilder:
         """The value with its pending padding added."""
         if value.padding is None:
             return value
+        if value.rank == 3:  # which torch would lay out with the channels outermost
+            return value.with_node(self.call(pad_axes, value.node, (value.padding * 2,)))
         ends = tuple(size for size in reversed(value.padding) for _ in range(2))
         node = self.call(torch._C._nn.pad, value.node, ends)
         return value.with_node(node)
