@@ -40,8 +40,10 @@ def rules(results):
             ]
             for kind in sorted({kind for kind, _, _ in points}):
                 some = [point[1:] for point in points if point[0] == kind]
-                kernel, stride, group = kind
+                kernel, stride, axes, group = kind
                 kind = {"kernel": [kernel, kernel], "stride": [stride, stride]}
+                if (kernel, stride) != (1, 1):  # a product of all pixels is one, however they lie
+                    kind["axes"] = [axes, axes]
                 if group > 1:  # ways for depthwise convolutions take no others
                     kind["group"] = [group, group]
                 found += [
@@ -60,7 +62,7 @@ def _kind(sizes):
     """What has rules of its own; no way is one for dense, grouped and depthwise convolutions."""
     features = features_of(sizes)
     group = features["group"] if sizes.groups > 1 else 0
-    return features["kernel"], features["stride"], group
+    return features["kernel"], features["stride"], features["axes"], group
 
 
 def sizes_of(result):

@@ -10,7 +10,9 @@ from keras_dawn.convolutions.processor import KINDS, kind_of_processor
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import TORCH, WAYS
 
-FEATURES = ("batch", "pixels", "channels", "filters", "work", "kernel", "stride", "group")
+FEATURES = (
+    "batch", "pixels", "channels", "filters", "work", "kernel", "stride", "axes", "group",
+)  # fmt: skip
 LARGE_BATCH = 64  # images; with more of them the ratio of two ways hardly changes
 _FOLDER = Path(__file__).parent / "tables"
 
@@ -104,8 +106,9 @@ def features_of(sizes):
     """What rules have bounds for, by name.
 
     `pixels` are those of one result, `work` the millions of multiplications for the batch, or for
-    64 images of a larger one; `kernel` and `stride` are products over the axes,
-    `group` the channels that a filter sees.
+    64 images of a larger one; `kernel` and `stride` are products over the axes; `axes` is 1 of a
+    series, 2 of images under a square kernel and square strides without dilation, and 0 of others;
+    `group` is the channels that a filter sees.
     """
     pixels = sizes.result[0] * sizes.result[1]
     kernel = sizes.kernel[0] * sizes.kernel[1]
@@ -118,8 +121,16 @@ def features_of(sizes):
         "work": min(sizes.batch, LARGE_BATCH) * pixels * kernel * each / 1e6,
         "kernel": kernel,
         "stride": sizes.stride[0] * sizes.stride[1],
+        "axes": _axes(sizes),
         "group": sizes.channels // sizes.groups,
     }
+
+
+def _axes(sizes):
+    if sizes.image[0] == sizes.kernel[0] == sizes.stride[0] == 1:
+        return 1
+    square = all(len(set(pair)) == 1 for pair in (sizes.kernel, sizes.stride))
+    return 2 if square and sizes.dilation == (1, 1) else 0
 
 
 def table_named(name):

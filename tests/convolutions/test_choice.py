@@ -1,6 +1,8 @@
 """Tables of ways: what they choose, and what is said of those that are none."""
 
+import itertools
 import json
+from dataclasses import replace
 
 from keras_dawn.convolutions import (
     Table,
@@ -14,6 +16,7 @@ from keras_dawn.convolutions import (
 from keras_dawn.convolutions.choice import way_of
 from keras_dawn.convolutions.processor import KINDS, kind_of_processor
 from keras_dawn.convolutions.sizes import Sizes
+from keras_dawn.convolutions.way import STAGES
 
 import pytest
 import torch
@@ -40,6 +43,8 @@ def rule(**bounds):
         ({"kernel": (9, 9), "stride": (1, 1), "channels": (512, None)}, "windows"),
         ({"work": (None, 2415)}, "torch"),  # 64 · 16 · 9 · 512 · 512 / 1e6 = 2415.9
         ({"work": (None, 2416)}, "windows"),
+        ({"axes": (2, 2)}, "windows"),
+        ({"axes": (1, 1)}, "torch"),
         ({"threads": (None, 2)}, "windows"),
         ({"threads": (None, 1)}, "torch"),
     ],
@@ -161,3 +166,21 @@ def test_groups_of_few_channels_are_merged_where_a_processor_has_tiles(group, wa
     assert way_of("forward", sizes, "bfloat16", 2, table_named("amx")) == way
     assert way_of("forward", sizes, "float32", 2, table_named("amx")) == "torch"
     assert way_of("forward", sizes, "bfloat16", 2, table_named("avx512")) == "torch"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"image": (1, 16), "kernel": (1, 9), "padding": (0, 4)},
+        {"image": (1, 64), "kernel": (1, 9), "stride": (1, 4), "padding": (0, 4)},
+        {"image": (1, 64), "kernel": (1, 1), "stride": (1, 4), "padding": (0, 0)},
+        {"image": (3, 3), "kernel": (3, 1), "padding": (1, 0)},
+        {"padding": (4, 4), "dilation": (4, 4)},
+    ],
+)
+def test_what_is_like_nothing_that_was_measured_is_torchs(other):
+    sizes = replace(SIZES, **other)
+    for kind, precision, threads in itertools.product(KINDS, ("float32", "bfloat16"), (1, 2)):
+        table = table_named(kind)
+        ways = {way_of(stage, sizes, precision, threads, table) for stage in STAGES}
+        assert ways == {"torch"}, (kind, precision, threads)
