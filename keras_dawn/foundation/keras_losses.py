@@ -14,6 +14,15 @@ def compiled_loss(model):
     return compile_loss._user_loss, compile_loss._user_loss_weights
 
 
+def leaves_outputs_out(model, count):
+    """Whether `compile` was told losses of fewer outputs than a model has, `count`."""
+    loss, _ = compiled_loss(model)
+    if not isinstance(loss, (dict, list, tuple)):
+        return False  # one for all
+    losses = loss.values() if isinstance(loss, dict) else loss
+    return sum(one is not None for one in losses) < count
+
+
 def keep_added_loss(layer, loss):
     """What `layer.add_loss(loss)` does with a tensor outside of stateless scopes."""
     layer._losses.append(loss)

@@ -5,6 +5,7 @@ Trainings whose results are compared here, how they go on and end in `behaviours
 """
 
 import dataclasses
+import warnings
 
 import keras_dawn
 from keras_dawn import data
@@ -291,3 +292,26 @@ def masked_words():
 @scenario
 def ignored_words():
     return in_float64(lambda: _of_words(-1, weighted=False))
+
+
+@scenario
+def an_output_without_a_loss():
+    """Its weights get no gradient, so that weight decay leaves them alone."""
+    return in_float64(_of_two_heads)
+
+
+def _of_two_heads():
+    keras.utils.set_random_seed(100 + rank())
+    keras.config.set_dtype_policy("float64")
+    inputs = keras.Input((5,))
+    x = layers.Dense(4, "tanh")(inputs)
+    model = keras.Model(inputs, [layers.Dense(2, name=name)(x) for name in "ab"])
+    model.compile(keras.optimizers.AdamW(0.01, weight_decay=0.5), ["mse", None])
+    keras_dawn.accelerate(model)
+    start = [torch.as_tensor(w) for w in model.get_weights()]
+    x, y = np.random.default_rng(0).normal(size=(2, 20, 5))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Gradients do not exist")
+        history = model.fit(x, [y[:, :2]] * 2, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    keras.config.set_dtype_policy("float32")
+    return {**state(model), "history": history.history, "start": start}

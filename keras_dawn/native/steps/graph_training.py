@@ -2,7 +2,7 @@
 
 from keras_dawn.distributed.collectives import broadcast
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_models
+from keras_dawn.foundation import keras_losses, keras_models
 from keras_dawn.native import parallel
 from keras_dawn.native.cuda_graph import GraphedForward
 from keras_dawn.native.steps.buckets import BucketedReduction
@@ -122,7 +122,10 @@ class GraphTraining:
     def _decides_in_python(self):
         """Whether another batch, or that of another rank, may reach other weights.
 
-        DistributedDataParallel wants every backward pass to be like the first.
+        DistributedDataParallel wants every backward pass to be like the first, and to begin at
+        every output.
         """
         own_loss = keras_models.is_overridden(self._model, "compute_loss")
-        return own_loss or self._lowered.calls_keras or bool(self._outside)
+        count = len(self._lowered.functional.outputs)
+        left_out = keras_losses.leaves_outputs_out(self._model, count)
+        return own_loss or left_out or self._lowered.calls_keras or bool(self._outside)
