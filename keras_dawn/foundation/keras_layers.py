@@ -217,27 +217,6 @@ def class_of(layer):
     return vars(type(layer)).get("native_base", type(layer))
 
 
-def class_with_call(base, call):
-    """A subclass that looks like its base and has another `__call__`.
-
-    Copies, by `copy` or `pickle`, are of the base: nobody would put their class back.
-    """
-
-    def __reduce_ex__(layer, protocol):  # noqa: N807
-        # For the time of the copy: `copyreg` writes the class that the object has.
-        object.__setattr__(layer, "__class__", base)
-        try:
-            return layer.__reduce_ex__(protocol)
-        finally:
-            object.__setattr__(layer, "__class__", kind)
-
-    names = ("__module__", "__qualname__", "__doc__")
-    like_base = {name: getattr(base, name) for name in names}
-    own = {"__call__": call, "__reduce_ex__": __reduce_ex__, "native_base": base}
-    kind = type(base.__name__, (base,), own | like_base)
-    return kind
-
-
 def keeps_keras_call(layer):
     """Whether a layer's class calls as Keras does, and the call adds nothing to the loss."""
     return layer.activity_regularizer is None and is_called_as_a_layer(layer)
