@@ -180,18 +180,19 @@ class ReplacedMethod:
 class CallSettings:
     """What is hung into a layer's call, or replaced in it, as one value."""
 
-    __slots__ = ("_kind", "_last", "_layer", "_replaced")
+    __slots__ = ("_last", "_layer", "_replaced")
 
     def __init__(self, layer):
-        self._layer, self._kind, self._last = layer, class_of(layer), None
+        self._layer, self._last = layer, None
         self._replaced = ReplacedMethod(layer)
 
     @property
     def now(self):
         """The settings; the same tuple as long as they are."""
-        layer, kind = self._layer, self._kind
+        layer = self._layer
+        kind = class_of(layer)
         hung_in = is_plain_call(layer), layer.activity_regularizer
-        now = (*hung_in, kind.call, kind.forward, self._replaced.now)
+        now = (*hung_in, kind, kind.call, kind.forward, self._replaced.now)
         if now != self._last:
             self._last = now
         return self._last

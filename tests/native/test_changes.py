@@ -201,3 +201,16 @@ class Weighed(layers.Layer):
 
     def call(self, inputs):
         return inputs * keras.ops.cast(self.numbers[1], inputs.dtype)
+
+
+class Doubled(layers.Dense):
+    def call(self, inputs, training=None):
+        return 2 * super().call(inputs)
+
+
+def test_a_layer_that_is_given_another_class_is_noticed():
+    model = keras_dawn.accelerate(keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
+    inputs = np.ones((2, 3), "float32")
+    before = model.predict(inputs, verbose=0)
+    object.__setattr__(model.layers[0], "__class__", Doubled)
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), 2 * before)
