@@ -5,6 +5,7 @@ import functools
 
 from keras_dawn.foundation import keras_context, keras_layers
 from keras_dawn.foundation.keras_symbols import TraceError
+from keras_dawn.foundation.swapped_classes import class_with_call, put_class
 
 import keras
 import torch
@@ -19,17 +20,17 @@ def noted(layer, called, constants, watch):
         base = keras_layers.class_of(each)
         swapped.append((each, type(each)))  # inside a step another one than its own
         nones = []  # structures of outputs with `None` in them, which Keras's graphs cannot hold
-        kind = keras_layers.class_with_call(base, _noting(base, called, constants, nones, watch))
         if base.__module__.startswith("keras.src."):
-            kind.compute_output_spec = _with_all_sizes(base)
+            spec = _with_all_sizes(base)
         else:
-            kind.compute_output_spec = _by_its_call(base, watch, nones)
-        object.__setattr__(each, "__class__", kind)
+            spec = _by_its_call(base, watch, nones)
+        call = _noting(base, called, constants, nones, watch)
+        put_class(each, class_with_call(base, call, compute_output_spec=spec))
     try:
         yield
     finally:
         for each, before in swapped:
-            object.__setattr__(each, "__class__", before)
+            put_class(each, before)
 
 
 def _noting(base, called, constants, nones, watch):

@@ -180,18 +180,19 @@ class ReplacedMethod:
 class CallSettings:
     """What is hung into a layer's call, or replaced in it, as one value."""
 
-    __slots__ = ("_kind", "_last", "_layer", "_replaced")
+    __slots__ = ("_last", "_layer", "_replaced")
 
     def __init__(self, layer):
-        self._layer, self._kind, self._last = layer, class_of(layer), None
+        self._layer, self._last = layer, None
         self._replaced = ReplacedMethod(layer)
 
     @property
     def now(self):
         """The settings; the same tuple as long as they are."""
-        layer, kind = self._layer, self._kind
+        layer = self._layer
+        kind = class_of(layer)
         hung_in = is_plain_call(layer), layer.activity_regularizer
-        now = (*hung_in, kind.call, kind.forward, self._replaced.now)
+        now = (*hung_in, kind, kind.call, kind.forward, self._replaced.now)
         if now != self._last:
             self._last = now
         return self._last
@@ -215,27 +216,6 @@ def is_called_as_a_layer(layer):
 def class_of(layer):
     """A layer's class, that behind the swapped one inside a step."""
     return vars(type(layer)).get("native_base", type(layer))
-
-
-def class_with_call(base, call):
-    """A subclass that looks like its base and has another `__call__`.
-
-    Copies, by `copy` or `pickle`, are of the base: nobody would put their class back.
-    """
-
-    def __reduce_ex__(layer, protocol):  # noqa: N807
-        # For the time of the copy: `copyreg` writes the class that the object has.
-        object.__setattr__(layer, "__class__", base)
-        try:
-            return layer.__reduce_ex__(protocol)
-        finally:
-            object.__setattr__(layer, "__class__", kind)
-
-    names = ("__module__", "__qualname__", "__doc__")
-    like_base = {name: getattr(base, name) for name in names}
-    own = {"__call__": call, "__reduce_ex__": __reduce_ex__, "native_base": base}
-    kind = type(base.__name__, (base,), own | like_base)
-    return kind
 
 
 def keeps_keras_call(layer):

@@ -211,3 +211,16 @@ def test_an_optimizer_is_looked_at_once_as_a_fit_begins_and_once_an_epoch(monkey
     monkeypatch.setattr(optimization, "is_current", lambda: asked.append(0) or ask())
     fit(model, epochs=3)
     assert engine_of(model).steps.optimization is optimization and len(asked) == 1 + 3
+
+
+class Doubled(layers.Dense):
+    def call(self, inputs, training=None):
+        return 2 * super().call(inputs)
+
+
+def test_a_layer_that_is_given_another_class_is_noticed():
+    model = keras_dawn.accelerate(keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
+    inputs = np.ones((2, 3), "float32")
+    before = model.predict(inputs, verbose=0)
+    object.__setattr__(model.layers[0], "__class__", Doubled)
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), 2 * before)

@@ -3,9 +3,12 @@
 import dis
 import sys
 
+import keras_dawn
 from keras_dawn.native.lowering.harmless import ImpureError
 from keras_dawn.native.lowering.watched import Watch
 
+import keras
+import numpy as np
 import pytest
 
 from tests.processes import Program
@@ -33,3 +36,37 @@ def watched():
 def test_the_first_one_in_a_process_is_stopped_too():
     ended = Program(watched).wait()
     assert ended.returncode == 0 and "done: []" in ended.printed, ended.printed
+
+
+class Remembering(keras.layers.Layer):
+    def call(self, inputs):
+        CALLS.append(1)
+        return 2.0 * inputs
+
+
+class Outer(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), Remembering()])
+
+    def call(self, inputs):
+        return self.network(inputs)
+
+
+CALLS = []
+
+
+def test_python_in_a_graph_inside_another_model_runs_no_more_often_than_in_plain_keras():
+    counts = []
+    for native in (True, False):
+        model = Outer()
+        model.compile("sgd", "mse")
+        model.build((None, 3))
+        if native:
+            keras_dawn.accelerate(model)
+        CALLS.clear()
+        model.fit(np.ones((6, 3)), np.ones((6, 3)), batch_size=2, verbose=0)
+        model.predict(np.ones((6, 3)), verbose=0)
+        counts.append(len(CALLS))
+    assert counts[0] == counts[1]
+    assert sys.getprofile() is None

@@ -39,6 +39,7 @@ class Watch:
     def __init__(self, doubts, error, node_code):
         self._doubts, self._error, self._node_code = doubts, error, node_code
         self._reason = None
+        self._goes_on = False
         self._noted = []  # (tensor, how often it had been changed when a call with it was noted)
         self.changed = []
         self.keeps = False
@@ -48,19 +49,16 @@ class Watch:
         if not self._doubts:
             return function(**arguments)
         before = sys.gettrace()  # of a debugger, or of who counts what tests reach
-        # Python 3.12 tells of single instructions only where a frame had asked for it before
-        # `settrace`: else nothing would be stopped the first time in a process.
-        here = inspect.currentframe()
-        here.f_trace_opcodes = True
-        sys.settrace(self._call)
-        here.f_trace_opcodes = False
-        del here  # a frame that knows itself is garbage to be collected
+        self._trace()
         try:
             outputs = function(**arguments)
             self.check()  # somebody may have caught it
         except _Stop:
             raise self._error(self._reason) from None
         finally:
+            if self._goes_on:
+                self._goes_on = False
+                sys.setprofile(None)
             sys.settrace(before)
         if any(tensor._version != version for tensor, version in self._noted):
             raise self._error("it changes a tensor in place after a call with it")
@@ -75,6 +73,28 @@ class Watch:
         """Stops again where it was stopped: Keras tries shape inference twice."""
         if self._reason is not None:
             raise _Stop
+
+    def _trace(self):
+        # Python 3.12 tells of single instructions only where a frame had asked for it before
+        # `settrace`: else nothing would be stopped the first time in a process.
+        here = inspect.currentframe()
+        here.f_trace_opcodes = True
+        sys.settrace(self._call)
+        here.f_trace_opcodes = False
+        del here  # a frame that knows itself is garbage to be collected
+
+    def _go_on(self):
+        """Keeps watching after a stop, which ends what `settrace` began.
+
+        Keras tries shape inference of layers further inside twice, too.
+        """
+        if sys.getprofile() is None:
+            self._goes_on = True
+            sys.setprofile(self._again)
+
+    def _again(self, frame, event, _):
+        if event == "call" and sys.gettrace() is None:
+            self._trace()
 
     def _call(self, frame, event, _):
         if frame.f_code is self._node_code:
@@ -92,6 +112,7 @@ class Watch:
             if reason is not None:
                 lines = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
                 self._reason = f"{reason} ({place(frame.f_code, next(lines)[0])})"
+                self._go_on()
                 raise _Stop
         return self._instruction
 

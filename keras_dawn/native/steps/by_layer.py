@@ -5,6 +5,7 @@ import itertools
 
 from keras_dawn.foundation import keras_layers, keras_models
 from keras_dawn.foundation.keras_layer_call import is_ordinary
+from keras_dawn.foundation.swapped_classes import put_class
 from keras_dawn.native.lowering import why_not_combined
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps.find_parts import find_parts
@@ -90,12 +91,11 @@ class NativeLayers:
             for part in (*self.parts, *self._own):
                 if type(part.layer) is part.base:  # else an outer step has swapped it already
                     swapped.append(part)
-                    # Past Keras's `__setattr__`, which would track what is set.
-                    object.__setattr__(part.layer, "__class__", part.swapped)
+                    put_class(part.layer, part.swapped)
             yield
         finally:
             for part in swapped:
-                object.__setattr__(part.layer, "__class__", part.base)
+                put_class(part.layer, part.base)
 
     def whole(self):
         """The `Part` of the model's own Python, or `None`."""

@@ -8,6 +8,7 @@ right away, in the same context. Every other call goes to Keras's own.
 
 from keras_dawn.foundation import keras_layers
 from keras_dawn.foundation.keras_layer_call import ShortCall
+from keras_dawn.foundation.swapped_classes import class_with_call
 from keras_dawn.native.lowering import why_not_combined
 from keras_dawn.native.steps.parts import EMPTY, Part
 
@@ -28,7 +29,7 @@ class OwnLayer:
         self.base = keras_layers.class_of(layer)
         self.reason = why_not_combined(layer)
         self.part = Part(layer) if self.reason is None else None
-        self.swapped = keras_layers.class_with_call(self.base, self._make_call())
+        self.swapped = class_with_call(self.base, self._make_call())
 
     def _make_call(self):
         owner, base, call, part = self.layer, self.base, ShortCall(self.layer), self.part

@@ -13,6 +13,7 @@ from keras_dawn.foundation import (
     keras_models,
     keras_version,
 )
+from keras_dawn.foundation.swapped_classes import class_with_call
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.beside import packed
 from keras_dawn.native.steps.layer_calls import EMPTY, TENSORS, tensors_of, unmask
@@ -45,7 +46,7 @@ class Part:
         self._left = {}  # whether the last call in a mode was left to the layer's own
         self.refused_modes = set()  # `training=` of calls that were left to Python of one's own
         self._replaced = keras_layers.ReplacedMethod(layer)
-        self.swapped = keras_layers.class_with_call(self.base, self._make_call())
+        self.swapped = class_with_call(self.base, self._make_call())
 
     def _make_call(self):
         base, compute = self.base, self.compute
