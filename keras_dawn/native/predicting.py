@@ -42,22 +42,23 @@ def predict(model, engine, x, batch_size=None, verbose="auto", steps=None, callb
     look = ends - {keras.callbacks.ProgbarLogger}
     python = is_fetched_by_python(x)
     found = []
-    for first, last, batch in batches:
-        if begins:
-            callbacks.on_predict_batch_begin(first)
-        if begins or look:
-            engine.follow_changes()
-        elif python:
-            engine.follow_python()
-        outputs = model.predict_function(batch)
-        found.append(outputs)
-        if first == 0 and not (begins or look):
-            # What was asked before this batch need not be asked again.
-            engine.undisturb(keras_predict.fetches_without_python_of_the_user_s(batches))
-        if ends:
-            callbacks.on_predict_batch_end(last, {"outputs": outputs} if look else None)
-        if model.stop_predicting:
-            break
+    with engine.following():
+        for first, last, batch in batches:
+            if begins:
+                callbacks.on_predict_batch_begin(first)
+            if begins or look:
+                engine.follow_changes()
+            elif python:
+                engine.follow_python()
+            outputs = model.predict_function(batch)
+            found.append(outputs)
+            if first == 0 and not (begins or look):
+                # What was asked before this batch need not be asked again.
+                engine.undisturb(keras_predict.fetches_without_python_of_the_user_s(batches))
+            if ends:
+                callbacks.on_predict_batch_end(last, {"outputs": outputs} if look else None)
+            if model.stop_predicting:
+                break
     if told:
         callbacks.on_predict_end()
     return _together(found)
