@@ -216,12 +216,11 @@ class Engine(Stepping):
     @contextlib.contextmanager
     def _running(self):
         self.running += 1
-        before, self.followed = self.followed, False  # before its callbacks are told
         try:
-            yield
+            with self.following(False):  # before its callbacks are told
+                yield
         finally:
             self.running -= 1
-            self.followed = before
 
     def _alone(self):
         return self._all_ranks(together=False)

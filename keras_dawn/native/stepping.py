@@ -7,6 +7,7 @@ from keras_dawn.foundation import keras_losses, keras_models, keras_variables
 from keras_dawn.foundation.device import why_not_native
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.step import NativeSteps
+from keras_dawn.native.step_modes import StepModes
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.functions import InStep, NativeFunction, OwnStep
 from keras_dawn.native.steps.own_metrics import NativeMeans
@@ -15,7 +16,7 @@ from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 import torch
 
 
-class Stepping:
+class Stepping(StepModes):
     """Which way a model steps, brought up to date before each call of a step.
 
     Args:
@@ -24,24 +25,20 @@ class Stepping:
         compile: bool, whether lowered graphs go to `torch.compile`.
 
     Attributes:
-        steps: `NativeSteps`, or `None`.
         layers: `NativeLayers` that an own `train_step` and the like run on, or `None`.
         refusal: str, why the model stays on the plain Keras path, or `None`.
     """
 
     def __init__(self, model, log_every, compile):
+        super().__init__()
         self.model = model
         self.log_every = log_every
         self.compile = compile
-        self.steps = None
         self.layers = self.optimizers = self.means = None
         self.refusal = None
         self.rank_weight = 1.0  # of this rank's batches, beside those of other ranks
-        self.makes_arrays = False  # of what is predicted, and nothing else
         self.in_step = False  # whether a step is under way
         self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
-        self.watched = False  # whether a callback of the user's acts between batches
-        self.followed = False  # whether `FollowChanges` and `FreshLogs` are told of each batch
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
         self._compiled = None  # what `compile` had made, to know whether it was called again
 
@@ -219,65 +216,11 @@ class Stepping:
         return self.steps
 
     @contextlib.contextmanager
-    def into_arrays(self):
-        """What is predicted in here becomes arrays."""
-        self.makes_arrays = True  # `prepare` tells the steps
-        try:
-            yield
-        finally:
-            self.makes_arrays = False
-            if self.steps is not None:
-                self.steps.makes_arrays = self.steps.undisturbed = False
-
-    @contextlib.contextmanager
-    def watching(self):
-        """A `fit` in here decides for itself whether callbacks watch its batches."""
-        before = self.watched
-        try:
-            yield
-        finally:
-            self.watched = before
-            if self.steps is not None:  # of an outer `fit`, whose callback this one was called in
-                self.steps.keep_gradients = before
-
-    @contextlib.contextmanager
-    def following(self):
-        """What is called in here has looked at the model's changes before its one batch."""
-        before, self.followed = self.followed, True
-        try:
-            yield
-        finally:
-            self.followed = before
-
-    @contextlib.contextmanager
-    def unfollowed(self):
-        """A training step in here leaves exact logs, and gradients in the variables."""
-        with self.watching():
-            self.watched = self.steps.keep_gradients = self.steps.exact_logs = True
-            try:
-                yield
-            finally:
-                if self.steps is not None:
-                    self.steps.exact_logs = False
-
-    def undisturb(self, undisturbed):
-        """Says whether nothing of the user's runs until `into_arrays` ends."""
-        if self.steps is not None:
-            self.steps.undisturbed = undisturbed
-
-    @contextlib.contextmanager
     def exact_logs(self):
         """Logs of every step are exact in here."""
         self.prepare("predict_function")
-        if self.steps is None:
+        with contextlib.nullcontext() if self.steps is None else self.leaving_exact_logs():
             yield
-            return
-        self.steps.exact_logs = True
-        try:
-            yield
-        finally:
-            if self.steps is not None:
-                self.steps.exact_logs = False
 
 
 def _compiled_parts(model):

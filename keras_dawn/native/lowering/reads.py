@@ -147,8 +147,7 @@ def _kept(value):
 
 
 def _is_still(owner, name, value):
-    now = getattr(owner, name, _MISSING)
-    return _are_alike(now, value)
+    return _are_alike(getattr(owner, name, _MISSING), value)
 
 
 def _equal(now, value):

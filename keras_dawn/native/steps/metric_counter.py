@@ -68,9 +68,7 @@ class MetricCounter:
         """What counts batches like this one in fewer calls, or `None`."""
         metric = self._metric
         if type(metric) in COUNTERS:
-            if self._form() is None:
-                return None
-            return quick_decisions(metric, targets, outputs)
+            return self._form() and quick_decisions(metric, targets, outputs)
         function = keras_metrics.metric_function(metric)
         make = SUM_OF.get(function)
         if make is None or outputs.dtype != keras_variables.memory_of(metric.total).dtype:
@@ -112,5 +110,5 @@ def _add_to_root_mean_square(metric, targets, outputs, weight, places):
     add_to_mean(metric, (outputs - targets).square(), weight, None)
 
 
-_FORMS = COUNTERS | {keras.metrics.RootMeanSquaredError: _add_to_root_mean_square}
-_FORMS = {kind: (kind.update_state, form) for kind, form in _FORMS.items()}
+_ALL = {**COUNTERS, keras.metrics.RootMeanSquaredError: _add_to_root_mean_square}
+_FORMS = {kind: (kind.update_state, form) for kind, form in _ALL.items()}

@@ -101,10 +101,10 @@ def _rate(builder, settings, layer):
     dropout = Recorded(settings.dropout, builder.reads)
     if why_as_it_is(settings.dropout, builder.reads) or layer.seed is not None:
         raise LoweringError("dropout with a seed of its own, whose draws only Keras makes")
-    return _checked(float(dropout.rate))
+    return _below_one(float(dropout.rate))
 
 
-def _checked(rate):
+def _below_one(rate):
     if rate == 1:
         raise LoweringError("a dropout of 1")
     return rate
@@ -186,7 +186,7 @@ def attention(builder, layer, inputs, call):
         raise LoweringError("settings that are no bool")
     if not all(is_float(part.dtype) for part in (query, value, key)):
         raise LoweringError("of integers")
-    rate = _checked(float(layer.dropout)) if call.training and layer.dropout > 0 else 0.0
+    rate = _below_one(float(layer.dropout)) if call.training and layer.dropout > 0 else 0.0
     if rate and layer.seed is not None:
         raise LoweringError("dropout with a seed of its own, whose draws only Keras makes")
     nodes = [builder.keras_order(part) for part in (query, key, value)]

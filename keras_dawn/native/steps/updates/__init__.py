@@ -90,7 +90,8 @@ def why_not_fused(optimizer, leaves):
     theirs = several or (_is_keras_s(optimizer) and keras_class_name(optimizer) in FORMS)
     if (not ours and not theirs) or is_patched(optimizer):
         return f"{type(optimizer).__name__} steps by its own code"
-    if theirs and not several and keras_class_name(optimizer) == "Muon" and _is_asked(optimizer):
+    is_muon = theirs and not several and keras_class_name(optimizer) == "Muon"
+    if is_muon and ScheduledRate(optimizer).is_asked():
         return "a learning rate that is called for each weight"
     for name, state in _NEEDS.items():
         if getattr(optimizer, name, None) and not keras_optimizers.has_state(optimizer, state):
@@ -108,11 +109,6 @@ def why_not_fused(optimizer, leaves):
         reasons = (why_not_fused(inner, leaves) for inner in optimizer.optimizers)
         return next((reason for reason in reasons if reason is not None), None)
     return None
-
-
-def _is_asked(optimizer):
-    """Whether an optimizer's rate may be another one each time that it is asked for."""
-    return keras_optimizers.rate_is_called(optimizer) and not ScheduledRate(optimizer).is_known()
 
 
 def is_patched(optimizer):

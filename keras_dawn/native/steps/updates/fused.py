@@ -130,8 +130,8 @@ class Fused(Update):
             self._decay_and_step(gradients, rate, None)
 
     def _decay_and_step(self, gradients, rate, skip):  # in this order, as Keras's `apply`
-        if self.decay(rate, skip):
-            rate = self._asked_again(rate)
+        if self.decay(rate, skip) and self._scheduled.is_asked():
+            rate = self.rate()  # Keras asks for one to decay by and one to step by
         self.take_step(gradients, rate.to(self.dtype), skip)
 
     def take_step(self, gradients, rate, skip):
@@ -196,8 +196,7 @@ class Fused(Update):
     def why_no_graph(self):
         if any(variable.constraint is not None for variable in self._variables):
             return "constraints of weights"
-        rate = keras_optimizers.schedule_of(self.optimizer)
-        if not isinstance(rate, keras.Variable) and not self._scheduled.is_known():
+        if self._scheduled.is_asked():
             return "a learning rate that is called in every step"
         for name, value in vars(self.optimizer).items():  # who writes to it tells nobody
             if isinstance(value, (keras.Variable, torch.Tensor)) and not name.startswith("_"):
@@ -215,12 +214,6 @@ class Fused(Update):
         if isinstance(rate, torch.Tensor):
             return rate.detach()
         return torch.full((), float(rate), dtype=self.dtype, device=self.device)
-
-    def _asked_again(self, rate):
-        """The rate: Keras asks for one to decay by and one to step by, which may be others."""
-        kept = keras_optimizers.schedule_of(self.optimizer)
-        own = isinstance(kept, keras.Variable) or self._scheduled.is_known()
-        return rate if own else self.rate()
 
     def decay(self, rate, skip):
         """Shrinks the weights that Keras's decoupled weight decay is for; whether it is on."""

@@ -34,6 +34,11 @@ class ScheduledRate:
             return None
         return self._constants(self._step())
 
+    def is_asked(self):
+        """Whether Python of somebody's own gives the rate, maybe another one each time."""
+        kept = keras_optimizers.schedule_of(self._optimizer)
+        return not isinstance(kept, keras.Variable) and not self.is_known()
+
     def is_known(self):
         """Whether the rate can be evaluated here; settings that were changed are taken up."""
         schedule = keras_optimizers.schedule_of(self._optimizer)
