@@ -185,6 +185,8 @@ class Stepping(StepModes):
             self.layers = self.optimizers = self.means = None  # the last step may have had them
         waits = not (own or self.running) and attribute != "predict_function"
         if waits and keras_models.waits_for_a_batch(model):
+            if model.built:  # forward only: losses and metrics are read once they are built
+                self._prepare("predict_function", refusal)
             setattr(model, attribute, NativeFunction(self, attribute, waits=True))
             return
         steps = None if own else self._prepare(attribute, refusal)

@@ -2,6 +2,9 @@
 
 import types
 
+import keras_dawn
+from keras_dawn.native.engine import engine_of
+
 import keras
 import pytest
 import torch
@@ -224,6 +227,18 @@ def test_functions_made_before_the_first_batch(built, called, true_float64):
         return [*found, model.fit(X, Y, **FIT).history, model.evaluate(X, Y, verbose=0)]
 
     follows(use, make)
+
+
+def test_steps_made_before_the_first_batch_are_those_of_the_fit():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model).make_train_function()
+    steps, seen = engine_of(model).steps, []
+    step = steps.train_step
+    steps.train_step = lambda batches: seen.append(len(batches[0][0])) or step(batches)
+    model.fit(X, Y, **FIT)
+    assert engine_of(model).steps is steps and sum(seen) == len(X) * FIT["epochs"]
+    assert steps.loss.reason is None  # read when it was built
 
 
 def test_a_function_put_in_the_place_of_the_train_function(true_float64):
