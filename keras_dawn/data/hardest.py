@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 
+@keras.saving.register_keras_serializable(package="keras_dawn")
 class LossMemory(keras.metrics.Mean):
     """The cross-entropy of the logits, and what it was for each training image when last seen.
 
@@ -40,9 +41,9 @@ class LossMemory(keras.metrics.Mean):
         self._indices = None
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Notes a batch: class numbers `(batch,)`, or probabilities, and logits."""
+        """Notes a batch: class numbers `(batch,)` or `(batch, 1)`, or probabilities; and logits."""
         targets, logits = torch.as_tensor(y_true), torch.as_tensor(y_pred).detach().float()
-        if targets.ndim == logits.ndim:
+        if targets.shape == logits.shape:  # class numbers may come as `(batch, 1)`
             targets = targets.argmax(-1)
         losses = F.cross_entropy(logits, targets.long().reshape(-1), reduction="none")
         # In an evaluation no images are expected; and Keras tries a metric on meta tensors.
@@ -63,6 +64,10 @@ class LossMemory(keras.metrics.Mean):
         if self._begun is None or self._begun[0] != epoch or not self._resumed:
             self._begun, self._resumed = (epoch, self.losses.clone()), False
         return self._begun[1]
+
+    def get_config(self):
+        """Settings for saved models; losses are not among them: a loaded one has seen nothing."""
+        return {"count": len(self.losses), "name": self.name}
 
     def state_dict(self):
         """What `ResumeTraining.track` saves."""

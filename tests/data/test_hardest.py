@@ -72,6 +72,24 @@ def test_fit_notes_the_loss_of_each_image_and_evaluation_does_not(soft, accelera
     assert history["cross_entropy"][0] == pytest.approx(float(expected.mean()), abs=1e-5)
 
 
+def test_class_numbers_may_be_a_column():
+    logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([3, 1, 4, 2])
+    memory = data.LossMemory(4)
+    memory.update_state(labels[:, None], logits)
+    assert float(memory.result()) == pytest.approx(float(F.cross_entropy(logits, labels)))
+
+
+def test_a_model_with_a_memory_is_saved_and_loaded(tmp_path):
+    model = build(with_losses(), False)
+    model.fit(hardest(data.LossMemory(40)), verbose=0, shuffle=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    found, expected = (m.evaluate(PIXELS, LABELS, verbose=0, return_dict=True)
+                       for m in (loaded, model))  # fmt: skip
+    assert found == pytest.approx(expected) and "cross_entropy" in found
+
+
 def test_a_second_fit_goes_on_with_fewer_batches():
     memory = data.LossMemory(40)
     model = keras_dawn.accelerate(build(memory, False))
