@@ -28,7 +28,15 @@ class PhotoSource:
         return [self.name(index) for index in range(len(self))]
 
     def subset(self, places):
-        """The photos at these places, int `(count,)`, as a source of its own."""
+        """Some photos as a source of its own.
+
+        Args:
+            places: int `(count,)`, or a mask, bool with a value for each photo, such as
+                `source.labels == 3`.
+
+        Raises:
+            ValueError: places that are not there, or a mask of another length.
+        """
         return Subset(self, places)
 
     def without(self, names):
@@ -70,11 +78,11 @@ class Subset(PhotoSource):
 
     Args:
         source: `PhotoSource`.
-        places: int `(count,)`, in the source.
+        places: int `(count,)`, in the source, or a mask, bool `(len(source),)`.
     """
 
     def __init__(self, source, places):
-        self.source, self.places = source, np.asarray(places, np.int64)
+        self.source, self.places = source, _places(places, len(source))
         self.class_names, self.unreadable = source.class_names, source.unreadable
         if hasattr(source, "labels"):
             self.labels = source.labels[self.places]
@@ -91,6 +99,20 @@ class Subset(PhotoSource):
 
     def _place(self):
         return f" of {self.source!r}"
+
+
+def _places(places, count):
+    places = np.asarray(places)
+    if places.dtype == bool and places.shape == (count,):
+        return np.flatnonzero(places)  # taken for numbers, it would be photos 0 and 1 over and over
+    whole = places.ndim == 1 and (np.issubdtype(places.dtype, np.integer) or not len(places))
+    if not whole or not ((places >= -count) & (places < count)).all():
+        raise ValueError(
+            f"`places` must be whole numbers below {count}, or a mask of {count} values, got "
+            f"{places.dtype} of shape {places.shape}."
+        )
+    places = places.astype(np.int64)
+    return np.where(places < 0, places + count, places)
 
 
 def check_classes(found, expected, where, all_needed=False):

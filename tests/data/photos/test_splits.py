@@ -95,3 +95,14 @@ def test_splits_that_cannot_be_made_say_so(train):
     ):
         with pytest.raises(ValueError, match=words):
             split(train, **settings)
+
+
+def test_a_mask_chooses_the_photos_where_it_is_true(train):
+    chosen = train.subset(train.labels == 1)
+    assert chosen.names() == [name for name in train.names() if name.startswith("class1/")]
+    assert chosen.labels.tolist() == [1] * 8
+    assert chosen.subset([-1]).names() == chosen.names()[7:]
+    assert len(train.subset([])) == 0
+    for places in (chosen.labels == 1, [0.5], [[0, 1]], [24], [-25]):
+        with pytest.raises(ValueError, match="below 24, or a mask of 24"):
+            train.subset(places)
