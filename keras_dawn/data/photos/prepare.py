@@ -47,7 +47,8 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
         `PreparedImages`.
 
     Raises:
-        ValueError: settings that do not fit, or a folder made with others.
+        ValueError: settings that do not fit, or a folder made with others, or of other photos:
+            their names and class numbers are compared.
     """
     if short_side < 8 or not 1 <= quality <= 100 or shard_images < 1:
         raise ValueError(
@@ -64,7 +65,7 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
         "quality": quality,
         "shard_images": shard_images,
     }
-    _same_settings(output, settings)
+    _same_settings(output, settings, source)
     suffix = next((path.suffix for path in output.glob("shard-*[!n]")), new_suffix())
     starts = range(0, len(source), shard_images)
     shards = [output / f"shard-{n:05}-of-{len(starts):05}{suffix}" for n in range(len(starts))]
@@ -149,7 +150,7 @@ def _write_shard(source, path, start, settings):
     _write(_report(path), json.dumps(report))
 
 
-def _same_settings(output, settings):
+def _same_settings(output, settings, source):
     index = output / INDEX
     if index.exists():
         before = json.loads(index.read_text(encoding="utf-8"))
@@ -159,6 +160,8 @@ def _same_settings(output, settings):
                 f"{output} was begun with other settings ({', '.join(changed)}); give another "
                 "folder, or delete it."
             )
+        for file, report in _reports(output, before):
+            _check_same_photos(source, file, report, settings["shard_images"])
         if before.get("finished"):  # each shard's report is part of the index then
             for shard in before["shards"]:
                 path = shard_path(output, shard.pop("file"))
@@ -168,6 +171,29 @@ def _same_settings(output, settings):
         raise ValueError(f"{output} holds other files; give a new folder.")
     output.mkdir(parents=True, exist_ok=True)
     _write(index, json.dumps({**settings, "finished": False}, indent=1))
+
+
+def _reports(output, index):
+    """`(name of a shard, its report)` of those that an earlier call has made."""
+    if index.get("finished"):
+        return [(shard_path(output, shard["file"]).name, shard) for shard in index["shards"]]
+    paths = sorted(output.glob("shard-*.json"))
+    return [(path.stem, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+
+
+def _check_same_photos(source, file, report, shard_images):
+    """Refuses to go on with copies of photos that are others by now, or of another class."""
+    start = int(file.split("-")[1]) * shard_images
+    places = range(start, min(start + shard_images, len(source)))
+    places = [i for i in places if source.name(i) not in report["problems"]]
+    labels = getattr(source, "labels", None)
+    names = [source.name(i) for i in places]
+    same = names == report["names"]
+    if not same or (labels is not None and labels[places].tolist() != report["labels"]):
+        raise ValueError(
+            f"{file} holds copies of other photos than these, or of other classes: the source has "
+            "changed. Give another folder, or delete it."
+        )
 
 
 def _report(path):

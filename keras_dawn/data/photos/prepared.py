@@ -38,7 +38,8 @@ class PreparedImages(PhotoSource):
         self.class_names = tuple(document["class_names"])
         self.short_side = document["short_side"]
         self.problems = {k: v for shard in document["shards"] for k, v in shard["problems"].items()}
-        self.labels = np.concatenate([shard["labels"] for shard in document["shards"]])
+        labels = [np.array(shard["labels"], np.int64) for shard in document["shards"]]
+        self.labels = np.concatenate(labels)  # of a shard without a readable photo none
         self._names = [name for shard in document["shards"] for name in shard["names"]]
         self._shards, self._readers = document["shards"], {}
         # Shards differ in length where photos were left out.
@@ -52,6 +53,7 @@ class PreparedImages(PhotoSource):
         return len(self.labels)
 
     def __getitem__(self, index):
+        index = range(len(self))[index]
         number = int(np.searchsorted(self._ends, index, side="right"))
         start = self._ends[number - 1] if number else 0
         (record,) = self._reader(number).read([int(index - start)])

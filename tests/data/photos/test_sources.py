@@ -237,3 +237,38 @@ def test_unreadable_photos_are_left_out_and_named(photo_folder):
     assert "left out" in copies.problems["class1/0.JPEG"]
     assert "class1/0.JPEG" not in [copies.name(i) for i in range(len(copies))]
     assert np.bincount(copies.labels).tolist() == [8, 7, 8]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_copies_of_photos_that_are_others_by_now_are_refused(finished, photo_folder):
+    classes, folder = photo_folder / "train", photo_folder / "copies"
+    prepare(ImageFolder(classes), folder, 32, shard_images=7, processes=1)
+    before = PreparedImages(folder).names()
+    if not finished:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        for shard in index.pop("shards"):
+            report = folder / f"{shard.pop('file')}.json"
+            report.write_text(json.dumps(shard), encoding="utf-8")
+        index = {**index, "finished": False}
+        (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    (classes / "class0" / "0.JPEG").rename(classes / "class1" / "a.JPEG")
+    with pytest.raises(ValueError, match="copies of other photos"):
+        prepare(ImageFolder(classes), folder, 32, shard_images=7, processes=1)
+    if finished:  # and the copies are still there
+        assert PreparedImages(folder).names() == before
+    (classes / "class1" / "a.JPEG").rename(classes / "class0" / "0.JPEG")
+    assert prepare(ImageFolder(classes), folder, 32, shard_images=7, processes=1).names() == before
+    with pytest.raises(ValueError, match="or of other classes"):
+        others = ImageFolder(classes)
+        others.labels = others.labels[::-1]
+        prepare(others, folder, 32, shard_images=7, processes=1)
+
+
+def test_labels_are_whole_numbers_where_a_shard_is_empty(photo_folder):
+    for number in range(4):
+        (photo_folder / "train" / "class0" / f"{number}.JPEG").write_bytes(b"nothing")
+    source = ImageFolder(photo_folder / "train")
+    copies = prepare(source, photo_folder / "copies", 32, shard_images=4, processes=1)
+    assert copies.labels.dtype == np.int64
+    assert copies.labels.tolist() == [0] * 4 + [1] * 8 + [2] * 8
+    assert copies[-1] == copies[19]
