@@ -73,6 +73,11 @@ class ValidationImages(PhotoData):
         self._ratios, self.places = None, []
         normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
         pipeline = Pipeline(transforms, normalize, CenterCrop(), has_several_labels(source))
+        if len(pipeline.crops) > 1:
+            raise ValueError(
+                "Validation does not change with the epoch: `transforms` must be one list, got a "
+                f"dict from epochs {sorted(pipeline.crops)}."
+            )
         if pipeline.crops[0].DRAWS:
             raise ValueError(f"Validation takes CenterCrop, got {pipeline.crops[0]!r}.")
         super().__init__(source, batch_size, pipeline, InOrder(), False, threads, device)

@@ -296,6 +296,8 @@ def test_validation_labels_can_be_probabilities(val):
         ValidationImages(val, 4, image_size=16, transforms=[OneHot(2)])
     with pytest.raises(ValueError, match="CenterCrop"):
         ValidationImages(val, 4, image_size=16, transforms=[RandomResizedCrop()])
+    with pytest.raises(ValueError, match="must be one list"):
+        ValidationImages(val, 4, image_size=16, transforms={0: [], 3: [OneHot(3)]})
 
 
 def test_photos_without_a_normalize_are_normalised_by_imagenets_numbers(train):
