@@ -130,7 +130,7 @@ def _tensor(array):
 
 @contextlib.contextmanager
 def shared_out(data, training):
-    """Lets data that knows about ranks serve this rank's share, and all of it again after.
+    """Lets data that knows about ranks serve this rank's share, and what it served before after.
 
     Of data to evaluate with fewer images than ranks, every rank is served all (`served_whole`).
 
@@ -146,20 +146,25 @@ def shared_out(data, training):
     """
     ranks = current()
     if hasattr(data, "set_share"):
-        data.set_share(Share(ranks.rank, ranks.world_size), training)
-        whole = not training and not all(gather(len(data)))
-        if whole:
-            data.set_share(Share(), training)
-            data.served_whole = True
+        # What a `fit` trains on may be evaluated by a callback, and is trained on after.
+        before = getattr(data, "served_as", (Share(), training, False))
+        _serve(data, Share(ranks.rank, ranks.world_size), training, False)
+        if not training and not all(gather(len(data))):
+            _serve(data, Share(), training, True)
         try:
             yield data
         finally:
-            data.set_share(Share(), training)
-            if whole:
-                data.served_whole = False
+            _serve(data, *before)
         return
     _check_sampler(data, training)
     yield data
+
+
+def _serve(data, share, training, whole):
+    data.set_share(share, training)
+    if whole or getattr(data, "served_as", (None, None, False))[2]:
+        data.served_whole = whole
+    data.served_as = share, training, whole
 
 
 def is_served_whole(data):

@@ -2,8 +2,10 @@ import itertools
 from pathlib import Path
 
 import keras_dawn
-from keras_dawn.distributed import collectives
+from keras_dawn.data import DeviceImages
+from keras_dawn.distributed import collectives, sharding
 from keras_dawn.distributed import ranks as ranks_module
+from keras_dawn.distributed.ranks import Ranks
 from keras_dawn.distributed.sharding import ShardedArrays, Share, split_for_validation
 from keras_dawn.foundation import keras_version
 from keras_dawn.native import parallel
@@ -41,6 +43,21 @@ def test_a_batch_smaller_than_the_ranks_is_refused_in_training_only():
         share.batches(10, 4, False, training=True)
     assert share.batches(10, 4, True, training=True) == [(0, 4), (4, 8)]
     assert share.batches(10, 4, False, training=False) == [(0, 4), (4, 8)]
+
+
+def test_what_is_trained_on_is_shared_out_after_an_evaluation_too(monkeypatch):
+    monkeypatch.setattr(sharding, "current", lambda: Ranks(1, 2))
+    monkeypatch.setattr(sharding, "gather", lambda value: [value, value])
+    data = DeviceImages(np.zeros((10, 8, 8, 3), "uint8"), np.arange(10), 4)
+
+    def served():
+        return [labels.tolist() for _, labels in data]
+
+    with sharding.shared_out(data, training=True):
+        with sharding.shared_out(data, training=False):
+            assert served() == [[1, 3], [5, 7], [9]]
+        assert served() == [[1, 3], [5, 7], [9]]
+    assert served() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_validation_split_takes_the_last_part_like_keras():
