@@ -76,8 +76,8 @@ def _count(forward, data, device):
     for images, labels in data:
         outputs = forward(images)
         labels = torch.as_tensor(labels, device=outputs.device)
-        if labels.ndim == 2:
-            labels = labels.argmax(-1)
+        if labels.ndim == 2:  # probabilities, or class numbers as a column
+            labels = labels.argmax(-1) if labels.shape == outputs.shape else labels.squeeze(-1)
         hits = outputs.topk(min(5, outputs.shape[-1])).indices == labels[:, None]
         # On the device: a number on the host would wait for every batch.
         counts[0] += hits[:, 0].sum()
