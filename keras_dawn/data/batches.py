@@ -1,5 +1,7 @@
 """Batches of images from whatever holds them."""
 
+import contextlib
+
 import keras
 import numpy as np
 import torch
@@ -37,12 +39,21 @@ class Batches:
             yield images[part], None if labels is None else labels[part]
 
     def _of_data(self):
-        epoch = getattr(self.x, "epoch", None)
-        try:
+        with epoch_kept(self.x):
             for batch in self.x:
                 # Data with a sampler's weights yields three; they do not matter for an answer.
                 images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
                 yield torch.as_tensor(images), None if labels is None else torch.as_tensor(labels)
-        finally:
-            if epoch is not None:
-                self.x.set_epoch(epoch)
+
+
+@contextlib.contextmanager
+def epoch_kept(data):
+    """Leaves the epoch of data that counts epochs as it was, and that of its settings."""
+    epoch, settings = getattr(data, "epoch", None), getattr(data, "settings_epoch", None)
+    try:
+        yield
+    finally:
+        if epoch is not None:
+            data.set_epoch(epoch)
+            if settings is not None:  # which `set_epoch` has forgotten
+                data.settings_epoch = settings

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from keras_dawn.data.batches import Batches
+from keras_dawn.data.batches import Batches, epoch_kept
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.evaluation.scores import Scores, mean_of_logarithms
@@ -183,11 +183,9 @@ def _mean_of_fixed(score, kind, images, views):
 def _mean_of_augmented(score, kind, augmented, n):
     epoch = augmented.epoch
     found = []
-    try:
+    with epoch_kept(augmented):
         for turn in range(n):
             # Random numbers go by the epoch: each turn sees other views of the same images.
             augmented.set_epoch(epoch + turn)
             found.append(torch.cat([score(images) for images, _ in Batches(augmented)]))
-    finally:
-        augmented.set_epoch(epoch)
     return kind.mean((1 / n, scores) for scores in found)

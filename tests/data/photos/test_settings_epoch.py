@@ -2,6 +2,7 @@
 
 import keras_dawn
 from keras_dawn import ResumeTraining, data, find_learning_rate
+from keras_dawn.data.batches import Batches
 from keras_dawn.data.photos import ImageFolder, ResizingImages
 
 import keras
@@ -84,6 +85,15 @@ def test_epochs_shorter_than_the_data_have_their_own_sizes(made, photo_folder):
     assert (source.epoch, source.settings_epoch) == (2, 3)
     source.set_epoch(0)
     assert next(iter(source))[0].shape[1] == 8  # nothing is left behind
+
+
+def test_going_through_data_leaves_both_epochs_as_they_were():
+    source = arrays(Watch(), None)
+    source.set_epoch(1)
+    source.settings_epoch = 2
+    for images, _ in Batches(source):
+        assert images.shape[1] == 16
+    assert (source.epoch, source.settings_epoch) == (1, 2)
 
 
 def test_another_fit_counts_on():
