@@ -1,5 +1,8 @@
 """torchvision's transforms as they are, image after image."""
 
+import contextlib
+import random as python_random
+
 from keras_dawn.data.transforms import Normalize, Transform, to_unit_range
 
 import numpy as np
@@ -14,7 +17,8 @@ class PerImage(Transform):
 
     Args:
         transform: callable from a uint8 or float tensor `(channels, height, width)` to another;
-            random numbers are those of torch's generator on the CPU.
+            random numbers are those of torch's generator on the CPU, of `random` and of
+            `numpy.random`.
 
     Raises:
         ValueError: results of several sizes, which are no batch, or pixels that are neither uint8
@@ -33,10 +37,11 @@ class PerImage(Transform):
     def __call__(self, images, random):
         seeds = random.integers(0, 2**31).tolist()
         results = []
-        # torchvision draws from torch's global generator, which the training draws from too.
-        with torch.random.fork_rng(devices=[]):
+        with _own_random_numbers():
             for image, seed in zip(images.permute(0, 3, 1, 2), seeds, strict=True):
                 torch.random.default_generator.manual_seed(seed)
+                python_random.seed(seed)
+                np.random.seed(seed)
                 results.append(_as_tensor(self.transform(image.contiguous())))
         shapes = {tuple(result.shape) for result in results}
         if len(shapes) > 1:
@@ -54,6 +59,22 @@ class PerImage(Transform):
 
     def __repr__(self):
         return f"PerImage({self.transform})"
+
+
+@contextlib.contextmanager
+def _own_random_numbers():
+    """Puts back the global generators, which the training draws from too.
+
+    torchvision draws from torch's; its older `RandomChoice` and `RandomOrder` from Python's, and
+    transforms of other libraries from NumPy's.
+    """
+    python, numpys = python_random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        python_random.setstate(python)
+        np.random.set_state(numpys)
 
 
 def _as_tensor(image):

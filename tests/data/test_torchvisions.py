@@ -1,5 +1,7 @@
 """Lists that hold torchvision's transforms give the pixels that torchvision gives."""
 
+import random
+
 from keras_dawn.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -8,6 +10,7 @@ from keras_dawn.data import (
     InOrder,
     Normalize,
     OneHot,
+    PerImage,
 )
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages
 
@@ -118,3 +121,21 @@ def test_photos_are_not_cropped_a_second_time_unasked(tmp_path):
 def test_torchvisions_mixing_is_refused_by_the_name_of_ours():
     with pytest.raises(ValueError, match=r"put OneHot\(classes\) and keras_dawn.data.CutMix"):
         batch([v2.CutMix(num_classes=4)])
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v1.RandomChoice([v1.RandomHorizontalFlip(1.0), v1.RandomVerticalFlip(1.0)]),
+        v1.RandomOrder([v1.RandomHorizontalFlip(1.0), v1.Lambda(lambda image: image.roll(1, 2))]),
+        PerImage(lambda image: image.roll(int(np.random.randint(8)), 2)),
+    ],
+    ids=["choice", "order", "numpy"],
+)
+def test_draws_of_python_and_numpy_go_by_seed_and_epoch_too(transform):
+    first = batch([transform])
+    for _ in range(3):
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        assert torch.equal(batch([transform]), first)
+        assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+        random.random(), np.random.rand()
