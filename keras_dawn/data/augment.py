@@ -10,7 +10,7 @@ A function with this signature is a transform too. They stand in the list `trans
 import math
 
 from keras_dawn.data.by_epoch import at_epoch
-from keras_dawn.data.transforms import Transform, to_unit_range
+from keras_dawn.data.transforms import Transform, filled, to_unit_range
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +72,9 @@ class Cutout(Transform):
     Args:
         size: int, side in pixels.
         value: fill value, on the scale of the images (0–255 for uint8).
+
+    Raises:
+        ValueError: a bad size; when called, a `value` that is none of the images' scale.
     """
 
     def __init__(self, size, value=0):
@@ -85,7 +88,7 @@ class Cutout(Transform):
         columns = self._covered(random, images.shape[2])
         # A mask over whole images: which of them it covers is never asked of the device.
         covered = rows[:, :, None] & columns[:, None, :]
-        return images.masked_fill(covered[..., None], self.value)
+        return filled(images, covered, self.value)
 
     def _covered(self, random, size):
         start = random.integers(0, size) - self.size // 2

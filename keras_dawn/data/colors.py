@@ -12,6 +12,9 @@ class Grayscale(Transform):
 
     Where the list has no `Normalize`, photos need one with a single mean and deviation.
 
+    Raises:
+        ValueError: when called, images of another number of channels than 1 or 3.
+
     Example:
         >>> Grayscale()(torch.ones(2, 4, 4, 3)).shape
         torch.Size([2, 4, 4, 1])
@@ -22,6 +25,8 @@ class Grayscale(Transform):
 
     def __call__(self, images, random=None):
         """float32 `(batch, height, width, 1)` in [0, 1]."""
+        if images.shape[-1] not in (1, 3):
+            raise ValueError(f"Grayscale takes images of 1 or 3 channels, got {images.shape[-1]}.")
         return grey(to_unit_range(images))
 
 

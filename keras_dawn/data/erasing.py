@@ -2,7 +2,7 @@
 
 import math
 
-from keras_dawn.data.transforms import Transform
+from keras_dawn.data.transforms import Transform, filled
 
 import torch
 
@@ -22,7 +22,7 @@ class RandomErasing(Transform):
             `Normalize`, 0 is the mean colour.
 
     Raises:
-        ValueError: numbers out of range.
+        ValueError: numbers out of range; when called, a `value` that is none of the images' scale.
 
     Example:
         >>> keras_dawn.data.RandomErasing(0.25)
@@ -45,7 +45,7 @@ class RandomErasing(Transform):
         rows = _between(images.shape[1], top, down) & chosen[:, None]
         columns = _between(images.shape[2], left, across)
         covered = rows[:, :, None] & columns[:, None, :]
-        return images.masked_fill(covered[..., None], self.value)
+        return filled(images, covered, self.value)
 
     def boxes(self, height, width, random):
         """`(top, left, height, width)`, int64 `(batch,)` each: the first of ten tries that fits.

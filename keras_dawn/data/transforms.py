@@ -136,6 +136,20 @@ def _mean_and_factor(mean, std, device, scale):
     return scale * mean, 1.0 / (scale * std)
 
 
+def filled(images, covered, value):
+    """Images with a value where `covered`, bool `(batch, height, width)`, is true.
+
+    Raises:
+        ValueError: a value that uint8 images cannot hold, which would be cut to a whole number.
+    """
+    if images.dtype == torch.uint8 and not (0 <= value <= 255 and value == int(value)):
+        raise ValueError(
+            f"`value` must be a whole number from 0 to 255 where images are uint8, got {value}: "
+            "put the transform after Normalize, or give the value on that scale."
+        )
+    return images.masked_fill(covered[..., None], value)
+
+
 def to_unit_range(images):
     """uint8 images as float32 in [0, 1]; float images as they are."""
     return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images

@@ -1,6 +1,6 @@
 import math
 
-from keras_dawn.data import ColorJitter, augment
+from keras_dawn.data import ColorJitter, Grayscale, RandomErasing, augment
 from keras_dawn.data.per_image_random import PerImageRandom
 
 import numpy as np
@@ -106,6 +106,21 @@ def test_alternating_flip_shows_both_sides_in_two_epochs():
     torch.testing.assert_close(even, odd.flip(2))
     torch.testing.assert_close(even, again)
     assert 430 < (even == images).flatten(1).all(1).sum() < 570
+
+
+def test_a_fill_value_that_bytes_cannot_hold_is_refused():
+    images = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
+    for value in (0.5, -1, 256):
+        for made in (augment.Cutout(4, value), RandomErasing(1.0, value=value)):
+            with pytest.raises(ValueError, match="from 0 to 255 where images are uint8"):
+                made(images, PerImageRandom(0, 0, torch.arange(2)))
+            found = made(images / 255, PerImageRandom(0, 0, torch.arange(2)))
+            assert set(found.unique().tolist()) == {0.0, float(value)}
+
+
+def test_grey_is_made_of_three_colours():
+    with pytest.raises(ValueError, match="1 or 3 channels, got 4"):
+        Grayscale()(torch.ones(2, 8, 8, 4))
 
 
 def test_cutout_blanks_a_square_cut_at_the_border():
