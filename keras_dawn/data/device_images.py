@@ -5,7 +5,7 @@ import functools
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.pipeline import Pipeline
-from keras_dawn.data.samplers import InOrder
+from keras_dawn.data.samplers import InOrder, check_has_batches
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.distributed.sharding import Share
@@ -81,7 +81,7 @@ class DeviceImages(DataLoader):
     ):
         images, labels = torch.as_tensor(images), torch.as_tensor(_class_numbers(labels))
         self.transforms = Pipeline(transforms, Normalize())
-        _check(images, labels, batch_size, drop_last, self.transforms)
+        _check(images, labels, batch_size, self.transforms)
         device = torch.device(device or default_device())
         # As uint8, a quarter of the memory of floats; a batch becomes float when it is normalised.
         self.images = images.to(device)
@@ -95,21 +95,25 @@ class DeviceImages(DataLoader):
             sampler=sampler or InOrder(),
         )
         self.set_share(Share(), training=False)
+        check_has_batches(self, self.sampler.served(len(images)))
 
     def set_share(self, share, training):
         """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
-        count = len(self.images)
-        self.sampler.check(count, share.world_size)
-        self.share = share
-        served = self.sampler.served(count)
-        self._bounds = share.batches(served, self.batch_size, self.drop_last, training)
+        self.sampler.check(len(self.images), share.world_size)
+        self.share, self._training = share, training
+        self._bounds()  # whether there are enough images
+
+    def _bounds(self):
+        """`(start, stop)` of each batch of a pass, of as many images as the sampler serves now."""
+        served = self.sampler.served(len(self.images))
+        return self.share.batches(served, self.batch_size, self.drop_last, self._training)
 
     def set_epoch(self, epoch):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""
         self.epoch, self.settings_epoch = int(epoch), None
 
     def __len__(self):
-        return len(self._bounds)
+        return len(self._bounds())
 
     def __repr__(self):
         return (
@@ -131,7 +135,8 @@ class DeviceImages(DataLoader):
         return self.transforms(images, labels, random, self._entropy(epoch, number), weights)
 
     def _entropy(self, epoch, number):
-        return [self.sampler.seed, epoch, number, self.share.rank]
+        # NumPy takes no entropy below 0.
+        return [self.sampler.seed % 2**64, epoch, number, self.share.rank]
 
     def normalized(self, images):
         """Images of any count and size as batches have them; uint8, or floats in [0, 1]."""
@@ -163,9 +168,9 @@ class DeviceImages(DataLoader):
     def _portions(self):
         """Of each batch of a pass: its part of the order, the epoch and its number."""
         epoch = self.epoch
-        order = self.order(epoch)
-        for number, (start, stop) in enumerate(self._bounds):
-            if number == len(self._bounds) - 1:
+        order, bounds = self.order(epoch), self._bounds()
+        for number, (start, stop) in enumerate(bounds):
+            if number == len(bounds) - 1:
                 self.epoch = epoch + 1  # before the last `yield`: Keras does not come back
             self.rank_weight = self.share.weight(stop - start)
             yield self.share.of(order[start:stop]), epoch, number
@@ -190,7 +195,7 @@ def _class_numbers(labels):
     return labels
 
 
-def _check(images, labels, batch_size, drop_last, transforms):
+def _check(images, labels, batch_size, transforms):
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(
             "`images` must be uint8 of shape (count, height, width, channels), "
@@ -203,12 +208,9 @@ def _check(images, labels, batch_size, drop_last, transforms):
         )
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"`batch_size` must be a whole number from 1 up, got {batch_size!r}.")
-    if len(images) == 0 or (drop_last and len(images) < batch_size):
-        raise ValueError(
-            f"No batch can be made of {len(images)} images with batch_size={batch_size} "
-            f"and drop_last={drop_last}."
-        )
+    if len(images) == 0:
+        raise ValueError("No batch can be made of 0 images.")
     for normalize in transforms.of(Normalize):
         normalize.check_channels(images.shape[-1])
     for one_hot in transforms.of(OneHot):
-        one_hot.check_highest(int(labels.max()))
+        one_hot.check_highest(int(labels.to(torch.int64).max()))

@@ -1,5 +1,7 @@
 """What an epoch serves and in which order: a function of (seed, epoch), and of no batch size."""
 
+import numbers
+
 from keras_dawn.foundation.device import moved
 
 import numpy as np
@@ -15,7 +17,8 @@ class InOrder:
             `class_weights(labels)`; or `None`, and batches come without weights.
 
     Raises:
-        ValueError: weights that are not a row of finite numbers from 0 up.
+        ValueError: a seed that is no whole number, or weights that are not a row of finite numbers
+            from 0 up.
 
     Example:
         >>> InOrder().order(3, epoch=0)
@@ -25,7 +28,9 @@ class InOrder:
     shuffles = False
 
     def __init__(self, seed=0, weights=None):
-        self.seed = seed
+        if not isinstance(seed, numbers.Integral):
+            raise ValueError(f"`seed` must be a whole number, got {seed!r}.")
+        self.seed = int(seed)  # NumPy's would overflow where it is mixed with the epoch
         self.weights = None if weights is None else _checked(weights)
 
     def served(self, count):
@@ -97,6 +102,15 @@ def epoch_order(count, seed, epoch):
     sequence = np.random.SeedSequence([seed % 2**64, epoch])
     state = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.randperm(count, generator=torch.Generator().manual_seed(state))
+
+
+def check_has_batches(data, served):
+    """Raises `ValueError` where the `served` images of an epoch fill no batch."""
+    if not len(data):
+        raise ValueError(
+            f"No batch can be made of {served} images an epoch with batch_size={data.batch_size} "
+            f"and drop_last={data.drop_last}."
+        )
 
 
 def _checked(weights):

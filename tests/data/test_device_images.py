@@ -1,6 +1,16 @@
 import warnings
 
-from keras_dawn.data import DeviceImages, InOrder, Normalize, OneHot, PadCrop, RandomFlip, Shuffled
+from keras_dawn.data import (
+    Balanced,
+    DeviceImages,
+    InOrder,
+    MixUp,
+    Normalize,
+    OneHot,
+    PadCrop,
+    RandomFlip,
+    Shuffled,
+)
 
 import keras
 import numpy as np
@@ -148,6 +158,10 @@ def test_nothing_passes_through_numpy(monkeypatch):
         ({"batch_size": 2.0}, "batch_size"),
         ({"batch_size": 5, "drop_last": True}, "No batch"),
         ({"images": np.zeros((0, 8, 8, 3), "uint8"), "labels": np.zeros(0, int)}, "No batch"),
+        (
+            {"batch_size": 3, "drop_last": True, "sampler": Balanced([0, 0, 1, 1], per_epoch=2)},
+            "No batch can be made of 2 images",
+        ),
         ({"transforms": [Normalize((0.1, 0.2))]}, "`mean` must have 1 or 3"),
         ({"transforms": [Normalize(0.1, (0.1, 0.2))]}, "`std` must have 1 or 3"),
         ({"labels": np.arange(4), "transforms": [OneHot(3)]}, "up to 3"),
@@ -162,3 +176,32 @@ def test_what_does_not_fit_is_refused(change, message):
     }
     with pytest.raises(ValueError, match=message):
         DeviceImages(**{**arguments, **change})
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64, np.int8, bool])
+def test_labels_of_any_integers_become_probabilities(kind):
+    labels = np.array([1, 0, 1, 1]).astype(kind)
+    ((_, found),) = DeviceImages(photos(4)[0], labels, 4, transforms=[OneHot(2)])
+    assert torch.equal(found, torch.eye(2)[[1, 0, 1, 1]])
+
+
+def test_a_seed_is_any_whole_number():
+    def epoch(seed):
+        transforms = [RandomFlip(), OneHot(22), MixUp()]
+        data = DeviceImages(*photos(), 10, transforms=transforms, sampler=Shuffled(seed))
+        return torch.cat([images for images, _ in data])
+
+    assert torch.equal(epoch(np.int64(5)), epoch(5))
+    assert not torch.equal(epoch(-1), epoch(1))
+    for seed in (None, 0.5, "1"):
+        with pytest.raises(ValueError, match="`seed` must be a whole number"):
+            Shuffled(seed)
+
+
+def test_a_sampler_that_serves_another_number_by_now_makes_other_batches():
+    sampler = Balanced(np.arange(22) % 2, per_epoch=10)
+    data = DeviceImages(*photos(), 4, sampler=sampler)
+    for served, sizes in ((10, [4, 4, 2]), (4, [4]), (13, [4, 4, 4, 1])):
+        sampler.per_epoch = served
+        assert len(data) == len(sizes)
+        assert [len(labels) for _, labels in data] == sizes

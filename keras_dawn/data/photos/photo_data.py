@@ -50,12 +50,16 @@ class PhotoData(DataLoader):
     def set_share(self, share, training):
         """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
         self.sampler.check(len(self.source), share.world_size)
+        self._share, self._training = share, training
+        self._bounds()  # whether there are enough images
+
+    def _bounds(self):
+        """`(start, stop)` of each batch of a pass, of as many images as the sampler serves now."""
         served = self.sampler.served(len(self.source))
-        self._share = share
-        self._bounds = share.batches(served, self.batch_size, self.drop_last, training)
+        return self._share.batches(served, self.batch_size, self.drop_last, self._training)
 
     def __len__(self):
-        return len(self._bounds)
+        return len(self._bounds())
 
     def __repr__(self):
         size = self.image_size

@@ -14,7 +14,7 @@ from keras_dawn.data.photos.photo_data import (
     height_and_width,
 )
 from keras_dawn.data.pipeline import Pipeline
-from keras_dawn.data.samplers import Shuffled
+from keras_dawn.data.samplers import Shuffled, check_has_batches
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.foundation.device import moved
@@ -86,10 +86,7 @@ class ResizingImages(PhotoData):
         super().__init__(
             source, batch_size, pipeline, sampler or Shuffled(), drop_last, threads, device
         )
-        if not len(self):
-            raise ValueError(
-                f"No batch of {batch_size} can be made of {len(source)} images with drop_last=True."
-            )
+        check_has_batches(self, self.sampler.served(len(source)))
 
     def set_epoch(self, epoch):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""
@@ -129,9 +126,10 @@ class ResizingImages(PhotoData):
         """Of each batch of a pass: images, labels, its part of the order, epoch and number."""
         epoch = self.epoch
         order = self.sampler.order(len(self.source), epoch).cpu()
-        parts = [self._share.of(order[start:stop]) for start, stop in self._bounds]
+        bounds = self._bounds()
+        parts = [self._share.of(order[start:stop]) for start, stop in bounds]
         for number, batch in enumerate(self._decoded(parts, epoch)):
-            start, stop = self._bounds[number]
+            start, stop = bounds[number]
             part = parts[number]
             self.rank_weight = self._share.weight(stop - start)
             if batch.places is not None:
@@ -175,7 +173,8 @@ class ResizingImages(PhotoData):
         return self.transforms(images, labels, random, self._entropy(epoch, number), weights)
 
     def _entropy(self, epoch, number):
-        return [self.sampler.seed, epoch, number, self._share.rank]
+        # NumPy takes no entropy below 0.
+        return [self.sampler.seed % 2**64, epoch, number, self._share.rank]
 
 
 def _random(seed, epoch, part, settings):

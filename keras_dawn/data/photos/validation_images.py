@@ -88,8 +88,8 @@ class ValidationImages(PhotoData):
         if self.rectangular:
             ratios = self._aspect_ratios()
             order = ratios.argsort(stable=True)
-        jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds)
-        parts = (self._share.of(order[start:stop]) for start, stop in self._bounds)
+        jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds())
+        parts = (self._share.of(order[start:stop]) for start, stop in self._bounds())
         for number, images, labels, part, last in self._as_many(jobs, parts):
             places += part.tolist()
             if last:  # before the last `yield`: Keras does not come back
