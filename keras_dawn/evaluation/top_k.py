@@ -1,5 +1,6 @@
 """Top-1 and top-5 of a classifier on photos, always said together with the image size."""
 
+from keras_dawn.data.batches import Batches
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
@@ -17,8 +18,8 @@ def evaluate_images(model, data, *, flip=False):
     Args:
         model: `keras.Model` that returns `(batch, classes)`: logits, or probabilities if it was
             compiled with a loss on probabilities; accelerated or not.
-        data: `ValidationImages`, or other batches of `(images, class numbers)`; images are
-            `(batch, height, width, channels)`.
+        data: `ValidationImages`, or other batches of `(images, class numbers)`, with weights or
+            without, which do not matter; images are `(batch, height, width, channels)`.
         flip: bool, whether to average the probabilities with those of the mirrored photo
             (test-time augmentation).
 
@@ -73,7 +74,7 @@ def _of_both_views(forward, meaning):
 def _count(forward, data, device):
     """int64 `(3,)` on `device`: right first, right among five, images."""
     counts = torch.zeros(3, dtype=torch.int64, device=device)
-    for images, labels in data:
+    for images, labels in Batches(data):
         outputs = forward(images)
         labels = torch.as_tensor(labels, device=outputs.device)
         if labels.ndim == 2:  # probabilities, or class numbers as a column

@@ -1,5 +1,5 @@
 import keras_dawn
-from keras_dawn.data import Normalize, OneHot
+from keras_dawn.data import DeviceImages, Normalize, OneHot, Shuffled
 from keras_dawn.data.photos import ValidationImages
 from keras_dawn.evaluation import evaluate_images
 
@@ -72,6 +72,16 @@ def test_top5_counts_five_places_and_no_sixth(classes, first, among_five):
         found = evaluate_images(model, [(logits[:, None, None], given)])
         assert found["top1"] == first / classes
         assert found["top5"] == among_five / classes
+
+
+def test_weights_of_images_do_not_matter_and_the_datas_epoch_stays():
+    pixels = np.repeat(20 * np.arange(10, dtype=np.uint8), 48).reshape(10, 4, 4, 3)
+    weighed = Shuffled(weights=np.arange(10))
+    data = DeviceImages(
+        pixels, np.arange(10), 4, transforms=[Normalize(scale=255)], sampler=weighed
+    )
+    found = evaluate_images(brightness_model([1, 0, *range(2, 10)]), data)
+    assert (found["top1"], found["images"], data.epoch) == (0.8, 10, 0)
 
 
 def test_one_hot_labels_are_understood():
