@@ -12,17 +12,16 @@ class Problems:
     Args:
         source: with `name(index)` and a length; its `unreadable` (`Unreadable`) says what is to be
             done, its `skipped` (dict from names to sentences) what was left out from the start.
+
+    Attributes:
+        left_out: bool, whether a file that cannot be read is left out of its batch.
     """
 
     def __init__(self, source):
         self._source = source
         self._treatment = getattr(source, "unreadable", None) or Unreadable()
         self._found, self._named = {}, set()
-
-    @property
-    def left_out(self):
-        """Whether a file that cannot be read is left out of its batch."""
-        return self._treatment.treatment == "leave_out"
+        self.left_out = self._treatment.treatment == "leave_out"
 
     def add(self, index, problem):
         """Notes a file.

@@ -27,7 +27,8 @@ class ValidationImages(PhotoData):
     """Photos to evaluate on: centre crops at one size, or rectangles near each photo's shape.
 
     Args:
-        source: as for `ResizingImages`.
+        source: as for `ResizingImages`; photos that cannot be read are left out, also where it says
+            that they are to be grey.
         batch_size: int, images over all ranks.
         image_size: int pixels, or `(height, width)`; the short side of rectangles. Report
             it beside the accuracy.
@@ -81,17 +82,21 @@ class ValidationImages(PhotoData):
         if pipeline.crops[0].DRAWS:
             raise ValueError(f"Validation takes CenterCrop, got {pipeline.crops[0]!r}.")
         super().__init__(source, batch_size, pipeline, InOrder(), False, threads, device)
+        self._loader.problems.left_out = True  # an answer about a grey square would be counted
 
     def __iter__(self):
-        order, ratios = torch.arange(len(self.source)), None
+        order, ratios, bounds = torch.arange(len(self.source)), None, self._bounds()
         self.places = places = []
         if self.rectangular:
             ratios = self._aspect_ratios()
             order = ratios.argsort(stable=True)
-        jobs = (self._job(order[start:stop], ratios) for start, stop in self._bounds())
-        parts = (self._share.of(order[start:stop]) for start, stop in self._bounds())
+        jobs = (self._job(order[start:stop], ratios) for start, stop in bounds)
+        parts = (self._share.of(order[start:stop]) for start, stop in bounds)
         for number, images, labels, part, last in self._as_many(jobs, parts):
             places += part.tolist()
+            if (ranks := self._share.world_size) > 1:
+                start, stop = bounds[number]
+                self.rank_weight = len(part) * ranks / (stop - start)
             if last:  # before the last `yield`: Keras does not come back
                 self._loader.problems.warn()
             random = PerImageRandom(0, 0, moved(part, images.device))

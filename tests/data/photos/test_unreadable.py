@@ -49,14 +49,15 @@ def test_they_are_left_out_of_training_and_named_once(broken):
         assert len(next(iter(data))[1]) == 24
 
 
-def test_they_do_not_count_in_validation(broken):
-    source = ImageFolder(broken)
+@pytest.mark.parametrize("unreadable", ["leave_out", "grey"])
+def test_they_do_not_count_in_validation(unreadable, broken):
+    source = ImageFolder(broken, unreadable=unreadable)
     model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()])
     model.add(keras.layers.Dense(3))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(loss=loss, metrics=["accuracy"])
     data = ValidationImages(source, 7, image_size=16)
-    with pytest.warns(UnreadablePhotosWarning):
+    with pytest.warns(UnreadablePhotosWarning, match="left out"):
         found = model.evaluate(data, verbose=0)
     good = ValidationImages(source.without(data.problems), 24, image_size=16)
     assert found == pytest.approx(model.evaluate(good, verbose=0), rel=1e-5)
@@ -82,6 +83,16 @@ def test_on_ranks_every_photo_weighs_the_same(broken):
                 ((images, _),) = data
             assert len(images) == kept[rank]
             assert data.rank_weight == pytest.approx(kept[rank] * world_size / 26)
+
+
+def test_parts_of_a_validation_batch_weigh_what_they_have(broken):
+    """By hand: of the second batch, 7 to 13, photo 9 is rank 0's and photo 8 is rank 1's."""
+    for rank, expected in ((0, [8 / 7, 6 / 7, 8 / 7, 6 / 5]), (1, [6 / 7, 4 / 7, 6 / 7, 4 / 5])):
+        data = ValidationImages(ImageFolder(broken), 7, image_size=16)
+        data.set_share(Share(rank, 2), training=False)
+        with pytest.warns(UnreadablePhotosWarning):
+            weights = [data.rank_weight for _ in data]
+        assert weights == pytest.approx(expected)
 
 
 def test_they_are_an_error_where_the_source_says_so(broken):
