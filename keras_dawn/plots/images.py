@@ -43,6 +43,7 @@ def show_batch(images, labels=None, class_names=None, *, mean=(0.0,), std=(1.0,)
     pixels = displayable(images, mean, std)
     titles = [""] * len(pixels)
     if labels is not None:
+        labels = labels.cpu() if hasattr(labels, "cpu") else labels
         titles = [label_text(label, class_names) for label in np.asarray(labels)]
     return save(grid(pixels, titles), path)
 

@@ -38,6 +38,15 @@ def test_a_batch_is_shown_as_it_was_before_normalisation():
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), 0.5, atol=1e-6)
 
 
+def test_labels_may_lie_on_a_gpu():
+    class OnGpu:
+        def cpu(self):
+            return np.array([1, 0])
+
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    assert titles(plots.show_batch(images, OnGpu(), ["cat", "dog"])) == ["dog", "cat"]
+
+
 def test_mixed_labels_are_named_by_probability():
     images = np.zeros((2, 4, 4, 1), np.uint8)
     figure = plots.show_batch(images, np.array([[0.3, 0.7], [0.0, 1.0]]), ["cat", "dog"])

@@ -99,7 +99,8 @@ class PhotoTable(PhotoSource):
 def _columns(table, column):
     if isinstance(table, (str, Path)):
         return _columns_of_file(Path(table), column)
-    columns = {name: list(table[name]) for name in table}
+    # A data frame of polars goes through its columns and not through their names.
+    columns = {name: list(table[name]) for name in getattr(table, "columns", table)}
     if len(counts := {len(values) for values in columns.values()}) > 1:
         raise ValueError(f"The table's columns must be equally long, got {sorted(counts)} rows.")
     return columns

@@ -180,3 +180,19 @@ def test_a_table_that_is_none_is_refused_by_name(four_photos):
     assert table.labels.tolist() == [[1, 0], [0, 1], [1, 1], [0, 0]]
     with pytest.raises(ValueError, match="0 and 1, or true and false"):
         PhotoTable({**columns, "cat": ["yes", "no", "no", "no"]}, folder, label=("cat", "dog"))
+
+
+def test_a_data_frame_may_go_through_its_columns_as_that_of_polars_does(four_photos):
+    folder, names = four_photos
+    held = {"path": names, "label": [3, 1, 3, 2]}
+
+    class Frame:
+        columns = list(held)
+
+        def __iter__(self):
+            return iter(held.values())
+
+        def __getitem__(self, name):
+            return held[name]
+
+    assert PhotoTable(Frame(), folder).labels.tolist() == [2, 0, 2, 1]
