@@ -213,4 +213,4 @@ def _check(images, labels, batch_size, transforms):
     for normalize in transforms.of(Normalize):
         normalize.check_channels(images.shape[-1])
     for one_hot in transforms.of(OneHot):
-        one_hot.check_highest(int(labels.to(torch.int64).max()))
+        one_hot.check_labels(*map(int, labels.to(torch.int64).aminmax()))

@@ -15,7 +15,7 @@ class OneHot(BatchTransform):
         classes: int, how many there are.
 
     Raises:
-        ValueError: fewer classes than 1; where the data is made, a label that is not below them.
+        ValueError: fewer classes than 1; where the data is made, a label that is none of them.
 
     Example:
         >>> images = keras_dawn.data.DeviceImages(
@@ -38,12 +38,14 @@ class OneHot(BatchTransform):
         zeros = torch.zeros((len(labels), self.classes), device=labels.device)
         return images, zeros.scatter_(1, labels[:, None], 1.0)
 
-    def check_highest(self, label):
-        """Raises `ValueError` unless `label`, the highest there is, is one of the classes."""
-        if label >= self.classes:
+    def check_labels(self, lowest, highest):
+        """Raises `ValueError` unless the lowest and the highest label are among the classes."""
+        if lowest < 0:
+            raise ValueError(f"OneHot takes labels from 0 up, got {lowest}.")
+        if highest >= self.classes:
             raise ValueError(
                 f"`classes` must be above every label, got {self.classes} with labels up to "
-                f"{label}."
+                f"{highest}."
             )
 
 

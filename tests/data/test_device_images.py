@@ -165,6 +165,7 @@ def test_nothing_passes_through_numpy(monkeypatch):
         ({"transforms": [Normalize((0.1, 0.2))]}, "`mean` must have 1 or 3"),
         ({"transforms": [Normalize(0.1, (0.1, 0.2))]}, "`std` must have 1 or 3"),
         ({"labels": np.arange(4), "transforms": [OneHot(3)]}, "up to 3"),
+        ({"labels": np.arange(4) - 1, "transforms": [OneHot(3)]}, "from 0 up, got -1"),
         ({"labels": ["cat", "dog", "cat", "dog"]}, "class numbers, got <U3 such as .*cat"),
     ],
 )

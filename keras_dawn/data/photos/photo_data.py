@@ -33,7 +33,7 @@ class PhotoData(DataLoader):
         for normalize in pipeline.of(Normalize):
             normalize.check_channels(1 if pipeline.of(Grayscale) else 3)
         for one_hot in pipeline.of(OneHot):
-            one_hot.check_highest(len(getattr(source, "class_names", ())) - 1)
+            one_hot.check_labels(0, len(getattr(source, "class_names", ())) - 1)
         self.source, self.transforms = source, pipeline
         device = default_device() if device is None else torch.device(device)
         self._loader = Loader(source, threads or default_threads(), _AHEAD, device)

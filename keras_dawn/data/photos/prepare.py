@@ -189,7 +189,7 @@ def _check_same_photos(source, file, report, shard_images):
     labels = getattr(source, "labels", None)
     names = [source.name(i) for i in places]
     same = names == report["names"]
-    if not same or (labels is not None and labels[places].tolist() != report["labels"]):
+    if not same or (labels is not None and np.asarray(labels)[places].tolist() != report["labels"]):
         raise ValueError(
             f"{file} holds copies of other photos than these, or of other classes: the source has "
             "changed. Give another folder, or delete it."
