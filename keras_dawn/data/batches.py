@@ -49,11 +49,16 @@ class Batches:
 @contextlib.contextmanager
 def epoch_kept(data):
     """Leaves the epoch of data that counts epochs as it was, and that of its settings."""
-    epoch, settings = getattr(data, "epoch", None), getattr(data, "settings_epoch", None)
+    before = _epochs(data)
     try:
         yield
     finally:
-        if epoch is not None:
+        if hasattr(data, "set_epoch") and _epochs(data) != before:
+            epoch, settings = before
             data.set_epoch(epoch)
             if settings is not None:  # which `set_epoch` has forgotten
                 data.settings_epoch = settings
+
+
+def _epochs(data):
+    return getattr(data, "epoch", None), getattr(data, "settings_epoch", None)

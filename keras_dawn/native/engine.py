@@ -3,6 +3,7 @@
 import contextlib
 import functools
 
+from keras_dawn.data.batches import epoch_kept
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models, keras_predict, keras_variables
@@ -112,7 +113,10 @@ class Engine(Stepping):
         if follows and isinstance(arguments["callbacks"], list):
             # First of all: the other callbacks may look at the data of the epoch that begins.
             goes_on = arguments.get("steps_per_epoch") is not None
-            first = SetEpoch(arguments["x"], arguments.get("initial_epoch", 0), goes_on)
+            first = SetEpoch(
+                arguments["x"], arguments.get("initial_epoch", 0), goes_on,
+                arguments.get("validation_data"),
+            )  # fmt: skip
             arguments["callbacks"] = [first, *arguments["callbacks"]]
         if hasattr(arguments.get("x"), "unmade") and isinstance(arguments["callbacks"], list):
             unmade = LeaveBatchesUnmade(self, arguments["x"])
@@ -146,9 +150,9 @@ class Engine(Stepping):
         arguments = self._arguments("evaluate", args, kwargs)
         method = type(self.model).evaluate
         if not current().several:
-            with self._running():
+            with self._running(), _asked_about(arguments):
                 return method(self.model, **arguments)
-        with self._running(), self._all_ranks():
+        with self._running(), self._all_ranks(), _asked_about(arguments):
             together = functools.partial(joint_evaluation.evaluated_together, self.model)
             return session.run_evaluate(self.model, method, arguments, self._alone, together)
 
@@ -156,7 +160,7 @@ class Engine(Stepping):
         arguments = self._arguments("predict", args, kwargs)
         if not current().is_main:
             arguments["verbose"] = 0
-        with self._running():
+        with self._running(), _asked_about(arguments):
             if keras_predict.is_known(self.model):
                 with self.into_arrays():
                     return predict(self.model, self, **arguments)
@@ -232,3 +236,11 @@ class Engine(Stepping):
             yield
         finally:
             self._together = before
+
+
+def _asked_about(arguments):
+    """Leaves the epoch of this package's data as it was, but where a `fit` validates on it."""
+    data = arguments.get("x")
+    if arguments.get("_use_cached_eval_dataset") or not hasattr(data, "settings_epoch"):
+        return contextlib.nullcontext()
+    return epoch_kept(data)
