@@ -43,8 +43,8 @@ class PhotoSource:
         """All photos but those with these names, as a source of its own.
 
         Args:
-            names: strings as `names()` gives them, of photos of other sources too; or a dict such as
-                `ResizingImages.problems`; or one string.
+            names: strings, as `names()` gives them, of other photos too; or one; or a dict such as
+                `ResizingImages.problems`.
 
         Raises:
             ValueError: names that are no strings, such as paths.
