@@ -33,7 +33,9 @@ class Batches:
 
     def _of_arrays(self):
         images = torch.as_tensor(self.x)
-        labels = None if self.y is None else torch.as_tensor(self.y)
+        labels = self.y
+        if labels is not None and not isinstance(labels, torch.Tensor):
+            labels = torch.as_tensor(np.array(labels))  # of a column of a data frame too
         for start in range(0, len(images), self.batch_size):
             part = slice(start, start + self.batch_size)
             yield images[part], None if labels is None else labels[part]

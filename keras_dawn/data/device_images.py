@@ -188,13 +188,17 @@ def _picked(read, order, epoch, settings, entropy, numbers):
 
 
 def _class_numbers(labels):
-    """Labels as they are; names are refused, which a tensor does not hold."""
-    if not isinstance(labels, torch.Tensor) and (array := np.asarray(labels)).dtype.kind in "USO":
+    """Labels as a tensor or an array; names are refused, which a tensor does not hold."""
+    if isinstance(labels, torch.Tensor):
+        return labels
+    # A copy of theirs: columns of data frames have numbers of rows of their own, and are read-only.
+    array = np.array(labels)
+    if array.dtype.kind in "USO":
         raise ValueError(
             f"`labels` must be class numbers, got {array.dtype} such as {array.flat[0]!r}: "
             "np.unique(labels, return_inverse=True) gives the names in order and the numbers."
         )
-    return labels
+    return array
 
 
 def _check(images, labels, batch_size, transforms):
