@@ -3,14 +3,13 @@
 import contextlib
 import functools
 
-from keras_dawn.data.batches import epoch_kept
 from keras_dawn.distributed import metrics, session
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models, keras_predict, keras_variables
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
-from keras_dawn.native.class_weight import weighed_by_class
+from keras_dawn.native.class_weight import asked_about, weighed_by_class
 from keras_dawn.native.fit_callbacks import EqualWeights, SetEpoch, with_ours
 from keras_dawn.native.fit_checks import check_data
 from keras_dawn.native.host_arrays import on_the_way
@@ -150,9 +149,9 @@ class Engine(Stepping):
         arguments = self._arguments("evaluate", args, kwargs)
         method = type(self.model).evaluate
         if not current().several:
-            with self._running(), _asked_about(arguments):
+            with self._running(), asked_about(arguments):
                 return method(self.model, **arguments)
-        with self._running(), self._all_ranks(), _asked_about(arguments):
+        with self._running(), self._all_ranks(), asked_about(arguments):
             together = functools.partial(joint_evaluation.evaluated_together, self.model)
             return session.run_evaluate(self.model, method, arguments, self._alone, together)
 
@@ -160,7 +159,7 @@ class Engine(Stepping):
         arguments = self._arguments("predict", args, kwargs)
         if not current().is_main:
             arguments["verbose"] = 0
-        with self._running(), _asked_about(arguments):
+        with self._running(), asked_about(arguments):
             if keras_predict.is_known(self.model):
                 with self.into_arrays():
                     return predict(self.model, self, **arguments)
@@ -236,11 +235,3 @@ class Engine(Stepping):
             yield
         finally:
             self._together = before
-
-
-def _asked_about(arguments):
-    """Leaves the epoch of this package's data as it was, but where a `fit` validates on it."""
-    data = arguments.get("x")
-    if arguments.get("_use_cached_eval_dataset") or not hasattr(data, "settings_epoch"):
-        return contextlib.nullcontext()
-    return epoch_kept(data)
