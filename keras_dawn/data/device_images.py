@@ -114,6 +114,10 @@ class DeviceImages(DataLoader):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""
         self.epoch, self.settings_epoch = int(epoch), None
 
+    def settings_at(self, epoch):
+        """What an epoch looks like, to compare with another's."""
+        return self.transforms.settings_at(epoch)
+
     def __len__(self):
         return len(self._bounds())
 

@@ -99,6 +99,13 @@ class Pipeline:
             kind.append((type(transform), transform.settings(epoch)))
         return tuple(kind) if _is_hashable(tuple(kind)) else None
 
+    def settings_at(self, epoch):
+        """The transforms of an epoch and what they are set to then, to compare with another's."""
+        return [
+            (t, t.settings(epoch) if isinstance(t, Transform) else None)
+            for t in at_epoch(self.by_epoch, epoch)
+        ]
+
     def copy_at(self, epoch):
         """A copy for one epoch of the settings, which later changes do not reach."""
         copied = copy.copy(self)

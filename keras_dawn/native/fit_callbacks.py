@@ -1,6 +1,8 @@
 """Callbacks that an accelerated model's `fit` adds to those it is given."""
 
 import sys
+import warnings
+import weakref
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.between_batches import runs_python, watches_batches
@@ -8,6 +10,9 @@ from keras_dawn.native.steps.batch_logs import FreshLogs
 from keras_dawn.native.steps.reduction import check_equal_weights
 
 import keras
+
+# By data: the model that was trained on it last, and the epochs at which it was left.
+_LEFT = weakref.WeakKeyDictionary()
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -31,14 +36,15 @@ class SetEpoch(keras.callbacks.Callback):
         follows = hasattr(validation, "settings_epoch") and validation is not data
         self._validation = validation if follows else None
         self._own_passes = goes_on and hasattr(data, "settings_epoch")
-        passed = data.epoch  # before Keras looks at a first batch
-        if getattr(data, "settings_epoch", None) is not None:
+        self._found = passed, settings = _epochs(data)  # before Keras looks at a first batch
+        if settings is not None:
             # An earlier `fit` with `steps_per_epoch` counted its epochs there.
-            passed = max(passed, data.settings_epoch + 1)
+            passed = max(passed, settings + 1)
         self._first = max(passed, initial_epoch)
         self._ahead = self._first - initial_epoch
 
     def on_train_begin(self, logs=None):
+        self._warn_of_another_model()
         if self._own_passes:
             self._data.set_epoch(self._first)
 
@@ -49,6 +55,33 @@ class SetEpoch(keras.callbacks.Callback):
             self._data.set_epoch(epoch + self._ahead)
         if self._validation is not None:
             self._validation.settings_epoch = epoch + self._ahead
+
+    def on_train_end(self, logs=None):
+        if hasattr(self._data, "settings_at"):
+            _LEFT[self._data] = weakref.ref(self.model), _epochs(self._data)
+
+    def _warn_of_another_model(self):
+        """Says that the sizes are later ones, as where a loop trains one model after another."""
+        if not hasattr(self._data, "settings_at") or not self._first == self._ahead > 0:
+            return  # it begins at the epoch that `fit` says
+        model, epochs = _LEFT.get(self._data, (None, None))
+        if model is None or model() is self.model or epochs != self._found:
+            return  # or at one that somebody has chosen since
+        now, anew = (
+            [self._data.settings_at(epoch + ahead) for epoch in range(self.params["epochs"])]
+            for ahead in (self._ahead, 0)
+        )
+        if now != anew:
+            warnings.warn(
+                f"Another model was trained on this data up to epoch {self._first}, and "
+                f"{self.model.name} goes on from there, with other sizes or transforms than from "
+                "the first epoch on: data.set_epoch(0) before `fit` begins anew.",
+                stacklevel=2,
+            )
+
+
+def _epochs(data):
+    return data.epoch, getattr(data, "settings_epoch", None)
 
 
 class FollowChanges(keras.callbacks.Callback):

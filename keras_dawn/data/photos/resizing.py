@@ -93,6 +93,11 @@ class ResizingImages(PhotoData):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""
         self.epoch, self.settings_epoch = int(epoch), None
 
+    def settings_at(self, epoch):
+        """What an epoch looks like, to compare with another's."""
+        of_crop = at_epoch(self.image_size, epoch), at_epoch(self.transforms.crops, epoch)
+        return of_crop, self.transforms.settings_at(epoch)
+
     def __iter__(self):
         for portion in self._portions():
             yield self._made(*portion)
@@ -155,8 +160,7 @@ class ResizingImages(PhotoData):
 
     def _settings(self, epoch):
         """The size and the crop of the next batch."""
-        epoch = epoch if self.settings_epoch is None else self.settings_epoch
-        return at_epoch(self.image_size, epoch), at_epoch(self.transforms.crops, epoch)
+        return self.settings_at(epoch if self.settings_epoch is None else self.settings_epoch)[0]
 
     def _job(self, part, epoch, size, crop):
         random = PerImageRandom(self.sampler.seed, epoch, part)

@@ -127,6 +127,22 @@ def test_another_fit_counts_on():
     assert len(set(watch.sums)) == 12
 
 
+@pytest.mark.parametrize("steps", [None, 4])
+@pytest.mark.parametrize("made", [arrays, photos])
+def test_another_model_is_told_that_the_data_goes_on_at_a_later_size(made, steps, photo_folder):
+    watch = Watch()
+    source = made(watch, photo_folder)
+    build().fit(source, epochs=2, steps_per_epoch=steps, verbose=0)
+    model = build()
+    with pytest.warns(UserWarning, match=r"up to epoch 2, and .*set_epoch\(0\)"):
+        model.fit(source, epochs=1, steps_per_epoch=steps, verbose=0)
+    assert watch.made[-1] == 16
+    model.fit(source, epochs=1, verbose=0)  # which goes on
+    source.set_epoch(0)
+    build().fit(source, epochs=1, verbose=0)
+    assert watch.made[-1] == 8
+
+
 @pytest.mark.parametrize("made", [arrays, photos])
 @pytest.mark.parametrize("cut", [6, 9, 11])
 def test_it_is_resumed(made, cut, tmp_path, photo_folder):
