@@ -200,6 +200,19 @@ def test_paid_time_of_others_stays_where_a_file_was_deleted(tmp_path):
     assert paid.seconds() >= 500 and paid.processes == 3
 
 
+def test_what_others_left_half_written_in_the_folder_stays(tmp_path):
+    ours = [".checkpoint-00002-0000000.pt.partial", ".checkpoint-f001-00002-0000000.pt.partial"]
+    ours += [".process-0001.json.partial", "..ranks.partial"]
+    others = [".film.mkv.partial", ".checkpoint.partial", ".process-1.json.old.partial"]
+    for name in [*ours, *others]:
+        (tmp_path / name).touch()
+    taken = CheckpointFolder(tmp_path, 2)
+    taken.take()
+    taken.close()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert set(others) <= left and not left & set(ours)
+
+
 def test_a_second_of_a_process_is_paid_once(tmp_path, monkeypatch):
     now = 1000.0
     monkeypatch.setattr(paid_time, "_LIFE", paid_time._Life())
