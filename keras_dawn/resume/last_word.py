@@ -177,14 +177,19 @@ class LastWord(keras.callbacks.Callback):
         self._let_go()
         self._say_that_it_is_saved()
         if why == INTERRUPTED:
-            raise KeyboardInterrupt("asked to stop; the training was saved")
+            saved = "" if self._folder.is_behind else "; the training was saved"
+            raise KeyboardInterrupt(f"asked to stop{saved}")
         raise Evicted()
 
     def _say_that_it_is_saved(self):
-        if current().is_main:
-            where = self._folder.path
-            what = f"Asked to stop: saved to {where}. The same command goes on from there."
-            print(what, file=sys.stderr, flush=True)
+        if not current().is_main:
+            return
+        what = f"saved to {self._folder.path}. The same command goes on from there."
+        if self._folder.is_behind:
+            last = self._folder.last_name()
+            where = f"{last} in {self._folder.path}" if last else "the beginning"
+            what = f"the last steps could not be saved. The same command goes on from {where}."
+        print(f"Asked to stop: {what}", file=sys.stderr, flush=True)
 
     def _let_go(self):
         """Ends what runs beside the training."""
