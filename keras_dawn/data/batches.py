@@ -33,7 +33,9 @@ class Batches:
 
     def _of_arrays(self):
         images = torch.as_tensor(self.x)
-        labels = None if self.y is None else torch.as_tensor(self.y)
+        labels = self.y
+        if labels is not None and not isinstance(labels, torch.Tensor):
+            labels = torch.as_tensor(np.array(labels))  # of a column of a data frame too
         for start in range(0, len(images), self.batch_size):
             part = slice(start, start + self.batch_size)
             yield images[part], None if labels is None else labels[part]
@@ -49,11 +51,16 @@ class Batches:
 @contextlib.contextmanager
 def epoch_kept(data):
     """Leaves the epoch of data that counts epochs as it was, and that of its settings."""
-    epoch, settings = getattr(data, "epoch", None), getattr(data, "settings_epoch", None)
+    before = _epochs(data)
     try:
         yield
     finally:
-        if epoch is not None:
+        if hasattr(data, "set_epoch") and _epochs(data) != before:
+            epoch, settings = before
             data.set_epoch(epoch)
             if settings is not None:  # which `set_epoch` has forgotten
                 data.settings_epoch = settings
+
+
+def _epochs(data):
+    return getattr(data, "epoch", None), getattr(data, "settings_epoch", None)

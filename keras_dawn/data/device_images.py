@@ -27,10 +27,12 @@ class DeviceImages(DataLoader):
     that it will not shuffle.
 
     Order and transforms depend on the sampler's seed and the epoch alone. The epoch starts at 0 and
-    advances with each whole pass; `set_epoch` sets it, for instance to go on with an
-    interrupted training. Where a `fit` has `steps_per_epoch`, order and random numbers are those
-    of the pass over the data, and transforms that change with the epoch are those of the `fit`'s
-    epoch (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
+    advances with each whole pass, but for an accelerated model's `evaluate` and `predict`;
+    `set_epoch` sets it, for instance to go on with an interrupted training. Where a `fit` has
+    `steps_per_epoch`, order and random numbers are those of the pass over the data, and transforms
+    that change with the epoch are those of the `fit`'s epoch (`settings_epoch`, which `set_epoch`
+    sets back to `None`: that of the pass). So they are where an accelerated model's `fit` validates
+    on it.
 
     Under CUDA graphs the step makes its batch itself, of the images and settings of when the batch
     was fetched; but for pixels, labels or weights that a callback's `on_train_batch_begin` writes
@@ -186,13 +188,17 @@ def _picked(read, order, epoch, settings, entropy, numbers):
 
 
 def _class_numbers(labels):
-    """Labels as they are; names are refused, which a tensor does not hold."""
-    if not isinstance(labels, torch.Tensor) and (array := np.asarray(labels)).dtype.kind in "USO":
+    """Labels as a tensor or an array; names are refused, which a tensor does not hold."""
+    if isinstance(labels, torch.Tensor):
+        return labels
+    # A copy of theirs: columns of data frames have numbers of rows of their own, and are read-only.
+    array = np.array(labels)
+    if array.dtype.kind in "USO":
         raise ValueError(
             f"`labels` must be class numbers, got {array.dtype} such as {array.flat[0]!r}: "
             "np.unique(labels, return_inverse=True) gives the names in order and the numbers."
         )
-    return labels
+    return array
 
 
 def _check(images, labels, batch_size, transforms):

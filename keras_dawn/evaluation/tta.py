@@ -181,8 +181,7 @@ def _mean_of_fixed(score, kind, images, views):
 
 
 def _mean_of_augmented(score, kind, augmented, n):
-    epoch = augmented.epoch
-    found = []
+    epoch, found = augmented.epoch, []
     with epoch_kept(augmented):
         for turn in range(n):
             # Random numbers go by the epoch: each turn sees other views of the same images.

@@ -1,11 +1,15 @@
 """`fit(class_weight=…)` for this package's data sets, for which Keras refuses it."""
 
 import contextlib
+import weakref
 
 from keras_dawn.data.balance import class_weights
+from keras_dawn.data.batches import epoch_kept
 from keras_dawn.data.samplers import InOrder
 
 import torch
+
+_LENT = weakref.WeakSet()  # samplers whose weights are those of the classes in a `fit`
 
 
 @contextlib.contextmanager
@@ -35,10 +39,37 @@ def weighed_by_class(arguments):
     labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     _check_classes(given, getattr(data, "class_names", None) or ())
     data.sampler.weights = torch.from_numpy(class_weights(labels, given))
+    _LENT.add(data.sampler)
     try:
         yield
     finally:
+        _LENT.discard(data.sampler)
         data.sampler.weights = None
+
+
+@contextlib.contextmanager
+def asked_about(arguments):
+    """Leaves this package's data as it was that a model is evaluated on, or asked for answers.
+
+    Its epoch stays, but where a `fit` validates on it; and within a `fit` it comes without the
+    weights of the classes, as in Keras.
+
+    Args:
+        arguments: dict of the arguments of `evaluate` or `predict`.
+    """
+    data = arguments.get("x")
+    sampler = getattr(data, "sampler", None)
+    keeps = hasattr(data, "settings_epoch") and not arguments.get("_use_cached_eval_dataset")
+    lent = isinstance(sampler, InOrder) and sampler in _LENT
+    weights = sampler.weights if lent else None
+    try:
+        if lent:
+            sampler.weights = None
+        with epoch_kept(data) if keeps else contextlib.nullcontext():
+            yield
+    finally:
+        if lent:
+            sampler.weights = weights
 
 
 def _check_classes(weights, names):

@@ -9,7 +9,7 @@ from keras_dawn.foundation import keras_models, keras_predict, keras_variables
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
-from keras_dawn.native.class_weight import weighed_by_class
+from keras_dawn.native.class_weight import asked_about, weighed_by_class
 from keras_dawn.native.fit_callbacks import EqualWeights, SetEpoch, with_ours
 from keras_dawn.native.fit_checks import check_data
 from keras_dawn.native.host_arrays import on_the_way
@@ -112,7 +112,10 @@ class Engine(Stepping):
         if follows and isinstance(arguments["callbacks"], list):
             # First of all: the other callbacks may look at the data of the epoch that begins.
             goes_on = arguments.get("steps_per_epoch") is not None
-            first = SetEpoch(arguments["x"], arguments.get("initial_epoch", 0), goes_on)
+            first = SetEpoch(
+                arguments["x"], arguments.get("initial_epoch", 0), goes_on,
+                arguments.get("validation_data"),
+            )  # fmt: skip
             arguments["callbacks"] = [first, *arguments["callbacks"]]
         if hasattr(arguments.get("x"), "unmade") and isinstance(arguments["callbacks"], list):
             unmade = LeaveBatchesUnmade(self, arguments["x"])
@@ -146,9 +149,9 @@ class Engine(Stepping):
         arguments = self._arguments("evaluate", args, kwargs)
         method = type(self.model).evaluate
         if not current().several:
-            with self._running():
+            with self._running(), asked_about(arguments):
                 return method(self.model, **arguments)
-        with self._running(), self._all_ranks():
+        with self._running(), self._all_ranks(), asked_about(arguments):
             together = functools.partial(joint_evaluation.evaluated_together, self.model)
             return session.run_evaluate(self.model, method, arguments, self._alone, together)
 
@@ -156,7 +159,7 @@ class Engine(Stepping):
         arguments = self._arguments("predict", args, kwargs)
         if not current().is_main:
             arguments["verbose"] = 0
-        with self._running():
+        with self._running(), asked_about(arguments):
             if keras_predict.is_known(self.model):
                 with self.into_arrays():
                     return predict(self.model, self, **arguments)

@@ -21,11 +21,15 @@ class SetEpoch(keras.callbacks.Callback):
         initial_epoch: int, that of the `fit`, and not the one in which a training goes on.
         goes_on: bool, whether a pass over the data goes on over the ends of epochs, as under
             `steps_per_epoch`. Data with a `settings_epoch` then counts its passes itself.
+        validation: what is validated on. Where it has a `settings_epoch`, its sizes are those of
+            the epoch, however often it has been gone through.
     """
 
-    def __init__(self, data, initial_epoch, goes_on):
+    def __init__(self, data, initial_epoch, goes_on, validation=None):
         super().__init__()
         self._data = data
+        follows = hasattr(validation, "settings_epoch") and validation is not data
+        self._validation = validation if follows else None
         self._own_passes = goes_on and hasattr(data, "settings_epoch")
         passed = data.epoch  # before Keras looks at a first batch
         if getattr(data, "settings_epoch", None) is not None:
@@ -43,6 +47,8 @@ class SetEpoch(keras.callbacks.Callback):
             self._data.settings_epoch = epoch + self._ahead
         else:
             self._data.set_epoch(epoch + self._ahead)
+        if self._validation is not None:
+            self._validation.settings_epoch = epoch + self._ahead
 
 
 class FollowChanges(keras.callbacks.Callback):

@@ -68,6 +68,16 @@ def test_class_weight_of_fit_works_on_this_packages_data_and_ends_with_the_fit()
         trained(data, class_weight=WEIGHTS)
 
 
+def test_class_weight_does_not_weigh_what_a_fit_validates_on():
+    train = DeviceImages(PIXELS, LABELS, 8)
+    held_out = DeviceImages(PIXELS[::2], LABELS[::2], 8, sampler=train.sampler)
+    made = keras_dawn.accelerate(model())
+    for data in (train, held_out):
+        logs = made.fit(train, validation_data=data, class_weight=WEIGHTS, verbose=0).history
+        expected = made.evaluate(data, verbose=0, return_dict=True)
+        assert logs["val_loss"][0] == pytest.approx(expected["loss"], rel=1e-5)
+
+
 def test_ranks_have_the_weights_of_their_images():
     weights = np.arange(30, dtype=np.float32)
     for rank in range(3):

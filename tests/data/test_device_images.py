@@ -11,6 +11,7 @@ from keras_dawn.data import (
     RandomFlip,
     Shuffled,
 )
+from keras_dawn.data.batches import Batches
 
 import keras
 import numpy as np
@@ -206,3 +207,12 @@ def test_a_sampler_that_serves_another_number_by_now_makes_other_batches():
         sampler.per_epoch = served
         assert len(data) == len(sizes)
         assert [len(labels) for _, labels in data] == sizes
+
+
+def test_labels_may_be_a_column_of_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    column = pandas.Series([2, 0, 1], index=[7, 3, 5])  # as of rows that were drawn for training
+    ((_, found),) = DeviceImages(photos(3)[0], column, 3)
+    assert found.tolist() == [2, 0, 1]
+    ((_, found),) = Batches(photos(3)[0], column)
+    assert found.tolist() == [2, 0, 1]

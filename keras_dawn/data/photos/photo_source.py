@@ -43,10 +43,18 @@ class PhotoSource:
         """All photos but those with these names, as a source of its own.
 
         Args:
-            names: strings, or a dict such as `ResizingImages.problems`.
+            names: strings, as `names()` gives them, of other photos too; or one; or a dict such as
+                `ResizingImages.problems`.
+
+        Raises:
+            ValueError: names that are no strings, such as paths.
         """
         # A list would be searched once for each photo.
-        names = set(names)
+        names = {names} if isinstance(names, str) else set(names)
+        if others := [name for name in names if not isinstance(name, str)]:
+            raise ValueError(
+                f"`names` must be strings, as `names()` gives them, got {others[0]!r}."
+            )
         kept = self.subset([i for i, name in enumerate(self.names()) if name not in names])
         kept.skipped = {name: said for name, said in self.skipped.items() if name not in names}
         return kept

@@ -28,10 +28,11 @@ class ResizingImages(PhotoData):
     All batches of an epoch have that epoch's size, however many threads decode: a batch is
     made from (seed, epoch, place) alone, also its order, crops and flips. Being a torch
     `DataLoader` it goes into `fit` (with `shuffle=False`: it shuffles itself). An accelerated
-    model's `fit` tells it the epoch; elsewhere it counts its own passes from 0, and
-    `set_epoch` sets them. Where that `fit` has `steps_per_epoch`, order and random numbers are
-    those of the pass over the data, and size, crop and transforms are those of the `fit`'s epoch
-    (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
+    model's `fit` tells it the epoch, and `evaluate` and `predict` leave it; elsewhere it counts its
+    own passes from 0, and `set_epoch` sets them. Where that `fit` has `steps_per_epoch`, order and
+    random numbers are those of the pass over the data, and size, crop and transforms are those of
+    the `fit`'s epoch (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
+    So they are where it validates on them.
 
     Args:
         source: `ImageFolder`, `PreparedImages`, … : `source[i]` is `(bytes, class number)`.

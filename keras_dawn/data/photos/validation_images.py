@@ -2,6 +2,7 @@
 
 import numbers
 
+from keras_dawn.data.mixing import CutMix, MixUp
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.photos.crops import CenterCrop, rectangle
 from keras_dawn.data.photos.loader import Job
@@ -81,6 +82,11 @@ class ValidationImages(PhotoData):
             )
         if pipeline.crops[0].DRAWS:
             raise ValueError(f"Validation takes CenterCrop, got {pipeline.crops[0]!r}.")
+        if mixing := pipeline.of((MixUp, CutMix)):
+            raise ValueError(
+                f"Validation takes no {type(mixing[0]).__name__}: answers would be about mixed "
+                "images. Give it the list without."
+            )
         super().__init__(source, batch_size, pipeline, InOrder(), False, threads, device)
         self._loader.problems.left_out = True  # an answer about a grey square would be counted
 

@@ -4,6 +4,7 @@ from keras_dawn.data import (
     Hardest,
     InOrder,
     LossMemory,
+    MixUp,
     Normalize,
     OneHot,
     RandomFlip,
@@ -296,6 +297,8 @@ def test_validation_labels_can_be_probabilities(val):
         ValidationImages(val, 4, image_size=16, transforms=[OneHot(2)])
     with pytest.raises(ValueError, match="CenterCrop"):
         ValidationImages(val, 4, image_size=16, transforms=[RandomResizedCrop()])
+    with pytest.raises(ValueError, match="takes no MixUp"):
+        ValidationImages(val, 4, image_size=16, transforms=[OneHot(3), MixUp()])
     with pytest.raises(ValueError, match="must be one list"):
         ValidationImages(val, 4, image_size=16, transforms={0: [], 3: [OneHot(3)]})
 

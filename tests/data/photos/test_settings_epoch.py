@@ -1,5 +1,7 @@
 """Sizes and transforms follow the epochs of `fit`, also where passes over the data do not."""
 
+import itertools
+
 import keras_dawn
 from keras_dawn import ResumeTraining, data, find_learning_rate
 from keras_dawn.data.batches import Batches
@@ -94,6 +96,29 @@ def test_going_through_data_leaves_both_epochs_as_they_were():
     for images, _ in Batches(source):
         assert images.shape[1] == 16
     assert (source.epoch, source.settings_epoch) == (1, 2)
+
+
+@pytest.mark.parametrize("made", [arrays, photos])
+def test_a_model_that_is_only_asked_about_data_leaves_its_epoch(made, photo_folder):
+    watch, model = Watch(), build()
+    source = made(watch, photo_folder)
+    first, second = (model.evaluate(source, verbose=0) for _ in range(2))
+    model.predict(source, verbose=0)
+    assert first == second and source.epoch == 0
+    model.fit(source, epochs=2, verbose=0, callbacks=[watch])
+    assert watch.sizes == {0: [8] * 8, 1: [12] * 8} and source.epoch == 2
+
+
+@pytest.mark.parametrize("made", [arrays, photos])
+def test_validation_has_the_sizes_of_the_epoch_whatever_was_gone_through(made, photo_folder):
+    watch, model = Watch(), build()
+    held_out = made(watch, photo_folder)
+    model.evaluate(held_out, verbose=0)
+    model.fit(
+        arrays(Watch(), None), initial_epoch=1, epochs=3, validation_data=held_out,
+        validation_steps=2, verbose=0,
+    )  # fmt: skip
+    assert [size for size, _ in itertools.groupby(watch.made)] == [8, 12, 16]
 
 
 def test_another_fit_counts_on():

@@ -106,3 +106,10 @@ def test_a_mask_chooses_the_photos_where_it_is_true(train):
     for places in (chosen.labels == 1, [0.5], [[0, 1]], [24], [-25]):
         with pytest.raises(ValueError, match="below 24, or a mask of 24"):
             train.subset(places)
+
+
+def test_photos_are_left_out_by_their_names_alone(train):
+    assert train.without("class0/0.JPEG").names() == train.names()[1:]
+    assert train.without(["class0/0.JPEG", "elsewhere.JPEG"]).names() == train.names()[1:]
+    with pytest.raises(ValueError, match="must be strings, .* got .*Path"):
+        train.without(train.paths[:2])
