@@ -3,6 +3,8 @@
 import csv
 import inspect
 
+from keras_dawn.foundation.keras_fit import callbacks_of_fit
+
 import keras
 
 _KINDS = keras.callbacks
@@ -46,6 +48,14 @@ def settings_of(callback):
 def is_kerass(kind):
     """Whether a class of callbacks is one of Keras's."""
     return kind.__module__.partition(".")[0] == "keras"
+
+
+def is_restored(callback):
+    """Whether `BackupAndRestore` has put a backup back into the `fit`, before a callback's turn."""
+    callbacks = callbacks_of_fit(callback)
+    before = callbacks[: callbacks.index(callback)] if callback in callbacks else []
+    restores = any(isinstance(one, _KINDS.BackupAndRestore) for one in before)
+    return restores and callback.model._initial_epoch is not None
 
 
 def text_of(logger):

@@ -15,14 +15,15 @@ class TorchFormSGD(Fused):
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
         self._velocities = self.state("_velocities") if optimizer._velocities else None
-        self._traits = self._groups = None
+        self._sorted = self._groups = None
 
     def _grouped(self):
         """The numbers and velocities of the weights that are updated alike, by their traits."""
-        if self._traits is not self.optimizer._traits:  # weights were excluded from decay since
-            self._traits, self._groups = self.optimizer._traits, {}
+        optimizer = self.optimizer
+        if self._sorted is not optimizer._traits:  # weights were excluded from decay since
+            self._sorted, self._groups = optimizer._traits, {}
             for number, place in enumerate(self._places):
-                group = self._groups.setdefault(self._traits[place], ([], []))
+                group = self._groups.setdefault(self._sorted[place], ([], []))
                 group[0].append(number)
                 if self._velocities:
                     group[1].append(self._velocities[number])
