@@ -46,6 +46,22 @@ def test_a_signal_in_another_callbacks_end_acts_when_all_have_ended(
     assert "already complete: nothing trained" in said
 
 
+class Fails(keras.callbacks.Callback):
+    """Fails in the step of a Ctrl-C, as data does whose workers that has ended."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("no workers")
+
+
+def test_a_signal_in_a_try_that_failed_is_not_for_the_next(tmp_path):
+    model, resume = small_model(), ResumeTraining(tmp_path)
+    with pytest.raises(RuntimeError, match="no workers"):
+        model.fit(X, Y, 8, verbose=0, callbacks=[Fails(), resume])
+    model.fit(X, Y, 8, epochs=2, verbose=0, callbacks=[resume])
+    assert model.history.epoch == [0, 1]
+
+
 @pytest.mark.parametrize(("full_from", "last"), [(1, "checkpoint-00001-0000000.pt"), (0, None)])
 def test_a_stop_on_a_full_disk_is_not_said_to_be_saved(
     full_from, last, tmp_path, monkeypatch, capsys
