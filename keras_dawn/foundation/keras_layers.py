@@ -135,11 +135,6 @@ def trains_untold(operation):
     return any(map(default_training, layers))
 
 
-def infers_untold(layer):
-    """Whether a layer, or one inside it, takes inference for the mode where it is told none."""
-    return any(default_training(each) is False for each in all_layers(layer))
-
-
 def only_passes_mask_on(layer):
     """Whether a layer's output has the mask of its input, as `Layer.compute_mask` says."""
     own = "compute_mask" in vars(layer)

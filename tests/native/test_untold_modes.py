@@ -1,4 +1,4 @@
-"""Models whose Python tells no layer whether it trains: each takes what Keras then takes."""
+"""Layers that Python of the user's tells no mode, or another one: what Keras then takes it for."""
 
 import keras_dawn
 
@@ -84,6 +84,53 @@ def trained(kind, parts, accelerated):
     "parts", [flips_then_normalises, drops_always, drops_then_flips, flips_by_a_layer_of_its_own]
 )
 def test_a_layer_that_nobody_tells_the_mode_takes_its_own(kind, parts):
+    ours, theirs = trained(kind, parts, True), trained(kind, parts, False)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+class Drops(layers.Layer):
+    """Dropout in a mode of its own, which Keras tells the layers after it, too."""
+
+    def __init__(self, mode):
+        super().__init__()
+        self.mode, self.drop = mode, layers.Dropout(0.5, seed=1)
+
+    def call(self, x):
+        return self.drop(x, training=self.mode)
+
+
+class Normalises(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.norm = layers.BatchNormalization(momentum=0.5)
+
+    def call(self, x):
+        return self.norm(x)
+
+
+class OneAfterTheOther(layers.Layer):
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = list(parts)
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def in_a_graph(*parts):
+    return graph(*parts, layers.Flatten(), layers.Dense(3))
+
+
+@pytest.mark.parametrize("kind", [in_a_graph, Untold])
+@pytest.mark.parametrize("mode", [True, False, None])
+def test_a_mode_that_one_layer_is_told_holds_for_those_after_it(kind, mode):
+    def parts():
+        inside = OneAfterTheOther(Drops(mode), Normalises())
+        return [OneAfterTheOther(inside, Normalises()), Normalises()]
+
     ours, theirs = trained(kind, parts, True), trained(kind, parts, False)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -132,7 +132,7 @@ class Part:
         outputs = self.finished(outputs, lowered, bool(mode))
         tells = training is not EMPTY or not _MODES_STAY
         if context is not None and tells and not lowered.calls_keras:
-            if training is EMPTY and told is None and keras_layers.infers_untold(layer):
+            if training is EMPTY and told is None and self.lowerings.infers_untold:
                 told = False
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs
