@@ -14,15 +14,13 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from keras_dawn.dawnbench import paid_time
-
 import torch
 from torch.distributed.run import main as run_as_torchrun
 
 _forks = "forkserver" in multiprocessing.get_all_start_methods()  # not so on Windows
 _processes = multiprocessing.get_context("forkserver" if _forks else "spawn")
 if _forks:
-    _preloaded = ["tests.processes", "torchvision", "matplotlib.pyplot", "rich"]
+    _preloaded = ["keras_dawn", "tests.processes", "torchvision", "matplotlib.pyplot", "rich"]
     _processes.set_forkserver_preload(_preloaded)
 
 
@@ -145,7 +143,6 @@ def _work(output, cwd, environment, function, arguments):
     os.environ.update(environment)
     os.chdir(cwd)
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
-    paid_time._IMPORTED = time.monotonic()  # a life of its own
     try:
         function(*arguments)
     finally:

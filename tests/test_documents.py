@@ -70,7 +70,7 @@ def test_python_on_a_page_runs(page, tmp_path, monkeypatch, capsys):
     text = (ROOT / page).read_text(encoding="utf-8")
     if page == "README.md":  # minutes of training on photos in seconds
         for long, short in (
-            ("epochs=40", "epochs=3"),
+            ("epochs=40", "epochs=4"),
             ("epochs=5,", "epochs=1,"),
             ("image_size=224", "image_size=32"),
         ):

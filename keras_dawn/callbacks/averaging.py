@@ -5,6 +5,7 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.evaluation.batch_statistics import estimate_statistics
 from keras_dawn.schedules import constant
+from keras_dawn.schedules.curves import ROUNDING
 
 import torch
 
@@ -89,7 +90,7 @@ class StochasticWeightAveraging(WeightCopies):
 
     @torch.no_grad()
     def on_epoch_end(self, epoch, logs=None):
-        first = int(self.start * self.params["epochs"])
+        first = int(self.start * self.params["epochs"] + ROUNDING)
         if epoch < first or (epoch - first) % self.every:
             return
         tensors, copies = self._tensors()

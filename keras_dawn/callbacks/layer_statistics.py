@@ -13,7 +13,8 @@ class LayerStatistics(keras.callbacks.Callback):
 
     Collapsing or exploding layers show early: a mean that runs away, a spread near 0, activations
     that are nearly all 0 (fastai's `ActivationStats`). The probe is a pass of its own in
-    inference mode: it changes neither the training nor its random numbers. Draw the rows with
+    inference mode: it changes neither the training nor its random numbers. A `fit` with
+    `initial_epoch` adds to the rows. Draw them with
     `keras_dawn.plots.plot_layer_statistics`.
 
     Args:
@@ -44,6 +45,7 @@ class LayerStatistics(keras.callbacks.Callback):
         self.every_steps, self.layers = every_steps, layers
         self.rows = []
         self._steps = 0
+        self._begins = False
 
     def on_train_begin(self, logs=None):
         known = {layer.name: layer for layer in self.model.layers}
@@ -60,7 +62,12 @@ class LayerStatistics(keras.callbacks.Callback):
         inputs = self.model.inputs
         inputs = inputs[0] if len(inputs) == 1 else inputs
         self._probe = keras.Model(inputs, [*self.model.outputs, *outputs])
-        self.rows, self._steps = [], 0
+        self._begins = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._begins and epoch == 0:  # a `fit` with `initial_epoch` goes on
+            self.rows, self._steps = [], 0
+        self._begins = False
 
     def on_train_batch_begin(self, batch, logs=None):
         if self._steps % self.every_steps == 0:
@@ -72,19 +79,23 @@ class LayerStatistics(keras.callbacks.Callback):
 
     def state_dict(self):
         """The rows and the steps so far, for checkpoints."""
-        return {"rows": self.rows, "steps": self._steps}
+        return {"rows": self.rows, "steps": self._steps, "begins": self._begins}
 
     def load_state_dict(self, state):
         """Takes up what `state_dict` returned."""
         self.rows[:], self._steps = state["rows"], state["steps"]
+        self._begins = state["begins"]
 
     def _look(self):
+        if self.rows and self.rows[-1]["step"] == self._steps:
+            return  # at the end of the `fit` before
         answer, *outputs = self._probe(self.x, training=False)
         targets = torch.as_tensor(self.y, device=answer.device)
         loss = keras_losses.compute_loss(self.model, self.x, targets, answer, None, False)
         weights = [weight for layer in self._watched for weight in layer.trainable_weights]
-        # Not `backward`, which would add to the gradients of the training.
-        slopes = torch.autograd.grad(loss, [w.value for w in weights], allow_unused=True)
+        # Not `backward`, which would add to the gradients of the training. Of frozen layers none.
+        values = [weight.value for weight in weights]
+        slopes = torch.autograd.grad(loss, values, allow_unused=True) if values else ()
         by_weight = {id(w): slope for w, slope in zip(weights, slopes, strict=True)}
         for layer, output in zip(self._watched, outputs, strict=True):
             own = [by_weight[id(weight)] for weight in layer.trainable_weights]

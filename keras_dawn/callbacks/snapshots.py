@@ -1,6 +1,10 @@
 """Snapshots of the weights at the ends of cycles, and their ensemble."""
 
+import math
+
+from keras_dawn.callbacks.weight_copies import refuse_backup
 from keras_dawn.evaluation.scores import AS_THEY_ARE, Scores
+from keras_dawn.evaluation.views import check_order
 
 import keras
 import numpy as np
@@ -22,7 +26,8 @@ class Snapshots(keras.callbacks.Callback):
         weights: list of what `model.get_weights()` returned, one a snapshot.
 
     Raises:
-        ValueError: fractions that do not increase or lie outside (0, 1].
+        ValueError: fractions that do not increase or lie outside (0, 1]; when the training begins,
+            Keras's `BackupAndRestore` beside it.
 
     Example:
         >>> from keras_dawn.schedules import restart_ends
@@ -41,6 +46,7 @@ class Snapshots(keras.callbacks.Callback):
         self._begins = False
 
     def on_train_begin(self, logs=None):
+        refuse_backup(self)
         self._begins = True
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -49,7 +55,8 @@ class Snapshots(keras.callbacks.Callback):
             raise ValueError("Snapshots needs to know the steps: pass `steps_per_epoch=` to `fit`.")
         # Within this epoch alone: those of a plan's phases have different lengths.
         epochs = self.params["epochs"]
-        due = [round((fraction * epochs - epoch) * steps) for fraction in self.at]
+        # Halves up: to the even number, one between two epochs could belong to neither.
+        due = [math.floor((fraction * epochs - epoch) * steps + 0.5) for fraction in self.at]
         self._due = {max(1, step) if epoch == 0 else step for step in due}
         if self._begins and epoch == 0:
             self.weights = []
@@ -66,16 +73,17 @@ class Snapshots(keras.callbacks.Callback):
         with a loss on logits.
 
         Args:
-            x, **arguments: as for `model.predict`.
+            x, **arguments: as for `model.predict`; in the same order each time.
 
         Returns:
             float32 array `(count, classes)`: probabilities.
 
         Raises:
-            ValueError: no snapshots yet.
+            ValueError: no snapshots yet, or data that shuffles itself.
         """
         if not self.weights:
             raise ValueError("There are no snapshots yet: train first.")
+        check_order(x, "`x`")
         own, total, meaning = self.model.get_weights(), 0, Scores.of(self.model, AS_THEY_ARE)
         try:
             for weights in self.weights:

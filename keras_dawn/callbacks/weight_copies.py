@@ -4,6 +4,7 @@ import contextlib
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
+from keras_dawn.foundation.keras_fit import callbacks_of_fit
 
 import keras
 import torch
@@ -19,6 +20,9 @@ class WeightCopies(keras.callbacks.Callback):
     Where validation saw the copy, the model has it until the next epoch begins: what is saved,
     compared and restored by the metrics of that validation are the weights that reached them.
 
+    Raises:
+        ValueError: Keras's `BackupAndRestore` beside it, when the training begins.
+
     Attributes:
         updates: int, how often the weights were taken in.
         goes_on: bool, whether another `fit` of the same training follows: the weights then
@@ -33,6 +37,7 @@ class WeightCopies(keras.callbacks.Callback):
         self._begins = self._swapped = False
 
     def on_train_begin(self, logs=None):
+        refuse_backup(self)
         if self._swapped:  # an earlier `fit` was cut off while it validated
             self._swap()
         self._begins = True
@@ -135,3 +140,16 @@ class WeightCopies(keras.callbacks.Callback):
         torch._foreach_copy_(*self._tensors())
         if current().several:
             average_moving_statistics(self.model)
+
+
+def refuse_backup(callback):
+    """Raises `ValueError` where Keras's `BackupAndRestore` is beside a callback that keeps weights.
+
+    It saves the model alone, and that in the state in which validation has seen it.
+    """
+    if any(isinstance(one, keras.callbacks.BackupAndRestore) for one in callbacks_of_fit(callback)):
+        raise ValueError(
+            f"{type(callback).__name__} keeps weights that Keras's BackupAndRestore does not save: "
+            "a training that was cut off would go on with others. Use keras_dawn's "
+            "ResumeTraining in its place."
+        )

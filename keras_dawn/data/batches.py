@@ -13,8 +13,8 @@ class Batches:
     Going through data that counts epochs leaves its epoch as it was.
 
     Args:
-        x: array or tensor of images, or data that yields batches of them, with labels or
-            without.
+        x: array or tensor of images, a tuple of it and their labels, or data that yields batches
+            of them, with labels or without.
         y: array or tensor of labels, or `None`.
         batch_size: int, of the batches that arrays are cut into.
 
@@ -24,12 +24,16 @@ class Batches:
     """
 
     def __init__(self, x, y=None, batch_size=256):
-        self.x, self.y, self.batch_size = x, y, batch_size
+        self.x, self.y = x if y is None and _is_pair(x) else (x, y)
+        self.batch_size = batch_size
 
     def __iter__(self):
-        if isinstance(self.x, (np.ndarray, torch.Tensor)):
-            return self._of_arrays()
-        return self._of_data()
+        for images, labels, _ in self.weighted():
+            yield images, labels
+
+    def weighted(self):
+        """Batches of `(images, labels, weights)`; the weights are `None` where there are none."""
+        return self._of_arrays() if _is_array(self.x) else self._of_data()
 
     def _of_arrays(self):
         images = torch.as_tensor(self.x)
@@ -38,14 +42,14 @@ class Batches:
             labels = torch.as_tensor(np.array(labels))  # of a column of a data frame too
         for start in range(0, len(images), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield images[part], None if labels is None else labels[part]
+            yield images[part], None if labels is None else labels[part], None
 
     def _of_data(self):
         with epoch_kept(self.x):
             for batch in self.x:
-                # Data with a sampler's weights yields three; they do not matter for an answer.
-                images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-                yield torch.as_tensor(images), None if labels is None else torch.as_tensor(labels)
+                images, *rest = keras.utils.unpack_x_y_sample_weight(batch)
+                rest = (None if part is None else torch.as_tensor(part) for part in rest)
+                yield torch.as_tensor(images), *rest
 
 
 @contextlib.contextmanager
@@ -64,3 +68,13 @@ def epoch_kept(data):
 
 def _epochs(data):
     return getattr(data, "epoch", None), getattr(data, "settings_epoch", None)
+
+
+def _is_array(value):
+    return isinstance(value, (np.ndarray, torch.Tensor))
+
+
+def _is_pair(value):
+    """Whether it is images and their labels; two batches of images have as many axes."""
+    both = isinstance(value, tuple) and len(value) == 2 and all(map(_is_array, value))
+    return both and value[1].ndim < value[0].ndim

@@ -1,5 +1,6 @@
 """Two clocks: the wall's, and DAWNBench's, which stands still during validation."""
 
+import secrets
 import time
 
 import torch
@@ -32,6 +33,7 @@ class TrainingClock:
         self._paused_seconds = 0.0
         self._paused_at = None
         self._earlier = (0.0, 0.0)
+        self.label = secrets.token_hex(8)  # tells it from clocks of other processes too
 
     def pause(self):
         """Stops the training clock; pausing twice is as pausing once."""
@@ -59,6 +61,11 @@ class TrainingClock:
         self._earlier = training_seconds, wall_seconds
         self._start -= wall_seconds - wall
         self._paused_seconds += (wall_seconds - wall) - (training_seconds - training)
+
+    def own_seconds(self):
+        """`(training, wall)` seconds without those of earlier processes."""
+        training, wall = self._earlier
+        return self.training_seconds() - training, self.wall_seconds() - wall
 
     def wall_seconds(self):
         """Seconds since the clock was made."""

@@ -87,6 +87,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.records = []
         self.reached = None
         self._warned = False
+        self._begun = (0.0, 0.0)  # what the clock itself had counted when the training began
 
     def cost(self, seconds):
         """USD for so many seconds, or `None` without a price."""
@@ -98,6 +99,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
             "records": [vars(record) for record in self.records],
             "training_seconds": self.clock.training_seconds(),
             "wall_seconds": self.clock.wall_seconds(),
+            "clock": self.clock.label,
         }
 
     def load_state_dict(self, state):
@@ -105,12 +107,16 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.records = [EpochRecord(**record) for record in state["records"]]
         # Found anew, as the target may be another one than before the interruption.
         self.reached = next((r for r in self.records if self._counted(r) >= self.target), None)
-        self.clock.set_earlier(state["training_seconds"], state["wall_seconds"])
+        # What this very clock has counted, before the same process tries again, is in the state.
+        own = self._begun if state.get("clock") == self.clock.label else (0.0, 0.0)
+        training, wall = state["training_seconds"], state["wall_seconds"]
+        self.clock.set_earlier(training - own[0], wall - own[1])
 
     def on_train_begin(self, logs=None):
         if self.clock is None:
             self.clock = TrainingClock()
         self.clock.resume()
+        self._begun = self.clock.own_seconds()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.clock.resume()

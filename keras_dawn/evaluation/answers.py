@@ -84,7 +84,8 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
         `Answers`.
 
     Raises:
-        ValueError: no images, no labels, or a model that was not compiled.
+        ValueError: no images, no labels, a model that was not compiled, or outputs that are no
+            probabilities and by its loss no logits.
 
     Example:
         >>> answers = collect_answers(model, test_data)                 # doctest: +SKIP
@@ -99,6 +100,7 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
         if targets is None:
             raise ValueError("Answers need labels: give `y`, or data that yields them.")
         outputs = torch.as_tensor(forward(batch)).float()
+        meaning.check(outputs)
         found = meaning.probabilities(outputs).cpu()
         if meaning.of_each_class and found.shape[-1] == 1:  # of the second of two classes
             found = torch.cat([1 - found, found], -1)

@@ -59,11 +59,22 @@ class Scores:
             return outputs.float()
         return torch.sigmoid(outputs.float()) if self.of_each_class else outputs.float().softmax(-1)
 
+    def check(self, outputs):
+        """Raises `ValueError` for outputs that are no probabilities, where they are to be."""
+        if not self.logits and bool(((outputs < 0) | (outputs > 1.001)).any()):
+            raise ValueError(
+                "The model's outputs are no probabilities, some are below 0 or above 1, and its "
+                "loss does not say that they are logits. Compile the model with a loss that does, "
+                "such as keras.losses.CategoricalCrossentropy(from_logits=True)."
+            )
+
     def logarithms(self, outputs):
         """Logarithms of probabilities, float32: finite where a probability is 0 in float32.
 
         `(batch, classes)`, or `(batch, classes, 2)`, of yes and no, if each class has its own.
+        Raises what `check` raises.
         """
+        self.check(outputs)
         if self.logits:
             outputs = outputs.float()
             if self.of_each_class:

@@ -6,6 +6,7 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.distributed.sharding import shared_out
 from keras_dawn.evaluation.scores import Scores, mean_of_logarithms
+from keras_dawn.evaluation.views import mirrored
 from keras_dawn.foundation import keras_variables
 from keras_dawn.native.accelerate import native_forward
 
@@ -18,8 +19,10 @@ def evaluate_images(model, data, *, flip=False):
     Args:
         model: `keras.Model` that returns `(batch, classes)`: logits, or probabilities if it was
             compiled with a loss on probabilities; accelerated or not.
-        data: `ValidationImages`, or other batches of `(images, class numbers)`, with weights or
-            without, which do not matter; images are `(batch, height, width, channels)`.
+        data: `ValidationImages`, or other batches of `(images, labels)`, with weights or without,
+            which do not matter; images are `(batch, height, width, channels)`, or as Keras's image
+            data format has them, labels class numbers `(batch,)` or `(batch, 1)`, or
+            `(batch, classes)`: the largest counts.
         flip: bool, whether to average the probabilities with those of the mirrored photo
             (test-time augmentation).
 
@@ -28,7 +31,8 @@ def evaluate_images(model, data, *, flip=False):
         `rectangular` where the data tells, and `flip`. On several ranks, over all of them.
 
     Raises:
-        ValueError: no images.
+        ValueError: no images, no labels, a model with one output, which is no class's, or with
+            `flip` outputs that are no probabilities and by its loss no logits.
 
     Example:
         >>> evaluate_images(model, ValidationImages(val, 256, image_size=224))  # doctest: +SKIP
@@ -60,8 +64,9 @@ def _of_both_views(forward, meaning):
     """Scores in the order of the mean probability of an image and its mirror image."""
 
     def scores(images):
-        views = forward(images), forward(images.flip(2))
+        views = forward(images), forward(mirrored(images))
         if not meaning.logits:
+            meaning.check(views[0])
             return views[0] + views[1]
         # Logarithms: of a confident answer the probabilities of many classes are 0 alike.
         mean = mean_of_logarithms((0.5, meaning.logarithms(view)) for view in views)
@@ -75,10 +80,17 @@ def _count(forward, data, device):
     """int64 `(3,)` on `device`: right first, right among five, images."""
     counts = torch.zeros(3, dtype=torch.int64, device=device)
     for images, labels in Batches(data):
-        outputs = forward(images)
-        labels = torch.as_tensor(labels, device=outputs.device)
-        if labels.ndim == 2:  # probabilities, or class numbers as a column
-            labels = labels.argmax(-1) if labels.shape == outputs.shape else labels.squeeze(-1)
+        if labels is None:
+            raise ValueError("Accuracies need labels: give data that yields them.")
+        outputs = torch.as_tensor(forward(images))
+        if outputs.shape[-1] == 1:
+            raise ValueError(
+                "The model has one output for an image, which is not the first of several classes: "
+                "`model.evaluate` counts it by a threshold."
+            )
+        labels = labels.to(outputs.device).reshape(len(labels), -1)
+        # One column is class numbers, as Keras's CIFAR-10 has them.
+        labels = labels.argmax(-1) if labels.shape[-1] > 1 else labels[:, 0]
         hits = outputs.topk(min(5, outputs.shape[-1])).indices == labels[:, None]
         # On the device: a number on the host would wait for every batch.
         counts[0] += hits[:, 0].sum()

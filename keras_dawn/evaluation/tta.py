@@ -33,8 +33,8 @@ def predict_tta(model, x, *, views=None, augmented=None, average="probabilities"
         float32 array `(count, classes)`: probabilities, or logits if those were averaged.
 
     Raises:
-        ValueError: a model that was not compiled, data that shuffles itself, or augmented data of
-            another length.
+        ValueError: a model that was not compiled, outputs that are no probabilities and by its loss
+            no logits, data that shuffles itself, or augmented data of another length.
 
     Example:
         >>> import keras
@@ -46,7 +46,7 @@ def predict_tta(model, x, *, views=None, augmented=None, average="probabilities"
     """
     data = Batches(x, None, batch_size)
     meaning = Scores.of(model)
-    scores, _ = _averaged(model, data, meaning, views or Views(), augmented, average)
+    scores, _, _ = _averaged(model, data, meaning, views or Views(), augmented, average)
     if average == "probabilities":
         scores = meaning.probabilities(scores)
     return scores.cpu().numpy()
@@ -55,7 +55,7 @@ def predict_tta(model, x, *, views=None, augmented=None, average="probabilities"
 def evaluate_tta(
     model, x, y=None, *, views=None, augmented=None, average="probabilities", batch_size=256
 ):
-    """The compiled loss and metrics of `predict_tta`'s answers.
+    """The compiled loss and metrics of `predict_tta`'s answers, weighted where the data is.
 
     Args:
         model, views, augmented, average, batch_size: as for `predict_tta`.
@@ -74,24 +74,27 @@ def evaluate_tta(
     """
     data = Batches(x, y, batch_size)
     meaning = Scores.of(model)
-    scores, labels = _averaged(model, data, meaning, views or Views(), augmented, average)
+    found = _averaged(model, data, meaning, views or Views(), augmented, average)
+    scores, labels, weights = found
     if average == "logits" and not meaning.logits:  # of which there are logits now
         scores = replace(meaning, logits=True).probabilities(scores)
     if labels is None:
         raise ValueError("Evaluation needs labels: give `y`, or data that yields them.")
     model.reset_metrics()
     tracker = keras_metrics.loss_tracker(model)
-    for part, target in zip(scores.split(batch_size), labels.split(batch_size), strict=True):
-        loss = model.compute_loss(y=target, y_pred=part, training=False)
+    for start in range(0, len(scores), batch_size):
+        part = slice(start, start + batch_size)
+        target, own = labels[part], None if weights is None else weights[part]
+        loss = model.compute_loss(y=target, y_pred=scores[part], sample_weight=own, training=False)
         # A batch's mean counts for its images: the last batch is smaller.
-        tracker.update_state(loss, sample_weight=len(part))
-        model.compute_metrics(None, target, part)
+        tracker.update_state(loss, sample_weight=len(target))
+        model.compute_metrics(None, target, scores[part], own)
     return {name: float(value) for name, value in model.get_metrics_result().items()}
 
 
 @torch.no_grad()
 def _averaged(model, data, meaning, views, augmented, average):
-    """The averaged scores and the labels or `None`.
+    """The averaged scores, and labels and weights or `None`.
 
     Scores are float32 `(count, classes)`: where probabilities are averaged, what the model's
     outputs are, and otherwise logits.
@@ -107,10 +110,11 @@ def _averaged(model, data, meaning, views, augmented, average):
     def score(images):
         return kind.scores(torch.as_tensor(forward(images)))
 
-    parts, labels = [], []
-    for images, targets in data:
+    parts, labels, weights = [], [], []
+    for images, targets, own in data.weighted():
         parts.append(_of_views(score, kind, images, views))
         labels.append(targets)
+        weights.append(own)
     if not parts:
         raise ValueError("There are no images to predict from.")
     scores = torch.cat(parts)
@@ -121,8 +125,12 @@ def _averaged(model, data, meaning, views, augmented, average):
                 f"`augmented` must have the same {len(scores)} images, it has {len(random)}."
             )
         scores = kind.mean([(1 - augmented.beta, random), (augmented.beta, scores)])
-    known = all(target is not None for target in labels)
-    return kind.outputs(scores), torch.cat(labels) if known else None
+    return kind.outputs(scores), _joined(labels), _joined(weights)
+
+
+def _joined(parts):
+    """Parts of each batch as one tensor, `None` where a batch has none."""
+    return None if any(part is None for part in parts) else torch.cat(parts)
 
 
 class _Probabilities:

@@ -75,17 +75,25 @@ def fixed_views(images, flip, shift):
         images: tensor `(batch, height, width, channels)`, or channels first.
         flip: bool. shift: int.
     """
-    rows = 1 if keras.config.image_data_format() == "channels_last" else 2
+    rows = _rows()
     views = [(1.0, images)]
     if shift:
         corners = [_moved(images, rows, shift, towards) for towards in (1, -1)]
         # Half for the image in place, a quarter for each corner, as in Jordan's code.
         views = [(0.5, images), *((0.25, corner) for corner in corners)]
     if flip:
-        views = [
-            (weight / 2, view) for weight, side in views for view in (side, side.flip(rows + 1))
-        ]
+        views = [(weight / 2, view) for weight, side in views for view in (side, mirrored(side))]
     return views
+
+
+def mirrored(images):
+    """The mirror images, left for right."""
+    return images.flip(_rows() + 1)
+
+
+def _rows():
+    """Which axis of images their rows are."""
+    return 1 if keras.config.image_data_format() == "channels_last" else 2
 
 
 def _moved(images, rows, shift, towards):

@@ -32,7 +32,7 @@ def resolve(optimizer, name):
     optimizer = unwrap(optimizer)
     kind = type(optimizer).__name__
     attribute = name
-    if name == "momentum" and not hasattr(optimizer, "momentum"):
+    if name == "momentum" and not hasattr(optimizer, "momentum") and has_momentum(optimizer):
         # The mean of past gradients, which is what momentum is in SGD.
         attribute = "beta_1"
     if name == "learning_rate" and not isinstance(optimizer.learning_rate, keras.Variable):
@@ -55,6 +55,8 @@ def resolve(optimizer, name):
 def has_momentum(optimizer):
     """Whether a schedule of `"momentum"` would have an effect."""
     optimizer = unwrap(optimizer)
+    if isinstance(optimizer, _SCHEDULE_FREE):
+        return False  # its beta_1 says where the gradient is taken, and has to stay as it is
     return bool(getattr(optimizer, "momentum", 0)) or hasattr(optimizer, "beta_1")
 
 
@@ -93,6 +95,12 @@ def read(optimizer, name):
     return None if value is None else float(value)
 
 
+def rate_in_variable(optimizer):
+    """The learning rate as a Python float, or `None` of a schedule object or a function."""
+    kept = keras_optimizers.schedule_of(unwrap(optimizer))
+    return float(kept.value) if isinstance(kept, keras.Variable) else None
+
+
 def write(optimizer, name, value):
     """Sets a hyper-parameter without waiting for the device.
 
@@ -109,6 +117,7 @@ def write(optimizer, name, value):
 
 
 _MISSING = object()
+_SCHEDULE_FREE = getattr(keras.optimizers, "ScheduleFreeAdamW", ())
 _NOT_SCHEDULED = {"iterations", "name", "gradient_accumulation_steps", "ema_overwrite_frequency"}
 
 

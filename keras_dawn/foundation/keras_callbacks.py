@@ -3,6 +3,8 @@
 import csv
 import inspect
 
+from keras_dawn.foundation.keras_fit import callbacks_of_fit
+
 import keras
 
 _KINDS = keras.callbacks
@@ -48,6 +50,14 @@ def is_kerass(kind):
     return kind.__module__.partition(".")[0] == "keras"
 
 
+def is_restored(callback):
+    """Whether `BackupAndRestore` has put a backup back into the `fit`, before a callback's turn."""
+    callbacks = callbacks_of_fit(callback)
+    before = callbacks[: callbacks.index(callback)] if callback in callbacks else []
+    restores = any(isinstance(one, _KINDS.BackupAndRestore) for one in before)
+    return restores and callback.model._initial_epoch is not None
+
+
 def text_of(logger):
     """All that a `CSVLogger`'s file holds."""
     if logger.csv_file is not None and not logger.csv_file.closed:
@@ -56,12 +66,31 @@ def text_of(logger):
         return file.read()
 
 
-def put_text(logger, text):
-    """Gives a `CSVLogger`'s file this content; its next row follows."""
+def put_text(logger, text, epoch):
+    """Gives a `CSVLogger`'s file this content; its next row follows.
+
+    Of one that appends, only rows are removed that come back: those of this training from an
+    epoch on. Where the file holds others, nothing in it is changed.
+
+    Args:
+        logger: `keras.callbacks.CSVLogger` whose training has begun.
+        text: str.
+        epoch: int, of the next row, or `None` of the first row of all.
+
+    Returns:
+        Whether the file has the content.
+    """
     file = logger.csv_file
-    file.seek(0)
-    file.truncate()
-    file.write(text)
+    if not logger.append:
+        file.seek(0)
+        file.truncate()
+    now = text_of(logger)
+    if text.startswith(now):
+        file.write(text.removeprefix(now))
+    elif now.startswith(text) and _come_back(logger, now[len(text) :], not text, epoch):
+        file.truncate(len(text.encode("utf-8")))
+    else:
+        return False
     file.flush()
     logger.writer = None  # made anew with the next row, when its columns are known
     if logger.append:  # a header comes with the first row; the next `fit` looks anew whether it may
@@ -69,3 +98,17 @@ def put_text(logger, text):
     elif text:  # the next `fit` begins the file anew, with its header
         dialect = type("Dialect", (csv.excel,), {"delimiter": logger.sep})
         logger.writer = csv.DictWriter(file, ["epoch", *logger.keys], dialect=dialect)
+    return True
+
+
+def _come_back(logger, more, with_header, epoch):
+    """Whether there are rows of the epochs from this one on; of the first, one at most."""
+    rows = more.splitlines()
+    rows = rows[with_header and rows[0].startswith("epoch") :]
+    if epoch is None:
+        return len(rows) < 2
+    for number, row in enumerate(rows, epoch):
+        found, separator, _ = row.partition(logger.sep)
+        if found != (str(number) if separator else str(number)[: len(found)]):  # or is cut off
+            return False
+    return True

@@ -126,6 +126,15 @@ def default_training(layer):
     return None if default is inspect.Parameter.empty else default
 
 
+def trains_untold(operation):
+    """Whether a layer, or one inside it, takes training for the mode where it is told none.
+
+    Keras then tells those that it calls afterwards, too.
+    """
+    layers = all_layers(operation) if isinstance(operation, keras.Layer) else ()
+    return any(map(default_training, layers))
+
+
 def only_passes_mask_on(layer):
     """Whether a layer's output has the mask of its input, as `Layer.compute_mask` says."""
     own = "compute_mask" in vars(layer)

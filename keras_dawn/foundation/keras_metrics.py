@@ -39,6 +39,22 @@ def metrics_given(model):
     return [each for each in keras.tree.flatten(given) if each is not None]
 
 
+def log_names(model):
+    """What losses and metrics of a model, as its training begins, are called in the logs of `fit`.
+
+    Of two of the same name, to which Keras gives numbers there, both have it.
+    """
+    names, compiled = [], getattr(model, "_compile_metrics", None)
+    for metric in model.metrics:
+        if metric is not compiled:
+            names.append(metric.name)
+        elif compiled.built:
+            for part in filter(None, [*compiled._flat_metrics, *compiled._flat_weighted_metrics]):
+                output = f"{part.output_name}_" if part.output_name else ""
+                names += [f"{output}{each.name}" for each in part.metrics]
+    return names
+
+
 def flat_outputs(model, structure):
     """Targets, outputs or weights as a list with one entry for each output's metrics."""
     return model._compile_metrics._flatten_y(structure)

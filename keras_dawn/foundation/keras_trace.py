@@ -75,6 +75,10 @@ def trace(layer, arguments, training, watch):
             losses_noted(layer) as losses,
         ):
             outputs = watch.run(layer.call, handed)
+        told = keras_context.current_call_context().get_value("training")
+        if told is not training and (told or training is not None):
+            # What one layer is told holds for all that are called after it, untold.
+            raise TraceError("it tells a layer another mode than its own")
         if not _same_structure(arguments, handed):
             raise TraceError("it changes the list or dict that it is called with")
         known = {id(tensor) for tensor in (*inputs, *(symbol for symbol, _ in constants))}

@@ -37,7 +37,8 @@ def on_the_way(model, name, arguments, device):
         name: str, the method.
         arguments: dict, by name.
         device: str, the type of the model's device. Nothing is changed for one that is no GPU, for
-            a method of the model's own, and for arrays of what torch has no dtype for.
+            a method of the model's own, and for arrays of what Keras has no such dtype for on
+            torch: it makes int32 of uint16.
     """
     if device != "cuda" or getattr(type(model), name) is not getattr(keras.Model, name):
         return arguments
@@ -58,4 +59,4 @@ def on_the_way(model, name, arguments, device):
 
 
 def _is_torchs(dtype):
-    return dtype.kind in "fiub?" and dtype.isnative
+    return dtype.isnative and (dtype.kind in "fib" or dtype == np.uint8)

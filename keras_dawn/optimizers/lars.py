@@ -1,6 +1,6 @@
 """Layer-wise adaptive rates for large batches."""
 
-from keras_dawn.optimizers.patterns import check_patterns, matches
+from keras_dawn.optimizers.patterns import check_patterns, is_vector, matches
 from keras_dawn.optimizers.sgd import SGD
 
 import keras
@@ -17,8 +17,9 @@ class LARS(SGD):
         v ← momentum · v + trust · (g + weight_decay · w)
         w ← w − learning_rate · v                      (nesterov: the look-ahead of SGD)
 
-    Biases, scales and other weights of one dimension are neither adapted nor decayed; what
-    matches `no_adaptation` is not adapted. A weight or a gradient of norm 0 gets a trust of 1.
+    Biases, scales and other weights of one dimension are neither adapted nor decayed (attention's
+    biases have two); what matches `no_adaptation` is not adapted. A weight or a gradient of norm 0
+    gets a trust of 1.
     For layer-wise rates on Adam see `keras.optimizers.Lamb`.
 
     Args:
@@ -62,12 +63,12 @@ class LARS(SGD):
         self.no_adaptation = check_patterns(no_adaptation)
 
     def _kind(self, variable):
-        adapted = len(variable.shape) > 1 and not matches(self.no_adaptation, variable)
+        adapted = not is_vector(variable) and not matches(self.no_adaptation, variable)
         return "adapted" if adapted else "plain"
 
     def _decay(self, variable):
         # As in You et al.: decay pulls scales towards 0, and their ratio of norms says nothing.
-        return super()._decay(variable) if len(variable.shape) > 1 else 0.0
+        return 0.0 if is_vector(variable) else super()._decay(variable)
 
     def _update_group(self, traits, weights, gradients, velocities, rate):
         if traits.kind == "plain":

@@ -1,8 +1,10 @@
 """Orthogonalised momentum for matrices and filters."""
 
+import math
 import numbers
+import re
 
-from keras_dawn.optimizers.patterns import check_patterns, matches
+from keras_dawn.optimizers.patterns import check_patterns, is_vector, matches
 from keras_dawn.optimizers.sgd import SGD
 
 import keras
@@ -11,6 +13,8 @@ import torch
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients
 _ADJUSTMENTS = ("original", "match_rms_adamw", None)
+# Kernels (inputs, heads, size of a head) of Keras's attention.
+_HEADS = re.compile(r"(^|/)(query|key|value)/kernel$")
 
 
 @keras.saving.register_keras_serializable(package="keras_dawn")
@@ -18,8 +22,8 @@ class Muon(SGD):
     """Muon for filters and matrices, SGD in torch's form for the rest.
 
     The momentum of each kernel, as a matrix of outputs by inputs (a filter's pixels and input
-    channels together), is replaced by the nearest matrix with orthogonal rows or columns, found
-    by a Newton-Schulz iteration (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon):
+    channels together, all heads of attention together), is replaced by the nearest matrix with
+    orthogonal rows or columns, found by a Newton-Schulz iteration (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon):
 
         v ← momentum · v + g
         w ← (1 − learning_rate · weight_decay) · w
@@ -27,8 +31,8 @@ class Muon(SGD):
 
     `torch.optim.Muon` and `keras.optimizers.Muon` do that to matrices alone; filters of
     convolutions are left to another rule there. Here what is not orthogonalised (weights of one
-    dimension, what matches `exclude`) is updated as by `SGD` with the same learning rate, times
-    its multiplier in `rate_multipliers`.
+    dimension, biases and scales of more, what matches `exclude`) is updated as by `SGD` with the
+    same learning rate, times its multiplier in `rate_multipliers`.
 
     Args:
         learning_rate: float or a `LearningRateSchedule`.
@@ -106,8 +110,10 @@ class Muon(SGD):
         self.compute_dtype = compute_dtype
 
     def _kind(self, variable):
-        whole = len(variable.shape) > 1 and not matches(self.exclude, variable)
-        return "orthogonal" if whole else "plain"
+        if is_vector(variable) or matches(self.exclude, variable):
+            return "plain"
+        heads = len(variable.shape) == 3 and _HEADS.search(variable.path)
+        return "heads" if heads else "orthogonal"
 
     def _momentum_of(self, traits):
         if traits.kind == "plain" and self.sgd_momentum is not None:
@@ -122,14 +128,16 @@ class Muon(SGD):
         if traits.decay and self._weight_decay:
             torch._foreach_mul_(weights, (1 - rate * self._decay_of(traits)).to(rate.dtype))
         directions = self._directions(gradients, velocities, self._momentum_of(traits))
+        axes = 2 if traits.kind == "heads" else 1  # the last ones, of the outputs
         if self.normalize_weights:
             sizes = torch._foreach_norm(weights)
-            torch._foreach_mul_(
-                weights, [w.shape[-1] ** 0.5 / size for w, size in zip(weights, sizes, strict=True)]
-            )
+            roots = [math.prod(weight.shape[-axes:]) ** 0.5 for weight in weights]
+            factors = [root / size for root, size in zip(roots, sizes, strict=True)]
+            torch._foreach_mul_(weights, factors)
         same = {}  # matrices of one shape go through the iteration together
         for weight, direction in zip(weights, directions, strict=True):
-            matrix = direction.reshape(-1, direction.shape[-1])  # inputs by outputs
+            outputs = math.prod(direction.shape[-axes:])
+            matrix = direction.reshape(-1, outputs)  # inputs by outputs
             # A filter's inputs lie beside each other in memory; passes over it follow its rows.
             turned = matrix.stride(0) == 1
             same.setdefault((*matrix.shape, turned), []).append((weight, matrix))

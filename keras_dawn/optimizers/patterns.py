@@ -26,6 +26,17 @@ def first_match(multipliers, variable):
     return 1.0
 
 
+def is_vector(variable):
+    """Whether a variable is a bias, a scale or the like, whose norms and directions say little.
+
+    The biases of attention and of a GRU, and some scales, have several dimensions.
+    """
+    return len(variable.shape) < 2 or variable.path.rpartition("/")[2] in _VECTORS
+
+
+_VECTORS = ("alpha", "beta", "bias", "gamma", "scale")
+
+
 def check_matches(patterns, variables, name):
     """Raises `ValueError` for a pattern that matches the path of no variable."""
     for pattern in patterns:

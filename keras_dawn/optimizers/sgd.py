@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from keras_dawn.foundation import keras_optimizers
 from keras_dawn.optimizers.patterns import (
     check_matches,
     check_patterns,
@@ -142,6 +143,17 @@ class SGD(keras.optimizers.Optimizer):
         self._device_momentum = like.new_tensor(self._momentum, dtype=dtype)
         self._device_decay = like.new_tensor(self._weight_decay, dtype=dtype)
         super().build(variables)
+        self._sort(variables)
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Leaves variables without decay, as for Keras's optimizers: before the first step, or
+        of one that was loaded with its model, whose file does not say which they are."""
+        super().exclude_from_weight_decay(var_list, var_names)
+        if self.built:
+            self._sort(keras_optimizers.trainable_variables(self))
+
+    def _sort(self, variables):
+        # A new list each time: whoever has grouped the variables by the old one sees that.
         self._traits = [
             Traits(self._decay(v), first_match(self.rate_multipliers, v), self._kind(v))
             for v in variables
@@ -165,6 +177,9 @@ class SGD(keras.optimizers.Optimizer):
     @torch.no_grad()
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         rate = learning_rate.value if isinstance(learning_rate, keras.Variable) else learning_rate
+        # A schedule or a function of the user's may return a Python number.
+        if not isinstance(rate, torch.Tensor):
+            rate = keras.ops.convert_to_tensor(rate)
         groups = {}
         for gradient, variable in zip(grads, trainable_variables, strict=True):
             index = self._get_variable_index(variable)

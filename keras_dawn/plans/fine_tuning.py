@@ -9,7 +9,7 @@ from keras_dawn.foundation import hyperparameters, keras_optimizers
 from keras_dawn.optimizers.layerwise import layerwise
 from keras_dawn.plans.group_freezing import GroupFreezing
 from keras_dawn.plans.layer_groups import LayerGroups
-from keras_dawn.plans.one_training import Heading, OneTraining
+from keras_dawn.plans.one_training import OneTraining
 from keras_dawn.schedules import OneCycle
 
 import keras
@@ -33,9 +33,10 @@ def fine_tune(
 
     The head is trained in one cycle, the rest frozen; then all groups in another, at half the rate,
     the groups before the head at smaller ones (Howard & Ruder 2018, arXiv:1801.06146; fastai's
-    `Learner.fine_tune`). Each part begins with a new optimizer of the compiled kind and settings;
-    afterwards the model has the last one, and is trainable as it was. Called again, also after an
-    error or Ctrl-C, it begins from the compiled settings as before.
+    `Learner.fine_tune`). Both cycles have the ends of `OneCycle`, a 25th of the highest rate at
+    first, where fastai's second one begins at a fifth. Each part begins with a new optimizer of the
+    compiled kind and settings; afterwards the model has the last one, and is trainable as it was.
+    Called again, also after an error or Ctrl-C, it begins from the compiled settings as before.
 
     Args:
         model: compiled `keras.Model`, accelerated or not.
@@ -49,7 +50,7 @@ def fine_tune(
         unfreeze: `"all"` at once, or `"gradually"`: after the head one group more each epoch,
             before the `epochs` of all (ULMFiT).
         **fit: other arguments of `fit` (`y`, `validation_data`, `callbacks`, …). Callbacks see one
-            training, with its epochs counted on from 0; who stops it, stops all of it. With
+            training, of all epochs, counted on from 0; who stops it, stops all of it. With
             `ResumeTraining` among them, a training that was killed goes on in the part and at the
             step of its last checkpoint.
 
@@ -78,8 +79,8 @@ def fine_tune(
     freezing = GroupFreezing(layers, groups.batch_norm)
     histories, begun = [], 0
     users = keras.tree.flatten(fit.get("callbacks") or ())
-    training = OneTraining(users)
     total = sum(part[2] for part in parts)
+    training = OneTraining(users, total)
     try:
         for count, rate, length, rising in parts:
             freezing.train(count)
@@ -87,8 +88,8 @@ def fine_tune(
             model.optimizer = _optimizer(model.optimizer, compiled, layers, rates)
             ends = begun + length
             cycle = OneCycle(rate, pct_start=rising, epochs=range(begun, ends))
-            arguments = {**fit, "callbacks": [*users, cycle, *([Heading(total)] * (ends == 1))]}
-            with training.part(first=begun == 0, last=ends == total):
+            with training.part(first=begun == 0, last=ends == total) as part:
+                arguments = {**fit, "callbacks": [part, *users, cycle]}
                 last = model.fit(x, initial_epoch=begun, epochs=ends, **arguments)
             # A `History` among the user's callbacks begins its epochs anew with each `fit`, and
             # goes on with its logs.
@@ -110,7 +111,7 @@ def fine_tune(
 def _parts(groups, highest, epochs, head_epochs, unfreeze):
     """`(groups trained, highest rate, epochs, fraction of them in which it rises)` of each fit."""
     # fastai's `fine_tune`: the rate of the head alone rises nearly to the end (pct_start=0.99), and
-    # all layers together begin where it was, at half of it.
+    # that of all layers together to half of it.
     parts = [(1, highest, head_epochs, 0.99)] if head_epochs else []
     if unfreeze == "gradually":
         parts += [(count, highest / 2, 1, 0.3) for count in range(2, groups)]

@@ -104,7 +104,8 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
         `TrainingPlan`. Sizes change at whole epochs.
 
     Raises:
-        ValueError: sizes that do not begin at 0.
+        ValueError: sizes that do not begin at 0, more of them than the epochs have room for, or no
+            epoch in which the rate falls.
 
     Example:
         >>> plan = one_cycle_by_size({0.0: 64, 0.5: 128}, 8, 64, 0.4)
@@ -113,8 +114,17 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
     """
     if not sizes or min(sizes) != 0 or max(sizes) >= 1:
         raise ValueError(f"`sizes` must begin at 0.0 and stay below 1, got {sizes}.")
-    top = max(1, round(warm_up * epochs))
     changes = {round(start * epochs): size for start, size in sorted(sizes.items())}
+    if len(changes) < len(sizes) or max(changes) >= epochs:
+        raise ValueError(
+            f"{epochs} epochs are too few for sizes at {', '.join(map(str, sorted(sizes)))} of the "
+            "training: each has to begin at a whole epoch of its own."
+        )
+    top = max(1, round(warm_up * epochs))
+    if not 0 < warm_up < 1 or top >= epochs:
+        raise ValueError(
+            f"`warm_up` must leave one of {epochs} epochs or more for the way down, got {warm_up}."
+        )
     # A phase has one size and one straight line of the rate: it ends where either changes.
     cuts = sorted({*changes, top, epochs})
 

@@ -12,7 +12,10 @@ from keras_dawn.resume.checkpoint_content import check_content
 import filelock
 import torch
 
-_NAME = re.compile(r"checkpoint-(?:f(\d{3,})-)?(\d{5,})-(\d{7,})\.pt", re.ASCII)
+_PATTERN = r"checkpoint-(?:f(\d{3,})-)?(\d{5,})-(\d{7,})\.pt"
+_NAME = re.compile(_PATTERN, re.ASCII)
+# Of this package alone: in a folder of other things too, such as a download of somebody else's.
+_PARTIAL = re.compile(rf"\.({_PATTERN}|process-\d+\.json|\.ranks)\.partial", re.ASCII)
 
 
 class CheckpointFolder:
@@ -35,6 +38,7 @@ class CheckpointFolder:
         self.path, self.keep = Path(path), keep
         self._writer = self._writing = None
         self.written_at = 0.0  # by the clock that is never set back, when a write last ended
+        self.is_behind = False  # whether the last checkpoint could not be written
         self._broken = set()  # names of files that are not whole
         self._written = []  # paths of this process's, the oldest first
 
@@ -48,7 +52,8 @@ class CheckpointFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             folder_lock.take(self.path)
             for left in self.path.glob(".*.partial"):  # of a process that was killed
-                left.unlink()
+                if _PARTIAL.fullmatch(left.name):
+                    left.unlink()
         except filelock.Timeout:
             raise OSError(
                 f"Another process trains with the checkpoints in {self.path}. Wait until it has "
@@ -90,8 +95,8 @@ class CheckpointFolder:
             self._warn_of(error)
 
     def _warn_of(self, error):
-        files = self.whole_files()
-        kept = f"the last one is {files[-1].name}" if files else "there is none yet"
+        self.is_behind, last = True, self.last_name()
+        kept = f"the last one is {last}" if last else "there is none yet"
         warnings.warn(
             f"No checkpoint was written to {self.path}: {error}. The training goes on; {kept}. "
             "Make room on the disk.",
@@ -114,6 +119,7 @@ class CheckpointFolder:
             checkpoint_file.write(path, state)
         finally:
             self.written_at = time.monotonic()
+        self.is_behind = False
         # It may stand where a damaged one was.
         self._broken.discard(path.name)
         self._written = [*(each for each in self._written if each != path), path]
@@ -155,6 +161,11 @@ class CheckpointFolder:
                     stacklevel=2,
                 )
         return None
+
+    def last_name(self):
+        """The name of the last checkpoint that was not found to be broken, `None` of none."""
+        files = self.whole_files()
+        return files[-1].name if files else None
 
     def whole_files(self):
         """Paths of the checkpoints that were not found to be broken, the oldest first."""

@@ -10,10 +10,12 @@ from keras_dawn.distributed.sharding import sampler_of
 from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.device import default_device
 from keras_dawn.foundation.keras_layers import all_layers
+from keras_dawn.foundation.keras_metrics import log_names
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native.engine import engine_of
 from keras_dawn.resume.changed_parts import PYTHON
 from keras_dawn.resume.checkpoints import name_of
+from keras_dawn.resume.compiled_numbers import numbers_of
 from keras_dawn.resume.data_contents import (
     WEIGHTS,
     changed_arrays,
@@ -63,6 +65,7 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "settings": settings(model, callbacks, epochs, iterator.num_batches),
         "kept": variables_of_optimizers(model),
         "metrics": [_NUMBERED.sub("", v.path) for v in metric_variables(model)],
+        "logs": log_names(model),
         "data": size,
         "arrays": contents_of_arrays(iterator),
         "contents": describe_contents(iterator, validation),
@@ -195,11 +198,5 @@ def _plain(value):
 def _numbers(optimizer):
     """The hyper-parameters as compiled, by name; none where training may have moved them."""
     inner = hyperparameters.unwrap(optimizer)
-    found = {}
     # A model that was trained before this `fit` may hold the rate that a schedule left there.
-    if int(inner.iterations):
-        return found
-    for name in hyperparameters.available(inner):
-        value = getattr(inner, name)
-        found[name] = None if value is None else float(value)
-    return found
+    return {} if int(inner.iterations) else numbers_of(inner)

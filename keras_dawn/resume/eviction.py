@@ -155,8 +155,10 @@ class Signals:
             iterator: the `EpochIterator` of the `fit` within which they are taken note of.
         """
         self._iterator = weakref.ref(iterator)
-        if threading.current_thread() is threading.main_thread() and not self._before:
+        # Ctrl-C in a `fit` that failed before it could save has had its way; an eviction comes yet.
+        if self.received == signal.SIGINT or not self._before:
             self.received = 0
+        if threading.current_thread() is threading.main_thread() and not self._before:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._note)
 

@@ -3,14 +3,17 @@
 import sys
 import time
 
-from keras_dawn.distributed.collectives import Agreement, gather
+from keras_dawn.distributed.collectives import Agreement
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit
 from keras_dawn.resume import messages
+from keras_dawn.resume.compiled_numbers import leave_numbers
 from keras_dawn.resume.data_order import DataOrder
 from keras_dawn.resume.data_position import DataPosition
 from keras_dawn.resume.description import describe
 from keras_dawn.resume.eviction import INTERRUPTED, Evicted
+from keras_dawn.resume.finite_weights import are_finite, in_words
+from keras_dawn.resume.keras_states import append
 from keras_dawn.resume.loader_workers import let_workers_outlive, start_workers_anew
 from keras_dawn.resume.one_training import check_not_another
 from keras_dawn.resume.own_settings import describe_parts
@@ -22,7 +25,6 @@ from keras_dawn.resume.shared_folder import check_shared
 from keras_dawn.resume.training_state import collect
 
 import keras
-import torch
 
 _TIME = 1  # why a step is saved, below EVICTED and INTERRUPTED: the most pressing wins
 
@@ -60,6 +62,7 @@ class LastWord(keras.callbacks.Callback):
             raise
 
     def _begin(self):
+        keras_fit.set_first_epoch(self.model, 0)  # one that failed before its first has left it
         check_shared(self._folder.path)
         state, followed = find_state(self._folder, self._fit, self._asked)
         self._order = DataOrder(self._iterator, state and state["description"].get("order"))
@@ -93,24 +96,16 @@ class LastWord(keras.callbacks.Callback):
                 self.model, state, self._parts, self._position, self._folder.path, followed,
                 self._others,
             )  # fmt: skip
-            description = self._restoration.begin(description, self._fit, self.params)
+            description = self._restoration.begin(
+                description, self._fit, self.params, self._resume.set_since
+            )
         else:
             states.tell("begin")
         self._description = description
         self._resume.taken_up = description.get("taken_up", [])
         self._compiled = messages.OtherOptimizers(self.model, self._folder.path)
-        if state is None and self._writes_on():
+        if state is None and append(self._others):
             self._save(0, 0)
-
-    def _writes_on(self):
-        """Whether a logger appends to its file from the first epoch on, before it is saved.
-
-        Killed in between, the next process would find rows of epochs that it trains again.
-        """
-        appends = any(
-            isinstance(one, keras.callbacks.CSVLogger) and one.append for one in self._others
-        )
-        return any(gather(appends)) if current().several else appends
 
     def on_epoch_begin(self, epoch, logs=None):
         keras_fit.set_first_epoch(self.model, 0)  # of this `fit` alone: the next has its own
@@ -174,17 +169,23 @@ class LastWord(keras.callbacks.Callback):
 
     def _leave(self, why):
         self._states.tell("leave")
+        leave_numbers(self.model)
         self._let_go()
         self._say_that_it_is_saved()
         if why == INTERRUPTED:
-            raise KeyboardInterrupt("asked to stop; the training was saved")
+            saved = "" if self._folder.is_behind else "; the training was saved"
+            raise KeyboardInterrupt(f"asked to stop{saved}")
         raise Evicted()
 
     def _say_that_it_is_saved(self):
-        if current().is_main:
-            where = self._folder.path
-            what = f"Asked to stop: saved to {where}. The same command goes on from there."
-            print(what, file=sys.stderr, flush=True)
+        if not current().is_main:
+            return
+        what = f"saved to {self._folder.path}. The same command goes on from there."
+        if self._folder.is_behind:
+            last = self._folder.last_name()
+            where = f"{last} in {self._folder.path}" if last else "the beginning"
+            what = f"the last steps could not be saved. The same command goes on from {where}."
+        print(f"Asked to stop: {what}", file=sys.stderr, flush=True)
 
     def _let_go(self):
         """Ends what runs beside the training."""
@@ -230,20 +231,13 @@ class LastWord(keras.callbacks.Callback):
 
     def _is_finite(self, epoch, step, stops):
         """Refuses to replace good checkpoints by one that cannot be gone on from."""
-        # One number a weight, in one copy to the host: a NaN anywhere makes its norm NaN.
-        weights = [v.value.detach() for v in self.model.trainable_variables]
-        if not weights or bool(torch.stack(torch._foreach_norm(weights)).isfinite().all()):
+        if are_finite(self.model):
             return True
-        files = self._folder.whole_files()
-        kept = f"{files[-1]} is the last good one" if files else "there is no good one yet"
-        message = (
-            f"The weights are not finite in epoch {epoch + 1} after step {step}, so no checkpoint "
-            f"is written; {kept}. Lower the learning rate, or clip the gradients, and start again "
-            "from there."
-        )
+        message = in_words(epoch, step, self._folder)
         if stops:  # `TerminateOnNaN` or another has ended it already
             if current().is_main:
                 print(message, file=sys.stderr)
             return False
+        leave_numbers(self.model)  # a notebook may lower the rate, and try again
         self._let_go()
         raise FloatingPointError(message)

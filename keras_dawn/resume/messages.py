@@ -5,6 +5,7 @@ import sys
 from keras_dawn.distributed.ranks import current
 from keras_dawn.resume.described_settings import variables_of_optimizers
 from keras_dawn.resume.plain_attributes import NamesOfFunction
+from keras_dawn.resume.same_model import other_names
 from keras_dawn.resume.saved_state import implicit
 
 
@@ -96,11 +97,26 @@ class OtherOptimizers:
         )
 
 
+def say_other_names(then, now, logs, path):
+    """Names, in a restart, what is called otherwise in a model, or in its logs.
+
+    Args:
+        then, now: what `describe` returned, in the process before and in this one.
+        logs: what `other_logs` returned of them.
+        path: folder of the checkpoints.
+    """
+    if names := other_names(then, now):
+        say(names, path)
+    if logs:
+        names = ", ".join(f"{old} → {new}" for old, new in logs.items())
+        say(f"the logs, history and CSVLogger go on under other names: {names}", path)
+
+
 def say_what_goes_on(parts, path):
     """Names, in a restart, the attributes that go on, and those that do not."""
     for part in parts.values():
-        if began_anew := getattr(part, "began_anew", None):
-            say(began_anew, path)
+        if to_say := getattr(part, "to_say", None):
+            say(to_say, path)
     for name in sorted(implicit(parts)):
         part = parts[name]
         if isinstance(part, NamesOfFunction):

@@ -15,6 +15,22 @@ def unnumbered(name):
     return _NUMBER.sub("", name)
 
 
+def name_in_logs(name, others):
+    """A name in the logs of `fit`, where losses and metrics have other names now.
+
+    Args:
+        name: str.
+        others: dict, their names by those that they had.
+
+    Example:
+        >>> name_in_logs("val_auc", {"auc": "auc_1"})
+        'val_auc_1'
+    """
+    prefix = "val_" if name.startswith("val_") else ""
+    own = name.removeprefix(prefix)
+    return prefix + others.get(own, own)
+
+
 def free_name(name, taken):
     """A name, or with a number the first like it that is not among `taken`.
 

@@ -12,10 +12,11 @@ from keras_dawn.resume.compiled_numbers import CompiledNumbers, in_words
 from keras_dawn.resume.data_order import check_order
 from keras_dawn.resume.description import check_same
 from keras_dawn.resume.ended_words import not_taken_up, weights_of
-from keras_dawn.resume.messages import say, say_what_goes_on
+from keras_dawn.resume.keras_states import KerasState
+from keras_dawn.resume.messages import say, say_other_names, say_what_goes_on
 from keras_dawn.resume.other_ranks import share_of
 from keras_dawn.resume.same_callbacks import SameCallbacks
-from keras_dawn.resume.same_model import other_names
+from keras_dawn.resume.same_model import other_logs
 from keras_dawn.resume.saved_history import put_history
 from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
@@ -93,16 +94,17 @@ class Restoration:
         self._followed, self._callbacks = followed, callbacks
         self._numbers = CompiledNumbers([], model, callbacks, {})
         self._position, self._path = position, path
-        self._same = None  # `SameCallbacks`
-        self._own = None  # what of the state is this rank's
+        self._same = self._own = None  # `SameCallbacks`, and what of the state is this rank's
+        self._logs = {}  # names in the logs that are others now
 
-    def begin(self, description, fit, params):
+    def begin(self, description, fit, params, set_since):
         """Restores what `on_train_begin` of the others may have set, and says so.
 
         Args:
             description: what `describe` says of this `fit`.
             fit: int, which `fit` of the training this is.
             params: the parameters of the `fit`, with its epochs.
+            set_since: what `numbers_set_since` returned.
 
         Returns:
             The description that further checkpoints hold.
@@ -112,9 +114,10 @@ class Restoration:
         before, ranks = state["description"], current()
         same_fit = state["fit"] == fit
         # Another `fit` of the script may train with other settings on other data.
-        rates, taken_up = (
-            check_same(state, description, self._path, state["step"]) if same_fit else ([], [])
-        )
+        rates, taken_up, since = [], [], []
+        if same_fit:
+            rates, taken_up = check_same(state, description, self._path, state["step"])
+            since, self._logs = set_since, other_logs(before, description)
         check_weights(state, model, self._path)
         self._same = same = SameCallbacks(before["callbacks"], description["callbacks"])
         tracked = {name for name in state["parts"] if same.is_of_none(name)}
@@ -142,7 +145,7 @@ class Restoration:
             keras_fit.set_first_epoch(model, max(params["epochs"], 1))
             weights = weights_of(state, params, self._callbacks)
             say(f"already complete: nothing trained; {weights}", self._path)
-            changed = [in_words(*rate[1:]) for rate in rates] + taken_up
+            changed = [in_words(*rate[1:]) for rate in rates + since] + taken_up
             if same_fit:
                 epochs = self._other_epochs(params) if params["epochs"] > state["epoch"] else []
                 changed += epochs + self._other_changes(description, tracked)
@@ -153,18 +156,17 @@ class Restoration:
             self._position.take_up(self._own["data"], state["step"], state["stopping"])
         keras_fit.set_first_epoch(model, state["epoch"])
         settings = description["settings"]
-        self._numbers = CompiledNumbers(rates, model, self._callbacks, settings)
+        self._numbers = CompiledNumbers(rates, model, self._callbacks, settings, since)
         self._numbers.write()
         for line in self._numbers.said_of_kept:
             say(line, self._path)
-        for number, name, old in self._numbers.kept:
-            description["numbers"][number][name] = old  # what counts: a restart asks again
+        if same_fit:
+            self._numbers.describe(before["numbers"], description["numbers"])
         taken_up += self._numbers.taken_up
         say_what_goes_on(self._parts, self._path)
         if same_fit:
             taken_up += self._other_epochs(params) + self._other_changes(description, tracked)
-            if names := other_names(before, description):
-                say(names, self._path)
+            say_other_names(before, description, self._logs, self._path)
         description["taken_up"] = list(before.get("taken_up", ()))
         if taken_up:
             say(f"takes up what has changed: {', '.join(taken_up)}", self._path)
@@ -235,6 +237,8 @@ class Restoration:
                 saved = {**saved, **from_plain(of_rank[name])}
             # A copy each time: a part may change in place what it is given, and is given it twice.
             part.load_state_dict(copy.deepcopy(saved))
+            if isinstance(part, KerasState):
+                part.rename_logs(self._logs)
 
     def _restore_metrics(self):
         metrics = zip(metric_variables(self._model), self._own["metrics"], strict=True)
@@ -243,4 +247,4 @@ class Restoration:
 
     def _restore_history(self):
         state = self._state
-        put_history(self._model.history, state["history_epochs"], state["history"])
+        put_history(self._model.history, state["history_epochs"], state["history"], self._logs)

@@ -3,6 +3,7 @@
 from keras_dawn.dawnbench.paid_time import PaidTime
 from keras_dawn.foundation import keras_fit
 from keras_dawn.resume.checkpoints import CheckpointFolder
+from keras_dawn.resume.compiled_numbers import numbers_set_since
 from keras_dawn.resume.eviction import Notices
 from keras_dawn.resume.last_word import LastWord
 from keras_dawn.resume.restoration import check_agreed
@@ -69,8 +70,9 @@ class ResumeTraining(keras.callbacks.Callback):
     the training. Another number of ranks goes on with the same batches (`resume.other_ranks` has
     the rules); what that cannot be done for is refused by name.
 
-    What the script has changed since is named. Hyper-parameters that were compiled otherwise are
-    taken up, except for a rate that a schedule's callback sets or `ReduceLROnPlateau` has
+    What the script has changed since is named. Hyper-parameters that were compiled otherwise, or
+    set since this process was asked to stop or found weights that are not finite, are taken up,
+    except for a rate that a schedule's callback sets or `ReduceLROnPlateau` has
     reduced, which goes on; so are the loss, its weights, the optimizer's other settings, whether
     batch normalisation is synchronised, schedules, settings of callbacks, values in closures, code
     of your functions and classes, and between two epochs data of another length or batch size,
@@ -99,6 +101,7 @@ class ResumeTraining(keras.callbacks.Callback):
         paid: `PaidTime` of all processes that trained from this folder, on rank 0.
         taken_up: list of str, the settings that were others when the training went on, and from
             where on they hold; of all its processes.
+        set_since: list, hyper-parameters that were set between two tries of this process.
 
     Raises:
         TypeError: when the training begins: a state of a callback that no checkpoint can hold.
@@ -130,13 +133,14 @@ class ResumeTraining(keras.callbacks.Callback):
         if every_seconds is not None and not every_seconds > 0:
             raise ValueError(f"`every_seconds` must be above 0, got {every_seconds!r}.")
         for name, value in (("every_steps", every_steps), ("keep", keep)):
-            if value is not None and (not isinstance(value, int) or value < 1):
+            given = value is not None or name == "keep"
+            if given and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"`{name}` must be a whole number from 1 up, got {value!r}.")
         self.every_steps, self.every_seconds = every_steps, every_seconds
         self.folder = CheckpointFolder(directory, keep)
         self.paid = PaidTime(directory)
         self.notices = Notices(save_on_signal, notice)
-        self.tracked, self.taken_up = {}, []
+        self.tracked, self.taken_up, self.set_since = {}, [], []
         self._data = data
         self._fit = 0  # how many `fit`s this object saw through to their ends
         self._asked = None  # which `fit` comes next, where the script leaves out what is done
@@ -159,6 +163,10 @@ class ResumeTraining(keras.callbacks.Callback):
         check_agreed(state, self.folder)
         self._asked = None if state is None else state["fit"] + int(state["complete"])
         return state["epoch"] if state else 0
+
+    def set_model(self, model):
+        super().set_model(model)
+        self.set_since = numbers_set_since(model)  # before callbacks that begin set rates
 
     def on_train_begin(self, logs=None):
         callbacks = keras_fit.callback_list(self)

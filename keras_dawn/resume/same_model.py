@@ -69,6 +69,19 @@ def other_names(then, now):
     )
 
 
+def other_logs(then, now):
+    """Names in the logs that losses and metrics have now, by those that they had: a dict.
+
+    Keras counts metrics and layers through: in a notebook, `AUC()` of a cell that is run again is
+    `auc_1`.
+
+    Args:
+        then, now: what `describe` returned, in the process before and in this one.
+    """
+    pairs = zip(then.get("logs", ()), now["logs"], strict=False)
+    return {old: new for old, new in pairs if old != new}
+
+
 def _alike(old, new):
     """Whether parts are the same but for their names, none of which stands in another's place."""
     if len(old) != len(new):

@@ -1,6 +1,7 @@
 """The history of a `fit` as its checkpoints hold it."""
 
 from keras_dawn.resume.attribute_values import decoded, encoded, is_data
+from keras_dawn.resume.names import name_in_logs
 
 import keras
 
@@ -22,10 +23,20 @@ def history_state(history):
     return {name: _encoded(name, values) for name, values in history.history.items()}
 
 
-def put_history(history, epochs, state):
-    """Puts the epochs and what `history_state` returned into a `keras.callbacks.History`."""
+def put_history(history, epochs, state, names):
+    """Puts a checkpoint's history into one of this process.
+
+    Args:
+        history: `keras.callbacks.History`.
+        epochs: list of int.
+        state: what `history_state` returned.
+        names: dict, names in the logs now by those that they had (`other_logs`).
+    """
     history.epoch = list(epochs)
-    history.history = {name: [decoded(value) for value in values] for name, values in state.items()}
+    history.history = {
+        name_in_logs(name, names): [decoded(value) for value in values]
+        for name, values in state.items()
+    }
 
 
 def _number(value):

@@ -80,6 +80,8 @@ def polynomial(start, end, power):
 def combine(fractions, curves):
     """Runs curves one after another, each over its fraction of the training.
 
+    Where one ends, the next has begun, as in torch's `SequentialLR`.
+
     Args:
         fractions: list of floats above 0 that add up to 1.
         curves: list of as many curves; each sees its own progress from 0 to 1.
@@ -131,12 +133,12 @@ def in_turn(ends, curves):
     def function(progress):
         start = 0.0
         for index, end in enumerate(ends):
-            if progress <= end or index == last:
+            if progress < end - ROUNDING or index == last:
                 break
             start = end
         # A part without length is over at once: its end value holds.
         position = (progress - start) / (end - start) if end > start else 1.0
-        return curves[index](min(1.0, position))
+        return curves[index](min(1.0, max(0.0, position)))
 
     return function
 

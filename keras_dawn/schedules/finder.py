@@ -82,7 +82,7 @@ def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments
     run = _Sweeping(sweep, attribute, x, validation_data)
     first = keras_fit.is_to_be_built(model)
     random, source = random_state(), SourceState(x)
-    before = source.now()
+    before, history = source.now(), getattr(model, "history", None)
     try:
         model.fit(x, y, epochs=sweep.steps, callbacks=[run], verbose=0, **fit_arguments)
     finally:
@@ -92,12 +92,15 @@ def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments
             random |= {name: run.began[name] for name in ("torch", "cuda", "keras")}
         set_random_state(random)
         model.stop_training = False
+        if history is not None:
+            model.history = history  # of the `fit` before
     return RangeTest.from_losses(
         sweep.parameter,
         run.values[: len(run.losses)],
         run.losses,
         sweep.smoothing,
         stopped=run.stopped,
+        planned=len(run.values),
         validation_values=tuple(run.values[: len(run.validation_losses)]),
         validation_losses=tuple(run.validation_losses),
     )

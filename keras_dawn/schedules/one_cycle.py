@@ -2,9 +2,9 @@
 
 import warnings
 
-from keras_dawn.foundation import hyperparameters
+from keras_dawn.foundation import hyperparameters, keras_callbacks
 from keras_dawn.schedules.one_cycle_shapes import OneCycleShape, check_max_lr
-from keras_dawn.schedules.parameter_schedule import ParameterSchedule
+from keras_dawn.schedules.parameter_schedule import ParameterSchedule, was_scheduled
 
 import keras
 from keras import ops
@@ -15,7 +15,8 @@ class OneCycle(ParameterSchedule):
 
     Smith & Topin 2017, "Super-Convergence" (https://arxiv.org/abs/1708.07120). Length,
     steps and, without `max_lr`, the highest rate come from Keras: `OneCycle()` is
-    enough. For Adam-likes momentum is `beta_1`.
+    enough. For Adam-likes momentum is `beta_1`. A model that was saved within its cycle
+    has the rate of that step: with `initial_epoch`, give `max_lr` (else a warning says so).
 
     Args:
         max_lr: float above 0, the highest rate; the compiled learning rate by default.
@@ -64,6 +65,29 @@ class OneCycle(ParameterSchedule):
             momentum=(0.95, 0.85) if momentum == "auto" else momentum,
         )
         super().__init__({"learning_rate": self.cycle.learning_rate(max_lr or 1.0)}, epochs)
+        self._may_be_of_a_step = False  # the rate that is taken for the highest one
+
+    def on_train_begin(self, logs=None):
+        optimizer = self._optimizer()
+        known = (
+            self.max_lr is not None
+            or was_scheduled(optimizer)  # and set back
+            or keras_callbacks.is_restored(self)  # likewise
+        )
+        super().on_train_begin(logs)
+        self._may_be_of_a_step = not known and int(optimizer.iterations) > 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        if self._may_be_of_a_step and epoch > self._span.start:
+            rate = self._found[1]["learning_rate"]
+            warnings.warn(
+                f"OneCycle goes on within its cycle, whose highest rate is {rate:.3g}, which the "
+                "optimizer has now. If the model was saved in the midst of a cycle, that is the "
+                "rate of a step: give `max_lr`.",
+                stacklevel=2,
+            )
+        self._may_be_of_a_step = False
 
     def curves(self, total_steps, optimizer=None):
         """The cycle's curves; without `max_lr` and an optimizer, as factors of the rate."""
@@ -77,9 +101,10 @@ class OneCycle(ParameterSchedule):
         if optimizer is None or self._momentum_asked or hyperparameters.has_momentum(optimizer):
             curves["momentum"] = momentum
         else:
+            compiled = "was compiled without momentum (momentum=0.9 would let it cycle)"
+            why = compiled if hasattr(optimizer, "momentum") else "has no momentum"
             warnings.warn(
-                f"OneCycle schedules the learning rate only: {type(optimizer).__name__} was "
-                "compiled without momentum (momentum=0.9 would let it cycle).",
+                f"OneCycle schedules the learning rate only: {type(optimizer).__name__} {why}.",
                 stacklevel=2,
             )
         return curves
@@ -94,7 +119,8 @@ class OneCycleSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         max_lr: float above 0, the highest rate.
-        total_steps: int, number of optimizer steps; later steps keep the last rate.
+        total_steps: int, number of batches (Keras counts each of those whose gradients it
+            accumulates, too); later ones keep the last rate.
         shape, **corners: see `keras_dawn.OneCycleShape`; momentum does not apply.
 
     Example:

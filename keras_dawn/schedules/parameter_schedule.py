@@ -2,7 +2,7 @@
 
 import weakref
 
-from keras_dawn.foundation import hyperparameters, keras_fit
+from keras_dawn.foundation import hyperparameters, keras_callbacks, keras_fit
 
 import keras
 
@@ -70,8 +70,13 @@ class ParameterSchedule(keras.callbacks.Callback):
                     f"For a fixed value use `schedules.constant({curve!r})`."
                 )
         self._given_curves = dict(curves)
-        self._found = None
+        self._found = self._rate_before = None
         self._latest = {}
+
+    def set_model(self, model):
+        super().set_model(model)
+        # Before any callback begins: Keras's `BackupAndRestore` loads the rate of a step.
+        self._rate_before = _rate_without_schedules(model)
 
     def curves(self, total_steps, optimizer=None):
         """The curves for `total_steps` steps, those of all its epochs, by hyper-parameter."""
@@ -123,8 +128,10 @@ class ParameterSchedule(keras.callbacks.Callback):
             )
         self._span = self.epochs or range(epochs)
         self._active = []
-        found = {}
-        for name, curve in self.curves(len(self._span) * steps, optimizer).items():
+        found, total = {}, len(self._span) * steps
+        if keras_callbacks.is_restored(self) and "learning_rate" in self.curves(total):
+            hyperparameters.write(optimizer, "learning_rate", self._rate_before)
+        for name, curve in self.curves(total, optimizer).items():
             attribute = hyperparameters.resolve(optimizer, name)
             if attribute in found:
                 raise ValueError(
@@ -210,11 +217,27 @@ def scheduled(optimizer):
     return {attribute for schedule in under_way for attribute in schedule._found[1]}
 
 
+def was_scheduled(optimizer):
+    """Whether schedules have set an optimizer's hyper-parameters in this process."""
+    return hyperparameters.unwrap(optimizer) in _UNDER_WAY
+
+
 def end_schedules(optimizer):
     """Sets back what schedules have set whose `fit` was interrupted."""
     optimizer = hyperparameters.unwrap(optimizer)
     for schedule in list(_UNDER_WAY.get(optimizer, [])):
         schedule._restore()
+
+
+def _rate_without_schedules(model):
+    """The learning rate that a model was compiled with or set to, or `None`."""
+    optimizer = hyperparameters.unwrap(getattr(model, "optimizer", None))
+    if optimizer is None:
+        return None
+    for schedule in _UNDER_WAY.get(optimizer, []):  # of an interrupted `fit`
+        if "learning_rate" in schedule._found[1]:
+            return schedule._found[1]["learning_rate"]
+    return hyperparameters.rate_in_variable(optimizer)
 
 
 def _check_epochs(epochs):

@@ -62,9 +62,9 @@ class Sweep:
 class RangeTest:
     """Losses of a training in which one hyper-parameter swept a range.
 
-    The suggestions are fastai's, on the smoothed losses without the first tenth and the last
-    five of the sweep (where smoothing has little to go by, and where it diverges). They are
-    meant for learning rates.
+    The suggestions are fastai's, on the smoothed losses without the first tenth of the steps that
+    were planned and the last five that were taken (where smoothing has little to go by, and where
+    it diverges). They are meant for learning rates.
 
     Args:
         parameter: str, what was swept.
@@ -72,6 +72,7 @@ class RangeTest:
         losses: list of floats, the loss of each step's batch.
         smoothed: list of floats, an exponential moving average, corrected for its start.
         stopped: str, why the sweep ended.
+        planned: int, how many steps it was to have, or `None` where it had them all.
         validation_values, validation_losses: lists of floats, where a sample was validated.
 
     Example:
@@ -87,6 +88,7 @@ class RangeTest:
     stopped: str = ""
     validation_values: tuple = ()
     validation_losses: tuple = ()
+    planned: int | None = None
 
     def __repr__(self):
         steps, stopped = len(self.losses), f", {self.stopped}" if self.stopped else ""
@@ -157,7 +159,8 @@ class RangeTest:
     def _usable(self):
         """Values and smoothed losses that suggestions look at."""
         count = len(self.values)
-        values, losses = self.values[count // 10 : -5], self.smoothed[count // 10 : -5]
+        first = (self.planned or count) // 10
+        values, losses = self.values[first:-5], self.smoothed[first:-5]
         # A mean that has met a NaN stays NaN: what comes after it tells nothing.
         finite = next((n for n, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
         if finite < 3:
@@ -197,4 +200,4 @@ def longest_fall(losses):
         before = [length for other, length in zip(losses, lengths, strict=False) if other > loss]
         lengths.append(max(before, default=0) + 1)
     end = int(np.argmax(lengths))
-    return max(end - lengths[end], 0), end
+    return (end - lengths[end] if lengths[end] > 1 else 0), end

@@ -49,7 +49,7 @@ while kill -0 $training 2>/dev/null; do  # a signal has ended the wait, not the 
 done
 wait
 # torchrun says 1 whatever its processes said.
-if [ $code -ne 0 ] && tail --bytes="+$begin" "$folder/log.txt" | grep "^Asked to stop: saved to" >/dev/null; then
+if [ $code -ne 0 ] && tail --bytes="+$begin" "$folder/log.txt" | grep "^Asked to stop: " >/dev/null; then
     code=75
 fi
 exit $code

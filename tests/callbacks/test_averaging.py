@@ -3,6 +3,7 @@ from keras_dawn import ResumeTraining, data
 from keras_dawn.callbacks import (
     ExponentialMovingAverage,
     Lookahead,
+    Snapshots,
     StochasticWeightAveraging,
 )
 from keras_dawn.evaluation.batch_statistics import estimate_statistics
@@ -189,6 +190,19 @@ def test_measured_statistics_are_torchs():
         assert torch.equal(old, new) == ("moving" not in name), name
     with pytest.raises(ValueError, match="no images"):
         estimate_statistics(model, [])
+    measured = seen_of(model)
+    with pytest.raises(ValueError):
+        estimate_statistics(model, [batches[0], batches[0][..., :2]])
+    assert all(torch.equal(a, b) for a, b in zip(measured, seen_of(model), strict=True))
+
+
+def test_statistics_that_are_not_finite_are_measured_too():
+    model = build(False)
+    batches = [torch.randn(8, 6, 6, 3) for _ in range(2)]
+    model.layers[2].moving_mean.assign(model.layers[2].moving_mean * float("nan"))
+    model.layers[2].moving_variance.assign(model.layers[2].moving_variance * float("inf"))
+    estimate_statistics(model, batches)
+    assert_statistics_are_torchs(model, batches)
 
 
 @pytest.mark.parametrize("alpha", [0.5, linear(0.2, 1.0)])
@@ -320,3 +334,22 @@ def test_after_a_fit_the_copy_is_the_average_that_the_model_has(validated):
         with average.in_place():
             for own, by_hand in zip(model.get_weights(), expected, strict=True):
                 np.testing.assert_allclose(own, by_hand, atol=1e-6)
+
+
+def test_weights_are_averaged_from_the_epoch_that_the_fraction_means(points):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    averaging = StochasticWeightAveraging(points[0], start=0.58)
+    model.fit(*points, batch_size=64, epochs=50, callbacks=[averaging], verbose=0)
+    assert averaging.updates == 50 - 29  # 0.58 · 50 is 28.999999999999996
+
+
+@pytest.mark.parametrize(
+    "callback", [ExponentialMovingAverage(), Lookahead(), Snapshots([0.5, 1.0])]
+)
+def test_a_backup_that_would_lose_the_copy_is_refused(callback, points, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    callbacks = [callback, keras.callbacks.BackupAndRestore(tmp_path)]
+    with pytest.raises(ValueError, match="Use keras_dawn's ResumeTraining"):
+        model.fit(*points, callbacks=callbacks, verbose=0)

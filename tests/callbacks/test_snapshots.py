@@ -46,6 +46,18 @@ def test_snapshots_are_the_weights_at_the_ends_of_the_cycles(accelerated, dense_
     )
 
 
+def test_a_snapshot_between_two_epochs_is_one(dense_model, points):
+    snapshots = Snapshots([0.5, 1.0])
+    dense_model(keras_dawn.SGD(0.1)).fit(
+        *points, batch_size=40, epochs=3, callbacks=[snapshots], verbose=0
+    )  # three steps, and the half of them is 1.5
+    assert len(snapshots.weights) == 2
+    x = torch.utils.data.TensorDataset(torch.as_tensor(points[0]))
+    shuffled = torch.utils.data.DataLoader(x, shuffle=True)
+    with pytest.raises(ValueError, match="shuffles itself"):
+        snapshots.predict(shuffled)
+
+
 def test_snapshots_survive_an_interruption(dense_model, points, tmp_path):
     class Cut(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

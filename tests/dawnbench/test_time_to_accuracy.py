@@ -181,3 +181,28 @@ def test_time_of_lives_that_were_killed_within_an_epoch_counts_once(
     assert steps > 7
     assert history.history["training_seconds"] == [10 * steps]
     assert history.history["wall_seconds"][0] <= fake_time.now - began
+
+
+@pytest.mark.parametrize("same", ["timer", "clock"])
+def test_time_of_tries_of_one_process_counts_once(same, dense_model, points, fake_time, tmp_path):
+    clock = TrainingClock()
+    fake_time.pass_(2)  # loading the data
+    timer, model = TimeToAccuracy(50.0, clock=clock), dense_model(SGD(0.1))
+    for cut in (3, 2, None):
+        keras.utils.set_random_seed(1)
+        if same == "clock":  # as in a notebook, whose cell before has made it
+            timer = TimeToAccuracy(50.0, clock=clock)
+        callbacks = [timer, Worker(fake_time), Cut(cut), ResumeTraining(tmp_path, every_steps=1)]
+        try:
+            model.fit(
+                *points, batch_size=4, epochs=2, validation_data=points,
+                validation_batch_size=40, callbacks=callbacks, verbose=0,
+            )  # fmt: skip
+        except RuntimeError as error:
+            assert "cut off" in str(error)
+            fake_time.pass_(3600)  # until the cell is run again
+    steps = -(-len(points[0]) // 4)
+    history = model.history.history
+    assert history["training_seconds"] == [2 + 10 * steps, 2 + 20 * steps]
+    assert [each.training_seconds for each in timer.records] == history["training_seconds"]
+    assert history["wall_seconds"][0] == 2 + 10 * steps + 100

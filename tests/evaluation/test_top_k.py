@@ -1,7 +1,12 @@
 import keras_dawn
 from keras_dawn.data import DeviceImages, Normalize, OneHot, Shuffled
 from keras_dawn.data.photos import ValidationImages
-from keras_dawn.evaluation import evaluate_images
+from keras_dawn.evaluation import (
+    collect_answers,
+    evaluate_images,
+    evaluate_tta,
+    predict_tta,
+)
 
 import keras
 import numpy as np
@@ -122,3 +127,60 @@ def test_flips_keep_the_places_behind_a_confident_answer():
 def test_nothing_to_evaluate_on_is_an_error():
     with pytest.raises(ValueError, match="no images"):
         evaluate_images(brightness_model(range(10)), [])
+
+
+class Batches(keras.utils.PyDataset):
+    """Arrays of NumPy, with weights; labels in a column as Keras's CIFAR-10 has them."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if index > 1:
+            raise IndexError
+        part = slice(4 * index, 4 * index + 4)
+        return self.x[part], self.y[part, None], np.ones(4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_labels_in_a_column_are_class_numbers(flip):
+    model = brightness_model(range(10))
+    x = np.arange(8, dtype="float32").reshape(8, 1, 1, 1) * 20 * np.ones((1, 4, 4, 3), "float32")
+    found = evaluate_images(model, Batches(x, np.array([0, 1, 2, 3, 4, 5, 7, 6])), flip=flip)
+    assert (found["top1"], found["top5"], found["images"]) == (0.75, 1.0, 8)
+
+
+def test_one_output_is_not_counted_as_the_first_of_several_classes():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(inputs))
+    with pytest.raises(ValueError, match="one output"):
+        evaluate_images(model, [(np.ones((2, 4), "float32"), np.ones(2, int))])
+
+
+def test_flips_mirror_images_of_channels_first_along_their_width():
+    keras.config.set_image_data_format("channels_first")
+    inputs = keras.Input((1, 2, 3))
+    model = keras.Model(inputs, keras.layers.Reshape((6,))(inputs))
+    # The middle of the upper row stays in its place, and so it is the likeliest in the mean.
+    x, middle = torch.tensor([[[[5.0, 4.8, 0.0], [0.0, 0.0, 0.0]]]]), torch.tensor([1])
+    assert evaluate_images(model, [(x, middle)])["top1"] == 0.0
+    assert evaluate_images(model, [(x, middle)], flip=True)["top1"] == 1.0
+
+
+def test_outputs_that_the_loss_says_nothing_of_have_to_be_probabilities():
+    model = brightness_model(range(10))
+    model.compile(loss=lambda y, p: keras.losses.sparse_categorical_crossentropy(y, p, True))
+    x, y = torch.full((2, 4, 4, 3), 60.0), torch.tensor([3, 3])
+    assert evaluate_images(model, [(x, y)])["top1"] == 1.0
+    for ask in (
+        lambda: evaluate_images(model, [(x, y)], flip=True),
+        lambda: predict_tta(model, x),
+        lambda: evaluate_tta(model, x, y, average="logits"),
+        lambda: collect_answers(model, x, y),
+    ):
+        with pytest.raises(ValueError, match="no probabilities"):
+            ask()

@@ -94,6 +94,24 @@ def test_a_softmax_model_is_averaged_as_it_answers(images, labels):
     )
 
 
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+def test_the_weights_of_the_data_count_as_they_do_for_keras(average, images, labels):
+    model = build()
+    accuracy = keras.metrics.SparseCategoricalAccuracy
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=[accuracy("plain")], weighted_metrics=[accuracy("weighted")])
+    weights = torch.linspace(0, 1, 30)
+    points = torch.utils.data.TensorDataset(images, labels, weights)
+    weighted = torch.utils.data.DataLoader(points, 7)
+    expected = model.evaluate(weighted, return_dict=True, verbose=0)
+    settings = {"views": ONE, "average": average}
+    found = evaluate_tta(model, weighted, batch_size=7, **settings)
+    assert found == pytest.approx(expected, rel=1e-5)
+    pair = evaluate_tta(model, (images, labels), **settings)
+    assert pair == evaluate_tta(model, images, labels, **settings)
+    assert pair["loss"] != pytest.approx(found["loss"])
+
+
 def test_random_augmentations_are_blended_as_fastai_does():
     random = np.random.default_rng(0)
     pixels, labels = random.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8), np.arange(30) % 5

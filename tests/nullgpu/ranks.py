@@ -77,7 +77,7 @@ def run(rank, port):
             raise RuntimeError(f"{graphs}: {more}, {sum(sent)} numbers sent of {weights} weights")
 
     def resume(work):
-        with mock.patch.object(keras_dawn.resume.last_word.torch, "_foreach_norm", ones):
+        with mock.patch.object(keras_dawn.resume.finite_weights.torch, "_foreach_norm", ones):
             work(keras_dawn.ResumeTraining(folder, every_steps=2))
 
     def ones(tensors):  # norms that no kernel has computed, and that nobody takes for infinite

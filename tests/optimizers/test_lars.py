@@ -52,3 +52,14 @@ def test_lars_leaves_out_what_it_is_told_to():
     SGD(0.1).apply(gradients(0, plain), plain)
     same = [np.allclose(a.numpy(), b.numpy()) for a, b in zip(ours, plain, strict=True)]
     assert same == [False, True, True]
+
+
+def test_a_bias_of_two_dimensions_is_neither_adapted_nor_decayed():
+    def biases():  # attention and GRUs have such
+        return [keras.Variable(np.ones((2, 3)), dtype="float64", name="bias")]
+
+    keras.config.set_floatx("float64")
+    ours, plain = biases(), biases()
+    LARS(0.1, weight_decay=0.1).apply(gradients(0, ours), ours)
+    SGD(0.1).apply(gradients(0, plain), plain)
+    np.testing.assert_allclose(ours[0].numpy(), plain[0].numpy())

@@ -76,6 +76,24 @@ def test_a_filter_is_orthogonalised_as_outputs_by_inputs():
     torch.testing.assert_close(as_torch, orthogonalize(direction, dtype=torch.float64))
 
 
+def test_attention_is_orthogonalised_with_all_its_heads_and_without_its_biases():
+    keras.config.set_floatx("float64")
+    layer = keras.layers.MultiHeadAttention(4, 2, dtype="float64")
+    layer.build((2, 5, 6), (2, 5, 6))
+    weights = layer.trainable_variables
+    before, given = [w.numpy().copy() for w in weights], gradients(0, weights)
+    optimizer = Muon(0.1, nesterov=False, adjustment=None, compute_dtype="float64")
+    optimizer.apply([g.clone() for g in given], weights)
+    assert [tuple(w.shape) for w in weights[:2]] == [(6, 4, 2), (4, 2)]
+    for weight, old, gradient in zip(weights, before, given, strict=True):
+        step = torch.tensor((old - weight.numpy()) / 0.1)
+        if weight.name == "kernel":
+            inputs = 8 if "output" in weight.path else 6
+            step, gradient = step.reshape(inputs, -1), gradient.reshape(inputs, -1)
+            gradient = orthogonalize(gradient, dtype=torch.float64)
+        torch.testing.assert_close(step, gradient)
+
+
 def test_how_a_filter_lies_in_memory_does_not_change_its_step():
     keras.config.set_floatx("float64")
     steps = []

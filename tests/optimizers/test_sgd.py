@@ -1,4 +1,6 @@
+import keras_dawn
 from keras_dawn import SGD
+from keras_dawn.optimizers import LARS, Muon
 
 import keras
 import numpy as np
@@ -221,3 +223,45 @@ def test_momentum_cannot_be_raised_where_no_velocity_is_kept():
     optimizer.build(variables())
     with pytest.raises(ValueError, match="keeps no velocity"):
         optimizer.momentum = 0.5
+
+
+@pytest.mark.parametrize("kind", [SGD, LARS, Muon])
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_weights_are_excluded_from_decay_after_the_first_step_too(kind, accelerated):
+    # As of an optimizer that was loaded with its model: the file does not say which they are.
+    x = np.zeros((4, 3), "float32")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, use_bias=False)])
+    model.compile(kind(0.1, weight_decay=0.5), "mse")
+    if accelerated:
+        keras_dawn.accelerate(model)
+    model.fit(x, x[:, :2], verbose=0)
+    before = model.get_weights()[0]
+    model.optimizer.exclude_from_weight_decay(var_names=["kernel"])
+    model.optimizer.momentum = 0.0  # what the decay has left in the velocity
+    model.fit(x, x[:, :2], verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+    model.optimizer.exclude_from_weight_decay(var_names=["other"])
+    model.fit(x, x[:, :2], verbose=0)
+    assert not np.array_equal(model.get_weights()[0], before)
+
+
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.5 ** int(step)
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize("kind", [SGD, LARS, Muon])
+@pytest.mark.parametrize("rate", [Halving(), lambda: 1])
+def test_a_rate_may_be_called_and_be_a_python_number(kind, rate):
+    weights, expected = variables("float32"), variables("float32")
+    ours, theirs = kind(rate), kind(1.0)
+    for step in range(3):
+        given = gradients(step, weights)
+        theirs.learning_rate = 0.5**step if isinstance(rate, Halving) else 1.0
+        ours.apply([g.clone() for g in given], weights)
+        theirs.apply(given, expected)
+    for one, other in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())

@@ -160,7 +160,7 @@ class Killed(ThisProcess):
 
     def set_params(self, params):
         super().set_params(params)
-        if self.at == "part" and params["epochs"] > 1:
+        if self.at == "part" and self.steps:
             raise EOFError
 
 

@@ -2,11 +2,18 @@
 
 import keras_dawn
 from keras_dawn import ResumeTraining, fine_tune
+from keras_dawn.callbacks import (
+    ExponentialMovingAverage,
+    LayerStatistics,
+    Snapshots,
+    StochasticWeightAveraging,
+)
 
 import keras
+import numpy as np
 import pytest
 
-from tests.plans.test_fine_tuning import GROUPS, Killed, arrays, model, tuned
+from tests.plans.test_fine_tuning import GROUPS, Killed, Watch, arrays, model, tuned
 
 
 @pytest.mark.parametrize("accelerated", [True, False])
@@ -49,7 +56,8 @@ def test_a_killed_one_loses_no_rows_and_waits_as_long(kill, tmp_path):
         log = keras.callbacks.CSVLogger(tmp_path / f"{name}.csv")
         stopping = keras.callbacks.EarlyStopping("loss", min_delta=9, patience=3)
         resume = ResumeTraining(tmp_path / name, every_steps=2)
-        callbacks = [log, stopping, Killed(kill), resume]
+        average = ExponentialMovingAverage(0.8)
+        callbacks = [log, stopping, Killed(kill), resume, average]
         try:
             history = fine_tune(
                 made, x, y=y, batch_size=8, verbose=0, callbacks=callbacks, head_epochs=2,
@@ -57,11 +65,64 @@ def test_a_killed_one_loses_no_rows_and_waits_as_long(kill, tmp_path):
             )  # fmt: skip
         except EOFError:
             log.on_train_end()  # closes the file
-            return None, None
-        return history.epoch, (tmp_path / f"{name}.csv").read_bytes()
+            return None
+        weights = [v.numpy().tolist() for v in made.variables]
+        return history.epoch, (tmp_path / f"{name}.csv").read_bytes(), weights
 
-    epochs, rows = run("whole")
-    assert epochs == [0, 1, 2, 3]
+    expected = run("whole")
+    assert expected[0] == [0, 1, 2, 3]
     run("cut", kill)
     for _ in range(2):  # once more when it is complete
-        assert run("cut") == (epochs, rows)
+        assert run("cut") == expected
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+def test_a_fraction_of_the_training_is_one_of_all_its_parts(accelerated):
+    watch, snapshots = Watch(), Snapshots([0.5, 1.0])
+    averaging = StochasticWeightAveraging(arrays()[0], start=0.5)
+    statistics = LayerStatistics(*arrays(), every_steps=6, layers=["a_dense"])
+    callbacks = [watch, snapshots, averaging, statistics]
+    made, _, _, _ = tuned(accelerated, head_epochs=1, epochs=3, callbacks=callbacks)
+    for callback in callbacks:
+        assert callback.params["epochs"] == 4
+    places = {v.path: place for place, v in enumerate(made.weights)}
+    for path in ("a_dense/kernel", "head/kernel"):
+        epochs = [weights[path] for weights in watch.weights]
+        for taken, epoch in zip(snapshots.weights, (1, 3), strict=True):
+            np.testing.assert_array_equal(taken[places[path]], epochs[epoch])
+        found = made.get_weights()[places[path]]
+        np.testing.assert_allclose(found, (epochs[2] + epochs[3]) / 2, rtol=1e-5)
+    assert [row["step"] for row in statistics.rows] == [0, 6, 12, 18, 24]
+    slopes = [row["gradient_norm"] for row in statistics.rows]
+    assert slopes[0] == 0 and min(slopes[2:]) > 0  # its layer was frozen at first
+
+
+class Steps(keras.callbacks.Callback):
+    """The head's weights after each step, and whether to stop after an epoch."""
+
+    def __init__(self, stop=None):
+        super().__init__()
+        self.after, self.stop = [], stop
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.after.append(self.model.get_layer("head").kernel.numpy())
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch == self.stop
+
+
+@pytest.mark.parametrize("validated", [True, False])
+@pytest.mark.parametrize("stop", [None, 0])
+def test_an_average_goes_through_all_parts_and_ends_with_the_last(stop, validated):
+    steps, average = Steps(stop), ExponentialMovingAverage(0.8)
+    settings = {"validation_data": arrays()} if validated else {}
+    settings = {"head_epochs": 2, "epochs": 1, **settings}
+    tuned(callbacks=[alone := Steps(stop)], **settings)
+    made, _, _, _ = tuned(callbacks=[steps, average], **settings)
+    assert len(steps.after) == (18 if stop is None else 6)
+    np.testing.assert_array_equal(steps.after, alone.after)
+    expected = steps.after[0]
+    for weights in steps.after[1:]:
+        expected = 0.8 * expected + 0.2 * weights
+    np.testing.assert_allclose(made.get_layer("head").kernel.numpy(), expected, rtol=1e-4)
+    assert not average.goes_on

@@ -23,6 +23,15 @@ def test_one_cycle_by_size_is_one_triangle_whatever_the_sizes():
         one_cycle_by_size({0.5: 64}, 10, 50, 0.4)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_epochs_that_leave_a_size_out_are_refused(epochs):
+    with pytest.raises(ValueError, match="too few for sizes at 0.0, 0.5, 0.85"):
+        one_cycle_by_size({0.0: 64, 0.5: 96, 0.85: 128}, epochs, 8, 0.4)
+    assert len(one_cycle_by_size({0.0: 64, 0.5: 96, 0.85: 128}, 4, 8, 0.4).phases) == 4
+    with pytest.raises(ValueError, match="`warm_up`"):
+        one_cycle_by_size({0.0: 64}, epochs, 8, 0.4, warm_up=0.9)
+
+
 def test_a_phase_may_follow_any_curve_of_its_own_progress():
     flat = schedules.flat_cosine(0.4, 0.0, 0.5)
     plan = TrainingPlan(

@@ -198,3 +198,42 @@ def test_paid_time_of_others_stays_where_a_file_was_deleted(tmp_path):
     paid = PaidTime(tmp_path)
     paid.begin()
     assert paid.seconds() >= 500 and paid.processes == 3
+
+
+def test_what_others_left_half_written_in_the_folder_stays(tmp_path):
+    ours = [".checkpoint-00002-0000000.pt.partial", ".checkpoint-f001-00002-0000000.pt.partial"]
+    ours += [".process-0001.json.partial", "..ranks.partial"]
+    others = [".film.mkv.partial", ".checkpoint.partial", ".process-1.json.old.partial"]
+    for name in [*ours, *others]:
+        (tmp_path / name).touch()
+    taken = CheckpointFolder(tmp_path, 2)
+    taken.take()
+    taken.close()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert set(others) <= left and not left & set(ours)
+
+
+def test_a_second_of_a_process_is_paid_once(tmp_path, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(paid_time, "_LIFE", paid_time._Life())
+    monkeypatch.setattr(paid_time._LIFE, "counted_until", now)
+    monkeypatch.setattr(paid_time.time, "monotonic", lambda: now)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+
+    def train(name, seconds):
+        nonlocal now
+        paid = PaidTime(tmp_path / name)  # another object each time, as in a notebook's cell
+        paid.begin()
+        now += seconds
+        paid.note()
+        return paid.processes, paid.seconds()
+
+    now += 5  # loading the data
+    assert train("a", 10) == (1, 15)
+    assert train("a", 20) == (1, 35)
+    now += 7
+    assert train("b", 1) == (1, 8)
+    assert train("a", 2) == (1, 37)
+    (tmp_path / "a" / "process-0001.json").unlink()  # for a training that begins anew
+    assert train("a", 3) == (1, 3)

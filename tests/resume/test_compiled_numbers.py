@@ -1,5 +1,6 @@
 """A rate that a script compiles otherwise, beside callbacks that set the rate themselves."""
 
+import contextlib
 import os
 import signal
 
@@ -47,6 +48,58 @@ def scheduler():
 def plateau():
     """Halves the rate after the second epoch, which is not so much better."""
     return [K.ReduceLROnPlateau("loss", 0.5, patience=1, min_delta=9.0, cooldown=9)]
+
+
+class Asks(ThisProcess):
+    """Asks this process to stop in a step of its own."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at_step, self.steps = at, 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == self.at_step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def cycle():
+    return [OneCycle()]
+
+
+@pytest.mark.parametrize("make", [list, scheduler, cycle])
+def test_a_rate_that_is_set_between_two_tries_counts_as_a_compiled_one_does(make, tmp_path, capsys):
+    as_another_process(1)
+    model = small_model(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
+
+    def train(asks=0):
+        seen = Rates()
+        callbacks = [*make(), seen, Asks(asks), ResumeTraining(tmp_path)]
+        with contextlib.suppress(KeyboardInterrupt):
+            model.fit(X, Y, 8, epochs=3, verbose=0, callbacks=callbacks)
+        return seen.seen
+
+    if make is cycle:  # sets its numbers back, and has set them anew before it is asked
+        steps = train()
+        model = small_model(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
+        tmp_path /= "again"
+        assert train(8) + train() == steps and "as set" not in capsys.readouterr().err
+        return
+    train(8)
+    assert train(2) == ([0.1] * 2 if make is list else [0.05] * 2)
+    assert "takes up" not in (said := capsys.readouterr().err) and "not taken up" not in said
+    model.optimizer.learning_rate = 0.01
+    assert train(2) == ([0.01] * 2 if make is list else [0.025] * 2)
+    said = capsys.readouterr().err
+    if make is scheduler:
+        assert "learning_rate 0.05 → 0.01 as set is not taken up: LearningRateScheduler" in said
+        return
+    assert "takes up what has changed: learning_rate 0.1 → 0.01" in said
+    # The next process knows what was compiled, and what is in force.
+    assert rates(tmp_path, setter=[], compiled=0.1, cut=1) == [0.01]
+    assert "learning_rate" not in capsys.readouterr().err
+    assert rates(tmp_path, setter=[], compiled=0.7) == [0.7] * 2
+    assert "learning_rate 0.1 → 0.7 (0.01 was in force)" in capsys.readouterr().err
 
 
 def test_the_rate_of_a_scheduler_goes_on_within_an_epoch(tmp_path, capsys):
@@ -129,6 +182,19 @@ def test_a_best_model_counts_where_its_file_is(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "no file is: its best begins anew there, without loss 1 in " in said
     assert "filepath of ModelCheckpoint" in said
+
+
+def test_a_best_model_whose_file_was_left_behind_begins_anew(tmp_path, capsys):
+    path = tmp_path / "best.weights.h5"
+    for cut, best in ((7, 1.0), (None, 2.0)):
+        path.unlink(missing_ok=True)  # as on another machine
+        callbacks = [Worse(), K.ModelCheckpoint(path, "loss", 0, True, True)]
+        life(
+            tmp_path / "saved", data=lambda: (X, Y), callbacks=callbacks, cut=cut, epochs=2,
+            every_steps=1,
+        )  # fmt: skip
+        assert callbacks[1].best == best and path.exists()
+    assert f"to {path} now, where no file is: its best begins anew" in capsys.readouterr().err
 
 
 def test_an_epoch_whose_steps_are_done_is_named_as_such(tmp_path, capsys):

@@ -126,6 +126,49 @@ def test_rows_of_an_epoch_that_was_never_saved_are_not_doubled(tmp_path):
     assert rows_of("cut", 3) == whole and whole.count(b"\n") == 6
 
 
+OTHERS = b"0,0.5,1.5,NA,NA\r\n1,0.75,1.25,NA,NA\r\n"
+
+
+def log_rows(folder, place, cut=None):
+    logger = K.CSVLogger(str(place), append=True)
+    life(folder, data=data, callbacks=[logger], cut=cut, every_steps=None)
+    logger.on_train_end()
+
+
+@pytest.mark.parametrize("cut", [2, 13, None])
+def test_rows_that_another_training_has_appended_stay(cut, tmp_path, capsys):
+    place = tmp_path / "log.csv"
+    log_rows(tmp_path / "ours", place, cut)
+    with place.open("ab") as file:
+        file.write(OTHERS)
+    both = place.read_bytes()
+    log_rows(tmp_path / "ours", place)
+    rows = place.read_bytes()
+    assert rows.startswith(both) and (rows == both) == (cut is None)
+    said = "log.csv holds rows that this training has not written" in capsys.readouterr().err
+    assert said == (cut is not None)
+
+
+def test_a_file_of_other_rows_is_not_replaced_by_the_checkpoints(tmp_path):
+    log_rows(tmp_path / "ours", tmp_path / "log.csv", cut=13)
+    place = tmp_path / "other.csv"
+    place.write_bytes(b"epoch,loss\r\n" + OTHERS)
+    log_rows(tmp_path / "ours", place)
+    assert place.read_bytes().startswith(b"epoch,loss\r\n" + OTHERS)
+
+
+def test_rows_of_several_epochs_that_come_back_are_removed(tmp_path):
+    places = [tmp_path / "whole.csv", tmp_path / "cut.csv"]
+    for place, cut in zip(places, (None, 19), strict=True):
+        log_rows(tmp_path / place.stem, place, cut)
+    (newest,) = tmp_path.glob("cut/checkpoint-00003*.pt")
+    newest.unlink()
+    with places[1].open("ab") as file:
+        file.write(b"3")  # of a row that was being written
+    log_rows(tmp_path / "cut", places[1])
+    assert places[0].read_bytes() == places[1].read_bytes()
+
+
 @pytest.mark.parametrize("swap", [True, False])
 def test_weights_that_were_swapped_for_their_average_are_swapped_back(swap, tmp_path):
     def run(folder, cut=None):

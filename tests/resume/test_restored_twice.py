@@ -1,10 +1,15 @@
 """What is put back when a training begins, and again within an epoch, is the same both times."""
 
+import contextlib
+
+from keras_dawn import ResumeTraining
+
 import keras
 import pytest
 import torch
 
-from tests.resume.lives import X, Y, ends_the_same, life, same
+from tests.resume.lives import X, Y, ends_the_same, life, same, small_model
+from tests.resume.test_resume import Cut
 
 
 def data():
@@ -33,6 +38,20 @@ class Slower(keras.callbacks.Callback):
 @pytest.mark.parametrize("cuts", [(8,), (10,), (13, 4)])
 def test_a_part_may_change_in_place_what_it_is_given(cuts, tmp_path):
     ends_the_same(tmp_path, cuts, data=data, callbacks=lambda: [Slower()])
+
+
+class FailsToBegin(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        raise RuntimeError("cut off")
+
+
+def test_a_restart_that_fails_before_its_first_epoch_leaves_no_trace(tmp_path):
+    model = small_model()
+    for folder, others in (("a", [Cut(8)]), ("a", [FailsToBegin()]), ("b", [])):
+        callbacks = [*others, ResumeTraining(tmp_path / folder)]
+        with contextlib.suppress(RuntimeError):
+            model.fit(X, Y, 8, epochs=3, verbose=0, callbacks=callbacks)
+    assert model.history.epoch == [0, 1, 2]
 
 
 class StopAt(keras.callbacks.Callback):

@@ -172,7 +172,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, dense_model, points)
         dense_model("sgd").fit(*points, verbose=0, callbacks=[ResumeTraining(tmp_path)])
 
 
-@pytest.mark.parametrize("arguments", [{"every_steps": 0}, {"keep": 0}, {"every_steps": 1.5}])
+@pytest.mark.parametrize(
+    "arguments", [{"every_steps": 0}, {"keep": 0}, {"keep": None}, {"every_steps": 1.5}]
+)
 def test_bad_numbers_are_refused(arguments, tmp_path):
     with pytest.raises(ValueError, match="from 1 up"):
         ResumeTraining(tmp_path, **arguments)

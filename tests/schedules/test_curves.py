@@ -83,7 +83,7 @@ def test_steps_begin_at_their_boundaries():
 
 def test_combine_runs_each_curve_over_its_fraction():
     curve = schedules.combine([0.2, 0.8], [schedules.linear(0, 1), schedules.linear(5, 1)])
-    assert [curve(p) for p in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 1, 3, 1])
+    assert [curve(p) for p in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 5, 3, 1])
 
 
 def test_combine_tells_apart_phases_that_share_one_curve():
@@ -145,3 +145,16 @@ def test_restart_ends_are_where_the_rate_jumps_back():
     curve = schedules.cosine_restarts(1.0, 0.0, 0.4, 2)
     assert curve(0.4) == pytest.approx(1.0)
     assert curve(0.8) == pytest.approx(0.5)  # half of a cycle that the training's end cuts off
+
+
+def test_where_one_curve_ends_the_next_has_begun():
+    # As in torch's SequentialLR with milestones=[5].
+    halves = schedules.combine([0.5, 0.5], [schedules.constant(1.0), schedules.constant(0.1)])
+    assert sample(halves, 10) == [1.0] * 5 + [0.1] * 5
+    thirds = schedules.combine([0.1, 0.2, 0.7], [schedules.constant(n) for n in range(3)])
+    assert sample(thirds, 10) == [0, 1, 1] + [2] * 7  # 0.1 + 0.2 is more than 0.3
+    wave = schedules.cosine(1.0, 0.0)
+    twice = schedules.cosine_restarts(1.0, 0.0, 0.5, 1.0)
+    assert sample(schedules.combine([0.5, 0.5], [wave, wave]), 10) == pytest.approx(
+        sample(twice, 10)
+    )

@@ -96,13 +96,16 @@ def test_it_stops_when_the_loss_diverges_or_is_not_finite():
     model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
     model.compile(keras_dawn.SGD(0.1), "mse")
     found = find_learning_rate(model, x, x[:, :1], start=1e-3, end=1e3, steps=60, batch_size=16)
-    assert len(found.losses) < 60 and "4 times its lowest" in found.stopped
+    assert len(found.losses) < 60 == found.planned and "4 times its lowest" in found.stopped
     sweep = Sweep(1e-3, 1e6, 60, stop_factor=None)
     found = try_values(sweep, model, x, x[:, :1], batch_size=16)
     assert "the loss is" in found.stopped and not np.isfinite(found.losses[-1])
     assert all(np.isfinite(w).all() for w in model.get_weights())
     found = find_learning_rate(model, x, x[:, :1], start=1e-6, end=1e-5, steps=20, batch_size=16)
     assert len(found.losses) == 20 and found.stopped == "the end of the range"
+    history = model.fit(x, x[:, :1], verbose=0)
+    find_learning_rate(model, x, x[:, :1], steps=2)
+    assert model.history is history
 
 
 @pytest.mark.parametrize("parameter, start, end", [("momentum", 0.5, 0.95),

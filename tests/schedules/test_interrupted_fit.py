@@ -59,3 +59,63 @@ def test_a_second_schedule_of_the_rate_is_named(model, rival, first):
     with pytest.raises(ValueError, match=f"OneCycle and {type(rival).__name__} would both set"):
         fit(model, *callbacks)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+
+
+class Rates(K.Callback):
+    """The rate of every step, and the end in an epoch."""
+
+    def __init__(self, end=None):
+        super().__init__()
+        self.seen, self.end = [], end
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.end:
+            raise KeyboardInterrupt
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(float(self.model.optimizer.learning_rate))
+
+
+def new_model():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras_dawn.SGD(0.1, momentum=0.9), loss)
+    return model
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_keras_restores_goes_on_in_the_same_cycle(first, tmp_path):
+    def run(end=None):
+        model, rates, cycle = new_model(), Rates(end), OneCycle()
+        backup = K.BackupAndRestore(tmp_path)  # which loads the rate of the step that it saved at
+        callbacks = [backup, cycle, rates] if first else [cycle, backup, rates]
+        model.fit(X, Y, 8, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
+        return model, rates.seen
+
+    expected, whole = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(end=2)
+    found, rest = run()
+    assert rest == whole[16:]
+    assert float(found.optimizer.learning_rate) == pytest.approx(0.1)
+    for one, other in zip(found.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_model_that_was_saved_within_its_cycle_may_have_the_rate_of_a_step(given, tmp_path):
+    model, rates = new_model(), Rates(2)
+    saving = K.ModelCheckpoint(tmp_path / "model.keras")
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, 8, epochs=4, verbose=0, callbacks=[OneCycle(), saving, rates])
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    settings = {"initial_epoch": 2, "epochs": 4, "verbose": 0}
+    if given:
+        loaded.fit(X, Y, 8, callbacks=[OneCycle(0.1), found := Rates()], **settings)
+    else:
+        with pytest.warns(UserWarning, match="rate of a step: give `max_lr`"):
+            loaded.fit(X, Y, 8, callbacks=[OneCycle(), found := Rates()], **settings)
+    # In this process the schedule sets back what was compiled.
+    model.fit(X, Y, 8, callbacks=[OneCycle(), again := Rates()], **settings)
+    assert (found.seen == pytest.approx(again.seen)) == given

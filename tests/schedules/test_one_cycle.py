@@ -62,6 +62,14 @@ def test_sgd_without_momentum_keeps_none_and_says_so(dense_model, points):
         model.fit(*points, callbacks=[OneCycle(momentum=(0.95, 0.85))], verbose=0)
 
 
+def test_schedule_free_keeps_its_beta_1(dense_model, points):
+    # By which it takes its weights apart that it put together in the step before.
+    model = dense_model(keras.optimizers.ScheduleFreeAdamW(0.01))
+    with pytest.warns(UserWarning, match="ScheduleFreeAdamW has no momentum"):
+        history = model.fit(*points, callbacks=[OneCycle()], verbose=0).history
+    assert "beta_1" not in history and "momentum" not in history
+
+
 def test_momentum_none_leaves_momentum_alone(dense_model, points):
     model = dense_model(SGD(0.1, momentum=0.7))
     spy = Spy("momentum")

@@ -103,6 +103,7 @@ def test_beta_1_is_adams_momentum_also_under_loss_scaling(dense_model, points):
             {"learning_rate": 0.1},
             "schedule object",
         ),
+        (keras.optimizers.ScheduleFreeAdamW, {"momentum": 0.9}, "no hyper-parameter 'momentum'"),
     ],
 )
 def test_what_cannot_be_scheduled_is_refused_before_training(

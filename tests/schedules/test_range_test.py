@@ -29,6 +29,14 @@ def test_the_valley_is_in_the_middle_of_the_longest_fall():
     assert result.valley == values[8]
 
 
+def test_a_fall_over_all_steps_begins_before_the_first_as_fastais_does():
+    # 20 places that end at 19, so from -1; a third of them is 6.67, half of that 3.33: -1 + 6 + 3.
+    losses = [5.0 - 0.1 * k for k in range(20)]
+    result, values = found(losses)
+    assert longest_fall(losses) == (-1, 19) and longest_fall([1.0, 2.0]) == (0, 0)
+    assert result.valley == values[8]
+
+
 def test_the_minimum_is_a_tenth_of_the_best_value():
     result, values = found(FALL)
     assert result.minimum == values[15] / 10
@@ -96,3 +104,12 @@ def test_the_curve_is_drawn_with_its_suggestions(tmp_path):
     assert figure.axes[0].get_xscale() == "log"
     assert (tmp_path / "curve.png").stat().st_size > 10_000
     assert np.isfinite(figure.axes[0].get_ylim()).all()
+
+
+def test_a_sweep_that_ended_early_leaves_out_a_tenth_of_what_was_planned():
+    # As fastai's, which cuts `num_it // 10` off whatever came of it.
+    values, losses = [10 ** (-6 + 0.1 * n) for n in range(60)], [1.0] * 60
+    losses[8], losses[30] = 0.2, 0.5
+    given = "learning_rate", values, losses, 0.0
+    assert RangeTest.from_losses(*given).minimum == values[8] / 10
+    assert RangeTest.from_losses(*given, planned=100).minimum == values[30] / 10

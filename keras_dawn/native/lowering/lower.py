@@ -65,7 +65,7 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True):
 
     Args:
         model: built `keras.Model` that is a graph of layers.
-        training: bool.
+        training: bool, or `None` where nobody is told the mode.
         collect_statistics: bool, whether the module returns batch statistics.
         views: variables to be parameters themselves, not in torch's layout; `None` for all.
         masks: bool, whether the module returns the outputs' masks where there may be any.
@@ -73,14 +73,15 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True):
     functional = _functional(model)
 
     def walk(builder):
+        builder.untold = training is None
         inputs = []
         for number, tensor in enumerate(functional.inputs):
             name = "x" if len(functional.inputs) == 1 else f"x{number}"
             node = builder.graph.placeholder(name)
             inputs.append(Value(node, len(tensor.shape), tensor.dtype))
-        return run(builder, functional, inputs, training)
+        return run(builder, functional, inputs, bool(training))
 
-    make = builder_of(model, training, collect_statistics)
+    make = builder_of(model, bool(training), collect_statistics)
     lowered = lowered_graph(walk, make, views, masks)
     lowered.output_structure = _output_structure(functional, lowered.output_structure)
     lowered.input_dtypes = [getattr(torch, tensor.dtype) for tensor in functional.inputs]

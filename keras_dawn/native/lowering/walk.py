@@ -59,9 +59,14 @@ def run_nodes(builder, nodes, values, training):
         # that one wins, and is what the layers after it are told: they are left to Keras.
         if kwargs.get("training") is not None and keras_version.VERSION >= (3, 16):
             raise LoweringError(f"{node.operation.name} was called with a mode of its own")
+        if builder.untold and kwargs.get("training"):  # which counts where no other wins
+            raise LoweringError(f"{node.operation.name}: {_TRAINS}")
         kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         results = lower_call(builder, node, args, kwargs, training)
         values.update(zip(map(id, node.outputs), results, strict=True))
+
+
+_TRAINS = "in training, with those after it, where nobody is told the mode"
 
 
 def lower_call(builder, node, args, kwargs, training):
@@ -77,6 +82,8 @@ def lower_call(builder, node, args, kwargs, training):
         list of `Value`, one for each output.
     """
     operation = node.operation
+    if builder.untold and keras_layers.trains_untold(operation):
+        raise LoweringError(f"{operation.name}: {_TRAINS}")
     if builder.last_call is not None and isinstance(operation, keras.Layer):
         builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))

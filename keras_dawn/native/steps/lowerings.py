@@ -29,6 +29,7 @@ class Lowerings:
         is_own: bool, whether its Python may do another thing for another size.
         is_graph: bool, whether it is a whole Functional or Sequential model.
         inside: the layer and those inside it; empty before the first lowering.
+        infers_untold: bool, whether one of them takes inference for the mode where it is told none.
         reasons: dict from mode and shapes to why the layer's own call is used there.
         reason: the last of them, also of those that are tried again.
     """
@@ -37,7 +38,7 @@ class Lowerings:
         self.layer = layer
         self.is_own = find_rule(layer) is None
         self.is_graph = keras_models.functional_graph(layer) is not None
-        self.inside = ()
+        self.inside, self.infers_untold = (), False
         self.reasons = {}
         self.reason = None
         self._entries = {}  # the function and the `Lowered`
@@ -88,6 +89,7 @@ class Lowerings:
         if goes_by_ways(lowered.module):
             self._convolve[key] = next(_CALLS), None, None
         self.inside = keras_layers.all_layers(self.layer)
+        self.infers_untold = any(keras_layers.default_training(x) is False for x in self.inside)
         return entry
 
     def _key(self, mode, args, kwargs, flat):

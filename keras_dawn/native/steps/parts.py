@@ -87,7 +87,7 @@ class Part:
             return EMPTY  # a tensor or a number: Keras knows what it makes of it
         # Where nobody is told the mode, each layer that Python of the user's calls takes its own
         # default: a `RandomFlip` flips, a `Dropout` does not drop.
-        key_mode = None if told is None and not self.is_graph else bool(mode)
+        key_mode = None if told is None else bool(mode)
         key, entry = self.lowerings.entry(key_mode, args, kwargs, flat)
         self._left[key_mode] = entry is None
         if entry is None and self.is_own and self.reason is None:
@@ -132,6 +132,8 @@ class Part:
         outputs = self.finished(outputs, lowered, bool(mode))
         tells = training is not EMPTY or not _MODES_STAY
         if context is not None and tells and not lowered.calls_keras:
+            if training is EMPTY and told is None and self.lowerings.infers_untold:
+                told = False
             context.set_value("training", told)  # as Keras does, for layers that are called next
         return outputs
 

@@ -14,20 +14,27 @@ class TorchFormSGD(Fused):
 
     def __init__(self, optimizer, leaves):
         super().__init__(optimizer, leaves)
-        velocities = self.state("_velocities") if optimizer._velocities else None
-        self._groups = {}
-        for number, place in enumerate(self._places):
-            group = self._groups.setdefault(optimizer._traits[place], ([], []))
-            group[0].append(number)
-            if velocities:
-                group[1].append(velocities[number])
+        self._velocities = self.state("_velocities") if optimizer._velocities else None
+        self._sorted = self._groups = None
+
+    def _grouped(self):
+        """The numbers and velocities of the weights that are updated alike, by their traits."""
+        optimizer = self.optimizer
+        if self._sorted is not optimizer._traits:  # weights were excluded from decay since
+            self._sorted, self._groups = optimizer._traits, {}
+            for number, place in enumerate(self._places):
+                group = self._groups.setdefault(self._sorted[place], ([], []))
+                group[0].append(number)
+                if self._velocities:
+                    group[1].append(self._velocities[number])
+        return self._groups
 
     def decay(self, rate, skip):
         """Nothing: the decay is part of the step."""
 
     def take_step(self, gradients, rate, skip):
         optimizer = self.optimizer
-        for traits, (numbers, velocities) in self._groups.items():
+        for traits, (numbers, velocities) in self._grouped().items():
             weights = [self.parameters[n] for n in numbers]
             own = [gradients[n] for n in numbers]
             group_rate = rate if traits.multiplier == 1.0 else rate * traits.multiplier
