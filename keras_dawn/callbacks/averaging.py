@@ -66,10 +66,12 @@ class StochasticWeightAveraging(WeightCopies):
     """Averages the weights at the ends of the last epochs (SWA, Izmailov 2018, arXiv:1803.05407).
 
     All of them weigh the same. At the end of the training the model has their mean, and the
-    statistics of its batch normalisation are measured again for it, on the training data.
+    statistics of its batch normalisation are measured again for it, on the training data. An
+    `EarlyStopping` that restores the best weights goes before it in the list, or has the last word.
 
     Args:
-        data: the training data (or a part of it): arrays, or batches of images with labels.
+        data: the training data (or a part of it): images, a tuple of images and labels, or what
+            yields batches of them.
         start: float in [0, 1), the fraction of the training before the first of those epochs.
         every: int from 1 up, in how many epochs the weights are taken in.
 

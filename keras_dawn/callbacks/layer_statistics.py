@@ -28,7 +28,8 @@ class LayerStatistics(keras.callbacks.Callback):
             activations within 0.05 of 0) of its output, and `gradient_norm` of its weights.
 
     Raises:
-        ValueError: bad numbers, or unknown layers, when the training begins.
+        ValueError: bad numbers; when the training begins, unknown layers, or a model of Python of
+            its own.
 
     Example:
         >>> statistics = LayerStatistics(images[:64], labels[:64], every_steps=50)  # doctest: +SKIP
@@ -58,8 +59,13 @@ class LayerStatistics(keras.callbacks.Callback):
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"{self.model.name} has no layer {', '.join(unknown)}.")
         self._watched = [known[name] for name in names]
-        outputs = [layer.output for layer in self._watched]
-        inputs = self.model.inputs
+        try:
+            outputs, inputs = [layer.output for layer in self._watched], self.model.inputs
+        except (AttributeError, ValueError) as error:
+            raise ValueError(
+                f"LayerStatistics cannot look into {self.model.name}: it needs a Functional or "
+                f"Sequential model in which each of the layers is called once. {error}"
+            ) from None
         inputs = inputs[0] if len(inputs) == 1 else inputs
         self._probe = keras.Model(inputs, [*self.model.outputs, *outputs])
         self._begins = True

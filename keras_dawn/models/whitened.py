@@ -53,7 +53,8 @@ def WhitenedConvNet(
         activation: name or callable.
         stem_activation: name or callable, of the stem; by default the same.
         normalization_momentum: float in [0, 1), of the moving averages in batch normalisation.
-        whitening_bias: bool, whether the stem has a bias that is trained.
+        whitening_bias: bool, whether the stem has a bias that is trained. A model of such a stem
+            that was loaded needs `freeze(model, "^whitening/kernel")`.
         shortcuts: bool, whether groups of two equal widths add the first convolution's output to
             the second's, too.
         gates: numbers of groups, from 1, whose channels are multiplied at the end by twice the
@@ -78,9 +79,11 @@ def WhitenedConvNet(
         raise ValueError(f"`gates` must be of groups from 1 to {len(widths)}, got {gates}.")
     inputs = keras.Input(input_shape, name="images")
     channels = input_shape[-1]
-    stem = layers.Conv2D(8 * channels, 2, use_bias=whitening_bias, name=WHITENING)
+    stem = layers.Conv2D(
+        8 * channels, 2, use_bias=whitening_bias, trainable=whitening_bias, name=WHITENING
+    )
     x = stem(inputs)
-    # The kernel alone: `stem.trainable = False` would freeze its bias too.
+    # The kernel alone, beside a bias; Keras saves which layers are trained, and not which weights.
     stem.kernel.trainable = False
     x = layers.Activation(stem_activation or activation, name="stem_activation")(x)
     normal = functools.partial(_normal, activation, normalization_momentum)

@@ -22,7 +22,7 @@ def layerwise(optimizer, rates=None, decays=None):
         optimizer: an optimizer of Keras's, or `keras_dawn.SGD`, `LARS` or `Muon`.
         rates: dict from regular expression to float: the step of the variables whose path matches,
             decay included, is multiplied, which for all these optimizers is a multiplied rate; the
-            first match counts.
+            first match counts. By default those that the optimizer has.
         decays: the same for the weight decay.
 
     Returns:
@@ -39,7 +39,8 @@ def layerwise(optimizer, rates=None, decays=None):
         >>> type(optimizer).__name__
         'LayerwiseAdamW'
     """
-    settings = {"rate_multipliers": dict(rates or {}), "decay_multipliers": dict(decays or {})}
+    settings = {"rate_multipliers": rates, "decay_multipliers": decays}
+    settings = {name: dict(given) for name, given in settings.items() if given is not None}
     kind, config = type(optimizer), optimizer.get_config()
     if optimizer.built:
         raise ValueError(f"This {kind.__name__} has been built: give a new one.")

@@ -35,8 +35,9 @@ def fine_tune(
     the groups before the head at smaller ones (Howard & Ruder 2018, arXiv:1801.06146; fastai's
     `Learner.fine_tune`). Both cycles have the ends of `OneCycle`, a 25th of the highest rate at
     first, where fastai's second one begins at a fifth. Each part begins with a new optimizer of the
-    compiled kind and settings; afterwards the model has the last one, and is trainable as it was.
-    Called again, also after an error or Ctrl-C, it begins from the compiled settings as before.
+    compiled kind and settings; afterwards the model has the last one, and is trainable as it was
+    (Keras saves it as the compiled one, without rates by layer). Called again, also after an error
+    or Ctrl-C, it begins from the compiled settings as before.
 
     Args:
         model: compiled `keras.Model`, accelerated or not.
@@ -58,8 +59,8 @@ def fine_tune(
         `keras.callbacks.History` of all epochs.
 
     Raises:
-        ValueError: a model that is not compiled, a setting out of range or of another kind, or an
-            optimizer with multipliers of its own.
+        ValueError: a model that is not compiled, a setting out of range or of another kind, an
+            optimizer with multipliers of its own, or weights of one name in two groups.
 
     Example:
         >>> model = keras_dawn.models.ResNet18(classes=10, weights="imagenet")  # doctest: +SKIP
@@ -162,12 +163,17 @@ def _remember(optimizer, compiled):
 
 def _optimizer(current, compiled, groups, rates):
     """A new optimizer like the compiled one, with a rate for each group."""
-    patterns = {}
+    patterns, places = {}, {}
     for place, group in enumerate(groups):
+        paths = [v.path for layer in group for v in layer.trainable_variables]
+        if twice := [path for path in paths if places.setdefault(path, place) != place]:
+            raise ValueError(
+                f"Two groups have a weight called {twice[0]!r}, and rates go by that name: give "
+                "the layers of the models in this model different names."
+            )
         # Whole paths, escaped: one layer's path may begin with another's (`conv1`, `conv10`).
-        paths = [re.escape(v.path) for layer in group for v in layer.trainable_variables]
         if paths:
-            patterns[f"^(?:{'|'.join(paths)})$"] = rates[place]
+            patterns[f"^(?:{'|'.join(map(re.escape, paths))})$"] = rates[place]
     new = compiled.kind.from_config(compiled.config)
     keras_optimizers.copy_decay_exclusions(hyperparameters.unwrap(current), new)
     made = layerwise(new, patterns, compiled.config.get("decay_multipliers"))

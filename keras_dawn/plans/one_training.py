@@ -24,8 +24,7 @@ class OneTraining:
         self._callbacks = [
             callback
             for callback in callbacks
-            if not isinstance(callback, keras.callbacks.History)
-            and not type(callback).__module__.startswith("keras_dawn.")
+            if not isinstance(callback, keras.callbacks.History) and not _is_ours(callback)
         ]
         self._averages = {
             callback: callback.goes_on for callback in callbacks if hasattr(callback, "goes_on")
@@ -88,6 +87,11 @@ class _Part(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.model.stop_training:
             self._end()
+
+
+def _is_ours(callback):
+    """Whether it is one of this package's, or of a class of the user's that is made of one."""
+    return any(kind.__module__.startswith("keras_dawn.") for kind in type(callback).__mro__)
 
 
 def _nothing(logs=None):

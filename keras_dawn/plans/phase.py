@@ -71,10 +71,15 @@ class Phase:
     validation: int | Validation = Validation()
 
     def __post_init__(self):
-        if isinstance(self.validation, int):
+        if isinstance(self.validation, numbers.Integral):
             # The class is frozen, so that phases can be shared and compared; this is the way around
             # it.
-            object.__setattr__(self, "validation", Validation(self.validation))
+            object.__setattr__(self, "validation", Validation(int(self.validation)))
+        if not isinstance(self.validation, Validation) or not isinstance(self.crops, Crops):
+            raise ValueError(
+                f"`validation` must be pixels or a Validation, and `crops` Crops, got "
+                f"{self.validation!r} and {self.crops!r}."
+            )
         for name in ("epochs", "image_size", "batch_size"):
             value = getattr(self, name)
             if not isinstance(value, numbers.Integral) or value < 1:

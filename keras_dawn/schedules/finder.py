@@ -205,7 +205,7 @@ class _Sweeping(keras.callbacks.Callback):
         self._done = self.model.stop_training = True
 
     def _diverges(self, smoothed):
-        if self._stop_factor is None or len(self.losses) <= _FIRST_STEPS:
+        if self._stop_factor is None or len(self.losses) <= _FIRST_STEPS or self._lowest <= 0:
             return False
         return smoothed > self._stop_factor * self._lowest
 

@@ -17,7 +17,7 @@ class Sweep:
         spacing: `"exponential"`, a constant ratio between two values, or `"linear"`.
         smoothing: float in [0, 1), the weight of the past in the smoothed loss.
         stop_factor: float above 1, how many times its lowest the smoothed loss may reach, or
-            `None` to go on to the end.
+            `None` to go on to the end, as with losses that fall below 0, which has no such times.
 
     Raises:
         ValueError: a range that makes no sense, or other numbers out of their range.

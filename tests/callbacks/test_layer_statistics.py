@@ -65,5 +65,18 @@ def test_many_layers_are_thinned_out_evenly(points):
 def test_bad_settings_are_named(points):
     with pytest.raises(ValueError, match="`every_steps`"):
         LayerStatistics(*points, every_steps=0)
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    own = Own()
+    own.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="cannot look into own"):
+        own.fit(*points, callbacks=[LayerStatistics(*points)], verbose=0)
     with pytest.raises(ValueError, match="no layer other"):
         build(False).fit(*points, callbacks=[LayerStatistics(*points, layers=["other"])], verbose=0)

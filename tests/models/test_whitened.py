@@ -1,7 +1,7 @@
 """The network of Jordan's records against the same in torch."""
 
 import keras_dawn
-from keras_dawn.models import IdentityFilters, WhitenedConvNet, whiten
+from keras_dawn.models import IdentityFilters, WhitenedConvNet, freeze, whiten
 
 import airbench
 import keras
@@ -192,3 +192,18 @@ def test_shortcuts_and_gates_are_those_of_plain_torch(native, images):
 def test_a_gate_for_no_group_is_named():
     with pytest.raises(ValueError, match="groups from 1 to 2, got"):
         WhitenedConvNet((8, 8), gates=(2, 3))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_stem_of_a_loaded_model_stays_as_it_is(bias, tmp_path):
+    model = WhitenedConvNet((4, 4), input_shape=(9, 9, 3), whitening_bias=bias)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    if bias:
+        freeze(loaded, "^whitening/kernel")
+    loaded.compile(keras_dawn.SGD(0.1), "mse")
+    stem = loaded.get_layer("whitening")
+    before = stem.kernel.numpy()
+    loaded.fit(np.ones((4, 9, 9, 3), "float32"), np.ones((4, 10), "float32"), verbose=0)
+    np.testing.assert_array_equal(stem.kernel.numpy(), before)
+    assert len(loaded.trainable_weights) == len(model.trainable_weights)

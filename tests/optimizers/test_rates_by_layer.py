@@ -128,6 +128,15 @@ def test_ours_take_the_multipliers_themselves():
     assert type(optimizer) is SGD and optimizer.rate_multipliers == RATES
 
 
+def test_multipliers_that_are_not_given_stay_as_they_are():
+    own = {"bias": 0.0}
+    for optimizer in (keras_dawn.SGD(0.1, decay_multipliers=own), keras.optimizers.AdamW(0.1)):
+        made = layerwise(optimizer, {"kernel": 0.5})
+        again = layerwise(made, decays=own)
+        assert again.rate_multipliers == {"kernel": 0.5} and again.decay_multipliers == own
+    assert layerwise(keras_dawn.SGD(0.1, decay_multipliers=own), {"a": 1}).decay_multipliers == own
+
+
 def test_what_takes_no_steps_is_refused():
     built = keras.optimizers.Adam()
     built.build([keras.Variable([1.0])])

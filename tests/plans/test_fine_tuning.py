@@ -197,6 +197,18 @@ def test_without_patterns_the_head_is_the_last_layer_and_the_rest_is_halved():
     assert names == [["a_dense", "a_bn"], ["b_dense", "b_bn", "head"], ["new"]]
 
 
+def test_weights_of_one_name_in_two_groups_are_refused():
+    def part():  # such as two networks that were loaded from files of one make
+        inputs = keras.Input((6,))
+        return keras.Model(inputs, keras.layers.Dense(6, name="same")(inputs))
+
+    made = keras.Sequential([keras.Input((6,)), part(), part(), keras.layers.Dense(3)])
+    made.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = arrays()
+    with pytest.raises(ValueError, match="Two groups have a weight called 'same/kernel'"):
+        fine_tune(made, x, y=y, epochs=1, head_epochs=0, verbose=0)
+
+
 def test_bad_settings_say_what_is_expected():
     x, y = arrays()
     for settings, words in (

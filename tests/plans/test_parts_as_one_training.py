@@ -1,13 +1,14 @@
 """`fine_tune` is one training to callbacks, in whatever process its parts are trained."""
 
 import keras_dawn
-from keras_dawn import ResumeTraining, fine_tune
+from keras_dawn import ParameterSchedule, ResumeTraining, fine_tune
 from keras_dawn.callbacks import (
     ExponentialMovingAverage,
     LayerStatistics,
     Snapshots,
     StochasticWeightAveraging,
 )
+from keras_dawn.schedules import linear
 
 import keras
 import numpy as np
@@ -76,13 +77,12 @@ def test_a_killed_one_loses_no_rows_and_waits_as_long(kill, tmp_path):
         assert run("cut") == expected
 
 
-@pytest.mark.parametrize("accelerated", [True, False])
-def test_a_fraction_of_the_training_is_one_of_all_its_parts(accelerated):
+def test_a_fraction_of_the_training_is_one_of_all_its_parts():
     watch, snapshots = Watch(), Snapshots([0.5, 1.0])
     averaging = StochasticWeightAveraging(arrays()[0], start=0.5)
     statistics = LayerStatistics(*arrays(), every_steps=6, layers=["a_dense"])
     callbacks = [watch, snapshots, averaging, statistics]
-    made, _, _, _ = tuned(accelerated, head_epochs=1, epochs=3, callbacks=callbacks)
+    made, _, _, _ = tuned(head_epochs=1, epochs=3, callbacks=callbacks)
     for callback in callbacks:
         assert callback.params["epochs"] == 4
     places = {v.path: place for place, v in enumerate(made.weights)}
@@ -95,6 +95,20 @@ def test_a_fraction_of_the_training_is_one_of_all_its_parts(accelerated):
     assert [row["step"] for row in statistics.rows] == [0, 6, 12, 18, 24]
     slopes = [row["gradient_norm"] for row in statistics.rows]
     assert slopes[0] == 0 and min(slopes[2:]) > 0  # its layer was frozen at first
+
+
+def test_a_schedule_goes_through_all_parts_in_a_class_of_ones_own_too():
+    class Decay(ParameterSchedule):
+        seen = ()
+
+        def on_train_batch_begin(self, batch, logs=None):
+            super().on_train_batch_begin(batch, logs)
+            self.seen += (self.model.optimizer.weight_decay,)
+
+    decay = Decay({"weight_decay": linear(0.0, 1.0)})
+    made, _, _, _ = tuned(head_epochs=1, epochs=2, callbacks=[decay])
+    assert decay.seen == pytest.approx([step / 18 for step in range(18)])
+    assert made.optimizer.weight_decay == model().optimizer.weight_decay
 
 
 class Steps(keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 from keras_dawn import PLANS, Phase, TrainingPlan, one_cycle_by_size, schedules
 from keras_dawn.plans import Crops
 
+import numpy as np
 import pytest
 
 IMAGES = 1_281_167
@@ -21,6 +22,13 @@ def test_one_cycle_by_size_is_one_triangle_whatever_the_sizes():
     assert [sizes[10 * e] for e in range(10)] == [32, 32, 32, 48, 48, 48, 48, 48, 64, 64]
     with pytest.raises(ValueError, match=r"begin at 0\.0"):
         one_cycle_by_size({0.5: 64}, 10, 50, 0.4)
+
+
+def test_pixels_to_validate_at_may_be_numpys():
+    assert Phase(1, 16, 8, 0.1, validation=np.int64(24)).evaluated_at == 24
+    for settings in ({"validation": "24"}, {"validation": 24.0}, {"crops": (0.5, 1.0)}):
+        with pytest.raises(ValueError, match="a Validation, and `crops` Crops"):
+            Phase(1, 16, 8, 0.1, **settings)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])

@@ -106,6 +106,9 @@ def test_it_stops_when_the_loss_diverges_or_is_not_finite():
     history = model.fit(x, x[:, :1], verbose=0)
     find_learning_rate(model, x, x[:, :1], steps=2)
     assert model.history is history
+    model.compile("sgd", lambda y, p: keras.losses.mean_squared_error(y, p) - 10)
+    found = find_learning_rate(model, x, x[:, :1], start=1e-6, end=1e-5, steps=20, batch_size=16)
+    assert max(found.losses) < 0 and found.stopped == "the end of the range"
 
 
 @pytest.mark.parametrize("parameter, start, end", [("momentum", 0.5, 0.95),

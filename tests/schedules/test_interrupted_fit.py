@@ -90,14 +90,14 @@ def test_what_keras_restores_goes_on_in_the_same_cycle(first, tmp_path):
         model, rates, cycle = new_model(), Rates(end), OneCycle()
         backup = K.BackupAndRestore(tmp_path)  # which loads the rate of the step that it saved at
         callbacks = [backup, cycle, rates] if first else [cycle, backup, rates]
-        model.fit(X, Y, 8, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
+        model.fit(X, Y, 32, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
         return model, rates.seen
 
     expected, whole = run()
     with pytest.raises(KeyboardInterrupt):
         run(end=2)
     found, rest = run()
-    assert rest == whole[16:]
+    assert rest == whole[4:]
     assert float(found.optimizer.learning_rate) == pytest.approx(0.1)
     for one, other in zip(found.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -108,14 +108,14 @@ def test_a_model_that_was_saved_within_its_cycle_may_have_the_rate_of_a_step(giv
     model, rates = new_model(), Rates(2)
     saving = K.ModelCheckpoint(tmp_path / "model.keras")
     with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y, 8, epochs=4, verbose=0, callbacks=[OneCycle(), saving, rates])
+        model.fit(X, Y, 32, epochs=4, verbose=0, callbacks=[OneCycle(), saving, rates])
     loaded = keras.models.load_model(tmp_path / "model.keras")
     settings = {"initial_epoch": 2, "epochs": 4, "verbose": 0}
     if given:
-        loaded.fit(X, Y, 8, callbacks=[OneCycle(0.1), found := Rates()], **settings)
+        loaded.fit(X, Y, 32, callbacks=[OneCycle(0.1), found := Rates()], **settings)
     else:
         with pytest.warns(UserWarning, match="rate of a step: give `max_lr`"):
-            loaded.fit(X, Y, 8, callbacks=[OneCycle(), found := Rates()], **settings)
+            loaded.fit(X, Y, 32, callbacks=[OneCycle(), found := Rates()], **settings)
     # In this process the schedule sets back what was compiled.
-    model.fit(X, Y, 8, callbacks=[OneCycle(), again := Rates()], **settings)
+    model.fit(X, Y, 32, callbacks=[OneCycle(), again := Rates()], **settings)
     assert (found.seen == pytest.approx(again.seen)) == given
