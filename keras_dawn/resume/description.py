@@ -16,7 +16,7 @@ from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native.engine import engine_of
 from keras_dawn.resume.changed_parts import PYTHON
 from keras_dawn.resume.checkpoints import name_of
-from keras_dawn.resume.compiled_numbers import numbers_of
+from keras_dawn.resume.compiled_numbers import numbered, numbers_of
 from keras_dawn.resume.data_contents import (
     WEIGHTS,
     changed_arrays,
@@ -62,7 +62,7 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "variables": [_NUMBERED.sub("", v.path) for v in model.variables],
         "layers": [_layer(layer) for layer in list(all_layers(model))[1:]],
         "optimizers": [type(hyperparameters.unwrap(one)).__name__ for one in optimizers_of(model)],
-        "numbers": [_numbers(one) for one in optimizers_of(model)],
+        "numbers": [_numbers(one) for one in numbered(model)],
         "frozen": [not layer.trainable for layer in all_layers(model)],
         "settings": settings(model, callbacks, epochs, iterator.num_batches),
         "kept": variables_of_optimizers(model),
@@ -144,7 +144,7 @@ def check_same(state, now, folder, step):
     changed += changes(then["settings"], now["settings"])
     rates = [
         (number, name, old[name], new[name])
-        for number, (old, new) in enumerate(zip(then["numbers"], now["numbers"], strict=True))
+        for number, (old, new) in enumerate(zip(then["numbers"], now["numbers"], strict=False))
         for name in old
         if name in new and old[name] != new[name]
     ]
