@@ -1,5 +1,6 @@
 """DAWNBench's question: how long, and how much money, until the target accuracy?"""
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 
@@ -169,6 +170,20 @@ class TimeToAccuracy(keras.callbacks.Callback):
 
     def _counted(self, record):
         return record.accuracy if self.target_on == "accuracy" else record.top5_accuracy
+
+
+@contextlib.contextmanager
+def clocks_paused(callbacks):
+    """A context in which the training clocks of the `TimeToAccuracy` among callbacks stand still.
+
+    Args:
+        callbacks: list of callbacks of a `fit` that is in an epoch: they run again afterwards.
+    """
+    with contextlib.ExitStack() as paused:
+        for one in callbacks:
+            if isinstance(one, TimeToAccuracy):
+                paused.enter_context(one.clock.paused())
+        yield
 
 
 def _percent(fraction):

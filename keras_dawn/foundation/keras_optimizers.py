@@ -45,6 +45,12 @@ def optimizer_of(optimizer, variable):
     return optimizer.optimizers[optimizer._var_to_optimizer_idx[id(variable)]]
 
 
+def inner_optimizers(optimizer):
+    """The optimizers in a `MultiOptimizer`, as far as it knows them; none in any other."""
+    several = isinstance(optimizer, keras.optimizers.MultiOptimizer)
+    return list(optimizer.optimizers) if several else []
+
+
 def rate_is_called(optimizer):
     """Whether an optimizer's learning rate is a schedule object or a function."""
     return callable(optimizer._learning_rate)

@@ -1,9 +1,7 @@
 """Runs a `TrainingPlan` as one `fit`."""
 
-import contextlib
-
 from keras_dawn.data.labels import check_same_classes
-from keras_dawn.dawnbench.time_to_accuracy import TimeToAccuracy
+from keras_dawn.dawnbench.time_to_accuracy import TimeToAccuracy, clocks_paused
 from keras_dawn.foundation import keras_fit
 from keras_dawn.plans.phase import Phase
 from keras_dawn.plans.plan import TrainingPlan
@@ -155,9 +153,7 @@ class _Phases(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._training.set_epoch(epoch)
-        with contextlib.ExitStack() as paused:  # to load what is validated on does not count
-            for timer in self._timers:
-                paused.enter_context(timer.clock.paused())
+        with clocks_paused(self._timers):  # to load what is validated on does not count
             self._look_at_validation(epoch)
         # Keras keeps the length and the evaluator of the first epoch for a whole `fit`.
         if self._training.phase is not self._known:

@@ -3,6 +3,7 @@
 import weakref
 
 from keras_dawn.foundation import hyperparameters
+from keras_dawn.foundation.keras_optimizers import inner_optimizers
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule, scheduled
 
@@ -19,6 +20,13 @@ def numbers_of(optimizer):
     return {name: None if value is None else float(value) for name, value in values.items()}
 
 
+def numbered(model):
+    """The optimizers whose numbers are compared: `optimizers_of`, then those within one of them."""
+    outer = optimizers_of(model)
+    inner = [each for one in outer for each in inner_optimizers(hyperparameters.unwrap(one))]
+    return [*outer, *inner]
+
+
 def leave_numbers(model):
     """Notes that a training ends here, to go on: numbers that differ after this are the script's.
 
@@ -27,7 +35,7 @@ def leave_numbers(model):
     Args:
         model: `keras.Model` in training.
     """
-    for optimizer in optimizers_of(model):
+    for optimizer in numbered(model):
         its = scheduled(optimizer)
         numbers = numbers_of(optimizer).items()
         _LEFT[optimizer] = {name: value for name, value in numbers if name not in its}
@@ -40,7 +48,7 @@ def numbers_set_since(model):
         list of `(optimizer's number, name, old, new)`.
     """
     found = []
-    for number, optimizer in enumerate(optimizers_of(model)):
+    for number, optimizer in enumerate(numbered(model)):
         left = _LEFT.pop(optimizer, None)
         now = numbers_of(optimizer) if left else {}
         pairs = [(name, left[name], new) for name, new in now.items() if name in left]
@@ -57,7 +65,8 @@ class CompiledNumbers:
     the value in force goes on.
 
     Args:
-        rates: list of `(optimizer's number, name, old, new)`, as `check_same` returns it.
+        rates: list of `(optimizer's number, name, old, new)`, as `check_same` returns it; the
+            numbers are those in `numbered`.
         model: `keras.Model`, with the numbers of the checkpoint in its optimizers.
         callbacks: list of the callbacks beside `ResumeTraining`.
         settings: dict, what `described_settings.settings` returned in this process.
@@ -72,13 +81,14 @@ class CompiledNumbers:
     def __init__(self, rates, model, callbacks, settings, since=()):
         self.taken_up, self.kept, self.said_of_kept, self._new = [], [], [], []
         for number, name, old, new in [*rates, *since]:
-            optimizer = optimizers_of(model)[number]
+            optimizer = numbered(model)[number]
             in_force = None if old is None else hyperparameters.read(optimizer, name)
             if old is not None and in_force == new:
                 continue
             how = "set" if (number, name, old, new) in since else "compiled"
             setter = None
-            if optimizer is model.optimizer:
+            own = [model.optimizer, *inner_optimizers(hyperparameters.unwrap(model.optimizer))]
+            if any(optimizer is one for one in own):
                 setter = _setter(name, callbacks, settings, moved=in_force != old)
             change = in_words(name, old, new)
             if setter is not None:
@@ -101,7 +111,7 @@ class CompiledNumbers:
         for number, name, old in self.kept:
             now[number][name] = old
         for number, numbers in enumerate(now):
-            if not numbers:  # of a model that this process has trained already
+            if not numbers and number < len(then):  # of a model that was trained already
                 now[number] = then[number]
 
     def write(self):

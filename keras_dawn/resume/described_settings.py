@@ -8,6 +8,7 @@ from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_losses import compiled_loss
 from keras_dawn.foundation.keras_optimizers import uses_weight_decay, variables_of
 from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.resume.compiled_numbers import numbered
 from keras_dawn.resume.names import unnumbered
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
@@ -33,12 +34,14 @@ def settings(model, callbacks, epochs, steps):
     if normalisations:
         together = sum(bool(one.synchronized) for one in normalisations)
         found["synchronized batch normalisations"] = f"{together} of {len(normalisations)}"
-    for number, optimizer in enumerate(optimizers_of(model)):
+    for number, optimizer in enumerate(numbered(model)):
         of = f" of optimizer {number + 1}" if number else ""
         found[f"loss scaling{of}"] = words(unwrap(optimizer) is not optimizer)
         inner = unwrap(optimizer)
         left_out = {"name", *available(inner)}
         for name, value in config(inner).items():
+            if name == "optimizer_map":  # whose optimizers are among these
+                value = _patterns(value)
             if name not in left_out or isinstance(value, dict):  # a schedule
                 found[f"{name}{of}"] = words(value)
         if getattr(inner, "weight_decay", None) is not None:
@@ -59,6 +62,13 @@ def settings(model, callbacks, epochs, steps):
                     f"{', '.join(ends)} at 0, 25, 50, 75, 100 % of {whole} (highest {highest:.4g})"
                 )
     return found
+
+
+def _patterns(written):
+    """Of which weights a `MultiOptimizer` has which optimizer, as it is written down."""
+    found = written.get("config") if isinstance(written, dict) else None
+    patterns = found.get("optimizer_map") if isinstance(found, dict) else None
+    return list(patterns) if isinstance(patterns, dict) else "a function"
 
 
 def variables_of_optimizers(model):

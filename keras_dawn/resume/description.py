@@ -5,6 +5,7 @@ import re
 import warnings
 
 from keras_dawn.convolutions import table_in_use
+from keras_dawn.dawnbench.records import hardware
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.sharding import sampler_of
 from keras_dawn.foundation import hyperparameters, keras_fit
@@ -15,7 +16,7 @@ from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native.engine import engine_of
 from keras_dawn.resume.changed_parts import PYTHON
 from keras_dawn.resume.checkpoints import name_of
-from keras_dawn.resume.compiled_numbers import numbers_of
+from keras_dawn.resume.compiled_numbers import numbered, numbers_of
 from keras_dawn.resume.data_contents import (
     WEIGHTS,
     changed_arrays,
@@ -30,6 +31,7 @@ from keras_dawn.resume.same_model import check_same_model
 from keras_dawn.resume.training_state import metric_variables
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
+import keras
 import torch
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -60,7 +62,7 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         "variables": [_NUMBERED.sub("", v.path) for v in model.variables],
         "layers": [_layer(layer) for layer in list(all_layers(model))[1:]],
         "optimizers": [type(hyperparameters.unwrap(one)).__name__ for one in optimizers_of(model)],
-        "numbers": [_numbers(one) for one in optimizers_of(model)],
+        "numbers": [_numbers(one) for one in numbered(model)],
         "frozen": [not layer.trainable for layer in all_layers(model)],
         "settings": settings(model, callbacks, epochs, iterator.num_batches),
         "kept": variables_of_optimizers(model),
@@ -78,6 +80,7 @@ def describe(model, iterator, order, callbacks=(), epochs=1):
         # A GPU has its own ways, whatever the table for the processor beside it is.
         "convolutions": table_in_use().identity if on_cpu else None,
         "threads": torch.get_num_threads() if on_cpu else None,
+        "made_with": _made_with(),
         "accelerated": engine_of(model) is not None,
         "python": PYTHON,
     }
@@ -130,19 +133,30 @@ def check_same(state, now, folder, step):
     validation = changed_contents(state, now["contents"], "validation")
     changed += [f"{_OF_PAIR.get(name, name)} to validate on: other values"
                 for name, *_ in validation]  # fmt: skip
-    # Both choose the ways of convolutions and the order of sums: it rounds otherwise, and no more.
+    # They choose the ways of convolutions and the order of sums: it rounds otherwise, and no more.
     for name, title in (("convolutions", "ways of convolutions"), ("threads", "torch's threads")):
         old, new = then.get(name), now[name]
         if None not in (old, new) and old != new:
             changed.append(f"{title} {old} → {new}")
+    made, others = then.get("made_with", now["made_with"]), now["made_with"]
+    changed += [f"{name} {made[name]} → {others[name]}" for name in made
+                if made[name] != others[name]]  # fmt: skip
     changed += changes(then["settings"], now["settings"])
     rates = [
         (number, name, old[name], new[name])
-        for number, (old, new) in enumerate(zip(then["numbers"], now["numbers"], strict=True))
+        for number, (old, new) in enumerate(zip(then["numbers"], now["numbers"], strict=False))
         for name in old
         if name in new and old[name] != new[name]
     ]
     return rates, changed
+
+
+def _made_with():
+    """The device, and the versions of what computes on it."""
+    device = default_device()
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else hardware()["processor"]
+    return {"device": name, "torch": str(torch.__version__), "Keras": keras.__version__}
 
 
 def _within(epoch, step, steps):

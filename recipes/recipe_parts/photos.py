@@ -158,7 +158,8 @@ def train(preset, photos, precision, seed, folder, timer):
         callbacks.insert(0, keras_dawn.callbacks.Lookahead(every=6))
     if FLAGS.ema:
         callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    resume = run_flags.resume_training()
+    # A folder is for one training.
+    resume = run_flags.resume_training(f"seed{seed}" if FLAGS.runs > 1 else "")
     callbacks += [resume] if resume else []
     interrupted, last, flipped, answered = False, preset.plan.phases[-1], None, None
     try:

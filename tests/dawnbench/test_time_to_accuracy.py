@@ -2,6 +2,7 @@ import time
 
 from keras_dawn import SGD, ResumeTraining, TimeToAccuracy, TrainingClock
 from keras_dawn.dawnbench import clock as clock_module
+from keras_dawn.resume import checkpoint_file
 
 import keras
 import pytest
@@ -206,3 +207,22 @@ def test_time_of_tries_of_one_process_counts_once(same, dense_model, points, fak
     assert history["training_seconds"] == [2 + 10 * steps, 2 + 20 * steps]
     assert [each.training_seconds for each in timer.records] == history["training_seconds"]
     assert history["wall_seconds"][0] == 2 + 10 * steps + 100
+
+
+def test_saving_within_an_epoch_stands_outside_the_training_clock(
+    dense_model, points, fake_time, tmp_path, monkeypatch
+):
+    real = checkpoint_file.write
+
+    def write(path, state):
+        fake_time.pass_(1000)
+        real(path, state)
+
+    monkeypatch.setattr(checkpoint_file, "write", write)
+    timer, resume = TimeToAccuracy(50.0), ResumeTraining(tmp_path, every_steps=2)
+    callbacks = [timer, Worker(fake_time), resume]
+    model = dense_model(SGD(0.1))
+    history = model.fit(*points, 4, epochs=2, callbacks=callbacks, verbose=0).history
+    steps = -(-len(points[0]) // 4)
+    assert history["training_seconds"] == [10 * steps, 20 * steps]
+    assert history["wall_seconds"][0] == 10 * steps + 1000 * ((steps - 1) // 2)

@@ -156,3 +156,11 @@ def test_every_seed_lists_the_photos_while_its_clock_runs():
     (clock, second), (other, third) = next(loaded), next(loaded)
     assert clock.training_seconds() >= 0.01 and other.training_seconds() >= 0.01
     assert clock is not other and second is not third
+
+
+@pytest.mark.slow
+def test_each_of_several_runs_has_checkpoints_of_its_own(photos, tmp_path):
+    flags = ("--preset=smoke", f"--data_dir={photos}", "--runs=2", "--checkpoints=saved")
+    code, output = run(*flags, "--output_dir=out", cwd=tmp_path)
+    assert code == 0, output
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {"seed0", "seed1"}

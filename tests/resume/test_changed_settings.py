@@ -2,12 +2,14 @@
 
 import keras_dawn
 from keras_dawn import ResumeTraining
+from keras_dawn.resume import description
 
 import keras
 import numpy as np
 import pytest
+import torch
 
-from tests.resume.lives import X, Y
+from tests.resume.lives import X, Y, life
 from tests.resume.test_resume import Cut
 from tests.resume.this_process import as_another_process
 
@@ -209,3 +211,13 @@ def test_other_weights_of_images_are_told_from_other_images(tmp_path, capsys):
         weighed(sample_weight=ones)(tmp_path, 5)
     weighed(sample_weight=others)(tmp_path, None)
     assert named(capsys) == {"other values in the arrays (sample weights)"}
+
+
+def test_another_machine_and_other_versions_are_named(tmp_path, capsys, monkeypatch):
+    life(tmp_path, data=lambda: (X, Y), cut=7)
+    monkeypatch.setattr(description, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(description, "hardware", lambda: {"processor": "another"})
+    monkeypatch.setattr(keras, "__version__", "3.99")
+    life(tmp_path, data=lambda: (X, Y))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "takes up" in line]
+    assert " → another, " in line and " → 3.99" in line and "torch" not in line

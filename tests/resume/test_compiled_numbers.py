@@ -209,3 +209,21 @@ def test_an_epoch_whose_steps_are_done_is_named_as_such(tmp_path, capsys):
         life(tmp_path, data=lambda: (X, Y + 1 - 2 * (Y > 1)), epochs=2)
     life(tmp_path, data=lambda: (X, Y), epochs=2)
     assert "goes on at epoch 1, after the last of its 5 steps." in capsys.readouterr().err
+
+
+def test_a_rate_within_a_multi_optimizer_is_taken_up(tmp_path, capsys):
+    def train(rate, cut):
+        as_another_process(1)
+        inner = keras.optimizers.SGD(rate, momentum=0.9)
+        both = keras.optimizers.OptimizerMap(inner, {".*/bias": keras.optimizers.Adam(0.01)})
+        model = small_model(optimizer=keras.optimizers.MultiOptimizer(both))
+        callbacks = [Cut(cut), ResumeTraining(tmp_path)]
+        with contextlib.suppress(RuntimeError):
+            model.fit(X, Y, 8, epochs=2, verbose=0, callbacks=callbacks)
+        return [round(float(one.learning_rate), 6) for one in model.optimizer.optimizers]
+
+    train(0.1, 7)
+    assert train(0.1, 1) == [0.01, 0.1] and "takes up" not in capsys.readouterr().err
+    assert train(0.05, None) == [0.01, 0.05]
+    said = capsys.readouterr().err
+    assert "takes up what has changed: learning_rate 0.1 → 0.05." in said

@@ -130,6 +130,7 @@ def test_the_same_table_is_not_mentioned(tmp_path, table, capsys):
 
 def test_a_table_that_a_gpu_has_no_use_for_is_not_mentioned(tmp_path, table, capsys, monkeypatch):
     monkeypatch.setattr(description, "default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     with pytest.raises(RuntimeError, match="cut off"):
         life(tmp_path / "cut", Cut())
     use_table("torch")
