@@ -71,7 +71,9 @@ def test_arrays_on_their_way_to_a_gpu_train_as_in_plain_keras(way, to_gpus):
     assert len(to_gpus) > before
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int16", "int64", "bool", "float16"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "uint16", "uint32", "int16", "int64", "bool", "float16"]
+)
 def test_rows_have_the_dtype_that_keras_gives_them(dtype, to_gpus):
     array = np.arange(6).astype(dtype)
     rows = on_the_way(model(), "fit", {"x": array}, "cuda")["x"][[1, 3]]
