@@ -162,6 +162,20 @@ def test_unfreezing_without_compile_is_keras_s_error(make):
             fit(model, epochs=1)
 
 
+@pytest.mark.parametrize("what", ["layer", "weight"])
+def test_what_is_given_to_a_model_without_compile_is_keras_s_error(what):
+    for native in (True, False):
+        x = keras.Input(X.shape[1:])
+        model = keras.Model(x, layers.Dense(3)(layers.Flatten()(x)))
+        model.compile(optimizers.Adam(), "mse")
+        fit(keras_dawn.accelerate(model) if native else model, epochs=1)
+        model.given = layers.Dense(2) if what == "layer" else keras.Variable(0.0)
+        if what == "layer":
+            model.given.build((None, 3))
+        with pytest.raises(ValueError, match=r"(?s)Unknown variable.*new optimizer"):
+            fit(model, epochs=1)
+
+
 class OfUncertainty(keras.losses.Loss):
     """Kendall and Gal's: the squared error by its learned variance."""
 

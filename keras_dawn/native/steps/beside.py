@@ -4,7 +4,6 @@ from keras_dawn.foundation import keras_masks
 from keras_dawn.foundation.device import moved
 
 import keras
-import numpy as np
 import torch
 
 
@@ -16,8 +15,9 @@ def beside(part, outputs):
         return part if part.device == outputs.device else moved(part, outputs.device)
     if isinstance(part, (list, tuple, dict)):
         return keras.tree.map_structure(lambda one: beside(one, outputs), part)
-    if isinstance(part, np.ndarray):
-        part = torch.as_tensor(part)
+    if not isinstance(part, torch.Tensor) and hasattr(part, "__array__"):
+        with keras.device("cpu"):  # to a GPU it goes below, without a wait
+            part = keras.ops.convert_to_tensor(part)
     if isinstance(part, torch.Tensor):
         first = flat_tensors(outputs)[0]
         if part.device != first.device:

@@ -2,12 +2,7 @@
 
 import contextlib
 
-from keras_dawn.foundation import (
-    keras_context,
-    keras_layers,
-    keras_models,
-    keras_variables,
-)
+from keras_dawn.foundation import keras_context, keras_layers, keras_models, keras_variables
 from keras_dawn.native import capture
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.steps import graph_report
@@ -53,6 +48,7 @@ class GraphForward:
         self._layers = None
         self._shapes = None  # of the last batch
         self._inside = keras_layers.all_layers(model)
+        self._given = self._what_it_was_given()
         self._look()
 
     @property
@@ -147,8 +143,9 @@ class GraphForward:
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
         model = self.model
-        if keras_models.functional_graph(model) is not self._functional:
-            return False  # layers were added to a Sequential, or taken from it
+        same = keras_models.functional_graph(model) is self._functional
+        if not same or self._what_it_was_given() != self._given:
+            return False  # layers were added, as an attribute too, or taken away
         if not keras_layers.is_only_its_call(model):
             return False
         if not self._added.are_current():
@@ -159,6 +156,10 @@ class GraphForward:
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())
             for low in self.lowered
         )
+
+    def _what_it_was_given(self):
+        model = self.model
+        return [*keras_layers.inner_layers(model), len(keras_layers.weights_to_train(model))]
 
     def calls(self):
         """Layers inside those that are called as they are compute natively in this context."""
