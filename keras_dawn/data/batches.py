@@ -1,5 +1,7 @@
 """Batches of images from whatever holds them."""
 
+from keras_dawn.distributed import sharding
+
 import keras
 import numpy as np
 import torch
@@ -8,7 +10,8 @@ import torch
 class Batches:
     """Batches of `(images, labels)` as tensors, from arrays or from data for `fit`.
 
-    Going through data that counts epochs leaves its epoch as it was.
+    Going through data that counts epochs leaves its epoch as it was. Data that a `fit` has shared
+    out to several ranks serves all of it here.
 
     Args:
         x: array or tensor of images, or data that yields batches of them, with labels or
@@ -39,10 +42,12 @@ class Batches:
     def _of_data(self):
         epoch = getattr(self.x, "epoch", None)
         try:
-            for batch in self.x:
-                # Data with a sampler's weights yields three; they do not matter for an answer.
-                images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-                yield torch.as_tensor(images), None if labels is None else torch.as_tensor(labels)
+            with sharding.all_served(self.x):
+                for batch in self.x:
+                    # A sampler's weights come as the third; they do not matter for an answer.
+                    images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+                    labels = None if labels is None else torch.as_tensor(labels)
+                    yield torch.as_tensor(images), labels
         finally:
             if epoch is not None:
                 self.x.set_epoch(epoch)
