@@ -2,6 +2,8 @@
 
 import contextlib
 
+from keras_dawn.distributed import sharding
+
 import keras
 import numpy as np
 import torch
@@ -10,7 +12,8 @@ import torch
 class Batches:
     """Batches of `(images, labels)` as tensors, from arrays or from data for `fit`.
 
-    Going through data that counts epochs leaves its epoch as it was.
+    Going through data that counts epochs leaves its epoch as it was. Data that a `fit` has shared
+    out to several ranks serves all of it here.
 
     Args:
         x: array or tensor of images, a tuple of it and their labels, or data that yields batches
@@ -45,7 +48,7 @@ class Batches:
             yield images[part], None if labels is None else labels[part], None
 
     def _of_data(self):
-        with epoch_kept(self.x):
+        with epoch_kept(self.x), sharding.all_served(self.x):
             for batch in self.x:
                 images, *rest = keras.utils.unpack_x_y_sample_weight(batch)
                 rest = (None if part is None else torch.as_tensor(part) for part in rest)

@@ -9,6 +9,7 @@ from keras_dawn.data.samplers import InOrder, check_has_batches
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.distributed.sharding import Share
+from keras_dawn.foundation.data_content import digest_of
 from keras_dawn.foundation.device import default_device
 
 import numpy as np
@@ -109,6 +110,12 @@ class DeviceImages(DataLoader):
         """`(start, stop)` of each batch of a pass, of as many images as the sampler serves now."""
         served = self.sampler.served(len(self.images))
         return self.share.batches(served, self.batch_size, self.drop_last, self._training)
+
+    def fingerprint(self):
+        """What tells this data from other: its images, labels, weights, seed and batches."""
+        sampler = self.sampler
+        settings = sampler.seed, self.batch_size, self.drop_last
+        return digest_of(self.images, self.labels, sampler.weights, settings)
 
     def set_epoch(self, epoch):
         """Makes the next pass that of `epoch` (0-based); the name torch's samplers use."""

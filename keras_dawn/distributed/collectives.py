@@ -1,5 +1,7 @@
 """What the processes exchange besides gradients: weights, sums, averages, agreement."""
 
+import contextlib
+
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation.model_state import overwrite
 
@@ -50,6 +52,22 @@ def gather(value):
     values = [None] * ranks.world_size
     dist.all_gather_object(values, value, group=ranks.control)
     return values
+
+
+@contextlib.contextmanager
+def main_first():
+    """The first process of each machine runs the body before the others do.
+
+    For instance to download a data set once.
+    """
+    ranks = current()
+    if ranks.several and ranks.local_rank != 0:
+        dist.barrier(group=ranks.control)
+    try:
+        yield
+    finally:  # after an error too: the others then meet it themselves
+        if ranks.several and ranks.local_rank == 0:
+            dist.barrier(group=ranks.control)
 
 
 class Agreement:

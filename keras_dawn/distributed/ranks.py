@@ -7,10 +7,10 @@ import os
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_dawn.distributed.errors import OnAllRanksError, is_consequence
-from keras_dawn.distributed.plain_start import say_how_to_use_all
+from keras_dawn.distributed.plain_start import say_how_to_use_all, say_who_works_alone
 from keras_dawn.distributed.rendezvous import fresh_store
 
 import torch
@@ -81,6 +81,9 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
 
     An exception on one rank ends the job, with that rank's message as the cause.
 
+    Another call returns the same; a `gradient_compression` that it names counts for models that
+    were not trained yet.
+
     Args:
         backend: `"nccl"`, `"gloo"`, or `None`: NCCL where there is a GPU for each process.
         timeout_seconds: how long a process waits for the others before it gives up.
@@ -91,7 +94,8 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
         `Ranks`.
 
     Raises:
-        ValueError: an unknown argument, or an incomplete environment.
+        ValueError: an unknown argument, an incomplete environment, or another backend than in an
+            earlier call.
 
     Example:
         >>> ranks = keras_dawn.distribute()
@@ -106,9 +110,10 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
     if backend not in (None, "nccl", "gloo"):
         raise ValueError(f'`backend` must be "nccl", "gloo" or None, got {backend!r}.')
     if _current.several:
-        return _current
+        return _joined_before(backend, gradient_compression)
     world_size, rank, local_rank = _environment()
     if world_size == 1:
+        say_who_works_alone()
         say_how_to_use_all()
         return _current
     gpus = torch.cuda.device_count()
@@ -138,26 +143,23 @@ def distribute(backend=None, *, timeout_seconds=600, gradient_compression=None):
     return _current
 
 
-@contextlib.contextmanager
-def main_first():
-    """The first process of each machine runs the body before the others do.
-
-    For instance to download a data set once.
-    """
-    ranks = _current
-    if ranks.several and ranks.local_rank != 0:
-        dist.barrier(group=ranks.control)
-    try:
-        yield
-    finally:  # after an error too: the others then meet it themselves
-        if ranks.several and ranks.local_rank == 0:
-            dist.barrier(group=ranks.control)
-
-
 def note_parallel_model():
     """Remembers that a model is trained by all processes together."""
     global _parallel_models
     _parallel_models += 1
+
+
+def _joined_before(backend, gradient_compression):
+    """What another call changes, as in a function that `launch` has called."""
+    global _current
+    if backend not in (None, _current.backend):
+        raise ValueError(
+            f"This process has joined its job over {_current.backend}, and backend={backend!r} "
+            "would be another one: name it in the first call, or in `launch`."
+        )
+    if gradient_compression is not None:
+        _current = replace(_current, gradient_compression=gradient_compression)
+    return _current
 
 
 def _environment():

@@ -1,15 +1,44 @@
 """What is made the same on all ranks: a model's state, its averages, the logs of an epoch."""
 
 from keras_dawn.distributed.collectives import average_over_ranks, broadcast, gather
-from keras_dawn.foundation.model_state import optimizer_variables, state_tensors, torch_buffers
+from keras_dawn.foundation.keras_variables import memory_of
+from keras_dawn.foundation.model_state import (
+    optimizer_variables,
+    state_tensors,
+    state_variables,
+    torch_buffers,
+)
 
 import keras
+import torch
 
 
 def broadcast_state(model):
     """Gives every rank the weights of rank 0, its optimizers' state and torch buffers."""
     variables = [*model.variables, *optimizer_variables(model)]
     broadcast([*[variable.value for variable in variables], *torch_buffers(model)])
+
+
+def broadcast_weights(model):
+    """Gives every rank the weights of rank 0, where a model was not trained on all ranks yet.
+
+    Moving averages and random numbers stay each rank's own.
+    """
+    own = set(map(id, state_variables(model)))
+    weights = [variable for variable in model.variables if id(variable) not in own]
+    broadcast([variable.value for variable in differing(weights)])
+
+
+def differing(variables):
+    """Which of some variables have other values on other ranks."""
+    # A sum for each in float64: cheap, and any drift shows in its digits.
+    sums = [memory_of(variable).detach().double().sum() for variable in variables]
+    everywhere = gather(torch.stack(sums).tolist() if sums else [])
+    return [
+        variable
+        for variable, *values in zip(variables, *everywhere, strict=True)
+        if len(set(map(repr, values))) > 1
+    ]
 
 
 def average_moving_statistics(model):

@@ -1,28 +1,27 @@
 """One `fit` or `evaluate` on all ranks: shared data, one display, agreed stops."""
 
 import contextlib
+import functools
 import signal
 import threading
 
-from keras_dawn.distributed import metrics, sharding
-from keras_dawn.distributed.collectives import (
-    Agreement,
-    gather,
-)
+from keras_dawn.distributed import fit_arguments, metrics, sharded_arrays, sharding
+from keras_dawn.distributed.alike import check_alike
+from keras_dawn.distributed.collectives import Agreement, gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import (
     agreed,
     average_moving_statistics,
     broadcast_state,
+    broadcast_weights,
 )
-from keras_dawn.foundation import keras_random
+from keras_dawn.foundation import keras_metrics, keras_random
 
 import keras
 import numpy as np
 import torch
 
 _STOP, _SIGNAL = 1, 2
-_WRITERS = (keras.callbacks.CSVLogger, keras.callbacks.TensorBoard, keras.callbacks.RemoteMonitor)
 
 
 def run_fit(model, method, arguments, weigh):
@@ -42,22 +41,19 @@ def run_fit(model, method, arguments, weigh):
             progress ends early, with its callbacks.
         ValueError: data, arguments or callbacks that do not work on several ranks.
     """
-    _check_arguments(arguments)
-    arguments = _with_shards(dict(arguments))
-    ranks = current()
-    if not ranks.is_main:
-        arguments["verbose"] = 0
+    arguments = fit_arguments.of_this_rank(arguments)
     requests = _StopRequests()
-    first = _First(arguments["x"], weigh)
-    callbacks = _this_rank(arguments.get("callbacks") or [])
-    arguments["callbacks"] = [first, *callbacks, _Last(requests)]
+    weighed = metrics.Weighed(model, _weight_of(arguments["x"]))
     validation = arguments.get("validation_data")
+    first = _First((arguments["x"], validation), weigh, weighed)
+    arguments["callbacks"] = [first, *arguments["callbacks"], _Last(requests)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(requests)
         stack.enter_context(sharding.shared_out(arguments["x"], training=True))
         if validation is not None and validation is not arguments["x"]:
             stack.enter_context(sharding.shared_out(validation, training=False))
-        stack.enter_context(metrics.weighed(model, _weight_of(arguments["x"])))
+        stack.enter_context(weighed)
+        stack.enter_context(_logs_of_all_ranks(model))
         history = method(model, **arguments)
     if requests.agreed:
         raise KeyboardInterrupt("a rank was asked to stop")
@@ -79,7 +75,7 @@ def run_evaluate(model, method, arguments, alone, together):
         arguments["verbose"] = 0
     if arguments.get("_use_cached_eval_dataset"):  # called by `fit`
         return _evaluate(model, method, arguments, alone, together)
-    arguments["x"] = sharding.shard_arrays(
+    arguments["x"] = sharded_arrays.shard_arrays(
         arguments.get("x"),
         arguments.pop("y", None),
         arguments.pop("sample_weight", None),
@@ -88,6 +84,7 @@ def run_evaluate(model, method, arguments, alone, together):
         training=False,
     )
     with sharding.shared_out(arguments["x"], training=False):
+        check_alike(arguments["x"])
         return _evaluate(model, method, arguments, alone, together)
 
 
@@ -95,8 +92,15 @@ def _evaluate(model, method, arguments, alone, together):
     data = arguments["x"]
     weight = _weight_of(data)
     way = alone() if sharding.is_served_whole(data) else together(weight)
-    with way, metrics.weighed(model, weight):
+    with way, _logs_of_all_ranks(model), metrics.Weighed(model, weight) as weighed:
+        if isinstance(arguments.get("callbacks"), list):  # else of a `fit`, which has built all
+            arguments["callbacks"] = [_Built(weighed), *arguments["callbacks"]]
         return agreed(method(model, **arguments))
+
+
+def _logs_of_all_ranks(model):
+    make = functools.partial(metrics.logs_of_all_ranks, model)
+    return keras_metrics.logs_made_by(model, make)
 
 
 def _weight_of(data):
@@ -104,13 +108,26 @@ def _weight_of(data):
     return lambda: getattr(data, "rank_weight", 1.0)
 
 
+class _Built(keras.callbacks.Callback):
+    """Takes up what Keras has built for an evaluation: metrics, and weights of no training yet."""
+
+    def __init__(self, weighed):
+        super().__init__()
+        self._weighed = weighed
+
+    def on_test_begin(self, logs=None):
+        self._weighed.follow()
+        broadcast_weights(self.model)
+
+
 class _First(keras.callbacks.Callback):
     """Does, before all other callbacks, what makes the ranks one training."""
 
-    def __init__(self, data, weigh):
+    def __init__(self, sets, weigh, weighed):
         super().__init__()
-        self._data, self._weigh = data, weigh
-        self._sampler = sharding.sampler_of(data)
+        self._sets, self._weigh, self._weighed = sets, weigh, weighed
+        self._data = sets[0]
+        self._sampler = sharding.sampler_of(self._data)
 
     def on_train_begin(self, logs=None):
         plan = (self.params["epochs"], self.params["steps"])
@@ -120,6 +137,8 @@ class _First(keras.callbacks.Callback):
                 "All ranks must take as many steps, but (epochs, steps per epoch) are "
                 f"{', '.join(f'{p} on rank {r}' for r, p in enumerate(plans))}."
             )
+        check_alike(*self._sets)
+        self._weighed.follow()
         # Models are built from each process's own random numbers.
         broadcast_state(self.model)
         _own_random_streams(self.model)  # after it, which makes seeds alike too
@@ -164,10 +183,17 @@ class _Last(keras.callbacks.Callback):
 
 
 class _StopRequests(contextlib.AbstractContextManager):
-    """Takes note of SIGINT and SIGTERM instead of ending one rank alone."""
+    """Takes note of SIGINT and SIGTERM instead of ending one rank alone.
+
+    A signal that comes too late for the ranks to agree on is sent again afterwards.
+
+    Attributes:
+        received: int, the last signal's number, or `None`.
+        agreed: bool, whether all ranks know of one.
+    """
 
     def __init__(self):
-        self.received = False
+        self.received = None
         self.agreed = False
         self._previous = {}
 
@@ -179,56 +205,14 @@ class _StopRequests(contextlib.AbstractContextManager):
         return self
 
     def _note(self, number, frame):
-        self.received = True
+        self.received = number
 
-    def __exit__(self, *exception):
+    def __exit__(self, kind, error, traceback):
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-
-def _check_arguments(arguments):
-    if arguments.get("class_weight") is not None:
-        raise ValueError(
-            "class_weight works on several ranks with keras_dawn's data sets; for other data pass "
-            "sample_weight."
-        )
-    for callback in arguments.get("callbacks") or []:
-        if isinstance(callback, keras.callbacks.BackupAndRestore):
-            raise ValueError(
-                "BackupAndRestore writes one backup from every rank and does not restore the "
-                "order of the data. Use ModelCheckpoint, which saves once."
-            )
-
-
-def _with_shards(arguments):
-    x, y = arguments.get("x"), arguments.pop("y", None)
-    sample_weight = arguments.pop("sample_weight", None)
-    batch_size = arguments.pop("batch_size", None)
-    split = arguments.pop("validation_split", 0.0)
-    validation = arguments.get("validation_data")
-    if split and validation is None:
-        (x, y, sample_weight), validation = sharding.split_for_validation(
-            (x, y, sample_weight), split
-        )
-    if isinstance(validation, (tuple, list)):
-        validation = sharding.shard_arrays(
-            *keras.utils.unpack_x_y_sample_weight(tuple(validation)),
-            arguments.pop("validation_batch_size", None) or batch_size,
-            shuffle=False,
-            training=False,
-        )
-    shuffle = arguments.get("shuffle", True)
-    arguments["x"] = sharding.shard_arrays(x, y, sample_weight, batch_size, shuffle, training=True)
-    arguments["validation_data"] = validation
-    arguments["shuffle"] = False  # the shares are shuffled together
-    return arguments
-
-
-def _this_rank(callbacks):
-    """The callbacks without those that would write the same file on every rank."""
-    if current().is_main:
-        return list(callbacks)
-    return [callback for callback in callbacks if not isinstance(callback, _WRITERS)]
+            if handler is not None:  # else one that is none of Python's, and is lost
+                signal.signal(number, handler)
+        if self.received is not None and not self.agreed and kind is None:
+            signal.raise_signal(self.received)
 
 
 def _own_random_streams(model):

@@ -1,10 +1,11 @@
 """Top-1 and top-5 of a classifier on photos, always said together with the image size."""
 
 from keras_dawn.data.batches import Batches
+from keras_dawn.distributed.alike import check_alike
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
-from keras_dawn.distributed.same_everywhere import average_moving_statistics
-from keras_dawn.distributed.sharding import shared_out
+from keras_dawn.distributed.same_everywhere import average_moving_statistics, broadcast_weights
+from keras_dawn.distributed.sharding import is_served_whole, shared_out
 from keras_dawn.evaluation.scores import Scores, mean_of_logarithms
 from keras_dawn.evaluation.views import mirrored
 from keras_dawn.foundation import keras_variables
@@ -42,9 +43,12 @@ def evaluate_images(model, data, *, flip=False):
         forward = _of_both_views(forward, Scores.of(model, Scores(True, False)))
     if current().several:
         average_moving_statistics(model)
+        broadcast_weights(model)
         with shared_out(data, training=False):
+            check_alike(data)
             counts = _count(forward, data, keras_variables.device_of(model))
-        sum_over_ranks([counts])
+            if not is_served_whole(data):  # else every rank has counted all
+                sum_over_ranks([counts])
     else:
         counts = _count(forward, data, keras_variables.device_of(model))
     first, five, images = counts.tolist()

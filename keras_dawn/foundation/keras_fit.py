@@ -198,17 +198,6 @@ def forget_validation_data(model):
     model._eval_epoch_iterator = None
 
 
-def end_without_steps(model):
-    """Makes an epoch end with what the metrics hold, if all its steps were done before."""
-
-    def results(logs):
-        object.__delattr__(model, "_get_metrics_result_or_logs")
-        return model._get_metrics_result_or_logs(logs) if logs else dict(model.get_metrics_result())
-
-    # Past `Model.__setattr__`, which would track a function as a part of the model.
-    object.__setattr__(model, "_get_metrics_result_or_logs", results)
-
-
 class Loader(DataLoader):
     """What `fit` takes as `x` and `y`, as a torch `DataLoader` of batches.
 

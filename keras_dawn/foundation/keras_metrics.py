@@ -1,5 +1,8 @@
 """The metrics of a compiled model, and what a metric computes with."""
 
+import contextlib
+import inspect
+
 import keras
 from keras.src.metrics.accuracy_metrics import accuracy as ACCURACY  # noqa: F401
 from keras.src.metrics.regression_metrics import (
@@ -68,6 +71,12 @@ def metric_function(metric):
     return metric._fn if plain and "update_state" not in vars(metric) else None
 
 
+def is_of_keras_function(metric):
+    """Whether a metric that wraps a function wraps one of Keras's own."""
+    function = metric._fn
+    return inspect.isfunction(function) and function.__module__.startswith("keras.")
+
+
 def even_thresholds(metric):
     """Whether a metric's thresholds lie at equal distances, as it has found out itself."""
     return metric._thresholds_distributed_evenly
@@ -103,3 +112,35 @@ def update_compiled_metrics(model, targets, outputs, sample_weight):
 def own_metrics(model, inputs, targets, outputs, sample_weight):
     """The logs of a model that brings its own `compute_metrics`."""
     return model.compute_metrics(inputs, targets, outputs, sample_weight=sample_weight)
+
+
+@contextlib.contextmanager
+def logs_made_by(model, make):
+    """Inside, `make(logs)` gives the logs of an epoch or an evaluation, of those of its last step.
+
+    By itself Keras gives the results of the metrics where these have the same names, and else the
+    last step's logs as they are.
+    """
+    before = vars(model).get("_get_metrics_result_or_logs")
+    # Past `Model.__setattr__`, which would track a function as a part of the model.
+    object.__setattr__(model, "_get_metrics_result_or_logs", make)
+    try:
+        yield
+    finally:
+        if before is None:
+            object.__delattr__(model, "_get_metrics_result_or_logs")
+        else:  # an evaluation within a training
+            object.__setattr__(model, "_get_metrics_result_or_logs", before)
+
+
+def end_without_steps(model):
+    """Makes an epoch end with what the metrics hold, if all its steps were done before."""
+    before = vars(model).get("_get_metrics_result_or_logs")
+
+    def results(logs):
+        object.__delattr__(model, "_get_metrics_result_or_logs")
+        if before is not None:  # of `logs_made_by`
+            object.__setattr__(model, "_get_metrics_result_or_logs", before)
+        return model._get_metrics_result_or_logs(logs) if logs else dict(model.get_metrics_result())
+
+    object.__setattr__(model, "_get_metrics_result_or_logs", results)

@@ -1,15 +1,17 @@
 """Whose code something is: the user's, or that of an installed package, Python or this one."""
 
 import functools
+import os
 import sys
 import sysconfig
 from pathlib import Path
 
 _LIBRARIES = tuple(
-    str(Path(sysconfig.get_path(name)).resolve())
+    os.path.join(Path(sysconfig.get_path(name)).resolve(), "")
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
+# With a separator: a folder beside it may begin with its name.
+_PACKAGE = os.path.join(Path(__file__).resolve().parent.parent, "")
 
 
 def is_users_function(function):

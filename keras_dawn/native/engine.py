@@ -3,17 +3,18 @@
 import contextlib
 import functools
 
-from keras_dawn.distributed import metrics, session
+from keras_dawn.distributed import metrics, session, sharding
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models, keras_predict, keras_variables
 from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
 from keras_dawn.native.class_weight import asked_about, weighed_by_class
-from keras_dawn.native.fit_callbacks import EqualWeights, SetEpoch, with_ours
+from keras_dawn.native.fit_callbacks import SetEpoch, with_ours
 from keras_dawn.native.fit_checks import check_data
 from keras_dawn.native.host_arrays import on_the_way
 from keras_dawn.native.predicting import predict
+from keras_dawn.native.rank_callbacks import DriftingWeights, EqualWeights
 from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps import joint_evaluation
 from keras_dawn.native.steps.reduction import GradientReduction
@@ -124,13 +125,19 @@ class Engine(Stepping):
             if not current().several:
                 return type(self.model).fit(self.model, **arguments)
             self._check_parallel()
-            with self._all_ranks():
-                return session.run_fit(self.model, self._fit_of_a_rank, arguments, self._weigh)
+            try:
+                with self._all_ranks():
+                    fit = self._fit_of_a_rank
+                    return session.run_fit(self.model, fit, arguments, self._weigh)
+            finally:
+                self._weigh(1.0)  # for `train_on_batch`, whose batches are no parts
 
     def _fit_of_a_rank(self, model, **arguments):
         """`fit` of the model's class; gradients of a model with Python of its own are averaged."""
-        if self.is_graph() and not self.is_own("train_function"):
-            return type(model).fit(model, **arguments)  # its steps average
+        first, *others = arguments["callbacks"]
+        if self.is_graph() and not self.is_own("train_function"):  # its steps average
+            arguments["callbacks"] = [first, DriftingWeights(), *others]
+            return type(model).fit(model, **arguments)
 
         def begin():  # the model is built by now
             metrics.check_metrics(model)
@@ -141,7 +148,6 @@ class Engine(Stepping):
 
         with contextlib.ExitStack() as stack:
             # Ahead of callbacks that save: they may only see weights that all ranks share.
-            first, *others = arguments["callbacks"]
             arguments["callbacks"] = [first, EqualWeights(begin), *others]
             return type(model).fit(model, **arguments)
 
@@ -159,7 +165,8 @@ class Engine(Stepping):
         arguments = self._arguments("predict", args, kwargs)
         if not current().is_main:
             arguments["verbose"] = 0
-        with self._running(), asked_about(arguments):
+        served = sharding.all_served(arguments.get("x"))
+        with self._running(), asked_about(arguments), served:
             if keras_predict.is_known(self.model):
                 with self.into_arrays():
                     return predict(self.model, self, **arguments)

@@ -7,7 +7,6 @@ import weakref
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.between_batches import runs_python, watches_batches
 from keras_dawn.native.steps.batch_logs import FreshLogs
-from keras_dawn.native.steps.reduction import check_equal_weights
 
 import keras
 
@@ -193,33 +192,6 @@ class Announcement(keras.callbacks.Callback):
         if steps is None or steps.forward.training is None:
             return False
         return steps.found_whole is steps.forward.training
-
-
-class EqualWeights(keras.callbacks.Callback):
-    """Begins the averaging of gradients of one `fit`; after each epoch, compares the weights.
-
-    Args:
-        begin: callable without arguments, called when the training begins; returns the
-            `GradientReduction`.
-    """
-
-    def __init__(self, begin):
-        super().__init__()
-        self._begin = begin
-        self._reduction = None
-
-    def on_train_begin(self, logs=None):
-        self._reduction = self._begin()
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self._reduction.next_step()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch + 1 == self.params.get("steps"):
-            self._reduction.meet()
-
-    def on_epoch_end(self, epoch, logs=None):
-        check_equal_weights(self.model.trainable_variables)
 
 
 _OURS = FollowChanges, FreshLogs, Announcement

@@ -82,8 +82,11 @@ def needs_rehearsal():
 
 @contextlib.contextmanager
 def rehearsal(model):
-    """What is computed inside leaves the state of a model's layers and all random numbers alone."""
-    states = [(tensor, tensor.detach().clone()) for tensor in state_tensors(model)]
+    """What is computed inside leaves layers' state, metrics and all random numbers alone."""
+    # Losses of several outputs count each one's mean where they are computed.
+    counts = [variable.value for metric in model.metrics for variable in metric.variables]
+    tensors = [*state_tensors(model), *counts]
+    states = [(tensor, tensor.detach().clone()) for tensor in tensors]
     random = random_state()
     try:
         yield

@@ -107,7 +107,9 @@ class NativeSteps(Preparation):
         with parallel.rehearsal(self.model), self.forward.calls():
             for _ in range(parallel.PASSES_BEFORE_THE_LAYOUT_STAYS):
                 outputs = self.forward.train(inputs)[0]
-                targets, weights = beside(y, outputs), beside(sample_weight, outputs)
+                # A mask is multiplied into the weights of samples in place, as in Keras.
+                weights = keras.tree.map_structure(_copy, sample_weight)
+                targets, weights = beside(y, outputs), beside(weights, outputs)
                 self.loss.to_differentiate(
                     x, targets, outputs, weights, self.rank_weight
                 ).backward()
@@ -160,6 +162,10 @@ class NativeSteps(Preparation):
             self._logs = self.metrics.results()
         # A copy: callbacks write into what they are given.
         return dict(self._logs)
+
+
+def _copy(weight):
+    return None if weight is None else torch.as_tensor(weight).clone()
 
 
 _NOTHING = contextlib.nullcontext()

@@ -41,6 +41,26 @@ def synchronized_batch_norm(inputs, gamma, beta, epsilon):
     return _Synchronized.apply(inputs, gamma, beta, epsilon)
 
 
+def sum_over_batches(tensor):
+    """The sum of a tensor over all ranks, whose gradient is that of all ranks' losses."""
+    return _Sum.apply(tensor)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor):
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient):
+        weight = _weights[-1]()
+        total = gradient * weight
+        dist.all_reduce(total)
+        return total / weight
+
+
 class _Synchronized(torch.autograd.Function):
     @staticmethod
     def forward(ctx, inputs, gamma, beta, epsilon):

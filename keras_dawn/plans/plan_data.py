@@ -2,7 +2,8 @@
 
 import contextlib
 
-from keras_dawn.distributed import sharding
+from keras_dawn.distributed import sharded_arrays, sharding
+from keras_dawn.distributed.alike import check_alike
 from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.plain_state import alike
 from keras_dawn.foundation.random_state import random_state, set_random_state
@@ -54,6 +55,10 @@ class PlanData(DataLoader):
     def served_whole(self):
         """Whether every rank is served all of it (`distributed.sharding.shared_out`)."""
         return sharding.is_served_whole(self.data)
+
+    def fingerprint(self):
+        """What tells its phase's data from other (`distributed.alike`), or `None`."""
+        return self.data.fingerprint() if hasattr(self.data, "fingerprint") else None
 
     def planned(self):
         """What each epoch uses, for checkpoints (`TrainingPlan.by_epoch`)."""
@@ -137,11 +142,13 @@ class PlanData(DataLoader):
             made = self._loader(made, phase)
         self.data, self._source = made, SourceState(made)
         self._share_out()
+        if self._shared:  # what draws torch's numbers gets others on each rank by now
+            check_alike(made)
 
     def _loader(self, made, phase):
         x, y = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         # In an order that does not depend on the number of ranks: a plan may go on with fewer.
-        arrays = sharding.shard_arrays(
+        arrays = sharded_arrays.shard_arrays(
             x, y, None, phase.batch_size, shuffle=self._training, training=self._training
         )
         if isinstance(arrays, DataLoader):

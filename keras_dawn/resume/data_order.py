@@ -3,6 +3,7 @@
 from keras_dawn.distributed import sharding
 from keras_dawn.distributed.errors import OnAllRanksError
 from keras_dawn.distributed.ranks import current
+from keras_dawn.distributed.sharded_arrays import ShardedArrays
 from keras_dawn.foundation import keras_fit
 
 from torch.utils.data import DataLoader
@@ -31,7 +32,7 @@ class DataOrder:
         arrays = keras_fit.arrays_of(iterator)
         if arrays is not None and before == _SHARED:
             inputs, batch_size, _ = arrays
-            shared = sharding.ShardedArrays(
+            shared = ShardedArrays(
                 inputs, batch_size, sharding.Share(), shuffle=True, training=True
             )
             keras_fit.change_data(iterator, shared)
@@ -70,7 +71,7 @@ def _name(arrays, loader):
     """In words, on this number of ranks."""
     if arrays is not None:
         return _KERAS if arrays[2] else "arrays in their order"
-    if isinstance(loader, sharding.ShardedArrays):
+    if isinstance(loader, ShardedArrays):
         return _SHARED if loader.shuffles else "arrays in their order"
     within = getattr(loader, "data", None)
     if isinstance(within, DataLoader):  # a plan's, which tells its data the epochs

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from types import SimpleNamespace
 
-from keras_dawn.distributed.sharding import ShardedArrays
+from keras_dawn.distributed.sharded_arrays import ShardedArrays
 from keras_dawn.foundation import keras_fit, keras_passes
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState

@@ -4,7 +4,7 @@ import copy
 
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_fit
+from keras_dawn.foundation import keras_fit, keras_metrics
 from keras_dawn.foundation.model_state import overwrite
 from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.changed_parts import changed_parts
@@ -197,7 +197,7 @@ class Restoration:
         self._restore()
         self._numbers.write()
         self._restore_metrics()
-        keras_fit.end_without_steps(self._model)
+        keras_metrics.end_without_steps(self._model)
         # A callback had asked for the end within this epoch: no step of it is left.
         self._model.stop_training = state["stopping"]
 

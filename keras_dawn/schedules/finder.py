@@ -122,6 +122,7 @@ class _Sweeping(keras.callbacks.Callback):
         self._mean, self._lowest = 0.0, math.inf
         self._before = None  # what is put back
         self.began = None  # the random numbers when the model was built
+        self._served = None  # the data as the `fit` reads it
         self._done = False
         self._own_loss = None  # whether the step keeps the loss itself; its first batch tells
         self.losses, self.validation_losses = [], []
@@ -130,6 +131,8 @@ class _Sweeping(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.began = random_state()
         model = self.model
+        iterator = keras_fit.epoch_iterator(model)
+        self._served = None if iterator is None else keras_fit.data_of(iterator)[1]
         optimizer = hyperparameters.unwrap(model.optimizer)
         variables = [*model.variables, *optimizer_variables(model)]
         variables += [v for metric in model.metrics for v in metric.variables]
@@ -188,7 +191,8 @@ class _Sweeping(keras.callbacks.Callback):
             )
         device = self.model.optimizer.iterations.value.device
         loss = torch.as_tensor(loss, dtype=torch.float32, device=device)
-        return [loss, torch.ones_like(loss)]
+        weight = getattr(self._served, "rank_weight", 1.0)  # of this rank's part of the batch
+        return [loss * weight, torch.full_like(loss, weight)]
 
     def _note(self, loss):
         self.losses.append(loss)

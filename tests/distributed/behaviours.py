@@ -232,9 +232,34 @@ def refusals():
         callback = keras.callbacks.BackupAndRestore("nowhere")
         small_model().fit(images(64), callbacks=[callback], verbose=0, shuffle=False)
 
+    def other_arrays():
+        x = np.random.default_rng(rank()).normal(size=(8, 16, 16, 3))
+        small_model().evaluate(x, np.ones(8), verbose=0)
+
+    def other_order():
+        other = images(64, sampler=keras_dawn.data.Shuffled(rank()))
+        small_model().fit(other, verbose=0, shuffle=False)
+
+    def other_sampler():
+        rows = torch.utils.data.TensorDataset(torch.ones(8, 16, 16, 3), torch.ones(8))
+        sampler = torch.utils.data.DistributedSampler(rows, 2, 1 - rank())
+        small_model().fit(torch.utils.data.DataLoader(rows, 4, sampler=sampler), verbose=0)
+
+    def drawn_phase():
+        torch.manual_seed(0)  # alike on all ranks, until they train
+
+        def drawn(phase):
+            everything, places = images(64), torch.randperm(64)
+            kept = everything.images[places], everything.labels[places]
+            return keras_dawn.data.DeviceImages(*kept, phase.batch_size, transforms=(NORMALIZE,))
+
+        phases = [keras_dawn.Phase(1, 16, size, 0.01) for size in (32, 16)]
+        keras_dawn.fit_plan(small_model(), phases, drawn, verbose=0)
+
     messages = {}
     for attempt in (generator, own_metric, summed_loss, class_weight, last_batch,
-                    different_plans, backup):  # fmt: skip
+                    different_plans, backup, other_arrays, other_order, other_sampler,
+                    drawn_phase):  # fmt: skip
         try:
             attempt()
             messages[attempt.__name__] = None

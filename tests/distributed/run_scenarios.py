@@ -7,6 +7,7 @@ import keras_dawn
 import behaviours  # noqa: F401  (registers its scenarios)
 import every_layer
 import torch
+import within_a_fit  # noqa: F401
 from python_scenarios import OWN
 from scenarios import SCENARIOS, rank
 

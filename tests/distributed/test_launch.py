@@ -95,3 +95,24 @@ def test_nothing_is_said_where_all_gpus_are_used(gpus, variables, monkeypatch, c
         monkeypatch.setenv(name, value)
     keras_dawn.distribute()
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "variable, starter", [("SLURM_STEP_NUM_TASKS", "srun"), ("OMPI_COMM_WORLD_SIZE", "mpirun")]
+)
+def test_tasks_that_were_started_side_by_side_are_told_that_each_works_alone(
+    variable, starter, monkeypatch, capsys
+):
+    monkeypatch.setattr(plain_start.say_who_works_alone, "said", False, raising=False)
+    monkeypatch.setenv(variable, "1")
+    keras_dawn.distribute()
+    assert not capsys.readouterr().err
+    monkeypatch.setenv(variable, "4")
+    for _ in range(2):
+        keras_dawn.distribute()
+    said = capsys.readouterr().err
+    assert f"{starter} has started 4 processes" in said and said.count("\n") == 1
+    monkeypatch.setattr(plain_start.say_who_works_alone, "said", False)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    keras_dawn.distribute()
+    assert not capsys.readouterr().err

@@ -7,7 +7,10 @@ import scenarios
 import torch
 from comparing import largest_difference, run
 
-IN_FOUR = ["no_batch_norm", "no_batch_norm_float64", "wide_resnet_float64", "arrays", "top5"]
+IN_FOUR = [
+    "no_batch_norm", "no_batch_norm_float64", "wide_resnet_float64", "arrays", "top5",
+    "numbers_of_a_batch",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,9 @@ TOLERANCE = {
     "masked_words": 1e-10,
     "ignored_words": 1e-10,
     "an_output_without_a_loss": 1e-10,
+    "numbers_of_a_batch": 1e-10,
+    "masked_and_normalised": 1e-10,
+    "steps_that_return_metrics": 1e-10,
 }
 CASES = [(2, name) for name in TOLERANCE] + [(4, name) for name in TOLERANCE if name in IN_FOUR]
 
@@ -84,8 +90,10 @@ def test_1003_samples_are_evaluated_exactly(processes, one, two, four):
         assert result["result"] == pytest.approx(model, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["masked_words", "ignored_words"])
-def test_a_masked_loss_is_evaluated_as_in_one_process(name, one, two):
+@pytest.mark.parametrize(
+    "name", ["masked_words", "ignored_words", "numbers_of_a_batch", "steps_that_return_metrics"]
+)
+def test_it_is_evaluated_as_in_one_process(name, one, two):
     for result in two[name]:
         assert result["result"] == pytest.approx(one(name)["result"], rel=1e-12)
 
@@ -105,6 +113,20 @@ def keras_model_with(weights):
     return model.evaluate(scenarios.images(1003, batch_size=100), verbose=0)
 
 
+def test_callbacks_see_all_of_the_data_that_a_fit_has_shared_out(one, two):
+    expected = one("callbacks_on_shared_data")
+    for result in two["callbacks_on_shared_data"]:
+        for seen, same in zip(result["seen"], expected["seen"], strict=True):
+            assert seen == pytest.approx(same, abs=1e-5)
+        assert largest_difference(result, expected) < 1e-5
+
+
+def test_weights_that_a_callback_lets_drift_apart_are_named_once(two):
+    for result in two["rates_of_each_ranks_own"]:
+        (said,) = result["said"]
+        assert "differs between the ranks" in said
+
+
 def test_local_statistics_are_averaged_over_the_ranks(two):
     first, second = two["local_statistics"]
     assert largest_difference(first, second) == 0
@@ -117,10 +139,12 @@ def test_compressed_gradients_are_near_and_equal_on_all_ranks(dtype, tolerance, 
     assert 0 < largest_difference(first, one("no_batch_norm")) < tolerance
 
 
-def test_a_range_test_finds_the_losses_of_whole_batches(one, two):
-    for result in two["range_test"]:
-        assert len(result["losses"]) == 20
-        assert result["losses"] == pytest.approx(one("range_test")["losses"], abs=1e-5)
+@pytest.mark.parametrize("name", ["range_test", "range_test_of_an_own_loss"])
+def test_a_range_test_finds_the_losses_of_whole_batches(name, one, two):
+    expected = one(name)["losses"]
+    assert len(expected) == (20 if name == "range_test" else 6)
+    for result in two[name]:
+        assert result["losses"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_moving_averages_stay_each_ranks_own_where_a_layer_is_frozen_within_an_epoch(two):
@@ -203,6 +227,10 @@ def test_rank_0_alone_saves_and_the_file_predicts_what_the_model_does(two):
         ("last_batch", "drop_last"),
         ("different_plans", "on rank 1"),
         ("backup", "ModelCheckpoint"),
+        ("other_arrays", "seed what shuffles or splits it"),
+        ("other_order", "seed what shuffles or splits it"),
+        ("other_sampler", "rank 1 of 2"),
+        ("drawn_phase", "DeviceImages"),
     ],
 )
 def test_what_does_not_work_on_several_ranks_is_refused(attempt, words, two):

@@ -1,12 +1,14 @@
 import itertools
+import signal
 from pathlib import Path
 
 import keras_dawn
 from keras_dawn.data import DeviceImages
-from keras_dawn.distributed import collectives, sharding
+from keras_dawn.distributed import collectives, metrics, session, sharding
 from keras_dawn.distributed import ranks as ranks_module
 from keras_dawn.distributed.ranks import Ranks
-from keras_dawn.distributed.sharding import ShardedArrays, Share, split_for_validation
+from keras_dawn.distributed.sharded_arrays import ShardedArrays, split_for_validation
+from keras_dawn.distributed.sharding import Share, all_served, shared_out
 from keras_dawn.foundation import keras_version
 from keras_dawn.native import parallel
 
@@ -71,7 +73,7 @@ def test_validation_split_takes_the_last_part_like_keras():
 
 @pytest.fixture
 def no_messages(monkeypatch):
-    monkeypatch.setattr("keras_dawn.distributed.sharding.broadcast", lambda tensors: None)
+    monkeypatch.setattr("keras_dawn.distributed.sharded_arrays.broadcast", lambda tensors: None)
 
 
 def test_sharded_arrays_are_shuffled_anew_each_epoch_in_one_order(no_messages):
@@ -92,9 +94,74 @@ def test_sharded_arrays_are_shuffled_anew_each_epoch_in_one_order(no_messages):
     assert len(ranks[0]) == 3
 
 
+def test_arrays_may_run_backwards_and_be_read_only(no_messages):
+    x = np.arange(6.0)
+    x.flags.writeable = False
+    data = ShardedArrays((x[::-1], x), 4, Share(), shuffle=False, training=False)
+    assert [(a.tolist(), b.tolist()) for a, b in data] == [
+        ([5, 4, 3, 2], [0, 1, 2, 3]), ([1, 0], [4, 5]),
+    ]  # fmt: skip
+
+
 def test_arrays_of_different_lengths_are_refused(no_messages):
     with pytest.raises(ValueError, match=r"equal lengths.*\[3, 4\]"):
         ShardedArrays((np.ones(3), np.ones(4)), 2, Share(), shuffle=False, training=True)
+
+
+@pytest.fixture
+def first_of_two(monkeypatch):
+    monkeypatch.setattr(ranks_module, "_current", ranks_module.Ranks(0, 2, backend="gloo"))
+    monkeypatch.setattr("keras_dawn.distributed.sharding.gather", lambda value: [value, value])
+
+
+def test_data_serves_after_an_evaluation_what_it_served_before(no_messages, first_of_two):
+    x = np.arange(9)
+    data = ShardedArrays((x, x), 4, Share(), shuffle=False, training=True)
+
+    def served():
+        return torch.cat([batch[0] for batch in data]).tolist()
+
+    with all_served(data):
+        assert served() == list(range(9))
+    with pytest.raises(ValueError, match="too few"), shared_out(data, training=True):
+        pass
+    assert served() == list(range(9))
+    with shared_out(data, training=False):
+        of_a_rank = [0, 2, 4, 6, 8]
+        assert served() == of_a_rank
+        with shared_out(data, training=False), all_served(data):
+            assert served() == list(range(9))
+        assert served() == of_a_rank
+    assert served() == list(range(9))
+
+
+def test_a_number_of_a_part_counts_as_the_part_weighs():
+    def absolute(targets, outputs):
+        return keras.ops.mean(keras.ops.abs(targets - outputs))
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(metrics=[absolute, "mae"])
+    targets, outputs = torch.arange(5.0)[:, None], torch.zeros(5, 1)
+    weights = []
+    with metrics.Weighed(model, lambda: weights[-1]) as weighed:  # before they are built
+        model.compute_metrics(None, targets, outputs)
+        model.reset_metrics()
+        weighed.follow()
+        for part, weight in ((slice(3), 6 / 5), (slice(3, 5), 4 / 5)):
+            weights.append(weight)
+            found = model.compute_metrics(None, targets[part], outputs[part])
+        assert [float(found[name]) for name in ("absolute", "mae")] == pytest.approx([2, 2])
+    model.reset_metrics()
+    for part in (slice(3), slice(3, 5)):
+        found = model.compute_metrics(None, targets[part], outputs[part])
+    assert float(found["absolute"]) == pytest.approx((1 + 3.5) / 2)
+
+
+def test_another_call_takes_the_compression_and_refuses_another_backend(first_of_two):
+    assert keras_dawn.distribute(gradient_compression="float16").gradient_compression == "float16"
+    assert keras_dawn.distribute("gloo").gradient_compression == "float16"
+    with pytest.raises(ValueError, match="over gloo"):
+        keras_dawn.distribute("nccl")
 
 
 def test_without_torchrun_distribute_does_nothing(monkeypatch):
@@ -218,3 +285,19 @@ def test_the_page_states_what_the_model_predicts_for_the_imagenet_runs(machines)
     row = f"| {machines} | {measured:,} s | {compute:,.0f} s | {predicted:,.0f} s |"
     assert row in page
     assert compute <= predicted < measured
+
+
+def test_a_signal_that_the_ranks_could_not_agree_on_is_sent_again():
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        with session._StopRequests():
+            signal.raise_signal(signal.SIGTERM)
+            assert not came
+        assert came == [signal.SIGTERM]
+        with session._StopRequests() as requests:
+            signal.raise_signal(signal.SIGTERM)
+            requests.agreed = True
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

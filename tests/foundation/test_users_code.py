@@ -1,6 +1,9 @@
 import importlib
 import sys
+from pathlib import Path
+from types import FunctionType
 
+import keras_dawn
 from keras_dawn.foundation.users_code import is_users_class, is_users_function
 
 
@@ -19,3 +22,11 @@ def test_packages_of_a_folder_into_which_pip_installs_are_not_the_users(tmp_path
     finally:
         for module in modules:
             del sys.modules[module.__name__]
+
+
+def test_a_folder_whose_name_begins_with_a_librarys_is_the_users():
+    function = lambda: None  # noqa: E731
+    package = Path(keras_dawn.__file__).parent
+    for folder, users in ((package, False), (package.with_name("keras_dawn_runs"), True)):
+        code = function.__code__.replace(co_filename=str(folder / "train.py"))
+        assert is_users_function(FunctionType(code, {})) is users

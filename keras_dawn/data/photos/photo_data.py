@@ -8,6 +8,7 @@ from keras_dawn.data.labels import OneHot
 from keras_dawn.data.photos.loader import Loader, default_threads
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.distributed.sharding import Share
+from keras_dawn.foundation.data_content import digest_of
 from keras_dawn.foundation.device import default_device
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 _AHEAD = 3  # batches in the making: one being decoded, one copied, one to spare
+_NAMED = 1024  # photos whose names tell a source from another
 
 
 class PhotoData(DataLoader):
@@ -57,6 +59,14 @@ class PhotoData(DataLoader):
         """`(start, stop)` of each batch of a pass, of as many images as the sampler serves now."""
         served = self.sampler.served(len(self.source))
         return self._share.batches(served, self.batch_size, self.drop_last, self._training)
+
+    def fingerprint(self):
+        """What tells this data from other: its photos, labels, weights, seed and batches."""
+        source, sampler = self.source, self.sampler
+        settings = len(source), sampler.seed, self.batch_size, self.drop_last
+        places = range(0, len(source), 1 + len(source) // _NAMED) if hasattr(source, "name") else ()
+        names = [source.name(place) for place in places]
+        return digest_of(getattr(source, "labels", None), names, sampler.weights, settings)
 
     def __len__(self):
         return len(self._bounds())

@@ -2,9 +2,9 @@
 
 import contextlib
 
-from keras_dawn.distributed.collectives import gather, sum_over_ranks
+from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current, note_parallel_model
-from keras_dawn.foundation import keras_variables
+from keras_dawn.distributed.same_everywhere import differing
 from keras_dawn.native.synchronized import gradients_weigh
 
 import torch
@@ -124,15 +124,9 @@ def check_equal_weights(variables):
     Raises:
         ValueError: the weights differ between ranks.
     """
-    # A sum for each weight in float64: cheap, and any drift shows in its digits.
-    sums = torch.stack(
-        [keras_variables.memory_of(v).detach().double().sum().cpu() for v in variables]
-    )
-    everywhere = gather(sums.tolist())
-    for number, variable in enumerate(variables):
-        if len({repr(one[number]) for one in everywhere}) > 1:
-            raise ValueError(
-                f"{variable.path} differs between the ranks. Gradients are averaged in "
-                "`loss.backward()`; a train_step that takes them from torch.autograd.grad, or "
-                "changes weights by itself, has to average them over the ranks too."
-            )
+    for variable in differing(variables):
+        raise ValueError(
+            f"{variable.path} differs between the ranks. Gradients are averaged in "
+            "`loss.backward()`; a train_step that takes them from torch.autograd.grad, or "
+            "changes weights by itself, has to average them over the ranks too."
+        )

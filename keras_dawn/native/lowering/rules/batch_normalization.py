@@ -7,7 +7,7 @@ from keras_dawn.native.lowering.dtypes import HALF, result_type
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError, Value
-from keras_dawn.native.synchronized import synchronized_batch_norm
+from keras_dawn.native.synchronized import sum_over_batches, synchronized_batch_norm
 
 import keras
 import torch
@@ -37,13 +37,14 @@ def batch_normalization(builder, layer, inputs, call):
     gamma, beta = _gamma_and_beta(builder, layer, call.name)
     synchronized = layer.synchronized and current().several
     trains = call.training and layer.trainable
-    if trains and mask is not None and (synchronized or not builder.collect_statistics):
+    if trains and mask is not None and not (synchronized or builder.collect_statistics):
         raise LoweringError("a mask")
     if trains and (builder.collect_statistics or synchronized):
         if mask is not None:
             if call.output.shape[axis] == 1:
                 raise LoweringError("a mask and one channel, which Keras has an error for")
-            function, channels = masked_batch_norm, 1 if value.torch_order else value.rank - 1
+            function = masked_batch_norm_of_all_ranks if synchronized else masked_batch_norm
+            channels = 1 if value.torch_order else value.rank - 1
             args = (value.node, mask, channels, gamma, beta, layer.epsilon)
         elif synchronized:
             function, args = synchronized_batch_norm, (value.node, gamma, beta, layer.epsilon)
@@ -133,7 +134,14 @@ def _goes_to_cudnn(x, gamma, beta):
     )
 
 
-def masked_batch_norm(x, mask, channels, gamma, beta, epsilon):
+def masked_batch_norm_of_all_ranks(x, mask, channels, gamma, beta, epsilon):
+    """`masked_batch_norm` by mean and variance of all ranks' batches."""
+    if mask is None:
+        return synchronized_batch_norm(x, gamma, beta, epsilon)
+    return masked_batch_norm(x, mask, channels, gamma, beta, epsilon, sum_over_batches)
+
+
+def masked_batch_norm(x, mask, channels, gamma, beta, epsilon, total_of=_as_is):
     """`batch_norm_in_training` that leaves masked places out of mean and variance, as Keras does.
 
     Args:
@@ -142,6 +150,7 @@ def masked_batch_norm(x, mask, channels, gamma, beta, epsilon):
         channels: int, where Keras's last axis is in x.
         gamma, beta: of the size of the normalised axis, or `None`.
         epsilon: float.
+        total_of: callable from the sums of this batch to those that count.
     """
     if mask is None:
         return batch_norm_in_training(x, gamma, beta, epsilon)
@@ -150,10 +159,10 @@ def masked_batch_norm(x, mask, channels, gamma, beta, epsilon):
         mask = mask.flatten()  # of a series that comes as vectors
     counted = mask.to(torch.bool).unsqueeze(channels).expand(wide.shape)
     axes = [axis for axis in range(x.ndim) if axis != 1]
-    total = counted.to(wide.dtype).sum(axes, keepdim=True) + keras.config.epsilon()
-    mean = torch.where(counted, wide, 0).sum(axes, keepdim=True) / total
-    variance = torch.where(counted, wide - mean, 0).square().sum(axes, keepdim=True) / total
-    deviation = (variance + epsilon).rsqrt()
+    number = total_of(counted.to(wide.dtype).sum(axes, keepdim=True)) + keras.config.epsilon()
+    mean = total_of(torch.where(counted, wide, 0).sum(axes, keepdim=True)) / number
+    squares = torch.where(counted, wide - mean, 0).square().sum(axes, keepdim=True)
+    deviation = (total_of(squares) / number + epsilon).rsqrt()
     shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
     outputs = (wide - mean) * (deviation if gamma is None else deviation * gamma.view(shape))
     if beta is not None:
