@@ -127,8 +127,7 @@ def test_another_fit_counts_on():
     assert len(set(watch.sums)) == 12
 
 
-@pytest.mark.parametrize("steps", [None, 4])
-@pytest.mark.parametrize("made", [arrays, photos])
+@pytest.mark.parametrize("made, steps", [(arrays, None), (arrays, 4), (photos, None)])
 def test_another_model_is_told_that_the_data_goes_on_at_a_later_size(made, steps, photo_folder):
     watch = Watch()
     source = made(watch, photo_folder)
