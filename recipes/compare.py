@@ -14,6 +14,7 @@ Measured: WRN-10-1, 12,500 images of CIFAR-10, 7 epochs, two CPU cores, n = 3 se
 
 import dataclasses
 import math
+import re
 import statistics
 
 import keras_dawn
@@ -91,6 +92,8 @@ def main(argv):
         rates = [float(rate) for rate in FLAGS.tune]
         if not all(map(math.isfinite, rates)):
             raise ValueError(f"--tune must have finite rates; got {', '.join(FLAGS.tune)}.")
+        if not re.fullmatch(r"wrn-[1-9]\d*-[1-9]\d*", FLAGS.model):
+            raise ValueError(f"--model must be wrn-DEPTH-WIDTH; got {FLAGS.model!r}.")
         if unknown := set(FLAGS.schedules) - set(CONTESTANTS):
             raise ValueError(
                 f"--schedules knows {', '.join(CONTESTANTS)}; got {', '.join(sorted(unknown))}."

@@ -79,7 +79,7 @@ def measured():
     accuracy, ratios, runs = beside_the_loop(record)
     yield (
         f"{accuracy:.2f} % on average, in {statistics.median(ratios):.2f} of the time of that "
-        "loop in float32; in bfloat16 it takes about as long as ours, by rates",
+        "loop in float32; in bfloat16 that loop takes about as long as ours in float32, by rates",
         f"{machine(record)}, {runs}; the loop 1",
     )
     growing = result("resizing-cpu-2026-11-23")

@@ -109,7 +109,7 @@ def check_has_batches(data, served):
     if not len(data):
         raise ValueError(
             f"No batch can be made of {served} images an epoch with batch_size={data.batch_size} "
-            f"and drop_last={data.drop_last}."
+            f"and drop_last={data.drop_last}. Choose a smaller batch size, or drop_last=False."
         )
 
 

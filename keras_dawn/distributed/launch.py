@@ -20,6 +20,7 @@ def launch(function, *arguments, processes=None, backend=None):
     `keras_dawn.distribute` says, and calls `function(*arguments)`. So the function builds, compiles
     and accelerates the model, and fits it. It may be one of the notebook's own: it travels by value
     (cloudpickle), with the variables that it uses. What it prints appears as the process's output.
+    In a file, call it below `if __name__ == "__main__":`: the processes import the file.
 
     The processes are fresh ones. Nothing that the function changes is changed here; return
     what you want to keep, or save it on rank 0.

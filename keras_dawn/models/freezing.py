@@ -35,9 +35,10 @@ def freeze(model, *patterns):
         # Searched anew for each pattern: what an earlier one has frozen is not found twice.
         weights = [w for w in model.trainable_weights if expression.search(w.path)]
         if not weights:
-            some = ", ".join(weight.path for weight in model.trainable_weights[:5])
+            paths = [weight.path for weight in model.trainable_weights[:5]]
+            there = f"There are: {', '.join(paths)}, …" if paths else "All are frozen already."
             raise ValueError(
-                f"{pattern!r} matches no trainable weight of {model.name}. There are: {some}, …"
+                f"{pattern!r} matches no trainable weight of {model.name}. {there}"
             )
         for weight in weights:
             weight.trainable = False

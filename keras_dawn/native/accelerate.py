@@ -48,7 +48,7 @@ def accelerate(model, *, log_every=10, compile=False):
         The model itself.
 
     Raises:
-        ValueError: what is not a Keras model, a bad `log_every`, or a model with a `fit` or the
+        ValueError: what is not a Keras model, a bad `log_every` or `compile`, or a model with a `fit` or the
             like of its own, put on this one model and not on its class.
 
     Example:
@@ -61,6 +61,8 @@ def accelerate(model, *, log_every=10, compile=False):
     """
     if not isinstance(log_every, int) or log_every < 1:
         raise ValueError(f"`log_every` must be a whole number from 1 up, got {log_every!r}.")
+    if not isinstance(compile, bool):
+        raise ValueError(f"`compile` must be True or False, got {compile!r}.")
     _check_methods(model)
     # A second call takes its settings, and no engine is left below another one.
     restore(model)

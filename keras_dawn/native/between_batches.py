@@ -24,7 +24,8 @@ def watches_batches(callbacks, method):
     """
     events = _BATCH_EVENTS[method]
     for callback in callbacks:
-        if any(name in vars(callback) for name in events):
+        # What is no callback has Keras's error.
+        if any(name in getattr(callback, "__dict__", ()) for name in events):
             return True  # put on this one callback, as LambdaCallback does
         kind = type(callback)
         known = kind.__module__.startswith(_KNOWN)

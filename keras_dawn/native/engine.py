@@ -10,6 +10,7 @@ from keras_dawn.foundation.model_state import optimizers_of
 from keras_dawn.native import parallel
 from keras_dawn.native.call_arguments import arguments_of, takes_callbacks
 from keras_dawn.native.class_weight import asked_about, weighed_by_class
+from keras_dawn.native.error_notes import note_line
 from keras_dawn.native.fit_callbacks import SetEpoch, with_ours
 from keras_dawn.native.fit_checks import check_data
 from keras_dawn.native.host_arrays import on_the_way
@@ -229,6 +230,9 @@ class Engine(Stepping):
         try:
             with self.following(False):  # before its callbacks are told
                 yield
+        except Exception as error:
+            note_line(error, self.model)
+            raise
         finally:
             self.running -= 1
 

@@ -1,6 +1,7 @@
 """Whether the data of a `fit` can be trained on, asked before an epoch is spent."""
 
 from keras_dawn.data.labels import OneHot, check_is_served, check_same_classes
+from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.transforms import BatchTransform
 from keras_dawn.foundation import keras_models
 
@@ -51,7 +52,7 @@ def check_labels_fit(model, *sets):
     if not (numbers or one_hot) or any(keras_models.is_overridden(model, m) for m in _STEPS):
         return
     for data in sets:
-        if not hasattr(data, "class_names") or not hasattr(data, "transforms"):
+        if not isinstance(getattr(data, "transforms", None), Pipeline):
             continue
         if not all(map(_is_ours, data.transforms.of(BatchTransform))):
             continue  # one of the user's gets the labels, too, and may make others
@@ -60,10 +61,10 @@ def check_labels_fit(model, *sets):
         if columns and numbers:
             raise ValueError(
                 f"{name} takes class numbers, and {type(data).__name__} has labels with a column "
-                "a class: use CategoricalCrossentropy, or BinaryCrossentropy where a photo may "
-                "have several labels."
+                "a class: use CategoricalCrossentropy, or BinaryCrossentropy where an image "
+                "may have several labels."
             )
-        classes = len(data.class_names or ())
+        classes = len(getattr(data, "class_names", None) or ())
         if not columns and one_hot:
             raise ValueError(
                 f"{name} takes labels with a column a class, and {type(data).__name__} has class "

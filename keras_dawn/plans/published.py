@@ -13,6 +13,7 @@ and a drop of the rate at epoch 20, that of 16 machines rates of .2507 and .0250
 """
 
 import itertools
+import numbers
 
 from keras_dawn.plans.phase import Crops, Phase, Validation
 from keras_dawn.plans.plan import TrainingPlan
@@ -104,8 +105,8 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
         `TrainingPlan`. Sizes change at whole epochs.
 
     Raises:
-        ValueError: sizes that do not begin at 0, more of them than the epochs have room for, or no
-            epoch in which the rate falls.
+        ValueError: sizes that do not begin at 0, more of them than the epochs have room for, no
+            epoch in which the rate falls, or `epochs` that are no whole number from 1 up.
 
     Example:
         >>> plan = one_cycle_by_size({0.0: 64, 0.5: 128}, 8, 64, 0.4)
@@ -114,6 +115,8 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
     """
     if not sizes or min(sizes) != 0 or max(sizes) >= 1:
         raise ValueError(f"`sizes` must begin at 0.0 and stay below 1, got {sizes}.")
+    if not isinstance(epochs, numbers.Integral) or epochs < 1:
+        raise ValueError(f"`epochs` must be a whole number from 1 up, got {epochs!r}.")
     changes = {round(start * epochs): size for start, size in sorted(sizes.items())}
     if len(changes) < len(sizes) or max(changes) >= epochs:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Schedules any hyper-parameter of the optimizer, batch by batch."""
 
+import math
 import weakref
 
 from keras_dawn.foundation import hyperparameters, keras_callbacks, keras_fit
@@ -34,7 +35,7 @@ class ParameterSchedule(keras.callbacks.Callback):
     Raises:
         ValueError: at construction for what is not a curve; when training begins for a
             hyper-parameter that the optimizer does not have or cannot change, and for
-            a training of unknown length.
+            a training of unknown length; at a step for which a curve has no finite number.
 
     Example:
         >>> from keras_dawn.schedules import cosine, linear
@@ -101,7 +102,7 @@ class ParameterSchedule(keras.callbacks.Callback):
             for batch in range(steps_per_epoch)
         ]
         return {
-            name: [float(curve(step / total)) for step in steps]
+            name: [_value(name, curve, step / total) for step in steps]
             for name, curve in self.curves(total).items()
         }
 
@@ -156,7 +157,7 @@ class ParameterSchedule(keras.callbacks.Callback):
         step = (self._epoch - self._span.start) * steps + batch
         progress = min(1.0, step / (len(self._span) * steps))
         for name, attribute, curve in self._active:
-            value = float(curve(progress))
+            value = _value(name, curve, progress)
             hyperparameters.write(optimizer, attribute, value)
             self._latest[name] = value
 
@@ -238,6 +239,20 @@ def _rate_without_schedules(model):
         if "learning_rate" in schedule._found[1]:
             return schedule._found[1]["learning_rate"]
     return hyperparameters.rate_in_variable(optimizer)
+
+
+def _value(name, curve, progress):
+    value = curve(progress)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):  # which would end in weights that are not
+        raise ValueError(
+            f"The curve of {name!r} must give a finite number, got {value!r} at {progress:.3g} of "
+            "the training."
+        )
+    return number
 
 
 def _check_epochs(epochs):

@@ -163,6 +163,11 @@ class RangeTest:
         values, losses = self.values[first:-5], self.smoothed[first:-5]
         # A mean that has met a NaN stays NaN: what comes after it tells nothing.
         finite = next((n for n, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+        if self.losses and not math.isfinite(self.losses[0]):
+            raise ValueError(
+                f"There is no suggestion: the loss is {self.losses[0]} at the first step already. "
+                "Look at the data, the labels and the model's loss."
+            )
         if finite < 3:
             raise ValueError(
                 f"A suggestion needs some finite losses after the ends are cut off, there are "

@@ -84,3 +84,17 @@ def test_too_few_classes_are_an_error():
         images(transforms=[data.OneHot(2)])
     with pytest.raises(ValueError, match="whole number from 1 up"):
         data.OneHot(0)
+
+
+def test_labels_that_the_loss_does_not_take_are_refused_before_training():
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    keras_dawn.accelerate(model)
+    with pytest.raises(ValueError, match="takes class numbers, and DeviceImages has labels with a"):
+        model.fit(images(transforms=[data.OneHot(3), data.MixUp(0.5)]), verbose=0)
+    model.fit(images(), verbose=0)
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match=r"put OneHot\(classes\) into its transforms"):
+        model.fit(images(), verbose=0)
+    model.fit(images(transforms=[data.OneHot(3)]), verbose=0)

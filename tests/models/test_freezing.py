@@ -34,3 +34,6 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         freeze(model, "prep/")
     with pytest.raises(ValueError, match="regular expression"):
         freeze(model, "(")
+    freeze(model, "")
+    with pytest.raises(ValueError, match="All are frozen already"):
+        freeze(model, "stem/")

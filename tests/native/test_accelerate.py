@@ -120,6 +120,8 @@ def test_an_interrupted_fit_leaves_a_usable_model():
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         keras_dawn.accelerate(arguments[0], **({"log_every": 0} if len(arguments) > 1 else {}))
+    with pytest.raises(ValueError, match="`compile` must be True or False, got 'no'"):
+        keras_dawn.accelerate(keras.Sequential(), compile="no")
 
 
 def test_float16_without_loss_scaling_is_warned_about():

@@ -26,6 +26,23 @@ def models(request):
     return plain, keras_dawn.accelerate(ours)
 
 
+def test_an_error_in_the_native_code_names_the_layer():
+    users, films = keras.Input((4,), name="user"), keras.Input((4,), name="film")
+    both = keras.layers.Concatenate()(
+        [keras.layers.Embedding(10, 2, name="users")(users),
+         keras.layers.Embedding(20, 2, name="films")(films)]
+    )  # fmt: skip
+    model = keras_dawn.accelerate(keras.Model([users, films], both, name="taste"))
+    inside, outside = np.zeros((8, 4), "int64"), np.full((8, 4), 30)
+    with pytest.raises(IndexError) as caught:
+        model.predict([inside, outside], verbose=0)
+    (note,) = caught.value.__notes__
+    assert note.startswith(
+        "keras_dawn: in the native code of taste, layer 'films' (Embedding): films = "
+    )
+    assert model.predict([inside, inside], verbose=0).shape == (8, 4, 4)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "int32", "float32", "bool"])
 def test_rows_of_numbers_in_any_dtype_are_those_of_keras(models, dtype):
     plain, ours = models

@@ -22,6 +22,9 @@ def test_one_cycle_by_size_is_one_triangle_whatever_the_sizes():
     assert [sizes[10 * e] for e in range(10)] == [32, 32, 32, 48, 48, 48, 48, 48, 64, 64]
     with pytest.raises(ValueError, match=r"begin at 0\.0"):
         one_cycle_by_size({0.5: 64}, 10, 50, 0.4)
+    for epochs in (0, -2, 2.5, "4"):
+        with pytest.raises(ValueError, match=r"`epochs` must be a whole number from 1 up"):
+            one_cycle_by_size({0.0: 64}, epochs, 50, 0.4)
 
 
 def test_pixels_to_validate_at_may_be_numpys():

@@ -35,7 +35,10 @@ def test_tuning_tries_each_rate(tmp_path):
     assert list(found["accuracy_by_rate"]["constant"]) == ["0.05", "0.2"]
 
 
-def test_an_unknown_schedule_ends_before_training(tmp_path):
+def test_an_unknown_network_or_schedule_ends_before_training(tmp_path):
+    done = run(tmp_path / "run", "--model=resnet")
+    assert "--model must be wrn-DEPTH-WIDTH; got 'resnet'" in done.printed
+    assert done.returncode == 1 and not (tmp_path / "run").exists()
     done = run(tmp_path / "run", "--schedules=triangle")
     assert done.returncode == 1
     assert "--schedules knows constant" in done.printed

@@ -70,6 +70,9 @@ def test_too_few_losses_for_a_suggestion_say_so():
     with pytest.raises(ValueError, match="more steps"):
         _ = result.valley
     result, _ = found(FALL[:10])
+    nothing = RangeTest.from_losses("learning_rate", [0.1], [float("nan")])
+    with pytest.raises(ValueError, match="the loss is nan at the first step already"):
+        nothing.valley  # noqa: B018
     with pytest.raises(ValueError, match="`slide` needs 16 steps"):
         _ = result.slide
 
