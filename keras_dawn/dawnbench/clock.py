@@ -20,6 +20,9 @@ class TrainingClock:
         elapsed_seconds: float, seconds that count already, such as those that loading
             the data took when several runs share it.
 
+    Attributes:
+        label: str, which no other clock has, of another process neither.
+
     Example:
         >>> clock = TrainingClock()
         >>> with clock.paused():
@@ -33,7 +36,7 @@ class TrainingClock:
         self._paused_seconds = 0.0
         self._paused_at = None
         self._earlier = (0.0, 0.0)
-        self.label = secrets.token_hex(8)  # tells it from clocks of other processes too
+        self.label = secrets.token_hex(8)
 
     def pause(self):
         """Stops the training clock; pausing twice is as pausing once."""
