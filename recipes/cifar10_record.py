@@ -27,13 +27,12 @@ airbench94's plain loop in float32 in the same run, USD 0.031 at USD 0.12751 an 
 bfloat16 takes about 880 s there by its rate, as long as the preset. In bfloat16 the preset's
 convolutions are not Winograd's, and it is not measured there.
 
-On two cores of a shared Intel Xeon with AMX, bfloat16, `cpu` came to 94.23 % on average over 5
-seeds (standard deviation 0.18) after 558 s of training (median; 474 to 748), airbench94's plain
-loop in bfloat16 to 94.21 % after 870 s (n = 1). The run next to the loop's took 0.86 of its time,
-the others came two hours later; two more pairs in turn, 0.72 and 0.51 of it (94.13 and 94.45 %; the
-loop 94.13 and 93.78 %), as neighbours were louder or quieter. Nine epochs were chosen on the same
-test images as the five, not on those two runs (benchmarks/records/2026-11-28_two_cores_bfloat16/
-runs.json, benchmarks/results/record-pairs-cpu-bfloat16-2026-11-28.json).
+On two cores of a shared Intel Xeon with AMX, bfloat16, `cpu` and airbench94's plain loop in turn,
+on seeds that no setting was chosen by: 94.21 % on average over 5 seeds (standard deviation 0.17)
+after 668 s of training (median), the loop 93.95 % after 945 s; pair by pair 0.72, 0.51, 0.99, 0.72
+and 0.71 of its time, 0.72 in the middle, as neighbours were louder or quieter
+(benchmarks/records/2026-11-28_pairs_two_cores_bfloat16/runs.json). Five seeds before, not in turn
+with it: 94.23 % after 558 s (2026-11-28_two_cores_bfloat16 beside it).
 
 On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at
 94 % or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to

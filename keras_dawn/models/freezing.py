@@ -37,9 +37,7 @@ def freeze(model, *patterns):
         if not weights:
             paths = [weight.path for weight in model.trainable_weights[:5]]
             there = f"There are: {', '.join(paths)}, …" if paths else "All are frozen already."
-            raise ValueError(
-                f"{pattern!r} matches no trainable weight of {model.name}. {there}"
-            )
+            raise ValueError(f"{pattern!r} matches no trainable weight of {model.name}. {there}")
         for weight in weights:
             weight.trainable = False
             found.append(weight.path)

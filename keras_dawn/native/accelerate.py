@@ -48,8 +48,8 @@ def accelerate(model, *, log_every=10, compile=False):
         The model itself.
 
     Raises:
-        ValueError: what is not a Keras model, a bad `log_every` or `compile`, or a model with a `fit` or the
-            like of its own, put on this one model and not on its class.
+        ValueError: what is not a Keras model, a bad `log_every` or `compile`, or a model with a
+            `fit` or the like of its own, put on this one model and not on its class.
 
     Example:
         >>> import keras
