@@ -98,10 +98,11 @@ def _keep(ctx, inputs, output):
 def _gradients(ctx, change):
     images, weight = ctx.saved_tensors
     to_images = to_weight = None
-    if ctx.needs_input_grad[0]:
-        to_images = _to_input(change, weight, images.shape, *ctx.settings)
+    # First that to the weights, for the reason in `_Convolution`.
     if ctx.needs_input_grad[1]:
         to_weight = _to_weight(images, change, weight.shape, *ctx.settings)
+    if ctx.needs_input_grad[0]:
+        to_images = _to_input(change, weight, images.shape, *ctx.settings)
     return to_images, to_weight, None, None, None, None
 
 

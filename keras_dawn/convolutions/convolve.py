@@ -199,7 +199,11 @@ def _forward(images, weight, bias, plan):
 
 def is_to_be_derived(change):
     """Whether a gradient is to be differentiated itself, or many are computed at once."""
-    return torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(change)
+    return (
+        torch.is_grad_enabled()
+        or torch._C._functorch.is_legacy_batchedtensor(change)
+        or torch._C._functorch.peek_interpreter_stack() is not None  # `torch.func.vmap` of them
+    )
 
 
 class _Convolution(torch.autograd.Function):
@@ -225,15 +229,18 @@ class _Convolution(torch.autograd.Function):
         weight_by_torch = to_weight and plan.to_weight is None
         # oneDNN sums that to the bias up with that to the weights: for the former it does both.
         bias_by_torch = to_bias and weight_by_torch
+        found, weight_by_way = [None, None, None], None
+        # First that to the weights: its copies are gone before there is the images' gradient.
+        if to_weight and not weight_by_torch:
+            weight_by_way = plan.to_weight.to_weight(dense(images), change, plan.sizes)
         wanted = images_by_torch, weight_by_torch, bias_by_torch
-        found = [None, None, None]
         if any(wanted):
             # One call for all that torch's own computes.
             found = list(gradients(change, images, weight, plan.sizes, wanted))
-        if to_images and plan.to_input is not None:
+        if to_images and not images_by_torch:
             found[0] = plan.to_input.to_input(change, dense(weight), plan.sizes)
-        if to_weight and plan.to_weight is not None:
-            found[1] = plan.to_weight.to_weight(dense(images), change, plan.sizes)
+        if to_weight and not weight_by_torch:
+            found[1] = weight_by_way
         if to_bias and not bias_by_torch:
             found[2] = change.sum((0, 2, 3))
         return *found, None

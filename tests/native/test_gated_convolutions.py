@@ -109,6 +109,9 @@ def test_the_gate_is_that_of_torch(true_float64):
         for each in (gate(numbers), torch.tanh(one) * torch.sigmoid(other))
     ]
     torch.testing.assert_close(*rows)
+    product = gate(numbers)
+    mapped = torch.func.vmap(lambda each: torch.autograd.grad(product, numbers, each)[0])
+    torch.testing.assert_close(mapped(directions), rows[1])
 
 
 @pytest.mark.parametrize("case", [CASES[0], (2, 16, 32, 32, 5, 2)])

@@ -135,12 +135,12 @@ def test_what_is_no_curve_is_refused_at_construction(curves, message):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "0.1 of it"])
 def test_a_curve_without_a_number_is_named_before_it_is_trained_with(value, dense_model, points):
     x, y = points
-    dense_model.compile(keras.optimizers.SGD(0.1), "mse")
-    before = dense_model.get_weights()
+    model = dense_model(SGD(0.1))
+    before = model.get_weights()
     schedule = ParameterSchedule({"learning_rate": lambda progress: value})
     with pytest.raises(ValueError, match="curve of 'learning_rate' must give a finite number"):
-        dense_model.fit(x, y, callbacks=[schedule], verbose=0)
-    assert all(map(np.array_equal, before, dense_model.get_weights()))
+        model.fit(x, y, callbacks=[schedule], verbose=0)
+    assert all(map(np.array_equal, before, model.get_weights()))
     with pytest.raises(ValueError, match="at 0 of the training"):
         schedule.values(1, 2)
 
