@@ -20,7 +20,7 @@ from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps import joint_evaluation
 from keras_dawn.native.steps.reduction import GradientReduction
 from keras_dawn.native.unmade_batches import LeaveBatchesUnmade
-from keras_dawn.schedules.parameter_schedule import end_schedules
+from keras_dawn.schedules.under_way import end_schedules
 
 import keras
 from torch.utils.data import DataLoader

@@ -5,7 +5,8 @@ import weakref
 from keras_dawn.foundation import hyperparameters
 from keras_dawn.foundation.keras_optimizers import inner_optimizers
 from keras_dawn.foundation.model_state import optimizers_of
-from keras_dawn.schedules.parameter_schedule import ParameterSchedule, scheduled
+from keras_dawn.schedules.parameter_schedule import ParameterSchedule
+from keras_dawn.schedules.under_way import scheduled
 
 import keras
 

@@ -4,7 +4,8 @@ import warnings
 
 from keras_dawn.foundation import hyperparameters, keras_callbacks
 from keras_dawn.schedules.one_cycle_shapes import OneCycleShape, check_max_lr
-from keras_dawn.schedules.parameter_schedule import ParameterSchedule, was_scheduled
+from keras_dawn.schedules.parameter_schedule import ParameterSchedule
+from keras_dawn.schedules.under_way import was_scheduled
 
 import keras
 from keras import ops

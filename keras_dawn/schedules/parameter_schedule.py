@@ -1,9 +1,9 @@
 """Schedules any hyper-parameter of the optimizer, batch by batch."""
 
 import math
-import weakref
 
 from keras_dawn.foundation import hyperparameters, keras_callbacks, keras_fit
+from keras_dawn.schedules import under_way
 
 import keras
 
@@ -11,8 +11,6 @@ _SETTERS_OF_THE_RATE = (
     keras.callbacks.LearningRateScheduler,
     keras.callbacks.ReduceLROnPlateau,
 )
-# The schedules that have not reached their ends, by optimizer: an interrupted `fit` ends none.
-_UNDER_WAY = weakref.WeakKeyDictionary()
 
 
 class ParameterSchedule(keras.callbacks.Callback):
@@ -77,7 +75,7 @@ class ParameterSchedule(keras.callbacks.Callback):
     def set_model(self, model):
         super().set_model(model)
         # Before any callback begins: Keras's `BackupAndRestore` loads the rate of a step.
-        self._rate_before = _rate_without_schedules(model)
+        self._rate_before = under_way.rate_without_schedules(model)
 
     def curves(self, total_steps, optimizer=None):
         """The curves for `total_steps` steps, those of all its epochs, by hyper-parameter."""
@@ -115,10 +113,10 @@ class ParameterSchedule(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         optimizer = self._optimizer()
         callbacks = keras_fit.callbacks_of_fit(self)
-        for left in _UNDER_WAY.get(optimizer, []):  # an interrupted `fit` did not reach its end
+        for left in under_way.schedules_of(optimizer):  # an interrupted `fit` did not reach its end
             # The parts of one training are under way together: those of this `fit` stay.
             if left not in callbacks or left is self:
-                left._restore()
+                left.set_back()
         epochs, steps = self.params.get("epochs"), self.params.get("steps")
         if not epochs:
             raise ValueError(f"{self._title()} needs a training of at least one epoch.")
@@ -143,7 +141,7 @@ class ParameterSchedule(keras.callbacks.Callback):
             self._active.append((name, attribute, curve))
         self._check_rivals(found.keys(), callbacks)
         self._found = (optimizer, found)
-        _UNDER_WAY.setdefault(optimizer, []).append(self)
+        under_way.begin(self, optimizer, found)
         self._latest = {}
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -166,7 +164,7 @@ class ParameterSchedule(keras.callbacks.Callback):
             logs.update(self._latest)
 
     def on_train_end(self, logs=None):
-        self._restore()
+        self.set_back()
 
     def state_dict(self):
         """What `ResumeTraining` saves: the values of the last batch, for the epoch's logs."""
@@ -176,13 +174,14 @@ class ParameterSchedule(keras.callbacks.Callback):
         """Takes up what `state_dict` returned."""
         self._latest = dict(state["latest"])
 
-    def _restore(self):
+    def set_back(self):
+        """Gives the hyper-parameters the values that they had when the training began."""
         if self._found is not None:
             optimizer, found = self._found
             for attribute, value in found.items():
                 hyperparameters.write(optimizer, attribute, value)
             self._found = None
-            _UNDER_WAY[optimizer] = [one for one in _UNDER_WAY[optimizer] if one is not self]
+            under_way.end(self, optimizer)
 
     def _check_rivals(self, attributes, callbacks):
         """Raises `ValueError` where another callback sets what this one sets."""
@@ -210,35 +209,6 @@ class ParameterSchedule(keras.callbacks.Callback):
 
     def _title(self):
         return type(self).__name__
-
-
-def scheduled(optimizer):
-    """The attributes of an optimizer that the schedules of a `fit` under way set."""
-    under_way = _UNDER_WAY.get(hyperparameters.unwrap(optimizer), [])
-    return {attribute for schedule in under_way for attribute in schedule._found[1]}
-
-
-def was_scheduled(optimizer):
-    """Whether schedules have set an optimizer's hyper-parameters in this process."""
-    return hyperparameters.unwrap(optimizer) in _UNDER_WAY
-
-
-def end_schedules(optimizer):
-    """Sets back what schedules have set whose `fit` was interrupted."""
-    optimizer = hyperparameters.unwrap(optimizer)
-    for schedule in list(_UNDER_WAY.get(optimizer, [])):
-        schedule._restore()
-
-
-def _rate_without_schedules(model):
-    """The learning rate that a model was compiled with or set to, or `None`."""
-    optimizer = hyperparameters.unwrap(getattr(model, "optimizer", None))
-    if optimizer is None:
-        return None
-    for schedule in _UNDER_WAY.get(optimizer, []):  # of an interrupted `fit`
-        if "learning_rate" in schedule._found[1]:
-            return schedule._found[1]["learning_rate"]
-    return hyperparameters.rate_in_variable(optimizer)
 
 
 def _value(name, curve, progress):

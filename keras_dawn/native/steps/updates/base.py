@@ -6,7 +6,7 @@ from keras_dawn.foundation import keras_optimizers, keras_variables
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.numbers import MovingNumbers
 from keras_dawn.native.steps.weighing import count_up
-from keras_dawn.schedules.parameter_schedule import scheduled
+from keras_dawn.schedules.under_way import scheduled
 
 import keras
 import torch
