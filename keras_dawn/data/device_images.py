@@ -6,6 +6,7 @@ from keras_dawn.data.labels import OneHot
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import InOrder, check_has_batches
+from keras_dawn.data.shared_batches import SharedBatches
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.distributed.sharding import Share
@@ -14,10 +15,10 @@ from keras_dawn.foundation.device import default_device
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 
-class DeviceImages(DataLoader):
+class DeviceImages(SharedBatches):
     """Serves batches from a uint8 image set kept whole on the training device.
 
     Nothing passes through NumPy or another process: a batch is picked by one operation,
@@ -100,17 +101,6 @@ class DeviceImages(DataLoader):
         self.set_share(Share(), training=False)
         check_has_batches(self, self.sampler.served(len(images)))
 
-    def set_share(self, share, training):
-        """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
-        self.sampler.check(len(self.images), share.world_size)
-        self.share, self._training = share, training
-        self._bounds()  # whether there are enough images
-
-    def _bounds(self):
-        """`(start, stop)` of each batch of a pass, of as many images as the sampler serves now."""
-        served = self.sampler.served(len(self.images))
-        return self.share.batches(served, self.batch_size, self.drop_last, self._training)
-
     def fingerprint(self):
         """What tells this data from other: its images, labels, weights, seed and batches."""
         sampler = self.sampler
@@ -124,9 +114,6 @@ class DeviceImages(DataLoader):
     def settings_at(self, epoch):
         """What an epoch looks like, to compare with another's."""
         return self.transforms.settings_at(epoch)
-
-    def __len__(self):
-        return len(self._bounds())
 
     def __repr__(self):
         return (
@@ -146,10 +133,6 @@ class DeviceImages(DataLoader):
         weights = self.sampler.weights_of(indices, indices.device)
         images, labels = (each.index_select(0, indices) for each in (self.images, self.labels))
         return self.transforms(images, labels, random, self._entropy(epoch, number), weights)
-
-    def _entropy(self, epoch, number):
-        # NumPy takes no entropy below 0.
-        return [self.sampler.seed % 2**64, epoch, number, self.share.rank]
 
     def normalized(self, images):
         """Images of any count and size as batches have them; uint8, or floats in [0, 1]."""

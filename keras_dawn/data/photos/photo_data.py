@@ -6,6 +6,7 @@ import os
 from keras_dawn.data.colors import Grayscale
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.photos.loader import Loader, default_threads
+from keras_dawn.data.shared_batches import SharedBatches
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.distributed.sharding import Share
 from keras_dawn.foundation.data_content import digest_of
@@ -13,13 +14,13 @@ from keras_dawn.foundation.device import default_device
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 _AHEAD = 3  # batches in the making: one being decoded, one copied, one to spare
 _NAMED = 1024  # photos whose names tell a source from another
 
 
-class PhotoData(DataLoader):
+class PhotoData(SharedBatches):
     """Photos of a source as data for `fit` and `evaluate`."""
 
     def __init__(self, source, batch_size, pipeline, sampler, drop_last, threads, device):
@@ -49,17 +50,6 @@ class PhotoData(DataLoader):
         )
         self.set_share(Share(), training=False)
 
-    def set_share(self, share, training):
-        """Serves one rank's share of each batch from now on (`distributed.sharding.Share`)."""
-        self.sampler.check(len(self.source), share.world_size)
-        self._share, self._training = share, training
-        self._bounds()  # whether there are enough images
-
-    def _bounds(self):
-        """`(start, stop)` of each batch of a pass, of as many images as the sampler serves now."""
-        served = self.sampler.served(len(self.source))
-        return self._share.batches(served, self.batch_size, self.drop_last, self._training)
-
     def fingerprint(self):
         """What tells this data from other: its photos, labels, weights, seed and batches."""
         source, sampler = self.source, self.sampler
@@ -67,9 +57,6 @@ class PhotoData(DataLoader):
         places = range(0, len(source), 1 + len(source) // _NAMED) if hasattr(source, "name") else ()
         names = [source.name(place) for place in places]
         return digest_of(getattr(source, "labels", None), names, sampler.weights, settings)
-
-    def __len__(self):
-        return len(self._bounds())
 
     def __repr__(self):
         size = self.image_size

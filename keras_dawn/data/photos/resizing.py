@@ -95,8 +95,7 @@ class ResizingImages(PhotoData):
 
     def settings_at(self, epoch):
         """What an epoch looks like, to compare with another's."""
-        of_crop = at_epoch(self.image_size, epoch), at_epoch(self.transforms.crops, epoch)
-        return of_crop, self.transforms.settings_at(epoch)
+        return self._size_and_crop(epoch), self.transforms.settings_at(epoch)
 
     def __iter__(self):
         for portion in self._portions():
@@ -133,14 +132,14 @@ class ResizingImages(PhotoData):
         epoch = self.epoch
         order = self.sampler.order(len(self.source), epoch).cpu()
         bounds = self._bounds()
-        parts = [self._share.of(order[start:stop]) for start, stop in bounds]
+        parts = [self.share.of(order[start:stop]) for start, stop in bounds]
         for number, batch in enumerate(self._decoded(parts, epoch)):
             start, stop = bounds[number]
             part = parts[number]
-            self.rank_weight = self._share.weight(stop - start)
+            self.rank_weight = self.share.weight(stop - start)
             if batch.places is not None:
                 part = part[batch.places]
-                if self._share.world_size > 1:  # as if their weight were 0
+                if self.share.world_size > 1:  # as if their weight were 0
                     self.rank_weight *= len(part) / len(parts[number])
             if number == len(parts) - 1:  # before the last `yield`: Keras does not come back
                 self.epoch = epoch + 1
@@ -160,7 +159,10 @@ class ResizingImages(PhotoData):
 
     def _settings(self, epoch):
         """The size and the crop of the next batch."""
-        return self.settings_at(epoch if self.settings_epoch is None else self.settings_epoch)[0]
+        return self._size_and_crop(epoch if self.settings_epoch is None else self.settings_epoch)
+
+    def _size_and_crop(self, epoch):
+        return at_epoch(self.image_size, epoch), at_epoch(self.transforms.crops, epoch)
 
     def _job(self, part, epoch, size, crop):
         random = PerImageRandom(self.sampler.seed, epoch, part)
@@ -176,10 +178,6 @@ class ResizingImages(PhotoData):
         self.sampler.expect(places)
         weights = self.sampler.weights_of(places, images.device)
         return self.transforms(images, labels, random, self._entropy(epoch, number), weights)
-
-    def _entropy(self, epoch, number):
-        # NumPy takes no entropy below 0.
-        return [self.sampler.seed % 2**64, epoch, number, self._share.rank]
 
 
 def _random(seed, epoch, part, settings):

@@ -97,16 +97,16 @@ class ValidationImages(PhotoData):
             ratios = self._aspect_ratios()
             order = ratios.argsort(stable=True)
         jobs = (self._job(order[start:stop], ratios) for start, stop in bounds)
-        parts = (self._share.of(order[start:stop]) for start, stop in bounds)
+        parts = (self.share.of(order[start:stop]) for start, stop in bounds)
         for number, images, labels, part, last in self._as_many(jobs, parts):
             places += part.tolist()
-            if (ranks := self._share.world_size) > 1:
+            if (ranks := self.share.world_size) > 1:
                 start, stop = bounds[number]
                 self.rank_weight = len(part) * ranks / (stop - start)
             if last:  # before the last `yield`: Keras does not come back
                 self._loader.problems.warn()
             random = PerImageRandom(0, 0, moved(part, images.device))
-            entropy = [self.sampler.seed, 0, number, self._share.rank]
+            entropy = [self.sampler.seed, 0, number, self.share.rank]
             yield self.transforms(images, labels, random, entropy)
 
     def _as_many(self, jobs, parts):
@@ -140,7 +140,7 @@ class ValidationImages(PhotoData):
         size = height_and_width(self.image_size)
         if ratios is not None:  # of the whole batch: the same shape on all ranks
             size = rectangle(self.image_size, float(ratios[batch].mean()))
-        part = self._share.of(batch)
+        part = self.share.of(batch)
         crop = self.transforms.crops[0]
         return Job(part.tolist(), size, crop, torch.zeros(len(part), crop.DRAWS))
 
