@@ -58,18 +58,19 @@ class Batches:
 @contextlib.contextmanager
 def epoch_kept(data):
     """Leaves the epoch of data that counts epochs as it was, and that of its settings."""
-    before = _epochs(data)
+    before = epochs_of(data)
     try:
         yield
     finally:
-        if hasattr(data, "set_epoch") and _epochs(data) != before:
+        if hasattr(data, "set_epoch") and epochs_of(data) != before:
             epoch, settings = before
             data.set_epoch(epoch)
             if settings is not None:  # which `set_epoch` has forgotten
                 data.settings_epoch = settings
 
 
-def _epochs(data):
+def epochs_of(data):
+    """`(epoch, settings_epoch)`: the pass, and the epoch of the settings; `None` where none is."""
     return getattr(data, "epoch", None), getattr(data, "settings_epoch", None)
 
 

@@ -46,12 +46,10 @@ def digest_of(*parts):
         >>> digest_of(torch.arange(3), "a") == digest_of(torch.arange(3), "b")
         False
     """
-    arrays = [held_parts.kind_of(part) == "array" for part in parts]
-    leaves = [
-        [_sample(part)] if array else _leaves(part)
-        for part, array in zip(parts, arrays, strict=True)
-    ]
-    return _of_leaves([leaf for part in leaves for leaf in part])
+    leaves = []
+    for part in parts:
+        leaves += [_sample(part)] if held_parts.kind_of(part) == "array" else _leaves(part)
+    return _of_leaves(leaves)
 
 
 def _collect(walk, place, found):

@@ -121,26 +121,30 @@ def logs_made_by(model, make):
     By itself Keras gives the results of the metrics where these have the same names, and else the
     last step's logs as they are.
     """
-    before = vars(model).get("_get_metrics_result_or_logs")
-    # Past `Model.__setattr__`, which would track a function as a part of the model.
-    object.__setattr__(model, "_get_metrics_result_or_logs", make)
+    before = _make_logs_by(model, make)
     try:
         yield
     finally:
-        if before is None:
-            object.__delattr__(model, "_get_metrics_result_or_logs")
-        else:  # an evaluation within a training
-            object.__setattr__(model, "_get_metrics_result_or_logs", before)
+        _make_logs_by(model, before)  # of a training around an evaluation, or the class's own
 
 
 def end_without_steps(model):
     """Makes an epoch end with what the metrics hold, if all its steps were done before."""
-    before = vars(model).get("_get_metrics_result_or_logs")
 
     def results(logs):
-        object.__delattr__(model, "_get_metrics_result_or_logs")
-        if before is not None:  # of `logs_made_by`
-            object.__setattr__(model, "_get_metrics_result_or_logs", before)
+        _make_logs_by(model, before)
         return model._get_metrics_result_or_logs(logs) if logs else dict(model.get_metrics_result())
 
-    object.__setattr__(model, "_get_metrics_result_or_logs", results)
+    before = _make_logs_by(model, results)
+
+
+def _make_logs_by(model, function):
+    """Puts a function, or with `None` none, before the class's own; returns the one before."""
+    name = "_get_metrics_result_or_logs"
+    before = vars(model).get(name)
+    if function is not None:
+        # Past `Model.__setattr__`, which would track a function as a part of the model.
+        object.__setattr__(model, name, function)
+    elif before is not None:
+        object.__delattr__(model, name)
+    return before

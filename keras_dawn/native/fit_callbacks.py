@@ -4,6 +4,7 @@ import sys
 import warnings
 import weakref
 
+from keras_dawn.data.batches import epochs_of
 from keras_dawn.distributed.ranks import current
 from keras_dawn.native.between_batches import runs_python, watches_batches
 from keras_dawn.native.steps.batch_logs import FreshLogs
@@ -35,7 +36,7 @@ class SetEpoch(keras.callbacks.Callback):
         follows = hasattr(validation, "settings_epoch") and validation is not data
         self._validation = validation if follows else None
         self._own_passes = goes_on and hasattr(data, "settings_epoch")
-        self._found = passed, settings = _epochs(data)  # before Keras looks at a first batch
+        self._found = passed, settings = epochs_of(data)  # before Keras looks at a first batch
         if settings is not None:
             # An earlier `fit` with `steps_per_epoch` counted its epochs there.
             passed = max(passed, settings + 1)
@@ -57,7 +58,7 @@ class SetEpoch(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         if hasattr(self._data, "settings_at"):
-            _LEFT[self._data] = weakref.ref(self.model), _epochs(self._data)
+            _LEFT[self._data] = weakref.ref(self.model), epochs_of(self._data)
 
     def _warn_of_another_model(self):
         """Says that the sizes are later ones, as where a loop trains one model after another."""
@@ -77,10 +78,6 @@ class SetEpoch(keras.callbacks.Callback):
                 "the first epoch on: data.set_epoch(0) before `fit` begins anew.",
                 stacklevel=2,
             )
-
-
-def _epochs(data):
-    return data.epoch, getattr(data, "settings_epoch", None)
 
 
 class FollowChanges(keras.callbacks.Callback):

@@ -23,7 +23,8 @@ class Muon(SGD):
 
     The momentum of each kernel, as a matrix of outputs by inputs (a filter's pixels and input
     channels together, all heads of attention together), is replaced by the nearest matrix with
-    orthogonal rows or columns, found by a Newton-Schulz iteration (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon):
+    orthogonal rows or columns, found by a Newton-Schulz iteration (Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon):
 
         v ← momentum · v + g
         w ← (1 − learning_rate · weight_decay) · w
