@@ -300,12 +300,17 @@ def an_output_without_a_loss():
     return in_float64(_of_two_heads)
 
 
-def _of_two_heads():
+def two_heads():
+    """A model of two outputs, in float64, that each rank builds with weights of its own."""
     keras.utils.set_random_seed(100 + rank())
     keras.config.set_dtype_policy("float64")
     inputs = keras.Input((5,))
     x = layers.Dense(4, "tanh")(inputs)
-    model = keras.Model(inputs, [layers.Dense(2, name=name)(x) for name in "ab"])
+    return keras.Model(inputs, [layers.Dense(2, name=name)(x) for name in "ab"])
+
+
+def _of_two_heads():
+    model = two_heads()
     model.compile(keras.optimizers.AdamW(0.01, weight_decay=0.5), ["mse", None])
     keras_dawn.accelerate(model)
     start = [torch.as_tensor(w) for w in model.get_weights()]

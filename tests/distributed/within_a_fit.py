@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import torch
 from keras import layers
-from scenarios import LOSS, images, in_float64, rank, scenario, state
+from scenarios import LOSS, images, in_float64, rank, scenario, state, two_heads
 
 
 def absolute(targets, outputs):
@@ -24,11 +24,7 @@ def numbers_of_a_batch():
 
 
 def _of_numbers():
-    keras.utils.set_random_seed(100 + rank())
-    keras.config.set_dtype_policy("float64")
-    inputs = keras.Input((5,))
-    x = layers.Dense(4, "tanh")(inputs)
-    model = keras.Model(inputs, [layers.Dense(2, name=name)(x) for name in "ab"])
+    model = two_heads()
     rate = keras.optimizers.SGD(0.1)
     model.compile(rate, ["mse", "mae"], metrics=[[absolute], [keras.losses.MeanSquaredError()]])
     keras_dawn.accelerate(model)
