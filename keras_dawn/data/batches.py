@@ -3,6 +3,7 @@
 import contextlib
 
 from keras_dawn.distributed import sharding
+from keras_dawn.foundation.arrays import tensor_of
 
 import keras
 import numpy as np
@@ -41,17 +42,17 @@ class Batches:
     def _of_arrays(self):
         images, labels = self.x, self.y
         if labels is not None and not isinstance(labels, torch.Tensor):
-            labels = _tensor(np.array(labels))  # of a column of a data frame too
+            labels = tensor_of(np.array(labels))  # of a column of a data frame too
         for start in range(0, len(images), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield _tensor(images[part]), None if labels is None else labels[part], None
+            yield tensor_of(images[part]), None if labels is None else labels[part], None
 
     def _of_data(self):
         with epoch_kept(self.x), sharding.all_served(self.x):
             for batch in self.x:
                 images, *rest = keras.utils.unpack_x_y_sample_weight(batch)
-                rest = (None if part is None else _tensor(part) for part in rest)
-                yield _tensor(images), *rest
+                rest = (None if part is None else tensor_of(part) for part in rest)
+                yield tensor_of(images), *rest
 
 
 @contextlib.contextmanager
@@ -71,19 +72,6 @@ def epoch_kept(data):
 def epochs_of(data):
     """`(epoch, settings_epoch)`: the pass, and the epoch of the settings; `None` where none is."""
     return getattr(data, "epoch", None), getattr(data, "settings_epoch", None)
-
-
-def _tensor(value):
-    """A tensor of numbers that torch computes with, as Keras makes it of any array."""
-    if isinstance(value, np.ndarray):
-        kind = _INSTEAD.get(value.dtype.name, value.dtype.newbyteorder("="))
-        # Torch takes no steps backwards (a mirror image), and warns of what is read-only.
-        as_it_is = min(value.strides, default=0) >= 0 and value.flags.writeable
-        value = value.astype(kind, copy=not as_it_is)
-    return torch.as_tensor(value)
-
-
-_INSTEAD = {"uint16": "int32", "uint32": "int64"}  # of which torch has few operations
 
 
 def _is_array(value):

@@ -243,3 +243,6 @@ def test_batches_are_made_of_arrays_as_numpy_has_them(changed):
         np.testing.assert_array_equal(found[1].numpy(), labels)
     counts = [images for images, _ in Batches(x.astype("uint16"))]
     assert counts[0].dtype == torch.int32
+    ((images, numbers),) = DeviceImages(x.astype("uint8")[..., ::-1], labels[:, 0], 4)
+    np.testing.assert_array_equal((images * 255).cpu().round(), x[..., ::-1])
+    assert numbers.tolist() == labels[:, 0].tolist()
