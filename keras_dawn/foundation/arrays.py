@@ -16,13 +16,14 @@ def tensor_of(value):
     `int64`, as in Keras. It is to be read only: others may not be allowed to write there.
 
     Args:
-        value: array, tensor, number or list of numbers.
+        value: array, tensor, column of a data frame, number or list of numbers.
 
     Example:
         >>> tensor_of(np.arange(3)[::-1])
         tensor([2, 1, 0])
     """
-    if isinstance(value, np.ndarray):
+    if not isinstance(value, torch.Tensor) and hasattr(type(value), "__array__"):
+        value = np.asarray(value)  # torch would ask a part of a column for its number 0
         kind = _INSTEAD.get(value.dtype.name, value.dtype.newbyteorder("="))
         backwards = any(stride < 0 for stride in value.strides)
         value = value.astype(kind, copy=backwards)

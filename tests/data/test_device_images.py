@@ -218,6 +218,13 @@ def test_labels_may_be_a_column_of_a_data_frame():
     assert found.tolist() == [2, 0, 1]
 
 
+def test_batches_may_hold_parts_of_columns():
+    column = pytest.importorskip("pandas").Series(range(4))
+    x = np.zeros((4, 2, 2, 3), "float32")
+    parts = [(x[start : start + 2], column[start : start + 2]) for start in (0, 2)]
+    assert labels_of(Batches(parts)) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "changed",
     [
