@@ -3,6 +3,7 @@
 import contextlib
 
 from keras_dawn.distributed import sharding
+from keras_dawn.foundation.arrays import tensor_of
 
 import keras
 import numpy as np
@@ -39,20 +40,19 @@ class Batches:
         return self._of_arrays() if _is_array(self.x) else self._of_data()
 
     def _of_arrays(self):
-        images = torch.as_tensor(self.x)
-        labels = self.y
+        images, labels = self.x, self.y
         if labels is not None and not isinstance(labels, torch.Tensor):
-            labels = torch.as_tensor(np.array(labels))  # of a column of a data frame too
+            labels = tensor_of(np.array(labels))  # of a column of a data frame too
         for start in range(0, len(images), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield images[part], None if labels is None else labels[part], None
+            yield tensor_of(images[part]), None if labels is None else labels[part], None
 
     def _of_data(self):
         with epoch_kept(self.x), sharding.all_served(self.x):
             for batch in self.x:
                 images, *rest = keras.utils.unpack_x_y_sample_weight(batch)
-                rest = (None if part is None else torch.as_tensor(part) for part in rest)
-                yield torch.as_tensor(images), *rest
+                rest = (None if part is None else tensor_of(part) for part in rest)
+                yield tensor_of(images), *rest
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from keras_dawn.data.shared_batches import SharedBatches
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.distributed.sharding import Share
+from keras_dawn.foundation.arrays import tensor_of
 from keras_dawn.foundation.data_content import digest_of
 from keras_dawn.foundation.device import default_device
 
@@ -83,7 +84,7 @@ class DeviceImages(SharedBatches):
         drop_last=False,
         device=None,
     ):
-        images, labels = torch.as_tensor(images), torch.as_tensor(_class_numbers(labels))
+        images, labels = tensor_of(images), tensor_of(_class_numbers(labels))
         self.transforms = Pipeline(transforms, Normalize())
         _check(images, labels, batch_size, self.transforms)
         device = torch.device(device or default_device())

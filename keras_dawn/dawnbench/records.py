@@ -139,7 +139,8 @@ class HistoryWriter(keras.callbacks.Callback):
         folder: `RunFolder`.
 
     Attributes:
-        rows: list of dicts, one an epoch: `epoch` (from 1) and the logs as floats.
+        rows: list of dicts, one an epoch: `epoch` (from 1) and the logs as floats, or lists of them
+            where a metric has a number for each class.
     """
 
     def __init__(self, folder):
@@ -158,7 +159,7 @@ class HistoryWriter(keras.callbacks.Callback):
         self.rows[:] = state["rows"]
 
     def on_epoch_end(self, epoch, logs=None):
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        values = {name: _numbers(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, **values})
         try:
             self.folder.write_history(self.rows)
@@ -166,6 +167,11 @@ class HistoryWriter(keras.callbacks.Callback):
             if not self._warned:
                 self._warned = True
                 warnings.warn(f"history.csv cannot be written: {error}", stacklevel=2)
+
+
+def _numbers(value):
+    """A float, or of an array a list of them."""
+    return keras.ops.convert_to_numpy(value).astype("float64").tolist()
 
 
 def environment():

@@ -1,11 +1,11 @@
 """Arrays that go into `fit` and `evaluate` on several ranks: of every batch a rank's share."""
 
 import math
-import warnings
 
 from keras_dawn.distributed.collectives import broadcast
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.sharding import Share
+from keras_dawn.foundation.arrays import tensor_of
 from keras_dawn.foundation.data_content import digest_of
 
 import keras
@@ -114,11 +114,7 @@ class ShardedArrays(DataLoader):
 
 def _tensor(array):
     """An array as a tensor, floating-point numbers as Keras hands those of arrays to a step."""
-    if isinstance(array, np.ndarray) and any(stride < 0 for stride in array.strides):
-        array = np.ascontiguousarray(array)  # torch knows none such
-    with warnings.catch_warnings():  # of memory that nobody may write to, and nobody does
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        tensor = torch.as_tensor(array)
+    tensor = tensor_of(array)
     if not tensor.is_floating_point():
         return tensor
     return tensor.to(getattr(torch, keras.config.floatx()))

@@ -63,8 +63,9 @@ class Answers:
         return [pair for pair in pairs if pair[2] >= at_least]
 
     def worst(self, count):
-        """int64 array: the places of the highest losses, the worst first."""
-        return np.argsort(-self.losses, kind="stable")[:count]
+        """int64 array: the places of the highest losses, the worst first, of which is NaN."""
+        losses = self.losses
+        return np.argsort(-np.where(np.isnan(losses), np.inf, losses), kind="stable")[:count]
 
 
 @torch.no_grad()
@@ -84,8 +85,8 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
         `Answers`.
 
     Raises:
-        ValueError: no images, no labels, a model that was not compiled, or outputs that are no
-            probabilities and by its loss no logits.
+        ValueError: no images, no labels, or others than the model's classes, a model that was not
+            compiled, or outputs that are no probabilities and by its loss no logits.
 
     Example:
         >>> answers = collect_answers(model, test_data)                 # doctest: +SKIP
@@ -106,6 +107,7 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
             found = torch.cat([1 - found, found], -1)
         scores.append(found)
         labels.append(_one_label(targets, meaning).long().cpu())
+        _check_classes(labels[-1], found.shape[-1])
         if keep_images:
             images.append(batch.cpu())
     if not scores:
@@ -125,6 +127,20 @@ def _described(data):
     transforms = getattr(data, "transforms", None)
     mean, std = getattr(transforms, "mean_and_std", ((0.0,), (1.0,)))
     return getattr(data, "class_names", None), names, mean, std
+
+
+def _check_classes(labels, classes):
+    """Raises `ValueError` for labels that are no number of a class."""
+    if classes == 1:
+        raise ValueError(
+            "The model has one output for an image, and its loss does not say that this is the "
+            "probability of the second of two classes. Compile it with BinaryCrossentropy."
+        )
+    if bool(((labels < 0) | (labels >= classes)).any()):
+        raise ValueError(
+            f"The model knows the classes 0 to {classes - 1}, and there are labels from "
+            f"{int(labels.min())} to {int(labels.max())}."
+        )
 
 
 def _one_label(targets, meaning):

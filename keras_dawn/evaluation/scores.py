@@ -41,6 +41,8 @@ class Scores:
             ValueError: a model without a loss, where nothing is given for it.
         """
         loss, _ = keras_losses.compiled_loss(model)
+        if isinstance(loss, (dict, list, tuple)) and len(loss) == 1:
+            (loss,) = loss.values() if isinstance(loss, dict) else loss
         if loss is None:
             if otherwise is not None:
                 return otherwise

@@ -78,7 +78,8 @@ def _digest(kind, value):
         return _of_leaves(_leaves(_few(list(value.items()))))
     if kind == "table":
         few = value.iloc[:: 1 + len(value) // _SAMPLED]
-        columns = [few[name] for name in few.columns] if hasattr(few, "columns") else [few]
+        # By number: of several columns of one name, each.
+        columns = [few] if few.ndim == 1 else [few.iloc[:, n] for n in range(few.shape[1])]
         return _of_leaves([leaf for column in columns for leaf in _leaves(column.tolist())])
     return None
 

@@ -109,7 +109,7 @@ class DataWalk:
         parts = list(value.values()) if isinstance(value, dict) else held_parts.entries(value)
         firsts = {kind: next(p for p in parts if type(p) is kind) for kind in set(map(type, parts))}
         others = {kind: part for kind, part in firsts.items() if _is_other(part)}
-        if len(parts) <= _MANY and (others or all(hasattr(p, "dtype") for p in parts)):
+        if len(parts) <= _MANY and (others or all(hasattr(type(p), "dtype") for p in parts)):
             return False
         for kind, part in others.items():
             inner = DataWalk(part)

@@ -7,6 +7,7 @@ import enum
 import io
 import logging
 import queue
+import random
 import sys
 import threading
 import types
@@ -58,6 +59,8 @@ def why_unknown(value):
     """What stands in the way of following a value, as words; `None` if nothing does."""
     if isinstance(value, _QUEUES) or type(value).__module__ == "multiprocessing.queues":
         return "a queue, and what waits in it cannot be saved"
+    if isinstance(value, random.SystemRandom):
+        return "a source of random numbers that cannot be drawn again"
     if isinstance(value, threading.Thread) and value.is_alive():
         return "a thread, and where it is cannot be known"
     return None

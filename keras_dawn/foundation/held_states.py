@@ -22,9 +22,8 @@ def own_state(value):
         return _variables(value)
     # The places of other loaders are where their workers are, not where the training is: their
     # batches are gone through again.
-    stateful = hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
     other = isinstance(value, (DataLoader, torch.nn.Module, type)) and not ours
-    if stateful and not other:
+    if has_state(value) and not other:
         return value.state_dict, value.load_state_dict
     if ours and hasattr(value, "set_epoch"):
         return _epochs(value)
@@ -33,6 +32,16 @@ def own_state(value):
     if type(value).__module__ == "multiprocessing.sharedctypes":
         return _shared(value)
     return None
+
+
+def has_state(part):
+    """Whether something has a state of its own to give."""
+    # Asked of its class: settings with a key for each attribute answer any name, or raise, and a
+    # module that is imported when it is first used is not to be imported.
+    own = getattr(part, "__dict__", {})
+    names = ("state_dict", "load_state_dict")
+    both = all(name in own or hasattr(type(part), name) for name in names)
+    return both and not isinstance(part, type)
 
 
 def is_without_state(value):

@@ -8,6 +8,7 @@ from keras.src.metrics.accuracy_metrics import accuracy as ACCURACY  # noqa: F40
 from keras.src.metrics.regression_metrics import (
     cosine_similarity as COSINE_SIMILARITY,  # noqa: F401  (neither is exported)
 )
+from keras.src.utils import python_utils
 
 
 def loss_tracker(model):
@@ -18,6 +19,11 @@ def loss_tracker(model):
 def settings_of_metric(metric):
     """What a metric that wraps a function calls it with."""
     return metric._fn_kwargs
+
+
+def as_numbers(logs):
+    """Results of metrics as `evaluate` returns them: floats, and arrays of one for each class."""
+    return python_utils.pythonify_logs(logs)
 
 
 def compiled_metrics(model):

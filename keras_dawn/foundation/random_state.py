@@ -46,7 +46,7 @@ def generator_state(value):
         return lambda: value.state, lambda state: setattr(value, "state", state)
     if isinstance(value, np.random.RandomState):
         return value.get_state, value.set_state
-    if isinstance(value, random.Random):
+    if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
         return value.getstate, value.setstate
     return None
 

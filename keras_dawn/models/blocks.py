@@ -43,6 +43,11 @@ def any_size():
     return (None, None, 3) if channel_axis() == -1 else (3, None, None)
 
 
+def cifar_size():
+    """The shape of one of CIFAR-10's images."""
+    return (32, 32, 3) if channel_axis() == -1 else (3, 32, 32)
+
+
 def channel_axis():
     """Where Keras's image data format has the channels."""
     return -1 if keras.config.image_data_format() == "channels_last" else 1

@@ -203,6 +203,9 @@ _PARTS = {
 
 
 def _in_keras_order(value, layer):
+    if isinstance(value, torch.Tensor):  # also a parameter, on a GPU, of what NumPy has not
+        value = value.detach().cpu()
+        value = value.float() if value.dtype == torch.bfloat16 else value
     value = np.asarray(value)
     if isinstance(layer, keras.layers.Conv2D) and value.ndim == 4:
         # torch has (out, in, height, width), Keras (height, width, in, out).

@@ -2,6 +2,7 @@
 
 import functools
 
+from keras_dawn.models.blocks import channel_axis, cifar_size
 from keras_dawn.models.heads import scaled_logits
 from keras_dawn.models.initializers import IdentityFilters
 from keras_dawn.models.layers import PaddingForPooling2D, Scale
@@ -17,7 +18,7 @@ WHITENING = "whitening"  # the name of the first layer
 def WhitenedConvNet(
     widths=(64, 256, 256),
     *,
-    input_shape=(32, 32, 3),
+    input_shape=None,
     classes=10,
     scale=1 / 9,
     activation="gelu",
@@ -47,7 +48,7 @@ def WhitenedConvNet(
         widths: channels of the groups: for each an int, or one for each of its two or three
             convolutions; of three, the last is the first.
         input_shape: shape of one image, from `2 ** len(widths) + 1` pixels a side up, or with
-            `None`s.
+            `None`s; by default `(32, 32, 3)` (`(3, 32, 32)` under `channels_first`).
         classes: int.
         scale: float, what the logits are multiplied by.
         activation: name or callable.
@@ -77,8 +78,8 @@ def WhitenedConvNet(
     """
     if not set(gates) <= set(range(1, len(widths) + 1)):
         raise ValueError(f"`gates` must be of groups from 1 to {len(widths)}, got {gates}.")
-    inputs = keras.Input(input_shape, name="images")
-    channels = input_shape[-1]
+    inputs = keras.Input(cifar_size() if input_shape is None else input_shape, name="images")
+    channels = inputs.shape[channel_axis()]
     stem = layers.Conv2D(
         8 * channels, 2, use_bias=whitening_bias, trainable=whitening_bias, name=WHITENING
     )
@@ -112,8 +113,8 @@ def whiten(model, images, epsilon=5e-4):
 
     Args:
         model: `keras.Model` with a layer named `whitening`.
-        images: float tensor `(count, height, width, channels)` as the model takes them; a few
-            thousand are enough.
+        images: float tensor `(count, height, width, channels)` (or channels first), as the model
+            takes them; a few thousand are enough.
         epsilon: float, added to the eigenvalues.
 
     Raises:
@@ -125,13 +126,13 @@ def whiten(model, images, epsilon=5e-4):
     """
     if WHITENING not in [layer.name for layer in model.layers]:
         raise ValueError(f"{model.name} has no layer named {WHITENING!r}.")
-    kernel = model.get_layer(WHITENING).kernel
+    stem = model.get_layer(WHITENING)
+    kernel, last = stem.kernel, stem.data_format == "channels_last"
     height, width, channels, _ = kernel.shape
-    if images.ndim != 4 or images.shape[-1] != channels:
-        raise ValueError(
-            f"`images` must be of shape (count, height, width, {channels}), got "
-            f"{tuple(images.shape)}."
-        )
+    if images.ndim != 4 or images.shape[-1 if last else 1] != channels:
+        sizes = f"height, width, {channels}" if last else f"{channels}, height, width"
+        raise ValueError(f"`images` must be of shape (count, {sizes}), got {tuple(images.shape)}.")
+    images = images if last else images.movedim(1, -1)
     # In float64: the smallest eigenvalues are far below the largest, and are divided by.
     patches = images.detach().double().unfold(1, height, 1).unfold(2, width, 1)
     patches = patches.permute(0, 1, 2, 4, 5, 3).reshape(-1, height * width * channels)
@@ -163,7 +164,7 @@ def _convolution(convolution, x, width, padding, name):
 def _normal(activation, momentum, x, name, shortcut=None):
     # Jordan's settings: a training of 8 epochs is over before a momentum of 0.99 has caught up.
     normalization = layers.BatchNormalization(
-        momentum=momentum, epsilon=1e-12, scale=False, name=f"{name}_bn"
+        axis=channel_axis(), momentum=momentum, epsilon=1e-12, scale=False, name=f"{name}_bn"
     )
     x = normalization(x)
     if shortcut is not None:
@@ -172,9 +173,13 @@ def _normal(activation, momentum, x, name, shortcut=None):
 
 
 def _gated(x, name):
-    means = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_means")(x)
-    gate = layers.Dense(
-        x.shape[-1], activation="sigmoid", kernel_initializer="orthogonal", name=name
-    )(means)
+    channels, last = x.shape[channel_axis()], channel_axis() == -1
+    # A dense layer is one of the last axis.
+    means = layers.GlobalAveragePooling2D(keepdims=last, name=f"{name}_means")(x)
+    gate = layers.Dense(channels, activation="sigmoid", kernel_initializer="orthogonal", name=name)(
+        means
+    )
+    if not last:
+        gate = layers.Reshape((channels, 1, 1), name=f"{name}_planes")(gate)
     # A sigmoid begins at about a half.
     return Scale(2.0, name=f"{name}_scale")(layers.Multiply(name=f"{name}d")([x, gate]))

@@ -1,6 +1,6 @@
 """Wide residual networks (Zagoruyko & Komodakis, 2016, https://arxiv.org/abs/1605.07146)."""
 
-from keras_dawn.models.blocks import channel_axis, convolution, normal_relu
+from keras_dawn.models.blocks import cifar_size, convolution, normal_relu
 from keras_dawn.models.heads import logits
 
 import keras
@@ -64,10 +64,8 @@ def WideResNet(
         raise ValueError(f"`classes` must be a whole number from 1 up, got {classes!r}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be in [0, 1), got {dropout}.")
-    if input_shape is None:
-        input_shape = (32, 32, 3) if channel_axis() == -1 else (3, 32, 32)
 
-    inputs = keras.Input(shape=input_shape, name="images")
+    inputs = keras.Input(cifar_size() if input_shape is None else input_shape, name="images")
     x = convolution(inputs, 16, 3, 1, "stem")
     channels = 16
     for group in range(3):

@@ -25,9 +25,8 @@ def plot_comparison(schedules, curves, finals, path=None):
     accuracy = figure.add_subplot(grid[1, 0])
     final = figure.add_subplot(grid[:, 1])
     styles = _styles(curves)
-    epochs = max(len(seed) for seeds in curves.values() for seed in seeds)
     for name, (colour, dashes) in styles.items():
-        steps = len(schedules[name])
+        steps, epochs = len(schedules[name]), len(curves[name][0])
         line = {"color": colour, "linestyle": dashes, "lw": 1.8, "label": name}
         rates.plot([epochs * n / steps for n in range(steps)], schedules[name], **line)
         mean = np.mean(curves[name], axis=0)

@@ -14,7 +14,8 @@ def show_batch(images, labels=None, class_names=None, *, mean=(0.0,), std=(1.0,)
         images: `DeviceImages`, `ResizingImages` or `ValidationImages`: its first batch is shown,
             with the names of its classes and without its normalisation; or a float array or tensor
             `(batch, height, width, channels)`, normalised or not; uint8 is shown as it is.
-        labels: class numbers `(batch,)`, class probabilities `(batch, classes)`, or `None`.
+        labels: class numbers `(batch,)` or `(batch, 1)`, class probabilities `(batch, classes)`, or
+            `None`.
         class_names: list of str, or `None` for numbers.
         mean, std: floats per channel on the scale [0, 1], which the images were normalised by.
         path: file to write, or `None`.
@@ -39,12 +40,18 @@ def show_batch(images, labels=None, class_names=None, *, mean=(0.0,), std=(1.0,)
         source = getattr(images, "source", None)
         class_names = getattr(source, "class_names", None) if class_names is None else class_names
         mean, std = images.transforms.mean_and_std
-        images, labels, *_ = next(iter(images))
+        data, epoch = images, getattr(images, "epoch", None)
+        images, labels, *_ = next(iter(data))
+        if getattr(data, "epoch", None) != epoch:  # the first batch was the last one, too
+            data.set_epoch(epoch)
     pixels = displayable(images, mean, std)
     titles = [""] * len(pixels)
     if labels is not None:
         labels = labels.cpu() if hasattr(labels, "cpu") else labels
-        titles = [label_text(label, class_names) for label in np.asarray(labels)]
+        labels = np.asarray(labels)
+        # One column is class numbers, as Keras's CIFAR-10 has them.
+        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+        titles = [label_text(label, class_names) for label in labels]
     return save(grid(pixels, titles), path)
 
 

@@ -1,6 +1,6 @@
 """Activations and gradients of the layers over time."""
 
-from keras_dawn.plots.style import figure_of, numbers_on_log_axis, save
+from keras_dawn.plots.style import figure_of, label_of, marker_of, numbers_on_log_axis, save
 
 _PANELS = {
     "mean": "mean of the output",
@@ -35,7 +35,8 @@ def plot_layer_statistics(rows, path=None):
         own = [row for row in rows if row["layer"] == layer]
         steps = [row["step"] for row in own]
         for axis, name in zip(axes, _PANELS, strict=True):
-            axis.plot(steps, [row[name] for row in own], color=colour, lw=1.5, label=layer)
+            line = {"color": colour, "lw": 1.5, "label": label_of(layer)}
+            axis.plot(steps, [row[name] for row in own], **line, marker=marker_of(steps))
     for axis, (name, text) in zip(axes, _PANELS.items(), strict=True):
         axis.set_ylabel(text)
         if name == "gradient_norm" and any(row[name] > 0 for row in rows):

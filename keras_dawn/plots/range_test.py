@@ -34,9 +34,22 @@ def plot_range_test(found, path=None):
         numbers_on_log_axis(axis.xaxis)
     finite = [loss for loss in found.smoothed if loss == loss and loss != float("inf")]
     if finite:
-        # Past the point of divergence the loss would make all before it look flat.
-        axis.set_ylim(min(finite) * 0.9, min(max(finite), 4 * min(finite)) * 1.05)
+        axis.set_ylim(*_limits(finite))
     axis.set_xlabel(found.parameter.replace("_", " "))
     axis.set_ylabel("loss")
     axis.legend(frameon=False)
     return save(figure, path)
+
+
+def _limits(losses):
+    """The lowest and the highest loss to be seen.
+
+    Past the point of divergence the loss would make all before it look flat.
+    """
+    low, high = min(losses), max(losses)
+    if low > 0:
+        return 0.9 * low, 1.05 * min(high, 4 * low)
+    # No multiple of such a loss is above it: as much is seen above the first as is below it.
+    high = min(high, 2 * losses[0] - low) if losses[0] > low else high
+    room = 0.05 * (high - low) or 1.0
+    return low - room, high + room

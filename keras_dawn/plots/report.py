@@ -13,7 +13,7 @@ from pathlib import Path
 
 from keras_dawn.foundation.files import utf8, written_whole
 from keras_dawn.plots.report_pictures import embedded, embedded_file, over_epochs, time_and_cost
-from keras_dawn.plots.run_records import read_run
+from keras_dawn.plots.run_records import read_runs
 
 MOST_BYTES = 2_000_000  # of a page
 _LONGEST = 1000  # letters of a value
@@ -49,7 +49,7 @@ def report(runs, output):
     Example:
         >>> report(["runs/first", "runs/second"], "report.html")        # doctest: +SKIP
     """
-    found = [read_run(path) for path in runs]
+    found = read_runs(runs)
     if not found:
         raise ValueError("Expected one run folder or more.")
     parts = [_table(found), *_curves(found)]

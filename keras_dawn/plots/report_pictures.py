@@ -3,7 +3,7 @@
 import base64
 import io
 
-from keras_dawn.plots.style import GREY, as_words, cycle, figure_of, label_of
+from keras_dawn.plots.style import GREY, as_words, cycle, figure_of, label_of, marker_of
 from keras_dawn.plots.training import plot_time_to_accuracy
 
 from PIL import Image
@@ -67,12 +67,14 @@ def time_and_cost(runs):
     """
     on = {run.document.get("target_on", "accuracy") for run in runs}
     records = {run.name: run.epochs for run in runs if run.epochs}
-    target = next((run.document.get("target_accuracy") for run in runs), None)
+    targets = {run.document.get("target_accuracy") for run in runs} - {None}
     if not records:
         return
     top5 = on == {"top5"}
     name = "Top-5 accuracy" if top5 else "Accuracy"
-    if target is not None:
+    # Of several targets none is that of the picture.
+    target = next(iter(targets)) if len(targets) == 1 and len(on) == 1 else None
+    if targets:
         figure = plot_time_to_accuracy(records, target, top5=top5)
         yield f"{name} against training time", figure
     priced = [run for run in runs if run.document.get("prices") and run.epochs]
@@ -95,7 +97,7 @@ def over_epochs(runs, names, title):
             if points:
                 label = f"{run.name}: {name}" if len(runs) > 1 else name
                 line = {"color": colour, "linestyle": dashes, "lw": 1.8, "label": label_of(label)}
-                axis.plot(*zip(*points, strict=True), **line)
+                axis.plot(*zip(*points, strict=True), **line, marker=marker_of(points))
                 drawn = True
     axis.set_xlabel("epoch")
     if drawn:

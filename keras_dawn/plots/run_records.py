@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,16 +15,13 @@ class RunRecords:
         path: `Path` of the folder.
         document: dict of `run.json`; empty where there is none.
         rows: list of dicts of `history.csv`, numbers where it has numbers.
+        name: str, the folder's name, after those of folders around it where others have the same.
     """
 
     path: Path
     document: dict
     rows: list
-
-    @property
-    def name(self):
-        """The folder's name."""
-        return self.path.resolve().name
+    name: str
 
     @property
     def epochs(self):
@@ -60,7 +57,22 @@ def read_run(path):
     if history.is_file():
         with open(history, newline="", encoding="utf-8") as file:
             rows = [_numbers(row) for row in csv.DictReader(file)]
-    return RunRecords(path, document, rows)
+    return RunRecords(path, document, rows, path.resolve().name)
+
+
+def read_runs(paths):
+    """Reads run folders, as `read_run` does, and gives each a name of its own."""
+    runs = [read_run(path) for path in paths]
+    places = [run.path.resolve().parts for run in runs]
+    return [replace(run, name=_name(own, places)) for run, own in zip(runs, places, strict=True)]
+
+
+def _name(own, places):
+    """The last parts of a path, as many as no other path ends with."""
+    for count in range(1, len(own)):
+        if all(other[-count:] != own[-count:] for other in places if other != own):
+            break
+    return "/".join(own[-count:])
 
 
 _NUMBER = (int, float)

@@ -75,6 +75,11 @@ def label_of(name):
     return f" {name}" if name.startswith("_") else name
 
 
+def marker_of(points):
+    """How each point of a line is marked: a line of one alone would not be seen."""
+    return "o" if len(points) == 1 else None
+
+
 def as_words(figure):
     """Leaves dollar signs in names as they are, which would begin and end a formula."""
     from matplotlib.text import Text

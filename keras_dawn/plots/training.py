@@ -21,6 +21,9 @@ def plot_loss(rows, path=None):
 
     Returns:
         `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: no row has a loss.
     """
     return plot_metric(rows, "loss", path)
 
@@ -35,13 +38,21 @@ def plot_metric(rows, name, path=None):
         path: file to write, or `None`.
 
     Returns:
-        `matplotlib.figure.Figure`.
+        `matplotlib.figure.Figure`. A metric with a number for each class has a line for each.
+
+    Raises:
+        ValueError: no row has the metric.
     """
+    known = dict.fromkeys(key for row in rows for key in row)
+    if not {name, f"val_{name}"} & set(known):
+        raise ValueError(f"There is no {name!r} to draw; the rows have: {', '.join(known)}.")
     figure, (axis,) = figure_of(1, name.replace("_", " ").capitalize())
     for key, label, colour in ((name, "training", BLUE), (f"val_{name}", "validation", ORANGE)):
         points = [(row["epoch"], row[key]) for row in rows if key in row]
         if points:
-            axis.plot(*zip(*points, strict=True), color=colour, lw=2, marker="o", ms=4, label=label)
+            line = {"color": colour, "lw": 2, "marker": "o", "ms": 4}
+            first, *_ = axis.plot(*zip(*points, strict=True), **line)
+            first.set_label(label)
     whole_epochs(axis)
     axis.set_ylabel(name.replace("_", " "))
     axis.legend(frameon=False)
@@ -53,7 +64,7 @@ def plot_time_to_accuracy(runs, target, board=(), path=None, *, top5=False):
 
     Args:
         runs: dict from a label to a list of `EpochRecord`.
-        target: percent, drawn as a line.
+        target: percent, drawn as a line, or `None` without a board.
         board: historical `BoardEntry`s, drawn on that line where they reached it.
         path: file to write, or `None`.
         top5: bool, whether the target is one of the top-5 accuracy, which is then drawn.
@@ -63,16 +74,8 @@ def plot_time_to_accuracy(runs, target, board=(), path=None, *, top5=False):
     """
     figure, (axis,) = figure_of(1, "Time to accuracy", width=8)
     column, top = ("top5_accuracy", "top-5 ") if top5 else ("accuracy", "")
-    axis.axhline(target, color=GREY, lw=1, ls="--")
-    axis.annotate(
-        f"target {target:g} % {top}".rstrip(),
-        (0.01, target),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 6),
-        textcoords="offset points",
-        va="bottom",
-        color=GREY,
-    )
+    if target is not None:
+        _draw_target(axis, target, top)
     for colour, (label, records) in zip(cycle(), runs.items(), strict=False):
         axis.plot(
             [record.training_seconds for record in records],
@@ -102,11 +105,25 @@ def plot_time_to_accuracy(runs, target, board=(), path=None, *, top5=False):
     axis.set_xlabel("training time in seconds (DAWNBench's clock)")
     axis.set_ylabel(f"validation {top}accuracy in %")
     accuracies = [getattr(record, column) for records in runs.values() for record in records]
-    low, high = min([*accuracies, target]), max([*accuracies, target])
+    accuracies += [] if target is None else [target]
+    low, high = min(accuracies), max(accuracies)
     # The board's labels hang below the target and need room.
     axis.set_ylim(min(low - 2, 40) if board else low - 2, min(high + 4, 101))
     axis.legend(frameon=False, loc="lower right")
     return save(figure, path)
+
+
+def _draw_target(axis, target, top):
+    axis.axhline(target, color=GREY, lw=1, ls="--")
+    axis.annotate(
+        f"target {target:g} % {top}".rstrip(),
+        (0.01, target),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 6),
+        textcoords="offset points",
+        va="bottom",
+        color=GREY,
+    )
 
 
 def _board_labels(board):

@@ -36,7 +36,7 @@ def mark(value):
         return mark(state[0]())
     if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta:
         flat = value.detach().reshape(-1)
-        flat = flat[:: 1 + len(flat) // _WHOLE].cpu().contiguous()
+        flat = flat[:: 1 + len(flat) // _WHOLE].resolve_conj().cpu().contiguous()
         flat = flat.as_strided(flat.shape, (1,))  # one number may have a stride of 0
         return tuple(value.shape), str(value.dtype), _digest(flat.view(torch.uint8).numpy())
     if isinstance(value, np.ndarray) and value.dtype != object:

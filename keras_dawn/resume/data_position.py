@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from keras_dawn.distributed.sharded_arrays import ShardedArrays
 from keras_dawn.foundation import keras_fit, keras_passes
+from keras_dawn.foundation.held_states import has_state
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
 from keras_dawn.resume.loader_workers import (
@@ -70,7 +71,7 @@ class DataPosition:
     def has_no_place(self):
         """Whether a restart has to fetch again what was fetched, and nothing says from where."""
         objects = [one for one in self._source.objects if not isinstance(one, torch.nn.Module)]
-        tells = any(hasattr(one, "load_state_dict") for one in objects)
+        tells = any(map(has_state, objects))
         return self._digest is not None and not tells
 
     @property

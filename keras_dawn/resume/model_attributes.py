@@ -2,6 +2,7 @@
 
 import types
 
+from keras_dawn.foundation.held_states import has_state
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_layers import all_layers
@@ -13,7 +14,7 @@ from keras_dawn.foundation.random_state import generator_state
 from keras_dawn.resume.attribute_values import encoded, is_data
 from keras_dawn.resume.keras_settings import add_settings
 from keras_dawn.resume.names import name_of_part, unnumbered
-from keras_dawn.resume.own_objects import has_state, is_users_object, parts_of
+from keras_dawn.resume.own_objects import is_users_object, parts_of
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
 import keras

@@ -7,6 +7,7 @@ import types
 
 from keras_dawn.foundation.held_code import functions_of, names_of
 from keras_dawn.foundation.held_parts import is_iterator, is_left_alone, slots_of
+from keras_dawn.foundation.held_states import has_state
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_optimizers import rate_is_called, schedule_of
@@ -153,15 +154,6 @@ class OwnObjects:
     def keep(self, name, part):
         """Puts something with a state under a name, or the like of it if that is taken."""
         self.found[free_name(name, self.found)] = part
-
-
-def has_state(part):
-    """Whether something has a state of its own to give."""
-    # Asked of its class: a module that is imported when it is first used is not to be imported.
-    own = getattr(part, "__dict__", {})
-    names = ("state_dict", "load_state_dict")
-    both = all(name in own or hasattr(type(part), name) for name in names)
-    return both and not isinstance(part, type)
 
 
 def is_users_object(part):

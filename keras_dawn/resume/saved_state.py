@@ -1,12 +1,13 @@
 """What of a `fit` has a state that its checkpoints must hold: callbacks, and the user's objects."""
 
+from keras_dawn.foundation.held_states import has_state
 from keras_dawn.foundation.keras_attributes import is_of_libraries
 from keras_dawn.foundation.keras_callbacks import names_in_keras
 from keras_dawn.foundation.plain_state import to_plain
 from keras_dawn.resume import keras_states
 from keras_dawn.resume.model_attributes import add_attributes, saved_with
 from keras_dawn.resume.names import free_name
-from keras_dawn.resume.own_objects import OwnObjects, has_state, is_users_object
+from keras_dawn.resume.own_objects import OwnObjects, is_users_object
 from keras_dawn.resume.plain_attributes import PlainAttributes
 
 import keras

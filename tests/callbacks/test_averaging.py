@@ -1,3 +1,5 @@
+import copy
+
 import keras_dawn
 from keras_dawn import ResumeTraining, data
 from keras_dawn.callbacks import (
@@ -204,6 +206,24 @@ def test_statistics_that_are_not_finite_are_measured_too():
     labels = torch.zeros(16)  # given beside the images, as to `fit`
     estimate_statistics(model, (torch.cat(batches), labels), batch_size=8)
     assert_statistics_are_torchs(model, batches)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_of_torchs_modules_are_measured_as_torch_does(frozen):
+    modules = [torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4, momentum=0.3), torch.nn.Flatten()]
+    layer = keras.layers.TorchModuleWrapper(torch.nn.Sequential(*modules))
+    model = keras.Sequential([layer, keras.layers.BatchNormalization()])
+    batches = [torch.randn(8, 3, 6, 6) for _ in range(3)]
+    model(batches[0], training=True)
+    expected = copy.deepcopy(layer.module)
+    layer.trainable = not frozen
+    if not frozen:
+        update_bn(batches, expected)
+    estimate_statistics(model, batches)
+    assert layer.module[1].momentum == 0.3
+    for found, wanted in zip(layer.module.buffers(), expected.buffers(), strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert torch.equal(layer.module[0].weight, expected[0].weight)
 
 
 @pytest.mark.parametrize("alpha", [0.5, linear(0.2, 1.0)])

@@ -216,3 +216,40 @@ def test_labels_may_be_a_column_of_a_data_frame():
     assert found.tolist() == [2, 0, 1]
     ((_, found),) = Batches(photos(3)[0], column)
     assert found.tolist() == [2, 0, 1]
+
+
+def test_batches_may_hold_parts_of_columns():
+    column = pytest.importorskip("pandas").Series(range(4))
+    x = np.zeros((4, 2, 2, 3), "float32")
+    parts = [(x[start : start + 2], column[start : start + 2]) for start in (0, 2)]
+    assert labels_of(Batches(parts)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda x: x[..., ::-1],
+        lambda x: x.astype(x.dtype.newbyteorder()),
+        lambda x: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape),  # read-only
+    ],
+)
+def test_batches_are_made_of_arrays_as_numpy_has_them(changed):
+    x = changed(np.arange(48, dtype="float32").reshape(4, 2, 2, 3))
+    labels = changed(np.arange(4, dtype="int64")[:, None])
+
+    class Mirrored(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, number):
+            return x[2 * number : 2 * number + 2], labels[2 * number : 2 * number + 2]
+
+    for batches in (Batches(x, labels, 2), Batches(Mirrored())):
+        found = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+        np.testing.assert_array_equal(found[0].numpy(), x)
+        np.testing.assert_array_equal(found[1].numpy(), labels)
+    counts = [images for images, _ in Batches(x.astype("uint16"))]
+    assert counts[0].dtype == torch.int32
+    ((images, numbers),) = DeviceImages(x.astype("uint8")[..., ::-1], labels[:, 0], 4)
+    np.testing.assert_array_equal((images * 255).cpu().round(), x[..., ::-1])
+    assert numbers.tolist() == labels[:, 0].tolist()

@@ -7,6 +7,7 @@ from keras_dawn.dawnbench.records import HistoryWriter, RunFolder, environment
 from keras_dawn.dawnbench.time_to_accuracy import EpochRecord
 
 import keras
+import numpy as np
 import pytest
 
 
@@ -124,6 +125,13 @@ def test_a_full_disk_does_not_stop_the_training(dense_model, points, tmp_path, m
     with pytest.warns(UserWarning, match="No space left"):
         dense_model(SGD(0.1)).fit(*points, epochs=3, callbacks=[writer], verbose=0)
     assert len(writer.rows) == 3
+
+
+def test_a_metric_of_each_class_is_a_list_in_the_history(tmp_path):
+    writer = HistoryWriter(RunFolder(tmp_path / "run"))
+    writer.on_epoch_end(0, {"loss": 2, "f1": np.array([0.25, 0.5], "float32")})
+    assert writer.rows == [{"epoch": 1, "loss": 2.0, "f1": [0.25, 0.5]}]
+    assert '1,2.0,"[0.25, 0.5]"' in (tmp_path / "run" / "history.csv").read_text(encoding="utf-8")
 
 
 def test_environment_names_versions_and_hardware():

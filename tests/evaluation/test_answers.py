@@ -55,3 +55,29 @@ def test_bad_input_is_named():
         collect_answers(model, x[:0], np.zeros(0, int))
     with pytest.raises(ValueError, match="compiled"):
         collect_answers(keras.Model(model.inputs, model.outputs), x, np.zeros(2, int))
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 3], [-1, 0, 1]])
+def test_labels_of_no_class_are_named(labels):
+    x = np.zeros((3, 8, 8, 3), "float32")
+    with pytest.raises(
+        ValueError, match=rf"classes 0 to 2, .* from {min(labels)} to {max(labels)}"
+    ):
+        collect_answers(build(None, False), x, np.array(labels))
+
+
+def test_one_output_that_is_no_probability_by_its_loss_is_named():
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, outputs)
+    x, labels = np.zeros((2, 8, 8, 3), "float32"), np.array([0, 1])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="BinaryCrossentropy"):
+        collect_answers(model, x, labels)
+    model.compile("sgd", ["binary_crossentropy"])
+    assert collect_answers(model, x, labels).probabilities.tolist() == [[0.5, 0.5]] * 2
+
+
+def test_an_answer_that_is_not_a_number_is_the_worst():
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan]], "float32")
+    assert Answers(probabilities, np.array([0, 0, 1])).worst(2).tolist() == [2, 1]

@@ -237,3 +237,26 @@ def test_the_loss_of_a_confident_wrong_answer_is_finite_and_right(one_hot):
     picked = y.argmax(-1) if one_hot else y
     by_hand = -mean[np.arange(8), picked].mean()
     np.testing.assert_allclose(evaluate_tta(model, x, y)["loss"], by_hand, rtol=1e-4)
+
+
+def test_a_metric_with_a_number_for_each_class_is_as_evaluate_gives_it(images, labels):
+    model = build("softmax")
+    model.compile("sgd", "categorical_crossentropy", metrics=["accuracy", keras.metrics.F1Score()])
+    one_hot = np.eye(5, dtype="float32")[labels.cpu().numpy()]
+    expected = model.evaluate(images, one_hot, return_dict=True, verbose=0)
+    found = evaluate_tta(model, images, one_hot, views=ONE)
+    assert list(found) == list(expected) and type(found["accuracy"]) is float
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("around", [lambda loss: [loss], lambda loss: {"answer": loss}])
+def test_a_loss_in_a_list_or_a_dict_says_what_the_outputs_are(around, images):
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Dense(5, name="answer")(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, outputs)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile("sgd", loss)
+    expected = predict_tta(model, images)
+    model.compile("sgd", around(loss))
+    np.testing.assert_array_equal(predict_tta(model, images), expected)

@@ -1,5 +1,6 @@
 """Ordinary data is never refused; what cannot be followed is, by the way to it."""
 
+import collections
 import dataclasses
 import datetime
 import enum
@@ -129,12 +130,33 @@ def test_a_cache_is_named_and_left_out():
         assert state.now() == {}
 
 
+class KeysAsAttributes(dict):
+    __getattr__ = dict.__getitem__
+
+
+class MadeWhenAsked(collections.defaultdict):
+    __getattr__ = collections.defaultdict.__getitem__
+
+
+@pytest.mark.parametrize("kind", [KeysAsAttributes, lambda **own: MadeWhenAsked(list, own)])
+def test_settings_whose_attributes_are_keys_are_asked_for_none(kind):
+    settings = kind(rate=0.5, seen=[])
+    held = source(settings=settings, many=[settings, torch.ones(1), *range(100)])
+    state = SourceState(held)
+    settings["rate"], before = 0.25, dict(settings)
+    saved = state.now()
+    settings["rate"] = 1.0
+    state.put_back(saved)
+    assert settings == {"rate": 0.25, "seen": []} and set(before) == set(settings)
+
+
 def test_what_cannot_be_followed_is_named():
     waiting = threading.Event()
     thread = threading.Thread(target=waiting.wait, daemon=True)
     thread.start()
     stateful = [source(own=random.Random(number)) for number in range(6000)]
-    for name, value in {"ahead": queue.Queue(), "worker": thread, "many": stateful}.items():
+    others = {"many": stateful, "chance": random.SystemRandom()}
+    for name, value in {"ahead": queue.Queue(), "worker": thread, **others}.items():
         state = SourceState(source(inner={"part": [source(**{name: value})]}))
         with pytest.raises(ValueError, match=f"cannot follow inner/part/0/{name} in the data"):
             state.check()

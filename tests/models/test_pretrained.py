@@ -55,6 +55,17 @@ def test_a_state_dict_gives_torchvisions_outputs(depth):
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
 
 
+def test_parameters_and_half_precision_are_taken_as_they_are(model):
+    network = theirs(18)
+    halves = {
+        name: value.bfloat16() if value.is_floating_point() else value
+        for name, value in (*network.named_parameters(), *network.named_buffers())
+    }
+    assert load_state_dict(model, halves) == []
+    kernel, expected = model.get_layer("conv1").kernel.value.detach().cpu(), halves["conv1.weight"]
+    assert torch.equal(kernel, expected.detach().float().permute(2, 3, 1, 0))
+
+
 def test_files_are_those_that_torchvision_names():
     for depth, names in FILES.items():
         kind = getattr(torchvision.models, f"ResNet{depth}_Weights")

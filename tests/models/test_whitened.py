@@ -207,3 +207,25 @@ def test_the_stem_of_a_loaded_model_stays_as_it_is(bias, tmp_path):
     loaded.fit(np.ones((4, 9, 9, 3), "float32"), np.ones((4, 10), "float32"), verbose=0)
     np.testing.assert_array_equal(stem.kernel.numpy(), before)
     assert len(loaded.trainable_weights) == len(model.trainable_weights)
+
+
+def test_images_of_channels_first_have_the_same_answers(images):
+    settings = {"widths": (8, 16), "shortcuts": True, "gates": (1,)}
+    model = WhitenedConvNet(**settings)
+    whiten(model, images)
+    for weight in model.weights:
+        if weight.path.endswith("moving_mean"):
+            weight.assign(np.linspace(0, 1, weight.shape[0]))
+    expected = model.predict(images.numpy(), verbose=0)
+    keras.config.set_image_data_format("channels_first")
+    again = WhitenedConvNet(**settings)
+    assert again.input_shape == (None, 3, 32, 32)
+    planes = images.permute(0, 3, 1, 2)
+    again.set_weights(model.get_weights())
+    np.testing.assert_allclose(again.predict(planes.numpy(), verbose=0), expected, atol=1e-5)
+    whiten(again, planes)
+    kernels = [each.get_layer("whitening").kernel.value.detach() for each in (model, again)]
+    assert torch.equal(*kernels)
+    with pytest.raises(ValueError, match=r"\(count, 3, height, width\)"):
+        whiten(again, images)
+    assert keras_dawn.models.ResNet9().input_shape == (None, 3, 32, 32)

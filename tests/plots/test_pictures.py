@@ -1,7 +1,7 @@
 """What the pictures show; how they look was looked at."""
 
 import keras_dawn  # noqa: F401
-from keras_dawn import OneCycle, plots
+from keras_dawn import OneCycle, data, plots
 from keras_dawn.evaluation.answers import Answers
 from keras_dawn.schedules.range_test import RangeTest
 
@@ -122,3 +122,55 @@ def test_a_comparison_orders_by_the_mean_and_shows_every_seed():
     assert [label.get_text() for label in final.get_yticklabels()] == ["constant", "one-cycle"]
     assert list(final.lines[0].get_xdata()) == [20.0, 24.0]
     assert [text.get_text() for text in final.texts] == ["22.00", "31.00"]
+
+
+def test_labels_in_a_column_are_class_numbers():
+    images = np.zeros((3, 4, 4, 1), np.uint8)
+    figure = plots.show_batch(images, np.array([[2], [0], [1]]), list("abc"))
+    assert titles(figure) == ["c", "a", "b"]
+
+
+def test_a_look_at_the_only_batch_leaves_the_epoch():
+    images = data.DeviceImages(np.zeros((3, 4, 4, 3), np.uint8), np.arange(3), 4)
+    images.set_epoch(2)
+    assert titles(plots.show_batch(images)) == ["0", "1", "2"]
+    assert images.epoch == 2
+
+
+def test_a_metric_that_no_epoch_has_is_named():
+    with pytest.raises(
+        ValueError, match="no 'acuracy' to draw; the rows have: epoch, val_accuracy"
+    ):
+        plots.plot_metric([{"epoch": 1, "val_accuracy": 0.5}], "acuracy")
+
+
+def test_a_metric_of_each_class_has_lines_and_one_name():
+    rows = [{"epoch": n, "f1": [0.1 * n, 0.2 * n]} for n in (1, 2)]
+    (axis,) = plots.plot_metric(rows, "f1").axes
+    np.testing.assert_allclose([line.get_ydata() for line in axis.lines], [[0.1, 0.2], [0.2, 0.4]])
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["training"]
+
+
+@pytest.mark.parametrize("shift", [0.0, -1.0, -3.0])
+def test_losses_down_to_below_nothing_are_seen(shift):
+    values = [10 ** (-5 + place / 10) for place in range(51)]
+    losses = [shift + abs(place - 30) / 30 for place in range(50)] + [1e6]
+    found = RangeTest.from_losses("learning_rate", values, losses, smoothing=0)
+    bottom, top = plots.plot_range_test(found).axes[0].get_ylim()
+    assert shift - 0.3 < bottom < shift and shift + 1 < top < shift + 3
+
+
+def test_one_step_of_the_layers_is_seen():
+    names = ("mean", "std", "near_zero", "gradient_norm")
+    figure = plots.plot_layer_statistics([{"step": 0, "layer": "_a", **dict.fromkeys(names, 0.5)}])
+    assert [axis.lines[0].get_marker() for axis in figure.axes] == ["o"] * 4
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [" _a"]
+
+
+def test_settings_of_fewer_epochs_are_compared():
+    curves = {"short": [[10.0, 20.0]], "long": [[8.0, 9.0, 20.0, 30.0]]}
+    finals = {name: [seed[-1] for seed in seeds] for name, seeds in curves.items()}
+    rates = {"short": [0.2] * 4, "long": [0.1] * 8}
+    rate, accuracy, _ = plots.plot_comparison(rates, curves, finals).axes
+    assert [list(line.get_xdata()) for line in accuracy.lines] == [[1, 2], [1, 2, 3, 4]]
+    assert [line.get_xdata()[-1] for line in rate.lines] == [1.5, 3.5]

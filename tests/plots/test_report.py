@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 from keras_dawn.plots import report as report_module
 from keras_dawn.plots.report import report
-from keras_dawn.plots.report_pictures import over_epochs
-from keras_dawn.plots.run_records import read_run
+from keras_dawn.plots.report_pictures import over_epochs, time_and_cost
+from keras_dawn.plots.run_records import read_run, read_runs
 
 import numpy as np
 import pytest
@@ -165,6 +165,35 @@ def test_names_are_no_formulas_and_all_are_in_the_legend(tmp_path):
 def called(*arguments, folder):
     command = [sys.executable, "-m", "keras_dawn.plots.report", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=folder)
+
+
+def test_runs_in_folders_of_one_name_have_names_and_lines_of_their_own(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    folders = [run_folder(tmp_path / name) for name in ("a/seed0", "b/seed0", "other")]
+    runs = read_runs(folders)
+    assert [run.name for run in runs] == ["a/seed0", "b/seed0", "other"]
+    time, cost = (figure.axes[0] for _, figure in time_and_cost(runs))
+    names = [text.get_text() for text in time.get_legend().get_texts()]
+    assert names == ["a/seed0", "b/seed0", "other"] and len(cost.get_legend().get_texts()) == 3
+    assert [run.name for run in read_runs([folders[0], folders[0]])] == ["seed0", "seed0"]
+
+
+def test_runs_of_several_targets_have_no_line_of_one(tmp_path):
+    more = [{}, {"target_accuracy": 70.0}, {"target_accuracy": None}]
+    folders = [run_folder(tmp_path / f"run{n}", **each) for n, each in enumerate(more)]
+    targets = []
+    for some in (folders[:2], folders[::2], folders[::-2]):
+        (_, time), _ = time_and_cost(read_runs(some))
+        targets.append([text.get_text() for text in time.axes[0].texts])
+    assert targets == [[], ["target 80 %"], ["target 80 %"]]
+
+
+def test_the_only_epoch_is_seen(tmp_path):
+    run = run_folder(tmp_path / "run")
+    (run / "history.csv").write_text("epoch,loss,val_loss\n1,2.0,3.0\n", encoding="utf-8")
+    (axis,) = over_epochs(read_runs([run]), ("val_loss", "loss"), "Loss").axes
+    assert [line.get_marker() for line in axis.lines] == ["o", "o"]
 
 
 def test_the_command_says_what_is_wrong(tmp_path):

@@ -129,6 +129,13 @@ def test_data_of_this_package_is_looked_into():
     assert one == again != other and one["images"] != other["images"]
 
 
+def test_each_column_of_a_name_that_a_table_has_twice_is_looked_at():
+    pandas = pytest.importorskip("pandas")
+    tables = [pandas.DataFrame([[1, 2], [3, last]], columns=["a", "a"]) for last in (4, 4, 5)]
+    one, again, other = (contents_of([table]) for table in tables)
+    assert one == again != other
+
+
 def test_other_data_to_validate_on_is_named(tmp_path, capsys):
     def train():
         return X, Y

@@ -341,6 +341,7 @@ def test_a_change_within_a_value_is_noticed():
         (np.zeros(5), lambda v: v.put(3, 1.0)),
         (torch.zeros(5), lambda v: v[3].fill_(1)),
         (torch.zeros(1).as_strided((1,), (0,)), lambda v: v.fill_(1)),  # of a broadcast one
+        (torch.zeros(5, dtype=torch.complex64).conj(), lambda v: v[3].fill_(1)),
         ({"a": 1}, lambda v: v.update(a=1.0)),
         (np.random.default_rng(0), lambda v: v.normal()),
         (torch.Generator(), lambda v: torch.rand(1, generator=v)),
