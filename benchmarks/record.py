@@ -11,9 +11,9 @@ entry. Times are those of whitening and training, data resident on the device, n
 first; accuracies are those of several views. A peer is airbench94, its variant with Muon, or
 Hiverge's successor of that, each published with 94.01 % on average, or a loop of one's own that
 `plain_loops.py` has. None is compiled, though the published times of the last two are of compiled
-code (the whole network and Muon's iteration there, the training step here); whether a compiled loop
-is quicker on a CPU was not tried. Normalising, padding and the first flips of all images lie before
-a loop's clock, as they are published, and inside ours.
+code (the whole network and Muon's iteration there, the training step here); `record_rates.py
+--compiled` tells whether a compiled network is quicker. Normalising, padding and the first flips of
+all images lie before a loop's clock (inside it in the publications), and inside ours.
 
 Each seed trains every loop and then ours, so that the runs alternate and what else the machine does
 meets both. `--peer_runs` says how often each loop runs, by default as often as ours: a loop that
