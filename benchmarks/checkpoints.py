@@ -17,9 +17,10 @@ import keras_dawn
 from keras_dawn import SGD, ResumeTraining, data
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +37,7 @@ NETWORKS = {
     "WRN-22-6": lambda: keras_dawn.models.WideResNet(22, 6),
     "ResNet-50": lambda: keras_dawn.models.ResNet50(classes=1000, input_shape=(32, 32, 3)),
 }
+flags.register_validator("networks", set(NETWORKS).issuperset, f"there are {list(NETWORKS)}")
 
 
 def fit(model, images, callbacks):
@@ -98,4 +100,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

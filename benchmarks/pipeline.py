@@ -23,11 +23,12 @@ from keras_dawn.data.photos.jpeg import decode_crop, snap, snap_scale
 from keras_dawn.data.photos.photo import read_header
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import keras
 import numpy as np
 import torch
 import torchvision
-from absl import app, flags
+from absl import flags
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -210,4 +211,4 @@ def _version(package):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -19,9 +19,11 @@ from keras_dawn import one_cycle_by_size
 from keras_dawn.convolutions import use_table
 from keras_dawn.data.photos import ImageFolder
 from keras_dawn.dawnbench.records import environment
+from keras_dawn.foundation.counted import counted
 from keras_dawn.plans import Crops
 
-from absl import app, flags
+import command_line
+from absl import flags
 from growing_photos import sizes_of, train
 from rich.console import Console
 from rich.table import Table
@@ -76,7 +78,7 @@ def main(argv):
             )
             print(name, seed, [f"{s:.0f} s {a:.2f} %" for s, a in found[name][-1]], flush=True)
     use_table()
-    table = Table(title=f"{len(train_source)} photos, {FLAGS.seeds} seeds")
+    table = Table(title=f"{len(train_source):,} photos, {counted(FLAGS.seeds, 'seed')}")
     for column in (
         "plan",
         "epochs",
@@ -123,4 +125,4 @@ def _pairs(names):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)
