@@ -6,8 +6,8 @@ Each function yields sentences: what was expected, and what came.
 import itertools
 from datetime import UTC, datetime, timedelta
 
-# `record.py` counts the runs that were cut off since; older plans have none of those counts.
-_COUNTED_SINCE = datetime(2026, 11, 29, tzinfo=UTC)
+# `record.py` has counted the runs that were cut off since then; an older plan has no such count.
+_COUNTED_SINCE = datetime(2026, 11, 28, 7, tzinfo=UTC)
 
 
 def told_plan(plan):
