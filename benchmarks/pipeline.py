@@ -79,12 +79,17 @@ class KerasDirectory:
 
 
 class Dali:
-    """NVIDIA DALI on the CPU: decodes the crop's region, then resizes."""
+    """NVIDIA DALI on the CPU: decodes the crop's region, then resizes.
+
+    It makes no batches ahead, which it would do in the turn of the one after it.
+    """
 
     def __init__(self, folder, size):
         from nvidia.dali import fn, pipeline_def, types
 
-        @pipeline_def(batch_size=BATCH, num_threads=1, device_id=None)
+        turn = {"prefetch_queue_depth": 1, "exec_async": False, "exec_pipelined": False}
+
+        @pipeline_def(batch_size=BATCH, num_threads=1, device_id=None, **turn)
         def build():
             files, labels = fn.readers.file(file_root=str(folder), random_shuffle=True, name="r")
             images = fn.decoders.image_random_crop(
