@@ -8,7 +8,8 @@ All train on the same machine in the same process, in turn; ours in `--precision
 of the processor), each `--peer` in each `--peer_precision`, or in ours. Ours is
 `recipes/cifar10_record.py`'s own `train`, and each of its runs leaves its run folder and DAWNBench
 entry. Times are those of whitening and training, data resident on the device, no warm-up before the
-first; accuracies are those of several views. A peer is airbench94, its variant with Muon, or
+first (on a GPU a sitting's first run, which is a loop's, is the slower for it: 2.5 s for 1.8 on an
+H100); accuracies are those of several views. A peer is airbench94, its variant with Muon, or
 Hiverge's successor of that, each published with 94.01 % on average, or a loop of one's own that
 `plain_loops.py` has. None is compiled, though the published times of the last two are of compiled
 code (the whole network and Muon's iteration there, the training step here); `record_rates.py
