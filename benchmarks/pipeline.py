@@ -16,6 +16,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, prepare
@@ -38,7 +39,7 @@ from torchvision.transforms import v2
 FLAGS = flags.FLAGS
 flags.DEFINE_string("photos", None, "folder with photos of full size", required=True)
 flags.DEFINE_integer("rounds", 7, "rounds", lower_bound=1)
-flags.DEFINE_string("json", None, "file to write the results to")
+flags.DEFINE_string("json", None, "file to write the results to, anew after every case")
 
 BATCH = 64
 
@@ -180,6 +181,7 @@ def cases(folder):
 def main(argv):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core
     torch.set_num_threads(1)
+    about = {**environment(), **{name: metadata.version(name) for name in ("simplejpeg", "pillow")}}
     results = {}
     table = Table(title="photos a second on one core (ratio to torchvision on the same files)")
     names = ["torchvision", "keras_dawn", "DALI", "keras.utils", "torchvision, originals"]
@@ -202,17 +204,11 @@ def main(argv):
             results[title] = result
             table.add_row(*row, f"{result['mean_absolute_error']:.2f}")
             print(title, row[1:], flush=True)
+            if FLAGS.json:
+                document = {**about, "rounds": FLAGS.rounds, "results": results}
+                text = json.dumps(document, indent=2) + "\n"
+                Path(FLAGS.json).write_text(text, encoding="utf-8")
     Console(width=160).print(table)
-    if FLAGS.json:
-        versions = {"simplejpeg": _version("simplejpeg"), "pillow": _version("pillow")}
-        document = {**environment(), **versions, "rounds": FLAGS.rounds, "results": results}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-
-def _version(package):
-    from importlib import metadata
-
-    return metadata.version(package)
 
 
 if __name__ == "__main__":
