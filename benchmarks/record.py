@@ -152,9 +152,8 @@ def main(arguments):
         if preset.train_images:
             images = images.subset(preset.train_images, preset.test_images)
         loaded = clock.training_seconds()
-        folder = folder_of_all(
-            FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset), earlier
-        )
+        path = FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset)
+        folder = folder_of_all(path, earlier, document.get("begun", {}))
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
     print(f"Preset {FLAGS.preset}: {ways(preset)}.", flush=True)

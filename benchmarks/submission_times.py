@@ -60,6 +60,8 @@ def faults_of_plan(document):
         return
     first, ours, loops = numbers[0]
     for name, runs in document["runs"].items():
+        if not runs and name != "keras_dawn":
+            continue  # a loop that a later sitting has left out before its first run was finished
         count = ours if name == "keras_dawn" else min(ours, loops)
         seeds = sorted(run["seed"] for run in runs)
         if seeds != list(range(first, first + count)):

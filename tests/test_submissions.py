@@ -366,6 +366,22 @@ def test_runs_that_are_planned_since_are_not_taken_without_those_that_were_begun
         submit(whole)
 
 
+def test_a_loop_that_was_left_out_before_its_first_run_was_finished_is_no_fault(whole):
+    def left_out(content):
+        begin_all(content)
+        content["runs"]["hiverge, plain torch"] = []
+        content["begun"]["hiverge, plain torch"] = [{"seed": 1, "at": PLAN["at"]}]
+
+        documents.append(content)
+
+    documents = []
+    change(whole / "runs.json", left_out)
+    assert len(submissions.read(submit(whole))) == 2
+    documents[0]["runs"]["keras_dawn"] = []
+    (fault,) = submission_times.faults_of_plan(documents[0])
+    assert fault == "keras_dawn: 3 runs from seed 1 on were planned, its seeds are []"
+
+
 @pytest.mark.parametrize("hardware", ["2 cores of AMD EPYC", "2 × AMD EPYC, 7.7 GiB memory"])
 def test_entries_call_a_processor_in_either_way(hardware, whole):
     (path,) = (whole / "runs").rglob("anonymous*.json")
