@@ -66,7 +66,10 @@ class Muon(torch.optim.Optimizer):
     def step(self):
         for group in self.param_groups:
             for weight in group["params"]:
-                buffer = self.state[weight].setdefault("buffer", torch.zeros_like(weight))
+                state = self.state[weight]
+                if "buffer" not in state:
+                    state["buffer"] = torch.zeros_like(weight)
+                buffer = state["buffer"]
                 buffer.mul_(group["momentum"]).add_(weight.grad)
                 direction = weight.grad.add(buffer, alpha=group["momentum"])
                 weight.mul_(len(weight) ** 0.5 / weight.norm())

@@ -17,9 +17,10 @@ import keras_dawn
 from keras_dawn import SGD, ResumeTraining, data
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,7 @@ flags.DEFINE_integer("rounds", 7, "rounds of both kinds", lower_bound=1)
 flags.DEFINE_integer("saves", 6, "checkpoints a round", lower_bound=1)
 flags.DEFINE_float("every_seconds", 60.0, "what the fraction is of")
 flags.DEFINE_list("networks", [], "names of those to measure; all by default")
-flags.DEFINE_string("json", None, "file to write the results to")
+flags.DEFINE_string("json", None, "file to write the results to, anew after every network")
 
 NETWORKS = {
     "WRN-16-2": lambda: keras_dawn.models.WideResNet(16, 2),
@@ -36,6 +37,7 @@ NETWORKS = {
     "WRN-22-6": lambda: keras_dawn.models.WideResNet(22, 6),
     "ResNet-50": lambda: keras_dawn.models.ResNet50(classes=1000, input_shape=(32, 32, 3)),
 }
+flags.register_validator("networks", set(NETWORKS).issuperset, f"there are {list(NETWORKS)}")
 
 
 def fit(model, images, callbacks):
@@ -90,12 +92,11 @@ def main(arguments):
                 *(f"{1000 * value:.0f}" for value in (median, min(costs), max(costs))),
                 f"{100 * median / FLAGS.every_seconds:.2f} %",
             )
+        if FLAGS.json:
+            text = json.dumps({**environment(), "results": results}) + "\n"
+            Path(FLAGS.json).write_text(text, encoding="utf-8")
     Console().print(table)
-    if FLAGS.json:
-        Path(FLAGS.json).write_text(
-            json.dumps({**environment(), "results": results}) + "\n", encoding="utf-8"
-        )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -22,9 +22,10 @@ from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import TORCH, WAYS
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import torch
 import ways_table
-from absl import app, flags
+from absl import flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("precision", list(PRECISIONS.values()), "precisions")
@@ -38,7 +39,11 @@ flags.DEFINE_string("table", None, "file to write the rules to that follow from 
 flags.DEFINE_bool("busy", False, "other work runs here: one thread, and the processor's own time")
 for _flag in (FLAGS["precision"], FLAGS["kind"]):
     _known = _flag.default
-    flags.register_validator(_flag.name, set(_known).issuperset, f"there are {_known}")
+    flags.register_validator(
+        _flag.name,
+        lambda given, known=frozenset(_known): bool(given) and known.issuperset(given),
+        f"there are {_known}",
+    )
 
 LEAST_GFLOP = 0.002
 MAPS = (2, 3, 4, 6, 7, 8, 12, 16, 28, 32, 56)
@@ -195,4 +200,4 @@ def _line(precision, sizes, found):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -21,12 +21,13 @@ from keras_dawn.data.photos.jpeg import decode_crop, snap, snap_scale
 from keras_dawn.data.photos.photo import read_header
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import numpy as np
 import simplejpeg
 import torch
 import torch.nn.functional as F
 import torchvision
-from absl import app, flags
+from absl import flags
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -146,4 +147,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -31,9 +31,10 @@ from pathlib import Path
 import keras_dawn  # noqa: F401  (chooses the backend)
 from keras_dawn.dawnbench.records import environment
 
-import step_flags  # noqa: F401
+import command_line
+import step_flags
 import torch
-from absl import app, flags
+from absl import flags
 from everyday_cases import all_cases
 from everyday_measure import PHASES, RATIOS, check, measure
 from everyday_twins import DEVICE, LARGE, SMALL
@@ -41,6 +42,7 @@ from rich.console import Console
 from rich.table import Table
 
 FLAGS = flags.FLAGS
+flags.DEFINE_bool("compiled", False, "ours under torch.compile, too")
 flags.DEFINE_list("sizes", ["small", "large"], "sizes of the cases")
 flags.DEFINE_list("policies", ["float32", "mixed_bfloat16"], "dtype policies")
 flags.DEFINE_float("seconds", 0.1, "how long a turn of the loop by hand takes", lower_bound=0)
@@ -51,11 +53,18 @@ flags.DEFINE_enum(
 flags.DEFINE_float("max_minutes", None, "no case begins later", lower_bound=0)
 flags.DEFINE_string("picture", None, "file to draw the ratios to")
 flags.DEFINE_bool("tiny", False, "every case small, one short round, to test the script")
+for _flag in (FLAGS["sizes"], FLAGS["policies"]):
+    _known = _flag.default
+    flags.register_validator(
+        _flag.name,
+        lambda given, known=frozenset(_known): bool(given) and known.issuperset(given),
+        f"there are {_known}",
+    )
 
 
 def cases(scale):
     """The `Case`s whose name contains `--only`."""
-    return [case for case in all_cases(scale) if not FLAGS.only or FLAGS.only in case.name]
+    return step_flags.chosen(all_cases(scale), lambda case: case.name)
 
 
 def run(write):
@@ -172,4 +181,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -20,10 +20,12 @@ import keras_dawn
 from keras_dawn import OneCycle, data
 from keras_dawn.data.choose import choose_dataset
 from keras_dawn.dawnbench.records import environment
+from keras_dawn.foundation.counted import counted
 
+import command_line
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -169,7 +171,8 @@ def best_of(runs, way):
 
 def table_of(runs, epochs):
     """One line a way."""
-    table = Table(title=f"{FLAGS.images} images a class, {FLAGS.seeds} seeds")
+    images, seeds = counted(FLAGS.images, "image"), counted(FLAGS.seeds, "seed")
+    table = Table(title=f"{images} a class, {seeds}")
     for column in ("", "epochs", "best rate", "processor time", "test accuracy", "spread"):
         table.add_column(column)
     for way in WAYS:
@@ -187,8 +190,6 @@ def table_of(runs, epochs):
 
 
 def main(argv):
-    if argv[1:]:
-        raise app.UsageError(f"Stray arguments: {' '.join(argv[1:])}")
     everything, _ = choose_dataset("cifar10", FLAGS.data_dir)
     weights, accuracy, seconds = pretrain(Images(everything, range(5)))
     Console().print(
@@ -211,4 +212,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 from rich.console import Console
 from rich.markup import escape
@@ -143,8 +144,6 @@ def _processor_seconds():
 
 
 def main(argv):
-    if argv[1:]:
-        raise app.UsageError(f"Stray arguments: {' '.join(argv[1:])}")
     with tempfile.TemporaryDirectory() as folder:
         rows, found = steps(Path(folder))
     total, processor = (sum(row[column] for row in rows) for column in (1, 2))
@@ -174,4 +173,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

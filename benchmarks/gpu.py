@@ -37,6 +37,7 @@ import sys
 import time
 from pathlib import Path
 
+import command_line
 import gpu_document
 import gpu_report
 from absl import app, flags
@@ -87,4 +88,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -183,7 +183,11 @@ def _only_results(earlier):
 
 def _command(name):
     script = Path(__file__).with_name("gpu.py")
-    given = [f for f in sys.argv[1:] if not f.lstrip("-").startswith(("parts", "max_minutes"))]
+    given = [
+        flag.serialize()  # in one word, however it was given
+        for flag in FLAGS.get_key_flags_for_module(sys.argv[0])
+        if flag.present and flag.name not in ("parts", "max_minutes")
+    ]
     return [sys.executable, "-u", str(script), *given, f"--part={name}"]
 
 

@@ -14,8 +14,9 @@ import json
 import sys
 from pathlib import Path
 
+import command_line
 import gpu_report
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -88,4 +89,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("results", None, "results file of gpu.py", required=True)
     flags.DEFINE_float("price_per_hour", None, "USD an hour of a machine with eight such GPUs", 0.0)
     flags.DEFINE_string("price_source", None, "where the price is from")
-    app.run(main)
+    command_line.run(main)

@@ -43,11 +43,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import command_line
 import imagenet_rehearsal_parts
 import imagenet_rehearsal_phases
 import imagenet_rehearsal_runs
 import imagenet_rehearsal_validation
-from absl import app, flags
+from absl import flags
 from imagenet_rehearsal_parts import BATCH
 from rich.console import Console
 from rich.table import Table
@@ -166,4 +167,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("keep", None, "make the photos in this folder and leave them there")
     flags.DEFINE_string("json", None, "file to write")
     flags.DEFINE_enum("part", None, [*PARTS, "photos"], "used by the script itself")
-    app.run(main)
+    command_line.run(main)

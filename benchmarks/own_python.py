@@ -18,18 +18,18 @@ from pathlib import Path
 import keras_dawn
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import keras
 import own_python_models as own
-import step_flags  # noqa: F401
+import step_flags
 import torch
-from absl import app, flags
+from absl import flags
 from own_python_resnet import ResNetLoop, resnet_in_keras
 from rich.console import Console
 from rich.table import Table
 from step_contestants import Repeated
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("models", None, "only the cases whose name contains this")
 
 
 class InKeras:
@@ -95,14 +95,13 @@ def compare(found, batch, steps):
 
 
 def main(argv):
+    chosen = step_flags.chosen(cases(), lambda case: case[0])
     results = {}
     table = Table(title="time of a step over the hand-written loop's (smallest to largest)")
     for column in ("case", "keras_dawn", "plain Keras"):
         table.add_column(column)
     threads = torch.get_num_threads()
-    for name, make, loop, batch, case_threads, steps in cases():
-        if FLAGS.models and FLAGS.models not in name:
-            continue
+    for name, make, loop, batch, case_threads, steps in chosen:
         torch.set_num_threads(case_threads)
         found = {
             "hand": loop(), "keras_dawn": InKeras(make, True), "plain Keras": InKeras(make, False)
@@ -115,11 +114,11 @@ def main(argv):
         table.add_row(name, *cells)
         print(name, *cells, flush=True)
         torch.set_num_threads(threads)
+        if FLAGS.json:
+            document = {**environment(), "rounds": FLAGS.rounds, "results": results}
+            Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     Console(width=120).print(table)
-    if FLAGS.json:
-        document = {**environment(), "rounds": FLAGS.rounds, "results": results}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -21,6 +21,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+import command_line
 import record_results
 from absl import app, flags
 from packed_images import pack_batches
@@ -178,4 +179,4 @@ if __name__ == "__main__":
         "has", None, "file with what is installed there; by default torch's packages"
     )
     flags.DEFINE_list("also", [], "more packages, such as matplotlib")
-    app.run(main)
+    command_line.run(main)

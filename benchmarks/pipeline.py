@@ -16,6 +16,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 from keras_dawn.data.photos import ImageFolder, RandomResizedCrop, ResizingImages, prepare
@@ -23,11 +24,12 @@ from keras_dawn.data.photos.jpeg import decode_crop, snap, snap_scale
 from keras_dawn.data.photos.photo import read_header
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import keras
 import numpy as np
 import torch
 import torchvision
-from absl import app, flags
+from absl import flags
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -37,7 +39,7 @@ from torchvision.transforms import v2
 FLAGS = flags.FLAGS
 flags.DEFINE_string("photos", None, "folder with photos of full size", required=True)
 flags.DEFINE_integer("rounds", 7, "rounds", lower_bound=1)
-flags.DEFINE_string("json", None, "file to write the results to")
+flags.DEFINE_string("json", None, "file to write the results to, anew after every case")
 
 BATCH = 64
 
@@ -78,12 +80,17 @@ class KerasDirectory:
 
 
 class Dali:
-    """NVIDIA DALI on the CPU: decodes the crop's region, then resizes."""
+    """NVIDIA DALI on the CPU: decodes the crop's region, then resizes.
+
+    It makes no batches ahead, which it would do in the turn of the one after it.
+    """
 
     def __init__(self, folder, size):
         from nvidia.dali import fn, pipeline_def, types
 
-        @pipeline_def(batch_size=BATCH, num_threads=1, device_id=None)
+        turn = {"prefetch_queue_depth": 1, "exec_async": False, "exec_pipelined": False}
+
+        @pipeline_def(batch_size=BATCH, num_threads=1, device_id=None, **turn)
         def build():
             files, labels = fn.readers.file(file_root=str(folder), random_shuffle=True, name="r")
             images = fn.decoders.image_random_crop(
@@ -174,6 +181,7 @@ def cases(folder):
 def main(argv):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core
     torch.set_num_threads(1)
+    about = {**environment(), **{name: metadata.version(name) for name in ("simplejpeg", "pillow")}}
     results = {}
     table = Table(title="photos a second on one core (ratio to torchvision on the same files)")
     names = ["torchvision", "keras_dawn", "DALI", "keras.utils", "torchvision, originals"]
@@ -196,18 +204,12 @@ def main(argv):
             results[title] = result
             table.add_row(*row, f"{result['mean_absolute_error']:.2f}")
             print(title, row[1:], flush=True)
+            if FLAGS.json:
+                document = {**about, "rounds": FLAGS.rounds, "results": results}
+                text = json.dumps(document, indent=2) + "\n"
+                Path(FLAGS.json).write_text(text, encoding="utf-8")
     Console(width=160).print(table)
-    if FLAGS.json:
-        versions = {"simplejpeg": _version("simplejpeg"), "pillow": _version("pillow")}
-        document = {**environment(), **versions, "rounds": FLAGS.rounds, "results": results}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-
-def _version(package):
-    from importlib import metadata
-
-    return metadata.version(package)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

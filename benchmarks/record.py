@@ -8,12 +8,13 @@ All train on the same machine in the same process, in turn; ours in `--precision
 of the processor), each `--peer` in each `--peer_precision`, or in ours. Ours is
 `recipes/cifar10_record.py`'s own `train`, and each of its runs leaves its run folder and DAWNBench
 entry. Times are those of whitening and training, data resident on the device, no warm-up before the
-first; accuracies are those of several views. A peer is airbench94, its variant with Muon, or
+first (on a GPU a sitting's first run, which is a loop's, is the slower for it: 2.5 s for 1.8 on an
+H100); accuracies are those of several views. A peer is airbench94, its variant with Muon, or
 Hiverge's successor of that, each published with 94.01 % on average, or a loop of one's own that
 `plain_loops.py` has. None is compiled, though the published times of the last two are of compiled
-code (the whole network and Muon's iteration there, the training step here); whether a compiled loop
-is quicker on a CPU was not tried. Normalising, padding and the first flips of all images lie before
-a loop's clock, as they are published, and inside ours.
+code (the whole network and Muon's iteration there, the training step here); `record_rates.py
+--compiled` tells whether a compiled network is quicker. Normalising, padding and the first flips of
+all images lie before a loop's clock (inside it in the publications), and inside ours.
 
 Each seed trains every loop and then ours, so that the runs alternate and what else the machine does
 meets both. `--peer_runs` says how often each loop runs, by default as often as ours: a loop that
@@ -151,9 +152,8 @@ def main(arguments):
         if preset.train_images:
             images = images.subset(preset.train_images, preset.test_images)
         loaded = clock.training_seconds()
-        folder = folder_of_all(
-            FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset), earlier
-        )
+        path = FLAGS.output_dir or run_flags.new_folder("record", images.name, FLAGS.preset)
+        folder = folder_of_all(path, earlier, document.get("begun", {}))
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None
     print(f"Preset {FLAGS.preset}: {ways(preset)}.", flush=True)

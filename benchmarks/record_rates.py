@@ -25,9 +25,11 @@ import sys
 from pathlib import Path
 
 from keras_dawn.dawnbench.records import environment
+from keras_dawn.foundation.counted import counted
 from keras_dawn.foundation.precision import best_precision
 from keras_dawn.native.allocator import keep_freed_memory
 
+import command_line
 import keras
 import torch
 from absl import app, flags
@@ -47,7 +49,8 @@ def told_beforehand(contestants, rounds, steps):
     """What will be timed, in a few lines."""
     turns = sum(len(one.images) for one in contestants)
     lines = [f"{one.name} ({one.ways}): {', '.join(map(str, one.images))}" for one in contestants]
-    lines += [f"{turns} turns of {steps} steps a round, {rounds} rounds after one that is dropped."]
+    found = counted(rounds, "round")
+    lines += [f"{turns} turns of {steps} steps a round, {found} after one that is dropped."]
     return "\n".join(lines)
 
 
@@ -151,4 +154,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("steps", 4, "steps of a turn, the first of which is dropped", 2)
     flags.DEFINE_integer("rounds", 3, "rounds, after one that is dropped", 1)
     flags.DEFINE_string("json", None, "results file, written anew after every round")
-    app.run(main)
+    command_line.run(main)

@@ -114,13 +114,18 @@ def earlier_runs(path, document):
     return runs
 
 
-def folder_of_all(path, earlier):
+def folder_of_all(path, earlier, begun):
     """The folder for a folder of each run: a new one, or that of the `earlier_runs`.
+
+    Args:
+        path: of the folder.
+        earlier, begun: dicts of lists, the runs that were finished and that were begun before.
 
     Raises:
         FileExistsError: there are no earlier runs, but files.
     """
-    return Path(path) if any(earlier.values()) else RunFolder(path).path
+    goes_on = any(earlier.values()) or any(begun.values())
+    return Path(path) if goes_on else RunFolder(path).path
 
 
 def folder_of_run(path):

@@ -16,9 +16,11 @@ import sys
 from pathlib import Path
 
 from keras_dawn.dawnbench import CIFAR10_BOARD
+from keras_dawn.foundation.counted import counted
 
+import command_line
 import submissions
-from absl import app, flags
+from absl import flags
 from submission_making import make
 
 FLAGS = flags.FLAGS
@@ -37,9 +39,9 @@ Times are of different machines and of several clocks; a row is compared with it
   benchmark's board (2018 to 2020) are single runs, read off their entries when first at 94 %; the
   seventeen of Stanford's own baselines (2017, hours) are left out.
 * *training*: whitening and training, data resident on the device, evaluation left out; the median.
-  Normalising, padding and the first flips of all images lie before it in a plain loop, as it is
-  published, and inside it in `cifar10_record.py`. No plain loop is compiled; two of the three are
-  published so.
+  Normalising, padding and the first flips of all images lie inside it in the publications and in
+  `cifar10_record.py`, and before it in a plain loop here, whose time is the shorter for it. No
+  plain loop is compiled; two of the three are published so.
 * *airbench*: that with the evaluation by several views, after one run to warm up; the mean.
 * *the author's*: their own, of a training without evaluation.
 
@@ -55,9 +57,10 @@ above. It does not know of settings that were tried before on the same test imag
 shown, published by their authors, or on the benchmark's board. USD are at the on-demand prices that
 the entries state, of such a machine and no bill; what `about.json` states has its source and day
 there. *Cut off* are runs that were begun and not finished, then run again from their beginning;
-they are counted since 2026-11-29. Submissions that are older than this table lack files, as their
-rows say; `about.json` says why, and what their entry was made of where the run had left none. How
-to add a row is in [CONTRIBUTING](../../.github/CONTRIBUTING.md).
+rows that tell no number are of plans from before 7:00 UTC on 2026-11-28, when none were counted.
+Submissions that are older than this table lack files, as their rows say; `about.json` says why, and
+what their entry was made of where the run had left none. How to add a row is in
+[CONTRIBUTING](../../.github/CONTRIBUTING.md).
 """
 
 
@@ -99,7 +102,7 @@ def submitted():
 
 
 def page(found):
-    """The page's text: a section for each class of hardware, rows by date."""
+    """The page's text: a section for each class of hardware, rows in the order they came in."""
     rows = [*map(_board_row, CIFAR10_BOARD), *map(_published_row, _published())]
     rows += map(_series_row, found)
     lines = [HEAD]
@@ -112,7 +115,7 @@ def _table(rows):
     columns = ("date", "who", "what", "on", "time", "clock", "runs", "accuracy", "p", "94 %", "USD")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     shortest = {}  # by clock and hardware
-    for row in sorted(rows, key=lambda row: (row["date"], -row["seconds"])):
+    for row in sorted(rows, key=lambda row: (row["came"], -row["seconds"])):
         time, kind = f"{row['seconds']:.4g} s", (row["clock"], row["on"])
         if row["94 %"] in CAN_BE_SHORTEST and row["seconds"] < shortest.get(kind, math.inf):
             shortest[kind], time = row["seconds"], f"**{time}**"
@@ -124,6 +127,7 @@ def _board_row(entry):
     return {
         "class": _class(0 if "×" not in entry.hardware else int(entry.hardware.split(" ")[0])),
         "date": entry.date.isoformat(),
+        "came": entry.date.isoformat(),
         "who": entry.author,
         "what": entry.model,
         "on": entry.hardware,
@@ -141,6 +145,7 @@ def _published_row(row):
     return {
         "class": _class(int(row["hardware"].split(" ")[0])),
         "date": row["date"],
+        "came": row["date"],
         "who": row["author"],
         "what": f"{row['model']} ([published]({row['source']}))",
         "on": row["hardware"],
@@ -173,10 +178,11 @@ def _series_row(series):
         told = "shown" if p_value < 0.05 and len(series.runs) >= ENOUGH_RUNS else "not shown"
     return {
         "class": _class(len(gpus)),
-        "date": series.date,
+        "date": series.ended.date().isoformat(),
+        "came": series.ended.isoformat(),
         "who": series.author,
         "what": f"{series.name} ([submission]({series.folder}/about.json){lacking}){note}",
-        "on": named or f"{machine['cores']} cores, {processor}",
+        "on": named or f"{counted(machine['cores'], 'core')}, {processor}",
         "seconds": series.seconds,
         "clock": "training",
         "runs": f"{len(series.runs)}, {_seeds(series.runs)}{again}",
@@ -214,4 +220,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("author", "anonymous", "whose runs they are")
     flags.DEFINE_multi_string("series", [], "NAME=what it is, of a series of the runs")
     flags.DEFINE_string("note", None, "what a reader of the row should know, in a sentence or two")
-    app.run(main)
+    command_line.run(main)

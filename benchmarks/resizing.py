@@ -19,9 +19,11 @@ from keras_dawn import one_cycle_by_size
 from keras_dawn.convolutions import use_table
 from keras_dawn.data.photos import ImageFolder
 from keras_dawn.dawnbench.records import environment
+from keras_dawn.foundation.counted import counted
 from keras_dawn.plans import Crops
 
-from absl import app, flags
+import command_line
+from absl import flags
 from growing_photos import sizes_of, train
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +41,7 @@ flags.DEFINE_multi_enum(
     "plans", ["constant", "progressive"], ["constant", "progressive"], "which of the two to train"
 )
 flags.DEFINE_bool("torchs_own", False, "every plan also with torch's own convolutions")
-flags.DEFINE_string("json", None, "file to write the results to")
+flags.DEFINE_string("json", None, "file to write the results to, anew after every seed")
 
 
 def plans():
@@ -75,8 +77,13 @@ def main(argv):
                 train(18, plan, FLAGS.max_lr, seed, train_source, val_source, target=99.0)
             )
             print(name, seed, [f"{s:.0f} s {a:.2f} %" for s, a in found[name][-1]], flush=True)
+        if FLAGS.json:
+            results = {name: summary(runs, contestants[name][0]) for name, runs in found.items()}
+            document = {**environment(), "ratios": ratios(results), "results": results}
+            Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     use_table()
-    table = Table(title=f"{len(train_source)} photos, {FLAGS.seeds} seeds")
+    results = {name: summary(runs, contestants[name][0]) for name, runs in found.items()}
+    table = Table(title=f"{len(train_source):,} photos, {counted(FLAGS.seeds, 'seed')}")
     for column in (
         "plan",
         "epochs",
@@ -85,30 +92,38 @@ def main(argv):
         "training seconds, median",
     ):
         table.add_column(column)
-    summary = {}
-    for name, runs in found.items():
-        accuracies = [run[-1][1] for run in runs]
-        summary[name] = {
-            "accuracies": accuracies,
-            "mean_accuracy": statistics.mean(accuracies),
-            "seconds": [run[-1][0] for run in runs],
-            "runs": runs,
-            "plan": str(contestants[name][0]),
-        }
+    for name, result in results.items():
+        accuracies, mean = result["accuracies"], result["mean_accuracy"]
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-        seconds = statistics.median(run[-1][0] for run in runs)
-        mean = summary[name]["mean_accuracy"]
+        seconds = statistics.median(result["seconds"])
         epochs = str(contestants[name][0].epochs)
         table.add_row(name, epochs, f"{mean:.2f} %", f"{spread:.2f}", f"{seconds:.0f}")
     Console(width=100).print(table)
-    ratios = {}
-    for name, base in _pairs(found):
-        pairs = zip(summary[name]["seconds"], summary[base]["seconds"], strict=True)
-        ratio = ratios[f"{name} / {base}"] = statistics.median(a / b for a, b in pairs)
+    for names, ratio in ratios(results).items():
+        name, _, base = names.partition(" / ")
         print(f"{name}: {ratio:.2f} of the training time of {base}.")
-    if FLAGS.json:
-        document = {**environment(), "ratios": ratios, "results": summary}
-        Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def summary(runs, plan):
+    """What the JSON has of the runs of one contestant."""
+    accuracies = [run[-1][1] for run in runs]
+    return {
+        "accuracies": accuracies,
+        "mean_accuracy": statistics.mean(accuracies),
+        "seconds": [run[-1][0] for run in runs],
+        "runs": runs,
+        "plan": str(plan),
+    }
+
+
+def ratios(results):
+    """The median ratio of the seeds' times of each pair, by names."""
+    return {
+        f"{name} / {base}": statistics.median(
+            a / b for a, b in zip(results[name]["seconds"], results[base]["seconds"], strict=True)
+        )
+        for name, base in _pairs(results)
+    }
 
 
 def _pairs(names):
@@ -123,4 +138,4 @@ def _pairs(names):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

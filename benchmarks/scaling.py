@@ -26,12 +26,12 @@ import keras_dawn
 from keras_dawn.dawnbench.records import environment
 from keras_dawn.native.accelerate import engine_of
 
+import command_line
 import keras
 import networks
-import step_flags  # noqa: F401
 import torch
 import torch.distributed as dist
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 from step_contestants import Repeated
@@ -41,9 +41,11 @@ flags.DEFINE_list("processes", ["1", "2"], "numbers of processes")
 flags.DEFINE_enum("model", "resnet18", ["resnet18", "wrn16", "wrn22"], "network, at 32 px")
 flags.DEFINE_integer("width", 8, "width of the network", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "images of all processes (strong), of one (weak)")
+flags.DEFINE_integer("rounds", 7, "rounds of the three", lower_bound=1)
+flags.DEFINE_string("json", None, "file to write the times to")
 flags.DEFINE_string("worker", None, "used by the script itself: file for a process's results")
 
-ROUNDS, STEPS = 7, 4
+STEPS = 4
 
 
 def network():
@@ -94,7 +96,7 @@ class Contestant:
         if keras_dawn.distributed.current().several:
             kinds |= {"compute": self.without_communication, "all_reduce": self.all_reduce}
         times = {kind: [] for kind in kinds}
-        for _ in range(ROUNDS):
+        for _ in range(FLAGS.rounds):
             for kind, work in kinds.items():
                 _wait()
                 start = time.perf_counter()
@@ -171,10 +173,10 @@ def main(argv):
                 f"{result[kind]['bytes_sent_per_step'] / 1e6:.1f}",
             )  # fmt: skip
     if FLAGS.json:
-        document = {**environment(), "results": results}
+        document = {**environment(), "rounds": FLAGS.rounds, "results": results}
         Path(FLAGS.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     Console(width=100).print(table)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

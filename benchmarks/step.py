@@ -24,17 +24,20 @@ from pathlib import Path
 import keras_dawn  # noqa: F401  (chooses the backend)
 from keras_dawn.dawnbench.records import environment
 
+import command_line
 import keras
 import networks
-import step_flags  # noqa: F401
+import step_flags
 import torch
-from absl import app, flags
+from absl import flags
 from memory import peak_bytes
 from rich.console import Console
 from rich.table import Table
 from step_contestants import Fastai, Hand, Keras
 
 FLAGS = flags.FLAGS
+flags.DEFINE_bool("fastai", True, "include fastai where it is installed")
+flags.DEFINE_bool("compiled", False, "include ours and the hand loop under torch.compile")
 BASE = "hand, channels_last, fused"
 
 
@@ -121,6 +124,7 @@ def compare(found, batch, steps, phase):
 
 
 def main(argv):
+    chosen = step_flags.chosen(cases(), lambda case: case[0])
     results = {}
     columns = ["keras_dawn", "plain Keras", "hand, NCHW", "fastai"]
     columns += ["keras_dawn, compiled", "hand, compiled"] if FLAGS.compiled else []
@@ -128,9 +132,7 @@ def main(argv):
     for column in ("case", "base = 1.00", *columns, "peak MiB, ours / base"):
         table.add_column(column)
     threads = torch.get_num_threads()
-    for name, net, batch_size, size, policy, case_threads, steps in cases():
-        if FLAGS.only and FLAGS.only not in name:
-            continue
+    for name, net, batch_size, size, policy, case_threads, steps in chosen:
         torch.set_num_threads(case_threads)
         batch = torch.randn(batch_size, size, size, 3), torch.randint(0, 10, (batch_size,))
         found = contestants(net, policy, size)
@@ -151,4 +153,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -61,7 +61,8 @@ def make(folder, runs, run_folder, log, author, names, note=None):
         raise FileNotFoundError(f"{own}, the folder of the median run, has no DAWNBench entry")
     about = {"author": author, "runs": {"file": "runs.json", "at": []}, "series": names}
     about["entry"] = entry.name
-    about["price"] = _price_of(own / "run.json")
+    command, about["price"] = _command_and_price(own / "run.json")
+    command = [*document["command"], *command]  # of a later sitting, perhaps with other places
     if note is not None:
         about["note"] = note
     files = {"runs.json": runs, "log.txt": log, "run.json": own / "run.json", entry.name: entry}
@@ -69,7 +70,7 @@ def make(folder, runs, run_folder, log, author, names, note=None):
     folder.mkdir(parents=True)
     try:
         for name, path in files.items():
-            text = without_places(path.read_bytes().decode("utf-8", "replace"), document["command"])
+            text = without_places(path.read_bytes().decode("utf-8", "replace"), command)
             (folder / name).write_bytes(text.encode())
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (folder / "about.json").write_text(text + "\n", encoding="utf-8")
@@ -109,13 +110,12 @@ def _folder_of_run(run_folder, seed):
     return found[0]
 
 
-def _price_of(run):
-    """What `about.json` says of the on-demand price of a run."""
+def _command_and_price(run):
+    """The command of a run, and what `about.json` says of its on-demand price."""
     try:
-        prices = json.loads(run.read_text(encoding="utf-8"))["prices"]
-        on_demand = [price for price in prices if price["kind"] == "on-demand"]
-        return {
-            name: on_demand[0][name] for name in ("usd_per_hour", "source") if on_demand
-        } or None
+        document = json.loads(run.read_text(encoding="utf-8"))
+        on_demand = [price for price in document["prices"] if price["kind"] == "on-demand"]
+        price = {name: on_demand[0][name] for name in ("usd_per_hour", "source") if on_demand}
+        return list(map(str, document["command"])), price or None
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{run} is no run's: {error!r}") from None

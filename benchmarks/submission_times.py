@@ -6,8 +6,8 @@ Each function yields sentences: what was expected, and what came.
 import itertools
 from datetime import UTC, datetime, timedelta
 
-# `record.py` counts the runs that were cut off since; older plans have none of those counts.
-_COUNTED_SINCE = datetime(2026, 11, 29, tzinfo=UTC)
+# `record.py` has counted the runs that were cut off since then; an older plan has no such count.
+_COUNTED_SINCE = datetime(2026, 11, 28, 7, tzinfo=UTC)
 
 
 def told_plan(plan):
@@ -60,6 +60,8 @@ def faults_of_plan(document):
         return
     first, ours, loops = numbers[0]
     for name, runs in document["runs"].items():
+        if not runs and name != "keras_dawn":
+            continue  # a loop that a later sitting has left out before its first run was finished
         count = ours if name == "keras_dawn" else min(ours, loops)
         seeds = sorted(run["seed"] for run in runs)
         if seeds != list(range(first, first + count)):

@@ -89,9 +89,9 @@ class Series:
         return statistics.median(seconds) / 3600 * self.usd_per_hour
 
     @property
-    def date(self):
-        """The day on which the last run ended, in UTC."""
-        return max(moment(run["ended"]) for run in self.runs).date().isoformat()
+    def ended(self):
+        """The moment at which the last run ended, in UTC."""
+        return max(moment(run["ended"]) for run in self.runs)
 
     def _accuracies(self):
         return [run["accuracy_tta"] for run in self.runs]

@@ -15,10 +15,12 @@ from keras_dawn import SGD, OneCycle, data, evaluate_tta
 from keras_dawn.data.choose import choose_dataset
 from keras_dawn.dawnbench.records import environment
 from keras_dawn.evaluation import Augmented, Views
+from keras_dawn.foundation.counted import counted
 from keras_dawn.foundation.precision import best_precision
 
+import command_line
 import keras
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -72,7 +74,7 @@ def main(arguments):
     images = images.subset(FLAGS.train_images, len(images.test_images))
     keras.config.set_dtype_policy(best_precision())
     runs = [accuracies(images, seed) for seed in range(FLAGS.seeds)]
-    table = Table(title=f"CIFAR-10 test accuracy in percent, {FLAGS.seeds} networks")
+    table = Table(title=f"CIFAR-10 test accuracy in percent, {counted(FLAGS.seeds, 'network')}")
     for column in ("views", "mean", "gain: mean", "least", "most"):
         table.add_column(column)
     for name in runs[0]:
@@ -90,4 +92,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -23,9 +23,11 @@ from keras_dawn.data.photos import (
     split,
 )
 from keras_dawn.dawnbench.records import environment
+from keras_dawn.foundation.counted import counted
 from keras_dawn.plans import Crops
 
-from absl import app, flags
+import command_line
+from absl import flags
 from growing_photos import sizes_of, train
 from rich.console import Console
 from rich.table import Table
@@ -139,12 +141,11 @@ def _spread(rows):
     if not ratios:
         return "no seed reached fastai's accuracy"
     deviation = statistics.stdev(ratios) if len(ratios) > 1 else 0.0
-    return f"{statistics.mean(ratios):.2f} ± {deviation:.2f} in {len(ratios)} of {len(rows)} seeds"
+    of_all = f"in {len(ratios)} of {counted(len(rows), 'seed')}"
+    return f"{statistics.mean(ratios):.2f} ± {deviation:.2f} {of_all}"
 
 
 def main(argv):
-    if argv[1:]:
-        raise app.UsageError(f"Stray arguments: {' '.join(argv[1:])}")
     folder = Path(FLAGS.folder)
     train_source = ImageFolder(folder / "train")
     if FLAGS.tune:
@@ -177,4 +178,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

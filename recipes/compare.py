@@ -21,6 +21,7 @@ import keras_dawn
 from keras_dawn import OneCycle, ParameterSchedule, data, plots, schedules
 from keras_dawn.data.choose import DATASETS, choose_dataset
 from keras_dawn.dawnbench import records
+from keras_dawn.foundation.counted import counted
 
 import keras
 from absl import app, flags
@@ -125,7 +126,8 @@ def compare(chosen, images, folder, console):
             curves[name].append(train(contestant, contestant.rate, images, seed))
             console.print(f"seed {seed}, {name}: {curves[name][-1][-1]:.2f} %")
     finals = {name: [seed[-1] for seed in seeds] for name, seeds in curves.items()}
-    table = Table(title=f"{FLAGS.model}, {FLAGS.epochs} epochs, {FLAGS.seeds} seeds")
+    epochs, seeds = counted(FLAGS.epochs, "epoch"), counted(FLAGS.seeds, "seed")
+    table = Table(title=f"{FLAGS.model}, {epochs}, {seeds}")
     for column in ("schedule", "highest rate", "accuracy, mean", "standard deviation", "each seed"):
         table.add_column(column)
     spread = {n: statistics.stdev(v) if len(v) > 1 else 0.0 for n, v in finals.items()}
@@ -163,7 +165,7 @@ def tune(chosen, rates, images, folder, console):
         name: {rate: train(contestant, rate, images, TUNING_SEED)[-1] for rate in rates}
         for name, contestant in chosen.items()
     }
-    table = Table(title=f"{FLAGS.model}, {FLAGS.epochs} epochs, seed {TUNING_SEED}")
+    table = Table(title=f"{FLAGS.model}, {counted(FLAGS.epochs, 'epoch')}, seed {TUNING_SEED}")
     for column in ("schedule", *(f"{rate:g}" for rate in rates), "best"):
         table.add_column(column)
     for name, row in found.items():

@@ -16,8 +16,9 @@ import gpu_recipes
 import gpu_report
 import imagenet_rehearsal
 import pytest
+import step_flags
 import torch
-from absl import flags
+from absl import app, flags
 from gpu_parts import PARTS
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -117,6 +118,24 @@ def test_parts_that_fail_or_run_over_end_alone_and_keep_what_they_found(
             time.sleep(0.05)
 
 
+def test_a_part_is_given_the_flags_of_the_call_in_one_word_each(monkeypatch):
+    """A value in a word of its own would end the part's flags, and the part would start parts."""
+    holder = flags.FlagValues()
+    own = {"flag_values": holder, "module_name": "gpu.py"}
+    flags.DEFINE_bool("tiny", False, "", **own)
+    flags.DEFINE_list("parts", [], "", **own)
+    flags.DEFINE_float("max_minutes", 10.0, "", **own)
+    for name in ("data_dir", "out"):
+        flags.DEFINE_string(name, "there", "", **own)
+    given = ["gpu.py", "--tiny", "--parts", "checks,steps", "--max_minutes", "6"]
+    given += ["--data_dir", "a folder"]
+    holder(given)
+    monkeypatch.setattr(gpu_parts, "FLAGS", holder)
+    monkeypatch.setattr(sys, "argv", given)
+    command = gpu_parts._command("checks")
+    assert sorted(command[3:]) == ["--data_dir=a folder", "--part=checks", "--tiny"]
+
+
 @pytest.mark.parametrize(("tiny", "times"), [(False, 1), (True, 5)])
 def test_a_part_that_runs_small_may_take_longer_on_a_busy_processor(
     supervised, monkeypatch, tiny, times
@@ -156,6 +175,31 @@ def test_fewer_photos_than_a_batch_are_no_rehearsal():
     few = [sys.executable, str(BENCHMARKS / "imagenet_rehearsal.py"), "--images=1000"]
     done = subprocess.run(few, capture_output=True, encoding="utf-8")
     assert done.returncode and "flag --images=1000" in done.stderr and "1536" in done.stderr
+
+
+def test_help_lists_the_flags_of_the_modules_beside_a_benchmark(tmp_path):
+    neighbour = 'from absl import flags\nflags.DEFINE_bool("of_a_neighbour", True, "said")\n'
+    (tmp_path / "neighbour.py").write_text(neighbour, encoding="utf-8")
+    script = tmp_path / "script.py"
+    script.write_text("import command_line, neighbour\ncommand_line.run(print)\n", encoding="utf-8")
+    for argument, code, words in (("--help", 0, "--[no]of_a_neighbour"), ("5", 1, "Not a flag: 5")):
+        done = subprocess.run(
+            [sys.executable, str(script), argument],
+            capture_output=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": str(BENCHMARKS)},
+        )
+        assert done.returncode == code and words in done.stdout + done.stderr
+
+
+def test_a_name_that_no_case_has_is_refused(monkeypatch):
+    cases = [("ResNet, small", 1), ("VAE, small", 2)]
+    for only, names in ((None, cases), ("small", cases), ("VAE", cases[1:])):
+        monkeypatch.setattr(step_flags, "FLAGS", types.SimpleNamespace(only=only))
+        assert step_flags.chosen(iter(cases), lambda case: case[0]) == names
+    monkeypatch.setattr(step_flags, "FLAGS", types.SimpleNamespace(only="vae"))
+    with pytest.raises(app.UsageError, match="--only=vae in its name: ResNet, small; VAE, small"):
+        step_flags.chosen(cases, lambda case: case[0])
 
 
 def test_what_a_rehearsal_found_is_a_line_for_each_value():

@@ -280,7 +280,7 @@ def test_a_run_counts_once_whenever_it_is_said_to_have_ended(moved, whole):
 
     change(other / "runs.json", move)
     write_log(other)
-    assert submissions.read(other)[0].date == "2026-11-26"
+    assert submissions.read(other)[0].ended.date().isoformat() == "2026-11-26"
     with pytest.raises(ValueError, match="2026-11-26_other: the run of"):
         submissions.read_all([made, other])
 

@@ -151,5 +151,5 @@ def test_what_says_nothing_of_itself_is_said():
     assert "2 photos, batches of 2, 64 px" in repr(images)
     part, _ = split(ImageFolder(photos()), 0.5, stratified=False)
     whole = f"<ImageFolder {FOLDER['photos']}: 2 photos, 2 classes>"
-    assert repr(part) == f"<Subset of {whole}: 1 photos, 2 classes>"
+    assert repr(part) == f"<Subset of {whole}: 1 photo, 2 classes>"
     assert repr(RunFolder(FOLDER["photos"] / "run")) == f"<RunFolder {FOLDER['photos'] / 'run'}>"

@@ -38,7 +38,7 @@ def test_our_first_row_is_what_was_measured():
 def test_only_rows_of_which_94_percent_is_shown_are_records():
     def row(day, seconds, told):
         rest = dict.fromkeys(("who", "what", "on", "clock", "runs", "accuracy", "p", "USD"), "")
-        return {**rest, "date": day, "seconds": seconds, "94 %": told}
+        return {**rest, "date": day, "came": day, "seconds": seconds, "94 %": told}
 
     rows = [row("2", 5.0, "not shown"), row("1", 9.0, "published"), row("3", 7.0, "shown")]
     lines = records_table._table(rows)
@@ -46,6 +46,26 @@ def test_only_rows_of_which_94_percent_is_shown_are_records():
     rows += [{**row("4", 8.0, "shown"), "clock": "another"}, row("4", 7.0, "shown")]
     rows += [{**row("5", 8.5, "shown"), "on": "another"}]
     assert [line.count("**") for line in records_table._table(rows)] == [0, 0, 2, 0, 2, 2, 0, 2]
+
+
+def test_of_one_day_the_row_that_came_later_is_no_record_when_it_is_slower():
+    machine = {"gpus": [], "cores": 2, "processor": "Xeon"}
+    series = [
+        submissions.Series(
+            "f", "a", name, machine,
+            [
+                {"seed": n, "accuracy_tta": 94.1 + n / 100, "seconds": seconds, "ended": ended}
+                for n in range(5)
+            ],
+            None,
+        )
+        for name, seconds, ended in (
+            ("slow", 7.0, "2026-12-01T15:10:14+00:00"), ("fast", 5.0, "2026-12-01T04:39:42+00:00"),
+        )
+    ]  # fmt: skip
+    lines = [line for line in records_table.page(series).splitlines() if "(f/about.json)" in line]
+    assert ["fast" in line for line in lines] == [True, False]
+    assert ["**" in line for line in lines] == [True, False]
 
 
 def test_published_rows_say_where_they_are_published():

@@ -112,6 +112,15 @@ def test_a_place_that_is_no_whole_path_is_left_as_it_is(place):
     assert submission_making.without_places(text, ["record.py", f"--json={place}"]) == text
 
 
+def test_places_of_the_sitting_of_the_median_run_are_not_told(whole):
+    """The results file has the command of the last sitting, which other folders were given to."""
+    command = ["record.py", "--preset=cpu_hardest", "--data_dir=/first/sitting"]
+    change(whole / "runs" / "seed2" / "run.json", lambda c: c.update(command=command))
+    made = submit(whole)
+    told = json.loads((made / "run.json").read_text(encoding="utf-8"))["command"]
+    assert told == [*command[:2], "--data_dir=FOLDER"]
+
+
 def test_runs_of_several_sittings_may_lie_in_several_folders(whole):
     (whole / "runs").rename(whole / "moved")
     (whole / "runs").mkdir()

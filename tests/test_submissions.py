@@ -34,7 +34,8 @@ def whole(tmp_path):
 def test_a_submission_is_made_of_what_the_benchmark_leaves(whole):
     made = submit(whole)
     ours, _ = submissions.read(made)
-    assert (ours.author, ours.name, ours.date, len(ours.runs)) == ("Ada", "ours", "2026-11-26", 3)
+    assert (ours.author, ours.name, len(ours.runs)) == ("Ada", "ours", 3)
+    assert ours.ended == datetime.datetime(2026, 11, 26, 5, 47, 44, tzinfo=datetime.UTC)
     assert ours.usd_per_hour == 0.12751
     assert "ours ([submission](2026-11-26_mine/about.json))" in records_table.page([ours])
     assert "| 3, seeds 1 to 3 |" in records_table.page([ours])
@@ -363,6 +364,22 @@ def test_runs_that_are_planned_since_are_not_taken_without_those_that_were_begun
     monkeypatch.setattr(submission_times, "_COUNTED_SINCE", since)
     with pytest.raises(ValueError, match="must have `begun`, all that were begun, got None"):
         submit(whole)
+
+
+def test_a_loop_that_was_left_out_before_its_first_run_was_finished_is_no_fault(whole):
+    def left_out(content):
+        begin_all(content)
+        content["runs"]["hiverge, plain torch"] = []
+        content["begun"]["hiverge, plain torch"] = [{"seed": 1, "at": PLAN["at"]}]
+
+        documents.append(content)
+
+    documents = []
+    change(whole / "runs.json", left_out)
+    assert len(submissions.read(submit(whole))) == 2
+    documents[0]["runs"]["keras_dawn"] = []
+    (fault,) = submission_times.faults_of_plan(documents[0])
+    assert fault == "keras_dawn: 3 runs from seed 1 on were planned, its seeds are []"
 
 
 @pytest.mark.parametrize("hardware", ["2 cores of AMD EPYC", "2 × AMD EPYC, 7.7 GiB memory"])

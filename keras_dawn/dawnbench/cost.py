@@ -13,6 +13,7 @@ from pathlib import Path
 
 from keras_dawn.dawnbench import HISTORICAL_PRICES, Price
 from keras_dawn.dawnbench.catalog import CLOUDS, catalog_prices
+from keras_dawn.foundation.counted import counted
 
 from rich.console import Console
 from rich.table import Table
@@ -121,11 +122,12 @@ def _print_table(folder, document, rows):
             f"{price.source}, {price.date}",
         )
     hardware = document.get("hardware", {})
+    cores = counted(hardware["cores"], "core") if hardware.get("cores") else "? cores"
     machine = ", ".join(hardware.get("gpus") or [str(hardware.get("processor", "unknown"))])
     console = Console(width=160)
     console.print(table)
     console.print(
-        f"The time was measured on {hardware.get('cores', '?')} cores and {machine}. Every price "
+        f"The time was measured on {cores} and {machine}. Every price "
         "is multiplied by that time, also those of machines that would have taken another."
     )
 

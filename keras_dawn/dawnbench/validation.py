@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from keras_dawn.dawnbench.entry import CIFAR10
+from keras_dawn.foundation.counted import counted
 
 REQUIRED_KEYS = ("version", "author", "authorEmail", "framework", "model", "hardware", "timestamp")
 
@@ -112,7 +113,7 @@ def _check_tsv(path, benchmark, check):
         sorted(header) == sorted(benchmark.columns),
         f"columns are {header}, expected {list(benchmark.columns)}",
     )
-    check("rows", len(rows) > 0, f"{len(rows)} rows, expected at least one")
+    check("rows", len(rows) > 0, f"{counted(len(rows), 'row')}, expected at least one")
     if sorted(header) != sorted(benchmark.columns) or not rows:
         return
     try:

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation.counted import counted
 from keras_dawn.native.engine import engine_of
 from keras_dawn.native.stepping import Stepping
 from keras_dawn.native.steps.graph_forward import GraphForward
@@ -87,7 +88,7 @@ class Explanation:
         if not self.native:
             return f"keras_dawn: {name} steps in plain Keras: {self.refusal}"
         count = sum(self.layers.values())
-        parts = [f"{count} layer{'' if count == 1 else 's'} native"]
+        parts = [f"{counted(count, 'layer')} native"]
         if self.python:
             parts.append(f"{self.python} as it is")
         if self.fallbacks:

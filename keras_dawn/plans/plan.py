@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 
+from keras_dawn.foundation.counted import counted
 from keras_dawn.plans.phase import PROGRESS, Phase, PhaseCost, ends, points
 from keras_dawn.schedules import Curve
 
@@ -37,7 +38,8 @@ class TrainingPlan:
                 raise ValueError(f"`{name}` is planned in some phases and left out in others.")
 
     def __repr__(self):
-        return f"<TrainingPlan {self.name}: {self.epochs} epochs in {len(self.phases)} phases>"
+        epochs, phases = counted(self.epochs, "epoch"), counted(len(self.phases), "phase")
+        return f"<TrainingPlan {self.name}: {epochs} in {phases}>"
 
     @property
     def epochs(self):
@@ -183,7 +185,7 @@ class TrainingPlan:
             "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
-        return "\n".join([f"{self.name} ({self.epochs} epochs)", *lines])
+        return "\n".join([f"{self.name} ({counted(self.epochs, 'epoch')})", *lines])
 
     def plot(self, path=None):
         """Draws what the epochs will use; see `keras_dawn.plots.plot_schedule`."""

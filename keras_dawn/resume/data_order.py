@@ -5,6 +5,7 @@ from keras_dawn.distributed.errors import OnAllRanksError
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.sharded_arrays import ShardedArrays
 from keras_dawn.foundation import keras_fit
+from keras_dawn.foundation.counted import counted
 
 from torch.utils.data import DataLoader
 
@@ -60,7 +61,7 @@ def check_order(before, now, ranks, folder):
     if before == now:
         return
     raise OnAllRanksError(
-        f"The checkpoint in {folder} is of {ranks} rank{'s' * (ranks > 1)}, and this job of "
+        f"The checkpoint in {folder} is of {counted(ranks, 'rank')}, and this job of "
         f"{current().world_size} would train in another order: {before} → {now}. Serve the data "
         "in an order that does not depend on the number of ranks, such as that of "
         "keras_dawn.data.DeviceImages, or go on with as many ranks as before."

@@ -5,6 +5,7 @@ import copy
 from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit, keras_metrics
+from keras_dawn.foundation.counted import counted
 from keras_dawn.foundation.model_state import overwrite
 from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.changed_parts import changed_parts
@@ -188,7 +189,7 @@ class Restoration:
         where += f" of {steps}" if steps else ""
         if steps and state["step"] >= steps:
             where = f"goes on at epoch {state['epoch'] + 1}, after the last of its {steps} steps"
-        other = f", with {ranks} in place of {several} ranks" if several != ranks else ""
+        other = f", with {ranks} in place of {counted(several, 'rank')}" if several != ranks else ""
         say(where + other, self._path)
         self._restore_history()
         if not state["step"]:

@@ -8,6 +8,8 @@ the devkit (`ILSVRC2015_clsloc_validation_blacklist.txt`); `293` is `ILSVRC2012_
 import re
 from pathlib import Path
 
+from keras_dawn.foundation.counted import counted
+
 _PHOTOS, _LISTED = 50_000, 1_762
 _NUMBER = re.compile(r"ILSVRC2012_val_0*(\d+)\b")
 
@@ -46,7 +48,7 @@ def without_blacklist(source, numbers):
     missing = numbers - set(own)
     if missing:
         raise ValueError(
-            f"{len(missing)} photos of the blacklist are not there, such as "
+            f"{counted(len(missing), 'photo')} of the blacklist cannot be found, such as "
             f"ILSVRC2012_val_{min(missing):08d}: it is for ImageNet's validation photos under "
             "their own names."
         )

@@ -1,7 +1,8 @@
-"""How every recipe is called: unknown arguments are rejected before any work begins."""
+"""How recipes and benchmarks are called: unknown arguments are rejected before any work begins."""
 
 import math
 import sys
+from pathlib import Path
 
 from absl import app, flags
 
@@ -10,14 +11,16 @@ _HELP = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("help", "helps
 
 
 def run(main):
-    """Calls `main(argv)` with the flags read; `--help` lists those of the recipe's parts too.
+    """Calls `main(argv)` with the flags read; `--help` lists those of the script's parts too.
 
     Unknown arguments, `nan`, `inf` and what `main` raises as `app.UsageError` are said in one line,
     without the list of all flags below which it would be overlooked, and exit with code 1; Ctrl-C
     ends in one line with 130.
     """
+    rooms = Path(__file__).resolve().parent, Path(sys.argv[0]).resolve().parent
     for module, defined in FLAGS.flags_by_module_dict().items():
-        if module.startswith("recipe_parts."):
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file and Path(file).resolve().parent in rooms:
             for flag in defined:
                 FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 

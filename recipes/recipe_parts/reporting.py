@@ -4,6 +4,7 @@ import statistics
 
 from keras_dawn import dawnbench
 from keras_dawn.distributed import current
+from keras_dawn.foundation.counted import counted
 
 from rich.console import Console
 from rich.panel import Panel
@@ -46,7 +47,8 @@ def photo_banner(recipe, photos, reason, plan, folder):
 def print_plan(plan):
     """The plan as a table."""
     header, *rows = plan.table()
-    table = Table(title=f"{plan.name}: {plan.epochs} epochs", caption=plan.source or None)
+    title = f"{plan.name}: {counted(plan.epochs, 'epoch')}"
+    table = Table(title=title, caption=plan.source or None)
     table.collapse_padding, table.pad_edge = True, False  # whole words in 80 columns
     for column in header:
         table.add_column(column, overflow="fold")
@@ -95,11 +97,12 @@ def summary(result, prices):
     timer, records = result.timer, result.timer.records
     table = Table(title="Result", show_header=False)
     if result.interrupted:
-        table.add_row("interrupted", f"after {len(result.rows)} whole epochs")
+        table.add_row("interrupted", f"after {counted(len(result.rows), 'whole epoch')}")
     if records:
         last, best = records[-1], max(records, key=lambda record: record.accuracy)
-        table.add_row("test accuracy", f"{_accuracies(last)} after {last.epoch + 1} epochs")
-        table.add_row("best", f"{_accuracies(best)} after {best.epoch + 1} epochs")
+        for what, record in (("test accuracy", last), ("best", best)):
+            epochs = counted(record.epoch + 1, "epoch")
+            table.add_row(what, f"{_accuracies(record)} after {epochs}")
     if tta := result.description.get("test_time_augmentation"):
         table.add_row("test-time augmentation", f"{100 * tta['accuracy']:.2f} %")
     table.add_row("training time", f"{timer.clock.training_seconds():.1f} s (DAWNBench's clock)")

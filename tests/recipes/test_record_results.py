@@ -43,14 +43,13 @@ def test_a_results_file_of_the_benchmark_is_continued_unless_it_is_of_another_ma
 def test_a_run_goes_to_the_folder_of_the_runs_that_it_continues(tmp_path):
     (tmp_path / "seed0").mkdir()
     (tmp_path / "seed0" / "run.json").write_text("{}", encoding="utf-8")
-    assert (
-        record_results.folder_of_all(tmp_path, {"keras_dawn": [{"seed": 0}], "peer": []})
-        == tmp_path
-    )
-    for nothing in ({}, {"keras_dawn": []}):
+    one, none = {"keras_dawn": [{"seed": 0}], "peer": []}, {"keras_dawn": []}
+    for earlier, begun in ((one, {}), (one, one), (none, one)):  # the last: it was cut off
+        assert record_results.folder_of_all(tmp_path, earlier, begun) == tmp_path
+    for nothing in ({}, none):
         with pytest.raises(FileExistsError, match="not an empty folder"):
-            record_results.folder_of_all(tmp_path, nothing)
-    assert record_results.folder_of_all(tmp_path / "new", {}) == tmp_path / "new"
+            record_results.folder_of_all(tmp_path, nothing, nothing)
+    assert record_results.folder_of_all(tmp_path / "new", {}, {}) == tmp_path / "new"
 
 
 def test_what_a_run_that_was_cut_off_has_left_is_moved_aside(tmp_path):

@@ -53,7 +53,7 @@ def test_where_batch_normalisation_is_not_synchronised_each_rank_normalises_by_i
     whole, _ = life("images", tmp_path / "whole", tmp_path / "whole.pt", 1)
     life("images", tmp_path / "cut", tmp_path / "cut.pt", 1, 9)
     result, printed = life("images", tmp_path / "cut", tmp_path / "cut.pt", 2, synchronize=False)
-    assert "goes on at epoch 3, step 2 of 4, with 2 in place of 1 ranks" in printed
+    assert "goes on at epoch 3, step 2 of 4, with 2 in place of 1 rank" in printed
     assert "takes up what has changed: synchronized batch normalisations 1 of 1 → 0 of 1" in printed
     assert 1e-6 < difference(result, whole) < 1  # the same images, normalised otherwise
     for name, values in whole["history"].items():

@@ -3,6 +3,7 @@
 import collections
 
 from keras_dawn.data.photos.unreadable import Unreadable, UnreadablePhotoError, listed
+from keras_dawn.foundation.counted import counted
 
 import numpy as np
 
@@ -62,10 +63,8 @@ class PhotoSource:
     def __repr__(self):
         classes = len(getattr(self, "class_names", ()))
         skipped = f", {len(self.skipped):,} skipped" if self.skipped else ""
-        return (
-            f"<{type(self).__name__}{self._place()}: {len(self):,} photos, {classes:,} "
-            f"classes{skipped}>"
-        )
+        photos = counted(len(self), "photo")
+        return f"<{type(self).__name__}{self._place()}: {photos}, {classes:,} classes{skipped}>"
 
     def _place(self):
         """Where the photos come from, for `repr`: a blank and words, or nothing."""

@@ -20,6 +20,7 @@ from keras_dawn.data.photos.prepared import INDEX, LABEL_BYTES, PreparedImages, 
 from keras_dawn.data.photos.shards import new_suffix, open_writer
 from keras_dawn.data.photos.sources import photos_of
 from keras_dawn.data.photos.unreadable import UnreadablePhotoError
+from keras_dawn.foundation.counted import counted
 from keras_dawn.foundation.files import written_whole
 
 import numpy as np
@@ -217,7 +218,7 @@ def _main(argv):
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise app.UsageError(str(error)) from None
-    print(f"{len(copies)} images in {flags.output}")
+    print(f"{counted(len(copies), 'image')} in {flags.output}")
     for name, problem in copies.problems.items():
         print(f"{name}: {problem}")
 
