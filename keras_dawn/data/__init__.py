@@ -1,6 +1,6 @@
 """Image sets for training: sources, samplers, transforms, and data on the training device."""
 
-import importlib
+import sys
 
 from keras_dawn.data.augment import (
     AlternatingFlip,
@@ -61,5 +61,7 @@ __all__ = [
 
 def __getattr__(name):
     if name == "photos":  # imported once it is asked for: decoders take a while
-        return importlib.import_module(f"{__name__}.photos")
+        import keras_dawn.data.photos  # noqa: F401
+
+        return sys.modules[f"{__name__}.photos"]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
