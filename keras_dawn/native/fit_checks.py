@@ -2,11 +2,11 @@
 
 from keras_dawn.data.labels import OneHot, check_is_served, check_same_classes
 from keras_dawn.data.pipeline import Pipeline
+from keras_dawn.data.source_labels import has_several_labels
 from keras_dawn.data.transforms import BatchTransform
 from keras_dawn.foundation import keras_models
 
 import keras
-import numpy as np
 
 _NUMBERS = (keras.losses.SparseCategoricalCrossentropy, "sparse_categorical_crossentropy")
 _ONE_HOT = (
@@ -98,5 +98,4 @@ def _is_ours(transform):
 
 
 def _has_columns(data):
-    several = np.ndim(getattr(getattr(data, "source", None), "labels", ())) == 2
-    return several or bool(data.transforms.of(OneHot))
+    return has_several_labels(getattr(data, "source", None)) or bool(data.transforms.of(OneHot))
