@@ -28,7 +28,8 @@ class ResizingImages(PhotoData):
     own passes from 0, and `set_epoch` sets them. Where that `fit` has `steps_per_epoch`, order and
     random numbers are those of the pass over the data, and size, crop and transforms are those of
     the `fit`'s epoch (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
-    So they are where it validates on them.
+    So they are where it validates on them, at random crops; `ValidationImages` is for that, which a
+    warning says.
 
     Args:
         source: `ImageFolder`, `PreparedImages`, … : `source[i]` is `(bytes, class number)`.
