@@ -1,6 +1,6 @@
 import keras_dawn
 from keras_dawn import data
-from keras_dawn.evaluation import Augmented, Views, evaluate_tta, predict_tta
+from keras_dawn.evaluation import Augmented, Views, evaluate_images, evaluate_tta, predict_tta
 from keras_dawn.evaluation.views import fixed_views
 
 import keras
@@ -237,3 +237,34 @@ def test_the_loss_of_a_confident_wrong_answer_is_finite_and_right(one_hot):
     picked = y.argmax(-1) if one_hot else y
     by_hand = -mean[np.arange(8), picked].mean()
     np.testing.assert_allclose(evaluate_tta(model, x, y)["loss"], by_hand, rtol=1e-4)
+
+
+def test_the_device_is_asked_once_whether_outputs_are_probabilities(monkeypatch, images, labels):
+    model, asked, ask = build("softmax", accelerated=True), [], torch.Tensor.__bool__
+
+    def noted(tensor):
+        asked.append(tensor)
+        return ask(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "__bool__", noted)
+    counts = []
+    for size in (30, 5):
+        batches = [(images[i : i + size], labels[i : i + size]) for i in range(0, 30, size)]
+        for evaluate in (
+            lambda given=batches: evaluate_images(model, given, flip=True),
+            lambda given=size: predict_tta(model, images, batch_size=given),
+        ):
+            asked.clear()
+            evaluate()
+            counts.append(len(asked))
+    assert counts[:2] == counts[2:]
+
+
+def test_a_metric_of_several_numbers_is_given_as_evaluate_gives_it(images, labels):
+    model = build("softmax")
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score(name="f1")])
+    each = torch.nn.functional.one_hot(labels, 5).float()
+    found = evaluate_tta(model, images, each, views=Views(flip=False))
+    expected = model.evaluate(images, each, return_dict=True, verbose=0)
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(found["f1"], expected["f1"], atol=1e-6)
