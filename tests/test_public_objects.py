@@ -133,6 +133,13 @@ def test_what_is_public_fits_a_screen(name, found):
     fits_a_screen(found(*arguments, **SETTINGS.get(name, {})))
 
 
+def test_photos_are_there_without_an_import_of_their_own(monkeypatch):
+    monkeypatch.delattr(keras_dawn.data, "photos")  # as before this file has imported them
+    assert keras_dawn.data.photos.ImageFolder is ImageFolder
+    with pytest.raises(AttributeError, match="no attribute 'videos'"):
+        keras_dawn.data.videos  # noqa: B018
+
+
 def test_what_functions_give_fits_a_screen():
     model = keras.Sequential([keras.Input((8,)), *(keras.layers.Dense(8) for _ in range(60))])
     model.compile("sgd", "mse")

@@ -1,5 +1,7 @@
 """Image sets for training: sources, samplers, transforms, and data on the training device."""
 
+import sys
+
 from keras_dawn.data.augment import (
     AlternatingFlip,
     Cutout,
@@ -55,3 +57,11 @@ __all__ = [
     "TrivialAugment",
     "class_weights",
 ]
+
+
+def __getattr__(name):
+    if name == "photos":  # imported once it is asked for: decoders take a while
+        import keras_dawn.data.photos  # noqa: F401
+
+        return sys.modules[f"{__name__}.photos"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,6 +23,8 @@ class PadCrop(Transform):
         padding: int, pixels on each side, below the image's height and width.
     """
 
+    is_random = True
+
     def __init__(self, padding):
         if not isinstance(padding, int) or padding < 0:
             raise ValueError(f"`padding` must be a whole number from 0 up, got {padding!r}.")
@@ -49,6 +51,8 @@ class PadCrop(Transform):
 class RandomFlip(Transform):
     """A left-right flip of half the images."""
 
+    is_random = True
+
     def __call__(self, images, random):
         return flip_where(images, random.coin())
 
@@ -59,6 +63,8 @@ class AlternatingFlip(Transform):
     Half the images are flipped in even epochs and the other half in odd ones (Jordan
     2024, arXiv:2404.00498).
     """
+
+    is_random = True
 
     def __call__(self, images, random):
         # A coin that knows neither seed nor epoch: the same image, the same half, in every run.
@@ -76,6 +82,8 @@ class Cutout(Transform):
     Raises:
         ValueError: a bad size; when called, a `value` that is none of the images' scale.
     """
+
+    is_random = True
 
     def __init__(self, size, value=0):
         if not isinstance(size, int) or size < 1:
@@ -146,6 +154,8 @@ class RandomRotation(Transform):
     Args:
         degrees: float; the angle is uniform in `[-degrees, degrees)`.
     """
+
+    is_random = True
 
     def __init__(self, degrees):
         if not degrees >= 0:

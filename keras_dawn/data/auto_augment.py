@@ -32,6 +32,7 @@ class RandAugment(Transform):
         RandAugment(count=2, strength=9)
     """
 
+    is_random = True
     before_normalize = True
 
     def __init__(self, count=2, strength=9):
@@ -62,6 +63,7 @@ class TrivialAugment(Transform):
         >>> data = keras_dawn.data.DeviceImages(images, [0, 1], 2, transforms=[TrivialAugment()])
     """
 
+    is_random = True
     before_normalize = True
 
     def __call__(self, images, random):

@@ -45,6 +45,7 @@ class ColorJitter(Transform):
             `[-hue, hue]`. Images of one channel have none.
     """
 
+    is_random = True
     before_normalize = True  # it keeps colours in [0, 1]
 
     def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0):

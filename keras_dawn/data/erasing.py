@@ -29,6 +29,8 @@ class RandomErasing(Transform):
         RandomErasing(probability=0.25, value=0, scale=(0.02, 0.33), ratio=(0.3, 3.3))
     """
 
+    is_random = True
+
     def __init__(self, probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0):
         if not 0 <= probability <= 1:
             raise ValueError(f"`probability` must be in [0, 1], got {probability!r}.")

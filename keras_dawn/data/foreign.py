@@ -34,6 +34,11 @@ class PerImage(Transform):
     def __init__(self, transform):
         self.transform = transform
 
+    @property
+    def is_random(self):
+        """Whether torchvision draws numbers for it, by the name of its class."""
+        return any(_name(part).startswith(_DRAWING) for part in _parts(self.transform))
+
     def __call__(self, images, random):
         seeds = random.integers(0, 2**31).tolist()
         results = []
@@ -145,6 +150,7 @@ def check_cropped_once(transforms):
 _RESIZES = ("Resize", "RandomResize", "RandomShortestSize", "ScaleJitter")
 _CROPS = ("RandomResizedCrop", "CenterCrop", *_RESIZES)
 _FROM_PILLOW = ("ToTensor", "PILToTensor")
+_DRAWING = ("Random", "Rand", "Trivial", "AutoAugment", "AugMix", "ColorJitter", "ElasticTransform")
 
 
 class _UnlessTensor:

@@ -55,7 +55,7 @@ def check_is_served(data):
     Raises:
         ValueError: a `PhotoSource`.
     """
-    is_source = all(hasattr(data, name) for name in ("class_names", "labels", "subset"))
+    is_source = all(hasattr(data, name) for name in ("class_names", "names", "subset"))
     if is_source and not hasattr(data, "batch_size"):
         raise ValueError(
             f"{type(data).__name__} says where photos are; `fit` needs batches of one size: "

@@ -18,6 +18,7 @@ class MixUp(BatchTransform):
         ValueError: `alpha` of 0 or less.
     """
 
+    is_random = True
     needs_probabilities = True
     drawn = 1
 
@@ -49,6 +50,7 @@ class CutMix(BatchTransform):
         ValueError: `alpha` of 0 or less.
     """
 
+    is_random = True
     needs_probabilities = True
     drawn = 5
 

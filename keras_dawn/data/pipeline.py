@@ -116,6 +116,12 @@ class Pipeline:
         """All transforms of a class, in any epoch."""
         return [t for row in self.by_epoch.values() for t in row if isinstance(t, kind)]
 
+    def random_ones(self):
+        """The transforms that show an image in another way each epoch, crops among them."""
+        rows = ([crop, *self.by_epoch[epoch]] for epoch, crop in self.crops.items())
+        found = [t for row in rows for t in row if getattr(t, "is_random", False)]
+        return list({repr(t): t for t in found}.values())
+
     def normalized(self, images):
         """Images without any other transform, as the first epoch normalises them."""
         return self.of(Normalize)[0](images)

@@ -12,6 +12,7 @@ class Transform:
     """Base class of the transforms: a `repr` that shows the settings."""
 
     on_device = True  # whether it is operations on tensors alone, without a look at a number
+    is_random = False  # whether it shows an image in another way each epoch
 
     def settings(self, epoch):
         """What it reads in an epoch of the settings: what a graph of it has frozen."""

@@ -17,6 +17,7 @@ from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation.files import utf8, written_whole
 
 import keras
+import numpy as np
 import torch
 
 _MARK = "unfinished.json"  # in the folder of a run that can go on: which run it is
@@ -139,8 +140,8 @@ class HistoryWriter(keras.callbacks.Callback):
         folder: `RunFolder`.
 
     Attributes:
-        rows: list of dicts, one an epoch: `epoch` (from 1) and the logs as floats, or lists of them
-            where a metric has a number for each class.
+        rows: list of dicts, one an epoch: `epoch` (from 1) and the logs as floats; a metric of
+            several numbers is a list of them, and text stays text.
     """
 
     def __init__(self, folder):
@@ -159,7 +160,7 @@ class HistoryWriter(keras.callbacks.Callback):
         self.rows[:] = state["rows"]
 
     def on_epoch_end(self, epoch, logs=None):
-        values = {name: _numbers(value) for name, value in (logs or {}).items()}
+        values = {name: _plain(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, **values})
         try:
             self.folder.write_history(self.rows)
@@ -169,9 +170,14 @@ class HistoryWriter(keras.callbacks.Callback):
                 warnings.warn(f"history.csv cannot be written: {error}", stacklevel=2)
 
 
-def _numbers(value):
-    """A float, or of an array a list of them."""
-    return keras.ops.convert_to_numpy(value).astype("float64").tolist()
+def _plain(value):
+    """A log as a file can hold it without loss: a float, a list of floats, or as it came."""
+    if isinstance(value, (torch.Tensor, keras.Variable)):
+        value = keras.ops.convert_to_numpy(value)
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":  # text, or what a callback has put there
+        return value
+    return array.astype(float).tolist()
 
 
 def environment():

@@ -10,6 +10,7 @@ from keras_dawn.foundation.model_state import overwrite
 
 import keras
 import numpy as np
+import torch
 
 
 def metrics_of_all_ranks(model, compute):
@@ -19,10 +20,19 @@ def metrics_of_all_ranks(model, compute):
     own = [tensor.detach().clone() for tensor in tensors]
     sum_over_ranks(tensors)
     try:
-        return compute()
+        # A result may be the variable itself, which gets the rank's own numbers back.
+        return keras.tree.map_structure(_copied, compute())
     finally:
         for tensor, value in zip(tensors, own, strict=True):
             overwrite(tensor, value)
+
+
+def _copied(value):
+    if isinstance(value, keras.Variable):
+        value = value.value
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def logs_of_all_ranks(model, logs):
@@ -38,10 +48,11 @@ def logs_of_all_ranks(model, logs):
     of_all = model.get_metrics_result()
     if not isinstance(logs, dict):
         return logs
+    of_all = _flat(of_all)  # as a metric's dict becomes one of the logs'
     logs = _flat(logs)
     if logs.keys() == of_all.keys():
         return of_all
-    own = type(model).get_metrics_result(model)
+    own = _flat(type(model).get_metrics_result(model))
     return {
         name: of_all[name] if name in own and _same(value, own[name]) else value
         for name, value in logs.items()

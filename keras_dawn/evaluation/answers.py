@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_dawn.data.batches import Batches
-from keras_dawn.evaluation.scores import Scores
+from keras_dawn.evaluation.scores import OutputCheck, Scores
 from keras_dawn.native.accelerate import native_forward
 
 import numpy as np
@@ -96,12 +96,13 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
         ['beagle/7.jpg', …]
     """
     meaning = Scores.of(model)
-    forward, scores, labels, images = native_forward(model), [], [], []
+    forward, check = native_forward(model), OutputCheck(meaning)
+    scores, labels, images = [], [], []
     for batch, targets in Batches(x, y, batch_size):
         if targets is None:
             raise ValueError("Answers need labels: give `y`, or data that yields them.")
         outputs = torch.as_tensor(forward(batch)).float()
-        meaning.check(outputs)
+        check.add(outputs)
         found = meaning.probabilities(outputs).cpu()
         if meaning.of_each_class and found.shape[-1] == 1:  # of the second of two classes
             found = torch.cat([1 - found, found], -1)
@@ -112,6 +113,7 @@ def collect_answers(model, x, y=None, *, keep_images=True, batch_size=256):
             images.append(batch.cpu())
     if not scores:
         raise ValueError("There are no images to ask about.")
+    check.finish()
     return Answers(
         torch.cat(scores).numpy(),
         torch.cat(labels).numpy(),

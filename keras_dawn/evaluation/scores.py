@@ -61,22 +61,12 @@ class Scores:
             return outputs.float()
         return torch.sigmoid(outputs.float()) if self.of_each_class else outputs.float().softmax(-1)
 
-    def check(self, outputs):
-        """Raises `ValueError` for outputs that are no probabilities, where they are to be."""
-        if not self.logits and bool(((outputs < 0) | (outputs > 1.001)).any()):
-            raise ValueError(
-                "The model's outputs are no probabilities, some are below 0 or above 1, and its "
-                "loss does not say that they are logits. Compile the model with a loss that does, "
-                "such as keras.losses.CategoricalCrossentropy(from_logits=True)."
-            )
-
     def logarithms(self, outputs):
         """Logarithms of probabilities, float32: finite where a probability is 0 in float32.
 
         `(batch, classes)`, or `(batch, classes, 2)`, of yes and no, if each class has its own.
-        Raises what `check` raises.
+        Whether the outputs are probabilities, where they are to be, is for `OutputCheck` to say.
         """
-        self.check(outputs)
         if self.logits:
             outputs = outputs.float()
             if self.of_each_class:
@@ -96,6 +86,36 @@ class Scores:
 
 
 AS_THEY_ARE = Scores(logits=False, of_each_class=False)
+
+
+class OutputCheck:
+    """Whether all outputs of an evaluation are probabilities, where they are to be.
+
+    Asked once, at its end: the answer waits for the device.
+
+    Args:
+        meaning: `Scores`.
+    """
+
+    def __init__(self, meaning):
+        self._expected = not meaning.logits
+        self._found = None
+
+    def add(self, outputs):
+        """Looks at the outputs of a batch, on their device."""
+        if not self._expected:
+            return
+        now = ((outputs < 0) | (outputs > 1.001)).any()
+        self._found = now if self._found is None else self._found | now
+
+    def finish(self):
+        """Raises `ValueError` where some outputs were no probabilities."""
+        if self._found is not None and bool(self._found):
+            raise ValueError(
+                "The model's outputs are no probabilities, some are below 0 or above 1, and its "
+                "loss does not say that they are logits. Compile the model with a loss that does, "
+                "such as keras.losses.CategoricalCrossentropy(from_logits=True)."
+            )
 
 
 def mean_of_logarithms(weighted):

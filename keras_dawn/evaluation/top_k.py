@@ -6,12 +6,14 @@ from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics, broadcast_weights
 from keras_dawn.distributed.sharding import is_served_whole, shared_out
-from keras_dawn.evaluation.scores import Scores, mean_of_logarithms
+from keras_dawn.evaluation.scores import OutputCheck, Scores, mean_of_logarithms
 from keras_dawn.evaluation.views import mirrored
 from keras_dawn.foundation import keras_variables
 from keras_dawn.native.accelerate import native_forward
 
 import torch
+
+_LOGITS = Scores(logits=True, of_each_class=False)
 
 
 def evaluate_images(model, data, *, flip=False):
@@ -39,8 +41,10 @@ def evaluate_images(model, data, *, flip=False):
         >>> evaluate_images(model, ValidationImages(val, 256, image_size=224))  # doctest: +SKIP
     """
     forward = native_forward(model)
+    meaning = Scores.of(model, _LOGITS) if flip else _LOGITS
+    check = OutputCheck(meaning)
     if flip:
-        forward = _of_both_views(forward, Scores.of(model, Scores(True, False)))
+        forward = _of_both_views(forward, meaning, check)
     if current().several:
         average_moving_statistics(model)
         broadcast_weights(model)
@@ -51,6 +55,7 @@ def evaluate_images(model, data, *, flip=False):
                 sum_over_ranks([counts])
     else:
         counts = _count(forward, data, keras_variables.device_of(model))
+    check.finish()
     first, five, images = counts.tolist()
     if not images:
         raise ValueError("There are no images to evaluate on.")
@@ -64,13 +69,13 @@ def evaluate_images(model, data, *, flip=False):
     }
 
 
-def _of_both_views(forward, meaning):
+def _of_both_views(forward, meaning, check):
     """Scores in the order of the mean probability of an image and its mirror image."""
 
     def scores(images):
         views = forward(images), forward(mirrored(images))
         if not meaning.logits:
-            meaning.check(views[0])
+            check.add(views[0])
             return views[0] + views[1]
         # Logarithms: of a confident answer the probabilities of many classes are 0 alike.
         mean = mean_of_logarithms((0.5, meaning.logarithms(view)) for view in views)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from keras_dawn.data.batches import Batches, epoch_kept
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
-from keras_dawn.evaluation.scores import Scores, mean_of_logarithms
+from keras_dawn.evaluation.scores import OutputCheck, Scores, mean_of_logarithms
 from keras_dawn.evaluation.views import Views, check_order, fixed_views
 from keras_dawn.foundation import keras_metrics
 from keras_dawn.native.accelerate import native_forward
@@ -105,10 +105,12 @@ def _averaged(model, data, meaning, views, augmented, average):
     if current().several:
         average_moving_statistics(model)
     kind = _Probabilities(meaning) if average == "probabilities" else _Logits(meaning)
-    forward = native_forward(model)
+    forward, check = native_forward(model), OutputCheck(meaning)
 
     def score(images):
-        return kind.scores(torch.as_tensor(forward(images)))
+        outputs = torch.as_tensor(forward(images))
+        check.add(outputs)
+        return kind.scores(outputs)
 
     parts, labels, weights = [], [], []
     for images, targets, own in data.weighted():
@@ -125,6 +127,7 @@ def _averaged(model, data, meaning, views, augmented, average):
                 f"`augmented` must have the same {len(scores)} images, it has {len(random)}."
             )
         scores = kind.mean([(1 - augmented.beta, random), (augmented.beta, scores)])
+    check.finish()
     return kind.outputs(scores), _joined(labels), _joined(weights)
 
 

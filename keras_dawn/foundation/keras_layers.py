@@ -49,6 +49,11 @@ def own_variables(layer):
     )
 
 
+def own_weights(layer):
+    """The trained variables that a layer holds itself, not in layers inside it."""
+    return layer._trainable_variables
+
+
 def namespaces(layer):
     """The dicts in which a layer's own attributes are, those of its class apart."""
     return vars(layer), layer._modules, layer._parameters, layer._buffers

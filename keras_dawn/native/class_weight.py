@@ -25,8 +25,11 @@ def weighed_by_class(arguments):
             things than classes.
     """
     data, given = arguments.get("x"), arguments.get("class_weight")
+    if given is None or not isinstance(getattr(data, "sampler", None), InOrder):
+        yield
+        return
     labels = getattr(data, "labels", getattr(getattr(data, "source", None), "labels", None))
-    if given is None or labels is None or not isinstance(getattr(data, "sampler", None), InOrder):
+    if labels is None:
         yield
         return
     if data.sampler.weights is not None:

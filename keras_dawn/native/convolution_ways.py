@@ -6,7 +6,7 @@ from keras_dawn.convolutions import conv2d, ways_of
 from keras_dawn.convolutions.ways import TORCH
 from keras_dawn.native.lowering.gated_convolutions import gated_by_ways, goes_by_products
 from keras_dawn.native.lowering.joined_convolutions import joined_by_ways
-from keras_dawn.native.lowering.keras_calls import KerasCall
+from keras_dawn.native.lowering.keras_callables import KerasCall
 from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.rules.series import conv1d_by_ways
 from keras_dawn.native.padding import pad_axes

@@ -2,11 +2,12 @@
 
 from keras_dawn.data.labels import OneHot, check_is_served, check_same_classes
 from keras_dawn.data.pipeline import Pipeline
+from keras_dawn.data.source_labels import has_several_labels
 from keras_dawn.data.transforms import BatchTransform
+from keras_dawn.data.validation import warn_of_random_images
 from keras_dawn.foundation import keras_models
 
 import keras
-import numpy as np
 
 _NUMBERS = (keras.losses.SparseCategoricalCrossentropy, "sparse_categorical_crossentropy")
 _ONE_HOT = (
@@ -19,7 +20,7 @@ _STEPS = ("train_step", "test_step", "compute_loss", "make_train_function", "mak
 
 
 def check_data(model, training, validation):
-    """Checks the data of a `fit`, where it is this package's.
+    """Checks the data of a `fit`, where it is this package's; warns of random validation data.
 
     Args:
         model: compiled `keras.Model`.
@@ -33,6 +34,7 @@ def check_data(model, training, validation):
     check_is_served(validation)
     check_labels_fit(model, training, validation)
     check_same_classes(training, validation)
+    warn_of_random_images(validation)
 
 
 def check_labels_fit(model, *sets):
@@ -98,5 +100,4 @@ def _is_ours(transform):
 
 
 def _has_columns(data):
-    several = np.ndim(getattr(getattr(data, "source", None), "labels", ())) == 2
-    return several or bool(data.transforms.of(OneHot))
+    return has_several_labels(getattr(data, "source", None)) or bool(data.transforms.of(OneHot))

@@ -2,6 +2,7 @@
 
 import contextlib
 
+from keras_dawn.data.validation import warn_of_random_images
 from keras_dawn.distributed import sharded_arrays, sharding
 from keras_dawn.distributed.alike import check_alike
 from keras_dawn.foundation import keras_fit
@@ -137,6 +138,8 @@ class PlanData(DataLoader):
             return
         first = random_state()
         made = self._make(phase)
+        if not self._training:
+            warn_of_random_images(made)
         self._drawn = None if alike([first, random_state()]) else first
         if not isinstance(made, DataLoader):
             made = self._loader(made, phase)

@@ -67,11 +67,18 @@ class OneCycle(ParameterSchedule):
         )
         super().__init__({"learning_rate": self.cycle.learning_rate(max_lr or 1.0)}, epochs)
         self._may_be_of_a_step = False  # the rate that is taken for the highest one
+        self._trained_here = False
+
+    def set_model(self, model):
+        super().set_model(model)
+        # As the `fit` begins: then by another `fit`, at a rate that no file has put there since.
+        self._trained_here = getattr(model, "train_function", None) is not None
 
     def on_train_begin(self, logs=None):
         optimizer = self._optimizer()
         known = (
             self.max_lr is not None
+            or self._trained_here
             or was_scheduled(optimizer)  # and set back
             or keras_callbacks.is_restored(self)  # likewise
         )

@@ -1,6 +1,7 @@
 import csv
 import json
 
+import keras_dawn
 from keras_dawn import SGD, OneCycle, TimeToAccuracy, plots
 from keras_dawn.dawnbench import CIFAR10_BOARD
 from keras_dawn.dawnbench.records import HistoryWriter, RunFolder, environment
@@ -113,6 +114,46 @@ def test_history_has_every_column_and_is_there_after_each_epoch(dense_model, poi
     for name in ("loss", "learning_rate", "momentum", "training_seconds"):
         assert [float(row[name]) for row in rows] == history[name]
     assert rows[0]["val_loss"] == "" and float(rows[1]["val_loss"]) == history["val_loss"][0]
+
+
+class Shares(keras.metrics.Metric):
+    """What is predicted of two classes, as a dict."""
+
+    def __init__(self):
+        super().__init__(name="shares")
+        self.of = self.add_weight(shape=(3,), initializer="zeros", name="of")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.of.assign(self.of + keras.ops.sum(keras.ops.softmax(y_pred), 0))
+
+    def result(self):
+        return {"first": self.of[0], "others": self.of[1:]}
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_a_metric_of_several_numbers_is_written_as_what_history_holds(
+    accelerated, dense_model, points, tmp_path
+):
+    model = dense_model(SGD(0.1))
+    f1 = keras.metrics.F1Score(name="f1")
+    model.compile(SGD(0.1), "mse", metrics=[f1, Shares()])
+    writer = HistoryWriter(RunFolder(tmp_path))
+    name = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: logs.update(stage="warm, up")
+    )
+    history = (
+        (keras_dawn.accelerate(model) if accelerated else model)
+        .fit(points[0], np.eye(3)[points[1]], epochs=2, callbacks=[name, writer], verbose=0)
+        .history
+    )
+    with (tmp_path / "history.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row, kept, *expected in zip(
+        rows, writer.rows, *(history[n] for n in ("f1", "first", "others", "stage")), strict=True
+    ):
+        for column, value in zip(("f1", "first", "others"), expected, strict=False):
+            assert json.loads(row[column]) == kept[column] == np.asarray(value).tolist()
+        assert row["stage"] == kept["stage"] == "warm, up"
 
 
 def test_a_full_disk_does_not_stop_the_training(dense_model, points, tmp_path, monkeypatch):

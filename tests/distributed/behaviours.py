@@ -41,6 +41,50 @@ def inf_on_one_rank():
     }
 
 
+class OfOneLayer(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1, kernel_initializer="zeros", name="dense")
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+class Scales(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.found.append(float(self.model.optimizer.dynamic_scale))
+
+
+@scenario
+def scales_of_half_precision():
+    """Graphs and a model of one's own Python whose gradients come near to float16's end."""
+    found = []
+    for kind in ("outputs", "bias", "python"):
+        keras.config.set_dtype_policy("mixed_float16")
+        dense = layers.Dense(1, use_bias=kind == "bias", kernel_initializer="zeros")
+        graph = keras.Sequential([keras.Input((4,)), dense])
+        model = OfOneLayer() if kind == "python" else graph
+        keras.config.set_dtype_policy("float32")
+        # An image's first gradient is 2 / 8 of the scale, half of float16's range, and in a part of
+        # the batch it would be twice that; the bias's is the sum over the batch.
+        optimizer = keras.optimizers.LossScaleOptimizer(
+            keras_dawn.SGD(0.5, momentum=0.9), initial_scale=2.0**17, dynamic_growth_steps=4
+        )
+        model.compile(optimizer, "mse")
+        keras_dawn.accelerate(model)
+        look = Scales()
+        x = np.random.default_rng(0).uniform(0, 0.1, (27, 4)).astype("float32")
+        history = model.fit(
+            x, np.ones((27, 1)), 8, epochs=4, shuffle=False, verbose=0, callbacks=[look]
+        )
+        found.append({**state(model), "history": history.history["loss"], "scales": look.found})
+    return found
+
+
 class CountSteps(keras.callbacks.Callback):
     def __init__(self, at=None, action=None):
         super().__init__()

@@ -159,6 +159,16 @@ def test_an_inf_on_one_rank_skips_the_step_on_all(two):
     assert all(torch.isfinite(w).all() for w in first["weights"])
 
 
+def test_a_loss_is_scaled_as_in_one_process_in_half_precision(one, two):
+    name = "scales_of_half_precision"
+    assert [each["scales"][0] for each in one(name)] == [2.0**17, 2.0**16, 2.0**16]
+    for expected, first, second in zip(one(name), *two[name], strict=True):
+        assert expected["scales"] == first["scales"] == second["scales"]
+        assert largest_difference(first, second) == 0
+        assert first["history"] == second["history"] == pytest.approx(expected["history"], 1e-3)
+        assert largest_difference(first, expected) < 2e-3
+
+
 def test_a_stop_asked_for_by_one_rank_acts_on_the_same_step(two):
     first, second = two["stop_on_one_rank"]
     assert first["steps"] == second["steps"] == [4, 8]

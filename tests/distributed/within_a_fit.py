@@ -17,6 +17,23 @@ def absolute(targets, outputs):
     return keras.ops.mean(keras.ops.abs(targets - outputs))
 
 
+class SumOfOutputs(keras.metrics.Metric):
+    """Two sums, as the variable itself or as a dict of its parts."""
+
+    sums_over_ranks = True
+
+    def __init__(self, name, parts):
+        super().__init__(name=name)
+        self.parts = parts
+        self.sums = self.add_weight(shape=(2,) if parts else (), initializer="zeros", name="sums")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.sums.assign(self.sums + keras.ops.sum(y_pred, 0 if self.parts else None))
+
+    def result(self):
+        return {"first": self.sums[0], "second": self.sums[1]} if self.parts else self.sums
+
+
 @scenario
 def numbers_of_a_batch():
     """Metrics that make one number of a batch, the loss of each output, and what is built late."""
@@ -26,7 +43,9 @@ def numbers_of_a_batch():
 def _of_numbers():
     model = two_heads()
     rate = keras.optimizers.SGD(0.1)
-    model.compile(rate, ["mse", "mae"], metrics=[[absolute], [keras.losses.MeanSquaredError()]])
+    of_a = [absolute, SumOfOutputs("sums", parts=True)]
+    of_b = [keras.losses.MeanSquaredError(), SumOfOutputs("sum", parts=False)]
+    model.compile(rate, ["mse", "mae"], metrics=[of_a, of_b])
     keras_dawn.accelerate(model)
     start = [torch.as_tensor(w) for w in model.get_weights()]
     x, y = np.random.default_rng(0).normal(size=(2, 23, 5))

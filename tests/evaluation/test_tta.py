@@ -1,6 +1,6 @@
 import keras_dawn
 from keras_dawn import data
-from keras_dawn.evaluation import Augmented, Views, evaluate_tta, predict_tta
+from keras_dawn.evaluation import Augmented, Views, evaluate_images, evaluate_tta, predict_tta
 from keras_dawn.evaluation.views import fixed_views
 
 import keras
@@ -260,3 +260,24 @@ def test_a_loss_in_a_list_or_a_dict_says_what_the_outputs_are(around, images):
     expected = predict_tta(model, images)
     model.compile("sgd", around(loss))
     np.testing.assert_array_equal(predict_tta(model, images), expected)
+
+
+def test_the_device_is_asked_once_whether_outputs_are_probabilities(monkeypatch, images, labels):
+    model, asked, ask = build("softmax", accelerated=True), [], torch.Tensor.__bool__
+
+    def noted(tensor):
+        asked.append(tensor)
+        return ask(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "__bool__", noted)
+    counts = []
+    for size in (30, 5):
+        batches = [(images[i : i + size], labels[i : i + size]) for i in range(0, 30, size)]
+        for evaluate in (
+            lambda given=batches: evaluate_images(model, given, flip=True),
+            lambda given=size: predict_tta(model, images, batch_size=given),
+        ):
+            asked.clear()
+            evaluate()
+            counts.append(len(asked))
+    assert counts[:2] == counts[2:]

@@ -119,3 +119,14 @@ def test_a_model_that_was_saved_within_its_cycle_may_have_the_rate_of_a_step(giv
     # In this process the schedule sets back what was compiled.
     model.fit(X, Y, 32, callbacks=[OneCycle(), again := Rates()], **settings)
     assert (found.seen == pytest.approx(again.seen)) == given
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_a_cycle_that_is_entered_after_a_plain_fit_has_the_compiled_rate(accelerated):
+    model = keras_dawn.accelerate(new_model()) if accelerated else new_model()
+    model.fit(X, Y, 32, epochs=1, verbose=0)
+    model.fit(X, Y, 32, initial_epoch=1, epochs=2, verbose=0)
+    rates = Rates()  # nothing was cut off, and nothing is said
+    model.fit(X, Y, 32, initial_epoch=2, epochs=4, verbose=0, callbacks=[OneCycle(), rates])
+    expected = OneCycle(0.1).values(4, 2, initial_epoch=2)["learning_rate"]
+    assert rates.seen == pytest.approx(expected)

@@ -18,6 +18,7 @@ class RandomResizedCrop(Transform):
         ValueError: bounds in the wrong order or outside their range.
     """
 
+    is_random = True
     DRAWS = 40  # uniform numbers: ten attempts of area, ratio, left, top
 
     def __init__(self, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):

@@ -7,12 +7,12 @@ from keras_dawn.data.colors import Grayscale
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.photos.loader import Loader, default_threads
 from keras_dawn.data.shared_batches import SharedBatches
+from keras_dawn.data.source_labels import held_labels
 from keras_dawn.data.transforms import Normalize
 from keras_dawn.distributed.sharding import Share
 from keras_dawn.foundation.data_content import digest_of
 from keras_dawn.foundation.device import default_device
 
-import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
@@ -56,7 +56,7 @@ class PhotoData(SharedBatches):
         settings = len(source), sampler.seed, self.batch_size, self.drop_last
         places = range(0, len(source), 1 + len(source) // _NAMED) if hasattr(source, "name") else ()
         names = [source.name(place) for place in places]
-        return digest_of(getattr(source, "labels", None), names, sampler.weights, settings)
+        return digest_of(held_labels(source), names, sampler.weights, settings)
 
     def __repr__(self):
         size = self.image_size
@@ -76,11 +76,6 @@ class PhotoData(SharedBatches):
     def problems(self):
         """What was wrong with files so far: dict from their names to sentences."""
         return self._loader.problems.by_name()
-
-
-def has_several_labels(source):
-    """Whether a source's labels are `(count, classes)`."""
-    return np.ndim(getattr(source, "labels", ())) == 2
 
 
 def height_and_width(size):

@@ -3,6 +3,7 @@
 import collections
 
 from keras_dawn.data.photos.unreadable import Unreadable, UnreadablePhotoError, listed
+from keras_dawn.data.source_labels import LabelsOnDemand, held_labels
 from keras_dawn.foundation.counted import counted
 
 import numpy as np
@@ -91,8 +92,13 @@ class Subset(PhotoSource):
     def __init__(self, source, places):
         self.source, self.places = source, _places(places, len(source))
         self.class_names, self.unreadable = source.class_names, source.unreadable
-        if hasattr(source, "labels"):
-            self.labels = source.labels[self.places]
+        if (labels := held_labels(source)) is not None:
+            self.labels = labels[self.places]
+
+    @LabelsOnDemand
+    def labels(self):
+        """Those of its source, where they were not known when this was made."""
+        return self.source.labels[self.places]
 
     def __len__(self):
         return len(self.places)

@@ -20,6 +20,7 @@ from keras_dawn.data.photos.prepared import INDEX, LABEL_BYTES, PreparedImages, 
 from keras_dawn.data.photos.shards import new_suffix, open_writer
 from keras_dawn.data.photos.sources import photos_of
 from keras_dawn.data.photos.unreadable import UnreadablePhotoError
+from keras_dawn.data.source_labels import has_several_labels, held_labels
 from keras_dawn.foundation.counted import counted
 from keras_dawn.foundation.files import written_whole
 
@@ -56,7 +57,7 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
             "Expected short_side ≥ 8, quality from 1 to 100 and shard_images ≥ 1, got "
             f"{short_side}, {quality}, {shard_images}."
         )
-    if np.ndim(getattr(source, "labels", ())) == 2:
+    if has_several_labels(source):
         raise ValueError("Copies keep one label a photo; these have several.")
     output = Path(output)
     settings = {
@@ -187,7 +188,7 @@ def _check_same_photos(source, file, report, shard_images):
     start = int(file.split("-")[1]) * shard_images
     places = range(start, min(start + shard_images, len(source)))
     places = [i for i in places if source.name(i) not in report["problems"]]
-    labels = getattr(source, "labels", None)
+    labels = held_labels(source)
     names = [source.name(i) for i in places]
     same = names == report["names"]
     if not same or (labels is not None and np.asarray(labels)[places].tolist() != report["labels"]):

@@ -7,14 +7,10 @@ from keras_dawn.data.by_epoch import at_epoch, by_epoch
 from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.photos.crops import RandomResizedCrop
 from keras_dawn.data.photos.loader import Job
-from keras_dawn.data.photos.photo_data import (
-    PhotoData,
-    check_size,
-    has_several_labels,
-    height_and_width,
-)
+from keras_dawn.data.photos.photo_data import PhotoData, check_size, height_and_width
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import Shuffled, check_has_batches
+from keras_dawn.data.source_labels import has_several_labels
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from keras_dawn.data.unmade import Describer, tells_nobody
 from keras_dawn.foundation.device import moved
@@ -32,7 +28,8 @@ class ResizingImages(PhotoData):
     own passes from 0, and `set_epoch` sets them. Where that `fit` has `steps_per_epoch`, order and
     random numbers are those of the pass over the data, and size, crop and transforms are those of
     the `fit`'s epoch (`settings_epoch`, which `set_epoch` sets back to `None`: that of the pass).
-    So they are where it validates on them.
+    So they are where it validates on them, at random crops; `ValidationImages` is for that, which a
+    warning says.
 
     Args:
         source: `ImageFolder`, `PreparedImages`, … : `source[i]` is `(bytes, class number)`.

@@ -8,6 +8,7 @@ from keras_dawn.data.photos.image_folder import ImageFolder
 from keras_dawn.data.photos.names import Names
 from keras_dawn.data.photos.photo_source import PhotoSource, check_classes
 from keras_dawn.data.photos.plain_tar import BLOCK, plain_members
+from keras_dawn.data.source_labels import LabelsOnDemand
 
 import numpy as np
 
@@ -21,6 +22,10 @@ class TfdsImages(PhotoSource):
     Args:
         builder: `tfds.core.DatasetBuilder` with the features `image` and `label`.
         split: str, such as `"train"` or `"validation[:1000]"`.
+
+    Attributes:
+        labels: int64 `(count,)`. To know them all files of the split are read once, when they are
+            asked for, as by `split`.
 
     Raises:
         ValueError: other features.
@@ -46,6 +51,11 @@ class TfdsImages(PhotoSource):
     def __getitem__(self, index):
         example = self._source[index]
         return bytes(example["image"]), int(example["label"])
+
+    @LabelsOnDemand
+    def labels(self):
+        """The class numbers, read from the files."""
+        return np.array([int(example["label"]) for example in self._source], np.int64)
 
     def name(self, index):
         """The image's place in the split, for messages."""

@@ -7,15 +7,11 @@ from keras_dawn.data.per_image_random import PerImageRandom
 from keras_dawn.data.photos.crops import CenterCrop, rectangle
 from keras_dawn.data.photos.loader import Job
 from keras_dawn.data.photos.photo import read_header
-from keras_dawn.data.photos.photo_data import (
-    PhotoData,
-    check_size,
-    has_several_labels,
-    height_and_width,
-)
+from keras_dawn.data.photos.photo_data import PhotoData, check_size, height_and_width
 from keras_dawn.data.photos.unreadable import UnreadablePhotoError, listed
 from keras_dawn.data.pipeline import Pipeline
 from keras_dawn.data.samplers import InOrder
+from keras_dawn.data.source_labels import has_several_labels
 from keras_dawn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from keras_dawn.foundation.device import moved
 

@@ -9,7 +9,7 @@ from keras_dawn.native.lowering.gated_convolutions import gate_convolutions
 from keras_dawn.native.lowering.graph import GraphBuilder
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.joined_convolutions import join_convolutions
-from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
+from keras_dawn.native.lowering.keras_callables import KerasCall, OperationCall
 from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.reads import Reads, unrecorded

@@ -4,7 +4,7 @@ import copy
 import inspect
 import types
 
-from keras_dawn.native.lowering.keras_calls import KerasCall, OperationCall
+from keras_dawn.native.lowering.keras_callables import KerasCall, OperationCall
 from keras_dawn.native.lowering.masks import MaskCall
 
 import keras

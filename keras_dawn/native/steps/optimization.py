@@ -4,11 +4,13 @@ import functools
 import operator
 import warnings
 
+from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_layers, keras_optimizers, keras_variables
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.backward import backward
 from keras_dawn.native.steps.loss_scaling import LossScaling
+from keras_dawn.native.steps.scaled_on_ranks import ScaledOnRanks
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
 
@@ -45,6 +47,10 @@ class Optimization:
         self._kept = []  # leaves with the gradients that a callback may look at
         self.left_to_keras = False  # what is said of weights without a gradient in the last step
         self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
+        several = current().several
+        self._backward_scaled = (
+            ScaledOnRanks(model, self._leaves, self._all) if several else backward
+        )
         self.update, self._scaling = self._make(self._leaves)
 
     def is_current(self):
@@ -82,8 +88,11 @@ class Optimization:
             return None
         scale = (self._scaling or self.update).scale
         scaled = scale(loss)
-        backward(scaled)
-        return None if scaled is loss else scale(torch.ones_like(loss.detach()))
+        if scaled is loss:
+            backward(loss)
+            return None
+        self._backward_scaled(scaled)
+        return scale(torch.ones_like(loss.detach()))
 
     def step(self, keep=False):
         """Updates the weights by their gradients; to be called without gradients.

@@ -109,6 +109,7 @@ def test_a_model_that_is_only_asked_about_data_leaves_its_epoch(made, photo_fold
     assert watch.sizes == {0: [8] * 8, 1: [12] * 8} and source.epoch == 2
 
 
+@pytest.mark.filterwarnings("ignore:The images that are validated on are changed")
 @pytest.mark.parametrize("made", [arrays, photos])
 def test_validation_has_the_sizes_of_the_epoch_whatever_was_gone_through(made, photo_folder):
     watch, model = Watch(), build()

@@ -8,6 +8,7 @@ from keras_dawn.data.photos import (
     ImageFolder,
     ImageNetTar,
     PreparedImages,
+    ResizingImages,
     TfdsImages,
     prepare,
     split,
@@ -118,6 +119,14 @@ def test_a_tfds_builder_is_read_without_tensorflow(tmp_path):
     assert found == {(jpeg(smooth(40, 50, number)), number % 2) for number in range(4)}
     assert source.name(1) == "photos/train[1]"
     assert repr(source) == "<TfdsImages photos/train: 4 photos, 2 classes>"
+    photos = ResizingImages(source, 2, image_size=16)
+    assert photos.fingerprint() and "labels" not in vars(source)  # nothing was read for them
+    assert source.labels.tolist() == [source[i][1] for i in range(4)]
+    again = TfdsImages(made, "train")
+    for part in (*split(again, 0.5), again.subset([0, 3])):
+        assert len(part) == 2 and part.labels.tolist() == [part[0][1], part[1][1]]
+    training, validation = split(TfdsImages(made, "train"), 0.5)
+    assert sorted(training.labels) == sorted(validation.labels) == [0, 1]
 
 
 def test_copies_have_the_short_side_and_keep_label_name_and_shape(photo_folder):

@@ -7,7 +7,8 @@ from keras_dawn.foundation import keras_layers
 from keras_dawn.native.elementwise import ELEMENTWISE
 from keras_dawn.native.gelu import gelu_of_images
 from keras_dawn.native.lowering.attention_scores import masked_softmax
-from keras_dawn.native.lowering.keras_calls import call_keras, title, why_as_it_is
+from keras_dawn.native.lowering.keras_callables import title
+from keras_dawn.native.lowering.keras_calls import call_keras, why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import find_rule, rule, takes_arguments

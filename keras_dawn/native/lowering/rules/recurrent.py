@@ -2,7 +2,8 @@
 
 from keras_dawn.native import recurrent
 from keras_dawn.native.elementwise import FUNCTIONS
-from keras_dawn.native.lowering.keras_calls import title, why_as_it_is
+from keras_dawn.native.lowering.keras_callables import title
+from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, DENSE
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
 from keras_dawn.native.lowering.rules import rule
