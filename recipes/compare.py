@@ -89,6 +89,7 @@ def main(argv):
     """Compares the schedules, or tries several highest rates for each."""
     console = Console()
     try:
+        run_flags.refuse_several_processes("compare")
         rates = [float(rate) for rate in FLAGS.tune]
         if not all(map(math.isfinite, rates)):
             raise ValueError(f"--tune must have finite rates; got {', '.join(FLAGS.tune)}.")

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from keras_dawn.convolutions import table_in_use
 from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation.device import default_device
 from keras_dawn.foundation.files import utf8, written_whole
 
 import keras
+import numpy as np
 import torch
 
 _MARK = "unfinished.json"  # in the folder of a run that can go on: which run it is
@@ -139,7 +141,8 @@ class HistoryWriter(keras.callbacks.Callback):
         folder: `RunFolder`.
 
     Attributes:
-        rows: list of dicts, one an epoch: `epoch` (from 1) and the logs as floats.
+        rows: list of dicts, one an epoch: `epoch` (from 1) and the logs as floats; of a metric
+            with several values, such as one a class, each is a column, `f1_score_0` and so on.
     """
 
     def __init__(self, folder):
@@ -158,7 +161,9 @@ class HistoryWriter(keras.callbacks.Callback):
         self.rows[:] = state["rows"]
 
     def on_epoch_end(self, epoch, logs=None):
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        values = {}
+        for name, value in (logs or {}).items():
+            values |= _columns(name, value)
         self.rows.append({"epoch": epoch + 1, **values})
         try:
             self.folder.write_history(self.rows)
@@ -168,17 +173,31 @@ class HistoryWriter(keras.callbacks.Callback):
                 warnings.warn(f"history.csv cannot be written: {error}", stacklevel=2)
 
 
+def _columns(name, value):
+    """What an entry of the logs is in the history: dict from columns to floats."""
+    if np.ndim(value) == 0:
+        return {name: float(value)}
+    return {f"{name}_{place}": float(one) for place, one in enumerate(np.ravel(value))}
+
+
 def environment():
     """The command, versions and hardware of this process, as a dict for `run.json`.
 
-    `convolutions` names the table that its convolutions on a CPU go by.
+    `device` is what it computes on, `"cpu"` or `"cuda"`; `convolutions` names the table that its
+    convolutions on a CPU go by.
     """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(),
+        "device": default_device().type,
         "convolutions": table_in_use().identity,
-        "processes": {"world_size": current().world_size, "backend": current().backend},
+        "processes": {
+            "world_size": current().world_size,
+            "backend": current().backend,
+            # torchrun's number of its agents, one a machine.
+            "machines": int(os.environ.get("GROUP_WORLD_SIZE", 1)) if current().several else 1,
+        },
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
 

@@ -1,5 +1,6 @@
 """A data set's folder of photos, and its data for each phase of a plan."""
 
+import os
 from pathlib import Path
 
 from keras_dawn.data import RandomFlip, Shuffled
@@ -33,7 +34,8 @@ class Photos:
     """
 
     def __init__(self, folder, preset, blacklist=frozenset()):
-        self.folder, self.preset, self.name = Path(folder), preset, Path(folder).name
+        self.folder, self.preset = Path(folder), preset
+        self.name = Path(os.path.abspath(folder)).name  # of "." too
         self.blacklist = blacklist
         self.seed = 0  # of order and crops; a recipe that trains several times sets it for each
         self._sources, self.fell_back, self.validated_on = {}, set(), {}
@@ -139,10 +141,11 @@ class Photos:
         names = getattr(self, "class_names", None)
         copies = self.folder / f"{part}-{kind}"
         if kind != "originals" and copies.is_dir():
-            source = PreparedImages(copies)
+            copied = PreparedImages(copies)
             # Labels are places in this list: with another one it would train on wrong labels.
-            if names is not None and source.class_names != names:
+            if names is not None and copied.class_names != names:
                 raise ValueError(f"{copies} has other classes than {self.folder / 'train'}.")
+            source = _first(copied, count)
         elif kind != "originals":
             self.fell_back.add(f"{part}-{kind}")  # the run says so: other crops, and slower
             source = self._source(part, "originals", count)

@@ -72,14 +72,14 @@ def _processes():
     return f"\n{ranks.world_size} processes over {ranks.backend}; batch sizes are those of all."
 
 
-def differences(entry, preset, entry_name, name):
+def differences(entry, preset, entry_name, name, loss_scale):
     """One table: how this run differs from the historical entry."""
     table = Table(title=f"This run ({name}) beside the entry ({entry_name})")
     for column in ("setting", "entry", "this run"):
         table.add_column(column, overflow="fold")
     ours, theirs = preset.settings(), entry.settings()
     # The one setting of the entry that is not a field of a preset.
-    theirs["loss_scale"] = "static, 512"
+    theirs["loss_scale"] = loss_scale
     ours["loss_scale"] = (
         "dynamic, from 512" if preset.precision == "mixed_float16" else f"none ({preset.precision})"
     )

@@ -7,6 +7,7 @@ from keras_dawn.dawnbench.records import HistoryWriter, RunFolder, environment
 from keras_dawn.dawnbench.time_to_accuracy import EpochRecord
 
 import keras
+import numpy as np
 import pytest
 
 
@@ -112,6 +113,14 @@ def test_history_has_every_column_and_is_there_after_each_epoch(dense_model, poi
     for name in ("loss", "learning_rate", "momentum", "training_seconds"):
         assert [float(row[name]) for row in rows] == history[name]
     assert rows[0]["val_loss"] == "" and float(rows[1]["val_loss"]) == history["val_loss"][0]
+
+
+def test_a_metric_of_several_values_has_a_column_for_each(tmp_path):
+    writer = HistoryWriter(RunFolder(tmp_path / "run"))
+    writer.on_epoch_end(0, {"loss": 1.5, "f1_score": np.array([0.25, 0.5], "float32")})
+    with (tmp_path / "run" / "history.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {"epoch": "1", "loss": "1.5", "f1_score_0": "0.25", "f1_score_1": "0.5"}
 
 
 def test_a_full_disk_does_not_stop_the_training(dense_model, points, tmp_path, monkeypatch):
