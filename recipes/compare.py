@@ -87,7 +87,7 @@ def define_flags():
 
 def main(argv):
     """Compares the schedules, or tries several highest rates for each."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     try:
         run_flags.refuse_several_processes("compare")
         rates = [float(rate) for rate in FLAGS.tune]

@@ -93,7 +93,8 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self._warned = False
         self._begun = (0.0, 0.0)  # what the clock itself had counted when the training began
         self._timed = None  # a weak reference to the model whose epochs were recorded
-        self._in_fit = self._is_cut_off = False
+        self._in_fit = self._is_cut_off = self._trains = False
+        self._restored = None  # seconds of earlier processes on both clocks
 
     def cost(self, seconds):
         """USD for so many seconds, or `None` without a price."""
@@ -117,13 +118,14 @@ class TimeToAccuracy(keras.callbacks.Callback):
         # What this very clock has counted, before the same process tries again, is in the state.
         own = self._begun if state.get("clock") == self.clock.label else (0.0, 0.0)
         training, wall = state["training_seconds"], state["wall_seconds"]
+        self._restored = training, wall - own[1]
         self.clock.set_earlier(training - own[0], wall - own[1])
 
     def on_train_begin(self, logs=None):
         if self.clock is None:
             self.clock = TrainingClock()
         self._is_cut_off = self._in_fit and not self.clock.is_paused
-        self._in_fit = True
+        self._in_fit, self._trains, self._restored = True, False, None
         self.clock.resume()
         self._begun = self.clock.own_seconds()
 
@@ -137,6 +139,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
                 "begins anew needs a new TimeToAccuracy.",
                 stacklevel=2,
             )
+        self._trains = True
         self.clock.resume()
 
     def on_test_begin(self, logs=None):
@@ -168,6 +171,10 @@ class TimeToAccuracy(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self.clock.pause()
         self._in_fit = False
+        if self._restored is not None and not self._trains:
+            # It was complete: to load data and model once more is no part of it.
+            training, wall = self._restored
+            self.clock.set_earlier(training - self.clock.own_seconds()[0], wall)
 
     def record(self, epoch, accuracy, top5_accuracy=None):
         """Adds an evaluation; `fit` does it for its own, call it for one that was made outside.

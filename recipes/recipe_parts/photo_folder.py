@@ -12,6 +12,7 @@ from keras_dawn.data.photos import (
     photos_of,
 )
 from keras_dawn.distributed import collectives, current
+from keras_dawn.plans.plan import steps_per_epoch
 
 from absl import flags
 
@@ -54,6 +55,13 @@ class Photos:
             kept = without_blacklist(source, self.blacklist) if self.blacklist else source
             self._sources["kept", kind] = kept
         return self._sources["kept", kind]
+
+    def check(self):
+        """Raises `ValueError` for photos that the plan of the preset cannot be trained on."""
+        if len(self.class_names) < 2:
+            raise ValueError(f"{self.folder} has photos of one class: nothing is to be told apart.")
+        for phase in self.preset.plan.phases:
+            steps_per_epoch(phase, len(self.train(phase.crops.copies or "originals")))
 
     def counts(self, part):
         """How many photos each kind has that was read so far: dict from kinds to int."""

@@ -115,6 +115,18 @@ def averages(preset):
     return found
 
 
+def entry_settings(preset, precision):
+    """The settings that a DAWNBench entry states."""
+    sgd = "SGD (torch form, coupled L2)"
+    return {
+        "optimizer": sgd if preset.optimizer == "sgd" else preset.optimizer,
+        "notDecayed": list(preset.no_decay),
+        "labelSmoothing": preset.label_smoothing,
+        "precision": precision,
+        "plan": preset.plan.table(),
+    }
+
+
 def one_hot(preset):
     """Whether labels must be one-hot: for smoothing and mixing."""
     return bool(preset.label_smoothing or FLAGS.mixup or FLAGS.cutmix)

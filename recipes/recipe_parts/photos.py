@@ -17,7 +17,7 @@ from recipe_parts import answers, imagenet_entry, projection, reporting, run_fla
 from recipe_parts.blacklist import read_blacklist
 from recipe_parts.digit_photos import write_digit_photos
 from recipe_parts.photo_folder import Photos
-from recipe_parts.photo_network import averages, build_model, one_hot
+from recipe_parts.photo_network import averages, build_model, entry_settings, one_hot
 from recipe_parts.seeds import train_seeds
 
 FLAGS = flags.FLAGS
@@ -64,6 +64,7 @@ def main(recipe, presets, entry, target_on="top5"):
             precision = run_flags.read_precision("mixed_float16")
             # All ranks at once: each lists ImageNet's 1.28 million photos for itself.
             photos, reason = find_photos(preset, scratch)
+            photos.check()
             if FLAGS.dry_run:
                 reporting.console.quiet = not ranks.is_main
                 reporting.console.print(reason)
@@ -203,7 +204,7 @@ def train(preset, photos, precision, seed, folder, timer):
         benchmark=benchmark,
         entry={
             "model": preset.model,
-            "misc": {"plan": preset.plan.table()},
+            "misc": entry_settings(preset, precision),
             "used_blacklist": not photos.blacklist,
         },
         description={
@@ -235,6 +236,8 @@ def describe(model, photos, preset, precision, seed):
             "problems": photos.problems(),
         },
         "settings": preset.settings(),  # batch sizes and rates are those of all processes
+        "synchronize_batch_norm": FLAGS.synchronize_batch_norm,
+        "gradient_compression": FLAGS.gradient_compression,
         "ema": FLAGS.ema,
         "mixup": FLAGS.mixup,
         "cutmix": FLAGS.cutmix,

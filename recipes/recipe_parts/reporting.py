@@ -8,8 +8,9 @@ from keras_dawn.distributed import current
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
-console = Console()
+console = Console(markup=False, emoji=False)  # brackets in the names of files are no markup
 
 
 def banner(recipe, images, reason, folder):
@@ -18,7 +19,7 @@ def banner(recipe, images, reason, folder):
         Panel(
             f"{reason}\n{len(images.train_images):,} training and {len(images.test_images):,} "
             f"test images, {len(images.class_names)} classes. Run folder: {folder}{_processes()}",
-            title=f"{recipe}: [bold]{images.name}[/bold]",
+            title=_title(recipe, images),
         )
     )
 
@@ -30,7 +31,7 @@ def photo_banner(recipe, photos, reason, plan, folder):
             f"{reason}\n{len(photos.train('originals')):,} training and "
             f"{len(photos.val('originals')):,} validation photos, {len(photos.class_names)} "
             f"classes. Run folder: {folder}{_processes()}",
-            title=f"{recipe}: [bold]{photos.name}[/bold]",
+            title=_title(recipe, photos),
         )
     )
     print_plan(plan)
@@ -63,6 +64,10 @@ def problems(found):
             console.print(f"  {name}: {text}")
         if len(found) > 20:
             console.print("  … all of them are in run.json")
+
+
+def _title(recipe, data):
+    return Text.assemble(f"{recipe}: ", (data.name, "bold"))
 
 
 def _processes():

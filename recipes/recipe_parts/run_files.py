@@ -42,7 +42,7 @@ def save(result, folder, prices, author, author_email):
             _write_entry(result, folder, prices, author, author_email)
         _draw(result, folder)
     except OSError as error:
-        reporting.console.print(f"[bold red]The run folder is incomplete: {error}[/bold red]")
+        reporting.console.print(f"The run folder is incomplete: {error}", style="bold red")
         return False
     reporting.console.print(f"Run folder: {folder.path}")
     return True

@@ -1,7 +1,8 @@
 """TimeToAccuracy in several fits, as in notebooks and loops."""
 
-from keras_dawn import SGD, TimeToAccuracy
+from keras_dawn import SGD, ResumeTraining, TimeToAccuracy, TrainingClock
 
+import keras
 import pytest
 
 from tests.dawnbench.test_time_to_accuracy import Worker
@@ -43,3 +44,20 @@ def test_time_after_a_fit_that_was_cut_off_is_named(dense_model, points, fake_ti
     with pytest.warns(UserWarning, match="all the time since counts as training"):
         fit()
     fit()  # without a word
+
+
+def test_a_restart_of_a_complete_training_adds_no_training_time(
+    dense_model, points, fake_time, tmp_path
+):
+    found = []
+    for loading in (2, 60):
+        clock = TrainingClock()
+        fake_time.pass_(loading)
+        keras.utils.set_random_seed(1)
+        timer = TimeToAccuracy(50.0, clock=clock)
+        dense_model(SGD(0.1)).fit(
+            *points, batch_size=4, epochs=2, validation_data=points, verbose=0,
+            callbacks=[timer, Worker(fake_time), ResumeTraining(tmp_path)],
+        )  # fmt: skip
+        found.append((clock.training_seconds(), [vars(each) for each in timer.records]))
+    assert found[0] == found[1]

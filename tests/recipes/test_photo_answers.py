@@ -1,6 +1,7 @@
 """Which photos a photo recipe says that its network is most wrong about, and those it judges by."""
 
 import dataclasses
+import shutil
 from types import SimpleNamespace
 
 from keras_dawn.data.photos.prepare import prepare
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipe_parts import answers, photo_folder
+from recipe_parts import answers, photo_folder, reporting
 from recipe_parts.photo_folder import Photos
 
 PRESET = imagenet_resnet50.PRESETS["smoke"]
@@ -64,3 +65,19 @@ def test_a_preset_of_some_photos_judges_as_many_copies(folder):
 def test_a_set_in_this_folder_has_its_name(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert Photos(".", PRESET).name == folder.name
+
+
+def test_photos_that_no_plan_can_be_trained_on_are_refused(folder):
+    with pytest.raises(ValueError, match="24 images make no batch of 32"):
+        Photos(folder, PRESET).check()
+    for part in ("train", "val"):
+        for label in ("n1", "n2"):
+            shutil.rmtree(folder / part / label)
+    with pytest.raises(ValueError, match="one class"):
+        Photos(folder, PRESET).check()
+
+
+def test_brackets_in_names_are_shown_as_they_are():
+    with reporting.console.capture() as shown:
+        reporting.problems({"val/cat/[old] 1.jpg": "an empty file", "val/[/a].jpg": "no photo"})
+    assert "val/cat/[old] 1.jpg: an empty file" in shown.get() and "val/[/a].jpg" in shown.get()
