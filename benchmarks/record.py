@@ -145,7 +145,7 @@ def main(arguments):
         if "begun" in document:
             document["begun"] = {**{name: [] for name in runs}, **document["begun"]}
         prices = run_flags.read_prices()
-        run_flags.check_numbers()
+        run_flags.check_given()
         write()
         clock = TrainingClock()
         images, _ = choose_dataset("cifar10", FLAGS.data_dir)

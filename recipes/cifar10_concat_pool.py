@@ -69,4 +69,4 @@ def build_model(preset, classes):
 
 if __name__ == "__main__":
     define_flags(PRESETS)
-    run(lambda argv: main("cifar10_concat_pool", PRESETS, "entry", build_model))
+    run(lambda argv: main("cifar10_concat_pool", PRESETS, "entry", build_model, "none"))

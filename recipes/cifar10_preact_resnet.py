@@ -45,6 +45,7 @@ NOTEBOOKS = {
         weight_decay=2e-4,
     ),
 }
+LOSS_SCALES = {18: "static, 256", 50: "not stated"}
 CPU_WIDTHS = {18: 32, 50: 16}  # half, and a quarter of the channels
 
 
@@ -76,7 +77,8 @@ def build_model(preset, classes):
 def train(argv):
     """Runs the recipe at the depth that the flags ask for."""
     depth = int(flags.FLAGS.depth)
-    main(f"cifar10_preact_resnet{depth}", presets(depth), "notebook", build_model)
+    name = f"cifar10_preact_resnet{depth}"
+    main(name, presets(depth), "notebook", build_model, LOSS_SCALES[depth])
 
 
 if __name__ == "__main__":

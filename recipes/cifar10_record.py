@@ -172,11 +172,12 @@ def main(argv):
     try:
         if name not in PRESETS:
             raise ValueError(f"--preset must be auto or one of {', '.join(PRESETS)}; got {name!r}.")
+        run_flags.refuse_several_processes("cifar10_record")
         run_flags.choose_algorithms()
         precision = run_flags.read_precision(PRESETS[name].precision)
         preset = dataclasses.replace(PRESETS[name], precision=precision)
         prices = run_flags.read_prices()
-        run_flags.check_numbers()
+        run_flags.check_given()
         loading = TrainingClock()
         images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
         folder = run_flags.run_folder("cifar10_record", images.name, name)

@@ -57,4 +57,5 @@ def build_model(preset, classes):
 
 if __name__ == "__main__":
     define_flags(PRESETS)
-    run(lambda argv: main("cifar10_resnet9", PRESETS, "entry", build_model))
+    scale = "none: the loss is a sum"
+    run(lambda argv: main("cifar10_resnet9", PRESETS, "entry", build_model, scale))

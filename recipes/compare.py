@@ -88,8 +88,9 @@ def define_flags():
 
 def main(argv):
     """Compares the schedules, or tries several highest rates for each."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     try:
+        run_flags.refuse_several_processes("compare")
         rates = [float(rate) for rate in FLAGS.tune]
         if not all(map(math.isfinite, rates)):
             raise ValueError(f"--tune must have finite rates; got {', '.join(FLAGS.tune)}.")

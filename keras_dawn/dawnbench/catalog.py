@@ -48,13 +48,13 @@ def catalog_prices(accelerator, clouds=CLOUDS):
     )
     today, prices = date.today(), []
     for machine in (machine for machines in found.values() for machine in machines):
-        gpus = int(machine.accelerator_count)
-        label = f"{machine.cloud} {machine.instance_type}, {gpus} × {machine.accelerator_name}"
+        count = machine.accelerator_count  # of some machines a part of one
+        label = f"{machine.cloud} {machine.instance_type}, {count:g} × {machine.accelerator_name}"
         source = f"SkyPilot's catalog, {machine.region}"
         for kind, usd in (("on-demand", machine.price), ("spot", machine.spot_price)):
             # Many machines have no spot price in a region, which the catalog writes as NaN.
             if usd is not None and not math.isnan(usd):
-                prices.append(Price(float(usd), kind, source, today, label, gpus))
+                prices.append(Price(float(usd), kind, source, today, label, int(count)))
     if not prices:
         raise ValueError(f"SkyPilot's catalog of {', '.join(clouds)} has no {accelerator}.")
     return sorted(prices, key=lambda price: price.usd_per_hour)

@@ -38,6 +38,11 @@ class TrainingClock:
         self._earlier = (0.0, 0.0)
         self.label = secrets.token_hex(8)
 
+    @property
+    def is_paused(self):
+        """Whether the training clock stands still."""
+        return self._paused_at is not None
+
     def pause(self):
         """Stops the training clock; pausing twice is as pausing once."""
         if self._paused_at is None:
@@ -52,7 +57,7 @@ class TrainingClock:
             self._paused_at = None
 
     def paused(self):
-        """A context manager: paused inside."""
+        """A context manager: paused inside, and afterwards as it was before."""
         return _Paused(self)
 
     def set_earlier(self, training_seconds, wall_seconds):
@@ -85,10 +90,12 @@ class _Paused:
         self.clock = clock
 
     def __enter__(self):
+        self.was_paused = self.clock.is_paused
         self.clock.pause()
 
     def __exit__(self, *exception):
-        self.clock.resume()
+        if not self.was_paused:
+            self.clock.resume()
 
 
 def _finish_device_work():

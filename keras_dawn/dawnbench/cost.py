@@ -87,13 +87,13 @@ def main(arguments=None):
         document = json.loads((given.run_folder / "run.json").read_text(encoding="utf-8"))
         # Looks for the keys now, so that a folder of something else is one clear line of error.
         costs(document, ())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"No costs: {error!s}. Give a folder with a whole run.json.", file=sys.stderr)
         return 1
     try:
         prices = [read_price(text) for text in given.price]
         for gpu in given.gpu:
-            prices += catalog_prices(gpu, given.clouds.split(","))
+            prices += catalog_prices(gpu, [cloud.strip() for cloud in given.clouds.split(",")])
     except (ImportError, OSError, ValueError) as error:
         print(f"No costs: {error!s}", file=sys.stderr)
         return 1
@@ -124,7 +124,7 @@ def _print_table(folder, document, rows):
     hardware = document.get("hardware", {})
     cores = counted(hardware["cores"], "core") if hardware.get("cores") else "? cores"
     machine = ", ".join(hardware.get("gpus") or [str(hardware.get("processor", "unknown"))])
-    console = Console(width=160)
+    console = Console(width=160, markup=False, emoji=False)
     console.print(table)
     console.print(
         f"The time was measured on {cores} and {machine}. Every price "

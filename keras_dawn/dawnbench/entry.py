@@ -100,7 +100,8 @@ def write_entry(directory, entry, records, benchmark=CIFAR10):
         `Path` of the `.json`; the `.tsv` lies beside it.
 
     Raises:
-        ValueError: no epochs to write.
+        ValueError: no epochs to write, or for ImageNet one without a top-5 accuracy.
+        TypeError: `misc` holds what JSON does not know.
         FileExistsError: one of the files exists; nothing is overwritten.
     """
     if not records:
@@ -110,6 +111,12 @@ def write_entry(directory, entry, records, benchmark=CIFAR10):
     for path in (json_path, tsv_path):
         if path.exists():
             raise FileExistsError(f"{path} exists; it is not overwritten.")
+    if "top5Accuracy" in benchmark.columns and any(r.top5_accuracy is None for r in records):
+        raise ValueError(
+            f"An entry to {benchmark.name} has a top-5 accuracy in each epoch: name the metric to "
+            '`TimeToAccuracy`, as in top5="val_top5".'
+        )
+    description = json.dumps(entry.as_json(), indent=2, ensure_ascii=False) + "\n"
     lines = ["\t".join(benchmark.columns)]
     for record in records:
         values = {
@@ -124,7 +131,7 @@ def write_entry(directory, entry, records, benchmark=CIFAR10):
         lines.append("\t".join(values[column] for column in benchmark.columns))
     # The table first: whoever finds the `.json` finds the pair.
     tsv_path.write_bytes(utf8("\n".join(lines) + "\n"))
-    json_path.write_bytes(utf8(json.dumps(entry.as_json(), indent=2, ensure_ascii=False) + "\n"))
+    json_path.write_bytes(utf8(description))
     return json_path
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from keras_dawn.convolutions import table_in_use
 from keras_dawn.distributed.ranks import current
+from keras_dawn.foundation.device import default_device
 from keras_dawn.foundation.files import utf8, written_whole
 
 import keras
@@ -183,14 +184,21 @@ def _plain(value):
 def environment():
     """The command, versions and hardware of this process, as a dict for `run.json`.
 
-    `convolutions` names the table that its convolutions on a CPU go by.
+    `device` is what it computes on, `"cpu"` or `"cuda"`; `convolutions` names the table that its
+    convolutions on a CPU go by.
     """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(),
+        "device": default_device().type,
         "convolutions": table_in_use().identity,
-        "processes": {"world_size": current().world_size, "backend": current().backend},
+        "processes": {
+            "world_size": current().world_size,
+            "backend": current().backend,
+            # torchrun's number of its agents, one a machine.
+            "machines": int(os.environ.get("GROUP_WORLD_SIZE", 1)) if current().several else 1,
+        },
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
 

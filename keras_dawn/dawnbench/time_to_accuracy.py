@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+import weakref
 from dataclasses import dataclass
 
 from keras_dawn.dawnbench.clock import TrainingClock
@@ -33,7 +34,8 @@ class TimeToAccuracy(keras.callbacks.Callback):
     Adds `training_seconds` (DAWNBench's clock: validation and checkpoints excluded),
     `wall_seconds` and, with a price, `cost_usd` to each epoch's logs. Put it first in
     the list of callbacks: the training clock then stands still while the others do
-    their work at the end of an epoch, such as saving a checkpoint.
+    their work at the end of an epoch, such as saving a checkpoint. It is for one training, which
+    may have several `fit`s: a training of another model needs one of its own.
 
     Args:
         target: float, percent from 1 to 100, such as `94.0`.
@@ -41,7 +43,7 @@ class TimeToAccuracy(keras.callbacks.Callback):
         top5: name of a top-5 validation metric to record beside it, or `None`.
         target_on: `"accuracy"` (that of `monitor`) or `"top5"`: which must reach the target.
         stop_at_target: bool, whether to end the training after the first hit.
-        price_per_hour: USD per hour of the whole machine, or `None`.
+        price_per_hour: USD per hour of all machines together, or `None`.
         clock: `TrainingClock` started before the data was loaded; by default one that
             starts with the training, and so leaves out loading data and building the model.
 
@@ -50,7 +52,8 @@ class TimeToAccuracy(keras.callbacks.Callback):
         reached: the first `EpochRecord` at or above the target, or `None`.
 
     Raises:
-        ValueError: a target outside 1–100 or a negative price.
+        ValueError: a target outside 1–100 or a negative price; in `fit`, a training of another
+            model than the one that was timed.
 
     Example:
         >>> timer = TimeToAccuracy(94.0, price_per_hour=3.06)
@@ -89,6 +92,9 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.reached = None
         self._warned = False
         self._begun = (0.0, 0.0)  # what the clock itself had counted when the training began
+        self._timed = None  # a weak reference to the model whose epochs were recorded
+        self._in_fit = self._is_cut_off = self._trains = False
+        self._restored = None  # seconds of earlier processes on both clocks
 
     def cost(self, seconds):
         """USD for so many seconds, or `None` without a price."""
@@ -108,18 +114,32 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.records = [EpochRecord(**record) for record in state["records"]]
         # Found anew, as the target may be another one than before the interruption.
         self.reached = next((r for r in self.records if self._counted(r) >= self.target), None)
+        self._is_cut_off = False
         # What this very clock has counted, before the same process tries again, is in the state.
         own = self._begun if state.get("clock") == self.clock.label else (0.0, 0.0)
         training, wall = state["training_seconds"], state["wall_seconds"]
+        self._restored = training, wall - own[1]
         self.clock.set_earlier(training - own[0], wall - own[1])
 
     def on_train_begin(self, logs=None):
         if self.clock is None:
             self.clock = TrainingClock()
+        self._is_cut_off = self._in_fit and not self.clock.is_paused
+        self._in_fit, self._trains, self._restored = True, False, None
         self.clock.resume()
         self._begun = self.clock.own_seconds()
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._check_is_same_training(epoch)
+        if self._is_cut_off:
+            self._is_cut_off = False
+            warnings.warn(
+                "TimeToAccuracy: the `fit` before was cut off within an epoch, and all the time "
+                "since counts as training. ResumeTraining goes on without it; a training that "
+                "begins anew needs a new TimeToAccuracy.",
+                stacklevel=2,
+            )
+        self._trains = True
         self.clock.resume()
 
     def on_test_begin(self, logs=None):
@@ -130,15 +150,17 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.clock.pause()
         logs = {} if logs is None else logs
         training, wall = self.clock.training_seconds(), self.clock.wall_seconds()
-        if self.monitor in logs:
-            top5 = None if self.top5 is None else _percent(logs[self.top5])
-            self.record(epoch, _percent(logs[self.monitor]), top5)
+        wanted = [self.monitor] if self.top5 is None else [self.monitor, self.top5]
+        missing = [name for name in wanted if name not in logs]
+        if not missing:
+            self.record(epoch, *(_percent(logs[name]) for name in wanted))
+            self._timed = weakref.ref(self.model)
             if self.reached is not None and self.stop_at_target:
                 self.model.stop_training = True
         elif not self._warned and any(name.startswith("val_") for name in logs):
             self._warned = True
             warnings.warn(
-                f"TimeToAccuracy finds no {self.monitor!r} in the logs, so no time to accuracy is "
+                f"TimeToAccuracy finds no {missing[0]!r} in the logs, so no time to accuracy is "
                 f"recorded. There is: {', '.join(sorted(logs))}.",
                 stacklevel=2,
             )
@@ -148,6 +170,11 @@ class TimeToAccuracy(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.clock.pause()
+        self._in_fit = False
+        if self._restored is not None and not self._trains:
+            # It was complete: to load data and model once more is no part of it.
+            training, wall = self._restored
+            self.clock.set_earlier(training - self.clock.own_seconds()[0], wall)
 
     def record(self, epoch, accuracy, top5_accuracy=None):
         """Adds an evaluation; `fit` does it for its own, call it for one that was made outside.
@@ -168,6 +195,15 @@ class TimeToAccuracy(keras.callbacks.Callback):
         if self.reached is None and self._counted(record) >= self.target:
             self.reached = record
 
+    def _check_is_same_training(self, epoch):
+        again = self._timed is not None and self.records and epoch <= self.records[-1].epoch
+        if again and self._timed() is not self.model:
+            raise ValueError(
+                f"This TimeToAccuracy has timed another model's training, up to epoch "
+                f"{self.records[-1].epoch + 1}: its time and its target would be taken for this "
+                "one's. Make a new TimeToAccuracy for each training."
+            )
+
     def _counted(self, record):
         return record.accuracy if self.target_on == "accuracy" else record.top5_accuracy
 
@@ -177,7 +213,7 @@ def clocks_paused(callbacks):
     """A context in which the training clocks of the `TimeToAccuracy` among callbacks stand still.
 
     Args:
-        callbacks: list of callbacks of a `fit` that is in an epoch: they run again afterwards.
+        callbacks: list of callbacks of a `fit`; clocks that ran before run again afterwards.
     """
     with contextlib.ExitStack() as paused:
         for one in callbacks:

@@ -44,8 +44,9 @@ def of_photos(model, photos, phase, folder):
     data = photos.validation_in_order(phase)
     answers = collect_answers(model, data, keep_images=False)
     worst = answers.worst(WORST)
-    names = [data.source.name(int(place)) for place in worst]
-    shown = photos.validation_in_order(phase, data.source.subset(worst))
+    # By their places in the source: a photo that cannot be read has no answer.
+    names = [answers.names[place] for place in worst]
+    shown = photos.validation_in_order(phase, data.source.subset(np.array(data.places)[worst]))
     pixels = np.concatenate([images.cpu().numpy() for images, _ in shown])
     mean, std = shown.transforms.mean_and_std
     pixels = np.clip(pixels * np.asarray(std) + np.asarray(mean), 0, 1)

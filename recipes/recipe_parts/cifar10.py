@@ -37,7 +37,7 @@ def define_flags(presets, target=94.0):
     run_flags.define(target)
 
 
-def main(recipe, presets, entry_preset, build_model):
+def main(recipe, presets, entry_preset, build_model, loss_scale="static, 512"):
     """Runs a recipe from its flags to its run folder.
 
     Args:
@@ -45,12 +45,13 @@ def main(recipe, presets, entry_preset, build_model):
         presets: dict from name to `Preset`.
         entry_preset: name of the preset that reproduces the historical entry.
         build_model: callable `(preset, classes) -> keras.Model` that returns logits.
+        loss_scale: str, how that entry scaled its loss in half precision.
     """
     try:
         ranks = keras_dawn.distribute(gradient_compression=FLAGS.gradient_compression)
         name, preset = choose_preset(presets, entry_preset)
         prices = run_flags.read_prices()
-        run_flags.check_numbers()
+        run_flags.check_given()
         started = TrainingClock()
         with keras_dawn.distributed.main_first():  # one of them downloads
             images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
@@ -62,7 +63,7 @@ def main(recipe, presets, entry_preset, build_model):
     if preset.train_images:
         images = images.subset(preset.train_images, preset.test_images)
     reporting.banner(recipe, images, reason, folder.path)
-    reporting.differences(presets[entry_preset], preset, entry_preset, name)
+    reporting.differences(presets[entry_preset], preset, entry_preset, name, loss_scale)
     load_seconds = started.training_seconds()
 
     def once(seed, own):

@@ -1,5 +1,6 @@
 """A data set's folder of photos, and its data for each phase of a plan."""
 
+import os
 from pathlib import Path
 
 from keras_dawn.data import RandomFlip, Shuffled
@@ -11,6 +12,7 @@ from keras_dawn.data.photos import (
     photos_of,
 )
 from keras_dawn.distributed import collectives, current
+from keras_dawn.plans.plan import steps_per_epoch
 
 from absl import flags
 
@@ -33,7 +35,8 @@ class Photos:
     """
 
     def __init__(self, folder, preset, blacklist=frozenset()):
-        self.folder, self.preset, self.name = Path(folder), preset, Path(folder).name
+        self.folder, self.preset = Path(folder), preset
+        self.name = Path(os.path.abspath(folder)).name  # of "." too
         self.blacklist = blacklist
         self.seed = 0  # of order and crops; a recipe that trains several times sets it for each
         self._sources, self.fell_back, self.validated_on = {}, set(), {}
@@ -52,6 +55,13 @@ class Photos:
             kept = without_blacklist(source, self.blacklist) if self.blacklist else source
             self._sources["kept", kind] = kept
         return self._sources["kept", kind]
+
+    def check(self):
+        """Raises `ValueError` for photos that the plan of the preset cannot be trained on."""
+        if len(self.class_names) < 2:
+            raise ValueError(f"{self.folder} has photos of one class: nothing is to be told apart.")
+        for phase in self.preset.plan.phases:
+            steps_per_epoch(phase, len(self.train(phase.crops.copies or "originals")))
 
     def counts(self, part):
         """How many photos each kind has that was read so far: dict from kinds to int."""
@@ -139,10 +149,11 @@ class Photos:
         names = getattr(self, "class_names", None)
         copies = self.folder / f"{part}-{kind}"
         if kind != "originals" and copies.is_dir():
-            source = PreparedImages(copies)
+            copied = PreparedImages(copies)
             # Labels are places in this list: with another one it would train on wrong labels.
-            if names is not None and source.class_names != names:
+            if names is not None and copied.class_names != names:
                 raise ValueError(f"{copies} has other classes than {self.folder / 'train'}.")
+            source = _first(copied, count)
         elif kind != "originals":
             self.fell_back.add(f"{part}-{kind}")  # the run says so: other crops, and slower
             source = self._source(part, "originals", count)

@@ -71,14 +71,14 @@ def build_network(preset, classes):
     return model
 
 
-def build_optimizer(preset, **options):
+def build_optimizer(preset):
     """The preset's optimizer; the plan sets its rate."""
     if preset.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(1e-3, **ADAMW, **options)
+        optimizer = keras.optimizers.AdamW(1e-3, **ADAMW)
         return keras_dawn.optimizers.layerwise(
             optimizer, decays=dict.fromkeys(preset.no_decay, 0.0)
         )
-    return keras_dawn.SGD(0.1, momentum=0.9, no_decay=preset.no_decay, **options)
+    return keras_dawn.SGD(0.1, momentum=0.9, no_decay=preset.no_decay)
 
 
 def build_model(preset, classes, precision):
@@ -87,8 +87,7 @@ def build_model(preset, classes, precision):
     model = build_network(preset, classes)
     if FLAGS.synchronize_batch_norm:
         keras_dawn.distributed.synchronize_batch_normalization(model)
-    average = {"use_ema": True, "ema_momentum": FLAGS.ema} if FLAGS.ema else {}
-    optimizer = build_optimizer(preset, **average)
+    optimizer = build_optimizer(preset)
     if precision == "mixed_float16":
         # Keras begins at 32,768, and each step that overflows on the way down is lost.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=512.0)
@@ -103,6 +102,29 @@ def build_model(preset, classes, precision):
         top5 = keras.metrics.SparseTopKCategoricalAccuracy(top5, name="top5")
     model.compile(optimizer, loss=loss, metrics=["accuracy", top5])
     return keras_dawn.accelerate(model)
+
+
+def averages(preset):
+    """The callbacks that average the weights; the last of them says what the training ends with."""
+    found = []
+    if preset.lookahead:
+        found.append(keras_dawn.callbacks.Lookahead(every=6))
+        found[0].goes_on = bool(FLAGS.ema)  # the slow weights are not the last word then
+    if FLAGS.ema:
+        found.append(keras_dawn.callbacks.ExponentialMovingAverage(FLAGS.ema))
+    return found
+
+
+def entry_settings(preset, precision):
+    """The settings that a DAWNBench entry states."""
+    sgd = "SGD (torch form, coupled L2)"
+    return {
+        "optimizer": sgd if preset.optimizer == "sgd" else preset.optimizer,
+        "notDecayed": list(preset.no_decay),
+        "labelSmoothing": preset.label_smoothing,
+        "precision": precision,
+        "plan": preset.plan.table(),
+    }
 
 
 def one_hot(preset):

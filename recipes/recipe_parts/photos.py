@@ -17,7 +17,7 @@ from recipe_parts import answers, imagenet_entry, projection, reporting, run_fla
 from recipe_parts.blacklist import read_blacklist
 from recipe_parts.digit_photos import write_digit_photos
 from recipe_parts.photo_folder import Photos
-from recipe_parts.photo_network import build_model, one_hot
+from recipe_parts.photo_network import averages, build_model, entry_settings, one_hot
 from recipe_parts.seeds import train_seeds
 
 FLAGS = flags.FLAGS
@@ -58,11 +58,13 @@ def main(recipe, presets, entry, target_on="top5"):
             if FLAGS.mixup and FLAGS.cutmix:
                 raise ValueError("Expected --mixup or --cutmix, got both: give one of them.")
             prices = run_flags.read_prices()
-            run_flags.check_numbers()
+            run_flags.check_given()
+            check_used()
             run_flags.choose_algorithms()
             precision = run_flags.read_precision("mixed_float16")
             # All ranks at once: each lists ImageNet's 1.28 million photos for itself.
             photos, reason = find_photos(preset, scratch)
+            photos.check()
             if FLAGS.dry_run:
                 reporting.console.quiet = not ranks.is_main
                 reporting.console.print(reason)
@@ -81,6 +83,16 @@ def main(recipe, presets, entry, target_on="top5"):
             return train(preset, own_photos, precision, seed, own, timer)
 
         train_seeds(once, folder, prices, recipe=recipe, preset=name, reason=reason)
+
+
+def check_used():
+    """Raises `ValueError` for flags that were given and would have no effect, or no sense."""
+    if not FLAGS.dry_run:
+        run_flags.refuse_alone(["gpus"], "--dry_run (torchrun starts a process on each GPU)")
+    if FLAGS.ema == 1:
+        raise ValueError("--ema must be below 1: the average would never move.")
+    if getattr(FLAGS, "blacklist", None) and not FLAGS.data_dir:
+        run_flags.refuse_alone(["blacklist"], "--data_dir=FOLDER")
 
 
 def find_photos(preset, scratch):
@@ -113,6 +125,8 @@ def choose_preset(presets, entry, ranks):
     """The preset that the flags ask for, scaled to the GPUs that there are."""
     gpu = keras_dawn.precision.has_gpu()
     plan = getattr(FLAGS, "plan", None)
+    if plan and FLAGS.preset not in ("auto", plan):
+        raise ValueError(f"--plan is the same as --preset: got {plan} and {FLAGS.preset}.")
     name = plan or FLAGS.preset
     if name == "auto":
         name = entry if gpu and FLAGS.data_dir else "small"
@@ -153,13 +167,8 @@ def train(preset, photos, precision, seed, folder, timer):
     mixing = [data.MixUp(FLAGS.mixup)] if FLAGS.mixup else []
     mixing = [data.CutMix(FLAGS.cutmix)] if FLAGS.cutmix else mixing
     history = records.HistoryWriter(folder)
-    callbacks = [timer, history]
-    if preset.lookahead:
-        callbacks.insert(0, keras_dawn.callbacks.Lookahead(every=6))
-    if FLAGS.ema:
-        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    # A folder is for one training.
-    resume = run_flags.resume_training(f"seed{seed}" if FLAGS.runs > 1 else "")
+    callbacks = [*averages(preset), timer, history]
+    resume = run_flags.resume_training(f"seed{seed}")
     callbacks += [resume] if resume else []
     interrupted, last, flipped, answered = False, preset.plan.phases[-1], None, None
     try:
@@ -195,7 +204,7 @@ def train(preset, photos, precision, seed, folder, timer):
         benchmark=benchmark,
         entry={
             "model": preset.model,
-            "misc": {"plan": preset.plan.table()},
+            "misc": entry_settings(preset, precision),
             "used_blacklist": not photos.blacklist,
         },
         description={
@@ -227,6 +236,8 @@ def describe(model, photos, preset, precision, seed):
             "problems": photos.problems(),
         },
         "settings": preset.settings(),  # batch sizes and rates are those of all processes
+        "synchronize_batch_norm": FLAGS.synchronize_batch_norm,
+        "gradient_compression": FLAGS.gradient_compression,
         "ema": FLAGS.ema,
         "mixup": FLAGS.mixup,
         "cutmix": FLAGS.cutmix,

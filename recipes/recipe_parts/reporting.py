@@ -9,8 +9,9 @@ from keras_dawn.foundation.counted import counted
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
-console = Console()
+console = Console(markup=False, emoji=False)  # brackets in the names of files are no markup
 
 
 def banner(recipe, images, reason, folder):
@@ -19,7 +20,7 @@ def banner(recipe, images, reason, folder):
         Panel(
             f"{reason}\n{len(images.train_images):,} training and {len(images.test_images):,} "
             f"test images, {len(images.class_names)} classes. Run folder: {folder}{_processes()}",
-            title=f"{recipe}: [bold]{images.name}[/bold]",
+            title=_title(recipe, images),
         )
     )
 
@@ -31,7 +32,7 @@ def photo_banner(recipe, photos, reason, plan, folder):
             f"{reason}\n{len(photos.train('originals')):,} training and "
             f"{len(photos.val('originals')):,} validation photos, {len(photos.class_names)} "
             f"classes. Run folder: {folder}{_processes()}",
-            title=f"{recipe}: [bold]{photos.name}[/bold]",
+            title=_title(recipe, photos),
         )
     )
     print_plan(plan)
@@ -67,6 +68,10 @@ def problems(found):
             console.print("  … all of them are in run.json")
 
 
+def _title(recipe, data):
+    return Text.assemble(f"{recipe}: ", (data.name, "bold"))
+
+
 def _processes():
     ranks = current()
     if not ranks.several:
@@ -74,14 +79,14 @@ def _processes():
     return f"\n{ranks.world_size} processes over {ranks.backend}; batch sizes are those of all."
 
 
-def differences(entry, preset, entry_name, name):
+def differences(entry, preset, entry_name, name, loss_scale):
     """One table: how this run differs from the historical entry."""
     table = Table(title=f"This run ({name}) beside the entry ({entry_name})")
     for column in ("setting", "entry", "this run"):
         table.add_column(column, overflow="fold")
     ours, theirs = preset.settings(), entry.settings()
     # The one setting of the entry that is not a field of a preset.
-    theirs["loss_scale"] = "static, 512"
+    theirs["loss_scale"] = loss_scale
     ours["loss_scale"] = (
         "dynamic, from 512" if preset.precision == "mixed_float16" else f"none ({preset.precision})"
     )

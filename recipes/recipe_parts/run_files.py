@@ -42,7 +42,7 @@ def save(result, folder, prices, author, author_email):
             _write_entry(result, folder, prices, author, author_email)
         _draw(result, folder)
     except OSError as error:
-        reporting.console.print(f"[bold red]The run folder is incomplete: {error}[/bold red]")
+        reporting.console.print(f"The run folder is incomplete: {error}", style="bold red")
         return False
     reporting.console.print(f"Run folder: {folder.path}")
     return True
@@ -51,7 +51,7 @@ def save(result, folder, prices, author, author_email):
 def _write_entry(result, folder, prices, author, author_email):
     description = result.description
     versions, machine = description["versions"], description["hardware"]
-    device, tag = device_of(machine)
+    device, tag = device_of(description)
     memory = f", {machine['memory_gib']} GiB memory" if machine["memory_gib"] else ""
     # The board's prices are on-demand ones: beside them a spot price would win unfairly.
     on_demand = [price.usd_per_hour for price in prices if price.kind == "on-demand"]
@@ -88,17 +88,27 @@ def _write_entry(result, folder, prices, author, author_email):
         reporting.console.print(f"DAWNBench entry: {reached}: {check.message}")
 
 
-def device_of(machine):
-    """What an entry calls a machine, and the same as a part of its file's name.
+def device_of(description):
+    """What an entry calls that which trained, and the same as a part of its file's name.
 
-    GPUs are counted by `×`, as on the board; of a processor it is the cores that are counted.
+    GPUs are counted by `×`, as on the board: those that trained, one a process, on all machines
+    together. Of a processor it is the cores of a machine that are counted.
+
+    Args:
+        description: dict for `run.json`, with what `records.environment` returns.
     """
-    if machine["gpus"]:
-        count, device = len(machine["gpus"]), machine["gpus"][0]
-        return f"{count} × {device}", f"{count}x{_short(device)}"
+    machine, processes = description["hardware"], description["processes"]
+    machines = processes["machines"]
+    if description["device"] == "cuda":
+        count, device = processes["world_size"], machine["gpus"][0]
+        there = len(machine["gpus"])
+        more = f" of {there} in the machine" if machines == 1 and there > count else ""
+        among = f" in {machines} machines" if machines > 1 else more
+        return f"{count} × {device}{among}", f"{count}x{_short(device)}"
     count, device = machine["cores"], machine["processor"]
     cores = "core" if count == 1 else "cores"
-    return f"{count} {cores} of {device}", f"{count}-{cores}-{_short(device)}"
+    among, several = (f"{machines} × ", f"{machines}x") if machines > 1 else ("", "")
+    return f"{among}{count} {cores} of {device}", f"{several}{count}-{cores}-{_short(device)}"
 
 
 def _draw(result, folder):

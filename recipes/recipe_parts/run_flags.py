@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import os
 import sys
 from pathlib import Path
 
@@ -61,8 +62,8 @@ def define_common(target, what="test accuracy"):
     flags.DEFINE_string("precision", "auto", f"one of: {', '.join(PRECISIONS)}")
     flags.DEFINE_bool("cudnn_benchmark", False, "let cuDNN time its algorithms first")
     flags.DEFINE_float("target", target, f"{what} to reach, in percent")
-    flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of this machine")
-    flags.DEFINE_float("spot_price_per_hour", None, "spot USD per hour of this machine")
+    flags.DEFINE_float("price_per_hour", None, "on-demand USD per hour of all machines together")
+    flags.DEFINE_float("spot_price_per_hour", None, "spot USD per hour of all machines together")
     flags.DEFINE_string("price_source", None, "where the prices are from")
     flags.DEFINE_integer("seed", 0, "seed of the first run")
     flags.DEFINE_integer("runs", 1, "number of runs, each with the next seed", lower_bound=1)
@@ -92,13 +93,31 @@ def define(target, what="test accuracy"):
     )
 
 
-def check_numbers():
-    """Raises `ValueError` for a `--target` or `--seed` with which the first or last run fails."""
+def check_given():
+    """Raises `ValueError` for flags with which the first or last run fails, or without effect."""
     check_target(FLAGS.target)
+    if not FLAGS.checkpoints:
+        refuse_alone(("checkpoint_seconds", "checkpoint_steps", "notice"), "--checkpoints=FOLDER")
     last = FLAGS.seed + FLAGS.runs - 1
     if FLAGS.seed < 0 or last >= 2**32:  # as NumPy's seeds
         raise ValueError(
             f"Seeds go from 0 to {2**32 - 1}; --seed and --runs make {FLAGS.seed} to {last}."
+        )
+
+
+def refuse_alone(names, without):
+    """Raises `ValueError` for flags among `names` that were given, where what they need was not."""
+    if idle := [f"--{name}" for name in names if FLAGS[name].present]:
+        raise ValueError(f"Without {without} there is no use for {', '.join(idle)}.")
+
+
+def refuse_several_processes(recipe):
+    """Raises `ValueError` where torchrun has started several processes of a recipe for one."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError(
+            f"{recipe} trains in one process, on one device: each of the "
+            f"{os.environ['WORLD_SIZE']} that torchrun has started would train by itself. Start it "
+            "without torchrun."
         )
 
 

@@ -1,10 +1,12 @@
 """Prices from a catalog on disk, as SkyPilot would have downloaded it."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 from datetime import date
+from types import SimpleNamespace
 
 from keras_dawn.dawnbench.catalog import catalog_prices
 from keras_dawn.dawnbench.cost import main
@@ -82,3 +84,14 @@ def test_without_skypilot_the_error_says_what_to_install(monkeypatch, tmp_path, 
     (tmp_path / "run.json").write_text(json.dumps({"training_seconds": 7200.0}), encoding="utf-8")
     assert main([str(tmp_path), "--gpu=V100"]) == 1
     assert "keras_dawn[cloud]" in capsys.readouterr().err
+
+
+def test_a_part_of_a_gpu_is_told_as_such(monkeypatch):
+    machine = SimpleNamespace(
+        cloud="Azure", instance_type="NV6", accelerator_name="A10", accelerator_count=0.5,
+        region="eastus", price=0.45, spot_price=math.nan,
+    )  # fmt: skip
+    found = SimpleNamespace(list_accelerators=lambda **_: {"A10": [machine]})
+    monkeypatch.setitem(sys.modules, "sky", SimpleNamespace(catalog=found))
+    (price,) = catalog_prices("A10")
+    assert price.machine == "Azure NV6, 0.5 × A10" and price.usd_per_gpu_hour is None

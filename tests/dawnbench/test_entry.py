@@ -134,3 +134,22 @@ def test_a_name_without_its_four_parts_is_found(tmp_path):
     for suffix in (".json", ".tsv"):
         path.with_suffix(suffix).rename(tmp_path / f"myrun{suffix}")
     assert failed(tmp_path / "myrun.tsv") == {"name"}
+
+
+def test_without_top_5_there_is_no_entry_to_imagenet(tmp_path):
+    with pytest.raises(ValueError, match='top5="val_top5"'):
+        write_entry(tmp_path, entry(), epochs(70.0, 75.7), IMAGENET)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_json_does_not_know_leaves_no_half_of_an_entry(tmp_path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_entry(tmp_path, entry(misc={"rate": object()}), epochs(94.03))
+    assert not list(tmp_path.iterdir())
+
+
+def test_empty_lines_of_the_tsv_count_for_nothing(tmp_path):
+    path = write_entry(tmp_path, entry(), epochs(94.03))
+    table = path.with_suffix(".tsv")
+    table.write_text(table.read_text(encoding="utf-8") + "\n\n", encoding="utf-8")
+    assert failed(path) == set()

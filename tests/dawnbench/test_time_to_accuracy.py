@@ -1,35 +1,12 @@
 import time
 
 from keras_dawn import SGD, ResumeTraining, TimeToAccuracy, TrainingClock
-from keras_dawn.dawnbench import clock as clock_module
 from keras_dawn.resume import checkpoint_file
 
 import keras
 import pytest
 
 from tests.resume.test_resume import Cut
-
-
-class FakeTime:
-    """A clock that moves only when told."""
-
-    def __init__(self, monkeypatch):
-        self.now = 100.0
-        monkeypatch.setattr(clock_module.time, "perf_counter", lambda: self.now)
-
-    def pass_(self, seconds):
-        self.now += seconds
-
-    def state_dict(self):
-        return {}  # time is no state of a training: no restart puts it back
-
-    def load_state_dict(self, state):
-        pass
-
-
-@pytest.fixture
-def fake_time(monkeypatch):
-    return FakeTime(monkeypatch)
 
 
 class TestTrainingClock:
@@ -226,3 +203,12 @@ def test_saving_within_an_epoch_stands_outside_the_training_clock(
     steps = -(-len(points[0]) // 4)
     assert history["training_seconds"] == [10 * steps, 20 * steps]
     assert history["wall_seconds"][0] == 10 * steps + 1000 * ((steps - 1) // 2)
+
+
+def test_a_pause_within_a_pause_leaves_the_clock_paused(fake_time):
+    clock = TrainingClock()
+    clock.pause()
+    with clock.paused():
+        fake_time.pass_(3)
+    fake_time.pass_(4)
+    assert clock.is_paused and clock.training_seconds() == 0

@@ -20,11 +20,11 @@ def whole_and_cut(recipe, flags, folder):
     _run(recipe, flags, folder, "whole", "a")
     given = (*flags, "--checkpoints=cut", "--output_dir=b")
     done = processes.start(recipe, *given, cwd=folder).kill_once_there(
-        folder / "cut" / "checkpoint-00001-0000003.pt"
+        folder / "cut" / "seed0" / "checkpoint-00001-0000003.pt"
     )
     assert done.returncode == -signal.SIGKILL, done.printed
     _run(recipe, flags, folder, "cut", "c")
-    return [_newest(folder / name) for name in ("whole", "cut")]
+    return [_newest(folder / name / "seed0") for name in ("whole", "cut")]
 
 
 def _run(recipe, flags, folder, checkpoints, output):

@@ -15,6 +15,12 @@ RUNS = {
     "cifar10_resnet9": ("cifar10_resnet9",),
 }
 
+SCALES = {  # of the loss, in 2018
+    "cifar10_preact_resnet18": "static, 256",
+    "cifar10_preact_resnet50": "not stated",
+    "cifar10_concat_pool": "│ none ",
+    "cifar10_resnet9": "none: the loss is a sum",
+}
 
 DEEP = pytest.param("cifar10_preact_resnet50", marks=pytest.mark.slow)
 
@@ -29,6 +35,7 @@ def test_the_smoke_preset_runs(name, tmp_path):
     assert done.returncode == 0, done.printed
     document = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert document["status"] == "finished" and document["recipe"] == name
+    assert SCALES[name] in done.printed and "static, 512" not in done.printed
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"schedule.png", "history.csv"}
 
 

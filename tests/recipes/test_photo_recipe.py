@@ -164,3 +164,31 @@ def test_each_of_several_runs_has_checkpoints_of_its_own(photos, tmp_path):
     code, output = run(*flags, "--output_dir=out", cwd=tmp_path)
     assert code == 0, output
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {"seed0", "seed1"}
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--plan=modern_18", "--preset=smoke"], "got modern_18 and smoke"),
+        (["--gpus=4"], "Without --dry_run .* no use for --gpus"),
+        (["--blacklist=list.txt"], "Without --data_dir=FOLDER .* no use for --blacklist"),
+    ],
+)
+def test_flags_that_would_have_no_effect_are_refused(flags, words, monkeypatch):
+    from keras_dawn.distributed import Ranks
+
+    import imagenet_resnet50
+    from absl import flags as absl_flags
+
+    from recipe_parts import photos, run_flags
+    from tests.recipes.test_recipe import FlagDefiner
+
+    values = absl_flags.FlagValues()
+    for module in (photos, run_flags):
+        monkeypatch.setattr(module, "FLAGS", values)
+        monkeypatch.setattr(module, "flags", FlagDefiner(values))
+    photos.define_flags(imagenet_resnet50.PRESETS)
+    values(["imagenet_resnet50.py", *flags])
+    with pytest.raises(ValueError, match=words):
+        photos.choose_preset(imagenet_resnet50.PRESETS, "fastai_8gpu", Ranks())
+        photos.check_used()

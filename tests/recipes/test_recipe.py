@@ -101,6 +101,8 @@ def test_a_digits_run_writes_no_cifar10_entry(smoke):
         (["--dataset=cifar10", "--data_dir=nowhere"], "There is no folder nowhere"),
         (["--dataset=digits", "--data_dir=nowhere"], "for CIFAR-10"),
         (["--output_dir=taken"], "nothing in it is overwritten"),
+        (["--notice=aws"], "Without --checkpoints=FOLDER there is no use for --notice"),
+        (["--checkpoint_steps=9"], "no use for --checkpoint_steps"),
     ],
 )
 def test_bad_flags_end_before_training_with_a_clear_message(
@@ -191,7 +193,7 @@ def test_two_processes_show_one_bar_and_write_one_folder(dataset, tiny_cifar10, 
     assert done.printed.count("test accuracy") == 1
     (folder,) = (tmp_path / "runs").iterdir()
     document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert document["processes"] == {"world_size": 2, "backend": "gloo"}
+    assert document["processes"] == {"world_size": 2, "backend": "gloo", "machines": 1}
     assert document["settings"]["batch_size"] == 50
 
 

@@ -199,3 +199,14 @@ def test_a_presets_steps_are_those_of_the_published_loop(name, loop, make_net, o
     torch.testing.assert_close(
         ours[-1].kernel.value.detach() * 256 / 9, net[7].weight.detach().T, rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("script", ["cifar10_record", "compare"])
+def test_several_processes_of_a_recipe_for_one_end_before_training(script, tmp_path):
+    program = processes.Program(
+        processes.script, RECIPE.with_name(f"{script}.py"), ("--dataset=digits",), cwd=tmp_path,
+        WORLD_SIZE="2", RANK="1",
+    )  # fmt: skip
+    done = program.wait()
+    assert done.returncode != 0 and not list(tmp_path.iterdir())
+    assert f"{script} trains in one process" in done.printed and "Traceback" not in done.printed

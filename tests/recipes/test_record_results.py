@@ -184,11 +184,21 @@ def test_a_sitting_may_make_the_first_of_the_planned_runs():
         ]
 
 
-def test_an_entry_counts_gpus_or_the_cores_of_a_processor():
+def test_an_entry_counts_the_gpus_that_trained_or_the_cores_of_a_processor():
     machine = {"gpus": [], "cores": 2, "processor": "Intel(R) Xeon(R) Processor"}
-    assert run_files.device_of(machine) == (
-        "2 cores of Intel(R) Xeon(R) Processor", "2-cores-Intel Xeon",
-    )  # fmt: skip
-    assert run_files.device_of({**machine, "cores": 1})[0].startswith("1 core of ")
-    machine["gpus"] = ["NVIDIA H200"] * 8
-    assert run_files.device_of(machine) == ("8 × NVIDIA H200", "8xH200")
+
+    def device(processes=1, machines=1, device="cpu", **changes):
+        there = {"world_size": processes, "machines": machines}
+        return run_files.device_of(
+            {"hardware": {**machine, **changes}, "processes": there, "device": device}
+        )
+
+    assert device() == ("2 cores of Intel(R) Xeon(R) Processor", "2-cores-Intel Xeon")
+    assert device(cores=1)[0].startswith("1 core of ")
+    assert device(4, 2)[0] == "2 × 2 cores of Intel(R) Xeon(R) Processor"
+    gpus = ["NVIDIA H200"] * 8
+    assert device(gpus=gpus)[0] == "2 cores of Intel(R) Xeon(R) Processor"  # they stood idle
+    assert device(8, device="cuda", gpus=gpus) == ("8 × NVIDIA H200", "8xH200")
+    assert device(device="cuda", gpus=gpus) == ("1 × NVIDIA H200 of 8 in the machine", "1xH200")
+    of_two = "16 × NVIDIA H200 in 2 machines", "16xH200"
+    assert device(16, 2, device="cuda", gpus=gpus) == of_two
