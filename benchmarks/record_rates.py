@@ -26,7 +26,7 @@ from pathlib import Path
 
 from keras_dawn.dawnbench.records import environment
 from keras_dawn.foundation.counted import counted
-from keras_dawn.foundation.precision import best_precision
+from keras_dawn.foundation.precision import has_bfloat16
 from keras_dawn.native.allocator import keep_freed_memory
 
 import command_line
@@ -115,7 +115,7 @@ def main(arguments):
     if keras.backend.backend() != "torch" or torch.cuda.is_available():
         raise app.UsageError("Rates are of a processor; gpu.py measures GPUs.")
     keep_freed_memory()
-    precisions = ["float32"] + ["mixed_bfloat16"] * (best_precision() == "mixed_bfloat16")
+    precisions = ["float32"] + ["mixed_bfloat16"] * has_bfloat16()
     contestants = [
         of_loop(name, one, FLAGS.steps, compiled)
         for name in FLAGS.peer

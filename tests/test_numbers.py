@@ -40,7 +40,7 @@ def beside_the_loop(record):
 
 def measured():
     """The cells of the table's second and third columns, made of the results."""
-    everyday = result("everyday-cpu-2026-11-27-night")
+    everyday = result("everyday-cpu-2026-11-28")
     plain, hand = (everyday["summary"][f"train, small, float32, by graph, n/{k}"] for k in "pt")
     yield (
         f"{plain['geometric_mean']:.2f} of plain Keras's time, {hand['geometric_mean']:.2f} of "

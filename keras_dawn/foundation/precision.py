@@ -33,19 +33,32 @@ def onednn_limit():
     return limit if limit in _WITHOUT_BFLOAT16 + _WITH_BFLOAT16 else "ALL"
 
 
-def best_precision():
-    """The dtype policy that is fastest here.
+def has_bfloat16():
+    """Whether the processor has bfloat16 instructions that torch and oneDNN may use.
 
-    `"mixed_float16"` on a GPU, as the 2018 entries had it; `"mixed_bfloat16"` on a
-    processor with bfloat16 instructions (AVX-512 BF16 or AMX) that torch and oneDNN may use
-    (`ATEN_CPU_CAPABILITY` and `ONEDNN_MAX_CPU_ISA` can forbid it); otherwise `"float32"`, since
-    emulated half precision is slower.
+    AVX-512 BF16 or AMX, unless `ATEN_CPU_CAPABILITY` or `ONEDNN_MAX_CPU_ISA` forbid them.
     """
-    if has_gpu():
-        return "mixed_float16"
     allowed = (
         onednn_limit() not in _WITHOUT_BFLOAT16
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
     )
-    has = torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return "mixed_bfloat16" if has and allowed else "float32"
+    return allowed and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def best_precision():
+    """The dtype policy that is fastest here.
+
+    `"mixed_float16"` on a GPU, as the 2018 entries had it; `"mixed_bfloat16"` on a processor with
+    bfloat16 instructions that may be used (`has_bfloat16`), of Intel's only with AMX; otherwise
+    `"float32"`, since emulated half precision is slower, and so is Intel's AVX-512 BF16 alone: the
+    record's network took 1.4 to 1.8 times as long with it as in float32 on a Xeon that was held to
+    it by `ONEDNN_MAX_CPU_ISA`, where an AMD EPYC was 1.7 times as fast.
+    """
+    if has_gpu():
+        return "mixed_float16"
+    if not has_bfloat16():
+        return "float32"
+    capabilities, limit = torch.cpu.get_capabilities(), onednn_limit()
+    has_amx = capabilities.get("amx_bf16", False) and (limit == "ALL" or "AMX" in limit)
+    is_intel = "Intel" in str(capabilities.get("cpu_name"))
+    return "float32" if is_intel and not has_amx else "mixed_bfloat16"
