@@ -10,8 +10,8 @@ but some of KerasHub's, whose measure is plain Keras alone: `torch.nn`'s fused r
 device. Where a twin may take several forms (channels_last or not, series as images of one row,
 attention fused or written out, a penalty as Adam's decay, bfloat16 by autocast or by a copy of the
 network: `everyday_variants.py`, `everyday_half.py`) all are tried and the quickest counts. That
-each form computes the same is checked first: outputs, loss and metrics, and where nothing is drawn
-at random three training steps.
+each form computes the same is checked first, of the small size in float32: outputs, loss and
+metrics, and where nothing is drawn at random three training steps.
 
 Each case is trained and predicts in a *small* size, in which Python is what takes time, on one
 thread, and in a *large* one, in which arithmetic is; in float32 and in bfloat16. All contestants of

@@ -32,7 +32,7 @@ def changes(kind, lives, tmp_path):
     for number, (ranks, cut) in enumerate(lives):
         result, printed = life(kind, tmp_path / "cut", tmp_path / "cut.pt", ranks, cut)
         if number and lives[number - 1][0] != ranks:
-            assert f"with {ranks} in place of {lives[number - 1][0]} ranks" in printed
+            assert f"with {ranks} in place of {lives[number - 1][0]} rank" in printed
     assert difference(result, whole) < 1e-10
     for name, values in whole["history"].items():
         assert result["history"][name] == pytest.approx(values, abs=1e-6), name
