@@ -148,7 +148,7 @@ def main(arguments):
         run_flags.check_given()
         write()
         clock = TrainingClock()
-        images, _ = choose_dataset("cifar10", FLAGS.data_dir)
+        images, _ = choose_dataset("cifar10", FLAGS.data_dir, clock.paused)
         if preset.train_images:
             images = images.subset(preset.train_images, preset.test_images)
         loaded = clock.training_seconds()

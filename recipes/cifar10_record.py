@@ -179,7 +179,7 @@ def main(argv):
         prices = run_flags.read_prices()
         run_flags.check_given()
         loading = TrainingClock()
-        images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
+        images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir, loading.paused)
         folder = run_flags.run_folder("cifar10_record", images.name, name)
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None

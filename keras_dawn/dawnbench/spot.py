@@ -67,7 +67,7 @@ def expected_spot_cost(
     ):
         if not value > low:
             raise ValueError(f"`{name}` must be above {low}, got {value}.")
-    if restart_minutes < 0:
+    if not restart_minutes >= 0:
         raise ValueError(f"`restart_minutes` must be 0 or more, got {restart_minutes}.")
     mean, restart = mean_hours_between_interruptions, restart_minutes / 60
     # A training that is shorter than the time between checkpoints is one stretch.

@@ -92,7 +92,8 @@ def check_numbers(seeds, numbers=()):
             stated = [line for line in done.stdout.splitlines() if "this page:" in line]
             print(f"{path.stem}, seed {seed}:", *stated, sep="\n  ", flush=True)
             if done.returncode:
-                error = done.stderr.strip().splitlines()[-1]
+                said = done.stderr.strip().splitlines()  # nothing where it was killed
+                error = said[-1] if said else f"exit code {done.returncode}"
                 print(f"  {error}", flush=True)
                 broken.append((path.stem, seed, error))
     return broken

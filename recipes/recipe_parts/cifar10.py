@@ -54,7 +54,7 @@ def main(recipe, presets, entry_preset, build_model, loss_scale="static, 512"):
         run_flags.check_given()
         started = TrainingClock()
         with keras_dawn.distributed.main_first():  # one of them downloads
-            images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir)
+            images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir, started.paused)
         folder = run_flags.run_folder(recipe, images.name, name)
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None

@@ -35,8 +35,8 @@ class Photos:
     """
 
     def __init__(self, folder, preset, blacklist=frozenset()):
-        self.folder, self.preset = Path(folder), preset
-        self.name = Path(os.path.abspath(folder)).name  # of "." too
+        self.folder, self.preset = Path(folder).expanduser(), preset
+        self.name = Path(os.path.abspath(self.folder)).name  # of "." too
         self.blacklist = blacklist
         self.seed = 0  # of order and crops; a recipe that trains several times sets it for each
         self._sources, self.fell_back, self.validated_on = {}, set(), {}

@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -5,8 +6,9 @@ import pickle
 import sys
 import tarfile
 import threading
+from types import SimpleNamespace
 
-from keras_dawn.data import cifar10, cifar10_batches, cifar10_builder
+from keras_dawn.data import choose, cifar10, cifar10_batches, cifar10_builder
 from keras_dawn.data.choose import choose_dataset
 from keras_dawn.data.cifar10_download import download_batches
 from keras_dawn.data.digits import load_digits
@@ -209,6 +211,27 @@ class TestChoice:
     def test_a_folder_that_was_given_is_never_passed_over(self, empty_home):
         with pytest.raises(FileNotFoundError):
             choose_dataset("auto", empty_home / "nowhere")
+
+    def test_a_download_takes_place_in_a_context_of_its_own(self, monkeypatch):
+        on_disk, inside, loads = [], [], []
+
+        def load(download=True):
+            if not (on_disk or download):
+                raise FileNotFoundError("CIFAR-10 is not on this machine.")
+            loads.append(bool(inside))
+            on_disk.append(True)
+            return SimpleNamespace(source="here")
+
+        @contextlib.contextmanager
+        def downloading():
+            inside.append(True)
+            yield
+            inside.clear()
+
+        monkeypatch.setattr(choose, "load_cifar10", load)
+        for _ in range(2):
+            choose_dataset("cifar10", downloading=downloading)
+        assert loads == [True, False, False]  # what is read afterwards, and again, is not in it
 
     def test_unknown_names_are_refused(self):
         with pytest.raises(ValueError, match=r"one of auto, cifar10, digits, got 'mnist'"):

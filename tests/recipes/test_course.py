@@ -191,6 +191,14 @@ def test_a_folder_without_cifar10_is_an_error_and_no_folder_means_digits(
     assert f"192 images to train on: {images.name}" in capsys.readouterr().out
 
 
+def test_strict_mode_takes_the_digits_of_which_the_pages_state_numbers(monkeypatch):
+    classroom = importlib.import_module("classroom")
+    monkeypatch.setattr(classroom, "load_cifar10", None)  # it is not even looked for
+    monkeypatch.setattr(classroom, "MODE", "strict")
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    assert classroom.load_images().name == "digits"
+
+
 def test_strict_mode_ends_with_an_error_where_a_number_does_not_hold(monkeypatch, capsys):
     classroom = importlib.import_module("classroom")
     monkeypatch.setattr(classroom, "SHORT", False)
