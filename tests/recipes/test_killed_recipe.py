@@ -21,7 +21,7 @@ FLAGS = (
 )  # fmt: skip
 
 
-def colours(dataset, data_dir):
+def colours(dataset, data_dir, downloading):
     """Stands for CIFAR-10: five colours, which a network learns in a few steps."""
     random = np.random.default_rng(0)
     labels = np.arange(160) % 5
