@@ -42,8 +42,8 @@ def time_ratios(runs, settings):
     Returns:
         dict from the loop to a dict: `ratio` of the medians, `smallest` and `largest` of any two
         runs, `runs` and `loop_runs`, how many they are of; `pairs`, the ratios of each run to the
-        loop's of the same seed, which came just before it. Empty where we or the loops lack, and
-        where nothing is compared.
+        loop's of the same seed, which came just before it unless a later sitting made it. Empty
+        where we or the loops lack, and where nothing is compared.
     """
     if settings["train_images"]:
         return {}

@@ -10,7 +10,9 @@ USD 0.26, in 26 of 30 epochs; on 8 × V100 after 174.0 s. `--preset=dawnbench_1g
 
 Measured on one NVIDIA H100 80GB: `--preset=dawnbench_1gpu` (mixed_float16) 94.08 % after 64.9 s
 (seed 1) and 93.73 % after 65.3 s (seed 0) by DAWNBench's clock, n = 2
-(benchmarks/results/gpu-h100-2026-11-26.json). Eight GPUs have not been tried.
+(benchmarks/results/gpu-h100-2026-11-26.json); on one NVIDIA H200 93.97 % after 53.8 s (seed 0) and
+93.88 % after 48.1 s (seed 1), n = 2 (gpu-h200-2026-11-27-afternoon.json beside it). Eight GPUs have
+not been tried.
 
 Measured: `--preset=cpu --dataset=cifar10` on two cores of a shared Intel Xeon with bfloat16
 instructions, 10 epochs: 88.71 % (seed 0) and 88.97 % (seed 1), n = 2, mean 88.84 %, after 831

@@ -55,11 +55,15 @@ def measured():
         f"{ours:.2f} of the time of a loop by hand; plain Keras {plain:.2f}",
         f"{machine(gpu)}, 7 rounds",
     )
-    other, best = sorted(gpu["wrn_dawnbench_1gpu"], key=lambda run: run["test_accuracy"])
+    later = result("gpu-h200-2026-11-27-afternoon")
+    first, second = gpu["wrn_dawnbench_1gpu"], later["parts"]["recipe"]["results"].values()
+    *others, best = sorted([*first, *second], key=lambda run: run["test_accuracy"])
+    one, two, three = (f"{run['test_accuracy']:.2f}" for run in others)
+    assert len(first) == len(second) == 2 and float(three) < 94
     yield (
-        f"{best['test_accuracy']:.2f} % after {best['training_seconds']:.1f} s; "
-        f"another seed {other['test_accuracy']:.2f} %",
-        f"{machine(best)}, {len(gpu['wrn_dawnbench_1gpu'])} runs",
+        f"{best['test_accuracy']:.2f} % after {best['training_seconds']:.1f} s in one of four runs; "
+        f"{one}, {two} and {three} % in the others",
+        f"{machine(gpu)}, {machine(later)}, 2 runs each",
     )
     folder = ROOT / "benchmarks" / "records" / "2026-11-28_pairs_two_cores_bfloat16"
     record = json.loads((folder / "runs.json").read_text(encoding="utf-8"))
@@ -89,8 +93,10 @@ def measured():
     beside = result("versus-fastai-cpu-2026-11-27")
     ratios = [row["ratio"] for row in beside["rows"]]
     mean, spread = statistics.mean(ratios), statistics.stdev(ratios)
+    finals = [round(row["fastai_accuracy"]) for row in beside["rows"]]
     yield (
-        f"fastai's final accuracy in {mean:.2f} ± {spread:.2f} of its time",
+        f"fastai's final accuracy ({min(finals)} to {max(finals)} %) in {mean:.2f} ± {spread:.2f} of "
+        "its time",
         f"4,600 photos of dogs, {machine(beside)}, {len(ratios)} seeds",
     )
     for kind, flag in zip(kinds, ("progressive_epochs=11", "epochs=8"), strict=True):
@@ -123,7 +129,8 @@ def quoted_elsewhere():
         yield "benchmarks/README.md", " | ".join([*cells, str(runs["keras_dawn"]["rounds"])])
     for run in later["parts"]["recipe"]["results"].values():
         seconds = f"{run['training_seconds']:.1f}"
-        yield "benchmarks/README.md", f"{run['test_accuracy']:.2f} % after {seconds} s"
+        for page in ("benchmarks/README.md", "recipes/site/claims.md", "recipes/cifar10_wrn.py"):
+            yield page, f"{run['test_accuracy']:.2f} % after {seconds} s"
     finals = result("compare-cpu-2026-11-24")["final"]
     for name in ("one-cycle", "step", "constant"):
         mean, spread = (finals[name][key] for key in ("mean", "standard_deviation"))
