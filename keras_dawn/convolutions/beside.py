@@ -18,7 +18,8 @@ class Beside(Way):
     Args:
         name: str.
         count: int, how many are put beside each other at most: as many as divide the batch, and
-            half of it at least. There is a copy of some such groups at a time.
+            half of it at least. Where there is no `room` for all copies, some such groups are
+            copied at a time.
     """
 
     def __init__(self, name, count):

@@ -9,6 +9,7 @@ from keras_dawn.convolutions.way import Way, columns, empty, matrix, pixels, pla
 import torch
 
 FEW_WEIGHTS = 32  # times as many pixels: then products are added up in no time
+FEW_CHANNELS = 128  # of a product by one place of the kernel: below it that is slow
 
 
 class Windows(Way):
@@ -77,7 +78,8 @@ class Windows(Way):
             return 0  # adding up costs little
         places = sizes.kernel[0] * sizes.kernel[1]
         each = sizes.batch * windows // places
-        for count in (sizes.kernel[1], 1):
+        # One place is as fast as a row of them, but of few channels, and leaves more room.
+        for count in (sizes.kernel[1], 1) if sizes.channels < FEW_CHANNELS else (1,):
             if count * each + sizes.batch * turned <= most:
                 return count
         return 0

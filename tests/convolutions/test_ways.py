@@ -7,6 +7,7 @@ from keras_dawn.convolutions import copies, depthwise
 from keras_dawn.convolutions.added_up import added_up
 from keras_dawn.convolutions.sizes import Sizes
 from keras_dawn.convolutions.taps import to_weight_by_taps
+from keras_dawn.convolutions.torchs_own import gradients
 from keras_dawn.convolutions.way import STAGES, Way
 from keras_dawn.convolutions.ways import TORCH, WAYS
 from keras_dawn.convolutions.windows import TransposedFirst, Windows
@@ -134,6 +135,20 @@ def assert_right(way, dtype):
             assert float(error) < limit * scale(stage, sizes), (stage, sizes)
             taken += 1
     assert taken or way.name == TORCH
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_torchs_own_gradients_one_by_one_are_those_of_one_call(dtype):
+    """Whatever memory stands for the tensor of which only the shape is read."""
+    own = WAYS[TORCH]
+    for sizes in SHAPES + DEPTHWISE + GROUPED:
+        given, _ = given_and_expected(sizes, dtype)
+        (images, weight), (change, _) = given["forward"], given["to_input"]
+        before = change.clone()
+        both = gradients(change, images, weight, sizes, (True, True, False))
+        for stage, expected in zip(STAGES[1:], both[:2], strict=True):
+            torch.testing.assert_close(getattr(own, stage)(*given[stage], sizes), expected)
+        assert torch.equal(change, before), sizes
 
 
 def test_every_stage_of_every_shape_can_go_another_way():
