@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from keras_dawn.convolutions.added_up import added_up
+from keras_dawn.convolutions.copies import parts, room, stage_bytes
 from keras_dawn.convolutions.torchs_own import TorchsOwn, turned
 from keras_dawn.convolutions.way import Way, empty, planes, rows
 
@@ -16,7 +18,8 @@ class Beside(Way):
     Args:
         name: str.
         count: int, how many are put beside each other at most: as many as divide the batch, and
-            half of it at least.
+            half of it at least. Where there is no `room` for all copies, some such groups are
+            copied at a time.
     """
 
     def __init__(self, name, count):
@@ -33,20 +36,45 @@ class Beside(Way):
         return next((count for count in counts if batch % count == 0), None)
 
     def forward(self, images, weight, sizes):
-        count = self._how_many(sizes.batch)
-        wide = _beside(images, count, sizes.padding[1])
-        found = torch.conv2d(wide, weight, None, 1, sizes.padding, sizes.dilation)
-        return _apart(found, count, sizes)
+        return self._convolved("forward", images, weight, sizes)
 
     def to_input(self, change, weight, sizes):
-        back = replace(sizes, channels=sizes.filters, filters=sizes.channels)
-        return self.forward(change, turned(weight), back)
+        return self._convolved("to_input", change, turned(weight), sizes)
+
+    def _convolved(self, stage, images, weight, sizes):
+        count, between = self._how_many(sizes.batch), sizes.padding[1]
+        result = empty(sizes, stage, images)
+        for some, part in self._parts(stage, (images, result), sizes):
+            wide = _beside(some, count, between)
+            found = torch.conv2d(wide, weight, None, 1, sizes.padding, sizes.dilation)
+            _apart(found, count, part, between)
+        return result
 
     def to_weight(self, images, change, sizes):
         count, between = self._how_many(sizes.batch), sizes.padding[1]
-        wide, wide_change = (_beside(one, count, between) for one in (images, change))
-        sizes = replace(sizes, batch=len(wide), image=tuple(wide.shape[2:]))
-        return _OWN.to_weight(wide, wide_change, sizes)
+        pieces = list(self._parts("to_weight", (images, change), sizes))
+        products = (
+            self._of_some(*(_beside(one, count, between) for one in some), sizes) for some in pieces
+        )
+        return added_up(products, len(pieces))
+
+    def _of_some(self, wide, change, sizes):
+        return _OWN.to_weight(
+            wide, change, replace(sizes, batch=len(wide), image=tuple(wide.shape[2:]))
+        )
+
+    def _parts(self, stage, tensors, sizes):
+        """The tensors, some groups of images at a time that are put beside each other."""
+        count = self._how_many(sizes.batch)
+        # Both the images and the result have copies, with columns of zeros.
+        both = sum(stage_bytes(one, sizes, tensors[0]) for one in ("forward", "to_input"))
+        width = sizes.image[1]
+        wide = both * (width + sizes.padding[1]) // width * count // sizes.batch
+        if stage == "to_weight":
+            wide += wide // 2  # oneDNN turns one of the two around
+        groups = [one.unflatten(0, (-1, count)) for one in tensors]
+        for some in parts(groups, wide, room(stage, sizes, tensors[0])):
+            yield [one.flatten(0, 1) for one in some]
 
 
 def _beside(images, count, between):
@@ -60,11 +88,9 @@ def _beside(images, count, between):
     return planes(wide.view(batch // count, height, count * (width + between), channels))
 
 
-def _apart(wide, count, sizes):
-    """The images that were beside each other."""
-    height, width = sizes.image
-    places = rows(wide).view(len(wide), height, count, width + sizes.padding[1], -1)
-    apart = empty(sizes, "forward", wide)
+def _apart(wide, count, apart, between):
+    """Writes the images that were beside each other to `apart`."""
+    height, width = apart.shape[2:]
+    places = rows(wide).view(len(wide), height, count, width + between, -1)
     target = rows(apart).view(len(wide), count, height, width, -1)
     target.copy_(places[:, :, :, :width].transpose(1, 2))
-    return apart

@@ -1,10 +1,43 @@
-"""Windows of images copied to the rows of a matrix."""
+"""Windows of images copied to the rows of a matrix, and how large such copies may be."""
+
+import math
 
 from keras_dawn.convolutions.way import rows
 
 import torch.nn.functional as F
 
 MOST_BYTES = 32 * 2**20  # how large a copy may be; above it some images at a time are copied
+LEAST_BYTES = 7 * 2**19  # no copy is made in smaller parts: products would be slow
+
+
+def room(stage, sizes, like):
+    """Bytes of copies that a stage may have for a step to peak about where torch's own does.
+
+    What counts is what a step has in memory at other times, beyond what it keeps and the gradient
+    of this result. Just before, there were another gradient like it and what the layer above had
+    kept to compute it, such as the result of a ReLU. And torch's own computes both gradients in
+    one call, with three tensors as large as the weights in memory, of which one is the gradient
+    to them. Here that gradient comes first, and that to the images begins with a copy of the
+    weights. The result is computed while all of this is still to come, by products or
+    convolutions that copy the weights. A third of the images more is about a twentieth of what a
+    step of three such layers has in memory.
+
+    Args:
+        stage: `"forward"`, `"to_input"` or `"to_weight"`.
+        sizes: `Sizes`.
+        like: tensor of the precision.
+    """
+    weight, images, found = (
+        stage_bytes(one, sizes, like) for one in ("to_weight", "to_input", "forward")
+    )
+    most = max(2 * found, images + 3 * weight) + images // 3
+    most -= images + 2 * weight if stage == "to_input" else weight
+    return min(MOST_BYTES, max(LEAST_BYTES, most))
+
+
+def stage_bytes(stage, sizes, like):
+    """Bytes of what a stage gives."""
+    return math.prod(sizes.shape(stage)) * like.element_size()
 
 
 def forward_windows(images, sizes):

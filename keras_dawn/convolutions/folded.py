@@ -1,6 +1,6 @@
 """The gradient to a convolution's images as one product, whose columns are added up in place."""
 
-from keras_dawn.convolutions.copies import MOST_BYTES, parts
+from keras_dawn.convolutions.copies import parts, room
 from keras_dawn.convolutions.way import Way, empty, matrix, pixels, rows
 
 
@@ -20,7 +20,7 @@ class Folded(Way):
         result = empty(sizes, "to_input", change)
         kernels = matrix(weight)
         windows = sizes.result[0] * sizes.result[1] * kernels.shape[1] * change.element_size()
-        for some, part in parts((change, result), windows, MOST_BYTES):
+        for some, part in parts((change, result), windows, room("to_input", sizes, change)):
             products = (pixels(some) @ kernels).view(
                 -1, *sizes.result, *sizes.kernel, sizes.channels
             )

@@ -1,5 +1,7 @@
 """torch's own convolution."""
 
+import math
+
 from keras_dawn.convolutions.way import Way, dense, planes, rows
 
 import torch
@@ -16,15 +18,26 @@ class TorchsOwn(Way):
         return torch.conv2d(images, weight, None, *settings)
 
     def to_input(self, change, weight, sizes):
-        shape = sizes.shape("to_input")
-        # Only its shape and layout are read.
-        images = planes(change.new_empty(shape[0], *shape[2:], shape[1]))
+        images = _lent(sizes.shape("to_input"), change)
         return gradients(change, images, weight, sizes, (True, False, False))[0]
 
     def to_weight(self, images, change, sizes):
-        shape = sizes.shape("to_weight")
-        weight = planes(change.new_empty(shape[0], *shape[2:], shape[1]))
+        weight = _lent(sizes.shape("to_weight"), change)
         return gradients(change, images, weight, sizes, (False, True, False))[1]
+
+
+def _lent(shape, change):
+    """A tensor of which torch reads nothing but the shape and the layout, channels innermost.
+
+    Args:
+        shape: its `(batch, channels, height, width)`.
+        change: dense tensor whose memory it is given if that is large enough.
+    """
+    in_memory = shape[0], *shape[2:], shape[1]
+    count = math.prod(shape)
+    if count <= change.numel():
+        return planes(rows(change).view(-1)[:count].view(in_memory))
+    return planes(change.new_empty(in_memory))
 
 
 def gradients(change, images, weight, sizes, wanted):

@@ -54,6 +54,12 @@ def pixels(tensor):
     return rows(tensor).view(-1, tensor.shape[1])
 
 
+def columns(tensor, copied):
+    """The same as a matrix `(channels, pixels)`: a view, or copied to rows of pixels."""
+    found = pixels(tensor).t()
+    return found.contiguous() if copied else found
+
+
 def matrix(weight):
     """`(filters, channels, height, width)` as `(filters, height · width · channels)`: a view."""
     return rows(weight).view(len(weight), -1)

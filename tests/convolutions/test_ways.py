@@ -1,8 +1,14 @@
 """Every way of a convolution against torch's in float64."""
 
-from keras_dawn.convolutions import depthwise
+import functools
+
+from keras_dawn.convolutions import added_up as added_up_module
+from keras_dawn.convolutions import copies, depthwise
+from keras_dawn.convolutions.added_up import added_up
 from keras_dawn.convolutions.sizes import Sizes
-from keras_dawn.convolutions.way import STAGES
+from keras_dawn.convolutions.taps import to_weight_by_taps
+from keras_dawn.convolutions.torchs_own import gradients
+from keras_dawn.convolutions.way import STAGES, Way
 from keras_dawn.convolutions.ways import TORCH, WAYS
 from keras_dawn.convolutions.windows import TransposedFirst, Windows
 
@@ -48,6 +54,21 @@ GROUPED = [  # of which some, all or a number that divides them become one
     Sizes(1, 128, 128, (4, 1), (1, 1), groups=32),
 ]
 SMALL_PARTS = [Windows("windows, one image each", 1), TransposedFirst("transposed, one each", 1)]
+
+
+class ByTaps(Way):
+    """The gradient to the weights, one place of the kernel or one row of it at a time."""
+
+    def __init__(self, name, rows):
+        super().__init__(name)
+        self._rows = rows
+
+    def to_weight(self, images, change, sizes):
+        at_once = sizes.kernel[1] if self._rows else 1
+        return to_weight_by_taps(images, change, sizes, at_once, transposes=self._rows)
+
+
+BY_TAPS = [ByTaps("a place at a time", False), ByTaps("a row at a time", True)]
 LIMITS = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 1e-2}
 
 
@@ -84,8 +105,19 @@ def scale(stage, sizes):
 
 
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
-@pytest.mark.parametrize("way", [*WAYS.values(), *SMALL_PARTS], ids=lambda way: way.name)
+@pytest.mark.parametrize("way", [*WAYS.values(), *SMALL_PARTS, *BY_TAPS], ids=lambda way: way.name)
 def test_a_way_gives_what_torch_gives_in_float64(way, dtype):
+    assert_right(way, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["windows", "transposed", "beside 8", "folded"])
+def test_a_way_is_right_with_the_smallest_copies(monkeypatch, name, dtype):
+    monkeypatch.setattr(copies, "MOST_BYTES", 1)
+    assert_right(WAYS[name], dtype)
+
+
+def assert_right(way, dtype):
     taken = 0
     if way.name == "in float32" and dtype == torch.float64:
         return  # for half precision
@@ -103,6 +135,20 @@ def test_a_way_gives_what_torch_gives_in_float64(way, dtype):
             assert float(error) < limit * scale(stage, sizes), (stage, sizes)
             taken += 1
     assert taken or way.name == TORCH
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_torchs_own_gradients_one_by_one_are_those_of_one_call(dtype):
+    """Whatever memory stands for the tensor of which only the shape is read."""
+    own = WAYS[TORCH]
+    for sizes in SHAPES + DEPTHWISE + GROUPED:
+        given, _ = given_and_expected(sizes, dtype)
+        (images, weight), (change, _) = given["forward"], given["to_input"]
+        before = change.clone()
+        both = gradients(change, images, weight, sizes, (True, True, False))
+        for stage, expected in zip(STAGES[1:], both[:2], strict=True):
+            torch.testing.assert_close(getattr(own, stage)(*given[stage], sizes), expected)
+        assert torch.equal(change, before), sizes
 
 
 def test_every_stage_of_every_shape_can_go_another_way():
@@ -141,3 +187,13 @@ def test_what_is_no_number_stays_in_its_image(way):
             if way.takes(stage, sizes):
                 given[stage][0][-1] = torch.nan
                 assert getattr(way, stage)(*given[stage], sizes)[:-1].isfinite().all(), sizes
+
+
+@pytest.mark.parametrize("count", [1, 2, 999])
+def test_bfloat16_is_added_up_in_float32(monkeypatch, count):
+    monkeypatch.setattr(added_up_module, "AT_ONCE", 10)  # two rows at a time
+    numbers = torch.randn(count, 3, 5).bfloat16()
+    found = added_up((one.clone() for one in numbers), count)
+    assert torch.equal(found, functools.reduce(torch.add, numbers.float()).bfloat16())
+    exact = added_up((one.double() for one in numbers), count)
+    torch.testing.assert_close(exact, numbers.double().sum(0))
