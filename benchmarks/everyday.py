@@ -39,6 +39,7 @@ from everyday_cases import all_cases
 from everyday_measure import PHASES, RATIOS, check, measure
 from everyday_twins import DEVICE, LARGE, SMALL
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 FLAGS = flags.FLAGS
@@ -148,7 +149,7 @@ def print_tables(results):
         table.add_column(column)
     for name, result in results.items():
         if "error" in result:
-            table.add_row(name, result["error"])
+            table.add_row(name, escape(result["error"]))
             continue
         cells = (_cell(result[phase], key) for phase in PHASES for key in _columns())
         table.add_row(name, *cells)

@@ -51,6 +51,7 @@ import imagenet_rehearsal_validation
 from absl import flags
 from imagenet_rehearsal_parts import BATCH
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from synthetic_imagenet import make_folders
 
@@ -110,7 +111,7 @@ def main(arguments):
     table.add_column("part")
     table.add_column("found", overflow="fold")
     for name, found in results.items():
-        table.add_row(name, "\n".join(lines_of(found)))
+        table.add_row(name, escape("\n".join(lines_of(found))))  # brackets of an error message
     Console().print(table)
     if FLAGS.json:
         from keras_dawn.dawnbench.records import environment
