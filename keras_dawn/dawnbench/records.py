@@ -48,7 +48,7 @@ class RunFolder:
     """
 
     def __init__(self, path, run=None):
-        self.path, self._run, self._made = Path(path), run, []
+        self.path, self._run, self._made = Path(path).expanduser(), run, []
         self.is_taken_again = self.is_finished = False
         if not current().is_main:
             return

@@ -100,6 +100,7 @@ class LastWord(keras.callbacks.Callback):
             description = self._restoration.begin(
                 description, self._fit, self.params, self._resume.set_since
             )
+            self._resume.not_taken_up = self._restoration.not_taken_up
         else:
             states.tell("begin")
         self._description = description

@@ -96,7 +96,7 @@ class Restoration:
         self._numbers = CompiledNumbers([], model, callbacks, {})
         self._position, self._path = position, path
         self._same = self._own = None  # `SameCallbacks`, and what of the state is this rank's
-        self._logs = {}  # names in the logs that are others now
+        self._logs, self.not_taken_up = {}, []  # names in the logs that are others now; changes
 
     def begin(self, description, fit, params, set_since):
         """Restores what `on_train_begin` of the others may have set, and says so.
@@ -151,6 +151,7 @@ class Restoration:
                 epochs = self._other_epochs(params) if params["epochs"] > state["epoch"] else []
                 changed += epochs + self._other_changes(description, tracked)
             if changed and not self._followed:
+                self.not_taken_up = changed
                 say(not_taken_up(changed, state, self._path), self._path)
             return before
         if same_fit or not state["complete"]:
@@ -242,9 +243,8 @@ class Restoration:
                 part.rename_logs(self._logs)
 
     def _restore_metrics(self):
-        metrics = zip(metric_variables(self._model), self._own["metrics"], strict=True)
-        for variable, value in metrics:
-            overwrite(variable.value, value)
+        for metric, value in zip(metric_variables(self._model), self._own["metrics"], strict=True):
+            overwrite(metric.value, value)
 
     def _restore_history(self):
         state = self._state

@@ -101,6 +101,8 @@ class ResumeTraining(keras.callbacks.Callback):
         paid: `PaidTime` of all processes that trained from this folder, on rank 0.
         taken_up: list of str, the settings that were others when the training went on, and from
             where on they hold; of all its processes.
+        not_taken_up: list of str, those that are others than a complete training had, whose
+            weights the model has.
         set_since: list, hyper-parameters that were set between two tries of this process.
 
     Raises:
@@ -140,7 +142,8 @@ class ResumeTraining(keras.callbacks.Callback):
         self.folder = CheckpointFolder(directory, keep)
         self.paid = PaidTime(directory)
         self.notices = Notices(save_on_signal, notice)
-        self.tracked, self.taken_up, self.set_since = {}, [], []
+        self.tracked, self.set_since = {}, []
+        self.taken_up, self.not_taken_up = [], []
         self._data = data
         self._fit = 0  # how many `fit`s this object saw through to their ends
         self._asked = None  # which `fit` comes next, where the script leaves out what is done

@@ -21,7 +21,7 @@ def read_blacklist(path):
         FileNotFoundError: no such file.
         ValueError: a line that is no number from 1 to 50,000, or no lines.
     """
-    lines = Path(path).read_text(encoding="utf-8").split()
+    lines = Path(path).expanduser().read_text(encoding="utf-8").split()
     wrong = [line for line in lines if not line.isdecimal() or not 1 <= int(line) <= 50_000]
     if wrong or not lines:
         raise ValueError(

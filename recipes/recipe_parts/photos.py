@@ -167,7 +167,7 @@ def train(preset, photos, precision, seed, folder, timer):
     mixing = [data.MixUp(FLAGS.mixup)] if FLAGS.mixup else []
     mixing = [data.CutMix(FLAGS.cutmix)] if FLAGS.cutmix else mixing
     history = records.HistoryWriter(folder)
-    callbacks = [*averages(preset), timer, history]
+    callbacks = [timer, *averages(preset), history]
     resume = run_flags.resume_training(f"seed{seed}")
     callbacks += [resume] if resume else []
     interrupted, last, flipped, answered = False, preset.plan.phases[-1], None, None

@@ -117,6 +117,8 @@ def summary(result, prices):
         text = f"{paid['seconds']:.1f} s in {processes}"
         dollars = [f"USD {p.cost(paid['seconds']):.4f} {p.kind}" for p in prices]
         table.add_row("paid time", ", ".join([text, *dollars]))
+    if others := result.description.get("not_taken_up"):
+        table.add_row("trained before with other settings", ", ".join(others))
     for price in prices:
         cost = price.cost(timer.clock.training_seconds())
         table.add_row(f"cost, {price.kind}", f"USD {cost:.4f} ({_price(price)})")

@@ -55,8 +55,9 @@ def _write_entry(result, folder, prices, author, author_email):
     memory = f", {machine['memory_gib']} GiB memory" if machine["memory_gib"] else ""
     # The board's prices are on-demand ones: beside them a spot price would win unfairly.
     on_demand = [price.usd_per_hour for price in prices if price.kind == "on-demand"]
-    # A run that went on with other settings has not those of the entry throughout.
-    changed = description.get("taken_up")
+    # A run that went on with other settings has not those of the entry throughout, and one that had
+    # been complete has its own.
+    changed, others = description.get("taken_up"), description.get("not_taken_up")
     entry = dawnbench.Entry(
         author=author,
         author_email=author_email,
@@ -70,6 +71,7 @@ def _write_entry(result, folder, prices, author, author_email):
         misc={
             **result.entry["misc"],
             **({"changedWhileTraining": changed} if changed else {}),
+            **({"settingsNotTakenUp": others} if others else {}),
             "commandLine": " ".join(description["command"]),
             "versions": versions,
             "clock": "data load and model build included, validation excluded",

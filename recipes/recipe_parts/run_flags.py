@@ -157,7 +157,7 @@ def resume_training(subfolder=""):
     if not FLAGS.checkpoints:
         return None
     return ResumeTraining(
-        Path(FLAGS.checkpoints) / subfolder,
+        Path(FLAGS.checkpoints).expanduser() / subfolder,
         every_steps=FLAGS.checkpoint_steps,
         every_seconds=FLAGS.checkpoint_seconds,
         notice=EvictionNotice(FLAGS.notice) if FLAGS.notice else None,
@@ -172,9 +172,16 @@ def of_resumption(resume):
 
     Returns:
         dict: `paid`, what all processes took, on rank 0 (`None` without checkpoints); `taken_up`,
-        the settings that were changed while it went on.
+        the settings that were changed while it went on; `not_taken_up`, those that a complete
+        training was not made with.
     """
-    return {"paid": _paid_time(resume), "taken_up": [] if resume is None else resume.taken_up}
+    # Target and price are of what is measured now.
+    others = [] if resume is None else resume.not_taken_up
+    return {
+        "paid": _paid_time(resume),
+        "taken_up": [] if resume is None else resume.taken_up,
+        "not_taken_up": [words for words in others if " of TimeToAccuracy " not in words],
+    }
 
 
 def _paid_time(resume):

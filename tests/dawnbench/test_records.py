@@ -23,6 +23,12 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert (tmp_path / "run" / "run.json").read_text(encoding="utf-8") == "old"
 
 
+def test_a_folder_under_the_home_is_not_one_called_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert RunFolder("~/run").path == tmp_path / "run" and (tmp_path / "run").is_dir()
+
+
 def test_an_unfinished_run_takes_its_folder_again_and_nobody_elses(tmp_path):
     run = {"recipe": "a", "checkpoints": "saved", "seed": 0, "runs": 2}
     folder = RunFolder(tmp_path / "run", run)

@@ -3,6 +3,7 @@
 import copy
 import json
 import subprocess
+from types import SimpleNamespace
 
 import cifar10_record
 import pytest
@@ -10,7 +11,7 @@ import record
 import record_results
 import record_summary
 
-from recipe_parts import run_files
+from recipe_parts import run_files, run_flags
 
 DOCUMENT = {
     "settings": {"sizes": {0: 24}, "widths": (64, (112, 256))},
@@ -202,3 +203,11 @@ def test_an_entry_counts_the_gpus_that_trained_or_the_cores_of_a_processor():
     assert device(device="cuda", gpus=gpus) == ("1 × NVIDIA H200 of 8 in the machine", "1xH200")
     of_two = "16 × NVIDIA H200 in 2 machines", "16xH200"
     assert device(16, 2, device="cuda", gpus=gpus) == of_two
+
+
+def test_the_record_of_a_complete_training_names_settings_that_it_was_not_made_with():
+    others = ["learning_rate 0.1 → 0.05", "target of TimeToAccuracy 94.0 → 95.0"]
+    paid = SimpleNamespace(processes=0)
+    resume = SimpleNamespace(paid=paid, taken_up=[], not_taken_up=others)
+    assert run_flags.of_resumption(resume)["not_taken_up"] == others[:1]
+    assert run_flags.of_resumption(None) == {"paid": None, "taken_up": [], "not_taken_up": []}

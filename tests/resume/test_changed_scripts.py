@@ -2,6 +2,7 @@
 
 import keras_dawn
 from keras_dawn import ResumeTraining
+from keras_dawn.resume import one_training
 
 import keras
 import pytest
@@ -228,3 +229,15 @@ def test_what_was_taken_up_is_kept_for_the_record_of_the_run(tmp_path):
     ]
     assert told[1] == second
     assert told[2] == [*second, "from epoch 4, step 1 on: epochs 3 → 4"]
+
+
+def test_what_a_complete_training_did_not_have_is_kept_for_the_record_too(tmp_path):
+    told = []
+    for rate in (0.1, 0.05, 0.1):
+        keras.utils.set_random_seed(1)
+        resume = ResumeTraining(tmp_path)
+        if told:
+            one_training._LAST.clear()  # as in a process that is started anew
+        compiled(SGD(rate)).fit(X, X[:, :1], batch_size=8, epochs=1, verbose=0, callbacks=[resume])
+        told.append((resume.taken_up, resume.not_taken_up))
+    assert told == [([], []), ([], ["learning_rate 0.1 → 0.05"]), ([], [])]
