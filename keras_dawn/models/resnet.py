@@ -62,7 +62,8 @@ def ResNet(
         resnet_d: bool, three 3×3 convolutions as stem and average pooling in shortcuts (He et
             al. 2018, https://arxiv.org/abs/1812.01187).
         activation: str, the name of an activation of Keras's, such as `"mish"` (Misra 2019,
-            https://arxiv.org/abs/1908.08681).
+            https://arxiv.org/abs/1908.08681). With another one than `"relu"` the maxima behind the
+            stem are of windows that begin at the border, and not a pixel before it as torch's do.
         name: str, by default `resnet50` and so on.
 
     Returns:
