@@ -84,6 +84,12 @@ def ResNet(
         raise ValueError(f"weights={weights!r} are of networks without blur_pool and resnet_d.")
     if weights in NAMES and activation != "relu":
         raise ValueError(f"weights={weights!r} are of networks with ReLU, got {activation!r}.")
+    if activation != "relu" and str(weights).endswith((".pth", ".pt")):
+        raise ValueError(
+            f"With activation={activation!r} the maxima behind the stem are of other windows than "
+            f"in torch, and torch's weights ({weights}) would give other answers. Load weights that "
+            "this network has saved."
+        )
     if not isinstance(activation, str):
         raise ValueError(f"`activation` must be the name of one of Keras's, got {activation!r}.")
     channels_last = keras.config.image_data_format() == "channels_last"
