@@ -87,8 +87,8 @@ def ResNet(
     if activation != "relu" and str(weights).endswith((".pth", ".pt")):
         raise ValueError(
             f"With activation={activation!r} the maxima behind the stem are of other windows than "
-            f"in torch, and torch's weights ({weights}) would give other answers. Load weights that "
-            "this network has saved."
+            f"in torch, and torch's weights ({weights}) would give other answers. Load weights "
+            "that this network has saved."
         )
     if not isinstance(activation, str):
         raise ValueError(f"`activation` must be the name of one of Keras's, got {activation!r}.")
