@@ -22,11 +22,11 @@ def tensor_of(value):
         >>> tensor_of(np.arange(3)[::-1])
         tensor([2, 1, 0])
     """
-    if not isinstance(value, torch.Tensor) and hasattr(type(value), "__array__"):
-        value = np.asarray(value)  # torch would ask a part of a column for its number 0
-        kind = _INSTEAD.get(value.dtype.name, value.dtype.newbyteorder("="))
-        backwards = any(stride < 0 for stride in value.strides)
-        value = value.astype(kind, copy=backwards)
+    if isinstance(value, torch.Tensor) or not hasattr(type(value), "__array__"):
+        return torch.as_tensor(value)
+    value = np.asarray(value)  # torch would ask a part of a column for its number 0
+    kind = _INSTEAD.get(value.dtype.name, value.dtype.newbyteorder("="))
+    value = value.astype(kind, copy=any(stride < 0 for stride in value.strides))
     with warnings.catch_warnings():  # of memory that nobody may write to, and nobody does
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.as_tensor(value)
+        return torch.from_numpy(value)

@@ -7,6 +7,7 @@ import keras
 import torch
 from keras.src import backend
 from keras.src.layers.preprocessing.data_layer import DataLayer
+from torch.nn.modules import module as torch_module
 
 
 def all_layers(model):
@@ -82,18 +83,10 @@ def bound_arguments(operation, args, kwargs):
     return {name: value for name, value in bound.arguments.items() if name != "training"}
 
 
-_OF_FUNCTIONS = {
-    "Map",
-    "Scan",
-    "AssociativeScan",
-    "Switch",
-    "WhileLoop",
-    "ForiLoop",
-    "Cond",
-    "VectorizedMap",
-    "JVP",
-    "ElasticTransform",
-}  # operations that call functions of the user's, or draw from a generator
+_OF_FUNCTIONS = {  # operations that call functions of the user's, or draw from a generator
+    "Map", "Scan", "AssociativeScan", "Switch", "WhileLoop", "ForiLoop", "Cond", "VectorizedMap",
+    "JVP", "ElasticTransform",
+}  # fmt: skip
 
 
 def computes_in_torch(operation):
@@ -146,12 +139,29 @@ def only_passes_mask_on(layer):
     return not own and type(layer).compute_mask is keras.Layer.compute_mask
 
 
+_HOOKS_OF_ALL = (  # what `torch.nn.modules.module.register_module_forward_hook` and its like fill
+    torch_module._global_forward_pre_hooks,
+    torch_module._global_forward_hooks,
+    torch_module._global_backward_pre_hooks,
+    torch_module._global_backward_hooks,
+)
+
+
+def hooks_of_all():
+    """Whether a hook of torch's runs when any module is called."""
+    return any(_HOOKS_OF_ALL)
+
+
 def is_plain_call(layer):
     """Whether nothing of torch's or the user's is hung into a layer's call.
 
     Keras layers are torch modules: hooks run when they are called. `call` may also have been
     replaced on the instance.
     """
+    return not any(_HOOKS_OF_ALL) and _is_plain(layer)
+
+
+def _is_plain(layer):
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
         return False
     if layer._backward_pre_hooks or layer._remat_mode is not None:
@@ -205,7 +215,7 @@ class CallSettings:
         """The settings; the same tuple as long as they are."""
         layer = self._layer
         kind = class_of(layer)
-        hung_in = is_plain_call(layer), layer.activity_regularizer
+        hung_in = _is_plain(layer), layer.activity_regularizer
         now = (*hung_in, kind, kind.call, kind.forward, self._replaced.now)
         if now != self._last:
             self._last = now

@@ -62,7 +62,8 @@ def ResNet(
         resnet_d: bool, three 3×3 convolutions as stem and average pooling in shortcuts (He et
             al. 2018, https://arxiv.org/abs/1812.01187).
         activation: str, the name of an activation of Keras's, such as `"mish"` (Misra 2019,
-            https://arxiv.org/abs/1908.08681).
+            https://arxiv.org/abs/1908.08681). With another one than `"relu"` the maxima behind the
+            stem are of windows that begin at the border, and not a pixel before it as torch's do.
         name: str, by default `resnet50` and so on.
 
     Returns:
@@ -83,6 +84,12 @@ def ResNet(
         raise ValueError(f"weights={weights!r} are of networks without blur_pool and resnet_d.")
     if weights in NAMES and activation != "relu":
         raise ValueError(f"weights={weights!r} are of networks with ReLU, got {activation!r}.")
+    if activation != "relu" and str(weights).endswith((".pth", ".pt")):
+        raise ValueError(
+            f"With activation={activation!r} the maxima behind the stem are of other windows than "
+            f"in torch, and torch's weights ({weights}) would give other answers. Load weights "
+            "that this network has saved."
+        )
     if not isinstance(activation, str):
         raise ValueError(f"`activation` must be the name of one of Keras's, got {activation!r}.")
     channels_last = keras.config.image_data_format() == "channels_last"

@@ -64,14 +64,14 @@ def displayable(images, mean=(0.0,), std=(1.0,)):
 
 
 def label_text(label, class_names):
-    """A class's name, or a line for each of the two largest probabilities of a mixed label."""
+    """A class's name, a line for each of several classes, or for the two likeliest of a mix."""
     names = range(1000000) if class_names is None else class_names
     if np.ndim(label) == 0:
         return str(names[int(label)])
     # Label smoothing gives every class a little, which nobody wants to read.
     parts = [(part, names[n]) for n, part in enumerate(label) if part > 0.01]
-    if len(parts) == 1:
-        return str(parts[0][1])
+    if len(parts) == 1 or all(part == 1 for part, _ in parts):
+        return "\n".join(str(name) for _, name in parts)
     return "\n".join(f"{name} {100 * part:.0f} %" for part, name in sorted(parts)[::-1][:2])
 
 

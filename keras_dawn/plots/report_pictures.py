@@ -34,7 +34,7 @@ def embedded_file(path, most_bytes):
     try:
         # Whatever lies in the folder under that name: a broken picture must not cost the page.
         with Image.open(path) as image:
-            image = image.convert("RGB")
+            image = _on_white(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     if image.width > _WIDTH:
@@ -47,6 +47,14 @@ def embedded_file(path, most_bytes):
         image = _scaled(image, image.width // 2)
         data = _encoded(image, form, settings)
     return _address(data, form) if len(data) <= most_bytes else None
+
+
+def _on_white(image):
+    """A picture as RGB; where it is transparent, it is drawn for a white page."""
+    if image.mode not in ("LA", "PA", "RGBA") and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _scaled(image, width):

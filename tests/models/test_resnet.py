@@ -135,6 +135,11 @@ def test_an_activation_takes_every_place_of_relu_and_no_padding_wins_a_maximum()
     assert torch.allclose(active(x, training=False), expected, atol=1e-6)
 
 
+def test_torchs_weights_of_a_network_with_another_activation_are_refused():
+    with pytest.raises(ValueError, match="maxima behind the stem are of other windows"):
+        ResNet(18, activation="mish", weights="mish.pth")
+
+
 def test_an_activation_that_is_not_a_name_is_refused():
     with pytest.raises(ValueError, match="name of one of Keras's"):
         ResNet(18, activation=keras.activations.mish)

@@ -90,6 +90,39 @@ def test_a_kernel_tied_by_a_lambda(true_float64):
     follows(losses, make)
 
 
+def own_model():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.part = layers.Dense(4, name="dense")
+            self.graph = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="dense2")])
+
+        def call(self, x):
+            return self.graph(ops.tanh(self.part(x)))
+
+    model = Net()
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("make", [network, own_model])
+def test_hooks_of_all_modules(make, first, true_float64):
+    def hook(module, inputs, outputs):
+        return 3 * outputs if getattr(module, "name", "").startswith("dense") else None
+
+    def use(model):
+        results = [] if first else [losses(model)]
+        handle = torch.nn.modules.module.register_module_forward_hook(hook)
+        try:
+            results += [losses(model), model.predict(X, verbose=0)]
+        finally:
+            handle.remove()
+        return [*results, losses(model)]
+
+    follows(use, make)
+
+
 def test_hooks_and_methods_put_on_one_model(true_float64):
     def hooked(model):
         model.register_forward_hook(lambda module, inputs, outputs: 3 * outputs)

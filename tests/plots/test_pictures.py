@@ -52,6 +52,8 @@ def test_mixed_labels_are_named_by_probability():
     figure = plots.show_batch(images, np.array([[0.3, 0.7], [0.0, 1.0]]), ["cat", "dog"])
     assert titles(figure) == ["dog 70 %\ncat 30 %", "dog"]
     assert titles(plots.show_batch(images)) == ["", ""]
+    several = plots.show_batch(images, np.array([[1, 1, 0, 1], [0, 0, 0, 0]]), list("abcd"))
+    assert titles(several) == ["a\nb\nd", ""]
 
 
 def test_confusions_are_counted_in_their_cells(answers):

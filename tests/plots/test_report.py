@@ -1,4 +1,6 @@
+import base64
 import html
+import io
 import json
 import re
 import shutil
@@ -8,7 +10,7 @@ from html.parser import HTMLParser
 
 from keras_dawn.plots import report as report_module
 from keras_dawn.plots.report import report
-from keras_dawn.plots.report_pictures import over_epochs, time_and_cost
+from keras_dawn.plots.report_pictures import embedded_file, over_epochs, time_and_cost
 from keras_dawn.plots.run_records import read_run, read_runs
 
 import numpy as np
@@ -187,6 +189,16 @@ def test_runs_of_several_targets_have_no_line_of_one(tmp_path):
         (_, time), _ = time_and_cost(read_runs(some))
         targets.append([text.get_text() for text in time.axes[0].texts])
     assert targets == [[], ["target 80 %"], ["target 80 %"]]
+
+
+def test_a_transparent_picture_is_on_white(tmp_path):
+    picture = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
+    picture.putpixel((1, 0), (255, 0, 0, 255))
+    for drawn in (picture, picture.quantize(4)):
+        drawn.save(tmp_path / "drawn.png")
+        address = embedded_file(tmp_path / "drawn.png", 10_000)
+        with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as shown:
+            assert [shown.getpixel((n, 0)) for n in (0, 1)] == [(255, 255, 255), (255, 0, 0)]
 
 
 def test_the_only_epoch_is_seen(tmp_path):

@@ -124,9 +124,9 @@ def unrecorded(layer):
 
 
 def _config():
-    """What rules read of Keras itself."""
-    config = keras.config
-    return config.epsilon(), config.floatx(), config.image_data_format()
+    """What rules read of Keras itself, and whether torch's hooks are hung into all calls."""
+    config, hooks = keras.config, keras_layers.hooks_of_all()
+    return config.epsilon(), config.floatx(), config.image_data_format(), hooks
 
 
 def _kept(value):
