@@ -130,7 +130,9 @@ class TimeToAccuracy(keras.callbacks.Callback):
         self.clock.pause()
         logs = {} if logs is None else logs
         training, wall = self.clock.training_seconds(), self.clock.wall_seconds()
-        if self.monitor in logs:
+        wanted = [self.monitor] if self.top5 is None else [self.monitor, self.top5]
+        missing = [name for name in wanted if name not in logs]
+        if not missing:
             top5 = None if self.top5 is None else _percent(logs[self.top5])
             self.record(epoch, _percent(logs[self.monitor]), top5)
             if self.reached is not None and self.stop_at_target:
@@ -138,8 +140,8 @@ class TimeToAccuracy(keras.callbacks.Callback):
         elif not self._warned and any(name.startswith("val_") for name in logs):
             self._warned = True
             warnings.warn(
-                f"TimeToAccuracy finds no {self.monitor!r} in the logs, so no time to accuracy is "
-                f"recorded. There is: {', '.join(sorted(logs))}.",
+                f"TimeToAccuracy finds no {', '.join(map(repr, missing))} in the logs, so no time "
+                f"to accuracy is recorded. There is: {', '.join(sorted(logs))}.",
                 stacklevel=2,
             )
         logs.update(training_seconds=training, wall_seconds=wall)
