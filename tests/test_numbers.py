@@ -61,8 +61,8 @@ def measured():
     one, two, three = (f"{run['test_accuracy']:.2f}" for run in others)
     assert len(first) == len(second) == 2 and float(three) < 94
     yield (
-        f"{best['test_accuracy']:.2f} % after {best['training_seconds']:.1f} s in one of four runs; "
-        f"{one}, {two} and {three} % in the others",
+        f"{best['test_accuracy']:.2f} % after {best['training_seconds']:.1f} s in one of four "
+        f"runs; {one}, {two} and {three} % in the others",
         f"{machine(gpu)}, {machine(later)}, 2 runs each",
     )
     folder = ROOT / "benchmarks" / "records" / "2026-11-28_pairs_two_cores_bfloat16"
@@ -95,8 +95,8 @@ def measured():
     mean, spread = statistics.mean(ratios), statistics.stdev(ratios)
     finals = [round(row["fastai_accuracy"]) for row in beside["rows"]]
     yield (
-        f"fastai's final accuracy ({min(finals)} to {max(finals)} %) in {mean:.2f} ± {spread:.2f} of "
-        "its time",
+        f"fastai's final accuracy ({min(finals)} to {max(finals)} %) in {mean:.2f} ± {spread:.2f} "
+        "of its time",
         f"4,600 photos of dogs, {machine(beside)}, {len(ratios)} seeds",
     )
     for kind, flag in zip(kinds, ("progressive_epochs=11", "epochs=8"), strict=True):

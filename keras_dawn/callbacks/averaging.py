@@ -1,5 +1,7 @@
 """Averages of the weights along the training."""
 
+import warnings
+
 from keras_dawn.callbacks.weight_copies import WeightCopies
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
@@ -23,7 +25,8 @@ class ExponentialMovingAverage(WeightCopies):
 
     Args:
         decay: float in (0, 1).
-        every: int from 1 up, in how many steps of an epoch the weights are taken in.
+        every: int from 1 up, in how many steps of an epoch the weights are taken in; an epoch of
+            fewer takes in none, and a warning says so.
         validate: bool, whether validation within `fit`, and what is saved after it in that epoch,
             sees the average.
 
@@ -41,6 +44,7 @@ class ExponentialMovingAverage(WeightCopies):
             raise ValueError(f"`decay` must be between 0 and 1, got {decay}.")
         _check_every(every)
         self.decay, self.every, self.validate = float(decay), every, validate
+        self._warned = False
 
     @torch.no_grad()
     def on_train_batch_end(self, batch, logs=None):
@@ -53,6 +57,16 @@ class ExponentialMovingAverage(WeightCopies):
         else:
             torch._foreach_copy_(copies, tensors)
         self.updates += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        steps = self.params.get("steps")
+        if steps and steps < self.every and not (self.updates or self._warned):
+            self._warned = True
+            warnings.warn(
+                f"ExponentialMovingAverage takes in the weights every {self.every} steps of an "
+                f"epoch, and this epoch has {steps}: it has taken in none. Give a smaller `every`.",
+                stacklevel=2,
+            )
 
     def on_test_begin(self, logs=None):
         if self.validate and self.updates and not self._swapped:

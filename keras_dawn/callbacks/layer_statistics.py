@@ -1,6 +1,7 @@
 """What goes on inside the layers while a model trains."""
 
-from keras_dawn.foundation import keras_losses
+from keras_dawn.foundation import keras_losses, keras_models
+from keras_dawn.foundation.model_state import overwrite
 
 import keras
 import torch
@@ -60,14 +61,15 @@ class LayerStatistics(keras.callbacks.Callback):
             raise ValueError(f"{self.model.name} has no layer {', '.join(unknown)}.")
         self._watched = [known[name] for name in names]
         try:
-            outputs, inputs = [layer.output for layer in self._watched], self.model.inputs
+            outputs = [layer.output for layer in self._watched]
+            graph = keras_models.functional_graph(self.model) or self.model
+            inputs, answers = graph.input, graph.output  # structures, as the loss takes them
         except (AttributeError, ValueError) as error:
             raise ValueError(
                 f"LayerStatistics cannot look into {self.model.name}: it needs a Functional or "
                 f"Sequential model in which each of the layers is called once. {error}"
             ) from None
-        inputs = inputs[0] if len(inputs) == 1 else inputs
-        self._probe = keras.Model(inputs, [*self.model.outputs, *outputs])
+        self._probe = keras.Model(inputs, [answers, outputs])
         self._begins = True
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -95,17 +97,16 @@ class LayerStatistics(keras.callbacks.Callback):
     def _look(self):
         if self.rows and self.rows[-1]["step"] == self._steps:
             return  # at the end of the `fit` before
-        answer, *outputs = self._probe(self.x, training=False)
-        targets = torch.as_tensor(self.y, device=answer.device)
-        loss = keras_losses.compute_loss(self.model, self.x, targets, answer, None, False)
+        answers, outputs = self._probe(self.x, training=False)
+        loss = self._loss(answers, outputs[0].device)
         weights = [weight for layer in self._watched for weight in layer.trainable_weights]
         # Not `backward`, which would add to the gradients of the training. Of frozen layers none.
         values = [weight.value for weight in weights]
-        slopes = torch.autograd.grad(loss, values, allow_unused=True) if values else ()
+        slopes = self._slopes(loss, values) if values else ()
         by_weight = {id(w): slope for w, slope in zip(weights, slopes, strict=True)}
         for layer, output in zip(self._watched, outputs, strict=True):
             own = [by_weight[id(weight)] for weight in layer.trainable_weights]
-            own = [slope.float().norm() for slope in own if slope is not None]
+            own = [slope.norm() for slope in own if slope is not None]
             output = output.detach().float()
             numbers = [
                 output.mean(),
@@ -125,3 +126,25 @@ class LayerStatistics(keras.callbacks.Callback):
                     "gradient_norm": gradient,
                 }
             )
+
+    def _loss(self, answers, device):
+        targets = keras.tree.map_structure(lambda y: torch.as_tensor(y, device=device), self.y)
+        # Losses of several outputs count each one's mean where they are computed.
+        counts = [variable.value for metric in self.model.metrics for variable in metric.variables]
+        before = [count.detach().clone() for count in counts]
+        loss = keras_losses.compute_loss(self.model, self.x, targets, answers, None, False)
+        for count, value in zip(counts, before, strict=True):
+            overwrite(count, value)
+        return loss
+
+    def _slopes(self, loss, values):
+        """The gradients; in float16 at the scale of the training, or small ones would be 0."""
+        scale = getattr(self.model.optimizer, "dynamic_scale", None)  # of a `LossScaleOptimizer`
+        scale = 1.0 if scale is None else float(scale)
+        while True:
+            slopes = torch.autograd.grad(loss * scale, values, allow_unused=True, retain_graph=True)
+            slopes = [None if slope is None else slope.float() / scale for slope in slopes]
+            finite = all(slope is None or slope.isfinite().all() for slope in slopes)
+            if finite or scale <= 1:
+                return slopes
+            scale /= 16  # it was too large yet

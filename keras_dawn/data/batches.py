@@ -14,22 +14,23 @@ class Batches:
     """Batches of `(images, labels)` as tensors, from arrays or from data for `fit`.
 
     Going through data that counts epochs leaves its epoch as it was. Data that a `fit` has shared
-    out to several ranks serves all of it here.
+    out to several ranks serves all of it here, unless this rank's share is asked for.
 
     Args:
         x: array or tensor of images, a tuple of it and their labels, or data that yields batches
             of them, with labels or without.
         y: array or tensor of labels, or `None`.
         batch_size: int, of the batches that arrays are cut into.
+        as_shared: bool, whether data that is shared out serves this rank's share.
 
     Example:
         >>> [len(images) for images, labels in Batches(np.zeros((5, 2, 2, 3)), batch_size=3)]
         [3, 2]
     """
 
-    def __init__(self, x, y=None, batch_size=256):
+    def __init__(self, x, y=None, batch_size=256, as_shared=False):
         self.x, self.y = x if y is None and _is_pair(x) else (x, y)
-        self.batch_size = batch_size
+        self.batch_size, self.as_shared = batch_size, as_shared
 
     def __iter__(self):
         for images, labels, _ in self.weighted():
@@ -48,7 +49,8 @@ class Batches:
             yield tensor_of(images[part]), None if labels is None else labels[part], None
 
     def _of_data(self):
-        with epoch_kept(self.x), sharding.all_served(self.x):
+        served = contextlib.nullcontext() if self.as_shared else sharding.all_served(self.x)
+        with epoch_kept(self.x), served:
             for batch in self.x:
                 images, *rest = keras.utils.unpack_x_y_sample_weight(batch)
                 rest = (None if part is None else tensor_of(part) for part in rest)

@@ -88,7 +88,7 @@ def _of_both_views(forward, meaning, check):
 def _count(forward, data, device):
     """int64 `(3,)` on `device`: right first, right among five, images."""
     counts = torch.zeros(3, dtype=torch.int64, device=device)
-    for images, labels in Batches(data):
+    for images, labels in Batches(data, as_shared=True):
         if labels is None:
             raise ValueError("Accuracies need labels: give data that yields them.")
         outputs = torch.as_tensor(forward(images))

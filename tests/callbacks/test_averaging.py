@@ -328,6 +328,15 @@ def test_bad_settings_are_named(make, message):
         make()
 
 
+def test_an_epoch_of_too_few_steps_to_take_in_is_named(points):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    average = ExponentialMovingAverage(0.9, every=6)
+    with pytest.warns(UserWarning, match="every 6 steps of an epoch, and this epoch has 5"):
+        model.fit(*points, batch_size=8, epochs=2, callbacks=[average], verbose=0)
+    assert not average.updates
+
+
 @pytest.mark.parametrize("validated", [False, True])
 def test_after_a_fit_the_copy_is_the_average_that_the_model_has(validated):
     x = np.random.default_rng(0).normal(size=(32, 5)).astype("float32")

@@ -52,6 +52,47 @@ def test_looking_changes_nothing(accelerated, points):
         assert np.array_equal(plain, watched)
 
 
+def statistics_in(policy, x, y):
+    keras.utils.set_random_seed(3)
+    keras.config.set_dtype_policy(policy)
+    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dense(1, name="last")]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile(keras_dawn.SGD(1e-6), "mse", loss_weights=[1e-7])
+    statistics = LayerStatistics(x, y, every_steps=100)
+    model.fit(x, y, batch_size=8, epochs=1, callbacks=[statistics], verbose=0)
+    return statistics.rows
+
+
+def test_small_gradients_of_half_precision_are_seen(points):
+    x, y = points[0], points[1].astype("float32")[:, None]
+    for half, full in zip(
+        *(statistics_in(p, x, y) for p in ("mixed_float16", "float32")), strict=True
+    ):
+        assert full["gradient_norm"] < 1e-5  # far below what float16 holds well
+        assert half["gradient_norm"] == pytest.approx(full["gradient_norm"], rel=0.02)
+
+
+def test_models_of_several_inputs_and_outputs_are_looked_into():
+    x = {name: np.random.default_rng(0).normal(size=(16, 3)) for name in "ba"}
+    y = {"sum": np.ones((16, 1)), "twice": np.zeros((16, 2))}
+    inputs = {name: keras.Input((3,), name=name) for name in "ba"}
+    both = keras.layers.Dense(4, name="both")(
+        keras.layers.Concatenate()([inputs["a"], inputs["b"]])
+    )
+    heads = {name: keras.layers.Dense(n, name=name)(both) for name, n in (("sum", 1), ("twice", 2))}
+    model = keras.Model(inputs, heads)
+    model.compile(keras.optimizers.SGD(0.0), {"sum": "mse", "twice": "mae"})
+    statistics = LayerStatistics(x, y, every_steps=1)
+    plain, watched = (
+        model.fit(x, y, batch_size=8, epochs=1, callbacks=callbacks, verbose=0).history
+        for callbacks in ([], [statistics])
+    )
+    assert plain == {name: pytest.approx(values) for name, values in watched.items()}
+    rows = [row for row in statistics.rows if row["step"] == 0]
+    assert [row["layer"] for row in rows] == ["both", "sum", "twice"]
+    assert all(row["gradient_norm"] > 0 for row in rows)
+
+
 def test_many_layers_are_thinned_out_evenly(points):
     layers = [keras.layers.Dense(4, name=f"d{n}") for n in range(20)]
     model = keras.Sequential([keras.Input((4,)), *layers])

@@ -108,6 +108,13 @@ def test_stops_at_the_target_if_asked():
     assert len(timer.records) == 2
 
 
+def test_without_the_top5_metric_it_warns_too(dense_model, points):
+    timer = TimeToAccuracy(94.0, top5="val_top5")
+    with pytest.warns(UserWarning, match=r"no 'val_top5'.*val_accuracy"):
+        dense_model(SGD(0.1)).fit(*points, validation_data=points, callbacks=[timer], verbose=0)
+    assert not timer.records
+
+
 def test_without_the_metric_it_warns_once_and_names_what_there_is(dense_model, points):
     timer = TimeToAccuracy(94.0, monitor="val_acc")
     with pytest.warns(UserWarning, match=r"no 'val_acc'.*val_accuracy") as warned:

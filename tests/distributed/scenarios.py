@@ -11,6 +11,7 @@ import keras_dawn
 from keras_dawn import data
 from keras_dawn.distributed import ranks as ranks_module
 from keras_dawn.distributed.batch_norm import synchronize_batch_normalization
+from keras_dawn.evaluation import evaluate_images
 
 import keras
 import numpy as np
@@ -187,6 +188,10 @@ def compressed_bfloat16():
     return compressed("bfloat16")
 
 
+def distances(targets, outputs):
+    return keras.ops.mean(keras.ops.abs(targets - outputs), -1)
+
+
 @scenario
 def arrays():
     """Arrays with sample weights and a validation split; Adam; 1,003 samples evaluated."""
@@ -199,6 +204,7 @@ def arrays():
         keras.optimizers.Adam(0.01),
         keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.AUC(from_logits=True, name="auc"), "accuracy"],
+        weighted_metrics=[distances],
     )
     keras_dawn.accelerate(model)
     weights = random.uniform(0.5, 1.5, 1003).astype("float32")
@@ -220,7 +226,12 @@ def top5():
     keras_dawn.accelerate(model)
     model.fit(images(64), epochs=1, shuffle=False, verbose=0)
     weights = [torch.as_tensor(w) for w in model.get_weights()]
-    return {"result": model.evaluate(images(1003, batch_size=100), verbose=0), "weights": weights}
+    everything = images(1003, batch_size=100)
+    return {
+        "result": model.evaluate(everything, verbose=0),
+        "counted": evaluate_images(model, everything),
+        "weights": weights,
+    }
 
 
 @scenario

@@ -88,6 +88,8 @@ def test_1003_samples_are_evaluated_exactly(processes, one, two, four):
     for result in results["top5"]:
         model = keras_model_with(result["weights"])
         assert result["result"] == pytest.approx(model, abs=1e-6)
+        counted = [result["counted"][name] for name in ("top1", "top5", "images")]
+        assert counted == pytest.approx([*model[1:], 1003], abs=1e-6)
 
 
 @pytest.mark.parametrize(
