@@ -43,9 +43,9 @@ On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seed
 of biases and head, faster moving averages, Muon's coefficients, whitening by 960 images. Left out
 are: 7.59 epochs (here 8), the stem's bias in the first 0.19 of an epoch (here none), norms of
 filters set every few steps (here each, which makes their decay void), and six views of a quarter of
-the test images (here of all). In bfloat16 on two CPU cores, while other work ran, it came to 94.04 %
-(seed 0, n = 1), no more than `gpu`. It has not been run on a GPU, so that `gpu` stays what is chosen
-there.
+the test images (here of all). In bfloat16 on two CPU cores, while other work ran, it came to
+94.04 % (seed 0, n = 1), no more than `gpu`. It has not been run on a GPU, so that `gpu` stays what
+is chosen there.
 
 Each step of the search is in benchmarks/results/record_log.md.
 """
