@@ -138,6 +138,7 @@ def test_a_subclass_with_batches_of_its_own_makes_them():
     compared(Case(source=lambda: Own(IMAGES, LABELS, 8)), lambda batches: batches)
 
 
+@pytest.mark.filterwarnings("ignore:The images that are validated on are changed at random")
 def test_who_else_goes_through_the_data_gets_tensors():
     source, seen = images(transforms=[data.PadCrop(2)]), []
 
