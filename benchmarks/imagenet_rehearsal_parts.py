@@ -125,7 +125,9 @@ def epoch(folder):
     served = np.sum([one.pop("served") for one in found], axis=0, dtype=np.int64)
     whole = min(FLAGS.epoch_images, FLAGS.images) // BATCH * BATCH
     settled = whole >= 20 * BATCH  # the first steps of a training take their memory
-    check(not settled or max(growth) < 64, f"memory grows over an epoch by {growth} MiB")
+    mib = [one["mib"] for one in found]
+    grew = f"memory grows over an epoch by {growth} MiB; after each tenth: {mib}"
+    check(not settled or max(growth) < 64, grew)
     check(int(served.max()) == 1 and int(served.sum()) == whole, "a photo is served twice")
     return {
         "ranks": found,
