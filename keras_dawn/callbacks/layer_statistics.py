@@ -1,7 +1,7 @@
 """What goes on inside the layers while a model trains."""
 
 from keras_dawn.foundation import keras_losses, keras_models
-from keras_dawn.foundation.model_state import overwrite
+from keras_dawn.foundation.model_state import kept, metric_variables
 
 import keras
 import torch
@@ -130,12 +130,8 @@ class LayerStatistics(keras.callbacks.Callback):
     def _loss(self, answers, device):
         targets = keras.tree.map_structure(lambda y: torch.as_tensor(y, device=device), self.y)
         # Losses of several outputs count each one's mean where they are computed.
-        counts = [variable.value for metric in self.model.metrics for variable in metric.variables]
-        before = [count.detach().clone() for count in counts]
-        loss = keras_losses.compute_loss(self.model, self.x, targets, answers, None, False)
-        for count, value in zip(counts, before, strict=True):
-            overwrite(count, value)
-        return loss
+        with kept([variable.value for variable in metric_variables(self.model)]):
+            return keras_losses.compute_loss(self.model, self.x, targets, answers, None, False)
 
     def _slopes(self, loss, values):
         """The gradients; in float16 at the scale of the training, or small ones would be 0."""

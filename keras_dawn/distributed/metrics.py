@@ -6,7 +6,7 @@ import functools
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_metrics
-from keras_dawn.foundation.model_state import overwrite
+from keras_dawn.foundation.model_state import kept, metric_variables
 
 import keras
 import numpy as np
@@ -15,16 +15,12 @@ import torch
 
 def metrics_of_all_ranks(model, compute):
     """Calls `compute()` with the model's metrics summed over the ranks, for the call only."""
-    tensors = [variable.value for metric in model.metrics for variable in metric.variables]
+    tensors = [variable.value for variable in metric_variables(model)]
     # Put back afterwards: each rank goes on counting its own, or the next sum would count twice.
-    own = [tensor.detach().clone() for tensor in tensors]
-    sum_over_ranks(tensors)
-    try:
+    with kept(tensors):
+        sum_over_ranks(tensors)
         # A result may be the variable itself, which gets the rank's own numbers back.
         return keras.tree.map_structure(_copied, compute())
-    finally:
-        for tensor, value in zip(tensors, own, strict=True):
-            overwrite(tensor, value)
 
 
 def _copied(value):

@@ -3,7 +3,7 @@
 from keras_dawn.data.batches import Batches
 from keras_dawn.distributed.batch_norm import normalization_layers
 from keras_dawn.foundation.keras_layers import all_layers
-from keras_dawn.foundation.model_state import overwrite
+from keras_dawn.foundation.model_state import kept, overwrite
 from keras_dawn.foundation.random_state import random_state, set_random_state
 
 import keras
@@ -45,21 +45,21 @@ def estimate_statistics(model, x, *, batch_size=256):
     statistics = [v.value for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
     statistics += _buffers(modules)
     before = [values.clone() for values in statistics]
-    kept = [(values, values.clone()) for values in _buffers(frozen)]
     # A pass in training mode draws from the layers' seed generators and counts them on.
-    kept += [(v.value, v.value.clone()) for v in model.variables if not v.value.is_floating_point()]
+    counts = [v.value for v in model.variables if not v.value.is_floating_point()]
     random, batches = random_state(), 0
     try:
-        for images, _ in Batches(x, batch_size=batch_size):
-            for layer in layers:
-                # With momentum n / (n + 1) a moving average is the plain one of n + 1 batches.
-                layer.momentum, layer.synchronized = batches / (batches + 1), False
-            for module in modules:
-                module.momentum = None  # which is the plain average to torch
-            if not batches:  # what is not finite would stay so under a momentum of 0
-                _put(statistics, map(torch.zeros_like, before))
-            model(images, training=True)
-            batches += 1
+        with kept([*_buffers(frozen), *counts]):
+            for images, _ in Batches(x, batch_size=batch_size):
+                for layer in layers:
+                    # With momentum n / (n + 1) a moving average is the plain one of n + 1 batches.
+                    layer.momentum, layer.synchronized = batches / (batches + 1), False
+                for module in modules:
+                    module.momentum = None  # which is the plain average to torch
+                if not batches:  # what is not finite would stay so under a momentum of 0
+                    _put(statistics, map(torch.zeros_like, before))
+                model(images, training=True)
+                batches += 1
     except BaseException:
         _put(statistics, before)
         raise
@@ -68,8 +68,6 @@ def estimate_statistics(model, x, *, batch_size=256):
             layer.momentum, layer.synchronized = momentum, synchronized
         for module, momentum in zip(modules, momenta, strict=True):
             module.momentum = momentum
-        for values, value in kept:
-            overwrite(values, value)
         set_random_state(random)
     if not batches:
         raise ValueError("There are no images to measure statistics on.")

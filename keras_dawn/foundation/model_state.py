@@ -1,5 +1,7 @@
 """All that a training changes in a model besides what its optimizer trains."""
 
+import contextlib
+
 from keras_dawn.foundation.keras_layers import all_layers, weights_to_train
 from keras_dawn.foundation.keras_optimizers import variables_of
 
@@ -34,6 +36,11 @@ def optimizers_of(model):
 def optimizer_variables(model):
     """The variables of all optimizers of a model: rates, counts, velocities."""
     return [variable for one in optimizers_of(model) for variable in variables_of(one)]
+
+
+def metric_variables(model):
+    """What all metrics of a model count in, Keras's own for the loss among them."""
+    return [variable for metric in model.metrics for variable in metric.variables]
 
 
 def state_tensors(model):
@@ -81,3 +88,14 @@ def overwrite(tensor, content):
     (an optimizer's steps, the seed of a generator).
     """
     tensor.copy_(content)
+
+
+@contextlib.contextmanager
+def kept(tensors):
+    """What is written to tensors inside is undone at the end."""
+    contents = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    try:
+        yield
+    finally:
+        for tensor, content in contents:
+            overwrite(tensor, content)

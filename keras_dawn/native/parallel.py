@@ -6,7 +6,7 @@ import warnings
 
 from keras_dawn.distributed.ranks import current, note_parallel_model
 from keras_dawn.foundation import keras_losses, keras_version
-from keras_dawn.foundation.model_state import optimizers_of, overwrite, state_tensors
+from keras_dawn.foundation.model_state import kept, metric_variables, optimizers_of, state_tensors
 from keras_dawn.foundation.random_state import random_state, set_random_state
 
 import keras
@@ -84,15 +84,12 @@ def needs_rehearsal():
 def rehearsal(model):
     """What is computed inside leaves layers' state, metrics and all random numbers alone."""
     # Losses of several outputs count each one's mean where they are computed.
-    counts = [variable.value for metric in model.metrics for variable in metric.variables]
-    tensors = [*state_tensors(model), *counts]
-    states = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    counts = [variable.value for variable in metric_variables(model)]
     random = random_state()
     try:
-        yield
+        with kept([*state_tensors(model), *counts]):
+            yield
     finally:
-        for tensor, content in states:
-            overwrite(tensor, content)
         set_random_state(random)
 
 

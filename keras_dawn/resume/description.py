@@ -12,7 +12,7 @@ from keras_dawn.foundation import hyperparameters, keras_fit
 from keras_dawn.foundation.device import default_device
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_metrics import log_names
-from keras_dawn.foundation.model_state import optimizers_of
+from keras_dawn.foundation.model_state import metric_variables, optimizers_of
 from keras_dawn.native.engine import engine_of
 from keras_dawn.resume.changed_parts import PYTHON
 from keras_dawn.resume.checkpoints import name_of
@@ -28,7 +28,6 @@ from keras_dawn.resume.data_settings import changed_data_settings, describe_data
 from keras_dawn.resume.described_settings import changes, settings, variables_of_optimizers, words
 from keras_dawn.resume.planned import changed_plan, describe_plan
 from keras_dawn.resume.same_model import check_same_model
-from keras_dawn.resume.training_state import metric_variables
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
 import keras

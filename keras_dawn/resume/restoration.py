@@ -6,7 +6,7 @@ from keras_dawn.distributed.collectives import gather
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_fit, keras_metrics
 from keras_dawn.foundation.counted import counted
-from keras_dawn.foundation.model_state import overwrite
+from keras_dawn.foundation.model_state import metric_variables, overwrite
 from keras_dawn.foundation.plain_state import from_plain
 from keras_dawn.resume.changed_parts import changed_parts
 from keras_dawn.resume.compiled_numbers import CompiledNumbers, in_words
@@ -23,7 +23,6 @@ from keras_dawn.resume.saved_state import implicit
 from keras_dawn.resume.training_state import (
     check_format,
     check_weights,
-    metric_variables,
     restore_frozen,
     restore_gradients,
     restore_layouts,

@@ -6,7 +6,12 @@ from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.hyperparameters import available, unwrap
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_models import is_overridden
-from keras_dawn.foundation.model_state import optimizers_of, overwrite, state_tensors
+from keras_dawn.foundation.model_state import (
+    metric_variables,
+    optimizers_of,
+    overwrite,
+    state_tensors,
+)
 from keras_dawn.foundation.plain_state import to_plain
 
 import torch
@@ -196,10 +201,6 @@ def restore_gradients(model, saved):
         if grad is not None:
             grad = torch.empty_like(grad, device=tensor.device).copy_(grad)
         tensor.grad = grad
-
-
-def metric_variables(model):
-    return [variable for metric in model.metrics for variable in metric.variables]
 
 
 def plain_numbers(optimizer):

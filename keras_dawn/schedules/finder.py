@@ -5,7 +5,12 @@ import math
 from keras_dawn.distributed.collectives import sum_over_ranks
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import hyperparameters, keras_fit, keras_metrics
-from keras_dawn.foundation.model_state import optimizer_variables, overwrite, torch_buffers
+from keras_dawn.foundation.model_state import (
+    metric_variables,
+    optimizer_variables,
+    overwrite,
+    torch_buffers,
+)
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
 from keras_dawn.schedules.range_test import RangeTest, Sweep
@@ -134,8 +139,7 @@ class _Sweeping(keras.callbacks.Callback):
         iterator = keras_fit.epoch_iterator(model)
         self._served = None if iterator is None else keras_fit.data_of(iterator)[1]
         optimizer = hyperparameters.unwrap(model.optimizer)
-        variables = [*model.variables, *optimizer_variables(model)]
-        variables += [v for metric in model.metrics for v in metric.variables]
+        variables = [*model.variables, *optimizer_variables(model), *metric_variables(model)]
         tensors = [*[variable.value for variable in variables], *torch_buffers(model)]
         self._before = (
             [(tensor, tensor.detach().clone()) for tensor in tensors],

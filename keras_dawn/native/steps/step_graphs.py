@@ -3,6 +3,7 @@
 from keras_dawn.data.unmade import Unmade
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_variables
+from keras_dawn.foundation.model_state import metric_variables
 from keras_dawn.native.cuda_graph import MOST_GRAPHS
 from keras_dawn.native.steps.agreement import NO_MORE, CaptureAgreement
 from keras_dawn.native.steps.autocast import numerics
@@ -139,8 +140,7 @@ class StepGraphs:
 
     def _where_it_lies(self):
         model = self._steps.model
-        variables = [*model.variables, *model.optimizer.variables]
-        variables += [v for metric in model.metrics for v in metric.variables]
+        variables = [*model.variables, *model.optimizer.variables, *metric_variables(model)]
         return [keras_variables.memory_of(variable).data_ptr() for variable in variables]
 
     def release(self):
