@@ -2,7 +2,7 @@
 
 import functools
 
-from keras_dawn.foundation.precision import onednn_limit
+from keras_dawn.foundation.precision import has_amx, is_intel, onednn_limit
 
 import torch
 
@@ -20,12 +20,11 @@ def kind_of_processor():
         >>> kind_of_processor() in KINDS
         True
     """
-    if "Intel" not in str(torch.cpu.get_capabilities().get("cpu_name")):
+    if not is_intel():
         return "other"  # nothing was measured there
-    capability = torch.backends.cpu.get_cpu_capability()
-    limit = onednn_limit()
-    if capability == "AVX512" and (limit == "ALL" or "AMX" in limit):
-        return "amx" if torch.cpu.get_capabilities().get("amx_bf16") else "avx512"
-    if capability == "AVX512" and "512" in limit:
+    if has_amx():
+        return "amx"
+    capability, limit = torch.backends.cpu.get_cpu_capability(), onednn_limit()
+    if capability == "AVX512" and (limit == "ALL" or "512" in limit):
         return "avx512"
     return "avx2" if capability in ("AVX512", "AVX2") else "other"

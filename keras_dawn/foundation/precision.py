@@ -45,6 +45,19 @@ def has_bfloat16():
     return allowed and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
+def is_intel():
+    """Whether the processor is one of Intel's."""
+    return "Intel" in str(torch.cpu.get_capabilities().get("cpu_name"))
+
+
+def has_amx():
+    """Whether the processor has bfloat16 tiles that torch and oneDNN may use."""
+    limit = onednn_limit()
+    allowed = limit == "ALL" or "AMX" in limit
+    has = torch.cpu.get_capabilities().get("amx_bf16", False)
+    return allowed and bool(has) and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def best_precision():
     """The dtype policy that is fastest here.
 
@@ -58,7 +71,4 @@ def best_precision():
         return "mixed_float16"
     if not has_bfloat16():
         return "float32"
-    capabilities, limit = torch.cpu.get_capabilities(), onednn_limit()
-    has_amx = capabilities.get("amx_bf16", False) and (limit == "ALL" or "AMX" in limit)
-    is_intel = "Intel" in str(capabilities.get("cpu_name"))
-    return "float32" if is_intel and not has_amx else "mixed_bfloat16"
+    return "float32" if is_intel() and not has_amx() else "mixed_bfloat16"
