@@ -89,7 +89,7 @@ def evaluate_tta(
         # A batch's mean counts for its images: the last batch is smaller.
         tracker.update_state(loss, sample_weight=len(target))
         model.compute_metrics(None, target, scores[part], own)
-    return keras_metrics.as_numbers(model.get_metrics_result())
+    return keras_metrics.as_evaluate_gives(model.get_metrics_result())
 
 
 @torch.no_grad()

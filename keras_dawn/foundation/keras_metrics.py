@@ -21,7 +21,7 @@ def settings_of_metric(metric):
     return metric._fn_kwargs
 
 
-def as_numbers(logs):
+def as_evaluate_gives(logs):
     """Results of metrics as `evaluate` returns them: floats, and arrays of one for each class."""
     return python_utils.pythonify_logs(logs)
 
