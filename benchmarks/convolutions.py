@@ -37,13 +37,7 @@ flags.DEFINE_float("most_gflop", 8.0, "largest work of a stage")
 flags.DEFINE_string("json", None, "file to write the times to")
 flags.DEFINE_string("table", None, "file to write the rules to that follow from the times")
 flags.DEFINE_bool("busy", False, "other work runs here: one thread, and the processor's own time")
-for _flag in (FLAGS["precision"], FLAGS["kind"]):
-    _known = _flag.default
-    flags.register_validator(
-        _flag.name,
-        lambda given, known=frozenset(_known): bool(given) and known.issuperset(given),
-        f"there are {_known}",
-    )
+command_line.takes_some_of_its_default("precision", "kind")
 
 LEAST_GFLOP = 0.002
 MAPS = (2, 3, 4, 6, 7, 8, 12, 16, 28, 32, 56)

@@ -27,7 +27,8 @@ import simplejpeg
 import torch
 import torch.nn.functional as F
 import torchvision
-from absl import app, flags
+from absl import flags
+from jpeg_files import jpeg_files
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -36,8 +37,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("photos", None, "folder with photos of full size", required=True)
 flags.DEFINE_integer("rounds", 7, "rounds", lower_bound=1)
 flags.DEFINE_string("json", None, "file to write the results to")
-
-JPEG = (".jpg", ".jpeg")
 
 
 def pillow(data, box, size):
@@ -112,10 +111,7 @@ def contestants():
 def main(argv):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core
     torch.set_num_threads(1)
-    paths = [p for p in sorted(Path(FLAGS.photos).rglob("*")) if p.suffix.lower() in JPEG]
-    if not paths:
-        raise app.UsageError(f"--photos={FLAGS.photos} holds no files *{' or *'.join(JPEG)}.")
-    files = [path.read_bytes() for path in paths]
+    files = [path.read_bytes() for path in jpeg_files(FLAGS.photos)]
     crop, random, results = RandomResizedCrop(), np.random.default_rng(0), {}
     headers = [read_header(data) for data in files]
     table = Table(title=f"{len(files)} photos: crops a second on one core (error)")

@@ -39,7 +39,6 @@ from everyday_cases import all_cases
 from everyday_measure import PHASES, RATIOS, check, measure
 from everyday_twins import DEVICE, LARGE, SMALL
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 FLAGS = flags.FLAGS
@@ -54,13 +53,7 @@ flags.DEFINE_enum(
 flags.DEFINE_float("max_minutes", None, "no case begins later", lower_bound=0)
 flags.DEFINE_string("picture", None, "file to draw the ratios to")
 flags.DEFINE_bool("tiny", False, "every case small, one short round, to test the script")
-for _flag in (FLAGS["sizes"], FLAGS["policies"]):
-    _known = _flag.default
-    flags.register_validator(
-        _flag.name,
-        lambda given, known=frozenset(_known): bool(given) and known.issuperset(given),
-        f"there are {_known}",
-    )
+command_line.takes_some_of_its_default("sizes", "policies")
 
 
 def cases(scale):
@@ -143,13 +136,13 @@ def summary(results):
 
 
 def print_tables(results):
-    console = Console(width=150)
+    console = Console(width=150, markup=False, emoji=False)  # brackets of an error are no markup
     table = Table(title="time of a step: median over the rounds (smallest to largest)")
     for column in ("case", *(f"{phase}, {key}" for phase in PHASES for key in _columns())):
         table.add_column(column)
     for name, result in results.items():
         if "error" in result:
-            table.add_row(name, escape(result["error"]))
+            table.add_row(name, result["error"])
             continue
         cells = (_cell(result[phase], key) for phase in PHASES for key in _columns())
         table.add_row(name, *cells)

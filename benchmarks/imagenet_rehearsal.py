@@ -51,7 +51,6 @@ import imagenet_rehearsal_validation
 from absl import flags
 from imagenet_rehearsal_parts import BATCH
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from synthetic_imagenet import make_folders
 
@@ -111,8 +110,8 @@ def main(arguments):
     table.add_column("part")
     table.add_column("found", overflow="fold")
     for name, found in results.items():
-        table.add_row(name, escape("\n".join(lines_of(found))))  # brackets of an error message
-    Console().print(table)
+        table.add_row(name, "\n".join(lines_of(found)))
+    Console(markup=False, emoji=False).print(table)  # brackets of an error are no markup
     if FLAGS.json:
         from keras_dawn.dawnbench.records import environment
 

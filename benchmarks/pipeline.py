@@ -29,7 +29,8 @@ import keras
 import numpy as np
 import torch
 import torchvision
-from absl import app, flags
+from absl import flags
+from jpeg_files import jpeg_files
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -140,9 +141,7 @@ def error_of_crops(source, size):
 
 def as_class_folder(photos, folder):
     """The photos ten times over in one class folder: a round is then long enough to time."""
-    files = sorted(p for p in Path(photos).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-    if not files:
-        raise app.UsageError(f"--photos={photos} holds no files *.jpg or *.jpeg.")
+    files = jpeg_files(photos)
     (folder / "photos").mkdir(parents=True)
     for repeat in range(max(1, 1000 // len(files))):
         for path in files:
