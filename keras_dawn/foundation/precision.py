@@ -50,6 +50,11 @@ def is_intel():
     return "Intel" in str(torch.cpu.get_capabilities().get("cpu_name"))
 
 
+def is_amd():
+    """Whether the processor is one of AMD's."""
+    return "AMD" in str(torch.cpu.get_capabilities().get("cpu_name"))
+
+
 def has_amx():
     """Whether the processor has bfloat16 tiles that torch and oneDNN may use."""
     limit = onednn_limit()

@@ -146,7 +146,11 @@ def test_an_unknown_name_is_refused():
         ("Intel Xeon", True, "AVX2", "AVX512_CORE_AMX", "avx2"),
         ("Intel Xeon", False, "AVX512", None, "avx512"),
         ("Intel Xeon", False, "DEFAULT", None, "other"),
-        ("AMD EPYC", False, "AVX512", None, "other"),
+        ("AMD EPYC", False, "AVX512", None, "avx512_amd"),
+        ("AMD EPYC", False, "AVX512", "AVX512_CORE", "avx512_amd"),
+        ("AMD EPYC", False, "AVX512", "AVX2", "other"),
+        ("AMD EPYC", False, "AVX2", None, "other"),
+        ("Hygon C86", False, "AVX512", None, "other"),
         (None, False, "SVE256", None, "other"),
     ],
 )
