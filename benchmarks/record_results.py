@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from keras_dawn.dawnbench.records import RunFolder, environment
-from keras_dawn.foundation.precision import onednn_limit
+from keras_dawn.foundation.precision import onednn_limit, onednn_rounding
 
 import torch
 
@@ -53,6 +53,7 @@ def instructions():
     widest = next((told for name, told in _INSTRUCTIONS.items() if has.get(name)), "other")
     capability = torch.backends.cpu.get_cpu_capability()
     limits = [f"oneDNN up to {limit}"] * (limit != "ALL")
+    limits += [f"float32 rounded to {onednn_rounding()}"] * (onednn_rounding() is not None)
     limits += [f"torch up to {capability}"] * bool(has.get("avx512_f") and capability != "AVX512")
     return ", ".join([widest, *limits])
 

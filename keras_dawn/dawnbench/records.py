@@ -16,6 +16,7 @@ from keras_dawn.convolutions import table_in_use
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation.device import default_device
 from keras_dawn.foundation.files import utf8, written_whole
+from keras_dawn.foundation.precision import onednn_limit, onednn_rounding
 
 import keras
 import numpy as np
@@ -185,7 +186,8 @@ def environment():
     """The command, versions and hardware of this process, as a dict for `run.json`.
 
     `device` is what it computes on, `"cpu"` or `"cuda"`; `convolutions` names the table that its
-    convolutions on a CPU go by.
+    convolutions on a CPU go by; `onednn` has what its environment lets oneDNN use of the processor,
+    and round products in float32 to.
     """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -193,6 +195,7 @@ def environment():
         "hardware": hardware(),
         "device": default_device().type,
         "convolutions": table_in_use().identity,
+        "onednn": {"instructions": onednn_limit(), "rounding": onednn_rounding()},
         "processes": {
             "world_size": current().world_size,
             "backend": current().backend,

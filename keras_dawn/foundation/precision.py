@@ -9,6 +9,7 @@ import torch
 HALF = torch.float16, torch.bfloat16
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # what oneDNN may use of the processor
+_ROUNDINGS = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 # Its names for that, from the least up: without bfloat16 of a processor with AVX-512, and with it.
 _WITHOUT_BFLOAT16 = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
@@ -29,8 +30,23 @@ def onednn_limit():
 
     A name that oneDNN does not know limits nothing.
     """
-    limit = next((os.environ[name].upper() for name in _LIMITS if os.environ.get(name)), "ALL")
+    limit = _told(_LIMITS, "ALL")
     return limit if limit in _WITHOUT_BFLOAT16 + _WITH_BFLOAT16 else "ALL"
+
+
+def onednn_rounding():
+    """What oneDNN may round the factors of products in float32 to, such as `"BF16"`; or `None`.
+
+    That is as `ONEDNN_DEFAULT_FPMATH_MODE` names it; a name that oneDNN does not know rounds
+    nothing. A processor without instructions for it computes in float32 all the same.
+    """
+    mode = _told(_ROUNDINGS, "STRICT")
+    return mode if mode in ("BF16", "F16", "TF32", "ANY") else None
+
+
+def _told(names, default):
+    """What the first of these variables that is set says, in capital letters, or the default."""
+    return next((os.environ[name].upper() for name in names if os.environ.get(name)), default)
 
 
 def has_bfloat16():

@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from keras_dawn.convolutions import Table, WayRule, choice, conv2d, ways_of
+from keras_dawn.convolutions import Table, WayRule, choice, conv2d, precisions, ways_of
 from keras_dawn.convolutions.convolve import may_gain
 from keras_dawn.convolutions.way import STAGES
 from keras_dawn.convolutions.ways import WAYS
@@ -315,6 +315,20 @@ def test_products_that_torch_may_round_are_not_taken_for_convolutions(use):
             assert_close(results(convolve, tensors, settings), expected, 3e-6)
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("dtype, way", [(torch.float32, "torch"), (torch.bfloat16, "windows")])
+def test_what_onednns_environment_rounds_is_left_to_onednn(use, dtype, way, monkeypatch):
+    use("windows")
+    (images, weight, _), settings = arguments(CASES[0], dtype)
+    assert ways_of(images, weight, *settings)["forward"] == "windows"
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+    precisions._onednn_rounds.cache_clear()
+    try:
+        assert ways_of(images, weight, *settings)["forward"] == way
+    finally:
+        monkeypatch.undo()
+        precisions._onednn_rounds.cache_clear()
 
 
 def test_tensors_of_another_class_are_left_to_it(use):

@@ -181,6 +181,12 @@ def test_a_metric_of_each_class_is_a_list_in_the_history(tmp_path):
     assert '1,2.0,"[0.25, 0.5]"' in (tmp_path / "run" / "history.csv").read_text(encoding="utf-8")
 
 
+def test_environment_names_what_limits_onednn(monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx512_core")
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "bf16")
+    assert environment()["onednn"] == {"instructions": "AVX512_CORE", "rounding": "BF16"}
+
+
 def test_environment_names_versions_and_hardware():
     facts = json.loads(json.dumps(environment()))
     assert facts["versions"]["keras"] == keras.version()

@@ -1,4 +1,4 @@
-from keras_dawn.foundation.precision import best_precision
+from keras_dawn.foundation.precision import best_precision, onednn_rounding
 
 import pytest
 import torch
@@ -39,3 +39,21 @@ def test_bfloat16_where_the_processor_has_it_may_use_it_and_is_fast_in_it(
     for name, value in limits.items():
         monkeypatch.setenv(name, value)
     assert best_precision() == expected
+
+
+@pytest.mark.parametrize(
+    "variables, expected",
+    [
+        ({}, None),
+        ({"ONEDNN_DEFAULT_FPMATH_MODE": "bf16"}, "BF16"),
+        ({"ONEDNN_DEFAULT_FPMATH_MODE": "", "DNNL_DEFAULT_FPMATH_MODE": "ANY"}, "ANY"),
+        ({"ONEDNN_DEFAULT_FPMATH_MODE": "STRICT", "DNNL_DEFAULT_FPMATH_MODE": "ANY"}, None),
+        ({"ONEDNN_DEFAULT_FPMATH_MODE": "NO_SUCH_NAME"}, None),
+    ],
+)
+def test_what_float32_may_be_rounded_to_is_told(variables, expected, monkeypatch):
+    for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert onednn_rounding() == expected

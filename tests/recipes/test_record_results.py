@@ -125,6 +125,8 @@ def test_a_results_file_tells_plan_instructions_and_commit(monkeypatch):
     monkeypatch.setattr(record_results, "onednn_limit", lambda: "AVX2")
     monkeypatch.setattr(record_results.torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert record_results.instructions() == "AVX-512 BF16, oneDNN up to AVX2, torch up to AVX2"
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "bf16")
+    assert "oneDNN up to AVX2, float32 rounded to BF16, torch" in record_results.instructions()
 
 
 def test_without_git_no_commit_is_told(monkeypatch):
