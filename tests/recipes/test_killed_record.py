@@ -38,6 +38,7 @@ def test_it_ends_as_an_unbroken_one_and_a_finished_one_has_its_record(tmp_path):
     again, printed = ended("cut", "again_out")
     assert "already complete: nothing trained" in printed
     for document in (cut, again):
+        assert document["clocks"]["training"] is document["clocks"]["process"] is None
         assert document["test_accuracy"] == whole["test_accuracy"]
         assert document["accuracy_without_views"] == whole["accuracy_without_views"]
         assert [each["epoch"] for each in document["epochs"]] == [1]

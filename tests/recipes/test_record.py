@@ -39,17 +39,20 @@ def smoke(tmp_path_factory):
 
 def test_two_runs_are_told_by_three_clocks(smoke):
     printed, out = smoke
+    beside = []
     for seed in (0, 1):
         document = json.loads((out / f"seed{seed}" / "run.json").read_text(encoding="utf-8"))
         assert document["cudnn_benchmark"] is True
         clocks = document["clocks"]
         assert 0 < clocks["training"] <= clocks["dawnbench"] < clocks["process"]
+        beside.append(clocks["process"] - document["wall_seconds"])
         (record,) = document["epochs"]  # evaluated once, after the last epoch
         assert record["epoch"] == 1 and record["accuracy"] == document["test_accuracy"]
         assert record["training_seconds"] == clocks["dawnbench"]
         with (out / f"seed{seed}" / "history.csv").open(encoding="utf-8") as file:
             rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
         assert rates == pytest.approx([0.24 * 7 / 14, 0.24 / 14])  # 8 steps, then 6 of the hardest
+    assert abs(beside[1] - beside[0]) < clocks["training"]  # no other run is in a run's clocks
     assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["runs"] == 2
     assert "without views" in printed
 
