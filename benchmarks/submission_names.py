@@ -3,7 +3,14 @@
 import re
 
 DEFAULT_PRESET = "cpu"  # of `record.py`
-_PRECISIONS = ("bfloat16", "float16", "float32")
+# Precisions by the ways in which people write them.
+_PRECISIONS = {
+    "bfloat16": r"bfloat16|bf16",
+    "float16": r"(?<!b)float16|fp16|\bf16",
+    "float32": r"float32|fp32|\bf32",
+}
+# A preset that is called so, whether as a flag or in words; "cpu" and "gpu" alone are also devices.
+_PRESET = r"preset\W{1,3}(cpu\w*|gpu\w*|smoke)\b|\b(cpu_\w+|gpu_\w+)"
 
 
 def told_names(document):
@@ -72,9 +79,8 @@ def _claims(name):
     """The presets, loops and precisions that a name speaks of: a set."""
     text = name.lower()
     found = set(re.findall(r"--?preset[= ](\w+)", text))
-    for precision in _PRECISIONS:
-        if re.search(rf"(?<![a-z]){precision}", text):
-            found.add(precision)
+    found |= {one or other for one, other in re.findall(_PRESET, text)}
+    found |= {name for name, ways in _PRECISIONS.items() if re.search(ways, text)}
     if "airbench94" in text:
         found.add("airbench94_muon" if "muon" in text else "airbench94")
     if "hiverge" in text:

@@ -143,6 +143,9 @@ def _faults_of_run(path, median, document, price):
         cost = each["usd_per_hour"] * run["training_seconds"] / 3600
         same = math.isclose(each["cost_usd"], cost, rel_tol=1e-6)
         found["cost, price times time,"] = (each["cost_usd"], each["cost_usd"] if same else cost)
+    for name in ("convolutions", "device"):  # files from before do not tell
+        if name in run and name in document:
+            found[name] = (run[name], document[name])
     wall, training = run["wall_seconds"], run["clocks"]["training"]
     if not training <= wall <= 2 * training + _BESIDE:
         yield f"run.json: of {wall} s by the clock on the wall {training} are the training's"

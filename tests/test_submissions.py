@@ -232,6 +232,27 @@ WRONG = {
         lambda f: change(f / "about.json", lambda c: c["series"].update(keras_dawn="in bfloat16")),
         "says bfloat16 of",
     ),
+    "another precision's short name": (
+        lambda f: change(f / "about.json", lambda c: c["series"].update(keras_dawn="ours, bf16")),
+        "says bfloat16 of",
+    ),
+    "another preset in words": (
+        lambda f: change(
+            f / "about.json", lambda c: c["series"].update(keras_dawn="preset `cpu` on two cores")
+        ),
+        "says cpu of",
+    ),
+    "another preset's name without the word": (
+        lambda f: change(f / "about.json", lambda c: c["series"].update(keras_dawn="gpu_hiverge")),
+        "says gpu_hiverge, hiverge of",
+    ),
+    "another table of convolutions": (
+        lambda f: (
+            change(f / "runs.json", lambda c: c.update(convolutions="amx 0123abcd")),
+            change(f / "run.json", lambda c: c.update(convolutions="avx512_amd fb9fc251")),
+        ),
+        "run.json: convolutions must be amx 0123abcd, got 'avx512_amd fb9fc251'",
+    ),
     "a note that is a link": (
         lambda f: change(f / "about.json", lambda c: c.update(note="[all](x)")),
         "`note` is words for a table's cell",
