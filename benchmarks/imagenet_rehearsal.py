@@ -155,7 +155,12 @@ def _told(value):
 if __name__ == "__main__":
     flags.DEFINE_integer("images", 1_281_167, "training photos, at least a batch of 8 × 192", BATCH)
     flags.DEFINE_integer("classes", 1000, "classes", 10)
-    flags.DEFINE_integer("validation_images", 50_000, "validation photos, as many of each class")
+    flags.DEFINE_integer(
+        "validation_images",
+        50_000,
+        "validation photos, as many of each class, a batch of 256 and three more or more",
+        imagenet_rehearsal_validation.BATCH + 3,  # of fewer than ranks, each rank reads all
+    )
     flags.DEFINE_integer(
         "epoch_images", 1_281_167, "photos of the epoch of `epoch`, a batch or more", BATCH
     )
