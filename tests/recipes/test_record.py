@@ -43,6 +43,7 @@ def test_two_runs_are_told_by_three_clocks(smoke):
     for seed in (0, 1):
         document = json.loads((out / f"seed{seed}" / "run.json").read_text(encoding="utf-8"))
         assert document["cudnn_benchmark"] is True
+        assert document["settings"]["precision"] == "float32"
         clocks = document["clocks"]
         assert 0 < clocks["training"] <= clocks["dawnbench"] < clocks["process"]
         beside.append(clocks["process"] - document["wall_seconds"])
@@ -50,7 +51,9 @@ def test_two_runs_are_told_by_three_clocks(smoke):
         assert record["epoch"] == 1 and record["accuracy"] == document["test_accuracy"]
         assert record["training_seconds"] == clocks["dawnbench"]
         with (out / f"seed{seed}" / "history.csv").open(encoding="utf-8") as file:
-            rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+            rows = list(csv.DictReader(file))
+        assert all(0 < float(row["loss"]) < 3 for row in rows)
+        rates = [float(row["learning_rate"]) for row in rows]
         assert rates == pytest.approx([0.24 * 7 / 14, 0.24 / 14])  # 8 steps, then 6 of the hardest
     assert abs(beside[1] - beside[0]) < clocks["training"]  # no other run is in a run's clocks
     assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["runs"] == 2
@@ -61,6 +64,7 @@ def test_two_runs_are_told_by_three_clocks(smoke):
     "flag, words",
     [
         ("--preset=tpu", "auto or one of cpu, cpu_hardest, gpu, gpu_hiverge, smoke"),
+        ("--precision=mixed_bfloat16", "--precision must be float32 on the digits"),
         ("--seed=-1", "Seeds go from 0 to 4294967295"),
     ],
 )
@@ -68,6 +72,13 @@ def test_bad_flags_end_before_training(flag, words, tmp_path):
     done = processes.run(RECIPE, flag, "--dataset=digits", cwd=tmp_path)
     assert done.returncode != 0 and not list(tmp_path.iterdir())
     assert words in done.printed and "Traceback" not in done.printed
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_training_that_ends_in_no_number_is_no_run(loss):
+    cifar10_record.check_is_finite(2.3, 0, "float32")
+    with pytest.raises(FloatingPointError, match="seed 3 in mixed_bfloat16 ended with a loss of"):
+        cifar10_record.check_is_finite(loss, 3, "mixed_bfloat16")
 
 
 def test_the_fits_follow_each_other_and_the_rate_falls_once_in_all_of_them():
