@@ -5,6 +5,7 @@ import dataclasses
 import json
 import types
 
+import keras_dawn
 from keras_dawn import data
 from keras_dawn.models import WinogradConv2D
 
@@ -114,10 +115,13 @@ def test_a_presets_steps_are_timed_at_each_of_its_sizes(monkeypatch):
     assert len(without.make_turn(Part(16, False))()) == 2
 
 
-def test_winograds_filtering_is_for_float32_only():
+def test_winograds_filtering_is_for_float32_only(monkeypatch):
     images = record_contestants.random_images(20)
     for precision, expected in (("float32", True), ("mixed_bfloat16", False)):
         preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], precision=precision)
         model = record_network.compiled_model(preset, images, data.LossMemory(20))
         found = [isinstance(layer, WinogradConv2D) for layer in model.layers]
-        assert any(found) == expected == ("Winograd" in record_network.ways(preset))
+        for gpu, others in ((False, "by the table"), (True, "by cuDNN")):
+            monkeypatch.setattr(keras_dawn.precision, "has_gpu", lambda gpu=gpu: gpu)
+            told = record_network.ways(preset)
+            assert any(found) == expected == ("Winograd" in told) and others in told
