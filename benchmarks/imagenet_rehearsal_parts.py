@@ -171,7 +171,7 @@ def _epoch_of_a_rank(folder, count):
 
     def begin_batch(number, logs):
         if not number:
-            at.append((time.time(), time.perf_counter()))
+            at.append((time.time(), time.perf_counter(), time.process_time()))
 
     def end_batch(number, logs):
         resident.append(resident_mib())
@@ -194,7 +194,7 @@ def _epoch_of_a_rank(folder, count):
         "most_resident_mib": [max(part) for part in parts],
         "seconds": {
             "clock": time.perf_counter() - at[0][1],
-            "processor": time.process_time(),
+            "processor": time.process_time() - at[0][2],
         },
         "served": source.served,
         "at": at[0][0],
