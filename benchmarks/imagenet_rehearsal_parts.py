@@ -141,7 +141,8 @@ def epoch(folder):
     mib = [one["held_mib"] for one in found]
     grew = f"memory grows over an epoch by {growth} MiB; after each tenth: {mib}"
     check(not settled or max(growth) < 32, grew)
-    check(int(served.max()) == 1 and int(served.sum()) == whole, "a photo is served twice")
+    once = int(served.max()) == 1 and int(served.sum()) == whole
+    check(once, "photos are not served once each")
     return {
         "ranks": found,
         "growth_mib_from_first_tenth_to_last": growth,

@@ -41,10 +41,9 @@ def test_the_first_steps_of_a_training_may_take_memory(monkeypatch):
     assert found["growth_mib_from_first_tenth_to_last"] == [600.0]
 
 
-@pytest.mark.parametrize("instead", [0, 1])
-def test_a_photo_that_is_served_twice_fails(instead, monkeypatch):
-    """Beside all others, or in the place of another one."""
+@pytest.mark.parametrize("counts", [(2, 1), (2, 0), (1, 0)])
+def test_a_photo_that_is_served_twice_or_left_out_fails(counts, monkeypatch):
     served = ONCE.copy()
-    served[0], served[1] = 2, 1 - instead
-    with pytest.raises(AssertionError, match="a photo is served twice"):
+    served[:2] = counts
+    with pytest.raises(AssertionError, match="photos are not served once each"):
         epoch(monkeypatch, [[900.0, 900.0]], served)

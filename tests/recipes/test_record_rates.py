@@ -107,8 +107,16 @@ def test_a_loop_that_is_added_in_one_place_is_run_and_timed_by_its_name(monkeypa
 def test_a_presets_steps_are_timed_at_each_of_its_sizes(monkeypatch):
     one = record_contestants.of_preset("smoke", "float32", 2)
     assert "Winograd" in one.ways and set(one.images) == {Part(16, True), Part(20, False)}
-    ends = one.make_turn(Part(16, True))()
-    assert len(ends) == 2 and ends[0] < ends[1]
+    made, fits = [], record_contestants.record_fits
+    for place, name in ((record_contestants, "compiled_model"), (fits, "load")):
+        call = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, call=call: made.append(call(*a)) or made[-1])
+    for part in one.images:
+        ends = one.make_turn(part)()
+        assert len(ends) == 2 and ends[0] < ends[1]
+        model, (fit,) = made[-2:]
+        images, _ = next(iter(fit.data))
+        assert Part(images.shape[1], model.get_layer("whitening").bias.trainable) == part
     preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], bias_epochs=0)
     monkeypatch.setitem(cifar10_record.PRESETS, "no bias", preset)
     without = record_contestants.of_preset("no bias", "float32", 2)
