@@ -8,6 +8,7 @@ from keras_dawn.native.recurrent.sequences import Sequences
 import torch
 
 CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+BOUNDED = "sigmoid", "hard_sigmoid"  # whose values and slopes are finite, whatever comes
 
 
 def conv_lstm(
@@ -48,22 +49,41 @@ def conv_lstm(
 
     kernel_of_states = of_each_step(recurrent_kernel)
 
-    def recurrent(x, h):
+    def sums(x, h):
         if h is zeros:
-            return x.chunk(4, 1)
+            return x
         groups = 1
         if of_states is not None:
             h, groups = torch.cat([h * mask for mask in of_states], 1), 4
-        product = _convolve(h, kernel_of_states(), None, ones, ones, groups, "same", size)
-        return (x + product).chunk(4, 1)
+        return x + _convolve(h, kernel_of_states(), None, ones, ones, groups, "same", size)
 
     run.initial = [_channels_first(state, channels_last) for state in run.initial]
     given = options.get("initial") is not None or options.get("memory") is not None
     # The first step's states of zeros are not convolved; a single step's are, for their gradient.
     zeros = run.initial[0] if not given and inputs.shape[1] > 1 else None
-    step = lstm_step(recurrent, FUNCTIONS[activation], FUNCTIONS[recurrent_activation])
+    functions = FUNCTIONS[activation], FUNCTIONS[recurrent_activation]
+    if recurrent_activation in BOUNDED:
+        step = _step(sums, *functions)
+    else:
+        step = lstm_step(lambda x, h: sums(x, h).chunk(4, 1), *functions)
     last = -1 if channels_last else None
     return run.loop(step, outputs.unbind(1), channel_axis=last)
+
+
+def _step(sums, activation, recurrent_activation):
+    """`lstm_step` with one activation for all of `sums(x, h)`, the candidate's too.
+
+    The channels of one gate lie apart in memory: torch would activate them one by one.
+    """
+
+    def step(x, states):
+        h, c = states
+        gates = sums(x, h)
+        i, f, _, o = recurrent_activation(gates).chunk(4, 1)
+        c = f * c + i * activation(gates.chunk(4, 1)[2])
+        return [o * activation(c), c]
+
+    return step
 
 
 def _channels_first(images, channels_last):
