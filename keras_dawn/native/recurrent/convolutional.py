@@ -1,5 +1,6 @@
 """ConvLSTM: an LSTM whose products are convolutions, in one to three dimensions."""
 
+from keras_dawn.convolutions.convolve import is_to_be_derived
 from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.padding import pad_axes, same_padding
 from keras_dawn.native.recurrent.loops import lstm_step, of_each_step
@@ -79,11 +80,46 @@ def _step(sums, activation, recurrent_activation):
     def step(x, states):
         h, c = states
         gates = sums(x, h)
-        i, f, _, o = recurrent_activation(gates).chunk(4, 1)
-        c = f * c + i * activation(gates.chunk(4, 1)[2])
+        if recurrent_activation is torch.sigmoid and _is_derived_once(gates):
+            i, f, candidate, o = _Gates.apply(gates)
+        else:
+            i, f, _, o = recurrent_activation(gates).chunk(4, 1)
+            candidate = gates.chunk(4, 1)[2]
+        c = f * c + i * activation(candidate)
         return [o * activation(c), c]
 
     return step
+
+
+def _is_derived_once(tensor):
+    """Whether autograd keeps what a gradient needs, and nothing else differentiates or batches."""
+    if torch.compiler.is_compiling() or torch.autograd.forward_ad._current_level >= 0:
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return torch.is_grad_enabled() and tensor.requires_grad
+
+
+class _Gates(torch.autograd.Function):
+    """The sigmoid of three gates, and the candidate as it is; their gradients as one tensor."""
+
+    @staticmethod
+    def forward(ctx, gates):
+        found = torch.sigmoid(gates)
+        i, f, _, o = found.chunk(4, 1)
+        ctx.save_for_backward(found, i, f, o)  # one memory; outputs have derivatives of their own
+        return i, f, gates.chunk(4, 1)[2], o
+
+    @staticmethod
+    def backward(ctx, *changes):
+        found, i, f, o = ctx.saved_tensors
+        if any(map(is_to_be_derived, changes)):
+            to_i, to_f, to_candidate, to_o = changes
+            parts = to_i * i * (1 - i), to_f * f * (1 - f), to_candidate, to_o * o * (1 - o)
+            return torch.cat(parts, 1)
+        change = torch.ops.aten.sigmoid_backward(torch.cat(changes, 1), found)
+        change.chunk(4, 1)[2].copy_(changes[2])
+        return change
 
 
 def _channels_first(images, channels_last):
