@@ -8,9 +8,10 @@ each of their image sizes, and the plain loops, all in float32 and, where the pr
 in bfloat16; steps that train the stem's bias, whose gradient costs a convolution, apart from those
 that do not. The first step of a turn is dropped; a rate is the median of the rounds. A whole run's
 time is that of its images at these rates: of a loop all its steps, of ours the epochs at each size,
-those on the hardest images with their part of them; without evaluation. Whole runs with their
-accuracies are `record.py`'s. `--compiled` adds each loop with its network under `torch.compile`,
-whose compilation is in the first round, which is dropped.
+those on the hardest images with their part of them; without evaluation. A loop's steps are timed on
+one batch, without its crops, gathering and slow weights; ours with all that a `fit` does. Whole
+runs with their accuracies are `record.py`'s. `--compiled` adds each loop with its network under
+`torch.compile`, whose compilation is in the first round, which is dropped.
 
 A round of all takes minutes on two cores; `--peer=airbench94 --preset=cpu --rounds=1 --steps=2` is
 a short look. The preset `smoke` is of another size than the loops, which its ratio does not tell.

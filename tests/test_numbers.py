@@ -38,6 +38,14 @@ def beside_the_loop(record):
     return accuracy, ratios, f"{len(own)} runs"
 
 
+def over_the_quickest_loop():
+    """Time of nine epochs of `cpu` over that of the quickest plain loop, by rates of eight."""
+    found = result("record-rates-cpu-2026-11-27")
+    assert found["fastest_loop"].startswith("hiverge, ")
+    seconds = found["seconds_by_rates"]
+    return seconds["keras_dawn, cpu, mixed_bfloat16"] * 9 / 8 / seconds[found["fastest_loop"]]
+
+
 def measured():
     """The cells of the table's second and third columns, made of the results."""
     everyday = result("everyday-cpu-2026-11-28")
@@ -73,7 +81,8 @@ def measured():
     pairs = sorted(mine["seconds"] / one["seconds"] for mine, one in zip(own, loop, strict=True))
     yield (
         f"{mean:.2f} % on average (the loop {its:.2f} %), in {statistics.median(pairs):.2f} of the "
-        f"loop's time (median of the pairs, {pairs[0]:.2f} to {pairs[-1]:.2f})",
+        f"loop's time (median of the pairs, {pairs[0]:.2f} to {pairs[-1]:.2f}); by rates about "
+        f"{over_the_quickest_loop():.2f} of the quickest loop's, Hiverge's",
         f"{machine(record)} among loud neighbours; {len(own)} pairs in turn",
     )
     record = result("record-cpu_hardest-2026-11-26")
@@ -82,6 +91,15 @@ def measured():
         f"{accuracy:.2f} % on average, in {statistics.median(ratios):.2f} of the time of that "
         "loop in float32; in bfloat16 that loop takes about as long as ours in float32, by rates",
         f"{machine(record)}, {runs}; the loop 1",
+    )
+    runs = gpu["parts"]["seeds"]["runs"]["runs"]
+    own, loop = (runs[name] for name in ("keras_dawn", "airbench94_muon, plain torch"))
+    mean, its = (statistics.mean(run["accuracy_tta"] for run in runs) for runs in (own, loop))
+    times = [statistics.median(run["seconds"] for run in runs) for runs in (own, loop)]
+    yield (
+        f"{mean:.2f} % on average (the loop {its:.2f} %), in {times[0] / times[1]:.2f} times the "
+        "loop's time (medians): slower",
+        f"{machine(gpu)}; {len(own)} runs, the loop {len(loop)}",
     )
     growing = result("resizing-cpu-2026-11-23")
     kinds = [growing["results"][kind] for kind in ("progressive", "constant")]

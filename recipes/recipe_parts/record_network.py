@@ -52,13 +52,10 @@ def compiled_model(preset, images, memory):
 
 def ways(preset):
     """What the network computes in and how its convolutions go on this machine, as text."""
-    if keras_dawn.precision.has_gpu():
-        return f"{preset.precision}, convolutions by cuDNN"
-    table = f"by the table {table_in_use().identity!r}"
-    if _by_winograd(preset):
-        small = "those of small images by Winograd's filtering"
-        return f"{preset.precision}, convolutions {table}, {small}"
-    return f"{preset.precision}, convolutions {table}"
+    gpu = keras_dawn.precision.has_gpu()
+    others = "by cuDNN" if gpu else f"by the table {table_in_use().identity!r}"
+    small = ", those of small images by Winograd's filtering" * _by_winograd(preset)
+    return f"{preset.precision}, convolutions {others}{small}"
 
 
 def _by_winograd(preset):

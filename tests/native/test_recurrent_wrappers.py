@@ -96,6 +96,8 @@ IMAGES = {
     "dropout": (2, {"dropout": 0.3, "recurrent_dropout": 0.2}),
     "channels first": (2, {"data_format": "channels_first", "dropout": 0.2, "padding": "same"}),
     "stateful": (1, {"stateful": True}),
+    "hard gates": (2, {"recurrent_activation": "hard_sigmoid"}),
+    "gates without bounds": (1, {"recurrent_activation": "softplus"}),
 }
 
 

@@ -51,6 +51,7 @@ def test_a_batched_step_is_that_of_the_published_loop_when_norms_are_set(monkeyp
 
 
 def test_the_successors_crops_are_those_of_the_images_brighter_and_with_other_contrast():
+    torch.manual_seed(0)
     pixels = torch.randint(0, 256, (30, 32, 32, 3), dtype=torch.uint8)
     loader = hiverge.HiveLoader(pixels, torch.arange(30), True, batch_size=30)
     places = {}
@@ -65,8 +66,11 @@ def test_the_successors_crops_are_those_of_the_images_brighter_and_with_other_co
                     places[dy, dx] = (contrast, shift / contrast)
     assert len(places) > 5 and {dy for dy, _ in places} == {dx for _, dx in places} == set(range(5))
     contrasts, shifts = zip(*places.values(), strict=True)
-    assert 0.04 < max(abs(c - 1) for c in contrasts) <= hiverge.CONTRAST + 1e-3
-    assert 0.04 < max(map(abs, shifts)) <= hiverge.BRIGHTNESS + 1e-3
+    changes = [contrast - 1 for contrast in contrasts]
+    assert -hiverge.CONTRAST - 1e-3 <= min(changes) < -0.04
+    assert 0.04 < max(changes) <= hiverge.CONTRAST + 1e-3
+    assert -hiverge.BRIGHTNESS - 1e-3 <= min(shifts) < -0.04
+    assert 0.04 < max(shifts) <= hiverge.BRIGHTNESS + 1e-3
 
 
 def test_only_uncertain_images_are_seen_from_six_sides(monkeypatch):

@@ -91,7 +91,11 @@ def test_a_run_that_was_interrupted_before_all_was_counted_is_none(folder):
     assert "interrupted" in imagenet_entry.why_none(photos_of(folder), None)
 
 
-def test_another_set_is_not_imagenet(folder):
+def test_another_set_is_not_imagenet(folder, monkeypatch):
+    photos = photos_of(folder)
+    monkeypatch.setattr(imagenet_entry, "CLASSES", 7)
+    assert not imagenet_entry.is_imagenet(photos)  # as many photos, of fewer classes
+    monkeypatch.setattr(imagenet_entry, "CLASSES", 6)
     next((folder / "train" / "n00000003").iterdir()).unlink()
     assert not imagenet_entry.is_imagenet(photos_of(folder))
 

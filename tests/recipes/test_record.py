@@ -5,6 +5,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import keras_dawn
 from keras_dawn import data
 from keras_dawn.data import digits
 
@@ -58,6 +59,22 @@ def test_two_runs_are_told_by_three_clocks(smoke):
     assert abs(beside[1] - beside[0]) < clocks["training"]  # no other run is in a run's clocks
     assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["runs"] == 2
     assert "without views" in printed
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "preset"),
+    [
+        (True, "mixed_float16", "gpu"),
+        (True, "float32", "gpu"),
+        (False, "mixed_bfloat16", "cpu"),
+        (False, "float32", "cpu_hardest"),
+    ],
+)
+def test_the_preset_is_the_quickest_of_the_machine_in_its_precision(
+    gpu, precision, preset, monkeypatch
+):
+    monkeypatch.setattr(keras_dawn.precision, "has_gpu", lambda: gpu)
+    assert cifar10_record.best_preset(precision) == preset
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import types
 
+import keras_dawn
 from keras_dawn import data
 from keras_dawn.models import WinogradConv2D
 
@@ -106,18 +107,29 @@ def test_a_loop_that_is_added_in_one_place_is_run_and_timed_by_its_name(monkeypa
 def test_a_presets_steps_are_timed_at_each_of_its_sizes(monkeypatch):
     one = record_contestants.of_preset("smoke", "float32", 2)
     assert "Winograd" in one.ways and set(one.images) == {Part(16, True), Part(20, False)}
-    ends = one.make_turn(Part(16, True))()
-    assert len(ends) == 2 and ends[0] < ends[1]
+    made, fits = [], record_contestants.record_fits
+    for place, name in ((record_contestants, "compiled_model"), (fits, "load")):
+        call = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, call=call: made.append(call(*a)) or made[-1])
+    for part in one.images:
+        ends = one.make_turn(part)()
+        assert len(ends) == 2 and ends[0] < ends[1]
+        model, (fit,) = made[-2:]
+        images, _ = next(iter(fit.data))
+        assert Part(images.shape[1], model.get_layer("whitening").bias.trainable) == part
     preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], bias_epochs=0)
     monkeypatch.setitem(cifar10_record.PRESETS, "no bias", preset)
     without = record_contestants.of_preset("no bias", "float32", 2)
     assert len(without.make_turn(Part(16, False))()) == 2
 
 
-def test_winograds_filtering_is_for_float32_only():
+def test_winograds_filtering_is_for_float32_only(monkeypatch):
     images = record_contestants.random_images(20)
     for precision, expected in (("float32", True), ("mixed_bfloat16", False)):
         preset = dataclasses.replace(cifar10_record.PRESETS["smoke"], precision=precision)
         model = record_network.compiled_model(preset, images, data.LossMemory(20))
         found = [isinstance(layer, WinogradConv2D) for layer in model.layers]
-        assert any(found) == expected == ("Winograd" in record_network.ways(preset))
+        for gpu, others in ((False, "by the table"), (True, "by cuDNN")):
+            monkeypatch.setattr(keras_dawn.precision, "has_gpu", lambda gpu=gpu: gpu)
+            told = record_network.ways(preset)
+            assert any(found) == expected == ("Winograd" in told) and others in told

@@ -1,5 +1,6 @@
 """ConvLSTM: an LSTM whose products are convolutions, in one to three dimensions."""
 
+from keras_dawn.convolutions.convolve import is_to_be_derived
 from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.padding import pad_axes, same_padding
 from keras_dawn.native.recurrent.loops import lstm_step, of_each_step
@@ -8,6 +9,7 @@ from keras_dawn.native.recurrent.sequences import Sequences
 import torch
 
 CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+BOUNDED = "sigmoid", "hard_sigmoid"  # whose values and slopes are finite, whatever comes
 
 
 def conv_lstm(
@@ -48,22 +50,76 @@ def conv_lstm(
 
     kernel_of_states = of_each_step(recurrent_kernel)
 
-    def recurrent(x, h):
+    def sums(x, h):
         if h is zeros:
-            return x.chunk(4, 1)
+            return x
         groups = 1
         if of_states is not None:
             h, groups = torch.cat([h * mask for mask in of_states], 1), 4
-        product = _convolve(h, kernel_of_states(), None, ones, ones, groups, "same", size)
-        return (x + product).chunk(4, 1)
+        return x + _convolve(h, kernel_of_states(), None, ones, ones, groups, "same", size)
 
     run.initial = [_channels_first(state, channels_last) for state in run.initial]
     given = options.get("initial") is not None or options.get("memory") is not None
     # The first step's states of zeros are not convolved; a single step's are, for their gradient.
     zeros = run.initial[0] if not given and inputs.shape[1] > 1 else None
-    step = lstm_step(recurrent, FUNCTIONS[activation], FUNCTIONS[recurrent_activation])
+    functions = FUNCTIONS[activation], FUNCTIONS[recurrent_activation]
+    if recurrent_activation in BOUNDED:
+        step = _step(sums, *functions)
+    else:
+        step = lstm_step(lambda x, h: sums(x, h).chunk(4, 1), *functions)
     last = -1 if channels_last else None
     return run.loop(step, outputs.unbind(1), channel_axis=last)
+
+
+def _step(sums, activation, recurrent_activation):
+    """`lstm_step` with one activation for all of `sums(x, h)`, the candidate's too.
+
+    The channels of one gate lie apart in memory: torch would activate them one by one.
+    """
+
+    def step(x, states):
+        h, c = states
+        gates = sums(x, h)
+        if recurrent_activation is torch.sigmoid and _is_derived_once(gates):
+            i, f, candidate, o = _Gates.apply(gates)
+        else:
+            i, f, _, o = recurrent_activation(gates).chunk(4, 1)
+            candidate = gates.chunk(4, 1)[2]
+        c = f * c + i * activation(candidate)
+        return [o * activation(c), c]
+
+    return step
+
+
+def _is_derived_once(tensor):
+    """Whether autograd keeps what a gradient needs, and nothing else differentiates or batches."""
+    if torch.compiler.is_compiling() or torch.autograd.forward_ad._current_level >= 0:
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return torch.is_grad_enabled() and tensor.requires_grad
+
+
+class _Gates(torch.autograd.Function):
+    """The sigmoid of three gates, and the candidate as it is; their gradients as one tensor."""
+
+    @staticmethod
+    def forward(ctx, gates):
+        found = torch.sigmoid(gates)
+        i, f, _, o = found.chunk(4, 1)
+        ctx.save_for_backward(found, i, f, o)  # one memory; outputs have derivatives of their own
+        return i, f, gates.chunk(4, 1)[2], o
+
+    @staticmethod
+    def backward(ctx, *changes):
+        found, i, f, o = ctx.saved_tensors
+        if any(map(is_to_be_derived, changes)):
+            to_i, to_f, to_candidate, to_o = changes
+            parts = to_i * i * (1 - i), to_f * f * (1 - f), to_candidate, to_o * o * (1 - o)
+            return torch.cat(parts, 1)
+        change = torch.ops.aten.sigmoid_backward(torch.cat(changes, 1), found)
+        change.chunk(4, 1)[2].copy_(changes[2])
+        return change
 
 
 def _channels_first(images, channels_last):
