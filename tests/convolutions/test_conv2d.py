@@ -294,7 +294,8 @@ def test_what_is_traced_is_torchs(use):
     def function(images, weight):
         return conv2d(images, weight, None, *settings)
 
-    traced = torch.jit.trace(function, (images, weight))
+    # It compares with the function, which goes another way where nothing is traced.
+    traced = torch.jit.trace(function, (images, weight), check_tolerance=1e-4)
     assert "convolution" in str(traced.graph) and "Convolution" not in str(traced.graph)
     for given in (images, images[:3]):
         torch.testing.assert_close(
