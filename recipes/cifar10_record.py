@@ -3,13 +3,13 @@
 The records that this follows are airbench94 (Jordan 2024, arXiv:2404.00498; 3.83 s on an A100) and
 its successor with Muon (2.59 s), each at 94.01 % on average with test-time augmentation. The `cpu`
 preset has the successor's settings but one epoch more, nine, in bfloat16 where that is the quicker
-(the stem's bias, which is trained for three epochs, begins at 0 and has the rate of the other
-biases; his begins at random and its rate falls to 0 in the three).
-`cpu_hardest` is the best of a search for less time: the first two epochs see images of 24 pixels,
-the last five only the 75 % of the images that had the largest loss (and some others), the first
-convolution of the second group, the costliest, has 128 channels of 256; the third group ends with a
-third convolution, where the images are small, as in airbench96, and groups two and three with
-gates. In float32, convolutions of small images are Winograd's, which take fewer multiplications.
+(the stem's bias, trained for three epochs, begins at 0 and has the rate of the other biases; his
+begins at random and its rate falls to 0 in the three). `cpu_hardest` is the best of a search for
+less time: the first two epochs see images of 24 pixels, the last five only the 75 % of the images
+that had the largest loss (and some others), the first convolution of the second group, the
+costliest, has 128 channels of 256; the third group ends with a third convolution, where the images
+are small, as in airbench96, and groups two and three with gates. In float32, convolutions of small
+images are Winograd's, which take fewer multiplications.
 
     python recipes/cifar10_record.py --data_dir=FOLDER --runs=5
 
@@ -22,15 +22,12 @@ Without CIFAR-10 it trains on digits, in float32: they are grey, so that most fi
 see nothing. In half precision a channel of nothing has a variance of 0 in every normalisation,
 which takes its gradient times a million, and the training ends in NaN.
 
-Measured on two cores of a shared AMD EPYC (AVX-512 BF16), bfloat16, seed 0: `cpu`, then of eight
-epochs, 94.32 % (93.24 % without views) after 794.6 s by DAWNBench's clock, tests beside the first
-two epochs, and 94.09 % in an exploratory script. `cpu_hardest` in float32 on two such cores
-(`--precision=float32`), nothing but text editing beside it: 94.22 % on average over 5 seeds
-(standard deviation 0.17; 93.21 % without views) after 876 s of training, 0.57 of the 1,535 s that
-airbench94's plain loop took in float32 (n = 1), USD 0.031 at USD 0.12751 an hour. That loop in
-bfloat16 takes about 880 s there by its rate, as long as the preset. In bfloat16 the preset's
-convolutions are not Winograd's, and it is not measured there. So `--preset=auto` is `cpu` in
-bfloat16 and `cpu_hardest` in float32, where `cpu` takes longer by rates and was never run whole.
+Measured on two cores of a shared AMD EPYC (AVX-512 BF16): `cpu_hardest` in float32, nothing but
+text editing beside it, 94.22 % on average over 5 seeds (standard deviation 0.17; 93.21 % without
+views) after 876 s of training, 0.57 of the 1,535 s that airbench94's plain loop took in float32 (n
+= 1), USD 0.031 at USD 0.12751 an hour. That loop in bfloat16 takes about 880 s there by its rate,
+as long as the preset, which was not run in bfloat16. So `--preset=auto` is `cpu` in bfloat16 and
+`cpu_hardest` in float32, where `cpu` takes longer by rates and was never run whole.
 
 On two cores of a shared Intel Xeon with AMX, bfloat16, `cpu` and airbench94's plain loop in turn,
 on seeds that no setting was chosen by: 94.21 % on average over 5 seeds (standard deviation 0.17)
@@ -39,19 +36,18 @@ and 0.71 of its time, 0.72 in the middle, as neighbours were louder or quieter
 (benchmarks/records/2026-11-28_pairs_two_cores_bfloat16/runs.json). Five seeds before, not in turn
 with it: 94.23 % after 558 s (2026-11-28_two_cores_bfloat16 beside it).
 
-On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at
-94 % or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to
-94.04 % over 5 seeds after 1.81 s (benchmarks/results/gpu-h100-2026-11-26.json).
+On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at 94
+% or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to 94.04 %
+over 5 seeds after 1.81 s (benchmarks/results/gpu-h100-2026-11-26.json).
 
 `gpu_hiverge` has the settings that Hiverge's program search found since (2.015 s on an A100;
 `benchmarks/hiverge.py` is their loop): SiLU after the stem, brightness and contrast, rates, decay
 of biases and head, faster moving averages, Muon's coefficients, whitening by 960 images. Left out
-are: 7.59 epochs (here 8), the stem's bias in the first 0.19 of an epoch (here none), norms of
-filters set every few steps (here each, which makes their decay void), Muon's iteration in float16
-on a GPU (here bfloat16), and six views of a quarter of the test images (here of all). In bfloat16
-on two CPU cores, while other work ran, it came to 94.04 % (seed 0, n = 1), where as many epochs of
-`gpu`'s settings had come to 94.13 and 93.80 %. It has not been run on a GPU, so that `gpu` stays
-what is chosen there.
+are: 7.59 epochs (here 8), the stem's bias in the first 0.19 of an epoch, norms of filters set every
+few steps (here each, which makes their decay void), Muon's iteration in float16 (here bfloat16),
+and six views of a quarter of the test images (here of all). On two CPU cores in bfloat16 it came to
+94.04 % (seed 0, n = 1), as many epochs of `gpu`'s settings to 94.13 and 93.80 %. It has not been
+run on a GPU, so that `gpu` stays what is chosen there.
 
 Each step of the search is in benchmarks/results/record_log.md.
 """
