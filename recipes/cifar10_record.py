@@ -2,9 +2,10 @@
 
 The records that this follows are airbench94 (Jordan 2024, arXiv:2404.00498; 3.83 s on an A100) and
 its successor with Muon (2.59 s), each at 94.01 % on average with test-time augmentation. The `cpu`
-preset has the successor's settings but one epoch more, nine, in bfloat16 where the processor has
-it (the stem's bias, which is trained for three epochs, begins at 0 and has the rate of the other
-biases; his begins at random and its rate falls to 0 in the three).
+preset has the successor's settings but one epoch more, nine, in bfloat16 where that is fast (on
+Intel's processors only with AMX; a run says what it computes in). The stem's bias, which is trained
+for three epochs, begins at 0 and has the rate of the other biases; his begins at random and its
+rate falls to 0 in the three.
 `cpu_hardest` is the best of a search for less time: the first two epochs see images of 24 pixels,
 the last five only the 75 % of the images that had the largest loss (and some others), the first
 convolution of the second group, the costliest, has 128 channels of 256; the third group ends with a
