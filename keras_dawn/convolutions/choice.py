@@ -146,7 +146,7 @@ def table_named(name):
     """
     if name == TORCH:
         return Table(TORCH, ())
-    path = _FOLDER / f"{name}.json" if name in KINDS else Path(name)
+    path = _FOLDER / f"{name}.json" if name in KINDS else Path(name).expanduser()
     if name in KINDS and not path.exists():
         return Table(name, ())  # nothing was measured there
     if path.suffix != ".json":

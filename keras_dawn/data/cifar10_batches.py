@@ -74,7 +74,7 @@ def find_batches(data_dir):
 
 def read_batches(folder):
     """Reads the six official files of a folder, after checking each one's md5."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     parts = [_read_batch(folder / name, md5) for name, md5 in BATCH_MD5.items()]
     return ImageSet(
         name="cifar10",

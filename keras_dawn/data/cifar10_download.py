@@ -23,7 +23,7 @@ def download_batches(folder=None, url=cifar10_batches.URL, archive_md5=cifar10_b
         ConnectionError: it cannot be downloaded.
         ValueError: another file came than the official one; nothing of it is kept.
     """
-    folder = Path(folder or cifar10_batches.known_folders()[-1].parent)
+    folder = Path(folder or cifar10_batches.known_folders()[-1].parent).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / url.rpartition("/")[2]
     try:

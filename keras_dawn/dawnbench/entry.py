@@ -106,7 +106,7 @@ def write_entry(directory, entry, records, benchmark=CIFAR10):
     """
     if not records:
         raise ValueError("There are no validated epochs to write: an entry needs at least one.")
-    json_path = Path(directory) / f"{entry.basename()}.json"
+    json_path = Path(directory).expanduser() / f"{entry.basename()}.json"
     tsv_path = json_path.with_suffix(".tsv")
     for path in (json_path, tsv_path):
         if path.exists():

@@ -51,8 +51,8 @@ def validate_entry(path, benchmark=CIFAR10):
         >>> [c.message for c in validate_entry("no_such_entry_x.json") if not c.passed][0]
         'no_such_entry_x.json and no_such_entry_x.tsv do not exist'
     """
-    json_path = Path(path).with_suffix(".json")
-    tsv_path = Path(path).with_suffix(".tsv")
+    json_path = Path(path).expanduser().with_suffix(".json")
+    tsv_path = json_path.with_suffix(".tsv")
     checks = []
 
     def check(name, passed, message, official=True):

@@ -38,7 +38,7 @@ def load_pretrained(model, weights, depth):
     """
     if weights in NAMES:
         weights = pretrained_file(FILES[depth][-1 if weights == "imagenet" else 0])
-    path = Path(weights)
+    path = Path(weights).expanduser()
     if not path.suffix and not path.exists():
         raise ValueError(
             f"`weights` must be one of {', '.join(NAMES)} or the path of a file, got {weights!r}."

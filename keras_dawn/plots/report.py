@@ -69,7 +69,7 @@ def report(runs, output):
         f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{_text(title)}</h1>{''.join(parts)}</body></html>\n"
     )
-    output = Path(output)
+    output = Path(output).expanduser()
     with written_whole(output) as file:
         file.write(utf8(page))
     return output

@@ -40,7 +40,7 @@ def read_run(path):
         FileNotFoundError: no folder, or one with neither `run.json` nor `history.csv`.
         ValueError: a `run.json` that is not valid JSON, or holds something else than a run's does.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     run, history = path / "run.json", path / "history.csv"
     if not run.is_file() and not history.is_file():
         raise FileNotFoundError(

@@ -3,6 +3,8 @@
 The colours are Okabe and Ito's, which people with any colour vision tell apart.
 """
 
+import os
+
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F"
 SKY, AMBER = "#56B4E9", "#E69F00"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, AMBER)
@@ -93,5 +95,6 @@ def save(figure, path):
     """Writes the figure if there is a path, and returns it."""
     as_words(figure)
     if path is not None:
-        figure.savefig(path, dpi=150)
+        is_name = isinstance(path, (str, os.PathLike))
+        figure.savefig(os.path.expanduser(path) if is_name else path, dpi=150)
     return figure

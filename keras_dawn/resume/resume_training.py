@@ -1,5 +1,7 @@
 """Goes on with a training that was cut off, at the step of its last checkpoint."""
 
+from pathlib import Path
+
 from keras_dawn.dawnbench.paid_time import PaidTime
 from keras_dawn.foundation import keras_fit
 from keras_dawn.resume.checkpoints import CheckpointFolder
@@ -139,6 +141,7 @@ class ResumeTraining(keras.callbacks.Callback):
             if given and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"`{name}` must be a whole number from 1 up, got {value!r}.")
         self.every_steps, self.every_seconds = every_steps, every_seconds
+        directory = Path(directory).expanduser()
         self.folder = CheckpointFolder(directory, keep)
         self.paid = PaidTime(directory)
         self.notices = Notices(save_on_signal, notice)

@@ -45,7 +45,8 @@ class ImageFolder(PhotoSource):
     """
 
     def __init__(self, folder, class_names=None, *, unreadable="leave_out", most_unreadable=0.1):
-        self.folder, self.unreadable = Path(folder), Unreadable(unreadable, most_unreadable)
+        self.folder = Path(folder).expanduser()
+        self.unreadable = Unreadable(unreadable, most_unreadable)
         if not self.folder.is_dir():
             raise FileNotFoundError(f"There is no folder {self.folder}.")
         folders = {path.name: path for path in folders_in(self.folder)}

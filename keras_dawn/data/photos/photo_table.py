@@ -54,7 +54,8 @@ class PhotoTable(PhotoSource):
         unreadable="leave_out",
         most_unreadable=0.1,
     ):
-        self.folder, self.unreadable = Path(folder), Unreadable(unreadable, most_unreadable)
+        self.folder = Path(folder).expanduser()
+        self.unreadable = Unreadable(unreadable, most_unreadable)
         if isinstance(class_names, str):
             raise ValueError(f"`class_names` must be a list of str, got {class_names!r}.")
         columns = _columns(table, path)
@@ -98,7 +99,7 @@ class PhotoTable(PhotoSource):
 
 def _columns(table, column):
     if isinstance(table, (str, Path)):
-        return _columns_of_file(Path(table), column)
+        return _columns_of_file(Path(table).expanduser(), column)
     # A data frame of polars goes through its columns and not through their names.
     columns = {name: list(table[name]) for name in getattr(table, "columns", table)}
     if len(counts := {len(values) for values in columns.values()}) > 1:

@@ -59,7 +59,7 @@ def prepare(source, output, short_side, *, quality=90, shard_images=1024, proces
         )
     if has_several_labels(source):
         raise ValueError("Copies keep one label a photo; these have several.")
-    output = Path(output)
+    output = Path(output).expanduser()
     settings = {
         "images": len(source),
         "class_names": list(source.class_names),
@@ -211,7 +211,7 @@ def _main(argv):
     flags = app_flags.FLAGS
     if argv[1:]:
         raise app.UsageError(f"Not a flag: {' '.join(argv[1:])}.")
-    source = Path(flags.source)
+    source = Path(flags.source).expanduser()
     try:
         copies = prepare(
             photos_of(source.parent, source.name), flags.output, flags.short_side,

@@ -28,7 +28,7 @@ class PreparedImages(PhotoSource):
     """
 
     def __init__(self, folder):
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         index = self.folder / INDEX
         document = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
         if not document.get("finished"):

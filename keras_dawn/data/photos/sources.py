@@ -84,7 +84,8 @@ class ImageNetTar(PhotoSource):
     """
 
     def __init__(self, path, labels_file=None, class_names=None):
-        self.path, self._nested = Path(path), labels_file is None
+        labels_file = None if labels_file is None else Path(labels_file).expanduser()
+        self.path, self._nested = Path(path).expanduser(), labels_file is None
         if self._nested:
             parts = _nested(self.path)
         else:
@@ -194,7 +195,7 @@ def photos_of(folder, part, class_names=None):
     Raises:
         FileNotFoundError: neither is there.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     tar, labels = folder / f"ILSVRC2012_img_{part}.tar", folder / "LOC_val_solution.csv"
     if (folder / part).is_dir() or not tar.is_file():
         return ImageFolder(folder / part, class_names)
