@@ -62,6 +62,12 @@ def test_a_preset_of_some_photos_judges_as_many_copies(folder):
     assert len(photos.val(352)) == 6
 
 
+def test_copies_of_another_size_than_their_folder_says_are_refused(folder):
+    prepare(Photos(folder, PRESET).val("originals"), folder / "val-352", 160, processes=1)
+    with pytest.raises(ValueError, match=r"val-352 must have .* 352 px, it has them at 160"):
+        Photos(folder, PRESET).val(352)
+
+
 def test_a_set_in_this_folder_has_its_name(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert Photos(".", PRESET).name == folder.name
@@ -69,12 +75,12 @@ def test_a_set_in_this_folder_has_its_name(folder, monkeypatch):
 
 def test_photos_that_no_plan_can_be_trained_on_are_refused(folder):
     with pytest.raises(ValueError, match="24 images make no batch of 32"):
-        Photos(folder, PRESET).check()
+        Photos(folder, PRESET).val(352)
     for part in ("train", "val"):
         for label in ("n1", "n2"):
             shutil.rmtree(folder / part / label)
     with pytest.raises(ValueError, match="one class"):
-        Photos(folder, PRESET).check()
+        Photos(folder, PRESET).val(352)
 
 
 def test_brackets_in_names_are_shown_as_they_are():
