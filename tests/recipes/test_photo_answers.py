@@ -75,12 +75,12 @@ def test_a_set_in_this_folder_has_its_name(folder, monkeypatch):
 
 def test_photos_that_no_plan_can_be_trained_on_are_refused(folder):
     with pytest.raises(ValueError, match="24 images make no batch of 32"):
-        Photos(folder, PRESET).val(352)
+        Photos(folder, PRESET).check()
     for part in ("train", "val"):
         for label in ("n1", "n2"):
             shutil.rmtree(folder / part / label)
     with pytest.raises(ValueError, match="one class"):
-        Photos(folder, PRESET).val(352)
+        Photos(folder, PRESET).check()
 
 
 def test_brackets_in_names_are_shown_as_they_are():
