@@ -81,6 +81,23 @@ def run_part(name, folder):
     return {**json.loads(out.read_text(encoding="utf-8")), **command}
 
 
+def check_flags():
+    """Ends the process for flags with which a part, or the file of all, would fail at the end."""
+    least = min(FLAGS.images, FLAGS.validation_images)  # a photo a class is written in any case
+    if FLAGS.classes > least:
+        sys.exit(f"--classes={FLAGS.classes} must be at most {least}, the photos of train or val.")
+    if "photos" in FLAGS.parts and not FLAGS.photos_dir:
+        sys.exit("The part `photos` needs --photos_dir=FOLDER, with train/ and val/ in it.")
+    if "photos" in FLAGS.parts and not (Path(FLAGS.photos_dir) / "train").is_dir():
+        sys.exit(f"--photos_dir={FLAGS.photos_dir} must have train/ and val/ in it.")
+    for flag, is_there in (
+        ("scratch", FLAGS.scratch is None or Path(FLAGS.scratch).is_dir()),
+        ("json", FLAGS.json is None or Path(FLAGS.json).absolute().parent.is_dir()),
+    ):
+        if not is_there:
+            sys.exit(f"The folder of --{flag}={FLAGS[flag].value} is not there: make it first.")
+
+
 def main(arguments):
     if FLAGS.part:
         folder = Path(FLAGS.scratch)
@@ -93,6 +110,7 @@ def main(arguments):
         found = next(vars(room)[FLAGS.part] for room in rooms if FLAGS.part in vars(room))(folder)
         (folder / f"{FLAGS.part}.json").write_text(json.dumps(found), encoding="utf-8")
         return
+    check_flags()
     folder = Path(FLAGS.keep or tempfile.mkdtemp(dir=FLAGS.scratch))
     results = {}
     try:

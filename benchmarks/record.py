@@ -49,7 +49,14 @@ from keras_dawn.native.allocator import keep_freed_memory
 import torch
 from absl import app, flags
 from plain_loops import LOOPS
-from record_results import describe, earlier_runs, folder_of_all, folder_of_run, now
+from record_results import (
+    describe,
+    earlier_runs,
+    folder_of_all,
+    folder_of_run,
+    now,
+    why_not_submitted,
+)
 from record_summary import table_of, time_ratios, told
 from rich.console import Console
 from submission_names import DEFAULT_PRESET
@@ -158,6 +165,8 @@ def main(arguments):
         raise app.UsageError(str(error)) from None
     print(f"Preset {FLAGS.preset}: {ways(preset)}.", flush=True)
     print(told_plan(plan), flush=True)
+    if why := why_not_submitted(document):
+        print(why, flush=True)
     for name, seed in turns(FLAGS.seed, FLAGS.runs, peer_runs, FLAGS.first_runs, peers):
         if any(run["seed"] == seed for run in runs[name]):
             continue

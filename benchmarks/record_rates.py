@@ -115,6 +115,8 @@ def write(contestants, rates):
 def main(arguments):
     if keras.backend.backend() != "torch" or torch.cuda.is_available():
         raise app.UsageError("Rates are of a processor; gpu.py measures GPUs.")
+    if FLAGS.json and not Path(FLAGS.json).absolute().parent.is_dir():
+        raise app.UsageError(f"The folder of --json={FLAGS.json} is not there: make it first.")
     keep_freed_memory()
     precisions = ["float32"] + ["mixed_bfloat16"] * has_bfloat16()
     contestants = [

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def commit():
         return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "-uno"))
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def why_not_submitted(document):
+    """Why no run of a results file can be submitted, known before the first; `None` where all may.
+
+    Hours of runs would else be refused at their end.
+    """
+    if not re.fullmatch("[0-9a-f]{40}", str(document.get("commit"))):
+        return (
+            f"The commit is {document.get('commit')}, not one of a checkout without changes: these "
+            "runs cannot be submitted."
+        )
+    return None
 
 
 def earlier_runs(path, document):

@@ -30,6 +30,27 @@ def rehearsed(folder, *parts, flags=()):
     return found
 
 
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        (["--json={0}/none/all.json"], "The folder of --json="),
+        (["--scratch={0}/none"], "The folder of --scratch="),
+        (["--classes=700"], "--classes=700 must be at most 604"),
+        (["--validation_images=27"], "27 is not integer >= 28"),
+        (["--parts=photos"], "needs --photos_dir=FOLDER"),
+        (["--parts=photos", "--photos_dir={0}/none"], "must have train/ and val/"),
+    ],
+)
+def test_what_would_fail_at_the_end_is_refused_at_the_beginning(tmp_path, flags, told):
+    given = [flag.format(tmp_path) for flag in flags]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *SIZES, f"--scratch={tmp_path}", "--parts=order", *given],
+        capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
 def test_starts_and_orders(tmp_path):
     found = rehearsed(tmp_path, "tree", "tar", "order", "epoch")
     for part in ("tree", "tar"):

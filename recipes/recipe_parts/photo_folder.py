@@ -62,6 +62,7 @@ class Photos:
             raise ValueError(f"{self.folder} has photos of one class: nothing is to be told apart.")
         for phase in self.preset.plan.phases:
             steps_per_epoch(phase, len(self.train(phase.crops.copies or "originals")))
+            self.val(_validation_copies(phase) or "originals")
 
     def counts(self, part):
         """How many photos each kind has that was read so far: dict from kinds to int."""
@@ -83,8 +84,7 @@ class Photos:
 
     def validation_data(self, phase, transforms):
         """`ValidationImages` for a phase."""
-        # The published trainings judge 288 px on the originals.
-        copies = 352 if phase.evaluated_at <= 256 else None
+        copies = _validation_copies(phase)
         source = self.val(copies or "originals")
         read = f"val-{copies}" if copies and f"val-{copies}" not in self.fell_back else "val"
         self.validated_on[phase.evaluated_at] = read
@@ -153,6 +153,11 @@ class Photos:
             # Labels are places in this list: with another one it would train on wrong labels.
             if names is not None and copied.class_names != names:
                 raise ValueError(f"{copies} has other classes than {self.folder / 'train'}.")
+            if copied.short_side != kind:  # enlarged, it would be judged on another set
+                raise ValueError(
+                    f"{copies} must have copies with the short side at {kind} px, it has them at "
+                    f"{copied.short_side}: make them by --short_side={kind}."
+                )
             source = _first(copied, count)
         elif kind != "originals":
             self.fell_back.add(f"{part}-{kind}")  # the run says so: other crops, and slower
@@ -161,6 +166,11 @@ class Photos:
             source = _first(photos_of(self.folder, part, names), count)
         self._sources[part, kind] = source
         return source
+
+
+def _validation_copies(phase):
+    """The short side of the copies to validate on; `None` for the originals."""
+    return 352 if phase.evaluated_at <= 256 else None  # as published: 288 px on the originals
 
 
 def _first(source, count):

@@ -62,6 +62,12 @@ def test_a_preset_of_some_photos_judges_as_many_copies(folder):
     assert len(photos.val(352)) == 6
 
 
+def test_copies_of_another_size_than_their_folder_says_are_refused(folder):
+    prepare(Photos(folder, PRESET).val("originals"), folder / "val-352", 160, processes=1)
+    with pytest.raises(ValueError, match=r"val-352 must have .* 352 px, it has them at 160"):
+        Photos(folder, PRESET).val(352)
+
+
 def test_a_set_in_this_folder_has_its_name(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert Photos(".", PRESET).name == folder.name

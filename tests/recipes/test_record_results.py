@@ -41,6 +41,13 @@ def test_a_results_file_of_the_benchmark_is_continued_unless_it_is_of_another_ma
             record_results.earlier_runs(file, document)
 
 
+@pytest.mark.parametrize("commit", [None, "abc", "a" * 40 + "+"])
+def test_runs_of_no_commit_are_said_to_be_no_submission_before_the_first(commit):
+    told = record_results.why_not_submitted({"commit": commit})
+    assert f"The commit is {commit}, not" in told and "cannot be submitted" in told
+    assert record_results.why_not_submitted({"commit": "a" * 40}) is None
+
+
 def test_a_run_goes_to_the_folder_of_the_runs_that_it_continues(tmp_path):
     (tmp_path / "seed0").mkdir()
     (tmp_path / "seed0" / "run.json").write_text("{}", encoding="utf-8")
