@@ -27,11 +27,11 @@ DECODED = {(160, 128): 3_970, (352, 224): 1_363, (None, 128): 1_001, (None, 224)
 
 
 def main(arguments):
-    if FLAGS.price_per_hour is not None and not FLAGS.price_source:
-        sys.exit("--price_per_hour needs --price_source, where the price is from.")
+    if (FLAGS.price_per_hour is None) != (not FLAGS.price_source):
+        sys.exit("--price_per_hour and --price_source, where the price is from, need each other.")
     try:
         document = json.loads(Path(FLAGS.results).read_text(encoding="utf-8"))
-        document["parts"]["steps"]
+        document["parts"]["steps"]["results"], document["hardware"]["gpus"]
     except OSError as error:
         sys.exit(f"--results: {error}")
     except (ValueError, KeyError, TypeError):

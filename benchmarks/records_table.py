@@ -70,6 +70,8 @@ def main(arguments):
     if needless and not FLAGS.add:
         sys.exit(f"--{' and --'.join(needless)} need --add=NAME (--help says what it is)")
     if FLAGS.add:
+        if Path(FLAGS.add).name != FLAGS.add:
+            sys.exit(f"--add={FLAGS.add} must be the name of a folder in {submissions.RECORDS}.")
         folder = submissions.RECORDS / FLAGS.add
         names = dict(each.partition("=")[::2] for each in FLAGS.series)
         lacking = [name for name in ("runs", "folder", "log") if not FLAGS[name].value]

@@ -1,6 +1,7 @@
 """Projections of ImageNet's trainings from measured steps: a plan's images over the rates."""
 
 import json
+import types
 
 import gpu_report
 import imagenet_projection
@@ -63,3 +64,20 @@ def test_a_plan_whose_sizes_were_not_measured_has_no_hours(document):
     shown = printed(imagenet_projection.table(document))
     row = next(line for line in shown.split("\n") if "modern_18 " in line)
     assert "none, without ResNet-50's rates at 160 px, 192 px" in row
+
+
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        ({"results": '{"parts": {"steps": {}}}'}, "is no file of gpu.py"),
+        ({"price_source": "a page"}, "--price_per_hour and --price_source"),
+        ({"price_per_hour": 3.0}, "--price_per_hour and --price_source"),
+    ],
+)
+def test_what_cannot_be_projected_is_said(flags, told, tmp_path, monkeypatch):
+    (tmp_path / "steps.json").write_text(flags.get("results", "{}"), encoding="utf-8")
+    given = {"price_per_hour": None, "price_source": None, **flags}
+    given["results"] = str(tmp_path / "steps.json")
+    monkeypatch.setattr(imagenet_projection, "FLAGS", types.SimpleNamespace(**given))
+    with pytest.raises(SystemExit, match=told):
+        imagenet_projection.main([])

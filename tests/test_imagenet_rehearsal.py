@@ -36,7 +36,7 @@ def rehearsed(folder, *parts, flags=()):
         (["--json={0}/none/all.json"], "The folder of --json="),
         (["--scratch={0}/none"], "The folder of --scratch="),
         (["--classes=700"], "--classes=700 must be at most 604"),
-        (["--validation_images=27"], "27 is not integer >= 28"),
+        (["--validation_images=258"], "258 is not integer >= 259"),
         (["--parts=photos"], "needs --photos_dir=FOLDER"),
         (["--parts=photos", "--photos_dir={0}/none"], "must have train/ and val/"),
     ],

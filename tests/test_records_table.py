@@ -139,3 +139,10 @@ def test_several_kinds_of_gpus_are_all_named():
 def test_flags_of_what_is_added_need_the_name(tmp_path):
     done = processes.run(records_table.__file__, f"--runs={tmp_path}", "--note=a", cwd=tmp_path)
     assert done.returncode == 1 and "--runs and --note need --add=NAME" in done.printed
+
+
+@pytest.mark.slow
+def test_a_submission_lies_in_the_folder_of_the_table(tmp_path):
+    flags = [f"--{name}={tmp_path}" for name in ("runs", "folder", "log")]
+    done = processes.run(records_table.__file__, "--add=../elsewhere", *flags, cwd=tmp_path)
+    assert done.returncode == 1 and "must be the name of a folder in" in done.printed

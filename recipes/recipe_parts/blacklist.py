@@ -21,7 +21,10 @@ def read_blacklist(path):
         FileNotFoundError: no such file.
         ValueError: a line that is no number from 1 to 50,000, or no lines.
     """
-    lines = Path(path).expanduser().read_text(encoding="utf-8").split()
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"--blacklist must be the file with the list; {path} is none.")
+    lines = file.read_text(encoding="utf-8").split()
     wrong = [line for line in lines if not line.isdecimal() or not 1 <= int(line) <= 50_000]
     if wrong or not lines:
         raise ValueError(

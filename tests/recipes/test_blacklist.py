@@ -76,3 +76,8 @@ def test_an_entry_says_whether_they_were_used():
     assert "usedBlacklist" not in entry.as_json()
     for used in (True, False):
         assert dataclasses.replace(entry, used_blacklist=used).as_json()["usedBlacklist"] is used
+
+
+def test_a_list_that_is_not_there_is_named_with_its_flag(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--blacklist must be .*nowhere\.txt is none"):
+        read_blacklist(tmp_path / "nowhere.txt")
