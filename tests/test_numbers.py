@@ -38,12 +38,13 @@ def beside_the_loop(record):
     return accuracy, ratios, f"{len(own)} runs"
 
 
-def over_the_quickest_loop():
-    """Time of nine epochs of `cpu` over that of the quickest plain loop, by rates of eight."""
-    found = result("record-rates-cpu-2026-11-27")
-    assert found["fastest_loop"].startswith("hiverge, ")
+def over_the_quickest_loop(name, epochs):
+    """Time of nine epochs of `cpu` over that of the quickest plain loop, by rates of so many."""
+    found = result(name)
+    assert found["fastest_loop"] == "hiverge, plain torch, mixed_bfloat16"
     seconds = found["seconds_by_rates"]
-    return seconds["keras_dawn, cpu, mixed_bfloat16"] * 9 / 8 / seconds[found["fastest_loop"]]
+    ours = seconds["keras_dawn, cpu, mixed_bfloat16"] * 9 / epochs
+    return f"{ours / seconds[found['fastest_loop']]:.2f}"
 
 
 def measured():
@@ -82,7 +83,9 @@ def measured():
     yield (
         f"{mean:.2f} % on average (the loop {its:.2f} %), in {statistics.median(pairs):.2f} of the "
         f"loop's time (median of the pairs, {pairs[0]:.2f} to {pairs[-1]:.2f}); by rates about "
-        f"{over_the_quickest_loop():.2f} of the quickest loop's, Hiverge's",
+        f"{over_the_quickest_loop('record-rates-cpu-2026-11-27', 8)} of the quickest loop's, "
+        f"Hiverge's, and {over_the_quickest_loop('record-rates-epyc-cpu-2026-11-28', 9)} on an AMD "
+        "EPYC",
         f"{machine(record)} among loud neighbours; {len(own)} pairs in turn",
     )
     record = result("record-cpu_hardest-2026-11-26")
