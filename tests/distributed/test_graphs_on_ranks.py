@@ -23,8 +23,11 @@ def test_graphs_give_what_ordinary_steps_give_and_distributed_data_parallel(name
         how, made, replayed = found["how"]
         assert how == "the whole step" and made >= 1 and replayed > 8
         assert_same_trainings(found["graphed"], found["eager"])
-        if name == "one cycle":  # there a momentum that moves is a Python number, which rounds
+        # There a momentum that moves is a Python number, which rounds; and float16's sums round on
+        # some processors by where a tensor lies in memory.
+        if name in ("one cycle", "loss scaling"):
             assert_close(found["graphed"][0], found["by torch"][0], 1e-6)
+            assert found["graphed"][1]["loss"] == pytest.approx(found["by torch"][1]["loss"], 1e-6)
         else:  # of two numbers there is one sum
             assert_same_trainings(found["graphed"], found["by torch"])
         assert "averaged by the CUDA graph" in found["explained"]

@@ -44,7 +44,7 @@ TOLERANCE = {
     "no_batch_norm_float64": 1e-10,
     "wide_resnet": 1e-6,
     "wide_resnet_float64": 1e-10,
-    "application_float64": 1e-10,
+    "application_float64": 1e-9,  # rounding grows in it, to 1.5e-10 on an AMD EPYC
     "arrays": 1e-6,
     "lowered_again": 1e-5,
     "weighed_and_balanced": 1e-5,

@@ -138,7 +138,7 @@ def imports(self, x):
 
 
 def counts_in_an_expression(self, x):
-    return sum(y for y in (self.dense(x), x)) * sum(self.next_number for _ in (1, 2))
+    return sum(y for y in (self.dense(x), x)) / sum(self.next_number for _ in (1, 2))
 
 
 def by_a_property(self, x):
