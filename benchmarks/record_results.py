@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import re
 import subprocess
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from keras_dawn.dawnbench.records import RunFolder, environment
 from keras_dawn.foundation.precision import onednn_limit, onednn_rounding
 
 import torch
+from submission_checks import is_commit
 
 SAME = ("settings", "versions", "hardware")  # in all sittings of a results file
 # The same, of files that say so: they came later.
@@ -79,7 +79,7 @@ def why_not_submitted(document):
 
     Hours of runs would else be refused at their end.
     """
-    if not re.fullmatch("[0-9a-f]{40}", str(document.get("commit"))):
+    if not is_commit(document.get("commit")):
         return (
             f"The commit is {document.get('commit')}, not one of a checkout without changes: these "
             "runs cannot be submitted."

@@ -152,12 +152,16 @@ def _faults_of_document(document, is_older):
             f"the hardware has {len(gpus)} GPUs and {processes} of them trained: hide the others, "
             "as by CUDA_VISIBLE_DEVICES=0"
         )
-    commit = document.get("commit")
-    if not is_older and not re.fullmatch("[0-9a-f]{40}", str(commit)):
+    if not is_older and not is_commit(document.get("commit")):
         yield (
             "the file of the runs must have the commit of a checkout without changes, 40 "
-            f"hexadecimal digits, got {commit}"
+            f"hexadecimal digits, got {document.get('commit')}"
         )
+
+
+def is_commit(found):
+    """Whether what `record_results.commit` has found is that of a checkout without changes."""
+    return re.fullmatch("[0-9a-f]{40}", str(found)) is not None
 
 
 def _faults_of_runs(about, document):

@@ -24,8 +24,8 @@ which takes its gradient times a million, and the training ends in NaN.
 
 Measured on two cores of a shared AMD EPYC (AVX-512 BF16): `cpu_hardest` in float32, nothing but
 text editing beside it, 94.22 % on average over 5 seeds (standard deviation 0.17; 93.21 % without
-views) after 876 s of training, 0.57 of the 1,535 s that airbench94's plain loop took in float32 (n
-= 1), USD 0.031 at USD 0.12751 an hour. That loop in bfloat16 takes about 880 s there by its rate,
+views) after 876 s of training, 0.57 of the 1,535 s that airbench94's plain loop took in float32
+(n = 1), USD 0.031 at USD 0.12751 an hour. That loop in bfloat16 takes some 880 s there by its rate,
 as long as the preset, which was not run in bfloat16. So `--preset=auto` is `cpu` in bfloat16 and
 `cpu_hardest` in float32, where `cpu` takes longer by rates and was never run whole.
 
@@ -36,9 +36,9 @@ and 0.71 of its time, 0.72 in the middle, as neighbours were louder or quieter
 (benchmarks/records/2026-11-28_pairs_two_cores_bfloat16/runs.json). Five seeds before, not in turn
 with it: 94.23 % after 558 s (2026-11-28_two_cores_bfloat16 beside it).
 
-On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at 94
-% or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to 94.04 %
-over 5 seeds after 1.81 s (benchmarks/results/gpu-h100-2026-11-26.json).
+On one NVIDIA H100 80GB the `gpu` preset came to 94.02 % on average over 21 seeds (12 of them at
+94 % or more) after 3.80 s of training (median), airbench94's Muon variant as a plain loop to
+94.04 % over 5 seeds after 1.81 s (benchmarks/results/gpu-h100-2026-11-26.json).
 
 `gpu_hiverge` has the settings that Hiverge's program search found since (2.015 s on an A100;
 `benchmarks/hiverge.py` is their loop): SiLU after the stem, brightness and contrast, rates, decay
@@ -216,12 +216,11 @@ def main(argv):
         run_flags.refuse_several_processes("cifar10_record")
         run_flags.choose_algorithms()
         precision = run_flags.read_precision(PRESETS[name].precision)
-        preset = dataclasses.replace(PRESETS[name], precision=precision)
         prices = run_flags.read_prices()
         run_flags.check_given()
         loading = TrainingClock()
         images, reason = choose_dataset(FLAGS.dataset, FLAGS.data_dir, loading.paused)
-        preset = dataclasses.replace(preset, precision=precision_for(images, precision))
+        preset = dataclasses.replace(PRESETS[name], precision=precision_for(images, precision))
         folder = run_flags.run_folder("cifar10_record", images.name, name)
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from None

@@ -168,10 +168,13 @@ def _may_be_opaque(images, weight, bias, stride, padding, dilation, groups):
 
 def needs_torch(dtype):
     """Whether only torch's own function does what is asked for around the call."""
+    return products_are_rounded(dtype) or torch.is_autocast_enabled("cpu") or is_transformed()
+
+
+def is_transformed():
+    """Whether what is computed now is for `torch.func` or forward differentiation."""
     return (
-        products_are_rounded(dtype)
-        or torch.is_autocast_enabled("cpu")
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        torch._C._functorch.peek_interpreter_stack() is not None
         or torch.autograd.forward_ad._current_level >= 0
     )
 

@@ -1,6 +1,6 @@
 """ConvLSTM: an LSTM whose products are convolutions, in one to three dimensions."""
 
-from keras_dawn.convolutions.convolve import is_to_be_derived
+from keras_dawn.convolutions.convolve import is_to_be_derived, is_transformed
 from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.padding import pad_axes, same_padding
 from keras_dawn.native.recurrent.loops import lstm_step, of_each_step
@@ -93,9 +93,7 @@ def _step(sums, activation, recurrent_activation):
 
 def _is_derived_once(tensor):
     """Whether autograd keeps what a gradient needs, and nothing else differentiates or batches."""
-    if torch.compiler.is_compiling() or torch.autograd.forward_ad._current_level >= 0:
-        return False
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch.compiler.is_compiling() or is_transformed():
         return False
     return torch.is_grad_enabled() and tensor.requires_grad
 
