@@ -46,8 +46,8 @@ of biases and head, faster moving averages, Muon's coefficients, whitening by 96
 are: 7.59 epochs (here 8), the stem's bias in the first 0.19 of an epoch, norms of filters set every
 few steps (here each, which makes their decay void), Muon's iteration in float16 (here bfloat16),
 and six views of a quarter of the test images (here of all). On two CPU cores in bfloat16 it came to
-94.04 % (seed 0, n = 1), as many epochs of `gpu`'s settings to 94.13 and 93.80 %. It has not been
-run on a GPU, so that `gpu` stays what is chosen there.
+94.04, 93.84 and 93.95 % (seeds 0 to 2), as many epochs of `gpu`'s settings to 94.13 and 93.80 %. So
+it gains nothing here, and `gpu` stays what is chosen on a GPU, where this has not been run.
 
 Each step of the search is in benchmarks/results/record_log.md.
 """
