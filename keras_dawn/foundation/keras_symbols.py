@@ -14,15 +14,21 @@ class TraceError(ValueError):
 
 
 @contextlib.contextmanager
-def tensors_as_symbols(layer, constants):
-    """The layer's own variables and tensors are symbolic, so that what is made of them is noted."""
+def tensors_as_symbols(layer, constants, in_scope):
+    """The layer's own variables and tensors are symbolic, so that what is made of them is noted.
+
+    Args:
+        layer: Keras layer.
+        constants: list of `(KerasTensor, tensor or Keras variable)`, which is added to.
+        in_scope: bool, whether the layer is sure to be called where an autocast scope is open.
+    """
     own, swapped = vars(layer), {}
     try:
         for name, part in list(own.items()):
             if not keras_layers.is_of_weights(part):
                 continue
             if isinstance(part, keras.Variable):
-                dtype = _dtype_read(layer, part)
+                dtype = _dtype_read(layer, part, in_scope)
             else:
                 dtype = keras.backend.standardize_dtype(part.dtype)
             known = (symbol for symbol, each in constants if each is part)
@@ -76,14 +82,18 @@ def lists_frozen(layers):
             vars(layer)[name] = part
 
 
-def _dtype_read(layer, variable):
+def _dtype_read(layer, variable, in_scope):
     """The dtype in which a layer's `call` sees one of its variables."""
-    if not keras_variables.autocasts(variable) or not layer.autocast:
-        if layer.compute_dtype != layer.variable_dtype:
-            raise TraceError("it holds a weight that is not cast")
-        return variable.dtype
-    is_float = "float" in variable.dtype
-    return layer.compute_dtype if is_float and "float" in layer.compute_dtype else variable.dtype
+    own = keras.backend.standardize_dtype(keras_variables.memory_of(variable).dtype)
+    if not keras_variables.autocasts(variable) or "float" not in own:
+        return own
+    mixed = layer.compute_dtype != layer.variable_dtype
+    # The scope that Keras opens for the layer where one is open already, and where none is.
+    inside = layer.compute_dtype if layer.autocast and "float" in layer.compute_dtype else own
+    alone = layer.compute_dtype if mixed else own
+    if not in_scope and inside != alone:
+        raise TraceError("it holds a weight that is cast or not, by what calls the layer")
+    return inside
 
 
 @functools.cache

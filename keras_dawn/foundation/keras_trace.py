@@ -43,7 +43,7 @@ class Trace:
 NODE_CODE = node_module.Node.__init__.__code__
 
 
-def trace(layer, arguments, training, watch):
+def trace(layer, arguments, training, watch, in_scope=False):
     """Runs a built layer's `call` on symbolic tensors and notes which calls it makes.
 
     Nothing is left of it at the layers: neither nodes nor outputs.
@@ -55,6 +55,7 @@ def trace(layer, arguments, training, watch):
         watch: has `run(function, arguments)`, which calls the layer's `call`, `check()`,
             which stops the layers inside it once that has been stopped, and `note(tensors)`, after
             which these must not change.
+        in_scope: bool, whether the layer is sure to be called where an autocast scope is open.
 
     Raises:
         TraceError: the result is not made of calls alone.
@@ -70,7 +71,7 @@ def trace(layer, arguments, training, watch):
             noted(layer, called, constants, watch),
             draws_noted(inputs, called),
             torch_calls_noted(),
-            tensors_as_symbols(layer, constants),
+            tensors_as_symbols(layer, constants, in_scope),
             lists_frozen(layers),
             losses_noted(layer) as losses,
         ):

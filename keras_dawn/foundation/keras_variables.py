@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 import torch
+from keras.src.backend.common import global_state
 from keras.src.backend.common import variables as variables_module
 
 # What a native call takes. A subclass may do anything in its place, and goes to Keras's own call.
@@ -83,9 +84,18 @@ def scope_of_dtype(dtype):
     return contextlib.nullcontext() if dtype is None else variables_module.AutocastScope(dtype)
 
 
+@contextlib.contextmanager
 def no_autocast():
-    """A scope in which a variable's value is the variable's own memory."""
-    return variables_module.AutocastScope(None)
+    """No scope is open inside: a variable's value is its own memory, its dtype what it was made in.
+
+    Inside an `AutocastScope(None)` a variable of another float dtype names `floatx` as its own.
+    """
+    present = variables_module.get_autocast_scope()
+    global_state.set_global_attribute("autocast_scope", None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("autocast_scope", present)
 
 
 def has_hooks(variable):

@@ -40,6 +40,7 @@ class Stepping(StepModes):
         self.in_step = False  # whether a step is under way
         self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
         self._by_layer = None  # why a graph is called layer by layer, found out by a batch
+        self._by_sizes = True  # whether a graph may be lowered for the sizes of each batch
         self._compiled = None  # what `compile` had made, to know whether it was called again
 
     def is_native(self):
@@ -96,7 +97,9 @@ class Stepping(StepModes):
     def _prepared(self, purpose, compiled):
         if self.steps is None:
             by_layer = self._by_layer is not None
-            self.steps = NativeSteps(self.model, self.log_every, self.compile, by_layer)
+            self.steps = NativeSteps(
+                self.model, self.log_every, self.compile, by_layer, self._by_sizes
+            )
             self.steps.rank_weight = self.rank_weight
             self._compiled = compiled
         self.steps.keep_gradients = self.watched
@@ -207,15 +210,26 @@ class Stepping(StepModes):
         return getattr(self.model, attribute)
 
     def fall_back(self, reason, attribute):
-        """Steps that go layer by layer: what a graph cannot do with a batch, or Keras's error."""
+        """Steps that take a batch which these cannot take, or raise Keras's error.
+
+        Those of a graph for all sizes follow those for the sizes of a batch; then layer by layer.
+        """
         if current().several and attribute == "train_function":
             raise ValueError(f"{self.model.name} cannot be trained on several ranks: {reason}")
         if self.is_graph():
             exact = self.steps is not None and self.steps.exact_logs
+            if self.steps is not None and self.steps.forward.by_sizes:
+                self._by_sizes = False
+            else:
+                self._by_layer = reason
             self._drop_steps()
-            self._by_layer = reason
             self.prepare(attribute).exact_logs = exact
         return self.steps
+
+    def forget_fall_back(self):
+        """The next steps are again those that a graph has when no batch has come."""
+        self._by_layer, self._by_sizes = None, True
+        self._drop_steps()
 
     @contextlib.contextmanager
     def exact_logs(self):

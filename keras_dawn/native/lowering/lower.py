@@ -7,6 +7,7 @@ from keras_dawn.foundation import keras_context, keras_layers, keras_masks, kera
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
 from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.lowering.sizes import run_with_sizes
 from keras_dawn.native.lowering.structures import call_like_the_model
 from keras_dawn.native.lowering.values import LoweringError, Value
 from keras_dawn.native.lowering.walk import Node, lower_call, lower_own, run
@@ -60,7 +61,7 @@ def _as_module(model, training):
     return lowered.module
 
 
-def lower(model, training, collect_statistics=False, *, views=(), masks=True):
+def lower(model, training, collect_statistics=False, *, views=(), masks=True, shapes=None):
     """Lowers a model and says how; see `to_torch`.
 
     Args:
@@ -69,6 +70,8 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True):
         collect_statistics: bool, whether the module returns batch statistics.
         views: variables to be parameters themselves, not in torch's layout; `None` for all.
         masks: bool, whether the module returns the outputs' masks where there may be any.
+        shapes: list of the shapes of the only inputs that it is for, or `None` for any; layers of
+            the user's are then noted with these, and none may be called as it is.
     """
     functional = _functional(model)
 
@@ -79,6 +82,8 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True):
             name = "x" if len(functional.inputs) == 1 else f"x{number}"
             node = builder.graph.placeholder(name)
             inputs.append(Value(node, len(tensor.shape), tensor.dtype))
+        if shapes is not None:
+            return run_with_sizes(builder, functional, inputs, shapes, bool(training))
         return run(builder, functional, inputs, bool(training))
 
     make = builder_of(model, bool(training), collect_statistics)

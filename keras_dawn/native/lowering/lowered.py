@@ -12,6 +12,7 @@ from keras_dawn.native.lowering.joined_convolutions import join_convolutions
 from keras_dawn.native.lowering.keras_callables import KerasCall, OperationCall
 from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.module import lowered_module
+from keras_dawn.native.lowering.own_calls import why_not_combined
 from keras_dawn.native.lowering.reads import Reads, unrecorded
 from keras_dawn.native.lowering.relu_after_pooling import relu_after_pooling
 from keras_dawn.native.lowering.time_first import look_up_time_first
@@ -65,6 +66,14 @@ class Lowered:
     changes_state: bool = False
     losses: list = field(default_factory=list)
     last_shape: object = None
+
+    def wants_sizes(self):
+        """Whether what keeps it from being whole may be written in torch for known sizes.
+
+        That is so where each layer that is called as it is only combines others.
+        """
+        layers = [unrecorded(layer) for layer, _ in self.fallbacks]
+        return bool(layers) and all(why_not_combined(layer) is None for layer in layers)
 
     def is_pure(self):
         """Whether it computes its outputs by torch's operations and does no more."""

@@ -34,6 +34,7 @@ class OwnCalls:
         node: the call's node of Keras's graph.
         args, kwargs: what it is called with, `Value`s in place of tensors.
         training: bool, or `None` where nobody is told the mode.
+        in_scope: bool, whether the layer is sure to be called where an autocast scope is open.
 
     Attributes:
         nodes: calls of Keras's, in an order in which they can run.
@@ -45,8 +46,9 @@ class OwnCalls:
         LoweringError: it may do more, or something else at another step; the message says why.
     """
 
-    def __init__(self, builder, node, args, kwargs, training):
-        self._layer = layer = node.operation
+    def __init__(self, builder, node, args, kwargs, training, in_scope):
+        self._layer, self._in_scope = node.operation, in_scope
+        layer = self._layer
         self._reads = builder.reads
         self._arguments = OwnArguments(builder, node, args, kwargs)
         try:
@@ -70,7 +72,7 @@ class OwnCalls:
         arguments, inputs = self._arguments.symbols(batch, other)
         watch = Watch(self._doubts.instructions, ImpureError, keras_trace.NODE_CODE)
         try:
-            found = keras_trace.trace(self._layer, arguments, training, watch)
+            found = keras_trace.trace(self._layer, arguments, training, watch, self._in_scope)
         except (keras_trace.TraceError, SizesError, ImpureError):
             raise
         except Exception as error:  # of the user's Python, which is not made for symbolic tensors

@@ -1,9 +1,8 @@
 """The walk over a Keras model's graph of layers: each call by its rule, or as it is."""
 
-import copy
 from dataclasses import dataclass
 
-from keras_dawn.foundation import keras_layers, keras_models, keras_variables, keras_version
+from keras_dawn.foundation import keras_layers, keras_models, keras_version
 from keras_dawn.native.lowering.apply_rule import (
     apply_rule,
     supported_masks,
@@ -11,7 +10,8 @@ from keras_dawn.native.lowering.apply_rule import (
     with_masks,
 )
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
-from keras_dawn.native.lowering.masks import dropping_masks, mask_after
+from keras_dawn.native.lowering.masks import mask_after
+from keras_dawn.native.lowering.nested_models import inside_model
 from keras_dawn.native.lowering.own_calls import OwnCalls, calls_of_function
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import (
@@ -25,7 +25,6 @@ from keras_dawn.native.lowering.values import (
     AveragedTwiceError,
     LoweringError,
     TwoLayoutsError,
-    Value,
 )
 
 import keras
@@ -53,20 +52,25 @@ def run_nodes(builder, nodes, values, training):
         # A layer may have other nodes, of graphs that it was called in before.
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue
-        args, kwargs = node.arguments.fill_in(values)
-        # Keras (3.15) lets the mode of the outermost call win over the one that a layer
-        # was called with when the graph was made, so that is what happens here. From 3.16 on
-        # that one wins, and is what the layers after it are told: they are left to Keras.
-        if kwargs.get("training") is not None and keras_version.VERSION >= (3, 16):
-            raise LoweringError(f"{node.operation.name} was called with a mode of its own")
-        if builder.untold and kwargs.get("training"):  # which counts where no other wins
-            raise LoweringError(f"{node.operation.name}: {_TRAINS}")
-        kwargs = {name: value for name, value in kwargs.items() if name != "training"}
+        args, kwargs = arguments_of(builder, node, values)
         results = lower_call(builder, node, args, kwargs, training)
         values.update(zip(map(id, node.outputs), results, strict=True))
 
 
 _TRAINS = "in training, with those after it, where nobody is told the mode"
+
+
+def arguments_of(builder, node, values):
+    """What a node is called with, values in place of its tensors, without `training`."""
+    args, kwargs = node.arguments.fill_in(values)
+    # Keras (3.15) lets the mode of the outermost call win over the one that a layer
+    # was called with when the graph was made, so that is what happens here. From 3.16 on
+    # that one wins, and is what the layers after it are told: they are left to Keras.
+    if kwargs.get("training") is not None and keras_version.VERSION >= (3, 16):
+        raise LoweringError(f"{node.operation.name} was called with a mode of its own")
+    if builder.untold and kwargs.get("training"):  # which counts where no other wins
+        raise LoweringError(f"{node.operation.name}: {_TRAINS}")
+    return args, {name: value for name, value in kwargs.items() if name != "training"}
 
 
 def lower_call(builder, node, args, kwargs, training):
@@ -82,24 +86,15 @@ def lower_call(builder, node, args, kwargs, training):
         list of `Value`, one for each output.
     """
     operation = node.operation
-    if builder.untold and keras_layers.trains_untold(operation):
-        raise LoweringError(f"{operation.name}: {_TRAINS}")
+    check_mode(builder, operation)
     if builder.last_call is not None and isinstance(operation, keras.Layer):
         builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
     if isinstance(operation, keras.Model):
-        inner = keras_models.functional_graph(operation)
         # Its layers in place of the call: one graph, whose parts need not be called.
-        if inner is not None and keras_layers.is_only_its_call(operation):
-            keras_models.note_graph(operation, builder.reads)
-            values = _inner_inputs(builder, operation, inner, args, kwargs)
+        with inside_model(builder, operation, args, kwargs) as (inner, values):
             if values is not None:
-                around = builder.autocast
-                builder.autocast = keras_variables.dtype_inside(operation, around)
-                try:
-                    return run(builder, inner, values, training)
-                finally:
-                    builder.autocast = around
+                return run(builder, inner, values, training)
     call = Call(
         name=operation.name,
         training=training,
@@ -132,6 +127,12 @@ def lower_call(builder, node, args, kwargs, training):
     if isinstance(operation, keras.Layer) and not says_masks(apply):
         return with_masks(builder, values, mask_after(builder, node, args, kwargs))
     return supported_masks(builder, operation, values)
+
+
+def check_mode(builder, operation):
+    """Raises `LoweringError` where nobody is told the mode, and a layer takes training for it."""
+    if builder.untold and keras_layers.trains_untold(operation):
+        raise LoweringError(f"{operation.name}: {_TRAINS}")
 
 
 def _lower_own(builder, node, args, kwargs, training):
@@ -168,8 +169,10 @@ def lower_own(builder, node, args, kwargs, training):
     """
     if id(node.operation) in builder.as_it_is:
         raise LoweringError("it is called as it is at another place")
+    in_scope = bool(builder.autocast) and not builder.for_one_layer
     builder.for_one_layer = False  # the layers inside are not looked at in every call
-    found = OwnCalls(builder, node, args, kwargs, None if builder.untold else training)
+    mode = None if builder.untold else training
+    found = OwnCalls(builder, node, args, kwargs, mode, in_scope)
     for inner in found.nodes:
         if inner.arguments.kwargs.get("training") not in (None, training):
             raise LoweringError("no rule, and a call in a mode of its own inside it")
@@ -193,35 +196,6 @@ def lower_inside(builder, layer, shape, value, training):
     outputs = keras.tree.flatten(layer.compute_output_spec(symbolic))
     node = Node(layer, (symbolic,), tuple(outputs))
     return lower_call(builder, node, (value,), {}, training)
-
-
-def _inner_inputs(builder, model, inner, args, kwargs):
-    """The values that a nested model is called with, in the order of its inputs, or `None`.
-
-    Args:
-        builder: `GraphBuilder`.
-        model: the nested model.
-        inner: its `Functional`.
-        args, kwargs: what it is called with.
-    """
-    structure, mask = args[0] if args else kwargs.get("inputs"), kwargs.get("mask")
-    flat = keras_models.match_inputs(inner, structure)
-    ranks = [len(tensor.shape) for tensor in inner.inputs]
-    if not all(isinstance(v, Value) for v in flat) or [v.rank for v in flat] != ranks:
-        return None
-    masks = [value.mask for value in flat]
-    # Its layers see the masks all the same, but whoever attached them is warned.
-    warned = dropping_masks(builder, model, flat)
-    if mask is not None:
-        masks = [one.node if isinstance(one, Value) else one for one in keras.tree.flatten(mask)]
-    # As Keras converts them: whole numbers too, to what the nested model's input says.
-    flat = [
-        copy.copy(builder.to(value, tensor.dtype))
-        for value, tensor in zip(warned, inner.inputs, strict=True)
-    ]
-    for value, one in zip(flat, masks, strict=True):
-        builder.set_mask(value, one)
-    return flat
 
 
 def _check_averages(builder, operation):

@@ -148,7 +148,21 @@ class NativeFunction:
                 return engine.plain_function(self._attribute)(batches)
             return getattr(self._steps, self._name)(batches)
         except LoweringError as error:  # shown by a batch; from now on the steps can do both
-            self._steps = engine.fall_back(str(error), self._attribute)
-            return getattr(self._steps, self._name)(batches)
+            return self._otherwise(error, batches)
         finally:
             engine.in_step = False
+
+    def _otherwise(self, error, batches):
+        """The step on a batch which the present steps could not take."""
+        engine = self._engine
+        try:
+            while engine.is_graph():
+                self._steps = engine.fall_back(str(error), self._attribute)
+                try:
+                    return getattr(self._steps, self._name)(batches)
+                except LoweringError as another:
+                    error = another
+            raise error
+        except Exception:  # the batch's, which says nothing of the next one
+            engine.forget_fall_back()
+            raise

@@ -31,7 +31,7 @@ class GraphForward:
         is_pure: bool, whether evaluating computes outputs by torch's operations and no more.
     """
 
-    by_layer = False
+    by_layer = by_sizes = False
 
     def __init__(self, model, compile):
         self.model = model
@@ -48,7 +48,7 @@ class GraphForward:
         self._layers = None
         self._shapes = None  # of the last batch
         self._inside = keras_layers.all_layers(model)
-        self._given = self._what_it_was_given()
+        self._given = keras_models.what_it_was_given(model)
         self._look()
 
     @property
@@ -144,7 +144,7 @@ class GraphForward:
         """Whether nothing that was read has changed, and the variables' memory is shared."""
         model = self.model
         same = keras_models.functional_graph(model) is self._functional
-        if not same or self._what_it_was_given() != self._given:
+        if not same or keras_models.what_it_was_given(model) != self._given:
             return False  # layers were added, as an attribute too, or taken away
         if not keras_layers.is_only_its_call(model):
             return False
@@ -156,10 +156,6 @@ class GraphForward:
             low.reads.are_current() and all(leaf.is_shared() for leaf in low.leaves.values())
             for low in self.lowered
         )
-
-    def _what_it_was_given(self):
-        model = self.model
-        return [*keras_layers.inner_layers(model), len(keras_layers.weights_to_train(model))]
 
     def calls(self):
         """Layers inside those that are called as they are compute natively in this context."""

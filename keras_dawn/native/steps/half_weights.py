@@ -19,10 +19,13 @@ class HalfWeights:
     Args:
         module: `LoweredModule`, whose casts of weights become parameters.
         training: bool; without, weights that are not trained are among them, too.
+        copies: dict that holds what modules of the same weights and the same mode have in common,
+            of which one runs at a time.
     """
 
-    def __init__(self, module, training=True):
+    def __init__(self, module, training=True, copies=None):
         self._weights, self._halves, names = [], [], {}
+        self._copies = {} if copies is None else copies
         graph = module.graph
         read = Counter(node.target for node in graph.nodes if node.op == "get_attr")
         for node in list(graph.nodes):
@@ -33,7 +36,7 @@ class HalfWeights:
             key = cast_from.target, dtype
             if key not in names:
                 names[key] = f"{cast_from.target}_{str(dtype).removeprefix('torch.')}"
-                half = _copy(weight, dtype, training)
+                half = self._copy(weight, dtype, training)
                 module.register_parameter(names[key], half)
                 self._weights.append(weight)
                 self._halves.append(half)
@@ -44,7 +47,12 @@ class HalfWeights:
             graph.eliminate_dead_code(_is_kept)
             graph.lint()
             module.recompile()
-        self._gradients = [None] * len(self._weights)
+
+    def _copy(self, weight, dtype, training):
+        key = id(weight), dtype
+        if key not in self._copies:  # with the weight, whose id stays its own
+            self._copies[key] = weight, _copy(weight, dtype, training)
+        return self._copies[key][1]
 
     @torch.no_grad()
     def refresh(self):
@@ -56,20 +64,20 @@ class HalfWeights:
 
     def hand_back(self):
         """Adds the copies' gradients to those of the weights; to be called without gradients."""
-        found, places = [], []
-        for place, half in enumerate(self._halves):
+        found, wide, weights = [], [], []
+        for weight, half in zip(self._weights, self._halves, strict=True):
             if half.grad is not None:
-                if self._gradients[place] is None:
-                    self._gradients[place] = torch.empty_like(self._weights[place])
+                key = "gradient", id(half)
+                if key not in self._copies:
+                    self._copies[key] = torch.empty_like(weight)
                 found.append(half.grad)
-                places.append(place)
+                wide.append(self._copies[key])
+                weights.append(weight)
                 half.grad = None
         if not found:
             return
-        wide = [self._gradients[place] for place in places]
         torch._foreach_copy_(wide, found)
-        for place, gradient in zip(places, wide, strict=True):
-            weight = self._weights[place]
+        for weight, gradient in zip(weights, wide, strict=True):
             if weight.grad is None:
                 weight.grad = gradient
             else:

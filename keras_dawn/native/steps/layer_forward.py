@@ -20,19 +20,19 @@ class LayerForward:
     """
 
     by_layer = True
+    by_sizes = False
     runs_python = adds_losses = True
     is_pure = False
     reduction = None  # `fit` does that, whose step may be the model's own
     needs_rehearsal = False
     training = evaluating = None
+    outputs = None  # symbolic outputs are not known
 
     def __init__(self, model):
         self.model = model
         self.layers = NativeLayers(model)
         self._added = AddedLosses(model)
         self._find_whole_call()
-
-    outputs = None  # symbolic outputs are not known
 
     def lower_training(self):
         """Looks which weights are penalised; each part is lowered when it is called."""

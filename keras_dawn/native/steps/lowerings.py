@@ -44,11 +44,16 @@ class Lowerings:
         self._entries = {}  # the function and the `Lowered`
         self._convolve = {}  # kinds of call with convolutions: the last one, shapes, dtypes
         self._tries = 0
+        self.by_sizes = None  # whether a graph is lowered for sizes; unknown before the first call
 
     def entry(self, mode, args, kwargs, flat):
         """`(key, (function, Lowered))` for a call, or `(key, None)`."""
         if self.is_graph and not fits(flat, keras_models.functional_graph(self.layer).inputs):
             return None, None
+        if self.by_sizes:
+            found = self._entry_of_sizes(mode, flat)
+            if found is not None:
+                return found
         key = self._key(mode, args, kwargs, flat)
         entry = self._current(key)
         if entry is None:
@@ -58,24 +63,51 @@ class Lowerings:
                 return key, None  # inside vmap and the like no weight can be laid out
             with keras_variables.no_autocast(), torch.inference_mode(False):
                 entry = self._lower(key, mode, args, kwargs)
+            if self.is_graph and entry is not None and self.by_sizes is None:
+                self.by_sizes = entry[1].wants_sizes()
+                if self.by_sizes:
+                    return self.entry(mode, args, kwargs, flat)
+        self._note_convolutions(key, flat)
+        return key, entry
+
+    def _entry_of_sizes(self, mode, flat):
+        """What `entry` returns, for a graph and the sizes of a batch; `None` if there is none."""
+        key = _with_sizes(mode, flat)
+        entry = self._current(key)
+        if entry is None:
+            if len(self._entries) >= MOST_SHAPES or key in self.reasons:
+                return None
+            if torch._C._functorch.peek_interpreter_stack() is not None:
+                return None
+            with keras_variables.no_autocast(), torch.inference_mode(False):
+                entry = self._lower(key, mode, shapes=[tuple(x.shape) for x in flat])
+            if entry is None or entry[1].calls_keras:
+                self.refuse(key, self.reason if entry is None else entry[1].fallbacks[0][1])
+                self.by_sizes = False  # what is there for all sizes does
+                return None
+        self._note_convolutions(key, flat)
+        return key, entry
+
+    def _note_convolutions(self, key, flat):
         if key in self._convolve:
             shapes, dtypes = [x.shape for x in flat], [x.dtype for x in flat]
             self._convolve[key] = next(_CALLS), shapes, dtypes
-        return key, entry
 
     def known(self, mode, args, flat):
         """`(function, Lowered)` of a call that was lowered before and holds, or `None`."""
+        if self.by_sizes:
+            return self._current(_with_sizes(mode, flat))
         return self._current(self._key(mode, args, {}, flat))
 
     def _current(self, key):
         entry = self._entries.get(key)
-        holds = entry is not None and entry[1].reads.are_current() and _holds(entry[1])
+        holds = entry is not None and entry[1].reads.are_current() and has_its_tensors(entry[1])
         return entry if holds else None
 
-    def _lower(self, key, mode, args, kwargs):
+    def _lower(self, key, mode, args=(), kwargs=None, shapes=None):
         try:
             if self.is_graph:
-                lowered = lower(self.layer, mode, collect_statistics=mode, views=None)
+                lowered = lower(self.layer, mode, mode, views=None, shapes=shapes)
             else:
                 *_, sizes_of = key
                 args = tuple(symbolic(part, sizes_of) for part in args)
@@ -131,7 +163,11 @@ class Lowerings:
         return found
 
 
-def _holds(lowered):
+def _with_sizes(mode, flat):
+    return (mode, *[(x.shape, x.dtype, x.device) for x in flat])
+
+
+def has_its_tensors(lowered):
     """Whether the variables still have the tensors that were lowered."""
     for leaf in lowered.leaves.values():
         if keras_variables.memory_of(leaf.variable) is not leaf.tensor:

@@ -13,6 +13,7 @@ from keras_dawn.native.steps.graph_forward import GraphForward
 from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
+from keras_dawn.native.steps.sized_forward import SizedForward
 from keras_dawn.native.steps.step_graphs import StepGraphs
 from keras_dawn.native.steps.step_loss import StepLoss
 
@@ -25,11 +26,12 @@ class Preparation:
         train: callable, the step that may become a CUDA graph; see `StepGraphs`.
         compile: bool, whether to `torch.compile` the lowered graphs.
         by_layer: bool, whether to call a graph of layers layer by layer too.
+        by_sizes: bool, whether a graph may be lowered for the sizes of each batch.
     """
 
-    def __init__(self, model, train, compile=False, by_layer=False):
+    def __init__(self, model, train, compile=False, by_layer=False, by_sizes=True):
         self.model = model
-        self.forward = make_forward(model, compile, by_layer)
+        self.forward = make_forward(model, compile, by_layer, by_sizes)
         self.metrics = None
         self.optimization = None
         self.averages = None
@@ -120,12 +122,20 @@ class Preparation:
         return self.forward.is_current()
 
 
-def make_forward(model, compile, by_layer):
-    """`GraphForward` of a model that is a graph of layers, else `LayerForward`."""
+def make_forward(model, compile, by_layer, by_sizes=True):
+    """`GraphForward` of a model that is a graph of layers, else `LayerForward`.
+
+    `SizedForward` of a graph whose layers are known for the sizes of a batch only.
+    """
     graph = keras_models.functional_graph(model) is not None
-    if graph and not by_layer and keras_layers.is_only_its_call(model):
-        return GraphForward(model, compile)
-    return LayerForward(model)
+    if not graph or by_layer or not keras_layers.is_only_its_call(model):
+        return LayerForward(model)
+    forward = GraphForward(model, compile)
+    # On several ranks the graph's own reduction averages whatever its layers leave.
+    may_know_sizes = by_sizes and not compile and not current().several
+    if may_know_sizes and forward.evaluating.wants_sizes():
+        return SizedForward(model, forward.evaluating)
+    return forward
 
 
 def _in_float16(layer):

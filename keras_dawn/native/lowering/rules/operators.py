@@ -49,10 +49,12 @@ def operator_between(builder, operation, inputs, call):
     numbers = [_number(part, function) for part in call.args if not isinstance(part, Value)]
     dtypes = {value.dtype for value in inputs}
     # A quotient of integers is of floats, which `promoted` does not say.
-    of_floats = numbers or function in (*CASTING, torch.pow, torch.div)
+    of_floats = numbers or function in (torch.pow, torch.div)
     if of_floats and not all(is_float(dtype) for dtype in dtypes):
         raise LoweringError("integers")
     casting = function in CASTING and result_type(*dtypes)
+    if casting and not numbers and not any(value.guessed for value in inputs):
+        inputs = [builder.to(value, casting) for value in inputs]
     if casting and any(value.guessed or value.dtype != casting for value in inputs):
         raise LoweringError("operands of different dtypes")
     if function is torch.sub and "bool" in dtypes:

@@ -7,9 +7,10 @@ from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.embeddings import lookup
 from keras_dawn.native.lowering.values import LoweringError, Value
 
+import keras
 import torch
 
-NUMPY = "keras.src.ops.numpy."
+NUMPY, CORE = "keras.src.ops.numpy.", "keras.src.ops.core."
 
 
 def _only(call):
@@ -123,3 +124,53 @@ def take(builder, operation, inputs, call):
     table, places = builder.keras_order(value), builder.keras_order(places)
     node = builder.call(lookup, table, places, torch.int64, name=call.name)
     return _moved(value, node, call)
+
+
+@rule(NUMPY + "Tile")
+def tile(builder, operation, inputs, call):
+    return _said(builder, call, torch.tile, _numbers(operation.repeats))
+
+
+@rule(NUMPY + "TakeAlongAxis")
+def take_along_axis(builder, operation, inputs, call):
+    """What numbers in a tensor of as many axes point to, along one axis; negative from its end."""
+    if call.kwargs or len(call.args) != 2 or not all(isinstance(x, Value) for x in call.args):
+        raise LoweringError("operands that are no tensors")
+    if operation.axis is None:
+        raise LoweringError("along no axis")
+    value, places = map(builder.keras_order, call.args)
+    axis = operator.index(operation.axis)
+    node = builder.call(taken_along, value, places, axis, name=call.name)
+    return _moved(call.args[0], node, call)
+
+
+def taken_along(tensor, places, axis):
+    """`keras.ops.take_along_axis` in torch's calls."""
+    places = places.long()
+    places = torch.where(places < 0, places + tensor.shape[axis], places)
+    return torch.take_along_dim(tensor, places, axis)
+
+
+@rule(CORE + "Slice")
+def cut_out(builder, operation, inputs, call):
+    """`keras.ops.slice` from where whole numbers say."""
+    value, starts = call.args if len(call.args) == 2 else (None, None)
+    if call.kwargs or not isinstance(value, Value) or isinstance(starts, Value):
+        raise LoweringError("operands that are no tensors and numbers")
+    places = zip(_numbers(starts), _numbers(operation.shape), strict=True)
+    key = tuple(slice(start, start + length) for start, length in places)
+    node = builder.call(operator.getitem, builder.keras_order(value), key, name=call.name)
+    return _moved(value, node, call)
+
+
+@rule(CORE + "ConvertToTensor")
+def convert_to_tensor(builder, operation, inputs, call):
+    """A tensor already, in Keras's dtype for it or in another."""
+    value = builder.padded(_only(call))
+    if operation.sparse or operation.ragged:
+        raise LoweringError("sparse or ragged")
+    if value.mask is not None:
+        raise LoweringError("of a tensor with a mask, which the same tensor keeps")
+    if operation.dtype is None:
+        return value.with_node(value.node)
+    return builder.to(value, keras.backend.standardize_dtype(operation.dtype))

@@ -1,0 +1,59 @@
+"""Models inside a graph of layers: their own graphs in place of the call."""
+
+import contextlib
+import copy
+
+from keras_dawn.foundation import keras_layers, keras_models, keras_variables
+from keras_dawn.native.lowering.masks import dropping_masks
+from keras_dawn.native.lowering.values import Value
+
+import keras
+
+
+@contextlib.contextmanager
+def inside_model(builder, model, args, kwargs):
+    """The `Functional` of a nested model and the values of its inputs; two `None` if it has none.
+
+    Inside, weights are read in the model's scope of dtypes.
+    """
+    inner = keras_models.functional_graph(model)
+    if inner is None or not keras_layers.is_only_its_call(model):
+        yield None, None
+        return
+    keras_models.note_graph(model, builder.reads)
+    values = _inner_inputs(builder, model, inner, args, kwargs)
+    around = builder.autocast
+    builder.autocast = keras_variables.dtype_inside(model, around)
+    try:
+        yield inner, values
+    finally:
+        builder.autocast = around
+
+
+def _inner_inputs(builder, model, inner, args, kwargs):
+    """The values that a nested model is called with, in the order of its inputs, or `None`.
+
+    Args:
+        builder: `GraphBuilder`.
+        model: the nested model.
+        inner: its `Functional`.
+        args, kwargs: what it is called with.
+    """
+    structure, mask = args[0] if args else kwargs.get("inputs"), kwargs.get("mask")
+    flat = keras_models.match_inputs(inner, structure)
+    ranks = [len(tensor.shape) for tensor in inner.inputs]
+    if not all(isinstance(v, Value) for v in flat) or [v.rank for v in flat] != ranks:
+        return None
+    masks = [value.mask for value in flat]
+    # Its layers see the masks all the same, but whoever attached them is warned.
+    warned = dropping_masks(builder, model, flat)
+    if mask is not None:
+        masks = [one.node if isinstance(one, Value) else one for one in keras.tree.flatten(mask)]
+    # As Keras converts them: whole numbers too, to what the nested model's input says.
+    flat = [
+        copy.copy(builder.to(value, tensor.dtype))
+        for value, tensor in zip(warned, inner.inputs, strict=True)
+    ]
+    for value, one in zip(flat, masks, strict=True):
+        builder.set_mask(value, one)
+    return flat

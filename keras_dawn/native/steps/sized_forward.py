@@ -1,0 +1,155 @@
+"""The forward pass of a graph some of whose layers are known for the sizes of a batch only."""
+
+import contextlib
+
+from keras_dawn.foundation import keras_layers, keras_models, keras_variables
+from keras_dawn.native.lowering.module import function_of
+from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.steps import graph_report
+from keras_dawn.native.steps.graph_calls import lowered_or_reason
+from keras_dawn.native.steps.half_weights import HalfWeights
+from keras_dawn.native.steps.layer_calls import EMPTY
+from keras_dawn.native.steps.layer_forward import LayerForward
+from keras_dawn.native.steps.lowerings import has_its_tensors
+from keras_dawn.native.steps.parts import REFUSED, Part, cast_inputs
+
+import torch
+
+
+class SizedForward(LayerForward):
+    """A Functional or Sequential model, lowered whole for the sizes of each batch.
+
+    Layers of the user's, such as KerasHub's, may ask a batch for its sizes: to reshape it, to look
+    positions up. Written down for one kind of batch they are operations of torch like all others.
+    A batch that cannot be taken so raises `LoweringError`, and a `GraphForward` follows.
+
+    Args:
+        model: built `keras.Model`.
+        open_sizes: its `Lowered` for batches of any sizes, with the calls of those layers in it.
+    """
+
+    by_layer = False
+    by_sizes = True
+
+    def __init__(self, model, open_sizes):
+        self._last = self._open = open_sizes
+        self._functional = keras_models.functional_graph(model)
+        self._given = keras_models.what_it_was_given(model)
+        self._part = Part(model)
+        self._known = {}  # mode, shapes and dtypes of a batch → function, `Lowered`, `HalfWeights`
+        self._copies = {True: {}, False: {}}  # of weights in half precision, by the mode
+        self._halves = None  # `HalfWeights` of the last batch to train on, or `None`
+        self._shapes = None  # of the last batch
+        super().__init__(model)
+
+    @property
+    def outputs(self):
+        """Symbolic outputs, flat."""
+        return self._functional.outputs
+
+    def is_complete(self):
+        return True
+
+    def is_current(self):
+        """Whether nothing that was read has changed; asked whenever Python of a user's has run."""
+        model = self.model
+        if keras_models.functional_graph(model) is not self._functional:
+            return False
+        if keras_models.what_it_was_given(model) != self._given:
+            return False  # layers were added, as an attribute too, or taken away
+        if not keras_layers.is_only_its_call(model) or not self._added.are_current():
+            return False
+        return all(
+            lowered.reads.are_current() and has_its_tensors(lowered)
+            for _, lowered, _ in self._known.values()
+        )
+
+    def calls(self):
+        return _NOTHING
+
+    def take_gradients(self):
+        """Gives the weights the gradients of their copies; to be called without gradients."""
+        if self._halves is not None:
+            self._halves.hand_back()
+
+    def alone(self, x, undisturbed=False):
+        """The outputs of a batch of a known kind where no Python has to run for them."""
+        x = self._moved(x)
+        entry = self._known.get(self._key(x, False)[0])
+        if entry is None or not entry[1].is_pure():
+            return EMPTY
+        with torch.inference_mode():  # it spares each operation what autograd looks at
+            return self._call(x, False, refresh=not undisturbed)
+
+    def _key(self, x, training):
+        """What a lowering is for, and the batch as the graph's inputs, flat."""
+        flat = self._part.flat((x,), {})
+        if not flat:
+            raise LoweringError("a batch that its graph is not for")
+        return (training, *[(tensor.shape, tensor.dtype) for tensor in flat]), flat
+
+    def _call(self, x, training, refresh=True):
+        x = self._moved(x)
+        key, flat = self._key(x, training)
+        if key not in self._known:
+            self._lower(key, flat, training)
+        forward, lowered, halves = self._known[key]
+        if halves is not None and refresh:
+            halves.refresh()
+        self._part.drop_added_losses()
+        try:
+            outputs = forward(*cast_inputs(flat, lowered))
+        except REFUSED as error:  # Keras's own call says what is wrong, or can do it
+            raise LoweringError(f"{type(error).__name__}: {error}") from error
+        self._last, self._shapes = lowered, [tensor.shape for tensor in flat]
+        if training:
+            self._halves = halves
+        return self._part.finished(outputs, lowered, training)
+
+    @torch.inference_mode(False)  # for later steps, whoever asks first
+    def _lower(self, key, flat, training):
+        if len(self._known) >= MOST_KINDS:
+            raise LoweringError("batches of too many sizes")
+        shapes = [tuple(tensor.shape) for tensor in flat]
+        with keras_variables.no_autocast():
+            lowered = lowered_or_reason(
+                self.model, training=training, collect_statistics=training, views=None,
+                shapes=shapes,
+            )  # fmt: skip
+        halves = None
+        if flat[0].device.type == "cpu":
+            # Before the function, which is made of the module as it is then.
+            halves = HalfWeights(lowered.module, training, self._copies[training])
+        self._known[key] = function_of(lowered.module), lowered, halves
+
+    def with_added_losses(self, loss, apart=False):
+        if self._added.views:  # which Keras penalises
+            return super().with_added_losses(loss, apart)
+        if not self._added.penalties():
+            return loss  # no Python has run that could add to it
+        self._added.follow_memory()
+        return self._added.added_to(loss, False, apart=apart)
+
+    def convolutions(self):
+        """Which way each convolution went with the last batch; nothing before the first."""
+        device = keras_variables.device_of(self.model)
+        dtypes = self._last.input_dtypes
+        return graph_report.convolutions(self._last, self._shapes, dtypes, device)
+
+    def native(self):
+        return graph_report.native(self._last, None)
+
+    def fallbacks(self):
+        """None: a layer that cannot be lowered with the others takes the graph away."""
+        return []
+
+    def why_own_call(self):
+        """Nothing: a graph has no `call` of its own."""
+
+    def uncalled(self):
+        """The layers that will be known when a batch has come."""
+        return [layer for layer, _ in graph_report.fallbacks(self._last, None)]
+
+
+MOST_KINDS = 32  # of batches, for both modes, that a graph is written down for
+_NOTHING = contextlib.nullcontext()
