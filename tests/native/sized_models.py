@@ -62,3 +62,14 @@ def graph(*own, nested=False):
         metrics=["accuracy"],
     )
     return model
+
+
+class Longer(layers.Layer):
+    """Uses a weight in long sequences only."""
+
+    def build(self, shape):
+        self.extra = layers.Dense(WIDTH)
+        self.extra.build(shape)
+
+    def call(self, x):
+        return x + self.extra(x) if ops.shape(x)[1] > 6 else 2.0 * x

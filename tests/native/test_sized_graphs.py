@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.native.sized_models import WIDTH, WORDS, Mixing, Token, graph
+from tests.native.sized_models import WIDTH, WORDS, Longer, Mixing, Token, graph
 from tests.on_device import torch
 
 
@@ -118,6 +118,59 @@ def test_kinds_of_batches_share_the_copies_of_weights_in_half_precision():
     halves = [key for key in copies if key[0] != "gradient"]
     # Kernels and biases of the attention and of the head, and the token.
     assert len(halves) == len(copies) / 2 == 11
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_weights_that_only_some_sizes_use_are_read_as_they_are_now():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    sizes = (4, 5), (4, 9), (4, 5), (4, 9)
+
+    def predicted(model):
+        found = []
+        for step in range(3):
+            model.get_layer("longer").extra.bias.assign(np.full(WIDTH, float(step)))
+            model.fit(*batches(sizes[step])[0], verbose=0)
+            words = (x for x, _ in batches(*sizes))
+            found += list(model.predict(words, steps=len(sizes), verbose=0))
+        return found
+
+    def make():
+        return graph(Token(), Longer(name="longer"), Mixing())
+
+    model = keras_dawn.accelerate(seeded(make))
+    np.testing.assert_allclose(predicted(model), predicted(seeded(make)), rtol=0.05, atol=0.05)
+    assert is_whole(model)
+
+
+def test_a_layer_that_is_frozen_between_two_fits_stays_as_it_is():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = keras_dawn.accelerate(graph(Token(), Mixing(name="mixing")))
+    x, y = batches((4, 5))[0]
+    model.fit(x, y, verbose=0)
+    attention = model.get_layer("mixing").attention
+    attention.trainable = False
+    before = attention.get_weights()
+    model.fit(x, y, verbose=0)
+    assert all(map(np.array_equal, attention.get_weights(), before))
+    assert all(v.value.grad is None for v in attention.variables)
+    attention.trainable = True
+    model.fit(x, y, verbose=0)
+    assert not all(map(np.array_equal, attention.get_weights(), before))
+    assert is_whole(model)
+
+
+def test_a_loss_of_the_models_own():
+    class Own(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return ops.mean(ops.square(y_pred)) + 0.1 * sum(self.losses)
+
+    def make():
+        model = graph(Token(), layers.Dense(WIDTH, kernel_regularizer="l2"), Mixing())
+        own = Own(model.inputs, model.outputs)
+        own.compile("sgd", "mse")
+        return own
+
+    follows(make)
 
 
 def test_dropout_is_drawn_anew_in_every_step():

@@ -32,20 +32,26 @@ class SizedForward(LayerForward):
     by_sizes = True
 
     def __init__(self, model, open_sizes):
-        self._last = self._open = open_sizes
+        self._last = open_sizes  # the `Lowered` of the last batch
         self._functional = keras_models.functional_graph(model)
         self._given = keras_models.what_it_was_given(model)
         self._part = Part(model)
         self._known = {}  # mode, shapes and dtypes of a batch → function, `Lowered`, `HalfWeights`
         self._copies = {True: {}, False: {}}  # of weights in half precision, by the mode
         self._halves = None  # `HalfWeights` of the last batch to train on, or `None`
-        self._shapes = None  # of the last batch
+        self._shapes = self._last_key = None  # of the last batch
         super().__init__(model)
 
     @property
     def outputs(self):
         """Symbolic outputs, flat."""
         return self._functional.outputs
+
+    def lower_training(self):
+        super().lower_training()
+        # Copies of weights are for those that were trained then.
+        self._known = {key: entry for key, entry in self._known.items() if not key[0]}
+        self._copies[True].clear()
 
     def is_complete(self):
         return True
@@ -94,14 +100,16 @@ class SizedForward(LayerForward):
         if key not in self._known:
             self._lower(key, flat, training)
         forward, lowered, halves = self._known[key]
-        if halves is not None and refresh:
+        # Another kind of batch may use other weights than the last one.
+        if halves is not None and (refresh or key != self._last_key):
             halves.refresh()
         self._part.drop_added_losses()
         try:
             outputs = forward(*cast_inputs(flat, lowered))
         except REFUSED as error:  # Keras's own call says what is wrong, or can do it
             raise LoweringError(f"{type(error).__name__}: {error}") from error
-        self._last, self._shapes = lowered, [tensor.shape for tensor in flat]
+        self._last, self._last_key = lowered, key
+        self._shapes = [tensor.shape for tensor in flat]
         if training:
             self._halves = halves
         return self._part.finished(outputs, lowered, training)
