@@ -64,12 +64,12 @@ def graph(*own, nested=False):
     return model
 
 
-class Longer(layers.Layer):
-    """Uses a weight in long sequences only."""
+class Few(layers.Layer):
+    """Uses a weight in batches of fewer than four sequences only."""
 
     def build(self, shape):
         self.extra = layers.Dense(WIDTH)
         self.extra.build(shape)
 
     def call(self, x):
-        return x + self.extra(x) if ops.shape(x)[1] > 6 else 2.0 * x
+        return x + self.extra(x) if ops.shape(x)[0] < 4 else 2.0 * x

@@ -1,6 +1,6 @@
 """Attention layers against Keras's own, with every mask and setting, by graph."""
 
-from keras_dawn.native.lowering import attention_scores, lower
+from keras_dawn.native.lowering import lower
 
 import keras
 import numpy as np
@@ -186,58 +186,3 @@ def test_code_is_readable():
     code = lower(keras.Model(x, HEADS(2, 3, name="heads")(x, x)), training=False).module.code
     assert "scaled_dot_product_attention(" in code and "linear(" in code
     assert "self.heads_query_kernel" in code and "einsum" not in code
-
-
-@on_processor
-def test_short_texts_in_bfloat16_are_trained_in_float32_within(monkeypatch):
-    model = model_of(lambda x: HEADS(2, 3, dtype="mixed_bfloat16")(x, x), LENGTH)
-    assert "attend_in_training" in lower(model, training=True).module.code
-    assert "attend_in_training" not in lower(model, training=False).module.code
-    query, key, value = torch.randn(3, 2, 4, LENGTH, 8).bfloat16()
-    mask = torch.rand(2, LENGTH, LENGTH) < 0.7
-    exact = attention_scores.attend(query.double(), key.double(), value.double(), mask, 0.3, False)
-    error = {}
-    for short in (0, LENGTH * LENGTH):
-        monkeypatch.setattr(attention_scores, "SHORT", short)
-        found = attention_scores.attend_in_training(query, key, value, mask, 0.3, False)
-        assert found.dtype == torch.bfloat16
-        error[short] = (found - exact).abs().mean()
-    assert error[LENGTH * LENGTH] < 0.9 * error[0]
-
-
-@on_processor
-@pytest.mark.parametrize("causal", [False, True])
-def test_with_amx_texts_in_bfloat16_are_trained_by_products_of_matrices(monkeypatch, causal):
-    monkeypatch.setattr(attention_scores, "kind_of_processor", lambda: "amx")
-    given = torch.randn(3, 2, 4, 48, 32).bfloat16()
-    parts, exact = given.clone().requires_grad_(), given.double().requires_grad_()
-    answers = attention_scores.attend_in_training(*parts, None, 0.3, causal)
-    expected = attention_scores.attend(*exact, None, 0.3, causal)
-    assert "Softmax" in str(_functions(answers.grad_fn))
-    np.testing.assert_allclose(answers.float().detach(), expected.detach(), atol=0.03)
-    answers.sum().backward()
-    expected.sum().backward()
-    np.testing.assert_allclose(parts.grad.float(), exact.grad, atol=0.12)
-
-
-@on_processor
-def test_under_a_mask_without_amx_or_for_other_sizes_attention_stays_fused(monkeypatch):
-    def softmax_of(processor, length, channels, mask=None):
-        monkeypatch.setattr(attention_scores, "kind_of_processor", lambda: processor)
-        parts = torch.randn(3, 1, 1, length, channels).bfloat16().requires_grad_()
-        answers = attention_scores.attend_in_training(*parts, mask, 0.3, False)
-        return "Softmax" in str(_functions(answers.grad_fn))
-
-    assert softmax_of("amx", 64, 32)
-    assert not softmax_of("amx", 64, 32, torch.ones(1, 64, 64, dtype=torch.bool))
-    assert not softmax_of("avx512", 64, 32)
-    assert not softmax_of("amx", 64, 16)
-    assert not softmax_of("amx", 257, 32)
-    assert not softmax_of("amx", 32, 32)
-
-
-def _functions(node):
-    """All functions that a gradient goes through."""
-    if node is None:
-        return []
-    return [node, *(one for before, _ in node.next_functions for one in _functions(before))]

@@ -1,5 +1,7 @@
 """Graphs with layers that ask a batch for its sizes: written in torch for each kind of batch."""
 
+import itertools
+
 import keras_dawn
 from keras_dawn.native.accelerate import engine_of
 from keras_dawn.native.steps import sized_forward
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.native.sized_models import WIDTH, WORDS, Longer, Mixing, Token, graph
+from tests.native.sized_models import WIDTH, WORDS, Few, Mixing, Token, graph
 from tests.on_device import torch
 
 
@@ -36,7 +38,7 @@ def trained(model, sizes=SIZES, **arguments):
         settings = {"steps_per_epoch": len(sizes), "shuffle": False, "verbose": 0}
         history = model.fit(stream(sizes), **settings, **arguments).history
         found += [*map(np.asarray, history.values())]
-    found += [*map(np.asarray, model.evaluate(stream(sizes), steps=len(sizes), verbose=0))]
+    found.append(np.asarray(model.evaluate(stream(sizes), steps=len(sizes), verbose=0)))
     for x, _ in batches(*sizes):
         found.append(model.predict(x, verbose=0))
     return [*found, *model.get_weights()]
@@ -120,25 +122,47 @@ def test_kinds_of_batches_share_the_copies_of_weights_in_half_precision():
     assert len(halves) == len(copies) / 2 == 11
 
 
-@pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_weights_that_only_some_sizes_use_are_read_as_they_are_now():
     keras.config.set_dtype_policy("mixed_bfloat16")
-    sizes = (4, 5), (4, 9), (4, 5), (4, 9)
+    words = batches((6, 5))[0][0]
 
     def predicted(model):
         found = []
         for step in range(3):
-            model.get_layer("longer").extra.bias.assign(np.full(WIDTH, float(step)))
-            model.fit(*batches(sizes[step])[0], verbose=0)
-            words = (x for x, _ in batches(*sizes))
-            found += list(model.predict(words, steps=len(sizes), verbose=0))
+            model.get_layer("few").extra.bias.assign(np.full(WIDTH, float(step)))
+            found.append(model.predict(words, batch_size=4, verbose=0))
         return found
 
     def make():
-        return graph(Token(), Longer(name="longer"), Mixing())
+        return graph(Token(), Few(name="few"), Mixing())
 
     model = keras_dawn.accelerate(seeded(make))
     np.testing.assert_allclose(predicted(model), predicted(seeded(make)), rtol=0.05, atol=0.05)
+    assert is_whole(model)
+
+
+class Freezing(keras.callbacks.Callback):
+    """Freezes one weight of a layer's for two steps."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight, self.seen = weight, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append((self.weight.numpy(), self.weight.value.grad is None))
+        self.weight.trainable = batch not in (1, 2)
+
+
+def test_a_weight_that_is_frozen_on_the_way_stays_as_it_is():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = keras_dawn.accelerate(graph(Token(), Mixing(name="mixing")))
+    freezing = Freezing(model.get_layer("mixing").attention.query_dense.kernel)
+    sizes = [(4, 5)] * 6
+    model.fit(stream(sizes), steps_per_epoch=6, shuffle=False, verbose=0, callbacks=[freezing])
+    values, no_gradient = zip(*freezing.seen, strict=True)
+    moved = [not np.array_equal(*pair) for pair in itertools.pairwise(values)]
+    assert moved == [True, False, False, True, True]
+    assert no_gradient[2] and no_gradient[3]
     assert is_whole(model)
 
 

@@ -64,6 +64,7 @@ class Preparation:
         self.prepare_losses()
         if self.optimization is not None:
             return
+        keras_models.clear_gradients(self.model)  # a weight that is frozen now gets no other
         optimizer = self.model.optimizer
         inner = unwrap(optimizer)
         if not inner.built:

@@ -116,10 +116,10 @@ def _fused(builder, settings, query, key, value, mask, causal, training):
         _heads_first(builder, part, repeats)
         for part, repeats in ((query, 1), (key, settings.repeats), (value, settings.repeats))
     )
-    slow_backward = training and in_half
-    if settings.flash or mask is not None or slow_backward:
-        function = functions.attend_in_training if slow_backward else functions.attend
-        function = functions.attend_by_flash if settings.flash else function
+    if settings.flash or mask is not None or in_half:
+        function = functions.attend_by_flash if settings.flash else functions.attend
+        if in_half and not settings.flash:
+            function = functions.attend_in_training if training else functions.attend_in_half
         node = builder.call(function, query, key, value, mask, settings.scale, causal)
     else:
         node = builder.call(
