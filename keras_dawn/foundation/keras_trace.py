@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks
 from keras_dawn.foundation.keras_draws import draws_noted
+from keras_dawn.foundation.keras_equalities import equalities_noted
 from keras_dawn.foundation.keras_inner_calls import noted
 from keras_dawn.foundation.keras_results import results_computed
 from keras_dawn.foundation.keras_symbols import (
@@ -73,6 +74,7 @@ def trace(layer, arguments, training, watch, in_scope=False):
             draws_noted(inputs, called),
             torch_calls_noted(),
             results_computed(),
+            equalities_noted(),
             tensors_as_symbols(layer, constants, in_scope),
             lists_frozen(layers),
             losses_noted(layer) as losses,
@@ -104,7 +106,12 @@ def trace_function(function, tensor, watch):
     """
     drawn = []
     with _leaving_nothing(()):
-        with draws_noted([tensor], drawn), torch_calls_noted(), results_computed():
+        with (
+            draws_noted([tensor], drawn),
+            torch_calls_noted(),
+            results_computed(),
+            equalities_noted(),
+        ):
             outputs = watch.run(lambda: function(tensor), {})
         return Trace([], _nodes_before(outputs, {id(tensor)}, drawn), outputs)
 

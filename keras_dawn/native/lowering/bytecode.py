@@ -25,6 +25,7 @@ NOTHING = ("CACHE", "PUSH_NULL")
 TAKES = ("LOAD_ATTR", "LOAD_METHOD")
 JUMPS = ("JUMP_", "POP_JUMP_")
 CATCHES = ("PUSH_EXC_INFO", "SETUP_FINALLY", "SETUP_WITH", "BEFORE_WITH", "LOAD_SPECIAL")
+FORMATS = ("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC", "CONVERT_VALUE")
 _CONSTANTS = ("LOAD_CONST", "LOAD_SMALL_INT")
 
 
@@ -68,6 +69,14 @@ def compares_settings(instructions, number, owner):
                 return False
         number -= 1
     return True
+
+
+def follows_constant(instructions, number):
+    """Whether what was put on the stack last is a constant or a global."""
+    number -= 1
+    while number > 0 and instructions[number].opname in TAKES:
+        number -= 1
+    return instructions[number].opname in (*_CONSTANTS, "LOAD_GLOBAL", "LOAD_COMMON_CONSTANT")
 
 
 def is_call(one):

@@ -10,13 +10,13 @@ import keras
 
 OF_TENSORS = {"shape", "ndim", "dtype"}
 OF_CONTAINERS = {"append", "extend", "items", "keys", "values"}
-_BUILTINS = (len, range, zip, enumerate, int, float, bool, str, list, tuple, dict, reversed, abs,
+_BUILTINS = (len, range, zip, enumerate, int, float, bool, list, tuple, dict, reversed, abs,
              sum, min, max, ValueError, TypeError)  # fmt: skip
 _CONSTANTS = (bool, int, float, str, bytes, type(None), type(...))
 _KERAS_FUNCTIONS = ("keras.src.ops.", "keras.src.activations.", "keras.src.backend.common.masking")
 _OF_FUNCTIONS = (
-    "associative_scan", "cond", "convert_to_numpy", "custom_gradient", "fori_loop", "map", "scan",
-    "shuffle", "switch", "vectorized_map", "while_loop",
+    "associative_scan", "cond", "convert_to_numpy", "custom_gradient", "fori_loop", "is_tensor",
+    "map", "scan", "shuffle", "switch", "vectorized_map", "while_loop",
 )  # fmt: skip
 _DRAWS = {f"keras.src.random.random.{name}" for name in keras_draws.NOTED}
 # They look at which versions are installed.

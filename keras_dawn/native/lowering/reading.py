@@ -111,6 +111,8 @@ class Reading:
         comparison = name in ("COMPARE_OP", "CONTAINS_OP")
         if comparison and not bytecode.compares_settings(instructions, number, owner):
             self._comparisons.append((code, one.offset))
+        if name == "IS_OP" and not bytecode.follows_constant(instructions, number):
+            raise ImpureError("whether two objects are one")  # tensors may be, and their symbols not
         loaded = bytecode.loaded(one)
         if owner is not None and owner in loaded[:-1]:
             raise ImpureError(HANDED_ON)
@@ -119,6 +121,9 @@ class Reading:
         chain, after = bytecode.attributes(instructions, number + 1)
         if chain and chain[-1] in ("shape", "dtype"):
             self._taken.append((code, instructions[after - 1], instructions[after]))
+            if instructions[after].opname in bytecode.FORMATS:
+                # Torch writes those of real tensors in another way.
+                self._doubt(code, instructions[after].offset, f"a {chain[-1]} in a text")
         if owner is not None and loaded and loaded[-1] == owner:
             if not chain:
                 raise ImpureError(_use_of_whole(instructions[number + 1 : number + 3]))
