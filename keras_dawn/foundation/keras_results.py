@@ -61,6 +61,9 @@ def _computed(node):
                 _without_numbers, (arguments.args, arguments.kwargs)
             )
             found = keras.tree.flatten(node.operation.call(*args, **kwargs))
+        except (AttributeError, TypeError) as error:
+            # As `ConvTranspose` without a `data_format`, which only its function fills in.
+            raise TraceError(f"{type(node.operation).__name__} cannot compute: {error}") from error
         except Exception:  # some look at numbers
             return None
     fits = len(found) == len(node.outputs) and all(map(torch.is_tensor, found))

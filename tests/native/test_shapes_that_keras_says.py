@@ -32,12 +32,19 @@ class Found(layers.Layer):
         return x if count is None else 2.0 * x
 
 
+class Unfolded(layers.Layer):
+    """An operation that Keras's graphs cannot compute without a `data_format`."""
+
+    def call(self, x):
+        return ops.conv_transpose(x, ops.ones((2, 4, 4)), 2)
+
+
 class Dtyped(layers.Layer):
     def call(self, x):
         return ops.cast(ops.cast(x, ops.kron(ops.cast(x, "float16"), 2.0).dtype), "float32")
 
 
-@pytest.mark.parametrize("own", [HalfTurned, Counted, TimesANumber, Found, Dtyped])
+@pytest.mark.parametrize("own", [HalfTurned, Counted, TimesANumber, Found, Unfolded, Dtyped])
 def test_python_gets_what_there_is(own):
     inputs = keras.Input((None, 4))
     model = keras.Model(inputs, layers.Dense(3)(own()(inputs)))
