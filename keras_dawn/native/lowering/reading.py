@@ -112,7 +112,7 @@ class Reading:
         if comparison and not bytecode.compares_settings(instructions, number, owner):
             self._comparisons.append((code, one.offset))
         if name == "IS_OP" and not bytecode.follows_constant(instructions, number):
-            raise ImpureError("whether two objects are one")  # tensors may be, and their symbols not
+            raise ImpureError("whether two objects are one")  # tensors may be, their symbols not
         loaded = bytecode.loaded(one)
         if owner is not None and owner in loaded[:-1]:
             raise ImpureError(HANDED_ON)
