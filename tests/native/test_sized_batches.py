@@ -1,0 +1,116 @@
+"""Batches of graphs that are written in torch for their sizes: wrong ones, masks, losses, kinds."""
+
+import keras_dawn
+from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.steps.sized_forward import SizedForward
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+
+class Doubled(layers.Layer):
+    """Twice its input, by way of the sizes of the batch."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.supports_masking = True
+
+    def call(self, x):
+        batch, length, width = ops.shape(x)
+        return ops.reshape(2.0 * ops.reshape(x, (batch * length, width)), (batch, length, width))
+
+
+def numbers(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def compiled(inputs, outputs, kind=keras.Model):
+    model = kind(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.0625), "mse")
+    return model
+
+
+def both(make):
+    """The same model twice, plain and accelerated."""
+    found = []
+    for finish in (lambda model: model, keras_dawn.accelerate):
+        keras.utils.set_random_seed(0)
+        found.append(finish(make()))
+    return found
+
+
+def is_sized(model):
+    return isinstance(engine_of(model).steps.forward, SizedForward)
+
+
+def alike(one, other):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def of_six():
+    inputs = keras.Input((6, 3))
+    x = layers.Dense(2)(Doubled()(inputs))
+    return compiled(inputs, layers.GlobalAveragePooling1D()(x))
+
+
+@pytest.mark.parametrize("way", ["predict", "evaluate", "fit", "predict_on_batch"])
+def test_a_batch_of_another_size_than_the_input_says_gets_keras_s_error(way):
+    right, wrong, y = numbers(4, 6, 3), numbers(4, 5, 3), numbers(4, 2)
+    for model in both(of_six):
+        model.fit(right, y, verbose=0)
+        before = model.get_weights()
+        arguments = (wrong,) if "predict" in way else (wrong, y)
+        settings = {} if way == "predict_on_batch" else {"verbose": 0}
+        with pytest.raises(ValueError, match="expected shape"):
+            getattr(model, way)(*arguments, **settings)
+        assert all(map(np.array_equal, model.get_weights(), before))
+        model.predict(right, verbose=0)
+    assert is_sized(model)
+
+
+def test_an_axis_of_one_that_keras_takes_away_is_taken_away():
+    def make():
+        inputs = keras.Input((6,))
+        return compiled(inputs, layers.Flatten()(Doubled()(layers.Reshape((3, 2))(inputs))))
+
+    plain, model = both(make)
+    x = numbers(4, 6, 1)
+    alike(model.predict(x, verbose=0), plain.predict(x, verbose=0))
+    assert is_sized(model)
+
+
+class AddingOutsideTraining(layers.Layer):
+    def call(self, x, training=None):
+        batch, length, width = ops.shape(x)
+        if not training:
+            self.add_loss(ops.mean(ops.square(x)))
+        return ops.reshape(ops.reshape(x, (batch * length, width)), (batch, length, width))
+
+
+class WithLosses(keras.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean(ops.square(y_pred)) + sum(self.losses)
+
+
+class Calling(keras.callbacks.Callback):
+    """Calls the model on the way, outside training."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model(numbers(4, 5, 3))
+
+
+def test_losses_of_calls_before_a_step_are_dropped():
+    def make():
+        inputs = keras.Input((None, 3))
+        return compiled(inputs, layers.Dense(2)(AddingOutsideTraining()(inputs)), WithLosses)
+
+    settings = {"epochs": 2, "batch_size": 2, "shuffle": False, "verbose": 0}
+    plain, model = both(make)
+    expected, found = (
+        each.fit(numbers(6, 5, 3), numbers(6, 5, 2), callbacks=[Calling()], **settings)
+        for each in (plain, model)
+    )
+    alike(found.history["loss"], expected.history["loss"])
+    assert is_sized(model)
