@@ -114,3 +114,24 @@ def test_losses_of_calls_before_a_step_are_dropped():
     )
     alike(found.history["loss"], expected.history["loss"])
     assert is_sized(model)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_operations_that_are_called_as_they_are(policy):
+    """Also inside a model that makes its inputs wide, which a layer's Python is told."""
+    keras.config.set_dtype_policy(policy)
+
+    def make():
+        inner = keras.Input((None, 4), dtype="float32")
+        wide = keras.Model(inner, Doubled(autocast=False)(ops.cumsum(inner, axis=1)))
+        inputs = keras.Input((None, 4))
+        x = wide(layers.Dense(4)(inputs))
+        x = ops.where(ops.any(x > 0, axis=-1, keepdims=True), x, -x)
+        return compiled(inputs, layers.Dense(2)(x))
+
+    plain, model = both(make)
+    x = numbers(4, 5, 4)
+    tolerance = 1e-5 if policy == "float32" else 0.1
+    expected, found = (each.predict(x, verbose=0).astype("float32") for each in (plain, model))
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    assert is_sized(model)
