@@ -2,12 +2,15 @@
 
 import keras_dawn
 from keras_dawn.native.accelerate import engine_of
+from keras_dawn.native.steps import lowerings
 from keras_dawn.native.steps.sized_forward import SizedForward
 
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+
+from tests.on_device import torch
 
 
 class Doubled(layers.Layer):
@@ -135,3 +138,49 @@ def test_operations_that_are_called_as_they_are(policy):
     expected, found = (each.predict(x, verbose=0).astype("float32") for each in (plain, model))
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
     assert is_sized(model)
+
+
+class Around(keras.Model):
+    """Python of a user's around a graph whose output has a mask."""
+
+    def __init__(self):
+        super().__init__()
+        inputs = keras.Input((None, 3))
+        self.graph = keras.Model(inputs, layers.Masking()(Doubled()(inputs)))
+        self.head = layers.LSTM(2)
+
+    def call(self, x):
+        return self.head(self.graph(x))
+
+
+def test_a_graph_with_a_mask_inside_a_model_of_ones_own():
+    x = numbers(4, 5, 3)
+    x[:, 3:] = 0.0
+
+    def make():
+        model = Around()
+        model(x)
+        model.compile(keras.optimizers.SGD(0.0625), "mse")
+        return model
+
+    plain, model = both(make)
+    expected, found = (each.fit(x, numbers(4, 2), verbose=0).history for each in (plain, model))
+    alike(found["loss"], expected["loss"])
+    alike(model.predict(x, verbose=0), plain.predict(x, verbose=0))
+
+
+def test_a_graph_that_has_changed_is_written_down_anew_when_there_are_many(monkeypatch):
+    monkeypatch.setattr(lowerings, "MOST_SHAPES", 2)
+    inputs = keras.Input((None, 3))
+    dense = layers.Dense(2)
+    model, x = keras.Model(inputs, dense(Doubled()(inputs))), torch.ones(4, 5, 3)
+    of_model = lowerings.Lowerings(model)
+
+    def computed():
+        _, (function, lowered) = of_model.entry(False, (x,), {}, [x])
+        assert not lowered.fallbacks
+        return function(x).detach().cpu()
+
+    alike(computed(), ops.convert_to_numpy(model(x)))
+    dense.activation = keras.activations.relu
+    alike(computed(), ops.convert_to_numpy(model(x)))
