@@ -25,6 +25,13 @@ class Doubled(layers.Layer):
         return ops.reshape(2.0 * ops.reshape(x, (batch * length, width)), (batch, length, width))
 
 
+class Cubes(keras.regularizers.Regularizer):
+    """A regularizer of a user's."""
+
+    def __call__(self, weight):
+        return 0.1 * ops.sum(ops.abs(weight) ** 3)
+
+
 def numbers(*shape):
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 
@@ -81,6 +88,39 @@ def test_an_axis_of_one_that_keras_takes_away_is_taken_away():
     plain, model = both(make)
     x = numbers(4, 6, 1)
     alike(model.predict(x, verbose=0), plain.predict(x, verbose=0))
+    assert is_sized(model)
+
+
+def test_a_gpu_without_memory_is_not_asked_again_layer_by_layer():
+    def full(*_):
+        raise torch.OutOfMemoryError("no memory left")
+
+    model = keras_dawn.accelerate(of_six())
+    x, y = numbers(4, 6, 3), numbers(4, 2)
+    model.fit(x, y, verbose=0)
+    forward = engine_of(model).steps.forward
+    forward._known = {key: (full, *rest) for key, (_, *rest) in forward._known.items()}
+    with pytest.raises(torch.OutOfMemoryError):
+        model.fit(x, y, verbose=0)
+    assert engine_of(model).steps.forward is forward
+
+
+@pytest.mark.parametrize("regularizer", [None, "l2", Cubes()])
+def test_an_output_with_a_mask_and_penalties_on_the_way(regularizer):
+    def make():
+        inputs = keras.Input((None, 3))
+        x = layers.Masking()(Doubled()(inputs))
+        return compiled(inputs, layers.Dense(2, kernel_regularizer=regularizer)(x))
+
+    x, y = numbers(4, 5, 3), numbers(4, 5, 2)
+    x[:, 3:] = 0.0
+    plain, model = both(make)
+    for each in (
+        lambda model: model.fit(x, y, epochs=2, verbose=0).history["loss"],
+        lambda model: model.evaluate(x, y, verbose=0),
+        lambda model: model.predict(x, verbose=0),
+    ):
+        alike(each(model), each(plain))
     assert is_sized(model)
 
 

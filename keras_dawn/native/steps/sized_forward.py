@@ -13,7 +13,7 @@ from keras_dawn.native.steps.half_weights import HalfWeights
 from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.lowerings import has_its_tensors
-from keras_dawn.native.steps.parts import REFUSED
+from keras_dawn.native.steps.parts import OUT_OF_MEMORY, REFUSED
 
 import torch
 
@@ -107,6 +107,8 @@ class SizedForward(LayerForward):
         keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
         try:
             outputs = forward(*flat)
+        except OUT_OF_MEMORY:
+            raise
         except REFUSED as error:  # Keras's own call says what is wrong, or can do it
             raise LoweringError(f"{type(error).__name__}: {error}") from error
         self._last, self._last_key = lowered, key
