@@ -10,26 +10,50 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from tests.native.sized_models import AddingOutsideTraining, Cubes, Doubled
 from tests.on_device import torch
 
 
-class Doubled(layers.Layer):
-    """Twice its input, by way of the sizes of the batch."""
-
-    def __init__(self, **arguments):
-        super().__init__(**arguments)
-        self.supports_masking = True
-
-    def call(self, x):
-        batch, length, width = ops.shape(x)
-        return ops.reshape(2.0 * ops.reshape(x, (batch * length, width)), (batch, length, width))
+def in_a_row():
+    model = keras.Sequential([keras.Input((None, 3)), Doubled(), layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.0625), "mse")
+    return model
 
 
-class Cubes(keras.regularizers.Regularizer):
-    """A regularizer of a user's."""
+def other_last_layer(model):
+    model.pop()
+    model.add(layers.Dense(3, kernel_initializer="ones"))
 
-    def __call__(self, weight):
-        return 0.1 * ops.sum(ops.abs(weight) ** 3)
+
+def hook(model):
+    model.register_forward_hook(lambda *arguments: 3.0 * arguments[-1])
+
+
+def setting(model):
+    model.layers[-1].activation = keras.activations.relu
+
+
+def penalty(model):
+    model.layers[-1].kernel.regularizer = keras.regularizers.L2(0.5)
+
+
+def other_memory(model):
+    kernel = model.layers[-1].kernel
+    kernel._value = torch.nn.Parameter(3.0 * kernel.value.detach())
+
+
+@pytest.mark.parametrize("change", [other_last_layer, hook, setting, penalty, other_memory])
+def test_what_changes_between_two_calls_is_taken_up(change):
+    x, y = numbers(4, 5, 3), numbers(4, 5, 3)
+    plain, model = both(in_a_row)
+    for each in (plain, model):
+        each.evaluate(x, y, verbose=0)
+        each.predict(x, verbose=0)
+    assert is_sized(model)
+    for each in (plain, model):
+        change(each)
+    alike(model.evaluate(x, y, verbose=0), plain.evaluate(x, y, verbose=0))
+    alike(model.predict(x, verbose=0), plain.predict(x, verbose=0))
 
 
 def numbers(*shape):
@@ -122,14 +146,6 @@ def test_an_output_with_a_mask_and_penalties_on_the_way(regularizer):
     ):
         alike(each(model), each(plain))
     assert is_sized(model)
-
-
-class AddingOutsideTraining(layers.Layer):
-    def call(self, x, training=None):
-        batch, length, width = ops.shape(x)
-        if not training:
-            self.add_loss(ops.mean(ops.square(x)))
-        return ops.reshape(ops.reshape(x, (batch * length, width)), (batch, length, width))
 
 
 class WithLosses(keras.Model):
