@@ -83,10 +83,10 @@ class NativeSteps(Preparation):
             outputs, statistics, batch = self.forward.train(inputs)
             if self.forward.by_layer:
                 self.look_at(outputs)
-            if self.forward.runs_python:
-                self.follow_the_call()
             y, sample_weight = beside(y, outputs), beside(sample_weight, outputs)
             loss = self.loss.to_differentiate(x, y, outputs, sample_weight, self.rank_weight)
+            if self.forward.runs_python or self.loss.reason is not None:
+                self.follow_the_call()  # after the loss, which may call layers of its own
             weighed = loss if self.rank_weight == 1.0 else loss * self.rank_weight
             with self.forward.reduction.active() if self.forward.reduction else _NOTHING:
                 # Layers are called here too, where a checkpointed part is computed again.

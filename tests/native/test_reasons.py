@@ -3,6 +3,7 @@
 import random
 
 import keras_dawn
+from keras_dawn.native.lowering.watched import said_by
 
 import keras
 import numpy as np
@@ -158,3 +159,10 @@ def test_a_layer_that_is_never_called_is_not_called_as_it_is():
 
 def test_one_layer_is_called_as_a_layer():
     assert "called as a Keras layer." in fitted(graph_of(setting)).line("model")
+
+
+def test_what_keras_says_is_told_in_one_line():
+    bold = "\x1b[1mInput 0 is\nwrong\x1b[0m"
+    message = f"Exception encountered when calling A.call().\n\n{bold}\n\nArguments received by A"
+    assert said_by(ValueError(message)) == "Input 0 is wrong"
+    assert said_by(ValueError("word " * 100)).endswith("word …")

@@ -101,7 +101,8 @@ def test_what_is_written_down_leaves_nothing_at_the_layers():
 
 def test_more_kinds_of_batch_than_are_written_down_go_layer_by_layer(monkeypatch):
     monkeypatch.setattr(sized_forward, "MOST_KINDS", 3)
-    model = follows(lambda: graph(Token(), Mixing()))
+    with pytest.warns(UserWarning, match="more than 3 kinds .* slower, with the same results"):
+        model = follows(lambda: graph(Token(), Mixing()))
     assert isinstance(forward_of(model), GraphForward)
 
 

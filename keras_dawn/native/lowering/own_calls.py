@@ -18,7 +18,7 @@ from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.trace_operators import check_changed, check_scalars
 from keras_dawn.native.lowering.trace_sizes import SizesError, compare
 from keras_dawn.native.lowering.values import LoweringError, Value
-from keras_dawn.native.lowering.watched import Watch, place_of_error
+from keras_dawn.native.lowering.watched import Watch, place_of_error, said_by
 
 import keras
 
@@ -77,7 +77,7 @@ class OwnCalls:
             raise
         except Exception as error:  # of the user's Python, which is not made for symbolic tensors
             name = type(error).__name__
-            message = f"{name} with symbolic tensors: {str(error)[:200]}{place_of_error(error)}"
+            message = f"{name} with symbolic tensors: {said_by(error)}{place_of_error(error)}"
             raise SizesError(message) from error
         check_changed(found, watch.changed)
         for symbol, value in inputs:

@@ -3,7 +3,9 @@
 import inspect
 import itertools
 import pathlib
+import re
 import sys
+import textwrap
 import traceback
 
 import keras
@@ -120,6 +122,14 @@ class Watch:
 def place(code, line):
     """Where a line of Python is, for a message."""
     return f"{pathlib.Path(code.co_filename).name}, line {line or code.co_firstlineno}"
+
+
+def said_by(error):
+    """What an error says, in one line and without what Keras and terminals add to it."""
+    said = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras prints some of it in bold
+    said = said.partition("Arguments received by ")[0]
+    said = re.sub(r"Exception encountered when calling [^\n]*\n", "", said)
+    return textwrap.shorten(said, 200, placeholder=" …")
 
 
 def place_of_error(error):

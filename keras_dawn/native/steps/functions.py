@@ -1,6 +1,7 @@
 """What stands in a model's `train_function`, `test_function` and `predict_function`."""
 
 import contextlib
+import warnings
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models
@@ -154,14 +155,24 @@ class NativeFunction:
 
     def _otherwise(self, error, batches):
         """The step on a batch which the present steps could not take."""
-        engine = self._engine
+        engine, first = self._engine, error
+        forward = None if engine.steps is None else engine.steps.forward
+        known_by_sizes = forward is not None and forward.by_sizes and forward.has_run
         try:
             while engine.is_graph():
                 self._steps = engine.fall_back(str(error), self._attribute)
                 try:
-                    return getattr(self._steps, self._name)(batches)
+                    found = getattr(self._steps, self._name)(batches)
                 except LoweringError as another:
                     error = another
+                    continue
+                if known_by_sizes:
+                    warnings.warn(
+                        f"{engine.model.name} goes on with layers called one by one where they ask "
+                        f"a batch for its sizes ({first}): slower, with the same results.",
+                        stacklevel=3,
+                    )
+                return found
             raise error
         except Exception:  # the batch's, which says nothing of the next one
             engine.forget_fall_back()

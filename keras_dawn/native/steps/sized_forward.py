@@ -55,6 +55,11 @@ class SizedForward(LayerForward):
         self._known = {key: entry for key, entry in self._known.items() if not key[0]}
         self._copies[True].clear()
 
+    @property
+    def has_run(self):
+        """Whether some batch has gone this way."""
+        return bool(self._known)
+
     def is_complete(self):
         return True
 
@@ -124,7 +129,7 @@ class SizedForward(LayerForward):
     @torch.inference_mode(False)  # for later steps, whoever asks first
     def _lower(self, key, flat, training):
         if len(self._known) >= MOST_KINDS:
-            raise LoweringError("batches of too many sizes")
+            raise LoweringError(f"batches of more than {MOST_KINDS} kinds of sizes")
         shapes = [tuple(tensor.shape) for tensor in flat]
         with keras_variables.no_autocast():
             lowered = lowered_or_reason(
