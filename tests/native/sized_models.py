@@ -100,3 +100,9 @@ class Cubes(keras.regularizers.Regularizer):
 
     def __call__(self, weight):
         return 0.1 * ops.sum(ops.abs(weight) ** 3)
+
+
+def in_a_row():
+    model = keras.Sequential([keras.Input((None, 3)), Doubled(), layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.0625), "mse")
+    return model

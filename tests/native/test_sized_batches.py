@@ -10,14 +10,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.native.sized_models import AddingOutsideTraining, Cubes, Doubled
+from tests.native.sized_models import AddingOutsideTraining, Cubes, Doubled, in_a_row
 from tests.on_device import torch
-
-
-def in_a_row():
-    model = keras.Sequential([keras.Input((None, 3)), Doubled(), layers.Dense(3)])
-    model.compile(keras.optimizers.SGD(0.0625), "mse")
-    return model
 
 
 def other_last_layer(model):
@@ -127,6 +121,18 @@ def test_a_gpu_without_memory_is_not_asked_again_layer_by_layer():
     with pytest.raises(torch.OutOfMemoryError):
         model.fit(x, y, verbose=0)
     assert engine_of(model).steps.forward is forward
+
+
+def test_weights_in_half_precision_are_read_anew_when_something_may_have_changed_them():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    plain, model = both(in_a_row)
+    x = numbers(4, 5, 3)
+    for factor in (1.0, 3.0):
+        for each in (plain, model):
+            each.layers[-1].bias.assign(np.full(3, factor))
+        expected, found = (each.predict(x, verbose=0).astype("float32") for each in (plain, model))
+        np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02)
+    assert is_sized(model)
 
 
 @pytest.mark.parametrize("regularizer", [None, "l2", Cubes()])
