@@ -54,6 +54,7 @@ TOLERANCE = {
     "numbers_of_a_batch": 1e-10,
     "masked_and_normalised": 1e-10,
     "steps_that_return_metrics": 1e-10,
+    "sizes_of_a_part": 1e-10,
 }
 CASES = [(2, name) for name in TOLERANCE] + [(4, name) for name in TOLERANCE if name in IN_FOUR]
 
@@ -93,8 +94,10 @@ def test_1003_samples_are_evaluated_exactly(processes, one, two, four):
 
 
 @pytest.mark.parametrize(
-    "name", ["masked_words", "ignored_words", "numbers_of_a_batch", "steps_that_return_metrics"]
-)
+    "name",
+    ["masked_words", "ignored_words", "numbers_of_a_batch", "steps_that_return_metrics",
+     "sizes_of_a_part"],
+)  # fmt: skip
 def test_it_is_evaluated_as_in_one_process(name, one, two):
     for result in two[name]:
         assert result["result"] == pytest.approx(one(name)["result"], rel=1e-12)

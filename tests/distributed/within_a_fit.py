@@ -83,6 +83,40 @@ def _of_masked_words():
     return {**state(model), "history": history, "start": start}
 
 
+class InOneRow(layers.Layer):
+    """A dense layer on all places of a part at once, whose sizes it asks for."""
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], "tanh")
+        self.dense.build((None, shape[-1]))
+
+    def call(self, x):
+        batch, length, width = keras.ops.shape(x)
+        rows = self.dense(keras.ops.reshape(x, (batch * length, width)))
+        return keras.ops.reshape(rows, (batch, length, width))
+
+
+@scenario
+def sizes_of_a_part():
+    """One process writes such a graph in torch for the sizes of each batch; ranks do not."""
+    return in_float64(_of_sizes)
+
+
+def _of_sizes():
+    keras.utils.set_random_seed(100 + rank())
+    keras.config.set_dtype_policy("float64")
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, layers.Dense(2)(InOneRow()(inputs)))
+    model.compile(keras.optimizers.SGD(0.5, momentum=0.5), "mse")
+    keras_dawn.accelerate(model)
+    start = [torch.as_tensor(w) for w in model.get_weights()]
+    x = np.random.default_rng(0).normal(size=(23, 4, 3))
+    history = model.fit(x, x[..., :2], 8, epochs=2, shuffle=False, verbose=0).history
+    keras.config.set_dtype_policy("float32")
+    result = model.evaluate(x, x[..., :2], 8, verbose=0)
+    return {**state(model), "history": history, "result": result, "start": start}
+
+
 class Look(keras.callbacks.Callback):
     def __init__(self, train, validation):
         super().__init__()

@@ -73,3 +73,36 @@ class Few(layers.Layer):
 
     def call(self, x):
         return x + self.extra(x) if ops.shape(x)[0] < 4 else 2.0 * x
+
+
+class Doubled(layers.Layer):
+    """Twice its input, by way of the sizes of the batch."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.supports_masking = True
+
+    def call(self, x):
+        batch, length, width = ops.shape(x)
+        return ops.reshape(2.0 * ops.reshape(x, (batch * length, width)), (batch, length, width))
+
+
+class AddingOutsideTraining(layers.Layer):
+    def call(self, x, training=None):
+        batch, length, width = ops.shape(x)
+        if not training:
+            self.add_loss(ops.mean(ops.square(x)))
+        return ops.reshape(ops.reshape(x, (batch * length, width)), (batch, length, width))
+
+
+class Cubes(keras.regularizers.Regularizer):
+    """A regularizer of a user's."""
+
+    def __call__(self, weight):
+        return 0.1 * ops.sum(ops.abs(weight) ** 3)
+
+
+def in_a_row():
+    model = keras.Sequential([keras.Input((None, 3)), Doubled(), layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.0625), "mse")
+    return model

@@ -5,6 +5,7 @@ from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.lowering.walk import (
+    Arguments,
     Node,
     arguments_of,
     check_mode,
@@ -34,11 +35,16 @@ def run_with_sizes(builder, functional, inputs, shapes, training):
     Raises:
         LoweringError: a layer can only be called as it is.
     """
-    symbols = [
+    symbols = _symbols(functional, shapes)
+    return [value for value, _ in _outputs(builder, functional, inputs, symbols, training)]
+
+
+def _symbols(functional, shapes):
+    """The inputs of a `Functional` with these sizes, in the dtypes that it casts them to."""
+    return [
         keras.KerasTensor(shape, tensor.dtype)
         for shape, tensor in zip(shapes, functional.inputs, strict=True)
     ]
-    return [value for value, _ in _outputs(builder, functional, inputs, symbols, training)]
 
 
 def _outputs(builder, functional, inputs, symbols, training):
@@ -74,7 +80,8 @@ def _call(builder, node, given, called, symbolic, training):
             if values is not None:
                 args, kwargs = symbolic
                 structure = args[0] if args else kwargs.get("inputs")
-                symbols = keras_models.match_inputs(inner, structure)
+                given = keras_models.match_inputs(inner, structure)
+                symbols = _symbols(inner, [tensor.shape for tensor in given])
                 return _outputs(builder, inner, values, symbols, training)
     if isinstance(operation, keras.Layer) and find_rule(operation) is None:
         check_mode(builder, operation)
@@ -88,7 +95,8 @@ def _call(builder, node, given, called, symbolic, training):
     else:
         outputs = _output_spec(operation, *symbolic)
         found = keras.tree.flatten(outputs)
-        results = lower_call(builder, Node(operation, given, tuple(found)), *called, training)
+        known = Node(operation, given, tuple(found), Arguments(*symbolic))
+        results = lower_call(builder, known, *called, training)
     if builder.fallbacks:
         raise LoweringError(builder.fallbacks[-1][1])
     if [len(tensor.shape) for tensor in found] != [len(tensor.shape) for tensor in node.outputs]:

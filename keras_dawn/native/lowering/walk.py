@@ -31,12 +31,21 @@ import keras
 
 
 @dataclass(frozen=True)
+class Arguments:
+    """What an operation is called with, `KerasTensor`s in place of tensors."""
+
+    args: tuple
+    kwargs: dict
+
+
+@dataclass(frozen=True)
 class Node:
-    """One call of an operation, as Keras's graph has it."""
+    """One call of an operation, as Keras's graph has it; a layer's needs no arguments."""
 
     operation: object
     input_tensors: tuple
     outputs: tuple
+    arguments: Arguments | None = None
 
 
 def run(builder, functional, inputs, training):

@@ -75,14 +75,14 @@ class Lowerings:
         key = _with_sizes(mode, flat)
         entry = self._current(key)
         if entry is None:
-            if len(self._entries) >= MOST_SHAPES or key in self.reasons:
+            full = len(self._entries) >= MOST_SHAPES and key not in self._entries
+            if full or key in self.reasons:
                 return None
             if torch._C._functorch.peek_interpreter_stack() is not None:
                 return None
             with keras_variables.no_autocast(), torch.inference_mode(False):
                 entry = self._lower(key, mode, shapes=[tuple(x.shape) for x in flat])
-            if entry is None or entry[1].calls_keras:
-                self.refuse(key, self.reason if entry is None else entry[1].fallbacks[0][1])
+            if entry is None:
                 self.by_sizes = False  # what is there for all sizes does
                 return None
         self._note_convolutions(key, flat)

@@ -119,7 +119,7 @@ class Part:
                 )  # those of calls in the other mode
             try:
                 outputs = forward(*tensors)
-            except _OUT_OF_MEMORY:
+            except OUT_OF_MEMORY:
                 raise
             except REFUSED as error:
                 # Keras's own call says what is wrong, or can do it. Moving averages have not been
@@ -219,7 +219,7 @@ class Part:
 
 REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
 _FATAL = ("OutOfMemoryError", "AcceleratorError")  # which another try would not help
-_OUT_OF_MEMORY = tuple(getattr(torch, name) for name in _FATAL if hasattr(torch, name))
+OUT_OF_MEMORY = tuple(getattr(torch, name) for name in _FATAL if hasattr(torch, name))
 
 
 def cast_inputs(flat, lowered):

@@ -2,16 +2,18 @@
 
 import contextlib
 
-from keras_dawn.foundation import keras_layers, keras_models, keras_variables
+from keras_dawn.foundation import keras_context, keras_layers, keras_models, keras_variables
 from keras_dawn.native.lowering.module import function_of
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps import graph_report
+from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.graph_calls import lowered_or_reason
+from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
 from keras_dawn.native.steps.half_weights import HalfWeights
 from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.lowerings import has_its_tensors
-from keras_dawn.native.steps.parts import REFUSED, Part, cast_inputs
+from keras_dawn.native.steps.parts import OUT_OF_MEMORY, REFUSED
 
 import torch
 
@@ -32,11 +34,11 @@ class SizedForward(LayerForward):
     by_sizes = True
 
     def __init__(self, model, open_sizes):
-        self._last = open_sizes  # the `Lowered` of the last batch
+        self._open_sizes = self._last = open_sizes  # and the `Lowered` of the last batch
         self._functional = keras_models.functional_graph(model)
         self._given = keras_models.what_it_was_given(model)
-        self._part = Part(model)
-        self._known = {}  # mode, shapes and dtypes of a batch → function, `Lowered`, `HalfWeights`
+        self._inside = keras_layers.all_layers(model)
+        self._known = {}  # mode and shapes of a batch → function, `Lowered`, `HalfWeights`
         self._copies = {True: {}, False: {}}  # of weights in half precision, by the mode
         self._halves = None  # `HalfWeights` of the last batch to train on, or `None`
         self._shapes = self._last_key = None  # of the last batch
@@ -85,39 +87,44 @@ class SizedForward(LayerForward):
 
     def alone(self, x, undisturbed=False):
         """The outputs of a batch of a known kind where no Python has to run for them."""
-        x = self._moved(x)
-        entry = self._known.get(self._key(x, False)[0])
+        flat = self._flat(x)
+        entry = self._known.get(_key(flat, False))
         if entry is None or not entry[1].is_pure():
             return EMPTY
         with torch.inference_mode():  # it spares each operation what autograd looks at
-            return self._call(x, False, refresh=not undisturbed)
+            return self._compute(flat, False, refresh=not undisturbed)
 
-    def _key(self, x, training):
-        """What a lowering is for, and the batch as the graph's inputs, flat."""
-        flat = self._part.flat((x,), {})
-        if not flat:
-            raise LoweringError("a batch that its graph is not for")
-        return (training, *[(tensor.shape, tensor.dtype) for tensor in flat]), flat
+    def _flat(self, x):
+        """The batch as the graph's inputs; Keras's error for one that it refuses."""
+        return graph_inputs(self._open_sizes, x, keras_variables.device_of(self.model))
 
-    def _call(self, x, training, refresh=True):
-        x = self._moved(x)
-        key, flat = self._key(x, training)
+    def _call(self, x, training):
+        return self._compute(self._flat(x), training)
+
+    def _compute(self, flat, training, refresh=True):
+        key = _key(flat, training)
         if key not in self._known:
             self._lower(key, flat, training)
         forward, lowered, halves = self._known[key]
         # Another kind of batch may use other weights than the last one.
         if halves is not None and (refresh or key != self._last_key):
             halves.refresh()
-        self._part.drop_added_losses()
+        keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
         try:
-            outputs = forward(*cast_inputs(flat, lowered))
+            outputs = forward(*flat)
+        except OUT_OF_MEMORY:
+            raise
         except REFUSED as error:  # Keras's own call says what is wrong, or can do it
             raise LoweringError(f"{type(error).__name__}: {error}") from error
         self._last, self._last_key = lowered, key
         self._shapes = [tensor.shape for tensor in flat]
         if training:
             self._halves = halves
-        return self._part.finished(outputs, lowered, training)
+        masks = ()
+        if training or lowered.masked:
+            outputs, statistics, *masks = outputs
+            average_now(lowered.statistics, statistics)
+        return structured(lowered, outputs, masks)
 
     @torch.inference_mode(False)  # for later steps, whoever asks first
     def _lower(self, key, flat, training):
@@ -162,6 +169,11 @@ class SizedForward(LayerForward):
     def uncalled(self):
         """The layers that will be known when a batch has come."""
         return [layer for layer, _ in graph_report.fallbacks(self._last, None)]
+
+
+def _key(flat, training):
+    """What a lowering is for; the dtypes are those of the graph's inputs."""
+    return (training, *[tensor.shape for tensor in flat])
 
 
 MOST_KINDS = 32  # of batches, for both modes, that a graph is written down for
