@@ -157,7 +157,8 @@ class NativeFunction:
         """The step on a batch which the present steps could not take."""
         engine, first = self._engine, error
         forward = None if engine.steps is None else engine.steps.forward
-        known_by_sizes = forward is not None and forward.by_sizes and forward.has_run
+        training = self._attribute == "train_function"
+        known_by_sizes = forward is not None and forward.by_sizes and forward.has_run(training)
         try:
             while engine.is_graph():
                 self._steps = engine.fall_back(str(error), self._attribute)

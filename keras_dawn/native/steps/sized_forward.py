@@ -55,10 +55,9 @@ class SizedForward(LayerForward):
         self._known = {key: entry for key, entry in self._known.items() if not key[0]}
         self._copies[True].clear()
 
-    @property
-    def has_run(self):
-        """Whether some batch has gone this way."""
-        return bool(self._known)
+    def has_run(self, training):
+        """Whether some batch has gone this way in a mode."""
+        return any(key[0] is training for key in self._known)
 
     def is_complete(self):
         return True
