@@ -121,11 +121,6 @@ def note_graph(model, reads):
         reads.note(model, "_functional", model._functional)
 
 
-def what_it_was_given(model):
-    """A list that changes when a layer or a weight is given to a model, or taken away."""
-    return [*model._layers, len(model._trainable_variables)]
-
-
 def has_training_argument(model):
     """Whether `fit` tells a model the mode."""
     return model._call_has_training_arg

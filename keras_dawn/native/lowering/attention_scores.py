@@ -74,9 +74,10 @@ SHORT = 256 * 256  # scores of a head
 def attend_in_half(query, key, value, mask, scale, causal):
     """`attend` in bfloat16 on a CPU outside training: written out where that is faster.
 
-    On an AMD EPYC products of matrices take 0.42 to 0.84 of the fused kernel's time within
+    On an AMD EPYC products of matrices take 0.51 to 0.81 of the fused kernel's time within
     `_is_for_products`, from 64 channels on where a position looks at those before it only (torch
-    2.14, one thread, 32 to 512 positions). Elsewhere they were not measured.
+    2.14, one thread, 32 and 64 channels, 48 to 512 positions, once). Elsewhere they were not
+    measured.
     """
     amd = kind_of_processor() == "avx512_amd" and key.shape[3] >= (64 if causal else 32)
     if amd and mask is None and _is_for_products(query, key, causal):
@@ -90,7 +91,7 @@ def attend_in_training(query, key, value, mask, scale, causal):
     For up to 200 positions torch 2.14's fused kernel takes 1.4 to 5 times as long for both passes
     in bfloat16 as in float32, for 512 and more less (one thread of an Intel Xeon with AMX; 1.2 to 7
     times on an AMD EPYC). Where `_is_for_products` says so, products of matrices take 0.5 to 0.9 of
-    its time in float32 on that Xeon, 1.0 at the bounds, and 0.26 to 0.8 on that EPYC.
+    its time in float32 on that Xeon, 1.0 at the bounds, and 0.37 to 0.71 on that EPYC (once).
     """
     if mask is None and _is_for_products(query, key, causal):
         return _by_products(query, key, value, scale, causal)

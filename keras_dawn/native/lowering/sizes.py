@@ -49,18 +49,17 @@ def _symbols(functional, shapes):
 
 def _outputs(builder, functional, inputs, symbols, training):
     """`(Value, KerasTensor)` of each output."""
-    known = dict(zip(map(id, functional.inputs), zip(inputs, symbols, strict=True), strict=True))
+    values = dict(zip(map(id, functional.inputs), inputs, strict=True))
+    sizes = dict(zip(values, symbols, strict=True))
     for node in keras_models.nodes(functional):
-        if any(id(tensor) not in known for tensor in node.input_tensors):
+        if any(id(tensor) not in values for tensor in node.input_tensors):
             continue  # of another graph that the layer was called in
-        values = {key: value for key, (value, _) in known.items()}
-        sizes = {key: symbol for key, (_, symbol) in known.items()}
-        args, kwargs = arguments_of(builder, node, values)
+        called, symbolic = (arguments_of(builder, node, each) for each in (values, sizes))
         given = tuple(sizes[id(tensor)] for tensor in node.input_tensors)
-        symbolic = arguments_of(builder, node, sizes)
-        found = _call(builder, node, given, (args, kwargs), symbolic, training)
-        known.update(zip(map(id, node.outputs), found, strict=True))
-    return [known[id(tensor)] for tensor in functional.outputs]
+        found = _call(builder, node, given, called, symbolic, training)
+        for tensor, (value, symbol) in zip(node.outputs, found, strict=True):
+            values[id(tensor)], sizes[id(tensor)] = value, symbol
+    return [(values[id(tensor)], sizes[id(tensor)]) for tensor in functional.outputs]
 
 
 def _call(builder, node, given, called, symbolic, training):

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_dawn.foundation import keras_context, keras_layers, keras_models, keras_variables
+from keras_dawn.foundation import keras_context, keras_layers, keras_variables
 from keras_dawn.native import capture
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.steps import graph_report
@@ -13,6 +13,7 @@ from keras_dawn.native.steps.graph_evaluation import GraphEvaluation
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
 from keras_dawn.native.steps.graph_training import GraphTraining
 from keras_dawn.native.steps.layer_calls import EMPTY
+from keras_dawn.native.steps.same_graph import SameGraph
 
 import torch
 
@@ -36,7 +37,6 @@ class GraphForward:
     def __init__(self, model, compile):
         self.model = model
         self._compile = compile
-        self._functional = keras_models.functional_graph(model)
         self._added = AddedLosses(model)
         self.evaluating = lowered_or_reason(model, training=False, views=self._added.views)
         self._some_weight = next(self.evaluating.module.parameters(), None)
@@ -48,7 +48,7 @@ class GraphForward:
         self._layers = None
         self._shapes = None  # of the last batch
         self._inside = keras_layers.all_layers(model)
-        self._given = keras_models.what_it_was_given(model)
+        self._graph = SameGraph(model)
         self._look()
 
     @property
@@ -142,13 +142,7 @@ class GraphForward:
 
     def is_current(self):
         """Whether nothing that was read has changed, and the variables' memory is shared."""
-        model = self.model
-        same = keras_models.functional_graph(model) is self._functional
-        if not same or keras_models.what_it_was_given(model) != self._given:
-            return False  # layers were added, as an attribute too, or taken away
-        if not keras_layers.is_only_its_call(model):
-            return False
-        if not self._added.are_current():
+        if not self._graph.holds() or not self._added.are_current():
             return False
         if self._training_call is not None and not self._training_call.outside_is_current():
             return False

@@ -2,9 +2,9 @@
 
 from keras_dawn.foundation import keras_losses, keras_models, keras_variables
 from keras_dawn.foundation.device import moved
-from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.steps.added_losses import AddedLosses
 from keras_dawn.native.steps.by_layer import NativeLayers
+from keras_dawn.native.steps.eager_forward import EagerForward
 from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.whole_call import WholeCall
 
@@ -12,7 +12,7 @@ import keras
 import torch
 
 
-class LayerForward:
+class LayerForward(EagerForward):
     """A model that keeps its Python: its own call, with layers that compute natively.
 
     Args:
@@ -20,36 +20,11 @@ class LayerForward:
     """
 
     by_layer = True
-    by_sizes = False
-    runs_python = adds_losses = True
-    is_pure = False
-    reduction = None  # `fit` does that, whose step may be the model's own
-    needs_rehearsal = False
-    training = evaluating = None
-    outputs = None  # symbolic outputs are not known
 
     def __init__(self, model):
-        self.model = model
+        super().__init__(model)
         self.layers = NativeLayers(model)
-        self._added = AddedLosses(model)
         self._find_whole_call()
-
-    def lower_training(self):
-        """Looks which weights are penalised; each part is lowered when it is called."""
-        self._added = AddedLosses(self.model)
-
-    def connect_training(self, whole):
-        """Nothing, likewise."""
-
-    def leaves(self):
-        return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
-
-    @property
-    def adds_penalties(self):
-        return self._added.penalties()
-
-    def penalise(self, loss, scale):
-        return self._added.penalise(loss, scale)
 
     def with_added_losses(self, loss, apart=False):
         layers = self.layers.all if self.layers.complete else None
@@ -74,30 +49,6 @@ class LayerForward:
 
     def why_no_graph(self):
         return "Python of the user's, which would be frozen in it"
-
-    def on_gpu(self):
-        return False  # for what concerns graphs
-
-    def graph_alone(self, alone):
-        """Nothing: no graph is made around Python."""
-
-    def averages_in_graph(self):
-        return False
-
-    def release_graphs(self):
-        """Nothing: there are none."""
-
-    def inputs(self, x):
-        return x
-
-    def train(self, x):
-        return self._call(x, True), (), _batch_size(x)
-
-    def take_gradients(self):
-        """Nothing: autograd has left them."""
-
-    def evaluate(self, x):
-        return self._call(x, False), _batch_size(x)
 
     def _find_whole_call(self):
         part = self.layers.whole()
@@ -143,7 +94,3 @@ class LayerForward:
 
     def uncalled(self):
         return self.layers.uncalled()
-
-
-def _batch_size(x):
-    return next(leaf for leaf in keras.tree.flatten(x) if leaf is not None).shape[0]

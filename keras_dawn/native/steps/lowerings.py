@@ -61,8 +61,7 @@ class Lowerings:
                 return key, None
             if torch._C._functorch.peek_interpreter_stack() is not None:
                 return key, None  # inside vmap and the like no weight can be laid out
-            with keras_variables.no_autocast(), torch.inference_mode(False):
-                entry = self._lower(key, mode, args, kwargs)
+            entry = self._lower(key, mode, args, kwargs)
             if self.is_graph and entry is not None and self.by_sizes is None:
                 self.by_sizes = entry[1].wants_sizes()
                 if self.by_sizes:
@@ -80,8 +79,7 @@ class Lowerings:
                 return None
             if torch._C._functorch.peek_interpreter_stack() is not None:
                 return None
-            with keras_variables.no_autocast(), torch.inference_mode(False):
-                entry = self._lower(key, mode, shapes=[tuple(x.shape) for x in flat])
+            entry = self._lower(key, mode, shapes=[tuple(x.shape) for x in flat])
             if entry is None:
                 self.by_sizes = False  # what is there for all sizes does
                 return None
@@ -104,6 +102,8 @@ class Lowerings:
         holds = entry is not None and entry[1].reads.are_current() and has_its_tensors(entry[1])
         return entry if holds else None
 
+    @keras_variables.no_autocast()
+    @torch.inference_mode(False)
     def _lower(self, key, mode, args=(), kwargs=None, shapes=None):
         try:
             if self.is_graph:

@@ -74,7 +74,7 @@ class Part:
         if "training" in kwargs:
             kwargs = dict(kwargs)
             training = kwargs.pop("training")
-        flat = self.flat(args, kwargs)
+        flat = self._flat(args, kwargs)
         if not flat:
             return EMPTY
         context = keras_context.current_call_context()
@@ -108,7 +108,7 @@ class Part:
         if leaves_something and torch._C._autograd._top_saved_tensors_default_hooks(True):
             # Checkpointed: the second pass may end early, before the averages would be moved.
             return EMPTY
-        tensors = cast_inputs(flat, lowered)
+        tensors = _cast(flat, lowered)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_context.inside_part(layer, context, bool(mode)):
                 outputs = forward(*tensors)
@@ -166,18 +166,18 @@ class Part:
             x: the one argument of the call.
             told: bool, or `None` where nobody is told the mode.
         """
-        flat = self.flat((x,), {})
+        flat = self._flat((x,), {})
         if flat:
             entry = self.lowerings.known(told, (x,), flat)
             if entry is not None:
-                return *entry, cast_inputs(flat, entry[1])
+                return *entry, _cast(flat, entry[1])
         return None, None, None
 
     def drop_added_losses(self):
         """What an outermost call does first, for the layer and those inside it."""
         keras_context.drop_added_losses(self.lowerings.inside)
 
-    def flat(self, args, kwargs):
+    def _flat(self, args, kwargs):
         """The tensors of a call, a graph's in its order; `None` where the call is unusual."""
         if not self.is_graph:
             return tensors_of(args, kwargs)
@@ -222,7 +222,7 @@ _FATAL = ("OutOfMemoryError", "AcceleratorError")  # which another try would not
 OUT_OF_MEMORY = tuple(getattr(torch, name) for name in _FATAL if hasattr(torch, name))
 
 
-def cast_inputs(flat, lowered):
+def _cast(flat, lowered):
     """The inputs in the dtypes that a graph casts them to."""
     dtypes = lowered.input_dtypes
     if not dtypes:

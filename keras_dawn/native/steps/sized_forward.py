@@ -2,23 +2,24 @@
 
 import contextlib
 
-from keras_dawn.foundation import keras_context, keras_layers, keras_models, keras_variables
+from keras_dawn.foundation import keras_context, keras_layers, keras_variables
 from keras_dawn.native.lowering.module import function_of
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps import graph_report
 from keras_dawn.native.steps.averages import average_now
+from keras_dawn.native.steps.eager_forward import EagerForward
 from keras_dawn.native.steps.graph_calls import lowered_or_reason
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
 from keras_dawn.native.steps.half_weights import HalfWeights
 from keras_dawn.native.steps.layer_calls import EMPTY
-from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.lowerings import has_its_tensors
 from keras_dawn.native.steps.parts import OUT_OF_MEMORY, REFUSED
+from keras_dawn.native.steps.same_graph import SameGraph
 
 import torch
 
 
-class SizedForward(LayerForward):
+class SizedForward(EagerForward):
     """A Functional or Sequential model, lowered whole for the sizes of each batch.
 
     Layers of the user's, such as KerasHub's, may ask a batch for its sizes: to reshape it, to look
@@ -30,24 +31,22 @@ class SizedForward(LayerForward):
         open_sizes: its `Lowered` for batches of any sizes, with the calls of those layers in it.
     """
 
-    by_layer = False
     by_sizes = True
 
     def __init__(self, model, open_sizes):
+        super().__init__(model)
         self._open_sizes = self._last = open_sizes  # and the `Lowered` of the last batch
-        self._functional = keras_models.functional_graph(model)
-        self._given = keras_models.what_it_was_given(model)
+        self._graph = SameGraph(model)
         self._inside = keras_layers.all_layers(model)
         self._known = {}  # mode and shapes of a batch → function, `Lowered`, `HalfWeights`
         self._copies = {True: {}, False: {}}  # of weights in half precision, by the mode
         self._halves = None  # `HalfWeights` of the last batch to train on, or `None`
         self._shapes = self._last_key = None  # of the last batch
-        super().__init__(model)
 
     @property
     def outputs(self):
         """Symbolic outputs, flat."""
-        return self._functional.outputs
+        return self._open_sizes.functional.outputs
 
     def lower_training(self):
         super().lower_training()
@@ -64,12 +63,7 @@ class SizedForward(LayerForward):
 
     def is_current(self):
         """Whether nothing that was read has changed; asked whenever Python of a user's has run."""
-        model = self.model
-        if keras_models.functional_graph(model) is not self._functional:
-            return False
-        if keras_models.what_it_was_given(model) != self._given:
-            return False  # layers were added, as an attribute too, or taken away
-        if not keras_layers.is_only_its_call(model) or not self._added.are_current():
+        if not self._graph.holds() or not self._added.are_current():
             return False
         return all(
             lowered.reads.are_current() and has_its_tensors(lowered)
@@ -78,6 +72,9 @@ class SizedForward(LayerForward):
 
     def calls(self):
         return _NOTHING
+
+    def why_no_graph(self):
+        return "layers that ask each batch for its sizes"
 
     def take_gradients(self):
         """Gives the weights the gradients of their copies; to be called without gradients."""
@@ -142,12 +139,11 @@ class SizedForward(LayerForward):
         self._known[key] = function_of(lowered.module), lowered, halves
 
     def with_added_losses(self, loss, apart=False):
-        if self._added.views:  # which Keras penalises
-            return super().with_added_losses(loss, apart)
-        if not self._added.penalties():
-            return loss  # no Python has run that could add to it
+        python = bool(self._added.views)  # Keras penalises these; no other Python has run
+        if not (python or self._added.penalties()):
+            return loss
         self._added.follow_memory()
-        return self._added.added_to(loss, False, apart=apart)
+        return self._added.added_to(loss, python, apart=apart)
 
     def convolutions(self):
         """Which way each convolution went with the last batch; nothing before the first."""
