@@ -69,9 +69,12 @@ def _with_all_sizes(base):
     """What a layer of Keras's returns; sizes that it leaves open without need are found."""
 
     def compute_output_spec(layer, *args, **kwargs):
+        bound = functools.partial(base.call, layer)
+        if issubclass(base, keras.Sequential):
+            # A call takes any sizes; only the symbolic one insists on those it was built for.
+            return backend.compute_output_spec(bound, *args, **kwargs)
         outputs = base.compute_output_spec(layer, *args, **kwargs)
         if _is_open(outputs) and not _is_open((args, kwargs)):
-            bound = functools.partial(base.call, layer)
             return backend.compute_output_spec(bound, *args, **kwargs)
         return outputs
 

@@ -46,8 +46,8 @@ class GraphBuilder:
         self.training = training
         self.views = views
         self.reads = Reads()  # what the lowering depends on
-        self.lower_inside = None  # for rules: `(layer, shape, value, training) -> list of Value`
-        self.lower_function = None  # for rules: `(function, value, shape, training) -> Value`
+        # Of the walk, for what is inside something else: see `walk.py` and `sizes.py`.
+        self.lower_inside = self.lower_function = self.run_with_sizes = None
         self.as_it_is = frozenset()  # ids of layers that are not to be lowered
         self.last_call = None  # `KerasCall` of a layer
         self.untold = False  # whether nobody is told the mode

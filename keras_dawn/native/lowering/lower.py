@@ -6,6 +6,7 @@ import itertools
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
+from keras_dawn.native.lowering.nested_models import fits_graph
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.sizes import run_with_sizes
 from keras_dawn.native.lowering.structures import call_like_the_model
@@ -82,9 +83,11 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True, sh
             name = "x" if len(functional.inputs) == 1 else f"x{number}"
             node = builder.graph.placeholder(name)
             inputs.append(Value(node, len(tensor.shape), tensor.dtype))
-        if shapes is not None:
-            return run_with_sizes(builder, functional, inputs, shapes, bool(training))
-        return run(builder, functional, inputs, bool(training))
+        given = _given(functional, shapes)
+        if shapes is None and fits_graph(given, functional):
+            return run(builder, functional, inputs, bool(training))
+        whole = shapes is not None
+        return run_with_sizes(builder, functional, inputs, given, bool(training), whole)[0]
 
     make = builder_of(model, bool(training), collect_statistics)
     lowered = lowered_graph(walk, make, views, masks)
@@ -92,6 +95,16 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True, sh
     lowered.input_dtypes = [getattr(torch, tensor.dtype) for tensor in functional.inputs]
     lowered.functional = functional
     return lowered
+
+
+def _given(functional, shapes):
+    """Symbolic inputs of these shapes; without them, of the graph's own but for any batch."""
+    if shapes is None:
+        shapes = [(None, *tensor.shape[1:]) for tensor in functional.inputs]
+    return [
+        keras.KerasTensor(shape, tensor.dtype)
+        for shape, tensor in zip(shapes, functional.inputs, strict=True)
+    ]
 
 
 def lower_layer(layer, args, kwargs, training):

@@ -15,6 +15,7 @@ from keras_dawn.native.lowering.module import lowered_module
 from keras_dawn.native.lowering.own_calls import why_not_combined
 from keras_dawn.native.lowering.reads import Reads, unrecorded
 from keras_dawn.native.lowering.relu_after_pooling import relu_after_pooling
+from keras_dawn.native.lowering.sizes import run_with_sizes
 from keras_dawn.native.lowering.time_first import look_up_time_first
 from keras_dawn.native.lowering.values import AveragedTwiceError, TwoLayoutsError
 from keras_dawn.native.lowering.walk import lower_function, lower_inside
@@ -101,6 +102,7 @@ def lowered_graph(walk, make_builder, views, masks):
         builder.as_it_is = as_it_is
         builder.lower_inside = functools.partial(lower_inside, builder)
         builder.lower_function = functools.partial(lower_function, builder)
+        builder.run_with_sizes = functools.partial(run_with_sizes, builder)
         try:
             outputs = walk(builder)
             break

@@ -57,3 +57,30 @@ def _inner_inputs(builder, model, inner, args, kwargs):
     for value, one in zip(flat, masks, strict=True):
         builder.set_mask(value, one)
     return flat
+
+
+def given_to(functional, node):
+    """The `KerasTensor`s that a nested model is called with, in the order of its inputs.
+
+    Args:
+        functional: its `Functional`.
+        node: the call's; one without arguments is of one tensor.
+    """
+    if node.arguments is None:
+        return list(node.input_tensors)
+    args, kwargs = node.arguments.args, node.arguments.kwargs
+    return keras_models.match_inputs(functional, args[0] if args else kwargs.get("inputs"))
+
+
+def fits_graph(given, functional):
+    """Whether the sizes that a graph has were found for such inputs.
+
+    A `Sequential` that is built when it is first called has the sizes of that call in it, the
+    batch's too; Keras's checks let unknown sizes pass for any.
+    """
+    sizes = [
+        (size, found)
+        for x, made in zip(given, functional.inputs, strict=True)
+        for size, found in zip(made.shape, x.shape, strict=True)
+    ]
+    return all(size is None or size == found for size, found in sizes)

@@ -11,7 +11,7 @@ from keras_dawn.native.lowering.apply_rule import (
 )
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
 from keras_dawn.native.lowering.masks import mask_after
-from keras_dawn.native.lowering.nested_models import inside_model
+from keras_dawn.native.lowering.nested_models import fits_graph, given_to, inside_model
 from keras_dawn.native.lowering.own_calls import OwnCalls, calls_of_function
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import (
@@ -94,6 +94,15 @@ def lower_call(builder, node, args, kwargs, training):
     Returns:
         list of `Value`, one for each output.
     """
+    return lower_with_sizes(builder, node, args, kwargs, training)[0]
+
+
+def lower_with_sizes(builder, node, args, kwargs, training):
+    """What `lower_call` returns, and `KerasTensor`s with the outputs' sizes.
+
+    Those of Keras's layers and operations are the node's own; `None` in place of all of them where
+    it is called as it is.
+    """
     operation = node.operation
     check_mode(builder, operation)
     if builder.last_call is not None and isinstance(operation, keras.Layer):
@@ -103,7 +112,10 @@ def lower_call(builder, node, args, kwargs, training):
         # Its layers in place of the call: one graph, whose parts need not be called.
         with inside_model(builder, operation, args, kwargs) as (inner, values):
             if values is not None:
-                return run(builder, inner, values, training)
+                given = given_to(inner, node)
+                if fits_graph(given, inner):
+                    return run(builder, inner, values, training), inner.outputs
+                return builder.run_with_sizes(inner, values, given, training)
     call = Call(
         name=operation.name,
         training=training,
@@ -115,10 +127,10 @@ def lower_call(builder, node, args, kwargs, training):
     reason = why_as_it_is(operation, None if builder.for_one_layer else builder.reads)
     apply = find_rule(operation)
     if reason is None and apply is None:
-        values, reason = _lower_own(builder, node, args, kwargs, training)
+        values, outputs, reason = _lower_own(builder, node, args, kwargs, training)
         if reason is None:
             builder.native.append(operation)
-            return values
+            return values, outputs
     if reason is None and id(operation) in builder.as_it_is:
         reason = "it is called as it is at another place"
     if reason is None and not takes_arguments(apply):
@@ -131,11 +143,12 @@ def lower_call(builder, node, args, kwargs, training):
             builder.native.append(operation)
         else:
             builder.fallbacks.append((operation, reason))
-        return call_as_it_is(builder, node, args, kwargs, training)
+        return call_as_it_is(builder, node, args, kwargs, training), None
     builder.native.append(operation)
     if isinstance(operation, keras.Layer) and not says_masks(apply):
-        return with_masks(builder, values, mask_after(builder, node, args, kwargs))
-    return supported_masks(builder, operation, values)
+        masks = mask_after(builder, node, args, kwargs)
+        return with_masks(builder, values, masks), node.outputs
+    return supported_masks(builder, operation, values), node.outputs
 
 
 def check_mode(builder, operation):
@@ -145,21 +158,22 @@ def check_mode(builder, operation):
 
 
 def _lower_own(builder, node, args, kwargs, training):
-    """The values of a layer of the user's by the layers it calls, and why there are none."""
+    """The values and outputs of a layer of the user's by its Python, and why there are none."""
     if not isinstance(node.operation, keras.Layer):
-        return None, "no rule"
+        return None, None, "no rule"
     before, alone = builder.mark(), builder.for_one_layer
     try:
         values, outputs = lower_own(builder, node, args, kwargs, training)
-        axes = [len(tensor.shape) for tensor in keras.tree.flatten(outputs) if tensor is not None]
+        outputs = [tensor for tensor in keras.tree.flatten(outputs) if tensor is not None]
+        axes = [len(tensor.shape) for tensor in outputs]
         if axes != [len(tensor.shape) for tensor in node.outputs]:
             raise LoweringError("no rule, and its Python returns other axes")
-        return values, None
+        return values, outputs, None
     except TwoLayoutsError:
         raise
     except LoweringError as error:
         builder.undo(before)
-        return None, str(error)
+        return None, None, str(error)
     finally:
         builder.for_one_layer = alone
 
