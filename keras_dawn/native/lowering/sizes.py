@@ -70,12 +70,29 @@ def _call(builder, node, noted, values, symbols, training):
     """
     called, symbolic = (arguments_of(builder, node, each) for each in (values, symbols))
     given = tuple(symbols[id(tensor)] for tensor in node.input_tensors)
+    _check_input(node.operation, given)
     outputs = noted
     if not _has_own_python(node.operation):
         outputs = _output_spec(node.operation, *symbolic) or noted
     call = Node(node.operation, given, tuple(outputs), Arguments(*symbolic))
     results, found = lower_with_sizes(builder, call, *called, training)
     return results, outputs if found is None else found
+
+
+def _check_input(operation, given):
+    """Raises `LoweringError` where Keras takes one size alone, and another is possible.
+
+    Where nothing of a tensor is known, a layer came before it that is called as it is.
+    """
+    if not isinstance(operation, keras.Layer):
+        return
+    for spec, symbol in zip(keras.tree.flatten(operation.input_spec), given, strict=False):
+        if spec is None or all(size is None for size in symbol.shape):
+            continue
+        fixed = {**dict(enumerate(spec.shape or ())), **(spec.axes or {})}
+        for axis, size in fixed.items():
+            if size is not None and symbol.shape[axis] != size:
+                raise LoweringError(f"{operation.name} is for {size} numbers on axis {axis}")
 
 
 def _has_own_python(operation):
