@@ -166,3 +166,24 @@ def test_masks_come_with_the_sizes_of_another_batch():
         found.append([*history["loss"], *model.get_weights()])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+class Listed(layers.Layer):
+    """Called as it is, and what it returns is a list of one."""
+
+    calls = 0
+
+    def call(self, x):
+        Listed.calls += 1
+        return [x * 2.0]
+
+
+def test_a_list_of_one_tensor_of_a_layer_that_is_called_as_it_is():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(3)(Listed()(inputs)[0]))
+    x = np.ones((3, 4), "float32")
+    expected = model.predict(x, verbose=0)
+    module = keras_dawn.to_torch(model)
+    np.testing.assert_allclose(module(keras.ops.convert_to_tensor(x)).detach(), expected, 1e-6)
+    keras_dawn.accelerate(model)
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-6)

@@ -4,6 +4,7 @@ from keras_dawn.foundation import keras_context, keras_variables
 from keras_dawn.native.lowering.names import identifier
 
 import keras
+import torch
 
 
 def title(operation):
@@ -26,6 +27,7 @@ class KerasCall:
 
     Attributes:
         followed: bool, whether another layer of the graph is told the mode afterwards.
+        alone: bool, whether one tensor comes of it, maybe in a list.
     """
 
     def __init__(self, operation, attributes=(), arguments=None, training=False, autocast=None):
@@ -34,7 +36,7 @@ class KerasCall:
         self.arguments = arguments
         self.training = training
         self.autocast = autocast
-        self.followed = False
+        self.followed = self.alone = False
         self.__name__ = self.__qualname__ = f"keras_{identifier(title(operation))}"
         self.__module__ = __name__
 
@@ -64,7 +66,13 @@ class KerasCall:
 
     def _called(self, args, kwargs):
         with keras_variables.scope_of_dtype(self.autocast):
-            return self.operation(*args, **kwargs)
+            return self.out_of_its_list(self.operation(*args, **kwargs))
+
+    def out_of_its_list(self, outputs):
+        """The one tensor, or the outputs as they are where there are several."""
+        if not self.alone or isinstance(outputs, torch.Tensor):
+            return outputs
+        return keras.tree.flatten(outputs)[0]
 
 
 class OperationCall(KerasCall):
@@ -72,7 +80,7 @@ class OperationCall(KerasCall):
 
     def __call__(self, *args, **kwargs):
         args, kwargs = self.filled_in(args, kwargs)
-        return self.operation.call(*args, **kwargs)
+        return self.out_of_its_list(self.operation.call(*args, **kwargs))
 
 
 class Slot:

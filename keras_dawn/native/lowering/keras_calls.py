@@ -60,7 +60,7 @@ def call_as_it_is(builder, node, args, kwargs, training):
         kwargs = {**kwargs, "training": training}
     call = call_keras(builder, operation, args, kwargs)
     if len(node.outputs) == 1:
-        nodes = [call]
+        nodes, call.target.alone = [call], True
     else:
         nodes = [builder.call(getitem, call, index) for index in range(len(node.outputs))]
     dtypes = _computed_dtypes(node, args, kwargs)

@@ -31,12 +31,18 @@ def run_with_sizes(builder, functional, inputs, given, training, whole=False):
         id(tensor): _symbol(x.shape, tensor.dtype, value, x)
         for tensor, value, x in zip(functional.inputs, inputs, given, strict=True)
     }
-    noted_hold = fits_graph(given, functional)
+    noted_hold, unsure = fits_graph(given, functional), set()
     for node in keras_models.nodes(functional):
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue  # of another graph that the layer was called in
         noted = node.outputs if noted_hold else [_unknown(tensor) for tensor in node.outputs]
+        sure = unsure.isdisjoint(map(id, node.input_tensors))
+        if sure:
+            _check_input(node.operation, [symbols[id(tensor)] for tensor in node.input_tensors])
+        before = len(builder.fallbacks)
         found = _call(builder, node, noted, values, symbols, training)
+        if not sure or len(builder.fallbacks) > before:
+            unsure.update(map(id, node.outputs))  # sizes behind what is called as it is
         if whole and builder.fallbacks:
             raise LoweringError(builder.fallbacks[-1][1])
         for tensor, value, symbol in zip(node.outputs, *found, strict=True):
@@ -70,7 +76,6 @@ def _call(builder, node, noted, values, symbols, training):
     """
     called, symbolic = (arguments_of(builder, node, each) for each in (values, symbols))
     given = tuple(symbols[id(tensor)] for tensor in node.input_tensors)
-    _check_input(node.operation, given)
     outputs = noted
     if not _has_own_python(node.operation):
         outputs = _output_spec(node.operation, *symbolic) or noted
@@ -80,14 +85,11 @@ def _call(builder, node, noted, values, symbols, training):
 
 
 def _check_input(operation, given):
-    """Raises `LoweringError` where Keras takes one size alone, and another is possible.
-
-    Where nothing of a tensor is known, a layer came before it that is called as it is.
-    """
+    """Raises `LoweringError` where Keras takes one size alone, and another is possible."""
     if not isinstance(operation, keras.Layer):
         return
     for spec, symbol in zip(keras.tree.flatten(operation.input_spec), given, strict=False):
-        if spec is None or all(size is None for size in symbol.shape):
+        if spec is None:
             continue
         fixed = {**dict(enumerate(spec.shape or ())), **(spec.axes or {})}
         for axis, size in fixed.items():

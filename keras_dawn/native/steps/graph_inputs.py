@@ -27,7 +27,7 @@ class OtherSizesError(LoweringError):
 
     Attributes:
         shapes: list of shapes with which the graph would take it too, open where the batch has
-            another size; `None` where Keras takes no other sizes, or nothing is left of them.
+            another size; `None` where Keras takes no others.
     """
 
     def __init__(self, lowered, flat):
@@ -45,7 +45,7 @@ def _text(tensors):
 def opened(symbolic, flat):
     """Shapes as of a graph's symbolic inputs, open where a batch has another size.
 
-    `None` where another number of axes is given, or no size is the same.
+    `None` where another number of axes is given.
     """
     if [len(tensor.shape) for tensor in symbolic] != [x.ndim for x in flat]:
         return None
@@ -53,7 +53,7 @@ def opened(symbolic, flat):
     for tensor, x in zip(symbolic, flat, strict=True):
         pairs = zip(tensor.shape[1:], x.shape[1:], strict=True)
         shapes.append((None, *[size if size == found else None for size, found in pairs]))
-    return shapes if any(size is not None for shape in shapes for size in shape) else None
+    return shapes
 
 
 def graph_inputs(lowered, x, device):
