@@ -7,6 +7,7 @@ from keras_dawn.foundation import keras_context, keras_layers, keras_masks
 from keras_dawn.foundation.keras_draws import draws_noted
 from keras_dawn.foundation.keras_equalities import equalities_noted
 from keras_dawn.foundation.keras_inner_calls import noted
+from keras_dawn.foundation.keras_operators import operators_checked
 from keras_dawn.foundation.keras_results import results_computed
 from keras_dawn.foundation.keras_symbols import (
     TraceError,
@@ -75,6 +76,7 @@ def trace(layer, arguments, training, watch, in_scope=False):
             torch_calls_noted(),
             results_computed(),
             equalities_noted(),
+            operators_checked(),
             tensors_as_symbols(layer, constants, in_scope),
             lists_frozen(layers),
             losses_noted(layer) as losses,
@@ -111,6 +113,7 @@ def trace_function(function, tensor, watch):
             torch_calls_noted(),
             results_computed(),
             equalities_noted(),
+            operators_checked(),
         ):
             outputs = watch.run(lambda: function(tensor), {})
         return Trace([], _nodes_before(outputs, {id(tensor)}, drawn), outputs)

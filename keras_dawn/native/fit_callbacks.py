@@ -158,12 +158,12 @@ class Announcement(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch:
-            self._look(epoch_ended=False)
+            self._look()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._look(epoch_ended=True)
+        self._look()
 
-    def _look(self, epoch_ended):
+    def _look(self):
         if self._looked:
             return
         self._looked = True
@@ -175,8 +175,8 @@ class Announcement(keras.callbacks.Callback):
         if loud or not how.is_whole():
             self._engine.announced = True
             if current().is_main:
-                if self.params.get("verbose") == 1 and not epoch_ended:
-                    print(flush=True)  # the progress bar has begun its line
+                if self.params.get("verbose") in (1, "auto"):
+                    print(flush=True)  # the progress bar has begun its line, and not ended it
                 print(how.line(self.model.name), file=sys.stderr)
                 if eager and how.native:
                     print(f"keras_dawn: {_NOT_EAGER}", file=sys.stderr)

@@ -23,11 +23,11 @@ class NativeSteps(Preparation):
     Args:
         model: built `keras.Model`.
         log_every: int, in how many steps the logs within an epoch are refreshed.
-        compile, by_layer, by_sizes: as `Preparation` takes them.
+        compile, way: as `Preparation` takes them.
     """
 
-    def __init__(self, model, log_every, compile=False, by_layer=False, by_sizes=True):
-        super().__init__(model, self._train, compile, by_layer, by_sizes)
+    def __init__(self, model, log_every, compile=False, way=None):
+        super().__init__(model, self._train, compile, way)
         self.log_every = log_every
         self.exact_logs = False
         self.found_whole = None  # the graph that a silent `fit` has found native throughout

@@ -10,6 +10,7 @@ from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.step_modes import StepModes
 from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.functions import InStep, NativeFunction, OwnStep
+from keras_dawn.native.steps.graph_way import GraphWay
 from keras_dawn.native.steps.own_metrics import NativeMeans
 from keras_dawn.native.steps.own_optimizers import NativeOptimizers
 
@@ -39,8 +40,7 @@ class Stepping(StepModes):
         self.rank_weight = 1.0  # of this rank's batches, beside those of other ranks
         self.in_step = False  # whether a step is under way
         self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
-        self._by_layer = None  # why a graph is called layer by layer, found out by a batch
-        self._by_sizes = True  # whether a graph may be lowered for the sizes of each batch
+        self._way = GraphWay()  # as batches have shown
         self._compiled = None  # what `compile` had made, to know whether it was called again
 
     def is_native(self):
@@ -71,7 +71,8 @@ class Stepping(StepModes):
             if not self.is_graph():
                 self.refusal = str(error)
                 return None
-            self._by_layer = str(error)  # from now on each layer computes natively that can
+            # From now on each layer computes natively that can.
+            self._way = GraphWay(by_layer=str(error))
             return self._prepared(purpose, compiled)
 
     def _why_not_native(self):
@@ -96,10 +97,7 @@ class Stepping(StepModes):
     @torch.inference_mode(False)  # weights laid out anew are trained later, whoever asks first
     def _prepared(self, purpose, compiled):
         if self.steps is None:
-            by_layer = self._by_layer is not None
-            self.steps = NativeSteps(
-                self.model, self.log_every, self.compile, by_layer, self._by_sizes
-            )
+            self.steps = NativeSteps(self.model, self.log_every, self.compile, self._way)
             self.steps.rank_weight = self.rank_weight
             self._compiled = compiled
         self.steps.keep_gradients = self.watched
@@ -137,7 +135,7 @@ class Stepping(StepModes):
     def is_graph(self):
         """Whether the steps go by the model's graph of layers."""
         graph = keras_models.functional_graph(self.model) is not None
-        return graph and self._by_layer is None
+        return graph and self._way.by_layer is None
 
     def is_own(self, attribute):
         """Whether the model's class brings its own step, or its own function around it."""
@@ -209,26 +207,29 @@ class Stepping(StepModes):
         getattr(type(self.model), f"make_{attribute}")(self.model, force=True)
         return getattr(self.model, attribute)
 
-    def fall_back(self, reason, attribute):
+    def fall_back(self, error, attribute):
         """Steps that take a batch which these cannot take, or raise Keras's error.
 
-        Those of a graph for all sizes follow those for the sizes of a batch; then layer by layer.
+        Args:
+            error: `LoweringError` of these.
+            attribute: str, such as `"train_function"`.
         """
         if current().several and attribute == "train_function":
-            raise ValueError(f"{self.model.name} cannot be trained on several ranks: {reason}")
+            raise ValueError(
+                f"{self.model.name} cannot be trained on several ranks: {error}. Sizes that change "
+                "have to be open in its `keras.Input`, as in `Input((None, None, 3))`."
+            )
         if self.is_graph():
             exact = self.steps is not None and self.steps.exact_logs
-            if self.steps is not None and self.steps.forward.by_sizes:
-                self._by_sizes = False
-            else:
-                self._by_layer = reason
+            forward = None if self.steps is None else self.steps.forward
+            self._way = self._way.after(error, forward)
             self._drop_steps()
             self.prepare(attribute).exact_logs = exact
         return self.steps
 
     def forget_fall_back(self):
         """The next steps are again those that a graph has when no batch has come."""
-        self._by_layer, self._by_sizes = None, True
+        self._way = GraphWay()
         self._drop_steps()
 
     @contextlib.contextmanager

@@ -130,6 +130,14 @@ def test_the_first_fit_says_in_one_line_how_it_steps(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_that_line_does_not_stand_behind_the_progress_bar(steps, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", sys.stdout)  # as on a terminal
+    model = keras_dawn.accelerate(network())
+    model.fit(np.zeros((4 * steps, 8, 8, 3)), np.zeros(4 * steps), batch_size=4)
+    assert f"\nkeras_dawn: {model.name}:" in capsys.readouterr().out
+
+
 def test_the_first_fit_says_that_it_does_not_run_eagerly(capsys):
     model = keras_dawn.accelerate(network(run_eagerly=True))
     fit(model)

@@ -2,6 +2,7 @@
 
 import keras_dawn
 from keras_dawn.native.lowering import lower
+from keras_dawn.native.steps.graph_way import GraphWay
 from keras_dawn.native.steps.preparation import make_forward
 
 import keras
@@ -125,7 +126,7 @@ def test_no_cuda_graph_is_made_of_a_layer_that_keeps_states():
         x = keras.Input(batch_shape=(2, STEPS, FEATURES))
         model = keras.Model(x, layers.LSTM(4, stateful=stateful)(x))
         model.compile("sgd", "mse")
-        forward = make_forward(model, compile=False, by_layer=False)
+        forward = make_forward(model, compile=False, way=GraphWay())
         forward.lower_training()
         with cuda_graphs_on_a_cpu():
             made[stateful] = forward.why_no_graph() is None

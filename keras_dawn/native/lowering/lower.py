@@ -62,7 +62,9 @@ def _as_module(model, training):
     return lowered.module
 
 
-def lower(model, training, collect_statistics=False, *, views=(), masks=True, shapes=None):
+def lower(
+    model, training, collect_statistics=False, *, views=(), masks=True, shapes=None, whole=False
+):
     """Lowers a model and says how; see `to_torch`.
 
     Args:
@@ -71,10 +73,12 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True, sh
         collect_statistics: bool, whether the module returns batch statistics.
         views: variables to be parameters themselves, not in torch's layout; `None` for all.
         masks: bool, whether the module returns the outputs' masks where there may be any.
-        shapes: list of the shapes of the only inputs that it is for, or `None` for any; layers of
-            the user's are then noted with these, and none may be called as it is.
+        shapes: list of the shapes of the inputs that it is for, `None` for open sizes in them; or
+            `None` for the graph's own with batches of any size.
+        whole: bool, whether no layer may be called as it is.
     """
     functional = _functional(model)
+    given = _given(functional, shapes)
 
     def walk(builder):
         builder.untold = training is None
@@ -83,17 +87,16 @@ def lower(model, training, collect_statistics=False, *, views=(), masks=True, sh
             name = "x" if len(functional.inputs) == 1 else f"x{number}"
             node = builder.graph.placeholder(name)
             inputs.append(Value(node, len(tensor.shape), tensor.dtype))
-        given = _given(functional, shapes)
         if shapes is None and fits_graph(given, functional):
             return run(builder, functional, inputs, bool(training))
-        whole = shapes is not None
         return run_with_sizes(builder, functional, inputs, given, bool(training), whole)[0]
 
     make = builder_of(model, bool(training), collect_statistics)
     lowered = lowered_graph(walk, make, views, masks)
     lowered.output_structure = _output_structure(functional, lowered.output_structure)
     lowered.input_dtypes = [getattr(torch, tensor.dtype) for tensor in functional.inputs]
-    lowered.functional = functional
+    lowered.functional, lowered.inputs = functional, given
+    lowered.any_sizes = isinstance(model, keras.Sequential)
     return lowered
 
 

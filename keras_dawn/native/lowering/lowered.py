@@ -38,6 +38,8 @@ class Lowered:
         output_structure: what `model(x)` returns, with numbers of the flat outputs.
         input_dtypes: dtypes that the inputs are cast to.
         functional: the `Functional` whose graph was walked.
+        inputs: list of `KerasTensor`, the shapes that it is for; with open sizes.
+        any_sizes: bool, whether Keras's own call takes inputs of other sizes than those.
         masked: bool, whether the module also returns the outputs' masks.
         unmasked: numbers of the tensors whose mask a lowered layer takes off.
         calls_keras: bool, whether Python of Keras's or the user's runs inside it.
@@ -59,6 +61,8 @@ class Lowered:
     output_structure: object
     input_dtypes: list
     functional: object
+    inputs: list = field(default_factory=list)
+    any_sizes: bool = False
     masked: bool = False
     unmasked: list = field(default_factory=list)
     calls_keras: bool = False

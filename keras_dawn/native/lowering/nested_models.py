@@ -73,14 +73,26 @@ def given_to(functional, node):
 
 
 def fits_graph(given, functional):
-    """Whether the sizes that a graph has were found for such inputs.
+    """Whether the sizes that a graph has noted hold for such inputs.
 
     A `Sequential` that is built when it is first called has the sizes of that call in it, the
     batch's too; Keras's checks let unknown sizes pass for any.
+
+    Args:
+        given: list of `KerasTensor`.
+        functional: Keras's `Functional`.
     """
-    sizes = [
-        (size, found)
+    return all(
+        size is None or size == found
         for x, made in zip(given, functional.inputs, strict=True)
         for size, found in zip(made.shape, x.shape, strict=True)
-    ]
-    return all(size is None or size == found for size, found in sizes)
+    )
+
+
+def knows_more(given, functional):
+    """Whether sizes of such inputs are known that are open in a graph."""
+    return any(
+        size is None and found is not None
+        for x, made in zip(given, functional.inputs, strict=True)
+        for size, found in zip(made.shape, x.shape, strict=True)
+    )

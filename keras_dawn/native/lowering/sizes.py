@@ -1,6 +1,7 @@
 """The walk over a graph of layers for other sizes than Keras has noted in it."""
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
+from keras_dawn.native.lowering.nested_models import fits_graph
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.lowering.walk import Arguments, Node, arguments_of, lower_with_sizes
@@ -30,10 +31,12 @@ def run_with_sizes(builder, functional, inputs, given, training, whole=False):
         id(tensor): _symbol(x.shape, tensor.dtype, value, x)
         for tensor, value, x in zip(functional.inputs, inputs, given, strict=True)
     }
+    noted_hold = fits_graph(given, functional)
     for node in keras_models.nodes(functional):
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue  # of another graph that the layer was called in
-        found = _call(builder, node, values, symbols, training)
+        noted = node.outputs if noted_hold else [_unknown(tensor) for tensor in node.outputs]
+        found = _call(builder, node, noted, values, symbols, training)
         if whole and builder.fallbacks:
             raise LoweringError(builder.fallbacks[-1][1])
         for tensor, value, symbol in zip(node.outputs, *found, strict=True):
@@ -60,16 +63,36 @@ def _symbol(shape, dtype, value, made):
     return symbol
 
 
-def _call(builder, node, values, symbols, training):
-    """The outputs of one call: list of `Value` and of `KerasTensor`."""
+def _call(builder, node, noted, values, symbols, training):
+    """The outputs of one call: list of `Value` and of `KerasTensor`.
+
+    `noted` are those `KerasTensor`s that are handed out where no other sizes can be found.
+    """
     called, symbolic = (arguments_of(builder, node, each) for each in (values, symbols))
     given = tuple(symbols[id(tensor)] for tensor in node.input_tensors)
-    outputs = unknown = [_unknown(tensor) for tensor in node.outputs]
+    _check_input(node.operation, given)
+    outputs = noted
     if not _has_own_python(node.operation):
-        outputs = _output_spec(node.operation, *symbolic) or unknown
+        outputs = _output_spec(node.operation, *symbolic) or noted
     call = Node(node.operation, given, tuple(outputs), Arguments(*symbolic))
     results, found = lower_with_sizes(builder, call, *called, training)
     return results, outputs if found is None else found
+
+
+def _check_input(operation, given):
+    """Raises `LoweringError` where Keras takes one size alone, and another is possible.
+
+    Where nothing of a tensor is known, a layer came before it that is called as it is.
+    """
+    if not isinstance(operation, keras.Layer):
+        return
+    for spec, symbol in zip(keras.tree.flatten(operation.input_spec), given, strict=False):
+        if spec is None or all(size is None for size in symbol.shape):
+            continue
+        fixed = {**dict(enumerate(spec.shape or ())), **(spec.axes or {})}
+        for axis, size in fixed.items():
+            if size is not None and symbol.shape[axis] != size:
+                raise LoweringError(f"{operation.name} is for {size} numbers on axis {axis}")
 
 
 def _has_own_python(operation):

@@ -161,13 +161,13 @@ class NativeFunction:
         known_by_sizes = forward is not None and forward.by_sizes and forward.has_run(training)
         try:
             while engine.is_graph():
-                self._steps = engine.fall_back(str(error), self._attribute)
+                self._steps = engine.fall_back(error, self._attribute)
                 try:
                     found = getattr(self._steps, self._name)(batches)
                 except LoweringError as another:
                     error = another
                     continue
-                if known_by_sizes:
+                if known_by_sizes and not self._steps.forward.by_sizes:
                     warnings.warn(
                         f"{engine.model.name} goes on with layers called one by one where they ask "
                         f"a batch for its sizes ({first}): slower, with the same results.",

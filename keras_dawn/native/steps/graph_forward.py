@@ -24,6 +24,7 @@ class GraphForward:
     Args:
         model: built `keras.Model`.
         compile: bool, whether to `torch.compile` the lowered graphs.
+        shapes: as `lower` takes them.
 
     Attributes:
         runs_python: bool, whether calls of Keras's or the user's run inside it.
@@ -34,11 +35,13 @@ class GraphForward:
 
     by_layer = by_sizes = False
 
-    def __init__(self, model, compile):
+    def __init__(self, model, compile, shapes=None):
         self.model = model
-        self._compile = compile
+        self._compile, self._given = compile, shapes
         self._added = AddedLosses(model)
-        self.evaluating = lowered_or_reason(model, training=False, views=self._added.views)
+        self.evaluating = lowered_or_reason(
+            model, training=False, views=self._added.views, shapes=shapes
+        )
         self._some_weight = next(self.evaluating.module.parameters(), None)
         self.training = None
         self._evaluation = None  # made by the first batch that is evaluated
@@ -64,7 +67,7 @@ class GraphForward:
         """Lowers the training graph."""
         views = self._added.views
         self.training = lowered_or_reason(
-            self.model, training=True, collect_statistics=True, views=views
+            self.model, training=True, collect_statistics=True, views=views, shapes=self._given
         )
         inside = self.training.leaves
         # Weights that no layer of the graph has: the user's loss or a regularizer may use them.

@@ -8,9 +8,10 @@ from keras_dawn.native.lowering import lower, lower_layer
 from keras_dawn.native.lowering.module import function_of
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.steps import graph_report, layer_calls
-from keras_dawn.native.steps.graph_inputs import fits
+from keras_dawn.native.steps.graph_inputs import fits, opened
 from keras_dawn.native.steps.layer_calls import symbolic
 
+import keras
 import torch
 
 MOST_SHAPES = 16  # of one layer's input; more are taken with unknown sizes
@@ -44,17 +45,16 @@ class Lowerings:
         self._entries = {}  # the function and the `Lowered`
         self._convolve = {}  # kinds of call with convolutions: the last one, shapes, dtypes
         self._tries = 0
+        self._opened = None  # shapes that a `Sequential` is lowered for besides those of its inputs
         self.by_sizes = None  # whether a graph is lowered for sizes; unknown before the first call
 
     def entry(self, mode, args, kwargs, flat):
         """`(key, (function, Lowered))` for a call, or `(key, None)`."""
-        if self.is_graph and not fits(flat, keras_models.functional_graph(self.layer).inputs):
-            return None, None
-        if self.by_sizes:
+        key = self._key(mode, args, kwargs, flat)
+        if self.by_sizes and key is not None:
             found = self._entry_of_sizes(mode, flat)
             if found is not None:
                 return found
-        key = self._key(mode, args, kwargs, flat)
         entry = self._current(key)
         if entry is None:
             if key in self.reasons or key is None:
@@ -68,6 +68,21 @@ class Lowerings:
                     return self.entry(mode, args, kwargs, flat)
         self._note_convolutions(key, flat)
         return key, entry
+
+    def _shapes_for(self, flat):
+        """The shapes that a graph is lowered for: `()` for its own, `None` where it takes no such.
+
+        Keras's own call of a `Sequential` takes other sizes than it was built for.
+        """
+        made = keras_models.functional_graph(self.layer).inputs
+        if fits(flat, made):
+            return ()
+        if not isinstance(self.layer, keras.Sequential):
+            return None
+        known = [keras.KerasTensor(shape) for shape in self._opened or ()] or made
+        if self._opened is None or not fits(flat, known):
+            self._opened = opened(known, flat)
+        return None if self._opened is None else tuple(self._opened)
 
     def _entry_of_sizes(self, mode, flat):
         """What `entry` returns, for a graph and the sizes of a batch; `None` if there is none."""
@@ -107,7 +122,9 @@ class Lowerings:
     def _lower(self, key, mode, args=(), kwargs=None, shapes=None):
         try:
             if self.is_graph:
-                lowered = lower(self.layer, mode, mode, views=None, shapes=shapes)
+                whole = shapes is not None
+                shapes = shapes or list(key[1]) or None
+                lowered = lower(self.layer, mode, mode, views=None, shapes=shapes, whole=whole)
             else:
                 *_, sizes_of = key
                 args = tuple(symbolic(part, sizes_of) for part in args)
@@ -127,10 +144,13 @@ class Lowerings:
     def _key(self, mode, args, kwargs, flat):
         """What a lowering is for; sizes are left open for a graph, and where there are many.
 
-        `None` where a layer's own Python was called with too many.
+        `None` where a graph takes no such sizes, and where a layer's own Python was called with too
+        many.
         """
         if self.is_graph:
-            return (mode, *[(x.ndim, x.dtype, x.device) for x in flat])
+            shapes = self._shapes_for(flat)
+            kinds = [(x.ndim, x.dtype, x.device) for x in flat]
+            return None if shapes is None else (mode, shapes, *kinds)
         for sizes_of in (layer_calls.ALL,) if self.is_own else _SIZES:
             key = (mode, *layer_calls.described_call(args, kwargs, sizes_of), sizes_of)
             if key in self._entries or len(self._entries) < MOST_SHAPES:

@@ -10,6 +10,7 @@ from keras_dawn.native.lowering.layouts import moves
 from keras_dawn.native.statistics import MovingAverages
 from keras_dawn.native.steps.beside import flat_tensors
 from keras_dawn.native.steps.graph_forward import GraphForward
+from keras_dawn.native.steps.graph_way import GraphWay
 from keras_dawn.native.steps.layer_forward import LayerForward
 from keras_dawn.native.steps.metrics import NativeMetrics
 from keras_dawn.native.steps.optimization import Optimization, Trainability
@@ -25,13 +26,12 @@ class Preparation:
         model: built `keras.Model`.
         train: callable, the step that may become a CUDA graph; see `StepGraphs`.
         compile: bool, whether to `torch.compile` the lowered graphs.
-        by_layer: bool, whether to call a graph of layers layer by layer too.
-        by_sizes: bool, whether a graph may be lowered for the sizes of each batch.
+        way: `GraphWay` of a model that is a graph of layers.
     """
 
-    def __init__(self, model, train, compile=False, by_layer=False, by_sizes=True):
+    def __init__(self, model, train, compile=False, way=None):
         self.model = model
-        self.forward = make_forward(model, compile, by_layer, by_sizes)
+        self.forward = make_forward(model, compile, way or GraphWay())
         self.metrics = None
         self.optimization = None
         self.averages = None
@@ -123,17 +123,17 @@ class Preparation:
         return self.forward.is_current()
 
 
-def make_forward(model, compile, by_layer, by_sizes=True):
+def make_forward(model, compile, way):
     """`GraphForward` of a model that is a graph of layers, else `LayerForward`.
 
     `SizedForward` of a graph whose layers are known for the sizes of a batch only.
     """
     graph = keras_models.functional_graph(model) is not None
-    if not graph or by_layer or not keras_layers.is_only_its_call(model):
+    if not graph or way.by_layer or not keras_layers.is_only_its_call(model):
         return LayerForward(model)
-    forward = GraphForward(model, compile)
+    forward = GraphForward(model, compile, way.shapes)
     # On several ranks the graph's own reduction averages whatever its layers leave.
-    may_know_sizes = by_sizes and not compile and not current().several
+    may_know_sizes = way.by_sizes and not compile and not current().several
     if may_know_sizes and forward.evaluating.wants_sizes():
         return SizedForward(model, forward.evaluating)
     return forward

@@ -130,7 +130,7 @@ class SizedForward(EagerForward):
         with keras_variables.no_autocast():
             lowered = lowered_or_reason(
                 self.model, training=training, collect_statistics=training, views=None,
-                shapes=shapes,
+                shapes=shapes, whole=True,
             )  # fmt: skip
         halves = None
         if flat[0].device.type == "cpu":

@@ -1,0 +1,109 @@
+"""A `Sequential` that is called with other sizes than it was built for, as with growing images."""
+
+import keras_dawn
+from keras_dawn.native.accelerate import engine_of
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.on_device import torch
+
+SIZES = 8, 12, 9, 8
+
+
+def network(*first):
+    return keras.Sequential(
+        [
+            *first,
+            layers.Conv2D(4, 3, padding="same", activation="relu"),
+            layers.BatchNormalization(),
+            layers.AveragePooling2D(3, 2, padding="same"),
+            layers.Conv2D(4, 3, strides=2, padding="same"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+
+
+class Around(keras.Model):
+    """Python that is not lowered, around such a model."""
+
+    calls = 0
+
+    def __init__(self):
+        super().__init__()
+        self.network = network()
+
+    def call(self, x, training=None):
+        Around.calls += 1
+        return self.network(x, training=training)
+
+
+def trained(model):
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", weighted_metrics=["mae"])
+    generator, found = np.random.default_rng(0), []
+    for size in SIZES:
+        x, y = generator.normal(size=(10, size, size, 3)), generator.normal(size=(10, 3))
+        history = model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+        found += [*history["loss"], *history["mae"], model.predict(x, verbose=0)]
+        found.append(model.evaluate(x, y, batch_size=4, verbose=0))
+    return [*found, *model.get_weights()]
+
+
+def follows(make):
+    keras.utils.set_random_seed(0)
+    expected = trained(make())
+    keras.utils.set_random_seed(0)
+    model = keras_dawn.accelerate(make())
+    for one, other in zip(trained(model), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    return model
+
+
+@pytest.mark.parametrize("first", [(), (keras.Input((8, 8, 3)),)])
+def test_growing_images_keep_a_sequential_whole(first, caplog):
+    model = follows(lambda: network(*first))
+    assert engine_of(model).is_graph()
+    assert keras_dawn.explain(model).is_whole()
+
+
+def test_growing_images_keep_one_native_inside_python_of_ones_own():
+    model = follows(Around)
+    assert not engine_of(model).is_graph()
+    lowerings = [part.lowerings for part in engine_of(model).steps.forward.layers.parts]
+    modes = {(key[0], key[1]) for each in lowerings for key in each._entries if each.is_graph}
+    assert modes == {(mode, shapes) for mode in (False, True) for shapes in ((), OPEN)}
+
+
+OPEN = ((None, None, None, 3),)
+
+
+def test_what_keras_refuses_of_other_sizes_is_refused():
+    # The weights of this activation are for the pixels of one size.
+    make = lambda: keras.Sequential(  # noqa: E731
+        [
+            layers.PReLU(shared_axes=[1]),
+            layers.Conv2D(2, 3, padding="same"),
+            layers.GlobalMaxPooling2D(),
+        ]
+    )
+    for accelerate in (False, True):
+        model = make()
+        model.compile("sgd", "mse")
+        if accelerate:
+            keras_dawn.accelerate(model)
+        model.fit(np.ones((4, 5, 1, 3)), np.ones((4, 2)), verbose=0)
+        with pytest.raises(ValueError, match="incompatible with the layer"):
+            model.fit(np.ones((4, 5, 5, 3)), np.ones((4, 2)), verbose=0)
+        # And what comes after that goes on as before.
+        model.fit(np.ones((4, 5, 1, 3)), np.ones((4, 2)), verbose=0)
+
+
+def test_to_torch_says_the_sizes_that_it_knows():
+    model = network()
+    model(np.ones((2, 8, 8, 3), "float32"))
+    x = torch.ones(3, 8, 8, 3)
+    found = keras_dawn.to_torch(model)(x)
+    torch.testing.assert_close(found, model(x))
