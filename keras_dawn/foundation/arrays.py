@@ -1,6 +1,6 @@
 """Tensors of NumPy's arrays, however these lie in memory."""
 
-import warnings
+from keras_dawn.foundation.silence import silenced
 
 import numpy as np
 import torch
@@ -27,6 +27,5 @@ def tensor_of(value):
     value = np.asarray(value)  # torch would ask a part of a column for its number 0
     kind = _INSTEAD.get(value.dtype.name, value.dtype.newbyteorder("="))
     value = value.astype(kind, copy=any(stride < 0 for stride in value.strides))
-    with warnings.catch_warnings():  # of memory that nobody may write to, and nobody does
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    with silenced("The given NumPy array is not writable"):  # and nobody writes there
         return torch.from_numpy(value)

@@ -5,9 +5,8 @@ behind a `LossScaleOptimizer` under `mixed_float16`, where setting `momentum` ha
 effect. Everything in this package that reads or writes a hyper-parameter does it here.
 """
 
-import warnings
-
 from keras_dawn.foundation import keras_optimizers
+from keras_dawn.foundation.silence import silenced
 
 import keras
 import torch
@@ -77,8 +76,7 @@ def available(optimizer):
 def config(optimizer):
     """The optimizer's settings as Keras writes them down, `{}` of one that does not tell them."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a function as its rate, which nobody stores here
+        with silenced():  # of a function as its rate, which nobody stores here
             return optimizer.get_config()
     except Exception:  # one of the user's own, or with a schedule of theirs, need not have one
         return {}

@@ -1,7 +1,6 @@
 """What a layer's own `call` does with symbolic tensors, call by call."""
 
 import contextlib
-import warnings
 from dataclasses import dataclass, field
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks
@@ -17,6 +16,7 @@ from keras_dawn.foundation.keras_symbols import (
     tensors_as_symbols,
 )
 from keras_dawn.foundation.keras_torch_calls import torch_calls_noted
+from keras_dawn.foundation.silence import silenced
 
 import keras
 import torch
@@ -132,8 +132,7 @@ def _leaving_nothing(layers):
     try:
         # Shape inference draws where it has to compute with numbers.
         devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-        with torch.random.fork_rng(devices), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they come when it computes
+        with torch.random.fork_rng(devices), silenced():  # they come when it computes
             yield
     finally:
         for each, inbound, outbound in lengths:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import warnings
 
 from keras_dawn.convolutions import table_in_use
 from keras_dawn.dawnbench.records import hardware
@@ -13,6 +12,7 @@ from keras_dawn.foundation.device import default_device
 from keras_dawn.foundation.keras_layers import all_layers
 from keras_dawn.foundation.keras_metrics import log_names
 from keras_dawn.foundation.model_state import metric_variables, optimizers_of
+from keras_dawn.foundation.silence import silenced
 from keras_dawn.native.engine import engine_of
 from keras_dawn.resume.changed_parts import PYTHON
 from keras_dawn.resume.checkpoints import name_of
@@ -184,8 +184,7 @@ def _order(state, now):
 def _layer(layer):
     """`[class, name, settings]`, settings as far as they are plain."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a lambda, which nobody stores here
+        with silenced():  # of a lambda, which nobody stores here
             config = layer.get_config()
     except Exception:  # a layer of the user's own need not have one
         config = {}

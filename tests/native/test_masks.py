@@ -237,6 +237,23 @@ def test_a_mask_that_ends_is_warned_of_and_one_that_a_layer_took_off_is_not_seen
     assert not recwarn.list
 
 
+def test_a_training_shows_once_that_a_layer_ends_a_mask():
+    """As plain Keras does, by the filters that Python begins with, whatever graphs are made."""
+    tokens = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    with warnings.catch_warnings(action="ignore"):
+        model = keras.Model(tokens, layers.EinsumDense("abc,cd->abd", (6, 4))(Own()(x)))
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model)
+    x, y = np.resize(TOKENS, (10, 6)), np.zeros((10, 6, 4))
+    with warnings.catch_warnings(record=True, action="default") as said:
+        model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0)
+        model.fit(x, y, batch_size=5, verbose=0)
+        model.predict(x, verbose=0)
+    texts = [str(one.message) for one in said if "input with a mask" in str(one.message)]
+    assert texts and len(texts) == len(set(texts)), texts
+
+
 def test_a_series_with_masked_places_is_normalised_as_in_plain_keras(true_float64):
     def trained(accelerated):
         keras.utils.set_random_seed(0)

@@ -101,3 +101,20 @@ def test_gradients_left_over_before_acceleration_do_not_make_torch_warn():
     for variable, gradient in zip(model.trainable_variables, before, strict=True):
         assert variable.value.grad.stride() == variable.value.stride()
         assert torch.equal(variable.value.grad, gradient)
+
+
+class Doubled(layers.Layer):
+    def call(self, x):
+        return x * 2.0
+
+
+def test_a_warning_that_was_shown_is_not_shown_again_when_a_graph_is_made():
+    def of_mine():
+        warnings.warn("of mine", stacklevel=1)
+
+    model = keras.Sequential([keras.Input((3,)), Doubled(), layers.Dense(1)])
+    with warnings.catch_warnings(record=True, action="default") as said:
+        of_mine()
+        assert "mul" in keras_dawn.to_torch(model).code
+        of_mine()
+    assert [str(one.message) for one in said] == ["of mine"]

@@ -8,6 +8,7 @@ two, are images here, too.
 """
 
 from keras_dawn.foundation import keras_variables
+from keras_dawn.native.lowering.constants import PlainGraph
 from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf
 from keras_dawn.native.lowering.names import identifier
@@ -56,7 +57,7 @@ class GraphBuilder:
         self.model_name = model_name
         self.collect_statistics = collect_statistics
         self.autocast = autocast
-        self.graph = torch.fx.Graph()
+        self.graph = PlainGraph()
         self.root = torch.nn.Module()
         self.leaves = {}  # id of a Keras variable → (attribute, Leaf)
         self.statistics = []  # (BatchNormalization layer, mean node, inverse deviation node)

@@ -99,7 +99,7 @@ class MaskDropped:
             warnings.warn(  # it begins as Keras's own, for the filters that are set for that
                 f"Layer {self.title} was passed an input with a mask attached to it, and does "
                 "not support masks: layers after it will see none.",
-                stacklevel=2,
+                stacklevel=1,  # one line for all graphs: it is shown once, as Keras's is
             )
         return tensor
 

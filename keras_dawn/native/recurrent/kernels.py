@@ -6,10 +6,9 @@ is torch's, GRU's update and reset gate change places. Keras's second bias is ze
 
 import contextlib
 import functools
-import re
-import warnings
 
 from keras_dawn.foundation.precision import HALF
+from keras_dawn.foundation.silence import silenced
 from keras_dawn.native.recurrent.second_derivatives import twice_differentiable
 
 import torch
@@ -107,29 +106,12 @@ def _by_cudnn(x):
     return x.is_cuda and torch.backends.cudnn.enabled and not torch.compiler.is_compiling()
 
 
-_LIE_APART = (
-    "ignore",
-    re.compile("RNN module weights are not part of single contiguous chunk of memory"),
-    UserWarning,
-    None,
-    0,
-)
-
-
-@contextlib.contextmanager
 def weights_may_lie_apart():
     """Each weight is a Keras variable with memory of its own: cuDNN puts them together in the call.
 
     torch warns of it in every call, and advises a method that only `torch.nn.LSTM` has.
-    `warnings.catch_warnings` would make Python forget, in every step, which of the user's warnings
-    were shown before.
     """
-    warnings.filters.insert(0, _LIE_APART)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # someone has put other filters in its place
-            warnings.filters.remove(_LIE_APART)
+    return silenced("RNN module weights are not part of single contiguous chunk of memory")
 
 
 def _reset_first(weight, axis=0):
