@@ -191,7 +191,8 @@ class Trainability:
 
     def __init__(self, model):
         layers = [x for x in keras_layers.all_layers(model) if hasattr(x, "trainable")]
-        self._now = keras_layers.flags_of([*layers, *model.variables])
+        self._variables = model.variables
+        self._now = keras_layers.flags_of([*layers, *self._variables])
         self._flags = self._now()
         # One may say by itself what is trained, and is asked in every step then.
         self._chooses = any(map(_chooses_weights, layers))
@@ -204,6 +205,11 @@ class Trainability:
             if list(map(id, now)) != list(map(id, self._weights)):
                 return True
         return self._now() != self._flags
+
+    def is_of_all(self):
+        """Whether the model has no more variables, and no others, than when this was made."""
+        now = self._model.variables
+        return len(now) == len(self._variables) and all(map(operator.is_, now, self._variables))
 
 
 def _chooses_weights(layer):
