@@ -116,10 +116,11 @@ class Preparation:
 
     def is_current(self):
         """Whether what was read of the model still holds."""
-        if self.optimization is not None:
-            # Layers may have been built since, by Keras too, which does so when a `fit` begins.
-            if not (self._trainability.is_of_all() and self.optimization.is_current()):
-                return False
+        # Layers may have been built since, by Keras too, which does so when a `fit` begins.
+        if self.optimization is not None and not (
+            self._trainability.is_of_all() and self.optimization.is_current()
+        ):
+            return False
         if self.averages is not None and not self.averages.are_shared():
             return False
         self.graphs.check_memory()
