@@ -144,3 +144,30 @@ def test_weights_that_the_optimizer_does_not_know_are_an_error_in_every_fit(make
         for _ in range(2):
             with pytest.raises(ValueError, match="Unknown variable"):
                 trained(model)
+
+
+class Listed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.parts = [layers.Dense(3), layers.Dense(3)]
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def test_a_layer_put_into_a_list_which_keras_does_not_track_computes_with_its_weights():
+    # Its square kernel was taken transposed from the second `predict` on.
+    _, model = both(Listed)
+    trained(model)
+    other = keras.Sequential([keras.Input((3,)), layers.Dense(3)])
+    model.parts[0] = other.layers[0]
+    for _ in range(3):
+        expected = model.parts[1](other(X)).detach().numpy()
+        np.testing.assert_allclose(model.predict(X, verbose=0), expected, rtol=1e-5)
+        other.set_weights([weights * 2.0 for weights in other.get_weights()])
+    keras_dawn.to_torch(other)  # lays its memory out anew
+    other.set_weights([weights + 1.0 for weights in other.get_weights()])
+    expected = model.parts[1](other(X)).detach().numpy()
+    np.testing.assert_allclose(model.predict(X, verbose=0), expected, rtol=1e-5)
