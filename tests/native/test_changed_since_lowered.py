@@ -5,6 +5,7 @@ import keras_dawn
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers
 
 
@@ -171,3 +172,17 @@ def test_a_layer_put_into_a_list_which_keras_does_not_track_computes_with_its_we
     other.set_weights([weights + 1.0 for weights in other.get_weights()])
     expected = model.parts[1](other(X)).detach().numpy()
     np.testing.assert_allclose(model.predict(X, verbose=0), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [around(Around), CombiningModel, CountingModel])
+def test_a_tensor_put_into_a_variable_after_a_training_is_trained(make):
+    found = []
+    for model in both(lambda: make(layers.Dense(3))):
+        trained(model)
+        inner = model.layers[-1]
+        kernel = getattr(inner, "inside", inner).kernel
+        kernel._value = torch.nn.Parameter(torch.ones(3, 3))
+        found.append([model.train_on_batch(X, 2 * X), kernel.numpy()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert (found[0][1] != 1.0).any()
