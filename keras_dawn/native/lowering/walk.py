@@ -11,7 +11,12 @@ from keras_dawn.native.lowering.apply_rule import (
 )
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
 from keras_dawn.native.lowering.masks import mask_after
-from keras_dawn.native.lowering.nested_models import fits_graph, given_to, inside_model
+from keras_dawn.native.lowering.nested_models import (
+    checked_sizes,
+    fits_graph,
+    given_to,
+    inside_model,
+)
 from keras_dawn.native.lowering.own_calls import OwnCalls, calls_of_function
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import (
@@ -113,6 +118,7 @@ def lower_with_sizes(builder, node, args, kwargs, training):
         with inside_model(builder, operation, args, kwargs) as (inner, values):
             if values is not None:
                 given = given_to(inner, node)
+                values = checked_sizes(builder, operation, inner, values, given)
                 if fits_graph(given, inner):
                     return run(builder, inner, values, training), inner.outputs
                 return builder.run_with_sizes(inner, values, given, training)
