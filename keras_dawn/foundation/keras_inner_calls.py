@@ -26,10 +26,15 @@ def noted(layer, called, constants, watch):
             spec = _by_its_call(base, watch, nones)
         call = _noting(base, called, constants, nones, watch)
         put_class(each, class_with_call(base, call, compute_output_spec=spec))
+    # Further inside too: Keras would build them in shape inference, where weights get no numbers.
+    for each in keras_layers.all_layers(layer)[1:]:
+        if isinstance(each, keras.Layer) and not each.built:
+            swapped.append((each, type(each)))
+            put_class(each, class_with_call(keras_layers.class_of(each), _refusing))
     try:
         yield
     finally:
-        for each, before in swapped:
+        for each, before in reversed(swapped):
             put_class(each, before)
 
 
@@ -49,8 +54,6 @@ def _noting(base, called, constants, nones, watch):
     def __call__(layer, *args, **kwargs):  # noqa: N807
         if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
             return base.__call__(layer, *args, **kwargs)
-        if not layer.built:
-            raise TraceError("a layer inside it is not built yet")
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
         outputs = base.__call__(layer, *args, **kwargs)
         # Counted by calls, not by nodes: a result that nobody uses is before no output.
@@ -63,6 +66,10 @@ def _noting(base, called, constants, nones, watch):
         )
 
     return __call__
+
+
+def _refusing(layer, *args, **kwargs):
+    raise TraceError("a layer inside it is not built yet")
 
 
 def _with_all_sizes(base):

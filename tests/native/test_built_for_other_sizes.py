@@ -5,6 +5,7 @@ import keras_dawn
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers, ops
 
 
@@ -187,3 +188,53 @@ def test_a_list_of_one_tensor_of_a_layer_that_is_called_as_it_is():
     np.testing.assert_allclose(module(keras.ops.convert_to_tensor(x)).detach(), expected, 1e-6)
     keras_dawn.accelerate(model)
     np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-6)
+
+
+def fixed_length():
+    inputs = keras.Input((6, 4))
+    return keras.Model(inputs, layers.Dense(3)(Weighted()(inputs, mask=inputs[..., 0] > 0)))
+
+
+def masked_length():
+    inputs = keras.Input((6, 4))
+    return keras.Model(inputs, layers.LSTM(3)(layers.Dense(4)(inputs)))
+
+
+def words_of_any_length(inner):
+    words = keras.Input((None,), dtype="int32")
+    return keras.Model(words, inner(layers.Embedding(5, 4, mask_zero=True)(words)))
+
+
+class OwnOfWords(keras.Model):
+    def __init__(self, inner):
+        super().__init__()
+        self.words, self.inner = layers.Embedding(5, 4, mask_zero=True), inner
+
+    def call(self, words):
+        return self.inner(self.words(words))
+
+
+@pytest.mark.filterwarnings("ignore:.*with a mask attached")  # the model inside
+@pytest.mark.parametrize("make", [words_of_any_length, OwnOfWords])
+@pytest.mark.parametrize("inside", [fixed_length, masked_length])
+def test_a_model_inside_refuses_other_sizes_than_it_says(make, inside):
+    words = np.random.default_rng(0).integers(0, 5, (7, 6))
+    keras.utils.set_random_seed(0)
+    model = make(inside())
+    expected = model.predict(words, batch_size=4, verbose=0)
+    keras_dawn.accelerate(model)
+    for _ in range(2):
+        found = model.predict(words, batch_size=4, verbose=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        with pytest.raises(ValueError, match=r"shape.*\(None, 6, 4\)"):
+            model.predict(words[:, :3], verbose=0)
+
+
+def test_a_module_of_torch_s_says_which_sizes_a_model_inside_takes():
+    inputs = keras.Input((None, 4))
+    x = keras.Input((6, 4), name="inside")
+    inner = keras.Model(x, layers.Dense(3)(x), name="six_steps")
+    module = keras_dawn.to_torch(keras.Model(inputs, inner(inputs)))
+    assert module(torch.ones(2, 6, 4)).shape == (2, 6, 3)
+    with pytest.raises(ValueError, match=r"six_steps is for inputs of shape \(None, 6, 4\)"):
+        module(torch.ones(2, 5, 4))

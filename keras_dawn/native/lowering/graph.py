@@ -10,7 +10,7 @@ two, are images here, too.
 from keras_dawn.foundation import keras_variables
 from keras_dawn.native.lowering.constants import PlainGraph
 from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
-from keras_dawn.native.lowering.layouts import AS_IS, Leaf
+from keras_dawn.native.lowering.layouts import AS_IS, Leaf, Place
 from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Value, is_array
@@ -67,6 +67,7 @@ class GraphBuilder:
         self._known = None if variables is None else {id(variable) for variable in variables}
         self._buffers = {}  # id of a tensor or of a variable that is not the model's → attribute
         self._kept = []  # those, so that their ids stay theirs
+        self._layouts = {}  # id of such a variable → `Transform`
         self._cast = {}
         self._narrow = {}  # a node made wider → the half-precision value that it holds
         self._masked = []  # values that have, or had, a mask
@@ -105,9 +106,7 @@ class GraphBuilder:
     def share(self, variable, transform):
         """Makes the module hold a Keras variable; returns the name of the attribute."""
         if self._known is not None and id(variable) not in self._known:
-            # Plain Keras trains what belongs to the model, and nothing else.
-            tensor = transform.share(variable.value).detach()
-            return self._buffer(variable, tensor, variable.path)
+            return self._share_of_others(variable, transform)
         if id(variable) not in self.leaves:
             name = self._attribute(variable.path.removeprefix(f"{self.model_name}/"))
             if self._is_view(variable):
@@ -120,6 +119,15 @@ class GraphBuilder:
         if leaf.transform != transform and not self._is_view(variable):
             raise TwoLayoutsError(variable)
         return name
+
+    def _share_of_others(self, variable, transform):
+        # Plain Keras trains what belongs to the model, and nothing else.
+        view, tensor = self._is_view(variable), transform.share(variable.value)
+        if self._layouts.setdefault(id(variable), transform) != transform and not view:
+            raise TwoLayoutsError(variable)
+        place = Place(variable)  # nobody else sees to it that the buffer stays on its memory
+        self.reads.note(place, "now", place.now)
+        return self._buffer(variable, (variable.value if view else tensor).detach(), variable.path)
 
     def constant(self, tensor, name=None):
         """The node of a tensor that is no parameter, kept in a buffer."""

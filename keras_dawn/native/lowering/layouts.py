@@ -1,5 +1,7 @@
 """How Keras's weights are laid out for torch, in memory that both look at."""
 
+from keras_dawn.foundation import keras_variables
+
 import torch
 
 
@@ -33,6 +35,17 @@ class Leaf:
         value = self.variable.value
         same = value.data_ptr() == self.tensor.data_ptr()
         return same and value.requires_grad == self.tensor.requires_grad
+
+
+class Place:
+    """Where the numbers of a variable lie, as a setting that a lowering has read."""
+
+    def __init__(self, variable):
+        self._variable = variable
+
+    @property
+    def now(self):
+        return keras_variables.memory_of(self._variable).data_ptr()
 
 
 class _Moves:

@@ -5,7 +5,7 @@ import copy
 
 from keras_dawn.foundation import keras_layers, keras_models, keras_variables
 from keras_dawn.native.lowering.masks import dropping_masks
-from keras_dawn.native.lowering.values import Value
+from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
 
@@ -70,6 +70,55 @@ def given_to(functional, node):
         return list(node.input_tensors)
     args, kwargs = node.arguments.args, node.arguments.kwargs
     return keras_models.match_inputs(functional, args[0] if args else kwargs.get("inputs"))
+
+
+def checked_sizes(builder, model, functional, values, given):
+    """The values that a nested model is called with, refused where Keras refuses their sizes.
+
+    A `Functional` checks them in every call, a `Sequential` in none. Sizes that only a batch has
+    are looked at when it comes.
+
+    Args:
+        builder: `GraphBuilder`.
+        model: the nested model.
+        functional: its `Functional`.
+        values: list of `Value`, what it is called with.
+        given: list of `KerasTensor`, the same.
+
+    Raises:
+        LoweringError: of known sizes.
+    """
+    if isinstance(model, keras.Sequential):
+        return values
+    found = []
+    for value, x, made in zip(values, given, functional.inputs, strict=True):
+        expected = (None, *made.shape[1:])
+        check_sizes(x, expected, model.name)
+        if any(size is None is not known for size, known in zip(x.shape, expected, strict=True)):
+            node = builder.call(check_sizes, builder.keras_order(value), expected, model.name)
+            mask, value = value.mask, value.with_node(node, torch_order=False)
+            builder.set_mask(value, mask)
+        found.append(value)
+    return found
+
+
+def check_sizes(x, expected, name):
+    """A tensor, or `LoweringError` where a model takes no input of its sizes.
+
+    Args:
+        x: tensor, or `KerasTensor`.
+        expected: tuple of int and `None`, the sizes that the model says.
+        name: str, the model's.
+    """
+    # As Keras has it: a last axis of one number counts for none.
+    sizes, known = (s[:-1] if s and s[-1] == 1 else s for s in (tuple(x.shape), tuple(expected)))
+    for size, one in zip(sizes, known, strict=False):
+        if size is not None and one is not None and size != one:
+            raise LoweringError(
+                f"{name} is for inputs of shape {tuple(expected)}, and it was given "
+                f"{tuple(x.shape)}"
+            )
+    return x
 
 
 def fits_graph(given, functional):

@@ -12,6 +12,7 @@ from keras_dawn.native.lowering.apply_rule import (
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
 from keras_dawn.native.lowering.masks import mask_after
 from keras_dawn.native.lowering.nested_models import (
+    checked_sizes,
     fits_graph,
     given_to,
     inside_model,
@@ -118,6 +119,7 @@ def lower_with_sizes(builder, node, args, kwargs, training):
         with inside_model(builder, operation, args, kwargs) as (inner, values):
             if values is not None:
                 given = given_to(inner, node)
+                values = checked_sizes(builder, operation, inner, values, given)
                 if fits_graph(given, inner) and not knows_more(given, inner):
                     return run(builder, inner, values, training), inner.outputs
                 return builder.run_with_sizes(inner, values, given, training)

@@ -54,9 +54,11 @@ class Optimization:
         self.update, self._scaling = self._make(self._leaves)
 
     def is_current(self):
-        """Whether the update still fits the optimizer's settings and the layout of the memory."""
+        """Whether the update still fits the optimizer's settings, the weights and their layout."""
         if not self._leaves:
             return True
+        if not all(leaf.is_shared() for leaf in self._leaves):
+            return False  # somebody has given a variable another tensor
         fused = self.update.reason is None
         return not fused or (
             why_not_fused(self._optimizer, self._leaves) is None and self.update.is_laid_out()
@@ -191,7 +193,8 @@ class Trainability:
 
     def __init__(self, model):
         layers = [x for x in keras_layers.all_layers(model) if hasattr(x, "trainable")]
-        self._now = keras_layers.flags_of([*layers, *model.variables])
+        self._variables = model.variables
+        self._now = keras_layers.flags_of([*layers, *self._variables])
         self._flags = self._now()
         # One may say by itself what is trained, and is asked in every step then.
         self._chooses = any(map(_chooses_weights, layers))
@@ -204,6 +207,11 @@ class Trainability:
             if list(map(id, now)) != list(map(id, self._weights)):
                 return True
         return self._now() != self._flags
+
+    def is_of_all(self):
+        """Whether the model has no more variables, and no others, than when this was made."""
+        now = self._model.variables
+        return len(now) == len(self._variables) and all(map(operator.is_, now, self._variables))
 
 
 def _chooses_weights(layer):

@@ -140,6 +140,8 @@ class Part:
 
     def _is_called_plainly(self):
         """Whether nothing is hung into the call, and no method replaced on this one layer."""
+        if self.layer.activity_regularizer is not None:
+            return False  # it was set since the last look
         replaced = None if self.is_graph else self._replaced.now
         return replaced is None and keras_layers.is_plain_call(self.layer)
 

@@ -104,6 +104,7 @@ class Preparation:
             self._optimize()
 
     def _optimize(self):
+        self.optimization = None  # where this fails, each `fit` is to say so
         python = self.forward.runs_python or self.loss.reason is not None  # a loss of the user's
         self.optimization = Optimization(self.model, self.forward.leaves(), python)
         self._moves = moves.count
@@ -115,7 +116,10 @@ class Preparation:
 
     def is_current(self):
         """Whether what was read of the model still holds."""
-        if self.optimization is not None and not self.optimization.is_current():
+        # Layers may have been built since, by Keras too, which does so when a `fit` begins.
+        if self.optimization is not None and not (
+            self._trainability.is_of_all() and self.optimization.is_current()
+        ):
             return False
         if self.averages is not None and not self.averages.are_shared():
             return False
