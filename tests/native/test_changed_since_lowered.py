@@ -9,14 +9,16 @@ import torch
 from keras import layers
 
 
-class Counting(layers.Layer):
-    """Keeps its Python, which does more than compute; the layers inside it compute natively."""
-
-    calls = 0
-
+class Holding:
     def __init__(self, inside):
         super().__init__()
         self.inside = inside
+
+
+class Counting(Holding, layers.Layer):
+    """Keeps its Python, which does more than compute; the layers inside it compute natively."""
+
+    calls = 0
 
     def call(self, x):
         Counting.calls += 1
@@ -31,11 +33,7 @@ class Scaled(layers.Layer):
         return x * self.scale
 
 
-class Around(layers.Layer):
-    def __init__(self, inside):
-        super().__init__()
-        self.inside = inside
-
+class Around(Holding, layers.Layer):
     def call(self, x):
         return self.inside(x)
 
@@ -55,23 +53,15 @@ class Switched(layers.Layer):
         return self.second(self.first(x)) if self.both else self.first(x)
 
 
-class CountingModel(keras.Model):
+class CountingModel(Holding, keras.Model):
     calls = 0
-
-    def __init__(self, inside):
-        super().__init__()
-        self.inside = inside
 
     def call(self, x):
         CountingModel.calls += 1
         return self.inside(x)
 
 
-class CombiningModel(keras.Model):
-    def __init__(self, inside):
-        super().__init__()
-        self.inside = inside
-
+class CombiningModel(Holding, keras.Model):
     def call(self, x):
         return self.inside(x)
 
