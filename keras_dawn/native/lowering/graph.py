@@ -123,10 +123,12 @@ class GraphBuilder:
     def _share_of_others(self, variable, transform):
         # Plain Keras trains what belongs to the model, and nothing else.
         view, tensor = self._is_view(variable), transform.share(variable.value)
-        if self._layouts.setdefault(id(variable), transform) != transform and not view:
+        if id(variable) not in self._layouts:
+            self._layouts[id(variable)] = transform
+            place = Place(variable)  # nobody else sees to it that the buffer stays on its memory
+            self.reads.note(place, "now", place.now)
+        elif self._layouts[id(variable)] != transform and not view:
             raise TwoLayoutsError(variable)
-        place = Place(variable)  # nobody else sees to it that the buffer stays on its memory
-        self.reads.note(place, "now", place.now)
         return self._buffer(variable, (variable.value if view else tensor).detach(), variable.path)
 
     def constant(self, tensor, name=None):

@@ -37,7 +37,7 @@ def run_with_sizes(builder, functional, inputs, given, training, whole=False):
             continue  # of another graph that the layer was called in
         noted = node.outputs if noted_hold else [_unknown(tensor) for tensor in node.outputs]
         sure = unsure.isdisjoint(map(id, node.input_tensors))
-        if sure:
+        if sure and not noted_hold:  # else Keras has looked when the graph was made
             _check_input(node.operation, [symbols[id(tensor)] for tensor in node.input_tensors])
         before = len(builder.fallbacks)
         found = _call(builder, node, noted, values, symbols, training)
