@@ -26,6 +26,7 @@ class EagerForward:
     def __init__(self, model):
         self.model = model
         self._added = AddedLosses(model)
+        self._leaves = []
 
     def lower_training(self):
         """Looks which weights are penalised; each part is lowered when it is called."""
@@ -35,7 +36,12 @@ class EagerForward:
         """Nothing, likewise."""
 
     def leaves(self):
-        return [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
+        self._leaves = [Leaf(variable, AS_IS) for variable in self.model.trainable_variables]
+        return self._leaves
+
+    def has_its_tensors(self):
+        """Whether nobody has given a variable that is trained another tensor."""
+        return all(leaf.is_shared() for leaf in self._leaves)
 
     @property
     def adds_penalties(self):

@@ -42,7 +42,7 @@ class LayerForward(EagerForward):
         self._find_whole_call()
         if not self._added.are_current():
             self._added = AddedLosses(self.model)
-        return True  # each part looks at its settings when it is called
+        return self.has_its_tensors()  # each part looks at its settings when it is called
 
     def calls(self):
         return self.layers.in_place()

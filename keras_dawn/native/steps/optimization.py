@@ -54,11 +54,9 @@ class Optimization:
         self.update, self._scaling = self._make(self._leaves)
 
     def is_current(self):
-        """Whether the update still fits the optimizer's settings, the weights and their layout."""
+        """Whether the update still fits the optimizer's settings and the layout of the memory."""
         if not self._leaves:
             return True
-        if not all(leaf.is_shared() for leaf in self._leaves):
-            return False  # somebody has given a variable another tensor
         fused = self.update.reason is None
         return not fused or (
             why_not_fused(self._optimizer, self._leaves) is None and self.update.is_laid_out()

@@ -63,7 +63,7 @@ class SizedForward(EagerForward):
 
     def is_current(self):
         """Whether nothing that was read has changed; asked whenever Python of a user's has run."""
-        if not self._graph.holds() or not self._added.are_current():
+        if not (self._graph.holds() and self._added.are_current() and self.has_its_tensors()):
             return False
         return all(
             lowered.reads.are_current() and has_its_tensors(lowered)
