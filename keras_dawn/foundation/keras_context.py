@@ -1,6 +1,7 @@
 """The call context of Keras: how a layer that is not told the mode finds it out."""
 
 import contextlib
+import threading
 
 from keras_dawn.foundation.keras_variables import autocast_scope
 
@@ -105,3 +106,12 @@ def inside_part(model, context, training):
 def in_stateless_scope():
     """Whether Keras computes with other values than its variables hold."""
     return global_state.get_global_attribute("stateless_scope") is not None
+
+
+def is_noting(thread):
+    """Whether Python runs on symbolic tensors here: in this thread, and not for shape inference.
+
+    Args:
+        thread: int, the one in which a call is noted.
+    """
+    return threading.get_ident() == thread and not in_stateless_scope()

@@ -69,7 +69,7 @@ def draws_noted(inputs, called):
         signature = inspect.signature(function)
 
         def draw(*args, **kwargs):
-            if threading.get_ident() != thread or keras_context.in_stateless_scope():
+            if not keras_context.is_noting(thread):
                 return function(*args, **kwargs)
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()

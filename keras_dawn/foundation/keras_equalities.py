@@ -24,7 +24,7 @@ def equalities_noted():
     thread = threading.get_ident()
 
     def __eq__(self, other):  # noqa: N807
-        if threading.get_ident() != thread or keras_context.in_stateless_scope():
+        if not keras_context.is_noting(thread):
             return NotImplemented
         if type(other) in _NUMBERS or isinstance(other, (keras.KerasTensor, torch.Tensor)):
             return keras.ops.equal(self, other)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 _BETWEEN = (
-    "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor",
+    "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor",
 )  # fmt: skip
 _COMPARISONS = "lt", "le", "gt", "ge", "ne"
 _OF_ONE = {"neg": operator.neg, "abs": abs, "invert": operator.invert, "round": round}
@@ -24,12 +24,16 @@ def _turned(function):
 
 def _functions():
     """What Python calls for each of them, by the names of their methods."""
-    found = {}
+    found = dict(_OF_ONE)
     for name in _BETWEEN:
-        function = getattr(operator, f"{name}_" if name in ("and", "or") else name)
-        found |= {f"__{name}__": function, f"__r{name}__": _turned(function)}
-    found |= {f"__{name}__": getattr(operator, name) for name in _COMPARISONS}
-    return found | {f"__{name}__": function for name, function in _OF_ONE.items()}
+        function, name = getattr(operator, name), name.rstrip("_")
+        found |= {name: function, f"r{name}": _turned(function)}
+    found |= {name: getattr(operator, name) for name in _COMPARISONS}
+    found = {f"__{name}__": function for name, function in found.items()}
+    return {name: function for name, function in found.items() if name in vars(keras.KerasTensor)}
+
+
+_FUNCTIONS = _functions()
 
 
 @contextlib.contextmanager
@@ -40,27 +44,25 @@ def operators_checked():
     `@` of two dtypes, are errors there; a list says which rows, and is one place for Keras.
     """
     thread, kind = threading.get_ident(), keras.KerasTensor
-    functions = _functions() | {"__getitem__": operator.getitem}
-    own = {name: vars(kind)[name] for name in functions if name in vars(kind)}
+    own = {name: vars(kind)[name] for name in (*_FUNCTIONS, "__getitem__")}
 
-    def checked(name, function):
-        method = own[name]
-
+    def checked(name, method):
         def apply(self, *others):
-            if threading.get_ident() != thread or keras_context.in_stateless_scope():
-                return method(self, *others)
-            if function is operator.getitem:
-                _check_key(*others)
-                return method(self, *others)
             result = method(self, *others)
-            _check(name, function, (self, *others), result)
+            if keras_context.is_noting(thread):
+                _check(name, (self, *others), result)
             return result
 
         return apply
 
-    for name, function in functions.items():
-        if name in own:
-            setattr(kind, name, checked(name, function))
+    def __getitem__(self, key):  # noqa: N807
+        if keras_context.is_noting(thread):
+            _check_key(key)
+        return own["__getitem__"](self, key)
+
+    for name in _FUNCTIONS:
+        setattr(kind, name, checked(name, own[name]))
+    kind.__getitem__ = __getitem__
     try:
         yield
     finally:
@@ -74,11 +76,11 @@ def _check_key(key):
             raise TraceError(f"an index that is a {type(part).__name__}")
 
 
-def _check(name, function, operands, result):
+def _check(name, operands, result):
     """Raises `TraceError` where the operator of real tensors raises, or gives another dtype."""
     ones = [_ones(operand) for operand in operands]
     try:
-        found = keras.backend.standardize_dtype(function(*ones).dtype)
+        found = keras.backend.standardize_dtype(_FUNCTIONS[name](*ones).dtype)
     except Exception as error:
         raise TraceError(f"{name} of such operands, which torch refuses") from error
     # What is expected beforehand may be another dtype than Keras computes.
@@ -97,6 +99,5 @@ def _ones(operand):
     if isinstance(operand, (keras.KerasTensor, torch.Tensor)):
         dtype = getattr(torch, keras.backend.standardize_dtype(operand.dtype))
         return torch.ones((1,) * len(operand.shape), dtype=dtype, device="cpu")
-    return (
-        np.ones_like(operand[:1]) if isinstance(operand, np.ndarray) and operand.ndim else operand
-    )
+    several = isinstance(operand, np.ndarray) and operand.ndim
+    return np.ones_like(operand[:1]) if several else operand

@@ -23,7 +23,7 @@ def results_computed():
 
     def __init__(node, operation, *args, **kwargs):  # noqa: N807
         note(node, operation, *args, **kwargs)
-        if threading.get_ident() != thread or keras_context.in_stateless_scope():
+        if not keras_context.is_noting(thread):
             return
         known = not any(map(_is_open, node.input_tensors))
         if known and keras_layers.computes_in_torch(operation):
