@@ -55,7 +55,7 @@ def _inner_inputs(builder, model, inner, args, kwargs):
         for value, tensor in zip(warned, inner.inputs, strict=True)
     ]
     for value, one in zip(flat, masks, strict=True):
-        builder.set_mask(value, one)
+        builder.masks.set(value, one)
     return flat
 
 
@@ -97,7 +97,7 @@ def checked_sizes(builder, model, functional, values, given):
         if any(size is None is not known for size, known in zip(x.shape, expected, strict=True)):
             node = builder.call(check_sizes, builder.keras_order(value), expected, model.name)
             mask, value = value.mask, value.with_node(node, torch_order=False)
-            builder.set_mask(value, mask)
+            builder.masks.set(value, mask)
         found.append(value)
     return found
 
