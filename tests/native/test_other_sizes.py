@@ -41,6 +41,12 @@ class Around(keras.Model):
         return self.network(x, training=training)
 
 
+class AroundOne(Around):
+    def __init__(self, layer):
+        super().__init__()
+        self.network = keras.Sequential([layer])
+
+
 def trained(model):
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", weighted_metrics=["mae"])
     generator, found = np.random.default_rng(0), []
@@ -137,6 +143,22 @@ def test_a_model_inside_refuses_the_sizes_of_a_batch():
         np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
         with pytest.raises(ValueError, match=r"shape.*\(None, 6, 4\)"):
             model.predict(x[:, :5], verbose=0)
+
+
+@pytest.mark.parametrize("make", [lambda layer: keras.Sequential([layer]), AroundOne])
+@pytest.mark.filterwarnings("ignore:`build..` was called")  # which plain Keras shows too
+def test_a_convolution_over_time_takes_images_of_the_sizes_that_it_was_built_for(make):
+    model = make(layers.ConvLSTM1D(2, 3))
+    x = np.random.default_rng(0).normal(size=(2, 5, 8, 3))
+    model(x)
+    expected = [model.predict(x[:, :steps], verbose=0) for steps in (4, 5)]
+    keras_dawn.accelerate(model)
+    for _ in range(2):
+        for steps, other in zip((4, 5), expected, strict=True):
+            found = model.predict(x[:, :steps], verbose=0)
+            np.testing.assert_allclose(found, other, rtol=1e-5, atol=1e-6)
+        with pytest.raises(ValueError, match="incompatible with the layer"):
+            model.predict(x[:, :, :7], verbose=0)
 
 
 def test_to_torch_says_the_sizes_that_it_knows():
