@@ -40,3 +40,39 @@ def test_the_code_has_python_numbers():
     code = keras_dawn.to_torch(keras.Sequential([keras.Input((6,)), norm])).code
     assert "0.001" in code
     assert "np." not in code
+
+
+class OfNumbers(layers.Layer):
+    """Its attributes are NumPy's numbers; where Python's operators take them Keras decides."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.half, self.double = way, np.float32(0.5), np.float64(2.0)
+        self.two, self.yes = np.int64(2), np.bool_(True)
+
+    def call(self, x):
+        if self.way == "functions":
+            x = keras.ops.multiply(keras.ops.add(x, self.half), self.two)
+        elif self.way == "right":
+            x = (x + self.half) * self.two - self.double
+        elif self.way == "left":
+            x = self.half + self.two * x
+        elif self.way == "sizes":
+            x = keras.ops.reshape(x, (-1, self.two, 32 * 3)) * 0.5
+        return x if self.yes else x * 0
+
+
+@pytest.mark.parametrize("way", ["functions", "right", "left", "sizes"])
+def test_attributes_of_an_own_layer_are_numbers(way):
+    def build():
+        stack = [layers.Dense(3), OfNumbers(way), layers.Flatten(), layers.Dense(2)]
+        model = keras.Sequential([keras.Input((8, 8, 3)), *stack])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), loss)
+        return model
+
+    assert_trains_alike(build, IMAGES, LABELS, 1e-5, steps=4)
+    model = keras_dawn.accelerate(build())
+    model.predict(IMAGES[:2], verbose=0)
+    # A number of NumPy's on the left computes with arrays, which symbolic tensors are none.
+    assert len(keras_dawn.explain(model).fallbacks) == (way == "left")

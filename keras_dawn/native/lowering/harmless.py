@@ -7,12 +7,13 @@ import types
 from keras_dawn.foundation import keras_draws, keras_layers, keras_torch_calls
 
 import keras
+import numpy as np
 
 OF_TENSORS = {"shape", "ndim", "dtype"}
 OF_CONTAINERS = {"append", "extend", "items", "keys", "values"}
 _BUILTINS = (len, range, zip, enumerate, int, float, bool, list, tuple, dict, reversed, abs,
              sum, min, max, ValueError, TypeError)  # fmt: skip
-_CONSTANTS = (bool, int, float, str, bytes, type(None), type(...))
+_CONSTANTS = (bool, int, float, str, bytes, type(None), type(...), np.bool_, np.number)
 _KERAS_FUNCTIONS = ("keras.src.ops.", "keras.src.activations.", "keras.src.backend.common.masking")
 _OF_FUNCTIONS = (
     "associative_scan", "cond", "convert_to_numpy", "custom_gradient", "fori_loop", "is_tensor",
