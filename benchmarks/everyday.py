@@ -137,7 +137,9 @@ def summary(results):
 
 def print_tables(results):
     console = Console(width=150, markup=False, emoji=False)  # brackets of an error are no markup
-    table = Table(title="time of a step: median over the rounds (smallest to largest)")
+    legend = "n/t: accelerated over by hand; n/p: over plain Keras; c/t: compiled over by hand"
+    title = "time of a step: median over the rounds (smallest to largest)"
+    table = Table(title=title, caption=legend)
     for column in ("case", *(f"{phase}, {key}" for phase in PHASES for key in _columns())):
         table.add_column(column)
     for name, result in results.items():

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 
-from keras_dawn.foundation import keras_context, keras_layers
+from keras_dawn.foundation import keras_context, keras_operations
 from keras_dawn.foundation.keras_symbols import TraceError
 
 import keras
@@ -26,7 +26,7 @@ def results_computed():
         if not keras_context.is_noting(thread):
             return
         known = not any(map(_is_open, node.input_tensors))
-        if known and keras_layers.computes_in_torch(operation):
+        if known and keras_operations.computes_in_torch(operation):
             _put_right(node)
 
     Node.__init__ = __init__

@@ -6,7 +6,7 @@ from keras_dawn.native.accelerate import engine_of
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from tests.on_device import torch
 
@@ -39,6 +39,12 @@ class Around(keras.Model):
     def call(self, x, training=None):
         Around.calls += 1
         return self.network(x, training=training)
+
+
+class AroundOne(Around):
+    def __init__(self, layer):
+        super().__init__()
+        self.network = keras.Sequential([layer])
 
 
 def trained(model):
@@ -80,10 +86,22 @@ def test_growing_images_keep_one_native_inside_python_of_ones_own():
 OPEN = ((None, None, None, 3),)
 
 
-def test_what_keras_refuses_of_other_sizes_is_refused():
+class Counted(layers.Layer):
+    """A layer that is called as it is: nobody knows the sizes of what it returns."""
+
+    calls = 0
+
+    def call(self, x):
+        Counted.calls += 1
+        return x * 1.0
+
+
+@pytest.mark.parametrize("first", [(), (Counted,)])
+def test_what_keras_refuses_of_other_sizes_is_refused(first):
     # The weights of this activation are for the pixels of one size.
     make = lambda: keras.Sequential(  # noqa: E731
         [
+            *[kind() for kind in first],
             layers.PReLU(shared_axes=[1]),
             layers.Conv2D(2, 3, padding="same"),
             layers.GlobalMaxPooling2D(),
@@ -95,10 +113,52 @@ def test_what_keras_refuses_of_other_sizes_is_refused():
         if accelerate:
             keras_dawn.accelerate(model)
         model.fit(np.ones((4, 5, 1, 3)), np.ones((4, 2)), verbose=0)
-        with pytest.raises(ValueError, match="incompatible with the layer"):
+        with pytest.raises(ValueError, match="incompatible with the layer|is for inputs of shape"):
             model.fit(np.ones((4, 5, 5, 3)), np.ones((4, 2)), verbose=0)
         # And what comes after that goes on as before.
         model.fit(np.ones((4, 5, 1, 3)), np.ones((4, 2)), verbose=0)
+
+
+def test_layers_behind_one_that_is_called_as_it_is_stay_in_the_graph():
+    model = follows(lambda: keras.Sequential([Counted(), network(), layers.Dense(3)]))
+    assert engine_of(model).is_graph()
+    assert [kind for _, kind, _ in keras_dawn.explain(model).fallbacks] == ["Counted"]
+
+
+class Reversed(layers.Layer):
+    """Asks a batch for its sizes, so graphs that it is in are lowered for those of each."""
+
+    def call(self, x):
+        return ops.take(x, ops.shape(x)[1] - 1 - ops.arange(ops.shape(x)[1]), axis=1)
+
+
+def test_a_model_inside_refuses_the_sizes_of_a_batch():
+    inputs = keras.Input((6, 4))
+    inside = keras.Model(inputs, layers.Dense(3)(inputs))
+    model = keras.Sequential([Reversed(), inside])
+    x = np.random.default_rng(0).normal(size=(2, 6, 4))
+    expected = model.predict(x, verbose=0)
+    keras_dawn.accelerate(model)
+    for _ in range(2):
+        np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+        with pytest.raises(ValueError, match=r"shape.*\(None, 6, 4\)"):
+            model.predict(x[:, :5], verbose=0)
+
+
+@pytest.mark.parametrize("make", [lambda layer: keras.Sequential([layer]), AroundOne])
+@pytest.mark.filterwarnings("ignore:`build..` was called")  # which plain Keras shows too
+def test_a_convolution_over_time_takes_images_of_the_sizes_that_it_was_built_for(make):
+    model = make(layers.ConvLSTM1D(2, 3))
+    x = np.random.default_rng(0).normal(size=(2, 5, 8, 3))
+    model(x)
+    expected = [model.predict(x[:, :steps], verbose=0) for steps in (4, 5)]
+    keras_dawn.accelerate(model)
+    for _ in range(2):
+        for steps, other in zip((4, 5), expected, strict=True):
+            found = model.predict(x[:, :steps], verbose=0)
+            np.testing.assert_allclose(found, other, rtol=1e-5, atol=1e-6)
+        with pytest.raises(ValueError, match="incompatible with the layer"):
+            model.predict(x[:, :, :7], verbose=0)
 
 
 def test_to_torch_says_the_sizes_that_it_knows():

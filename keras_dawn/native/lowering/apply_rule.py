@@ -84,5 +84,5 @@ def with_masks(builder, values, masks):
     for number, (value, mask) in enumerate(zip(values, masks, strict=False)):
         if mask is not value.mask:
             values[number] = copy.copy(value)  # a rule may hand on the input's own value
-            builder.set_mask(values[number], mask)
+            builder.masks.set(values[number], mask)
     return values

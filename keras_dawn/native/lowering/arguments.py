@@ -1,6 +1,6 @@
 """What a layer's `call` is told: arguments by name, cast, with the masks that Keras fills in."""
 
-from keras_dawn.foundation import keras_layers
+from keras_dawn.foundation import keras_layers, keras_operations
 from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
@@ -22,7 +22,7 @@ def call_arguments(builder, operation, args, kwargs):
             with other objects.
     """
     try:
-        arguments = keras_layers.bound_arguments(operation, args, kwargs)
+        arguments = keras_operations.bound_arguments(operation, args, kwargs)
     except (TypeError, ValueError) as error:
         raise LoweringError(str(error)) from error
     if not isinstance(operation, keras.Layer):
@@ -39,7 +39,7 @@ def cast(builder, layer, part):
         return part
     value = builder.cast(part, layer.input_dtype)
     if value is not part:
-        builder.set_mask(value, part.mask)
+        builder.masks.set(value, part.mask)
     return value
 
 

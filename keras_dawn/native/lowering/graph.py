@@ -11,6 +11,7 @@ from keras_dawn.foundation import keras_variables
 from keras_dawn.native.lowering.constants import PlainGraph
 from keras_dawn.native.lowering.dtypes import HALF, floats_in, is_float, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf, Place
+from keras_dawn.native.lowering.masks_of_nodes import Masks
 from keras_dawn.native.lowering.names import identifier
 from keras_dawn.native.lowering.reads import Reads
 from keras_dawn.native.lowering.values import LoweringError, TwoLayoutsError, Value, is_array
@@ -70,8 +71,7 @@ class GraphBuilder:
         self._layouts = {}  # id of such a variable → `Transform`
         self._cast = {}
         self._narrow = {}  # a node made wider → the half-precision value that it holds
-        self._masked = []  # values that have, or had, a mask
-        self.handed = {}  # a node → the tensor with its mask, in its order, that Keras is given
+        self.masks = Masks()
 
     def call(self, function, *args, name=None, **kwargs):
         """A call of a torch function; returns its node."""
@@ -185,24 +185,6 @@ class GraphBuilder:
             dtype = keras.backend.standardize_dtype(tensor.dtype)
             return Value(self.constant(tensor), tensor.ndim, dtype)
         return argument
-
-    def set_mask(self, value, mask):
-        """Gives a value a mask's node, or `None`."""
-        value.mask = mask
-        if mask is not None:
-            self._masked.append(value)
-
-    def drop_mask(self, node):
-        """Takes the mask off the tensor of a node, as layers that answer for it do in Keras."""
-        for value in self._masked:
-            if value.node is node and value.mask is not None:
-                value.mask, value.unmasked = None, True
-
-    def change_mask(self, node, mask):
-        """Lets another node say what mask the tensor of a node has, where it may have one."""
-        for value in self._masked:
-            if value.node is node and value.mask is not None:
-                value.mask = mask
 
     def tensor(self, part):
         """The node of a `Value`, in Keras's order, or of a mask; `None` stays `None`."""

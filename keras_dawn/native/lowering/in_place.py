@@ -3,6 +3,7 @@
 import operator
 
 from keras_dawn.convolutions import conv2d
+from keras_dawn.native.half_normalizations import group_norm_in_half
 from keras_dawn.native.lowering.rules.batch_normalization import batch_norm_in_training
 from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways, product
 
@@ -42,7 +43,7 @@ def relu_in_place(graph):
 _VIEWS = {"permute", "view_as"}
 _OVERWRITABLE = {
     torch.conv2d, conv2d, torch.conv3d, torch.conv_transpose2d, torch.batch_norm, torch.group_norm,
-    torch.add, torch.max_pool2d, torch.max_pool3d,
+    group_norm_in_half, torch.add, torch.max_pool2d, torch.max_pool3d,
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Keras's own layers, operations and functions as nodes of the lowered graph."""
 
-from keras_dawn.foundation import keras_layers, keras_masks
+from keras_dawn.foundation import keras_layers, keras_masks, keras_operations
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.keras_callables import KerasCall, OperationCall, Slot, title
 from keras_dawn.native.lowering.layouts import AS_IS
@@ -76,10 +76,10 @@ def call_as_it_is(builder, node, args, kwargs, training):
         for part in keras.tree.flatten((args, kwargs)):
             if isinstance(part, Value) and part.mask is not None:
                 # Attention takes it off, inside other layers too.
-                left = builder.call(keras_masks.mask_of, builder.handed[part.node])
-                builder.change_mask(part.node, left)
+                left = builder.call(keras_masks.mask_of, builder.masks.handed[part.node])
+                builder.masks.change(part.node, left)
         for value in values:
-            builder.set_mask(value, builder.call(keras_masks.mask_of, value.node))
+            builder.masks.set(value, builder.call(keras_masks.mask_of, value.node))
     return values
 
 
@@ -88,7 +88,7 @@ def _computed_dtypes(node, args, kwargs):
 
     What it says beforehand may be wrong, so it is computed without numbers.
     """
-    if not keras_layers.computes_in_torch(node.operation):
+    if not keras_operations.computes_in_torch(node.operation):
         return None
     parts = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
     values = keras.tree.flatten((args, kwargs))
@@ -98,7 +98,7 @@ def _computed_dtypes(node, args, kwargs):
         symbolic = isinstance(part, keras.KerasTensor)
         if symbolic and (value.guessed or value.dtype != part.dtype):
             return None
-    return keras_layers.dtypes_computed(node.operation, node.arguments)
+    return keras_operations.dtypes_computed(node.operation, node.arguments)
 
 
 def _whole_numbers(node, args, kwargs):
@@ -131,7 +131,7 @@ def call_keras(builder, operation, args, kwargs=None):
         node = builder.keras_order(value)
         if value.mask is not None or value.unmasked:
             node = builder.call(keras_masks.with_mask, node, value.mask)
-            builder.handed[value.node] = node
+            builder.masks.handed[value.node] = node
         return node
 
     args, kwargs = keras.tree.map_structure(argument, (args, kwargs or {}))
@@ -155,7 +155,7 @@ def call_keras(builder, operation, args, kwargs=None):
 
 
 def _keras_call(builder, operation, attributes, arguments):
-    kind = OperationCall if keras_layers.computes_in_torch(operation) else KerasCall
+    kind = OperationCall if keras_operations.computes_in_torch(operation) else KerasCall
     call = kind(operation, attributes, arguments, builder.training, builder.autocast)
     if isinstance(operation, keras.Layer):
         builder.last_call = call

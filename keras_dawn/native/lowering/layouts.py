@@ -32,7 +32,7 @@ class Leaf:
 
     def is_shared(self):
         """Whether the variable still has the memory that the parameter looks at."""
-        value = self.variable.value
+        value = keras_variables.memory_of(self.variable)
         same = value.data_ptr() == self.tensor.data_ptr()
         return same and value.requires_grad == self.tensor.requires_grad
 

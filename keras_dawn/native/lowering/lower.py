@@ -147,7 +147,7 @@ def lower_layer(layer, args, kwargs, training):
             value = Value(builder.graph.placeholder(name), len(part.shape), part.dtype)
             inputs.append(value)
             if keras_masks.mask_of(part) is not None:
-                builder.set_mask(value, builder.graph.placeholder(f"{name}_mask"))
+                builder.masks.set(value, builder.graph.placeholder(f"{name}_mask"))
             return value
 
         values = keras.tree.map_structure(placeholder, (args, kwargs))

@@ -55,7 +55,7 @@ def _inner_inputs(builder, model, inner, args, kwargs):
         for value, tensor in zip(warned, inner.inputs, strict=True)
     ]
     for value, one in zip(flat, masks, strict=True):
-        builder.set_mask(value, one)
+        builder.masks.set(value, one)
     return flat
 
 
@@ -90,28 +90,46 @@ def checked_sizes(builder, model, functional, values, given):
     """
     if isinstance(model, keras.Sequential):
         return values
-    found = []
-    for value, x, made in zip(values, given, functional.inputs, strict=True):
-        expected = (None, *made.shape[1:])
-        check_sizes(x, expected, model.name)
-        if any(size is None is not known for size, known in zip(x.shape, expected, strict=True)):
-            node = builder.call(check_sizes, builder.keras_order(value), expected, model.name)
-            mask, value = value.mask, value.with_node(node, torch_order=False)
-            builder.set_mask(value, mask)
-        found.append(value)
-    return found
+    return [
+        checked(builder, value, x, (None, *made.shape[1:]), model.name, squeezes=True)
+        for value, x, made in zip(values, given, functional.inputs, strict=True)
+    ]
 
 
-def check_sizes(x, expected, name):
-    """A tensor, or `LoweringError` where a model takes no input of its sizes.
+def checked(builder, value, x, expected, name, squeezes=False):
+    """A value, looked at in every batch where some of its sizes are known only then.
+
+    Args:
+        builder: `GraphBuilder`.
+        value: `Value`.
+        x: `KerasTensor`, the same.
+        expected, name, squeezes: as `check_sizes` takes them.
+
+    Raises:
+        LoweringError: of known sizes.
+    """
+    check_sizes(x, expected, name, squeezes)
+    pairs = zip(x.shape, expected, strict=True)
+    if not any(size is None and one is not None for size, one in pairs):
+        return value
+    node = builder.call(check_sizes, builder.keras_order(value), expected, name, squeezes)
+    looked_at = value.with_node(node, torch_order=False)
+    builder.masks.set(looked_at, value.mask)
+    return looked_at
+
+
+def check_sizes(x, expected, name, squeezes=False):
+    """A tensor, or `LoweringError` where a layer or model takes no input of its sizes.
 
     Args:
         x: tensor, or `KerasTensor`.
-        expected: tuple of int and `None`, the sizes that the model says.
-        name: str, the model's.
+        expected: tuple of int and `None`, the sizes that it says.
+        name: str, its name.
+        squeezes: bool, whether a last axis of one number counts for none, as a `Functional` has it.
     """
-    # As Keras has it: a last axis of one number counts for none.
-    sizes, known = (s[:-1] if s and s[-1] == 1 else s for s in (tuple(x.shape), tuple(expected)))
+    sizes, known = tuple(x.shape), tuple(expected)
+    if squeezes:
+        sizes, known = (s[:-1] if s and s[-1] == 1 else s for s in (sizes, known))
     for size, one in zip(sizes, known, strict=False):
         if size is not None and one is not None and size != one:
             raise LoweringError(

@@ -1,6 +1,6 @@
 """What a layer with Python of its own is called with, symbolically."""
 
-from keras_dawn.foundation import keras_layers, keras_masks
+from keras_dawn.foundation import keras_layers, keras_masks, keras_operations
 from keras_dawn.native.lowering.arguments import cast, fill_in_masks, masks_of
 from keras_dawn.native.lowering.masks import is_sure
 from keras_dawn.native.lowering.values import LoweringError, Value
@@ -35,7 +35,7 @@ class OwnArguments:
             self._tensors[id(value)] = tensor
             self._check_mask(builder, layer, value, tensor)
         try:
-            arguments = keras_layers.bound_arguments(layer, args, kwargs)
+            arguments = keras_operations.bound_arguments(layer, args, kwargs)
         except (TypeError, ValueError) as error:
             raise LoweringError(f"no rule, and {error}") from error
         self.previous_masks = keras.tree.flatten(_previous(arguments, args))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keras_dawn.foundation import keras_layers, keras_models, keras_version
+from keras_dawn.foundation import keras_layers, keras_models, keras_operations, keras_version
 from keras_dawn.native.lowering.apply_rule import (
     apply_rule,
     supported_masks,
@@ -146,7 +146,7 @@ def lower_with_sizes(builder, node, args, kwargs, training):
         values, reason = apply_rule(builder, node, apply, call)
     if reason is not None:
         _check_averages(builder, operation)
-        if keras_layers.computes_in_torch(operation):
+        if keras_operations.computes_in_torch(operation):
             builder.native.append(operation)
         else:
             builder.fallbacks.append((operation, reason))

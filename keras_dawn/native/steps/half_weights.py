@@ -19,12 +19,12 @@ class HalfWeights:
     Args:
         module: `LoweredModule`, whose casts of weights become parameters.
         training: bool; without, weights that are not trained are among them, too.
-        copies: dict that holds what modules of the same weights and the same mode have in common,
-            of which one runs at a time.
+        copies: dict that holds the copies which modules of the same weights and the same mode have
+            in common, of which one runs at a time.
     """
 
     def __init__(self, module, training=True, copies=None):
-        self._weights, self._halves, names = [], [], {}
+        self._used, self._weights, self._halves, names = [], [], [], {}
         self._copies = {} if copies is None else copies
         graph = module.graph
         read = Counter(node.target for node in graph.nodes if node.op == "get_attr")
@@ -36,10 +36,11 @@ class HalfWeights:
             key = cast_from.target, dtype
             if key not in names:
                 names[key] = f"{cast_from.target}_{str(dtype).removeprefix('torch.')}"
-                half = self._copy(weight, dtype, training)
-                module.register_parameter(names[key], half)
+                copy = self._copy(weight, dtype, training)
+                module.register_parameter(names[key], copy.half)
+                self._used.append(copy)
                 self._weights.append(weight)
-                self._halves.append(half)
+                self._halves.append(copy.half)
             with graph.inserting_before(node):
                 node.replace_all_uses_with(graph.get_attr(names[key]))
             graph.erase_node(node)
@@ -50,9 +51,9 @@ class HalfWeights:
 
     def _copy(self, weight, dtype, training):
         key = id(weight), dtype
-        if key not in self._copies:  # with the weight, whose id stays its own
-            self._copies[key] = weight, _copy(weight, dtype, training)
-        return self._copies[key][1]
+        if key not in self._copies:
+            self._copies[key] = _Copy(weight, dtype, training)
+        return self._copies[key]
 
     @torch.no_grad()
     def refresh(self):
@@ -64,24 +65,31 @@ class HalfWeights:
 
     def hand_back(self):
         """Adds the copies' gradients to those of the weights; to be called without gradients."""
-        found, wide, weights = [], [], []
-        for weight, half in zip(self._weights, self._halves, strict=True):
-            if half.grad is not None:
-                key = "gradient", id(half)
-                if key not in self._copies:
-                    self._copies[key] = torch.empty_like(weight)
-                found.append(half.grad)
-                wide.append(self._copies[key])
-                weights.append(weight)
-                half.grad = None
-        if not found:
+        used = [copy for copy in self._used if copy.half.grad is not None]
+        if not used:
             return
-        torch._foreach_copy_(wide, found)
-        for weight, gradient in zip(weights, wide, strict=True):
-            if weight.grad is None:
-                weight.grad = gradient
+        torch._foreach_copy_([copy.wide() for copy in used], [copy.half.grad for copy in used])
+        for copy in used:
+            copy.half.grad = None
+            if copy.weight.grad is None:
+                copy.weight.grad = copy.wide()
             else:
-                weight.grad.add_(gradient)
+                copy.weight.grad.add_(copy.wide())
+
+
+class _Copy:
+    """A weight in half precision, and the memory in which its gradient is made wide."""
+
+    def __init__(self, weight, dtype, training):
+        self.weight, self._wide = weight, None
+        with torch.inference_mode(False):  # kept for steps outside of it, whoever asks first
+            self.half = torch.nn.Parameter(weight.detach().to(dtype), requires_grad=training)
+
+    def wide(self):
+        """A tensor like the weight, the same one in every step."""
+        if self._wide is None:
+            self._wide = torch.empty_like(self.weight)
+        return self._wide
 
 
 def _cast_weight(node, module):
@@ -100,11 +108,6 @@ def _is_cast_once(weight, read, node):
         return False
     # Hooks on a weight are called with the gradient that autograd brings to it.
     return not keras_variables.is_hooked(weight)
-
-
-@torch.inference_mode(False)  # kept for steps outside of it, whoever asks first
-def _copy(weight, dtype, trained):
-    return torch.nn.Parameter(weight.detach().to(dtype), requires_grad=trained)
 
 
 _TO_HALF = [(dtype,) for dtype in HALF]

@@ -1,6 +1,6 @@
 """Attention of several heads, and the attention layers without weights of their own."""
 
-from keras_dawn.foundation import keras_attention, keras_layers, keras_masks
+from keras_dawn.foundation import keras_attention, keras_masks, keras_operations
 from keras_dawn.native.lowering import attention_scores as functions
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
@@ -22,17 +22,17 @@ def multi_head_attention(builder, layer, inputs, call):
     # masks off.
     of_query = query.mask
     outputs = _of_heads(builder, layer, call, of_query)
-    builder.set_mask(outputs[0], of_query)
+    builder.masks.set(outputs[0], of_query)
     # Off the tensors that it computes with: what was cast is another one, if it had to be.
-    given = keras_layers.bound_arguments(unrecorded(layer), call.args, call.kwargs)
+    given = keras_operations.bound_arguments(unrecorded(layer), call.args, call.kwargs)
     for name, tensor in (("query", query), ("value", value), ("key", key)):
         if tensor is None:
             continue
         if tensor.node is given[name].node:
-            builder.drop_mask(tensor.node)
+            builder.masks.drop(tensor.node)
         elif given[name].guessed and given[name].mask is not None:
             left = given[name].node, tensor.node, given[name].mask
-            builder.change_mask(given[name].node, builder.call(keras_masks.mask_left, *left))
+            builder.masks.change(given[name].node, builder.call(keras_masks.mask_left, *left))
     return outputs
 
 
@@ -42,7 +42,7 @@ def group_query_attention(builder, layer, inputs, call):
     if isinstance(given, Value) and is_float(given.dtype):
         raise LoweringError("an attention_mask of floats")
     outputs = _of_heads(builder, layer, call, of_query=call.arguments["query_mask"])
-    builder.set_mask(outputs[0], query.mask)
+    builder.masks.set(outputs[0], query.mask)
     return outputs
 
 
@@ -165,7 +165,7 @@ def _written_out(builder, settings, rate, query, key, value, mask, causal):
     else:
         weights = builder.call(functions.masked_softmax, scores, mask, axes)
     handed_out = value.with_node(weights, rank=rank)
-    builder.set_mask(handed_out, mask)
+    builder.masks.set(handed_out, mask)
     kept = builder.call(F.dropout, weights, rate, True) if rate else weights
     if not by_heads:
         return builder.call(torch.einsum, settings.equations[1], kept, value.node), handed_out
@@ -199,7 +199,7 @@ def attention(builder, layer, inputs, call):
     if of_query is not None:
         node = builder.call(functions.zero_where_masked, node, of_query)
     result = query.with_node(node, torch_order=False)
-    builder.set_mask(result, of_query)
+    builder.masks.set(result, of_query)
     # Those that were dropped from, as Keras returns them.
     return [result, query.with_node(kept, torch_order=False)] if scores_too else result
 

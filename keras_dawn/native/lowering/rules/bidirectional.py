@@ -31,7 +31,7 @@ def bidirectional(builder, layer, inputs, call):
     outputs = _outputs(builder, layer, x, states, mask, call)
     if layer.return_sequences:
         for output in outputs[: 1 if layer.merge_mode else 2]:
-            builder.set_mask(output, mask_to_hand_on(x, call))
+            builder.masks.set(output, mask_to_hand_on(x, call))
     return outputs
 
 

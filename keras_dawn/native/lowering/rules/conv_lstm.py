@@ -36,6 +36,9 @@ def run_images(builder, layer, x, states, mask, call):
     if reason is not None or cell.compute_dtype != dtype:
         raise LoweringError(f"{cell.name}: {reason or 'another dtype'}")
     refuse_what_keras_refuses(layer, [cell], mask, call)
+    step_shape = (None, *call.shapes[0][2:])
+    if unrecorded(layer.cell).input_spec.shape != step_shape:  # Keras's own call takes no others
+        raise LoweringError("images of other sizes than it was built for")
     rank = cell.rank
     # (…, in, 4 · out) in Keras, (4 · out, in, …) in torch.
     kernel_order = Transform((rank + 1, rank, *range(rank)))
@@ -46,7 +49,6 @@ def run_images(builder, layer, x, states, mask, call):
     bias = None if cell.bias is None else builder.parameter(cell.bias, AS_IS, dtype)
     if states is not None:
         states = [builder.keras_order(builder.to(state, dtype)) for state in states]
-    step_shape = (None, *call.shapes[0][2:])
     options = {
         "state_shape": tuple(cell.compute_output_shape(step_shape)[0][1:]),
         "channels_last": cell.data_format == "channels_last",

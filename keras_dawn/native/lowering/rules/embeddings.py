@@ -34,7 +34,7 @@ def embedding(builder, layer, inputs, call):
     vectors = Value(node, value.rank + 1, layer.embeddings.dtype)
     result = builder.to(vectors, layer.compute_dtype)
     if layer.mask_zero:
-        builder.set_mask(result, builder.call(torch.ne, given, 0))
+        builder.masks.set(result, builder.call(torch.ne, given, 0))
     return result
 
 
@@ -73,7 +73,7 @@ def masking(builder, layer, inputs, call):
     result = value.with_node(
         builder.call(torch.where, kept, node, 0, name=call.name), torch_order=False
     )
-    builder.set_mask(result, builder.call(torch.squeeze, kept, -1))
+    builder.masks.set(result, builder.call(torch.squeeze, kept, -1))
     return result
 
 

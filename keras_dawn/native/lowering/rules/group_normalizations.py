@@ -1,6 +1,7 @@
 """Normalisation of each example by itself, in groups or along axes."""
 
-from keras_dawn.native.lowering.dtypes import result_type
+from keras_dawn.native.half_normalizations import group_norm_in_half
+from keras_dawn.native.lowering.dtypes import HALF, result_type
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError, Value, float_value
@@ -20,22 +21,26 @@ def group_normalization(builder, layer, inputs, call):
         # The result is 0 whatever the input: its gradient is nothing but rounding, which Adam makes
         # as large as any other.
         raise LoweringError("groups of one number")
-    wide = builder.to(value, result_type(value.dtype, "float32"))  # as Keras computes it
+    narrow = value.dtype in HALF and value.dtype == layer.compute_dtype
+    # As Keras computes it, be it inside of torch's kernel.
+    wide = value if narrow else builder.to(value, result_type(value.dtype, "float32"))
     image = last > 1 and axis in (-1, last)
     node = builder.image(wide, "channels_last") if image else builder.keras_order(wide)
     moved = axis not in (-1, 1, last) and not image
     if moved:
         node = builder.call(torch.movedim, node, axis, 1)
+    weights = "float32" if narrow else wide.dtype
     gamma, beta = (
-        builder.parameter(getattr(layer, name), AS_IS, wide.dtype) if is_used else None
+        builder.parameter(getattr(layer, name), AS_IS, weights) if is_used else None
         for name, is_used in (("gamma", layer.scale), ("beta", layer.center))
     )
     if gamma is None and beta is not None:  # which torch 2.11 cannot differentiate
-        ones = torch.ones_like(layer.beta.value, dtype=getattr(torch, wide.dtype)).detach()
+        ones = torch.ones_like(layer.beta.value, dtype=getattr(torch, weights)).detach()
         gamma = builder.constant(ones, call.name)
     groups, epsilon = int(layer.groups), float(layer.epsilon)
     cudnn = torch.backends.cudnn.enabled
-    node = builder.call(torch.group_norm, node, groups, gamma, beta, epsilon, cudnn, name=call.name)
+    function = group_norm_in_half if narrow else torch.group_norm
+    node = builder.call(function, node, groups, gamma, beta, epsilon, cudnn, name=call.name)
     if moved:
         node = builder.call(torch.movedim, node, 1, axis)
     result = wide.with_node(node, torch_order=image)

@@ -1,6 +1,7 @@
 """Normalisation of layers and data, and fixed scaling."""
 
-from keras_dawn.native.lowering.dtypes import is_float, promoted, result_type
+from keras_dawn.native.half_normalizations import layer_norm_in_half
+from keras_dawn.native.lowering.dtypes import HALF, is_float, promoted, result_type
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.merging import same_order
@@ -22,12 +23,17 @@ def layer_normalization(builder, layer, inputs, call):
     if not is_float(value.dtype):
         raise LoweringError(f"of {value.dtype}")
     wide = result_type(value.dtype, "float32")  # as Keras computes it
-    wider = builder.to(value, wide)
+    last = axes == list(range(value.rank - len(axes), value.rank))
+    kernel = last and not layer.rms_scaling
+    half = value.dtype in HALF and value.dtype == layer.compute_dtype
+    narrow = kernel and half and not builder.training  # whose gradients want the copy anyway
+    wider = value if narrow else builder.to(value, wide)
     gamma = None if layer.gamma is None else builder.parameter(layer.gamma, AS_IS, wide)
     beta = None if layer.beta is None else builder.parameter(layer.beta, AS_IS, wide)
     node = builder.keras_order(wider)
-    if not layer.rms_scaling and axes == list(range(value.rank - len(axes), value.rank)):
-        function, args = torch.layer_norm, (node, shape, gamma, beta, layer.epsilon)
+    if kernel:
+        function = layer_norm_in_half if narrow else torch.layer_norm
+        args = node, shape, gamma, beta, layer.epsilon
     else:
         if not layer.rms_scaling and axes == list(range(axes[0], axes[-1] + 1)):
             # Keras calls torch's kernel, which takes the last axes whatever it is told.

@@ -29,7 +29,7 @@ def outputs_of(run, builder, layer, call):
     x, states, mask = sequences_states_mask(call)
     outputs = run(builder, layer, x, states, mask, call)
     if layer.return_sequences:
-        builder.set_mask(outputs[0], mask_to_hand_on(x, call))
+        builder.masks.set(outputs[0], mask_to_hand_on(x, call))
     return outputs
 
 

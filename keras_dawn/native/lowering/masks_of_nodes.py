@@ -1,0 +1,31 @@
+"""Which nodes of a lowered graph have a mask: one tensor's is the same for all that read it."""
+
+
+class Masks:
+    """Gives the values of a graph masks, takes and changes them.
+
+    Attributes:
+        handed: dict of a node to the tensor with its mask, in its order, that Keras was given.
+    """
+
+    def __init__(self):
+        self._masked = []  # values that have, or had, a mask
+        self.handed = {}
+
+    def set(self, value, mask):
+        """Gives a value a mask's node, or `None`."""
+        value.mask = mask
+        if mask is not None:
+            self._masked.append(value)
+
+    def drop(self, node):
+        """Takes the mask off the tensor of a node, as layers that answer for it do in Keras."""
+        for value in self._masked:
+            if value.node is node and value.mask is not None:
+                value.mask, value.unmasked = None, True
+
+    def change(self, node, mask):
+        """Lets another node say what mask the tensor of a node has, where it may have one."""
+        for value in self._masked:
+            if value.node is node and value.mask is not None:
+                value.mask = mask
