@@ -115,3 +115,21 @@ def test_boundaries_that_are_set_anew_take_effect():
         layer.bin_boundaries = boundaries
         expected = np.digitize(x, boundaries)
         np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+
+def test_a_kernel_that_is_divided_twice_in_a_step_trains_as_in_plain_keras():
+    def trained(accelerated):
+        keras.utils.set_random_seed(0)
+        divided = layers.SpectralNormalization(layers.Conv2D(4, 3))
+        images = keras.Input((8, 8, 3))
+        both = divided(images) - divided(images * 0.5)
+        model = keras.Model(images, layers.Dense(1)(layers.Flatten()(both)))
+        if accelerated:
+            keras_dawn.accelerate(model)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        x = np.random.default_rng(0).random((8, 8, 8, 3), dtype="float32")
+        model.fit(x, x[:, 0, 0, :1], batch_size=4, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    for here, plain in zip(trained(True), trained(False), strict=True):
+        np.testing.assert_allclose(here, plain, rtol=1e-4, atol=1e-5)

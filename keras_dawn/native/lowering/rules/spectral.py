@@ -35,7 +35,14 @@ def spectral_normalization(builder, layer, inputs, call):
         with builder.graph.inserting_after(vector):
             order, shape = _way_back(leaf, kernel)
             rounds = int(layer.power_iterations)
-            builder.call(divide_by_norm, weight, vector, order, shape, rounds, name=call.name)
+            arguments = (weight, vector, order, shape, rounds)
+            divided = builder.call(divide_by_norm, *arguments, name=call.name)
+        with builder.graph.inserting_after(divided):
+            copy = builder.call(torch.clone, weight)
+        # The next call divides the kernel again, while this one's gradients still need theirs.
+        for node in list(builder.graph.find_nodes(op="get_attr", target=name)):
+            if node is not weight:
+                node.replace_all_uses_with(copy)
     return builder.to(result, inputs[0].dtype)
 
 
