@@ -91,6 +91,11 @@ def is_overridden(model, name):
     return getattr(type(model), name) is not getattr(Functional, name)
 
 
+def has_own_call(model):
+    """Whether a model that is no graph of layers has a `call`; one of a GAN may have none."""
+    return is_overridden(model, "call") and type(model).call is not keras.Model.call
+
+
 def waits_for_a_batch(model):
     """Whether a model, its loss or its metrics are built on the first batch, which has not come."""
     for name in ("loss", "metrics"):

@@ -149,7 +149,7 @@ class Stepping(StepModes):
         model = self.model
         names = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
         own = [name for name in names if keras_models.is_overridden(model, name)]
-        if not self.is_graph() and keras_models.is_overridden(model, "call"):
+        if not self.is_graph() and keras_models.has_own_call(model):
             own.insert(0, f"{type(model).__name__}.call")
         return own
 

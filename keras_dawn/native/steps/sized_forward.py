@@ -125,7 +125,9 @@ class SizedForward(EagerForward):
     @torch.inference_mode(False)  # for later steps, whoever asks first
     def _lower(self, key, flat, training):
         if len(self._known) >= MOST_KINDS:
-            raise LoweringError(f"batches of more than {MOST_KINDS} kinds of sizes")
+            raise LoweringError(
+                f"more than {MOST_KINDS} kinds of batches: padded to fewer sizes, they are a graph"
+            )
         shapes = [tuple(tensor.shape) for tensor in flat]
         with keras_variables.no_autocast():
             lowered = lowered_or_reason(

@@ -42,7 +42,7 @@ def batch_normalization(builder, layer, inputs, call):
     if trains and (builder.collect_statistics or synchronized):
         if mask is not None:
             if call.output.shape[axis] == 1:
-                raise LoweringError("a mask and one channel, which Keras has an error for")
+                raise LoweringError("one channel, and perhaps a mask, which Keras has an error for")
             function = masked_batch_norm_of_all_ranks if synchronized else masked_batch_norm
             channels = 1 if value.torch_order else value.rank - 1
             args = (value.node, mask, channels, gamma, beta, layer.epsilon)
