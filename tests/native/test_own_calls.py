@@ -163,7 +163,7 @@ def test_half_precision_is_that_of_keras(policy):
     keras.config.set_dtype_policy(policy)
     model, x = build(Nested), data()[0].astype("float32")
     module = keras_dawn.to_torch(model)
-    assert "keras_" not in module.code
+    assert "keras_" not in module.code.replace("keras_dawn_native", "")
     torch.testing.assert_close(module(torch.tensor(x)), model(x), rtol=2e-2, atol=2e-2)
 
 
