@@ -68,14 +68,21 @@ def test_resnet18_gives_torchvisions_outputs_and_averages_and_torch_fills_it_ali
             torch.testing.assert_close(moving.value.detach(), running, rtol=1e-3, atol=1e-4)
 
 
+OPTIONS = [
+    {}, {"blur_pool": True}, {"resnet_d": True}, {"zero_init_gamma": True},
+    {"blur_pool": True, "resnet_d": True, "activation": "mish"},
+]  # fmt: skip
+
+
 # Keras sometimes warns about lists that hold nothing but layers it has loaded already.
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
-@pytest.mark.parametrize("options", [{}, {"blur_pool": True}, {"resnet_d": True},
-                                     {"zero_init_gamma": True},
-                                     {"blur_pool": True, "resnet_d": True, "activation": "mish"},
-                                     ])  # fmt: skip
-@pytest.mark.parametrize("depth", [18, 50])
-def test_every_option_trains_native_at_any_size_and_round_trips(options, depth, tmp_path):
+@pytest.mark.parametrize(
+    "depth, options",
+    [(18, each) for each in OPTIONS]
+    + [(50, {}), (50, OPTIONS[-1])]
+    + [pytest.param(50, each, marks=pytest.mark.slow) for each in OPTIONS[1:-1]],
+)
+def test_every_option_trains_native_at_any_size_and_round_trips(depth, options, tmp_path):
     model = ResNet(depth, classes=3, **options)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     explanation = keras_dawn.explain(model)

@@ -150,7 +150,7 @@ def refuse_what_keras_refuses(layer, cells, mask, call):
     if layer.unroll and call.shapes[0][1] is None:
         raise LoweringError("unroll without a known number of steps")
     if call.shapes[0][-1] is None:  # others than the weights are for would fail in another product
-        raise LoweringError("an unknown number of features")
+        raise LoweringError("an unknown number of features, which an Input before all layers tells")
     quick = getattr(layer, "use_cudnn", False)  # of LSTM and GRU
     for cell in cells:
         if 1.0 in (cell.dropout, cell.recurrent_dropout):
