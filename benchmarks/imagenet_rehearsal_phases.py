@@ -17,7 +17,7 @@ SIDES = (400, 520)  # larger than the largest copies
 def phases(folder):
     """The plans on small parts of their GPUs; the recipe's data, with copies where it asks."""
     from keras_dawn.data.photos import photos_of
-    from keras_dawn.data.photos.copies import prepare
+    from keras_dawn.data.photos.prepare import prepare
 
     from synthetic_imagenet import make_folders
 

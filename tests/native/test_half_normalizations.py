@@ -9,14 +9,11 @@ import pytest
 import torch
 from keras import layers
 
-SHAPES = [
-    ((8, 16, 12, 10), 8),
-    ((8, 16, 12, 10), None),
-    ((5, 16), None),
-    ((3, 24, 10), 3),
-    ((5, 16), 4),
-    ((2, 6, 4, 3, 4), 2),
-]
+SHAPES = [  # and how many groups, of 1 to 16 channels, also in many pixels; none: layer norm
+    ((8, 16, 12, 10), 8), ((2, 48, 5, 6), 3), ((2, 48, 5, 6), 4), ((2, 16, 32, 33), 2),
+    ((3, 24, 10), 3), ((5, 16), 4), ((2, 6, 4, 3, 4), 2), ((2, 4, 5, 6), 4),
+    ((8, 16, 12, 10), None), ((512, 16), None),
+]  # fmt: skip
 
 
 def computed(function, x, gamma, beta, change):
@@ -50,6 +47,12 @@ def test_sums_are_in_float32_and_only_the_results_are_rounded(shape, groups, dty
     expected = computed(exact, *(t.double() for t in (x, gamma, beta, change)))
     assert [tensor.dtype for tensor in found] == [dtype, dtype, torch.float32, torch.float32]
     rounding = torch.finfo(dtype).eps
+    with torch.no_grad():  # which may go another way
+        predicted = half(x, gamma, beta)
+    error = (predicted.double() - expected[0]).abs().max()
+    assert error <= rounding * expected[0].abs().max() and predicted.dtype == dtype
+    if groups and x.ndim > 3:  # images and volumes keep their layout
+        assert predicted.stride() == found[0].stride() == x.stride()
     for one, other, error in zip(found, expected, (rounding, rounding, 1e-5, 1e-5), strict=True):
         assert (one.double() - other).abs().max() <= error * other.abs().max()
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from keras_dawn.data.photos import ImageFolder, ValidationImages
-from keras_dawn.data.photos.copies import prepare
+from keras_dawn.data.photos.prepare import prepare
 from keras_dawn.distributed import launch
 
 import imagenet_resnet50

@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 from types import SimpleNamespace
 
-from keras_dawn.data.photos.copies import prepare
+from keras_dawn.data.photos.prepare import prepare
 from keras_dawn.dawnbench.records import RunFolder
 
 import imagenet_resnet50

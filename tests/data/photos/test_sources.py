@@ -1,9 +1,11 @@
+import importlib
 import io
 import json
 import subprocess
 import sys
 import tarfile
 
+import keras_dawn.data.photos
 from keras_dawn.data.photos import (
     ImageFolder,
     ImageNetTar,
@@ -13,8 +15,8 @@ from keras_dawn.data.photos import (
     prepare,
     split,
 )
-from keras_dawn.data.photos.copies import shrink
 from keras_dawn.data.photos.photo import read_header
+from keras_dawn.data.photos.prepare import shrink
 from keras_dawn.data.photos.shards import new_suffix
 
 import numpy as np
@@ -142,6 +144,11 @@ def test_copies_have_the_short_side_and_keep_label_name_and_shape(photo_folder):
     copies.verify()
     assert copies.problems == {}
     assert repr(copies) == f"<PreparedImages {copies.folder}: 24 photos, 3 classes>"
+
+
+def test_prepare_is_a_function_whatever_was_imported_before():
+    importlib.import_module("keras_dawn.data.photos.prepare.__main__")
+    assert keras_dawn.data.photos.prepare is prepare and callable(prepare)
 
 
 @pytest.mark.slow

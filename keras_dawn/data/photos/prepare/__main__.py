@@ -9,7 +9,7 @@ The source is a folder with one folder a class, or what `photos_of` reads: `FOLD
 
 from pathlib import Path
 
-from keras_dawn.data.photos.copies import prepare
+from keras_dawn.data.photos.prepare import prepare
 from keras_dawn.data.photos.sources import photos_of
 from keras_dawn.foundation.counted import counted
 

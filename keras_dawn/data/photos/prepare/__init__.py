@@ -1,6 +1,7 @@
 """Smaller copies of a photo set: read once at full size, trained on many times.
 
-On the command line it is `python -m keras_dawn.data.photos.prepare`.
+On the command line it is `python -m keras_dawn.data.photos.prepare`, in `__main__.py`: a module
+that its package imports would be run a second time, with a warning.
 """
 
 import concurrent.futures
