@@ -9,6 +9,11 @@ from keras_dawn.distributed.ranks import current
 import keras
 
 _OURS_AND_KERAS = ("keras.src.callbacks.", "keras_dawn.")  # the wheel has Keras's tests, too
+_SAVING = tuple(
+    getattr(keras.callbacks, name)
+    for name in ("ModelCheckpoint", "OrbaxCheckpoint")
+    if hasattr(keras.callbacks, name)
+)
 _HOOKS = {"train": ("on_train_batch_end", "on_batch_end"), "test": ("on_test_batch_end",)}
 
 
@@ -31,8 +36,6 @@ class FreshLogs(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._look("train")
-        if self.params.get("steps") is None and stops_at_nan(self._callbacks):
-            self._always["train"] = True  # no telling which batch is the last one
 
     def on_test_begin(self, logs=None):
         self._look("test")
@@ -82,27 +85,24 @@ def reads_batch_logs(callbacks, mode):
     """Whether a callback is to get the exact logs of every batch.
 
     Keras's own do with what is refreshed every few steps and at an epoch's end, unless they
-    were told to write or to save within an epoch.
+    were told to write or to save within an epoch, or stop at a loss that is not finite.
 
     Args:
         callbacks: flat list of `keras.callbacks.Callback`.
         mode: `"train"` or `"test"`.
     """
     return any(
-        _reads(getattr(callback, hook)) or _told_to_look(callback)
+        _reads(getattr(callback, hook)) or _told_to_look(callback, mode)
         for callback in callbacks
         for hook in _HOOKS[mode]
     )
 
 
-def stops_at_nan(callbacks):
-    """Whether a callback would miss its purpose if an epoch's last loss went past it."""
-    return any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
-
-
-def _told_to_look(callback):
-    """Whether it is one of Keras's that save or update more often than once an epoch."""
-    if isinstance(callback, keras.callbacks.ModelCheckpoint):
+def _told_to_look(callback, mode):
+    """Whether it is one of Keras's that look at the logs more often than once an epoch."""
+    if isinstance(callback, keras.callbacks.TerminateOnNaN):
+        return mode == "train"  # it says which batch it was, and no other is trained on
+    if isinstance(callback, _SAVING):
         # Within an epoch it compares the logs with its best.
         return callback.save_freq != "epoch"
     return getattr(callback, "update_freq", "epoch") != "epoch"
