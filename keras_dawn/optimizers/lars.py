@@ -1,5 +1,6 @@
 """Layer-wise adaptive rates for large batches."""
 
+from keras_dawn.foundation.norms import norms_of
 from keras_dawn.optimizers.patterns import check_patterns, is_vector, matches
 from keras_dawn.optimizers.sgd import SGD
 
@@ -74,8 +75,8 @@ class LARS(SGD):
         if traits.kind == "plain":
             super()._update_group(traits, weights, gradients, velocities, rate)
             return
-        sizes = torch.stack(torch._foreach_norm(weights))
-        slopes = torch.stack(torch._foreach_norm(gradients))  # before the decay is added
+        sizes = torch.stack(norms_of(weights))
+        slopes = torch.stack(norms_of(gradients))  # before the decay is added
         denominators = slopes + self.epsilon
         if traits.decay and self._weight_decay:
             decay = self._decay_of(traits)

@@ -4,6 +4,7 @@ import math
 import numbers
 import re
 
+from keras_dawn.foundation.norms import norms_of
 from keras_dawn.optimizers.patterns import check_patterns, is_vector, matches
 from keras_dawn.optimizers.sgd import SGD
 
@@ -131,7 +132,7 @@ class Muon(SGD):
         directions = self._directions(gradients, velocities, self._momentum_of(traits))
         axes = 2 if traits.kind == "heads" else 1  # the last ones, of the outputs
         if self.normalize_weights:
-            sizes = torch._foreach_norm(weights)
+            sizes = norms_of(weights)
             roots = [math.prod(weight.shape[-axes:]) ** 0.5 for weight in weights]
             factors = [root / size for root, size in zip(roots, sizes, strict=True)]
             torch._foreach_mul_(weights, factors)

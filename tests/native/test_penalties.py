@@ -89,6 +89,21 @@ def test_penalties_in_float32():
     assert_alike(lambda: network(KINDS["both"]()), tolerance=2e-5)
 
 
+@pytest.mark.parametrize("penalty", [regularizers.L1(1e-3), regularizers.L2(1e-3)])
+def test_the_penalty_on_a_large_table_is_exact_in_float32(penalty):
+    found = []
+    for native in (True, False):
+        keras.utils.set_random_seed(1)
+        table = layers.Embedding(40_000, 64, embeddings_regularizer=penalty)
+        model = keras.Sequential([keras.Input((2,)), table, layers.Flatten(), layers.Dense(1)])
+        model.compile("sgd", "mse")
+        if native:
+            keras_dawn.accelerate(model)
+        batch = np.zeros((4, 2)), np.zeros((4, 1))
+        found.append([model.evaluate(*batch, verbose=0), model.train_on_batch(*batch)])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
 def test_other_regularizers_and_added_losses_beside_them_are_keras_s(true_float64):
     def build():
         others = ["l2", Halves(), None, regularizers.OrthogonalRegularizer(0.1), "l1"]

@@ -2,6 +2,7 @@
 
 from operator import is_
 
+from keras_dawn.foundation.norms import norms_of
 from keras_dawn.native.steps.settings import Settings, frozen
 
 import torch
@@ -89,7 +90,7 @@ class Penalties:
         for tensor, pair in zip(self._tensors, factors, strict=True):
             for kind, factor in zip((Absolute, Squares), map(float, pair), strict=True):
                 if factor:
-                    # By dtype too, as `_foreach_norm` gives each norm in its tensor's.
+                    # By dtype too, as `norms_of` gives each norm in its tensor's.
                     groups.setdefault((kind, factor, tensor.dtype), []).append(tensor)
         return [(kind, factor, tensors) for (kind, factor, _), tensors in groups.items()]
 
@@ -111,7 +112,7 @@ class Squares(torch.autograd.Function):
     def value(factor, weights):
         """The penalty."""
         # The square of each norm: the squares of all weights are never written to memory.
-        return torch.stack(torch._foreach_norm(weights)).square().sum() * factor
+        return torch.stack(norms_of(weights)).square().sum() * factor
 
     @staticmethod
     def add(factor, scale, gradients, weights):
@@ -140,7 +141,7 @@ class Absolute(torch.autograd.Function):
     @staticmethod
     def value(factor, weights):
         """The penalty."""
-        return torch.stack(torch._foreach_norm(weights, 1)).sum() * factor
+        return torch.stack(norms_of(weights, 1)).sum() * factor
 
     @staticmethod
     def add(factor, scale, gradients, weights):

@@ -1,6 +1,7 @@
 """Adafactor, in Keras's form."""
 
 from keras_dawn.foundation import keras_optimizers, keras_variables
+from keras_dawn.foundation.norms import norms_of
 from keras_dawn.native.steps.updates.fused import Fused
 
 import torch
@@ -56,7 +57,7 @@ class Adafactor(Fused):
 
     def _root_mean_squares(self, tensors):
         """Tensor `(len(tensors),)`."""
-        return torch.stack(torch._foreach_norm(tensors)) / self._root_sizes
+        return torch.stack(norms_of(tensors)) / self._root_sizes
 
 
 def _average_in(average, new, beta):

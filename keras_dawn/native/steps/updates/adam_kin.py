@@ -1,6 +1,7 @@
 """Adam's relatives: a first moment, and something to divide it by."""
 
 from keras_dawn.foundation import keras_optimizers
+from keras_dawn.foundation.norms import norms_of
 from keras_dawn.native.steps.updates.adam import BetaPowers, average_of_squares, moments, step_by
 from keras_dawn.native.steps.updates.fused import Fused
 from keras_dawn.native.steps.updates.numbers import add_, factor_for, scale_
@@ -79,8 +80,8 @@ class Lamb(Fused):
         below = torch._foreach_sqrt(torch._foreach_div(self._second, second))
         torch._foreach_add_(below, self.number("epsilon"))
         torch._foreach_div_(steps, below)
-        of_weights = torch.stack(torch._foreach_norm(self.parameters))
-        of_steps = torch.stack(torch._foreach_norm(steps))
+        of_weights = torch.stack(norms_of(self.parameters))
+        of_steps = torch.stack(norms_of(steps))
         # Chosen on the device; of a weight of zeros the ratio would hold it at 0.
         trusted = (of_weights > 0) & (of_steps > 0)
         ratios = torch.where(trusted, of_weights / of_steps, 1.0) * rate

@@ -3,6 +3,7 @@
 import functools
 
 from keras_dawn.foundation import keras_optimizers, keras_variables
+from keras_dawn.foundation.norms import norms_of
 from keras_dawn.native.steps.settings import Settings
 from keras_dawn.native.steps.updates.numbers import MovingNumbers
 from keras_dawn.native.steps.weighing import count_up
@@ -90,12 +91,12 @@ class Update:
         """The gradients, clipped in place as the optimizer says, by Keras's formulas."""
         each, together, value = map(self.number, ("clipnorm", "global_clipnorm", "clipvalue"))
         if each and each > 0:
-            norms = torch._foreach_norm(gradients)
+            norms = norms_of(gradients)
             torch._foreach_clamp_min_(norms, each)  # shorter ones are multiplied by each / each
             torch._foreach_mul_(gradients, each)
             torch._foreach_div_(gradients, norms)
         elif together and together > 0:
-            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            norm = torch.stack(norms_of(gradients)).norm()
             scale = together * norm.reciprocal().clamp_max(1.0 / together)
             # norm − norm is 0, or NaN where the norm is not finite: then all is NaN, as in Keras.
             torch._foreach_mul_(gradients, scale + (norm - norm))
