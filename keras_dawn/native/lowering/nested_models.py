@@ -5,7 +5,7 @@ import copy
 
 from keras_dawn.foundation import keras_layers, keras_models, keras_variables
 from keras_dawn.native.lowering.masks import dropping_masks
-from keras_dawn.native.lowering.values import LoweringError, Value
+from keras_dawn.native.lowering.values import Value
 
 import keras
 
@@ -70,96 +70,3 @@ def given_to(functional, node):
         return list(node.input_tensors)
     args, kwargs = node.arguments.args, node.arguments.kwargs
     return keras_models.match_inputs(functional, args[0] if args else kwargs.get("inputs"))
-
-
-def checked_sizes(builder, model, functional, values, given):
-    """The values that a nested model is called with, refused where Keras refuses their sizes.
-
-    A `Functional` checks them in every call, a `Sequential` in none. Sizes that only a batch has
-    are looked at when it comes.
-
-    Args:
-        builder: `GraphBuilder`.
-        model: the nested model.
-        functional: its `Functional`.
-        values: list of `Value`, what it is called with.
-        given: list of `KerasTensor`, the same.
-
-    Raises:
-        LoweringError: of known sizes.
-    """
-    if isinstance(model, keras.Sequential):
-        return values
-    return [
-        checked(builder, value, x, (None, *made.shape[1:]), model.name, squeezes=True)
-        for value, x, made in zip(values, given, functional.inputs, strict=True)
-    ]
-
-
-def checked(builder, value, x, expected, name, squeezes=False):
-    """A value, looked at in every batch where some of its sizes are known only then.
-
-    Args:
-        builder: `GraphBuilder`.
-        value: `Value`.
-        x: `KerasTensor`, the same.
-        expected, name, squeezes: as `check_sizes` takes them.
-
-    Raises:
-        LoweringError: of known sizes.
-    """
-    check_sizes(x, expected, name, squeezes)
-    pairs = zip(x.shape, expected, strict=True)
-    if not any(size is None and one is not None for size, one in pairs):
-        return value
-    node = builder.call(check_sizes, builder.keras_order(value), expected, name, squeezes)
-    looked_at = value.with_node(node, torch_order=False)
-    builder.masks.set(looked_at, value.mask)
-    return looked_at
-
-
-def check_sizes(x, expected, name, squeezes=False):
-    """A tensor, or `LoweringError` where a layer or model takes no input of its sizes.
-
-    Args:
-        x: tensor, or `KerasTensor`.
-        expected: tuple of int and `None`, the sizes that it says.
-        name: str, its name.
-        squeezes: bool, whether a last axis of one number counts for none, as a `Functional` has it.
-    """
-    sizes, known = tuple(x.shape), tuple(expected)
-    if squeezes:
-        sizes, known = (s[:-1] if s and s[-1] == 1 else s for s in (sizes, known))
-    for size, one in zip(sizes, known, strict=False):
-        if size is not None and one is not None and size != one:
-            raise LoweringError(
-                f"{name} is for inputs of shape {tuple(expected)}, and it was given "
-                f"{tuple(x.shape)}"
-            )
-    return x
-
-
-def fits_graph(given, functional):
-    """Whether the sizes that a graph has noted hold for such inputs.
-
-    A `Sequential` that is built when it is first called has the sizes of that call in it, the
-    batch's too; Keras's checks let unknown sizes pass for any.
-
-    Args:
-        given: list of `KerasTensor`.
-        functional: Keras's `Functional`.
-    """
-    return all(
-        size is None or size == found
-        for x, made in zip(given, functional.inputs, strict=True)
-        for size, found in zip(made.shape, x.shape, strict=True)
-    )
-
-
-def knows_more(given, functional):
-    """Whether sizes of such inputs are known that are open in a graph."""
-    return any(
-        size is None and found is not None
-        for x, made in zip(given, functional.inputs, strict=True)
-        for size, found in zip(made.shape, x.shape, strict=True)
-    )
