@@ -1,4 +1,4 @@
-"""Layers that say which sizes they take: of axes that a graph leaves open, each batch is looked at."""
+"""Layers that say which sizes they take: each batch is looked at where a graph leaves them open."""
 
 import keras_dawn
 from keras_dawn.native.accelerate import engine_of
