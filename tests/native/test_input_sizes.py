@@ -101,4 +101,5 @@ def test_sizes_that_are_known_are_not_looked_at_again():
     model = keras.Model(inputs, layers.PReLU(shared_axes=[1])(x))
     keras_dawn.accelerate(model)
     model.predict(np.ones((3, 5, 4)), verbose=0)
-    assert "check_sizes" not in engine_of(model).steps.forward.evaluating.module.code
+    assert "of_sizes" not in engine_of(model).steps.forward.evaluating.module.code
+    assert "of_sizes" in keras_dawn.to_torch(functional(prelu)).code
