@@ -48,11 +48,6 @@ class LossPlan:
     names: list | None
 
 
-def compiled_without(model):
-    """Whether a compiled model has no loss but what its layers add."""
-    return getattr(model, "_compile_loss", None) is None
-
-
 def loss_plan(model):
     """The `LossPlan` of a compiled model, or `None` before its loss is built."""
     compile_loss = getattr(model, "_compile_loss", None)

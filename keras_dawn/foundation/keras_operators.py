@@ -8,7 +8,6 @@ from keras_dawn.foundation import keras_context
 from keras_dawn.foundation.keras_symbols import TraceError
 
 import keras
-import numpy as np
 import torch
 
 _BETWEEN = (
@@ -18,22 +17,18 @@ _COMPARISONS = "lt", "le", "gt", "ge", "ne"
 _OF_ONE = {"neg": operator.neg, "abs": abs, "invert": operator.invert, "round": round}
 
 
-def _turned(function):
-    return lambda one, other: function(other, one)
-
-
 def _functions():
     """What Python calls for each of them, by the names of their methods."""
-    found = dict(_OF_ONE)
+    found = {**_OF_ONE, **{name: getattr(operator, name) for name in _COMPARISONS}}
     for name in _BETWEEN:
-        function, name = getattr(operator, name), name.rstrip("_")
-        found |= {name: function, f"r{name}": _turned(function)}
-    found |= {name: getattr(operator, name) for name in _COMPARISONS}
+        method = name.rstrip("_")
+        found[method] = found[f"r{method}"] = getattr(operator, name)
     found = {f"__{name}__": function for name, function in found.items()}
     return {name: function for name, function in found.items() if name in vars(keras.KerasTensor)}
 
 
 _FUNCTIONS = _functions()
+_OF_THE_SECOND = {f"__r{name.rstrip('_')}__" for name in _BETWEEN}  # as in 2 - x, which asks x
 
 
 @contextlib.contextmanager
@@ -79,14 +74,15 @@ def _check_key(key):
 def _check(name, operands, result):
     """Raises `TraceError` where the operator of real tensors raises, or gives another dtype."""
     ones = [_ones(operand) for operand in operands]
-    try:
-        found = keras.backend.standardize_dtype(_FUNCTIONS[name](*ones).dtype)
-    except Exception as error:
-        raise TraceError(f"{name} of such operands, which torch refuses") from error
+    if name in _OF_THE_SECOND:
+        ones.reverse()
     # What is expected beforehand may be another dtype than Keras computes.
     operation, *_ = result._keras_history
-    ones = ones[::-1] if name.startswith("__r") and name != "__round__" else ones
-    computed = keras.backend.standardize_dtype(operation.call(*ones).dtype)
+    try:
+        results = _FUNCTIONS[name](*ones), operation.call(*ones)
+    except Exception as error:
+        raise TraceError(f"{name} of such operands, which torch refuses") from error
+    found, computed = (keras.backend.standardize_dtype(each.dtype) for each in results)
     if found != computed:
         raise TraceError(f"{name} gives {found} of torch's and {computed} of Keras's tensors")
     result._dtype = computed
@@ -94,10 +90,7 @@ def _check(name, operands, result):
 
 def _ones(operand):
     """As small a real operand as can be in place of one: tensors of no axes count otherwise."""
-    if isinstance(operand, keras.Variable):
-        operand = operand.value
-    if isinstance(operand, (keras.KerasTensor, torch.Tensor)):
-        dtype = getattr(torch, keras.backend.standardize_dtype(operand.dtype))
-        return torch.ones((1,) * len(operand.shape), dtype=dtype, device="cpu")
-    several = isinstance(operand, np.ndarray) and operand.ndim
-    return np.ones_like(operand[:1]) if several else operand
+    if not isinstance(operand, (keras.KerasTensor, torch.Tensor)):
+        return operand  # a number
+    dtype = getattr(torch, keras.backend.standardize_dtype(operand.dtype))
+    return torch.ones((1,) * len(operand.shape), dtype=dtype, device="cpu")

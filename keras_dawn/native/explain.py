@@ -1,5 +1,6 @@
 """What runs native in a model, what falls back, and why."""
 
+import contextlib
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -153,13 +154,11 @@ def explanation(engine, convolutions=True):
         if convolutions:
             details["convolutions"] = engine.layers.convolutions()
         return _explanation(model, engine.layers, own, **details)
-    # Asked before `prepare`, which may drop steps that no longer fit.
-    trained = engine.steps is not None and engine.steps.update is not None
-    steps = engine.prepare("predict_function")
+    steps = _prepared(engine)
     if steps is None:
         return Explanation(False, engine.refusal, Counter(), [])
     details = {}
-    if model.compiled and trained and steps.update is not None and steps.metrics is not None:
+    if model.compiled and steps.update is not None and steps.metrics is not None:
         details["loss"] = _how(steps.loss.reason, "Keras's, on the native outputs")
         details["metrics"] = _how(steps.metrics.reason, "Keras's")
         details["optimizer"] = _how(steps.update.reason, "its own apply")
@@ -173,6 +172,17 @@ def explanation(engine, convolutions=True):
     if convolutions:
         details["convolutions"] = forward.convolutions()
     return _explanation(model, forward, own, **details)
+
+
+def _prepared(engine):
+    """The steps as they are now: where the model has trained, with all that its next `fit` needs.
+
+    They may be others than those that trained it, made for a batch of another size.
+    """
+    if engine.has_trained() and not current().several:  # there all ranks would have to ask
+        with contextlib.suppress(ValueError):  # of Keras's: the next `fit` raises it
+            return engine.prepare("train_function")
+    return engine.prepare("predict_function")
 
 
 def _explanation(model, forward, own, **details):

@@ -3,8 +3,9 @@
 import contextlib
 
 from keras_dawn.distributed.ranks import current
-from keras_dawn.foundation import keras_losses, keras_models, keras_variables
+from keras_dawn.foundation import keras_models, keras_variables
 from keras_dawn.foundation.device import why_not_native
+from keras_dawn.native.compiled_parts import are_same, compiled_parts
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.step import NativeSteps
 from keras_dawn.native.step_modes import StepModes
@@ -42,6 +43,7 @@ class Stepping(StepModes):
         self.running = 0  # how many `fit`, `evaluate` and `predict` are under way
         self._way = GraphWay()  # as batches have shown
         self._compiled = None  # what `compile` had made, to know whether it was called again
+        self._trained = None  # the same, when a training was last prepared
 
     def is_native(self):
         """Whether the last steps computed natively, wholly or with the model's own Python."""
@@ -54,6 +56,10 @@ class Stepping(StepModes):
         # Asked anew each time: a refusal ends when its reason does.
         return self._prepare(purpose, self._why_not_native())
 
+    def has_trained(self):
+        """Whether the model has begun to train natively with what is compiled now."""
+        return self._trained is not None and are_same(compiled_parts(self.model), self._trained)
+
     def _prepare(self, purpose, refusal):
         self.refusal = refusal
         if getattr(self.model, "steps_per_execution", 1) > 1:
@@ -61,7 +67,7 @@ class Stepping(StepModes):
         if self.refusal is not None:
             self._drop_steps()
             return None
-        compiled = _compiled_parts(self.model)
+        compiled = compiled_parts(self.model)
         if self.steps is not None and not self._is_current(compiled):
             self._drop_steps()
         try:
@@ -89,10 +95,7 @@ class Stepping(StepModes):
 
     def _is_current(self, now):
         """Whether the steps still fit what is compiled now, and every setting that they read."""
-        then = self._compiled
-        # The same objects: another `compile` makes new ones, equal settings or not.
-        same = len(now) == len(then) and all(a is b for a, b in zip(now, then, strict=True))
-        return same and self.steps.is_current()
+        return are_same(now, self._compiled) and self.steps.is_current()
 
     @torch.inference_mode(False)  # weights laid out anew are trained later, whoever asks first
     def _prepared(self, purpose, compiled):
@@ -104,6 +107,7 @@ class Stepping(StepModes):
         self.steps.makes_arrays = self.makes_arrays
         if purpose == "train_function":
             self.steps.prepare_training()
+            self._trained = compiled
         elif purpose == "test_function":
             self.steps.prepare_losses()
         return self.steps
@@ -112,7 +116,7 @@ class Stepping(StepModes):
         """Takes up what callbacks changed, such as a layer's `trainable` or its rate."""
         if self.is_own("train_function"):
             self._refresh()
-        if self.steps is not None and not self._is_current(_compiled_parts(self.model)):
+        if self.steps is not None and not self._is_current(compiled_parts(self.model)):
             exact = self.steps.exact_logs
             if self.prepare("predict_function") is not None:
                 # Forward only: the function that runs next prepares losses or training itself.
@@ -238,10 +242,3 @@ class Stepping(StepModes):
         self.prepare("predict_function")
         with contextlib.nullcontext() if self.steps is None else self.leaving_exact_logs():
             yield
-
-
-def _compiled_parts(model):
-    """What `compile` made: optimizer, loss, loss weights, metrics; and what is called with them."""
-    optimizer = getattr(model, "optimizer", None)
-    own = [keras_models.method_of(model, f"compute_{name}") for name in ("loss", "metrics")]
-    return [optimizer, *own, *keras_losses.compiled_loss(model), *model.metrics]

@@ -190,6 +190,17 @@ def test_a_list_of_one_tensor_of_a_layer_that_is_called_as_it_is():
     np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-6)
 
 
+def test_a_list_of_one_tensor_of_an_operation_without_a_rule():
+    inputs = keras.Input((4,))
+    (whole,) = keras.ops.array_split(inputs, 1, axis=1)
+    model = keras.Model(inputs, layers.Dense(3)(whole))
+    x = np.ones((3, 4), "float32")
+    expected = model.predict(x, verbose=0)
+    assert "keras_array_split" in keras_dawn.to_torch(model).code
+    keras_dawn.accelerate(model)
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-6)
+
+
 def fixed_length():
     inputs = keras.Input((6, 4))
     return keras.Model(inputs, layers.Dense(3)(Weighted()(inputs, mask=inputs[..., 0] > 0)))

@@ -164,6 +164,50 @@ def test_a_layer_put_into_a_list_which_keras_does_not_track_computes_with_its_we
     np.testing.assert_allclose(model.predict(X, verbose=0), expected, rtol=1e-5)
 
 
+def projection():
+    return layers.EinsumDense("abc,cde->abde", (None, 3, 3))
+
+
+class Series(layers.Layer):
+    """Two convolutions of series in a list."""
+
+    def __init__(self, other_layout=False):
+        super().__init__()
+        self.parts = [layers.Conv1D(3, 3), layers.Conv1D(3, 3)]
+        self.parts += [projection()] if other_layout else []
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def in_a_graph(layer):
+    inputs = keras.Input((5, 3))
+    return keras.Model(inputs, layer(inputs))
+
+
+@pytest.mark.parametrize("other_layout", [False, True])
+@pytest.mark.parametrize("make", [in_a_graph, CombiningModel])
+def test_weights_that_keras_does_not_track_are_laid_out_as_their_layers_want_them(
+    make, other_layout
+):
+    model = keras_dawn.accelerate(make(Series(other_layout)))
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+    model.predict(x, verbose=0)
+    series, other = model.layers[-1], layers.Conv1D(3, 3)
+    other.build((None, 5, 3))
+    series.parts[0] = other
+    if other_layout:  # one kernel that two layers want in two ways
+        series.parts[2] = projection()
+        series.parts[2].build((None, 1, 3))
+        vars(series.parts[2])["_kernel"] = other.kernel
+    expected = series(x).detach().numpy()
+    for _ in range(2):
+        np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-6)
+    assert not keras_dawn.explain(model).fallbacks
+
+
 @pytest.mark.parametrize("make", [around(Around), CombiningModel, CountingModel])
 def test_a_tensor_put_into_a_variable_after_a_training_is_trained(make):
     found = []

@@ -86,6 +86,35 @@ def test_growing_images_keep_one_native_inside_python_of_ones_own():
 OPEN = ((None, None, None, 3),)
 
 
+def test_a_batch_that_keras_refuses_opens_no_further_sizes():
+    model = keras_dawn.accelerate(Around())
+    model.compile("sgd", "mse")
+    for size, channels in ((8, 3), (9, 4), (12, 3), (12, 4), (9, 3)):
+        x = np.ones((4, size, size, channels))
+        if channels == 3:
+            model.fit(x, np.ones((4, 3)), verbose=0)
+            continue
+        with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 3"):
+            model.fit(x, np.ones((4, 3)), verbose=0)
+    lowerings = [part.lowerings for part in engine_of(model).steps.forward.layers.parts]
+    shapes = {key[1] for each in lowerings for key in each._entries if each.is_graph}
+    assert shapes == {(), OPEN}
+
+
+def test_explain_still_says_how_loss_and_optimizer_go_after_a_batch_of_another_size():
+    model = keras_dawn.accelerate(network())
+    model.compile("sgd", "mse", metrics=["mae"])
+    model.fit(np.ones((4, 8, 8, 3)), np.ones((4, 3)), verbose=0)
+    before = keras_dawn.explain(model)
+    assert before.loss == before.metrics == before.optimizer == "native"
+    weights = model.get_weights()
+    model.predict(np.ones((4, 9, 9, 3)), verbose=0)
+    assert str(keras_dawn.explain(model)) == str(before)
+    assert all(map(np.array_equal, weights, model.get_weights()))
+    model.compile("sgd", "mae")
+    assert keras_dawn.explain(model).optimizer is None  # no batch has come since
+
+
 class Counted(layers.Layer):
     """A layer that is called as it is: nobody knows the sizes of what it returns."""
 

@@ -99,14 +99,79 @@ def test_what_is_written_down_leaves_nothing_at_the_layers():
     assert [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in inside] == before
 
 
-def test_more_kinds_of_batch_than_are_written_down_go_layer_by_layer(monkeypatch):
+def test_only_further_kinds_of_batches_than_are_written_down_go_layer_by_layer(monkeypatch):
     monkeypatch.setattr(sized_forward, "MOST_KINDS", 3)
-    with pytest.warns(UserWarning, match="more than 3 kinds .* slower, with the same results"):
-        model = follows(lambda: graph(Token(), Mixing()))
-    assert isinstance(forward_of(model), GraphForward)
+    with pytest.warns(UserWarning, match="more than 3 kinds .* slower, with the same results") as w:
+        model = follows(lambda: graph(Token(), Mixing(rate=0.0)))
+    assert len([each for each in w if "kinds" in str(each.message)]) == 1
+    forward = forward_of(model)
+    (known, further), (y, _) = zip(*batches((4, 5), (3, 9)), strict=True)
+    model.fit(known, y, verbose=0)
+    assert is_whole(model)
+    model.fit(further, y[:3], verbose=0)
+    found = {kind for _, kind, _ in keras_dawn.explain(model).fallbacks}
+    assert found <= {"Token", "Mixing"} and forward_of(model) is forward
+    model.fit(known, y, verbose=0)
+    assert is_whole(model) and forward_of(model) is forward
 
 
-def test_mixed_precision():
+def test_what_a_layer_adds_to_the_loss_of_further_kinds_counts(monkeypatch):
+    monkeypatch.setattr(sized_forward, "MOST_KINDS", 1)
+    sizes = (4, 5), (4, 9), (2, 7), (4, 5), (4, 8)
+
+    def make():
+        dense = layers.Dense(WIDTH, kernel_regularizer="l2")
+        return graph(Token(), AddingOfMany(), dense, Mixing())
+
+    with pytest.warns(UserWarning, match="more than 1 kinds"):
+        model = follows(make, sizes=sizes)
+    assert isinstance(forward_of(model), SizedForward)
+
+
+class Short(layers.Layer):
+    """Takes at most seven steps."""
+
+    def build(self, shape):
+        self.built = True
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, x):
+        if ops.shape(x)[1] > 7:
+            raise ValueError("that is too long")
+        return x
+
+
+def test_an_error_of_a_layer_in_a_further_kind_of_batch_is_the_users_and_happens_once(monkeypatch):
+    monkeypatch.setattr(sized_forward, "MOST_KINDS", 1)
+    model = keras_dawn.accelerate(graph(Short(), Token(), Mixing()))
+    (x, long), (y, _) = zip(*batches((4, 5), (4, 9)), strict=True)
+    model.fit(x, y, verbose=0)
+    forward = forward_of(model)
+    with (
+        pytest.warns(UserWarning, match="more than 1 kinds"),
+        pytest.raises(ValueError, match="that is too long"),
+    ):
+        model.fit(long, y, verbose=0)
+    assert forward_of(model) is forward
+    model.fit(x, y, verbose=0)
+    assert is_whole(model)
+
+
+class AddingOfMany(layers.Layer):
+    """Adds to the loss of batches with more than seven steps."""
+
+    def call(self, x):
+        if ops.shape(x)[1] > 7:
+            self.add_loss(ops.mean(ops.square(x)))
+        return x
+
+
+@pytest.mark.parametrize("most", [32, 3])
+@pytest.mark.filterwarnings("ignore:.* was given more than 3 kinds")
+def test_mixed_precision(monkeypatch, most):
+    monkeypatch.setattr(sized_forward, "MOST_KINDS", most)
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = follows(lambda: graph(Token(), Mixing()), tolerance=0.05)
     assert is_whole(model)

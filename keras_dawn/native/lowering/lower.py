@@ -4,9 +4,9 @@ import functools
 import itertools
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
+from keras_dawn.native.lowering.input_sizes import fits_graph
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
-from keras_dawn.native.lowering.nested_models import fits_graph
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.sizes import run_with_sizes
 from keras_dawn.native.lowering.structures import call_like_the_model

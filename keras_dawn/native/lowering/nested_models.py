@@ -4,7 +4,6 @@ import contextlib
 import copy
 
 from keras_dawn.foundation import keras_layers, keras_models, keras_variables
-from keras_dawn.native.lowering.checked_sizes import checked
 from keras_dawn.native.lowering.masks import dropping_masks
 from keras_dawn.native.lowering.values import Value
 
@@ -71,53 +70,3 @@ def given_to(functional, node):
         return list(node.input_tensors)
     args, kwargs = node.arguments.args, node.arguments.kwargs
     return keras_models.match_inputs(functional, args[0] if args else kwargs.get("inputs"))
-
-
-def checked_sizes(builder, model, functional, values, given):
-    """The values that a nested model is called with, refused where Keras refuses their sizes.
-
-    A `Functional` checks them in every call, a `Sequential` in none. Sizes that only a batch has
-    are looked at when it comes.
-
-    Args:
-        builder: `GraphBuilder`.
-        model: the nested model.
-        functional: its `Functional`.
-        values: list of `Value`, what it is called with.
-        given: list of `KerasTensor`, the same.
-
-    Raises:
-        LoweringError: of known sizes.
-    """
-    if isinstance(model, keras.Sequential):
-        return values
-    return [
-        checked(builder, value, x.shape, (None, *made.shape[1:]), model.name, squeezes=True)
-        for value, x, made in zip(values, given, functional.inputs, strict=True)
-    ]
-
-
-def fits_graph(given, functional):
-    """Whether the sizes that a graph has noted hold for such inputs.
-
-    A `Sequential` that is built when it is first called has the sizes of that call in it, the
-    batch's too; Keras's checks let unknown sizes pass for any.
-
-    Args:
-        given: list of `KerasTensor`.
-        functional: Keras's `Functional`.
-    """
-    return all(
-        size is None or size == found
-        for x, made in zip(given, functional.inputs, strict=True)
-        for size, found in zip(made.shape, x.shape, strict=True)
-    )
-
-
-def knows_more(given, functional):
-    """Whether sizes of such inputs are known that are open in a graph."""
-    return any(
-        size is None and found is not None
-        for x, made in zip(given, functional.inputs, strict=True)
-        for size, found in zip(made.shape, x.shape, strict=True)
-    )

@@ -1,8 +1,7 @@
 """The walk over a graph of layers for other sizes than Keras has noted in it."""
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
-from keras_dawn.native.lowering.checked_sizes import checked
-from keras_dawn.native.lowering.nested_models import fits_graph
+from keras_dawn.native.lowering.input_sizes import fits_graph
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.lowering.walk import Arguments, Node, arguments_of, lower_with_sizes
@@ -37,10 +36,7 @@ def run_with_sizes(builder, functional, inputs, given, training, whole=False):
         if any(id(tensor) not in values for tensor in node.input_tensors):
             continue  # of another graph that the layer was called in
         noted = node.outputs if noted_hold else [_unknown(tensor) for tensor in node.outputs]
-        seen = values
-        if not noted_hold:  # else Keras has looked when the graph was made
-            seen = {**values, **_checked(builder, node, values, symbols)}
-        found = _call(builder, node, noted, seen, symbols, training)
+        found = _call(builder, node, noted, values, symbols, training)
         if whole and builder.fallbacks:
             raise LoweringError(builder.fallbacks[-1][1])
         for tensor, value, symbol in zip(node.outputs, *found, strict=True):
@@ -80,24 +76,6 @@ def _call(builder, node, noted, values, symbols, training):
     call = Node(node.operation, given, tuple(outputs), Arguments(*symbolic))
     results, found = lower_with_sizes(builder, call, *called, training)
     return results, outputs if found is None else found
-
-
-def _checked(builder, node, values, symbols):
-    """The inputs, by their ids, that have an axis of which a layer takes one size alone."""
-    operation, found = node.operation, {}
-    if not isinstance(operation, keras.Layer) or isinstance(operation, keras.Model):
-        return found  # a model's graph is looked at where it takes the place of the call
-    specs = keras.tree.flatten(operation.input_spec)
-    for spec, tensor in zip(specs, node.input_tensors, strict=False):
-        if spec is None:
-            continue
-        symbol = symbols[id(tensor)]
-        expected = [None] * len(symbol.shape)
-        for axis, size in {**dict(enumerate(spec.shape or ())), **(spec.axes or {})}.items():
-            expected[axis] = size
-        value = values[id(tensor)]
-        found[id(tensor)] = checked(builder, value, symbol.shape, tuple(expected), operation.name)
-    return found
 
 
 def _has_own_python(operation):

@@ -9,15 +9,15 @@ from keras_dawn.native.lowering.apply_rule import (
     why_not_simple,
     with_masks,
 )
-from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
-from keras_dawn.native.lowering.masks import mask_after
-from keras_dawn.native.lowering.nested_models import (
-    checked_sizes,
+from keras_dawn.native.lowering.input_sizes import (
+    checked_arguments,
+    checked_inputs,
     fits_graph,
-    given_to,
-    inside_model,
     knows_more,
 )
+from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
+from keras_dawn.native.lowering.masks import mask_after
+from keras_dawn.native.lowering.nested_models import given_to, inside_model
 from keras_dawn.native.lowering.own_calls import OwnCalls, calls_of_function
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import (
@@ -119,10 +119,13 @@ def lower_with_sizes(builder, node, args, kwargs, training):
         with inside_model(builder, operation, args, kwargs) as (inner, values):
             if values is not None:
                 given = given_to(inner, node)
-                values = checked_sizes(builder, operation, inner, values, given)
+                values = checked_inputs(builder, operation, inner, values, given)
                 if fits_graph(given, inner) and not knows_more(given, inner):
                     return run(builder, inner, values, training), inner.outputs
                 return builder.run_with_sizes(inner, values, given, training)
+    reason = why_as_it_is(operation, None if builder.for_one_layer else builder.reads)
+    if reason is None:  # else Keras's own call looks at them
+        args, kwargs = checked_arguments(builder, node, args, kwargs)
     call = Call(
         name=operation.name,
         training=training,
@@ -131,7 +134,6 @@ def lower_with_sizes(builder, node, args, kwargs, training):
         output=node.outputs[0],
         shapes=[tensor.shape for tensor in node.input_tensors],
     )
-    reason = why_as_it_is(operation, None if builder.for_one_layer else builder.reads)
     apply = find_rule(operation)
     if reason is None and apply is None:
         values, outputs, reason = _lower_own(builder, node, args, kwargs, training)

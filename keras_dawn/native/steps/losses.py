@@ -30,8 +30,8 @@ def native_loss(model, outputs):
     """
     plan = keras_losses.loss_plan(model)
     if plan is None:
-        none = keras_losses.compiled_without(model)
-        return None, "compiled without a loss" if none else "no loss was built"
+        compiled = keras_losses.has_compiled_loss(model)
+        return None, "no loss was built" if compiled else "compiled without a loss"
     dtype = keras_losses.dtype_of_total_loss(model)
     if len(plan.losses) == 1 and len(outputs) == 1 and not keras.tree.is_nested(plan.outputs):
         (loss, share), reason = plan.losses[0], why_not(plan.losses[0][0])

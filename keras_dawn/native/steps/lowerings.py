@@ -80,9 +80,10 @@ class Lowerings:
         if not isinstance(self.layer, keras.Sequential):
             return None
         known = [keras.KerasTensor(shape) for shape in self._opened or ()] or made
-        if self._opened is None or not fits(flat, known):
-            self._opened = opened(known, flat)
-        return None if self._opened is None else tuple(self._opened)
+        if self._opened is not None and fits(flat, known):
+            return self._opened
+        shapes = opened(known, flat)
+        return None if shapes is None else tuple(shapes)
 
     def _entry_of_sizes(self, mode, flat):
         """What `entry` returns, for a graph and the sizes of a batch; `None` if there is none."""
@@ -120,9 +121,9 @@ class Lowerings:
     @keras_variables.no_autocast()
     @torch.inference_mode(False)
     def _lower(self, key, mode, args=(), kwargs=None, shapes=None):
+        whole = shapes is not None
         try:
             if self.is_graph:
-                whole = shapes is not None
                 shapes = shapes or list(key[1]) or None
                 lowered = lower(self.layer, mode, mode, views=None, shapes=shapes, whole=whole)
             else:
@@ -135,6 +136,8 @@ class Lowerings:
             return None
         entry = (function_of(lowered.module), lowered)
         self._entries[key] = entry
+        if self.is_graph and not whole:
+            self._opened = key[1] or self._opened
         if goes_by_ways(lowered.module):
             self._convolve[key] = next(_CALLS), None, None
         self.inside = keras_layers.all_layers(self.layer)
@@ -164,6 +167,9 @@ class Lowerings:
             self.reasons.clear()
 
     def refuse(self, key, reason):
+        """Leaves a kind of call to the layer's own, for this reason."""
+        if self._opened is not None and key[1] == self._opened:
+            self._opened = None  # sizes that the layer does not take are open in it
         self._entries.pop(key, None)
         self._convolve.pop(key, None)
         self.reasons[key] = self.reason = reason

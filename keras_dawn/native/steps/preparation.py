@@ -104,7 +104,6 @@ class Preparation:
             self._optimize()
 
     def _optimize(self):
-        self.optimization = None  # where this fails, each `fit` is to say so
         python = self.forward.runs_python or self.loss.reason is not None  # a loss of the user's
         self.optimization = Optimization(self.model, self.forward.leaves(), python)
         self._moves = moves.count
@@ -139,7 +138,7 @@ def make_forward(model, compile, way):
     # On several ranks the graph's own reduction averages whatever its layers leave.
     may_know_sizes = way.by_sizes and not compile and not current().several
     if may_know_sizes and forward.evaluating.wants_sizes():
-        return SizedForward(model, forward.evaluating)
+        return SizedForward(model, forward.evaluating, way.shapes)
     return forward
 
 

@@ -1,12 +1,14 @@
 """The forward pass of a graph some of whose layers are known for the sizes of a batch only."""
 
 import contextlib
+import warnings
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_variables
 from keras_dawn.native.lowering.module import function_of
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps import graph_report
 from keras_dawn.native.steps.averages import average_now
+from keras_dawn.native.steps.by_layer import NativeLayers
 from keras_dawn.native.steps.eager_forward import EagerForward
 from keras_dawn.native.steps.graph_calls import lowered_or_reason
 from keras_dawn.native.steps.graph_inputs import graph_inputs, structured
@@ -29,12 +31,14 @@ class SizedForward(EagerForward):
     Args:
         model: built `keras.Model`.
         open_sizes: its `Lowered` for batches of any sizes, with the calls of those layers in it.
+        shapes: those that it was lowered for, as `lower` takes them.
     """
 
     by_sizes = True
 
-    def __init__(self, model, open_sizes):
+    def __init__(self, model, open_sizes, shapes=None):
         super().__init__(model)
+        self._given = shapes
         self._open_sizes = self._last = open_sizes  # and the `Lowered` of the last batch
         self._graph = SameGraph(model)
         self._inside = keras_layers.all_layers(model)
@@ -42,6 +46,8 @@ class SizedForward(EagerForward):
         self._copies = {True: {}, False: {}}  # of weights in half precision, by the mode
         self._halves = None  # `HalfWeights` of the last batch to train on, or `None`
         self._shapes = self._last_key = None  # of the last batch
+        self._has_said = False  # that there are more kinds than are written down
+        self._layers = None  # `NativeLayers` inside those that the graph for any sizes calls
 
     @property
     def outputs(self):
@@ -71,7 +77,13 @@ class SizedForward(EagerForward):
         )
 
     def calls(self):
-        return _NOTHING
+        """Layers inside those that are called as they are compute natively in this context."""
+        if len(self._known) < MOST_KINDS:
+            return _NOTHING
+        if self._layers is None:
+            inside = [layer for layer, _ in self._open_sizes.fallbacks]
+            self._layers = NativeLayers(self.model, inside=inside)
+        return self._layers.in_place()
 
     def why_no_graph(self):
         return "layers that ask each batch for its sizes"
@@ -100,18 +112,15 @@ class SizedForward(EagerForward):
     def _compute(self, flat, training, refresh=True):
         key = _key(flat, training)
         if key not in self._known:
-            self._lower(key, flat, training)
+            if len(self._known) < MOST_KINDS:
+                self._lower(key, training, [tuple(tensor.shape) for tensor in flat], whole=True)
+            else:
+                key = self._of_any_sizes(training)
         forward, lowered, halves = self._known[key]
         # Another kind of batch may use other weights than the last one.
         if halves is not None and (refresh or key != self._last_key):
             halves.refresh()
-        keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
-        try:
-            outputs = forward(*flat)
-        except OUT_OF_MEMORY:
-            raise
-        except REFUSED as error:  # Keras's own call says what is wrong, or can do it
-            raise LoweringError(f"{type(error).__name__}: {error}") from error
+        outputs = self._run(forward, lowered, flat, training)
         self._last, self._last_key = lowered, key
         self._shapes = [tensor.shape for tensor in flat]
         if training:
@@ -122,26 +131,49 @@ class SizedForward(EagerForward):
             average_now(lowered.statistics, statistics)
         return structured(lowered, outputs, masks)
 
+    def _run(self, forward, lowered, flat, training):
+        if lowered.fallbacks:  # an error is the user's, and happens once
+            with keras_context.inside_call(self.model, training):
+                return forward(*flat)
+        keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
+        try:
+            return forward(*flat)
+        except OUT_OF_MEMORY:
+            raise
+        except REFUSED as error:  # Keras's own call says what is wrong, or can do it
+            raise LoweringError(f"{type(error).__name__}: {error}") from error
+
+    def _of_any_sizes(self, training):
+        """The key of the graph for any sizes, which is made for batches of further kinds."""
+        key = (training,)
+        if key not in self._known:
+            self._lower(key, training, self._given, whole=False)
+            if not self._has_said:
+                self._has_said = True
+                warnings.warn(
+                    f"{self.model.name} was given more than {MOST_KINDS} kinds of batches: further "
+                    "kinds go on with layers called one by one where they ask a batch for its "
+                    "sizes, slower, with the same results. Padded to fewer sizes, all are a graph.",
+                    stacklevel=2,
+                )
+        return key
+
     @torch.inference_mode(False)  # for later steps, whoever asks first
-    def _lower(self, key, flat, training):
-        if len(self._known) >= MOST_KINDS:
-            raise LoweringError(
-                f"more than {MOST_KINDS} kinds of batches: padded to fewer sizes, they are a graph"
-            )
-        shapes = [tuple(tensor.shape) for tensor in flat]
+    def _lower(self, key, training, shapes, whole):
         with keras_variables.no_autocast():
             lowered = lowered_or_reason(
                 self.model, training=training, collect_statistics=training, views=None,
-                shapes=shapes, whole=True,
+                shapes=shapes, whole=whole,
             )  # fmt: skip
         halves = None
-        if flat[0].device.type == "cpu":
+        if keras_variables.device_of(self.model).type == "cpu":
             # Before the function, which is made of the module as it is then.
             halves = HalfWeights(lowered.module, training, self._copies[training])
         self._known[key] = function_of(lowered.module), lowered, halves
 
     def with_added_losses(self, loss, apart=False):
-        python = bool(self._added.views)  # Keras penalises these; no other Python has run
+        # Keras penalises the first; no other Python has run but that of layers that were called.
+        python = bool(self._added.views) or bool(self._last.fallbacks)
         if not (python or self._added.penalties()):
             return loss
         self._added.follow_memory()
@@ -154,17 +186,23 @@ class SizedForward(EagerForward):
         return graph_report.convolutions(self._last, self._shapes, dtypes, device)
 
     def native(self):
-        return graph_report.native(self._last, None)
+        return graph_report.native(self._last, self._called())
 
     def fallbacks(self):
-        """None: a layer that cannot be lowered with the others takes the graph away."""
-        return []
+        """Those that the last batch called: none where it was of a kind that is written down."""
+        return [] if self._last_key is None else graph_report.fallbacks(self._last, self._called())
+
+    def _called(self):
+        """`NativeLayers` inside the layers that the last batch called, or `None`."""
+        return self._layers if self._last_key is not None and self._last.fallbacks else None
 
     def why_own_call(self):
         """Nothing: a graph has no `call` of its own."""
 
     def uncalled(self):
         """The layers that will be known when a batch has come."""
+        if self._last_key is not None:
+            return []
         return [layer for layer, _ in graph_report.fallbacks(self._last, None)]
 
 
