@@ -1,4 +1,5 @@
 import keras_dawn
+from keras_dawn.native.lowering.rules.embeddings import lookup, lookup_in_half
 
 import keras
 import numpy as np
@@ -54,6 +55,36 @@ def test_numbers_beyond_int32_are_cast_as_keras_does(models):
     plain, ours = models
     numbers = np.array([[2**32 + 7, 7, 2**33 - 1]])
     assert np.array_equal(*(model.predict(numbers, verbose=0) for model in (plain, ours)))
+
+
+@pytest.mark.parametrize("count", [12, 36, 40, 60])
+def test_in_half_precision_many_rows_are_looked_up_in_a_table_that_is_cast_first(
+    count, monkeypatch
+):
+    model = Doubled("mixed_bfloat16")
+    words = keras.Input((count,), dtype="int32")
+    model = keras.Model(words, keras.layers.LSTM(3)(model.table(words)))
+    model.compile("sgd", "mse")
+    numbers = np.arange(-count // 2, count // 2).reshape(1, count) % 50
+    expected, seen = model.predict(numbers, verbose=0), []
+    embedding = torch.embedding
+    monkeypatch.setattr(torch, "embedding", lambda t, i: (seen.append(t.dtype), embedding(t, i))[1])
+    keras_dawn.accelerate(model)
+    np.testing.assert_allclose(model.predict(numbers, verbose=0), expected, rtol=0.02, atol=0.01)
+    assert seen == [torch.bfloat16 if count >= 40 else torch.float32]
+
+
+def test_rows_in_half_precision_are_the_same_bits_whichever_is_cast_first():
+    table, numbers = torch.randn(9, 4), torch.arange(-9, 9)
+    for some in (numbers, numbers[:5]):
+        rows = lookup_in_half(table, some, torch.bfloat16)
+        assert torch.equal(rows, lookup(table, some).bfloat16())
+
+
+def test_a_table_that_is_trained_outside_training_has_its_gradients_added_up_in_float32():
+    table = torch.zeros(2, 1, requires_grad=True)
+    lookup_in_half(table, torch.ones(700, dtype=torch.int32), torch.bfloat16).sum().backward()
+    assert table.grad.tolist() == [[0.0], [700.0]]  # in bfloat16 it would stop at 256
 
 
 class TrainedForInference(Doubled):

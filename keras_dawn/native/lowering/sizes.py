@@ -1,7 +1,8 @@
 """The walk over a graph of layers for other sizes than Keras has noted in it."""
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
-from keras_dawn.native.lowering.nested_models import checked, fits_graph
+from keras_dawn.native.lowering.checked_sizes import checked
+from keras_dawn.native.lowering.nested_models import fits_graph
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.lowering.walk import Arguments, Node, arguments_of, lower_with_sizes
@@ -95,7 +96,7 @@ def _checked(builder, node, values, symbols):
         for axis, size in {**dict(enumerate(spec.shape or ())), **(spec.axes or {})}.items():
             expected[axis] = size
         value = values[id(tensor)]
-        found[id(tensor)] = checked(builder, value, symbol, tuple(expected), operation.name)
+        found[id(tensor)] = checked(builder, value, symbol.shape, tuple(expected), operation.name)
     return found
 
 

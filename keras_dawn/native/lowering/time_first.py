@@ -1,7 +1,7 @@
 """Texts for recurrent layers are looked up in the order in which torch's kernels read them."""
 
 from keras_dawn.native import recurrent
-from keras_dawn.native.lowering.rules.embeddings import lookup
+from keras_dawn.native.lowering.rules.embeddings import lookup, lookup_in_half
 
 
 def look_up_time_first(graph):
@@ -12,7 +12,7 @@ def look_up_time_first(graph):
     """
     turned = {}
     for node in list(graph.nodes):
-        if node.op != "call_function" or node.target is not lookup or not node.users:
+        if node.op != "call_function" or node.target not in _LOOKUPS or not node.users:
             continue
         vectors = _cast_of(node)
         if not all(_reads_sequence(user, vectors) for user in vectors.users):
@@ -33,6 +33,8 @@ def _cast_of(node):
     is_cast = user.op == "call_method" and user.target == "to"
     return user if is_cast and not others and user.users else node
 
+
+_LOOKUPS = (lookup, lookup_in_half)
 
 # A recurrent function and which of its arguments is the sequences.
 _SEQUENCES = {recurrent.lstm: 0, recurrent.gru: 0, recurrent.simple_rnn: 0}

@@ -4,6 +4,7 @@ from collections import Counter
 
 from keras_dawn.foundation import keras_variables
 from keras_dawn.foundation.precision import HALF
+from keras_dawn.native.steps.weight_views import views_after
 
 import torch
 
@@ -32,27 +33,26 @@ class HalfWeights:
             weight = _cast_weight(node, module)
             if weight is None or (training and not _is_cast_once(weight, read, node)):
                 continue
-            (cast_from, dtype) = node.args
-            key = cast_from.target, dtype
+            (cast_from, dtype), views = node.args, views_after(node, weight)
+            name = f"{cast_from.target}_{str(dtype).removeprefix('torch.')}"
+            key = name, views.written()
             if key not in names:
-                names[key] = f"{cast_from.target}_{str(dtype).removeprefix('torch.')}"
-                copy = self._copy(weight, dtype, training)
+                names[key] = f"{name}_view_{len(names)}" if views.written() else name
+                copy = self._copy(weight, dtype, training, views)
                 module.register_parameter(names[key], copy.half)
                 self._used.append(copy)
                 self._weights.append(weight)
-                self._halves.append(copy.half)
-            with graph.inserting_before(node):
-                node.replace_all_uses_with(graph.get_attr(names[key]))
-            graph.erase_node(node)
+                self._halves.append(copy.memory)
+            views.replace_by(names[key])
         if self._halves:
             graph.eliminate_dead_code(_is_kept)
             graph.lint()
             module.recompile()
 
-    def _copy(self, weight, dtype, training):
-        key = id(weight), dtype
+    def _copy(self, weight, dtype, training, views):
+        key = id(weight), dtype, views.written()
         if key not in self._copies:
-            self._copies[key] = _Copy(weight, dtype, training)
+            self._copies[key] = _Copy(weight, dtype, training, views)
         return self._copies[key]
 
     @torch.no_grad()
@@ -60,15 +60,15 @@ class HalfWeights:
         """Takes the weights as they are now, and forgets what a broken-off step has left."""
         if self._halves:
             torch._foreach_copy_(self._halves, self._weights)
-            for half in self._halves:
-                half.grad = None
+            for copy in self._used:
+                copy.half.grad = None
 
     def hand_back(self):
         """Adds the copies' gradients to those of the weights; to be called without gradients."""
         used = [copy for copy in self._used if copy.half.grad is not None]
         if not used:
             return
-        torch._foreach_copy_([copy.wide() for copy in used], [copy.half.grad for copy in used])
+        torch._foreach_copy_([copy.as_half() for copy in used], [copy.half.grad for copy in used])
         for copy in used:
             copy.half.grad = None
             if copy.weight.grad is None:
@@ -78,18 +78,30 @@ class HalfWeights:
 
 
 class _Copy:
-    """A weight in half precision, and the memory in which its gradient is made wide."""
+    """A weight in half precision, and the memory in which its gradient is made wide.
 
-    def __init__(self, weight, dtype, training):
-        self.weight, self._wide = weight, None
+    Attributes:
+        memory: the copy in the weight's shape.
+        half: the parameter on that memory, as the graph looks at it.
+    """
+
+    def __init__(self, weight, dtype, training, views):
+        self.weight, self._views, self._wide = weight, views, None
         with torch.inference_mode(False):  # kept for steps outside of it, whoever asks first
-            self.half = torch.nn.Parameter(weight.detach().to(dtype), requires_grad=training)
+            self.memory = weight.detach().to(dtype)
+            self.half = torch.nn.Parameter(views.of(self.memory), requires_grad=training)
 
     def wide(self):
         """A tensor like the weight, the same one in every step."""
         if self._wide is None:
             self._wide = torch.empty_like(self.weight)
+            self._as_half = self._views.of(self._wide)
         return self._wide
+
+    def as_half(self):
+        """The same memory as `wide`, in the shape in which the graph looks at the weight."""
+        self.wide()
+        return self._as_half
 
 
 def _cast_weight(node, module):

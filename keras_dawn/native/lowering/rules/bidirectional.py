@@ -16,6 +16,7 @@ from keras_dawn.native.lowering.rules.recurrent import (
     run_layer,
     sequences_states_mask,
     weights_of,
+    with_features_of,
 )
 from keras_dawn.native.lowering.values import LoweringError, Value
 
@@ -135,6 +136,7 @@ def _both_at_once(builder, layer, directions, x, states, call):
     x = floats_for(builder, builder.cast(x, dtype), dtype)
     if x.rank != 3:
         raise LoweringError(f"of {x.rank} axes")
+    x = with_features_of(builder, cells[0], x, call)
     said = {"sequences": layer.return_sequences, "states": layer.return_state}
     said = {name: True for name, value in said.items() if value}
     if states is not None:

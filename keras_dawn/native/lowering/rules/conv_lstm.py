@@ -1,6 +1,7 @@
 """ConvLSTM1D, ConvLSTM2D and ConvLSTM3D."""
 
 from keras_dawn.native import recurrent
+from keras_dawn.native.lowering.checked_sizes import checked
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, Transform
 from keras_dawn.native.lowering.reads import Recorded, unrecorded
@@ -36,9 +37,8 @@ def run_images(builder, layer, x, states, mask, call):
     if reason is not None or cell.compute_dtype != dtype:
         raise LoweringError(f"{cell.name}: {reason or 'another dtype'}")
     refuse_what_keras_refuses(layer, [cell], mask, call)
-    step_shape = (None, *call.shapes[0][2:])
-    if unrecorded(layer.cell).input_spec.shape != step_shape:  # Keras's own call takes no others
-        raise LoweringError("images of other sizes than it was built for")
+    step_shape = unrecorded(layer.cell).input_spec.shape  # Keras's own call takes no others
+    x = checked(builder, x, call.shapes[0], (None, *step_shape), call.name)
     rank = cell.rank
     # (…, in, 4 · out) in Keras, (4 · out, in, …) in torch.
     kernel_order = Transform((rank + 1, rank, *range(rank)))

@@ -2,6 +2,7 @@
 
 from keras_dawn.native import recurrent
 from keras_dawn.native.elementwise import FUNCTIONS
+from keras_dawn.native.lowering.checked_sizes import checked
 from keras_dawn.native.lowering.keras_callables import title
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.layouts import AS_IS, DENSE
@@ -69,6 +70,7 @@ def run_layer(builder, layer, x, states, mask, call):
         raise LoweringError(f"of {x.rank} axes")
     cells = cells_of(builder, layer)
     refuse_what_keras_refuses(layer, cells, mask, call)
+    x = with_features_of(builder, cells[0], x, call)
     states = None if states is None else [_like(builder, state, dtype).node for state in states]
     memory = states_that_are_kept(builder, layer)
     node, last = builder.keras_order(x), []
@@ -112,6 +114,11 @@ def floats_for(builder, x, dtype):
     return builder.to(x, dtype)  # if it is only known when it runs
 
 
+def with_features_of(builder, cell, x, call):
+    """The sequences `x`, refused where a cell's weights are for another number of features."""
+    return checked(builder, x, call.shapes[0], (None, None, cell.kernel.shape[0]), call.name)
+
+
 def _like(builder, value, dtype):
     if value.rank != 2:
         raise LoweringError(f"an initial state of {value.rank} axes")
@@ -149,8 +156,6 @@ def refuse_what_keras_refuses(layer, cells, mask, call):
         raise LoweringError("unroll and go_backwards with a mask")
     if layer.unroll and call.shapes[0][1] is None:
         raise LoweringError("unroll without a known number of steps")
-    if call.shapes[0][-1] is None:  # others than the weights are for would fail in another product
-        raise LoweringError("an unknown number of features, which an Input before all layers tells")
     quick = getattr(layer, "use_cudnn", False)  # of LSTM and GRU
     for cell in cells:
         if 1.0 in (cell.dropout, cell.recurrent_dropout):
