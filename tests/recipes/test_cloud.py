@@ -124,14 +124,24 @@ def test_two_processes_told_to_end_save_and_the_same_command_goes_on(tmp_path):
 
 
 def test_a_recipe_that_does_not_exist_and_one_that_fails(tmp_path):
-    project = project_copy(tmp_path)
-    script = project / "recipes" / "cloud" / "train.sh"
-    done = subprocess.run(
-        [script, tmp_path / "a", "imagenet"], capture_output=True, encoding="utf-8"
-    )
-    assert done.returncode == 2 and "no recipe recipes/imagenet.py" in done.stderr
-    printed, code = ended(train(project, tmp_path / "b", "--batch_size=0"))
-    assert code not in (0, 75) and "batch_size" in printed
+    project = tmp_path / "keras_dawn"
+    (project / "recipes").mkdir(parents=True)
+    (project / "recipes" / "cloud").symlink_to(CLOUD)
+    interpreter(project)
+    recipe = project / "recipes" / "failing.py"
+    recipe.write_text("import sys\nraise ValueError(sys.argv[1:])", encoding="utf-8")
+
+    def run(recipe, *flags):
+        return subprocess.run(
+            [project / "recipes" / "cloud" / "train.sh", tmp_path / "results", recipe, *flags],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+            env={**os.environ, "SKYPILOT_NUM_GPUS_PER_NODE": "0"},
+        )  # fmt: skip
+
+    done = run("imagenet")
+    assert done.returncode == 2 and "no recipe recipes/imagenet.py" in done.stdout
+    done = run("failing", "--batch_size=0")
+    assert done.returncode not in (0, 75) and "'--batch_size=0'" in done.stdout
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from recipe_parts import command_line
+from tests import processes
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -43,16 +44,16 @@ def test_what_is_no_flag_is_said_before_anything_is_done(recipe, arguments, word
 def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path):
     (tmp_path / "checkpoints").write_text("a file in the way", encoding="utf-8")
     flags = ["--preset=smoke", "--dataset=digits", "--checkpoints=checkpoints"]
-    assert called("cifar10_wrn", *flags, folder=tmp_path).returncode != 0
+    done = processes.run(RECIPES / "cifar10_wrn.py", *flags, cwd=tmp_path)
+    assert done.returncode != 0 and "checkpoints" in done.printed
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 
 def test_help_lists_the_flags_of_a_recipes_parts(tmp_path):
-    done = called("cifar10_wrn", "--help", folder=tmp_path)
-    shown = done.stdout
-    assert done.returncode == 0 and not done.stderr
+    done = processes.run(RECIPES / "cifar10_wrn.py", "--help", cwd=tmp_path)
+    assert done.returncode == 0
     for flag in ("--preset", "--epochs", "--target", "--[no]tta", "--checkpoints"):
-        assert flag in shown
+        assert flag in done.printed
 
 
 def test_ctrl_c_ends_a_recipe_in_a_line(monkeypatch, capsys):

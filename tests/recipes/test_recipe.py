@@ -20,32 +20,22 @@ from tests import processes
 RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10_wrn.py"
 
 
-def command(*flags):
-    return [sys.executable, str(RECIPE), *flags]
-
-
-def run(*flags, cwd):
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.run(
-        command(*flags), capture_output=True, encoding="utf-8", cwd=cwd, env=env, timeout=300
-    )
-
-
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """One run on the digits that the tests below look at."""
     folder = tmp_path_factory.mktemp("smoke")
-    result = run(
+    done = processes.run(
+        RECIPE,
         "--preset=smoke", "--dataset=digits", "--output_dir=out", "--runs=2", "--target=5", "--tta",
         "--price_per_hour=3.06", "--spot_price_per_hour=0.9", "--price_source=a test",
         "--batch_size=256", "--cudnn_benchmark", cwd=folder,
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result, folder / "out"
+    assert done.returncode == 0, done.printed
+    return done.printed, folder / "out"
 
 
 def test_a_run_folder_is_complete(smoke):
-    result, out = smoke
+    printed, out = smoke
     names = {path.name for path in (out / "seed1").iterdir()}
     pictures = {"schedule.png", "loss.png", "time_to_accuracy.png"}
     pictures |= {"confusion.png", "worst_photos.png"}
@@ -59,25 +49,25 @@ def test_a_run_folder_is_complete(smoke):
     assert document["cudnn_benchmark"] is True
     averaged = document["test_time_augmentation"]["accuracy"]
     assert 0 <= averaged <= 1
-    assert f"{100 * averaged:.2f} %" in result.stdout
+    assert f"{100 * averaged:.2f} %" in printed
     with (out / "seed1" / "history.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 and {"learning_rate", "momentum", "cost_usd"} <= set(rows[0])
 
 
 def test_several_seeds_are_summed_up(smoke):
-    result, out = smoke
+    printed, out = smoke
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert summary["runs"] == 2 and summary["runs_that_reached_it"] == 2
     accuracy = summary["test_accuracy"]
     assert accuracy["lowest"] <= accuracy["mean"] <= accuracy["highest"]
-    assert "2 of 2 runs reached 5 %" in result.stdout
+    assert "2 of 2 runs reached 5 %" in printed
 
 
 def test_it_says_which_data_and_how_it_differs_from_the_entry(smoke):
-    result, _ = smoke
-    assert "The built-in digits, as asked." in result.stdout
-    assert "wrn-22-6" in result.stdout and "wrn-10-1" in result.stdout
+    printed, _ = smoke
+    assert "The built-in digits, as asked." in printed
+    assert "wrn-22-6" in printed and "wrn-10-1" in printed
 
 
 def test_a_digits_run_writes_no_cifar10_entry(smoke):
@@ -147,7 +137,8 @@ class FlagDefiner:
 
 def test_ctrl_c_keeps_the_history_so_far(tmp_path):
     process = subprocess.Popen(
-        command("--preset=smoke", "--dataset=digits", "--output_dir=out", "--epochs=500"),
+        [sys.executable, RECIPE, "--preset=smoke", "--dataset=digits", "--output_dir=out",
+         "--epochs=500"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         # A shell has its background jobs, such as this suite, ignore it, and that is inherited.
