@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +145,8 @@ def table_named(name):
         ValueError: another name, or a file that holds no table.
         OSError: the file cannot be read.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise ValueError(f"Expected the name or the path of a table of ways, got {name!r}.")
     if name == TORCH:
         return Table(TORCH, ())
     path = _FOLDER / f"{name}.json" if name in KINDS else Path(name).expanduser()

@@ -14,7 +14,7 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common.name_scope import name_scope
 from keras.src.utils import traceback_utils
 
-_SAME_METHODS = ("__call__", "compute_mask", "_get_call_context", "_maybe_reset_call_context")
+_SAME_METHODS = ("__call__", "_get_call_context", "_maybe_reset_call_context")
 _SAME_PROPERTIES = ("input_dtype", "compute_dtype", "variable_dtype")
 _ONE_POLICY = (keras.dtype_policies.DTypePolicy, keras.dtype_policies.FloatDTypePolicy)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -26,16 +26,25 @@ KNOWN = keras_version.VERSION == (3, 15)
 
 
 def is_ordinary(layer):
-    """Whether a layer's class leaves Keras's `__call__` and what it asks as they are."""
-    return why_not_ordinary(layer) is None
+    """Whether a layer's class leaves Keras's `__call__` and what it asks as they are.
+
+    The user's own may say the masks of their outputs, which Keras asks for after `call`.
+    """
+    own = not keras_layers.class_of(layer).__module__.startswith("keras.src.")
+    return why_not_ordinary(layer, own_masks=own) is None
 
 
-def why_not_ordinary(layer):
-    """What a layer's class changes of what Keras does around `call`, or `None`."""
+def why_not_ordinary(layer, own_masks=False):
+    """What a layer's class changes of what Keras does around `call`, or `None`.
+
+    Args:
+        layer: Keras layer.
+        own_masks: bool, whether it may say the masks of its outputs.
+    """
     if not KNOWN:
         return f"what Keras {keras.__version__} does around `call` is not known"
     kind = keras_layers.class_of(layer)
-    names = (*_SAME_METHODS, *_SAME_PROPERTIES)
+    names = (*_SAME_METHODS, *_SAME_PROPERTIES, *(() if own_masks else ("compute_mask",)))
     own = [name for name in names if getattr(kind, name) is not getattr(keras.Layer, name)]
     if own:
         return f"its class has a `{own[0]}` of its own"
@@ -63,6 +72,7 @@ class ShortCall:
     def __init__(self, layer):
         self.layer = layer
         self._kind = keras_layers.class_of(layer)
+        self._says_masks = keras_layers.has_own_masks(layer)
         names = [p.name for p in layer._call_signature.parameters.values() if p.kind in _POSITIONAL]
         self._takes_mode = "training" in layer._call_signature.parameters
         self._default = keras_layers.default_training(layer)
@@ -82,7 +92,7 @@ class ShortCall:
         if settings and (len(settings) > 1 or type(settings.get("training")) is not bool):
             return False
         layer = self.layer
-        if not layer.built or not keras_layers.is_plain_call(layer):
+        if self._says_masks or not layer.built or not keras_layers.is_plain_call(layer):
             return False
         if layer.activity_regularizer is not None or not 0 < len(tensors) <= self._most:
             return False

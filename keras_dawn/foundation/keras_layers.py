@@ -92,6 +92,11 @@ def trains_untold(operation):
     return any(map(default_training, layers))
 
 
+def has_own_masks(layer):
+    """Whether a layer's class says the masks of its outputs, instead of handing masks on."""
+    return class_of(layer).compute_mask is not keras.Layer.compute_mask
+
+
 def only_passes_mask_on(layer):
     """Whether a layer's output has the mask of its input, as `Layer.compute_mask` says."""
     own = "compute_mask" in vars(layer)

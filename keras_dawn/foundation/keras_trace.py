@@ -8,6 +8,7 @@ from keras_dawn.foundation.keras_draws import draws_noted
 from keras_dawn.foundation.keras_equalities import equalities_noted
 from keras_dawn.foundation.keras_inner_calls import noted
 from keras_dawn.foundation.keras_operators import operators_checked
+from keras_dawn.foundation.keras_own_masks import masks_before, own_masks
 from keras_dawn.foundation.keras_results import results_computed
 from keras_dawn.foundation.keras_symbols import (
     TraceError,
@@ -34,12 +35,14 @@ class Trace:
         nodes: list of Keras's nodes, in an order in which they can run.
         outputs: what `call` returned, `KerasTensor`s in it.
         losses: list of `KerasTensor`s that the layer itself added to the loss.
+        masks: list of the outputs' masks that its own `compute_mask` returned, or `None`.
     """
 
     constants: list
     nodes: list
     outputs: object
     losses: list = field(default_factory=list)
+    masks: list | None = None
 
 
 # Runs whenever a call is noted, with the call's arguments.
@@ -81,7 +84,9 @@ def trace(layer, arguments, training, watch, in_scope=False):
             lists_frozen(layers),
             losses_noted(layer) as losses,
         ):
+            masked = masks_before(arguments)
             outputs = watch.run(layer.call, handed)
+            masks = own_masks(layer, arguments, masked, outputs, watch)
         told = keras_context.current_call_context().get_value("training")
         if told is not training and (told or training is not None):
             # What one layer is told holds for all that are called after it, untold.
@@ -92,10 +97,15 @@ def trace(layer, arguments, training, watch, in_scope=False):
         if any(id(loss) in known for loss in losses):
             raise TraceError("it adds a loss that it does not compute")  # a variable is refused
         nodes = _nodes_before([outputs, losses], known, called)
+        if masks is not None:
+            known |= {id(mask) for mask in masked.values()}
+            before = set(map(id, nodes))
+            wanted = [mask for mask in masks if mask is not None]
+            nodes += [node for node in _ordered(wanted, known) if id(node) not in before]
     parts = keras.tree.flatten([(n.arguments.args, n.arguments.kwargs) for n in nodes])
     if any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts):
         raise TraceError("it computes with weights of other layers")
-    return Trace(constants, nodes, outputs, losses)
+    return Trace(constants, nodes, outputs, losses, masks)
 
 
 def trace_function(function, tensor, watch):

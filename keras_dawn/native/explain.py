@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from keras_dawn.convolutions import table_in_use
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation.counted import counted
 from keras_dawn.native.engine import engine_of
@@ -32,6 +33,7 @@ class Explanation:
         compiled: str, what `torch.compile` was asked for and gets, or `None` where it was not.
         convolutions: dict from the name of a convolution to the ways that it went with the last
             batch (`keras_dawn.convolutions`); those that always are torch's own are left out.
+        table: str, the name of the table that says so, or `None` without such convolutions.
     """
 
     native: bool
@@ -49,6 +51,7 @@ class Explanation:
     accelerated: bool = True
     compiled: str | None = None
     convolutions: dict = field(default_factory=dict)
+    table: str | None = None
 
     def is_whole(self):
         """Whether everything in the model and its step is native."""
@@ -75,6 +78,8 @@ class Explanation:
             alike = [name for name, other in self.convolutions.items() if other == way]
             more = f" and {len(alike) - 1} like it" if len(alike) > 1 else ""
             lines.append((f"{alike[0]}{more}", way))
+        if self.table:
+            lines.append(("their ways", f"by the table {self.table}"))
         for part in ("loss", "metrics", "optimizer", "ranks", "graph", "compiled"):
             if getattr(self, part):
                 lines.append((_TITLES.get(part, part), getattr(self, part)))
@@ -202,6 +207,8 @@ def _explanation(model, forward, own, **details):
         # The beginning says of a layer that no rule computes it, as is plain for a model's `call`.
         reason = forward.why_own_call() or ""
         details["python_reason"] = re.sub("^no rule, and Python [^:]*: ", "", reason) or None
+    if details.get("convolutions"):
+        details["table"] = table_in_use().identity
     return Explanation(
         True,
         None,

@@ -130,6 +130,8 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, words):
 def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match="Expected one of amx, .*, got 'fast'"):
         use_table("fast")
+    with pytest.raises(ValueError, match="the name or the path of a table of ways, got 3"):
+        use_table(3)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Models whose convolutions go other ways than torch's own, beside plain Keras."""
 
+import re
+
 import keras_dawn
 from keras_dawn.convolutions import choice
 from keras_dawn.native.lowering.lower import to_torch
@@ -119,6 +121,8 @@ def test_explain_says_the_ways_of_the_last_batch(use):
     use()
     assert set(keras_dawn.explain(model).convolutions.values()) == {"torch's own"}
     assert "first and 5 like it" in str(keras_dawn.explain(model))
+    keras_dawn.convolutions.use_table("torch")
+    assert re.search("their ways +by the table torch\n", str(keras_dawn.explain(model)))
 
 
 def test_explain_runs_nothing_of_the_users(use):

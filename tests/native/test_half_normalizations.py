@@ -1,6 +1,7 @@
 """Normalizations of half precision, beside float64 and plain Keras."""
 
 import keras_dawn
+from keras_dawn.native import half_normalizations
 from keras_dawn.native.half_normalizations import group_norm_in_half, layer_norm_in_half
 
 import keras
@@ -97,3 +98,12 @@ def test_a_layer_in_half_precision_is_as_plain_keras_computes_it(kind, settings,
     np.testing.assert_allclose(found.astype("float32"), expected, rtol=2**-7, atol=2**-8)
     if kind is layers.GroupNormalization:
         assert "relu_" in keras_dawn.to_torch(model, training=True).code  # nobody reads its input
+
+
+def test_only_a_processor_takes_the_channels_outermost(monkeypatch):
+    given = []
+    monkeypatch.setattr(half_normalizations, "_in_float32", lambda _, x, *rest: given.append(x))
+    x = torch.empty(2, 6, 4, 4, dtype=torch.bfloat16, device="meta")
+    x = x.contiguous(memory_format=torch.channels_last)
+    group_norm_in_half(x, 3, None, None, 1e-3)
+    assert given[0] is x

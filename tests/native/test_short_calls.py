@@ -214,7 +214,7 @@ def test_a_call_that_is_replaced_is_used(short, monkeypatch):
 
 
 def test_classes_that_do_more_are_left_to_keras():
-    class Masks(layers.Layer):
+    class Masks(Probe):
         def compute_mask(self, inputs, previous_mask):
             return torch.ones(len(inputs), dtype=torch.bool)
 
@@ -222,7 +222,10 @@ def test_classes_that_do_more_are_left_to_keras():
         def __call__(self, x):
             return super().__call__(x + 1)
 
-    assert not is_ordinary(Masks()) and not is_ordinary(Calls())
+    assert not is_ordinary(Calls())
+    masks, x = Masks(), torch.ones(2, 2)
+    assert keras_masks.mask_of(masks(x)) is not None
+    assert is_ordinary(masks) and not ShortCall(masks).suits((x,), {})
     assert not is_ordinary(layers.LSTM(2))
     assert is_ordinary(Probe())
 

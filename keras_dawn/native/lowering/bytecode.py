@@ -82,3 +82,15 @@ def follows_constant(instructions, number):
 def is_call(one):
     """Whether an instruction calls a function with what was put on the stack last."""
     return one.opname.startswith(("CALL", "KW_NAMES", "PRECALL"))
+
+
+HANDED_ON = "the layer itself is handed to something, which may change it"
+
+
+def use_of_whole(after):
+    """What is done with the layer itself, by the instructions after the one that loads it."""
+    if after[0].opname == "STORE_ATTR":
+        return f"it sets its attribute {after[0].argval}"
+    if after[0].opname == "COPY" and len(after) > 1 and after[1].opname in TAKES:
+        return f"it changes its attribute {after[1].argval}"
+    return HANDED_ON

@@ -64,6 +64,7 @@ class OwnCalls:
         except (keras_trace.TraceError, SizesError) as error:
             raise LoweringError(f"no rule, and Python that cannot be noted: {error}") from error
         self.nodes, self.outputs, self.losses = found.nodes, found.outputs, found.losses
+        self._masks = found.masks
         self.values = {id(symbol): value for symbol, value in inputs}
         for symbol, part in found.constants:
             self.values[id(symbol)] = _constant(builder, symbol, part)
@@ -89,7 +90,7 @@ class OwnCalls:
             raise keras_trace.TraceError("it reads masks that a layer may take off")
         return found, inputs
 
-    def results(self):
+    def results(self, builder):
         """The outputs' `Value`s with their masks, flat, once the calls have been lowered."""
         found = [symbol for symbol in keras.tree.flatten(self.outputs) if symbol is not None]
         results = [copy.copy(self.values[id(symbol)]) for symbol in found]
@@ -97,6 +98,11 @@ class OwnCalls:
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
                 value.mask = self.values[id(mask)].node
+        if self._masks is not None:
+            for value, mask in zip(results, self._masks, strict=True):
+                if value.mask is None and mask is not None:
+                    value.mask = builder.keras_order(self.values[id(mask)])
+            return results
         previous = self._arguments.previous_masks
         missing = any(value.mask is None for value in results)
         known = any(mask is not None for mask in previous)
@@ -119,7 +125,7 @@ def why_not_combined(layer):
 
 def _checked(layer, reads, sizes_are_open, notes_losses):
     """The `Doubts` about a layer; `ImpureError` unless it does no more than its `call`."""
-    reason = why_not_ordinary(layer)
+    reason = why_not_ordinary(layer, own_masks=True)
     if reason is not None:
         raise ImpureError(reason)
     return doubts_of(layer, reads, sizes_are_open, notes_losses)

@@ -55,6 +55,8 @@ def doubts_of(layer, reads, sizes_are_open, notes_losses):
             raise ImpureError(f"{kind.__name__}.call is no function")
         reading = Reading(each, reads, doubts.instructions, notes_losses)
         reading.function(kind.call)
+        if keras_layers.has_own_masks(each):
+            reading.masks(each)
         reading.judge_comparisons(sizes_are_open)
         doubts.reads_masks |= each is layer and reading.reads_masks
     return doubts

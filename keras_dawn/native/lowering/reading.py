@@ -48,9 +48,9 @@ class Reading:
         self.reads_masks = False
 
     def function(self, function, is_method=True):
-        if function in self._seen:
+        if (id(self.layer), function) in self._seen:
             return
-        self._seen.add(function)
+        self._seen.add((id(self.layer), function))
         self.reads.note(function, "__code__", function.__code__)
         self.reads.note(function, "__defaults__", function.__defaults__)
         self.reads.note(function, "__kwdefaults__", function.__kwdefaults__)
@@ -59,6 +59,18 @@ class Reading:
         code = function.__code__
         owner = code.co_varnames[0] if is_method and code.co_argcount else None
         self._code(code, function, owner)
+
+    def masks(self, layer):
+        """Reads the `compute_mask` of a layer's class."""
+        kind, outer = keras_layers.class_of(layer), self.layer
+        self.reads.note(kind, "compute_mask", kind.compute_mask)
+        if not isinstance(kind.compute_mask, types.FunctionType) or "compute_mask" in vars(layer):
+            raise ImpureError("a `compute_mask` that is no method of its class")
+        self.layer = layer
+        try:
+            self.function(kind.compute_mask)
+        finally:
+            self.layer = outer
 
     def judge_comparisons(self, sizes_are_open):
         """Sizes that are not known, and dtypes, compare as others than those of real tensors."""
@@ -115,7 +127,7 @@ class Reading:
             raise ImpureError("whether two objects are one")  # tensors may be, their symbols not
         loaded = bytecode.loaded(one)
         if owner is not None and owner in loaded[:-1]:
-            raise ImpureError(HANDED_ON)
+            raise ImpureError(bytecode.HANDED_ON)
         if owner is not None and owner in bytecode.stored(one):
             raise ImpureError("it renames itself")
         chain, after = bytecode.attributes(instructions, number + 1)
@@ -126,7 +138,7 @@ class Reading:
                 self._doubt(code, instructions[after].offset, f"a {chain[-1]} in a text")
         if owner is not None and loaded and loaded[-1] == owner:
             if not chain:
-                raise ImpureError(_use_of_whole(instructions[number + 1 : number + 3]))
+                raise ImpureError(bytecode.use_of_whole(instructions[number + 1 : number + 3]))
             self._attribute(self.layer, chain)
             return after
         if name == "LOAD_GLOBAL" and one.argval == "getattr":
@@ -159,6 +171,9 @@ class Reading:
                     raise ImpureError(f"Keras's method {name}")
                 self.reads.note(type(self.layer), name, value.__func__)
                 self.function(value.__func__)
+                return
+            if name == "compute_mask" and place and isinstance(holder, keras.Layer):
+                self.masks(holder)
                 return
             own = not place and name in vars(holder) and set(chain[1:]) <= OF_TENSORS
             if own and keras_layers.is_of_weights(value):
@@ -210,18 +225,6 @@ class Reading:
             self._called(name, value)
         else:
             check_constant(name, value)
-
-
-HANDED_ON = "the layer itself is handed to something, which may change it"
-
-
-def _use_of_whole(after):
-    """What is done with the layer itself, by the instructions after the one that loads it."""
-    if after[0].opname == "STORE_ATTR":
-        return f"it sets its attribute {after[0].argval}"
-    if after[0].opname == "COPY" and len(after) > 1 and after[1].opname in bytecode.TAKES:
-        return f"it changes its attribute {after[1].argval}"
-    return HANDED_ON
 
 
 # Where Keras has methods by which a layer changes: weights, losses, states.

@@ -36,7 +36,7 @@ def _said(trace, inputs):
     numbers = {id(tensor): f"tensor {number}" for number, tensor in enumerate(tensors)}
     parts = [(node.arguments.args, node.arguments.kwargs) for node in trace.nodes]
     return keras.tree.map_structure(
-        lambda part: numbers.get(id(part), part), [parts, trace.outputs]
+        lambda part: numbers.get(id(part), part), [parts, trace.outputs, trace.masks]
     )
 
 

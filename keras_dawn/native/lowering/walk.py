@@ -211,7 +211,7 @@ def lower_own(builder, node, args, kwargs, training):
     run_nodes(builder, found.nodes, found.values, training)
     for loss in found.losses:
         builder.losses.append((node.operation, builder.keras_order(found.values[id(loss)])))
-    return found.results(), found.outputs
+    return found.results(builder), found.outputs
 
 
 def lower_function(builder, function, value, shape, training):

@@ -29,11 +29,14 @@ def lookup_in_half(table, indices, dtype):
     it has that takes 0.6 to 1.0 of the time, for two thirds of them 0.6 to 1.1, for half of them up
     to 1.5 (1,000 to 16,000 rows of 32 to 512 numbers, one thread of an AMD EPYC).
     """
-    trained = torch.is_grad_enabled() and table.requires_grad
-    on_cpu = table.is_cpu and not torch.compiler.is_compiling()
-    if on_cpu and not trained and len(table) <= 1.25 * indices.numel():
-        return lookup(table.to(dtype), indices)
-    return lookup(table, indices).to(dtype)
+    many = len(table) <= 1.25 * indices.numel() and table.is_cpu
+    if (
+        not many
+        or torch.compiler.is_compiling()
+        or (torch.is_grad_enabled() and table.requires_grad)
+    ):
+        return lookup(table, indices).to(dtype)
+    return lookup(table.to(dtype), indices)
 
 
 @rule(layers.Embedding, masks=True)

@@ -1,0 +1,247 @@
+"""Layers of one's own that say the masks of their outputs."""
+
+import keras_dawn
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from tests.on_device import torch
+
+WORDS = 9
+
+
+class Places(layers.Layer):
+    """Words and places, as tutorials write them: the mask is that of the words."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.words = layers.Embedding(WORDS, 8, mask_zero=True)
+        self.places = layers.Embedding(16, 8)
+
+    def build(self, shape):
+        self.words.build(shape)
+        self.places.build(())
+
+    def call(self, x):
+        return self.words(x) + self.places(ops.arange(ops.shape(x)[-1]))
+
+    def compute_mask(self, inputs, mask=None):
+        return self.words.compute_mask(inputs)
+
+
+class Handed(layers.Layer):
+    """Hands a mask on and reads it."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = layers.MultiHeadAttention(2, 4)
+        self.norm = layers.LayerNormalization()
+
+    def build(self, shape):
+        self.attention.build(shape, shape)
+        self.norm.build(shape)
+
+    def call(self, x, mask=None):
+        rows = None if mask is None else mask[:, None, :]
+        return self.norm(x + self.attention(x, x, attention_mask=rows))
+
+    def compute_mask(self, inputs, mask=None):
+        return mask
+
+
+class Stops(Handed):
+    def compute_mask(self, inputs, previous_mask=None):
+        return None
+
+
+class Turns(layers.Layer):
+    """A mask that is computed of the one before and of the numbers."""
+
+    def call(self, x):
+        return ops.flip(x, 1)
+
+    def compute_mask(self, inputs, previous_mask):
+        known = ops.any(inputs > -100.0, axis=-1)
+        if previous_mask is not None:
+            known = ops.logical_and(known, previous_mask)
+        return ops.flip(known, 1)
+
+
+class Strips(Handed):
+    """Its attention takes the mask off what it is called with, of which the mask is said then."""
+
+    def call(self, x):
+        return self.norm(x + self.attention(x, x))
+
+
+class Pair(layers.Layer):
+    def call(self, x):
+        return x + 1.0, ops.mean(x, axis=1)
+
+    def compute_mask(self, inputs, previous_mask):
+        return previous_mask, None
+
+
+class Silent(Places):
+    """Says that it supports no masks: Keras asks for none."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = False
+
+
+def pooled(x):
+    return layers.GlobalAveragePooling1D()(layers.LSTM(4, return_sequences=True)(x))
+
+
+MODELS = {
+    "tokens": lambda x: pooled(Places()(x)),
+    "handed on": lambda x: pooled(Handed()(Places()(x))),
+    "stopped": lambda x: pooled(Stops()(Places()(x))),
+    "computed": lambda x: pooled(Turns()(Places()(x))),
+    "of a mask of Keras's": lambda x: pooled(
+        Turns()(layers.Embedding(WORDS, 8, mask_zero=True)(x))
+    ),
+    "of no mask": lambda x: pooled(Turns()(layers.Embedding(WORDS, 8)(x))),
+    "one of two": lambda x: pooled(Pair()(Places()(x))[0]),
+    "silent": lambda x: pooled(Silent()(x)),
+}
+
+
+class Whole(keras.Model):
+    """A subclassed model around such layers."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = list(parts)
+        self.read, self.head = layers.LSTM(4), layers.Dense(2)
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return self.head(self.read(x))
+
+
+class LayerByLayer(Whole):
+    """One that keeps its Python, which does more than combine its layers."""
+
+    calls = 0
+
+    def call(self, x):
+        LayerByLayer.calls += 1
+        return super().call(x)
+
+
+def model_of(name, length):
+    keras.utils.set_random_seed(0)
+    if name in SUBCLASSED:
+        model = SUBCLASSED[name]()
+        model(torch.ones(1, 6, dtype=torch.int32))
+    else:
+        inputs = keras.Input((length,), dtype="int32")
+        model = keras.Model(inputs, layers.Dense(2)(MODELS[name](inputs)))
+    model.compile(keras.optimizers.SGD(0.0625), "mse")
+    return model
+
+
+SUBCLASSED = {
+    "subclassed": lambda: Whole(Places(), Handed(), Turns()),
+    "layer by layer": lambda: LayerByLayer(Places(), Strips(), Turns()),
+    "layer by layer, handed on": lambda: LayerByLayer(Places(), Handed(), Stops(), Turns()),
+}
+
+
+@pytest.mark.parametrize("length", [6, None])
+@pytest.mark.parametrize("name", [*MODELS, *SUBCLASSED])
+def test_models_train_and_predict_as_in_plain_keras(name, length, true_float64):
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, WORDS, (24, 6)), generator.normal(size=(24, 2))
+    x[:, 4:] *= generator.integers(0, 2, (24, 1))
+    x[:, 0] = 3  # no text is empty
+    results = []
+    for model in (model_of(name, length), keras_dawn.accelerate(model_of(name, length))):
+        model.fit(x, y, epochs=2, batch_size=8, shuffle=False, verbose=0)
+        found = [model.predict(x[:5], verbose=0), model.evaluate(x, y, verbose=0)]
+        if length is None:
+            found.append(model.predict(x[:, :4], verbose=0))
+        results.append([*model.get_weights(), *found])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
+    assert not keras_dawn.explain(model).fallbacks
+
+
+def test_a_setting_that_the_mask_depends_on_counts_when_it_changes():
+    x = np.array([[1, 2, 0, 0, 0, 0], [3, 0, 4, 0, 5, 0]])
+    plain, ours = model_of("subclassed", 6), keras_dawn.accelerate(model_of("subclassed", 6))
+    results = []
+    for model in (plain, ours):
+        found = [model.predict(x, verbose=0)]
+        model.parts[0].words.mask_zero = False
+        found.append(model.predict(x, verbose=0))
+        assert np.abs(found[1] - found[0]).max() > 1e-4
+        results.append(found)
+    np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-6)
+
+
+class Two(Places):
+    """Asks two layers of one class for masks."""
+
+    def __init__(self):
+        super().__init__()
+        self.others = layers.Embedding(WORDS, 8, mask_zero=True)
+
+    def build(self, shape):
+        super().build(shape)
+        self.others.build(shape)
+
+    def compute_mask(self, inputs, mask=None):
+        one, other = self.words.compute_mask(inputs), self.others.compute_mask(inputs - 4)
+        return one if other is None else ops.logical_and(one, other)
+
+
+def test_each_layer_that_is_asked_for_a_mask_is_looked_at():
+    def build():
+        model = Whole(Two())
+        model(torch.ones(1, 6, dtype=torch.int32))
+        model.compile("sgd", "mse")
+        return model
+
+    x = np.array([[1, 2, 4, 4, 0, 4], [3, 0, 4, 0, 5, 0]])
+    plain, ours = build(), keras_dawn.accelerate(build())
+    ours.set_weights(plain.get_weights())
+    for model in (plain, ours):
+        model.predict(x, verbose=0)
+        model.parts[0].others.mask_zero = False
+    np.testing.assert_allclose(*(m.predict(x, verbose=0) for m in (plain, ours)), 1e-5, 1e-6)
+
+
+class Numbers(Places):
+    def compute_mask(self, inputs, mask=None):
+        return ops.cast(ops.not_equal(inputs, 0), "float32")
+
+
+class Remembers(Places):
+    asked = 0
+
+    def compute_mask(self, inputs, mask=None):
+        Remembers.asked += 1
+        return ops.not_equal(inputs, 0)
+
+
+@pytest.mark.parametrize("kind", [Numbers, Remembers])
+def test_masks_that_are_no_masks_or_that_do_more_stay_keras_s(kind):
+    results = []
+    for accelerate in (False, True):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6,), dtype="int32")
+        model = keras.Model(inputs, layers.GlobalAveragePooling1D()(kind()(inputs)))
+        if accelerate:
+            keras_dawn.accelerate(model)
+        before = Remembers.asked
+        results.append(model.predict(np.arange(12).reshape(2, 6) % WORDS, verbose=0))
+        if kind is Remembers:
+            assert Remembers.asked > before
+    np.testing.assert_allclose(*results, rtol=1e-6)
+    assert keras_dawn.explain(model).fallbacks
