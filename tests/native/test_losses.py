@@ -236,30 +236,12 @@ def test_weights_of_classes_that_were_first_used_in_inference_mode_train_later()
     assert outputs.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_the_cross_entropy_of_many_probabilities_is_torch_s(reduction):
-    targets = torch.rand(64, 64, dtype=torch.float64).round()
-    targets[0] = 0.3
-    gradients, values = [], []
-    for function in (
-        lambda p: class_losses.of_two_classes(targets, p, False, reduction),
-        lambda p: torch.nn.functional.binary_cross_entropy(p, targets, reduction=reduction),
-    ):
-        probabilities = torch.linspace(1e-4, 1 - 1e-4, 64 * 64, dtype=torch.float64).view(64, 64)
-        probabilities.requires_grad_()
-        values.append(function(probabilities))
-        values[-1].sum().backward()
-        gradients.append(probabilities.grad)
-    torch.testing.assert_close(*values, rtol=1e-12, atol=0)
-    torch.testing.assert_close(*gradients, rtol=1e-12, atol=0)
-
-
 @on_processor
 def test_many_probabilities_that_are_no_numbers_are_the_error_that_they_are_in_keras():
-    outputs = torch.full((64, 64), float("nan"), requires_grad=True)
+    outputs = torch.full((128, 64), float("nan"), requires_grad=True)
     for function in (losses.binary_crossentropy, VALUES[losses.binary_crossentropy]):
         with pytest.raises(RuntimeError, match="between 0 and 1"):
-            function(torch.ones(64, 64), outputs)
+            function(torch.ones(128, 64), outputs)
 
 
 def test_a_class_for_each_pixel_trains_where_torch_refuses_plain_keras():

@@ -4,6 +4,7 @@ Arguments are those of the Keras functions of the same names; see `loss_values`.
 """
 
 from keras_dawn.foundation import keras_masks, keras_version
+from keras_dawn.native.cross_entropy import MANY, of_probabilities
 from keras_dawn.native.steps.loss_targets import (
     NotAlikeError,
     class_numbers,
@@ -46,22 +47,10 @@ def of_two_classes(targets, outputs, from_logits, reduction="none"):
     if from_logits:
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction=reduction)
     probabilities = clipped(outputs)
-    if probabilities is outputs and outputs.numel() >= _MANY and _are_shares(targets):
-        # None is near 0 or 1, nor NaN, of which torch's function would say that it is an error.
-        losses = -torch.lerp(torch.log1p(-outputs), torch.log(outputs), targets)
+    if reduction == "none" or probabilities.numel() >= MANY:
+        losses = of_probabilities(probabilities, targets)
         return losses.mean() if reduction == "mean" else losses
     return F.binary_cross_entropy(probabilities, targets, reduction=reduction)
-
-
-def _are_shares(targets):
-    """Whether targets on a processor lie from 0 to 1, which torch's function asks for."""
-    least, most = torch.aminmax(targets)
-    return least.item() >= 0.0 and most.item() <= 1.0
-
-
-# From so many numbers on a few kernels that compute several numbers at once are quicker on a
-# processor than torch's one kernel, which computes both logarithms of one number after the other.
-_MANY = 2**12
 
 
 def categorical_crossentropy(targets, outputs, from_logits=False, label_smoothing=0.0, axis=-1):

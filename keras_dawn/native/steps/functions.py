@@ -5,6 +5,8 @@ import warnings
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_models
+from keras_dawn.foundation.keras_cross_entropy import of_probabilities_by
+from keras_dawn.native.cross_entropy import of_probabilities
 from keras_dawn.native.lowering.values import LoweringError
 from keras_dawn.native.steps import joint_evaluation
 from keras_dawn.native.steps.own_losses import masked_over_ranks
@@ -37,7 +39,10 @@ class OwnStep:
         optimizers, means = engine.optimizers.in_place(), engine.means.in_place()
         engine.in_step = True
         try:
-            with engine.layers.in_place(), optimizers, means, clearing, self._losses_in_place():
+            with (
+                engine.layers.in_place(), optimizers, means, clearing, self._losses_in_place(),
+                of_probabilities_by(of_probabilities),
+            ):  # fmt: skip
                 logs = self._function(batches)
         finally:
             engine.in_step = False
