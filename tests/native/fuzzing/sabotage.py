@@ -6,10 +6,10 @@ Every function here is a context manager within which one small thing is wrong.
 import contextlib
 from unittest import mock
 
-from keras_dawn.foundation import keras_context, keras_losses, keras_masks, keras_models
+from keras_dawn.foundation import keras_losses, keras_masks, keras_models
 from keras_dawn.native import statistics
+from keras_dawn.native.lowering import rules
 from keras_dawn.native.lowering.reads import Reads
-from keras_dawn.native.lowering.rules import RULES
 from keras_dawn.native.steps import averages, metrics, optimization, step_loss, updates
 
 import keras
@@ -35,17 +35,15 @@ class _Instead:
 
 @sabotage
 def epsilon_of_batch_normalization_doubled():
-    rule = RULES[layers.BatchNormalization]
+    rule = rules.RULES[layers.BatchNormalization]
 
     def wrong(builder, layer, inputs, call):
-        before = layer.epsilon
-        layer.epsilon = 2 * before
-        try:
-            return rule(builder, layer, inputs, call)
-        finally:
-            layer.epsilon = before
+        # The layer itself keeps its own: what was read of it would be seen to have changed.
+        return rule(builder, _Instead(layer, epsilon=2 * layer.epsilon), inputs, call)
 
-    with mock.patch.dict(RULES, {layers.BatchNormalization: wrong}):
+    traits = {wrong: rules._TRAITS[rule]}  # which arguments it takes
+    kinds = {layers.BatchNormalization: wrong}
+    with mock.patch.dict(rules._TRAITS, traits), mock.patch.dict(rules.RULES, kinds):
         yield
 
 
@@ -111,12 +109,6 @@ def masks_lost():
 @sabotage
 def changed_settings_not_seen():
     with mock.patch.object(Reads, "are_current", lambda reads: True):
-        yield
-
-
-@sabotage
-def mode_of_the_layer_before_kept():
-    with mock.patch.object(keras_context, "set_mode", lambda training: None):
         yield
 
 
