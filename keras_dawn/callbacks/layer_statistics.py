@@ -2,6 +2,7 @@
 
 from keras_dawn.foundation import keras_losses, keras_models
 from keras_dawn.foundation.model_state import kept, metric_variables
+from keras_dawn.foundation.norms import norms_of
 
 import keras
 import torch
@@ -106,13 +107,13 @@ class LayerStatistics(keras.callbacks.Callback):
         by_weight = {id(w): slope for w, slope in zip(weights, slopes, strict=True)}
         for layer, output in zip(self._watched, outputs, strict=True):
             own = [by_weight[id(weight)] for weight in layer.trainable_weights]
-            own = [slope.norm() for slope in own if slope is not None]
+            own = [slope for slope in own if slope is not None]
             output = output.detach().float()
             numbers = [
                 output.mean(),
                 output.std(),
                 (output.abs() < 0.05).float().mean(),
-                torch.stack(own).norm() if own else torch.zeros((), device=output.device),
+                torch.stack(norms_of(own)).norm() if own else torch.zeros((), device=output.device),
             ]
             # All four in one copy to the host, which waits for the device once.
             mean, std, near_zero, gradient = torch.stack(numbers).tolist()

@@ -11,7 +11,7 @@ _KERAS_S = keras_nn.binary_crossentropy
 
 @contextlib.contextmanager
 def of_probabilities_by(function):
-    """Inside, `keras.losses.binary_crossentropy` and its like compute by a function.
+    """Inside, `keras.losses.binary_crossentropy` and its like compute by a function on a CPU.
 
     Args:
         function: of probabilities and targets, tensors of one shape; their cross-entropies.
@@ -19,7 +19,7 @@ def of_probabilities_by(function):
 
     def binary_crossentropy(target, output, from_logits=False):
         tensors = type(output) is torch.Tensor and isinstance(target, torch.Tensor)
-        if from_logits or not tensors or target.shape != output.shape:
+        if from_logits or not tensors or not output.is_cpu or target.shape != output.shape:
             return _KERAS_S(target, output, from_logits=from_logits)
         epsilon = keras.config.epsilon()
         return function(torch.clip(output, epsilon, 1.0 - epsilon), target)

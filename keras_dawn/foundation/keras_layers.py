@@ -99,8 +99,7 @@ def has_own_masks(layer):
 
 def only_passes_mask_on(layer):
     """Whether a layer's output has the mask of its input, as `Layer.compute_mask` says."""
-    own = "compute_mask" in vars(layer)
-    return not own and type(layer).compute_mask is keras.Layer.compute_mask
+    return "compute_mask" not in vars(layer) and not has_own_masks(layer)
 
 
 _HOOKS_OF_ALL = (  # what `torch.nn.modules.module.register_module_forward_hook` and its like fill

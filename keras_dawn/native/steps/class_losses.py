@@ -47,7 +47,7 @@ def of_two_classes(targets, outputs, from_logits, reduction="none"):
     if from_logits:
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction=reduction)
     probabilities = clipped(outputs)
-    if reduction == "none" or probabilities.numel() >= MANY:
+    if reduction == "none" or (probabilities.is_cpu and probabilities.numel() >= MANY):
         losses = of_probabilities(probabilities, targets)
         return losses.mean() if reduction == "mean" else losses
     return F.binary_cross_entropy(probabilities, targets, reduction=reduction)

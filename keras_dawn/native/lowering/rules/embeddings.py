@@ -1,6 +1,6 @@
 """Tables of vectors, looked up by number and read backwards, and layers that make masks."""
 
-from keras_dawn.native.lowering.dtypes import result_type, torch_dtype
+from keras_dawn.native.lowering.dtypes import HALF, result_type, torch_dtype
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError, Value
@@ -46,15 +46,16 @@ def embedding(builder, layer, inputs, call):
     # As in Keras the rows that were looked up are cast, not the table: the gradients of a row that
     # many places ask for are added up in the table's precision.
     table = builder.parameter(layer.embeddings, AS_IS)
-    dtypes = layer.embeddings.dtype, layer.compute_dtype
-    if not call.training and dtypes in _TO_HALF:
+    single = layer.embeddings.dtype == "float32"
+    if single and layer.compute_dtype in HALF and not call.training:
         dtype = torch_dtype(layer.compute_dtype)
         node = builder.call(lookup_in_half, table, given, dtype, name=call.name)
         result = Value(node, value.rank + 1, layer.compute_dtype)
     else:
         node = builder.call(lookup, table, given, name=call.name)
         # A vector in place of each number.
-        result = builder.to(Value(node, value.rank + 1, dtypes[0]), layer.compute_dtype)
+        vectors = Value(node, value.rank + 1, layer.embeddings.dtype)
+        result = builder.to(vectors, layer.compute_dtype)
     if layer.mask_zero:
         builder.masks.set(result, builder.call(torch.ne, given, 0))
     return result
@@ -97,9 +98,6 @@ def masking(builder, layer, inputs, call):
     )
     builder.masks.set(result, builder.call(torch.squeeze, kept, -1))
     return result
-
-
-_TO_HALF = [("float32", "bfloat16"), ("float32", "float16")]
 
 
 def _number(mask_value):
