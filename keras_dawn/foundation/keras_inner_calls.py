@@ -3,7 +3,7 @@
 import contextlib
 import functools
 
-from keras_dawn.foundation import keras_context, keras_layers
+from keras_dawn.foundation import keras_context, keras_layers, keras_own_masks
 from keras_dawn.foundation.keras_symbols import TraceError
 from keras_dawn.foundation.swapped_classes import class_with_call, put_class
 
@@ -56,6 +56,7 @@ def _noting(base, called, constants, nones, watch):
             return base.__call__(layer, *args, **kwargs)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
         outputs = base.__call__(layer, *args, **kwargs)
+        keras_own_masks.change_as_call_does(layer, outputs, args, kwargs)
         # Counted by calls, not by nodes: a result that nobody uses is before no output.
         called.append(keras.tree.flatten(outputs)[0])
         if not nones:

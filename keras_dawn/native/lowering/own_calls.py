@@ -12,6 +12,7 @@ from keras_dawn.foundation import keras_layers, keras_masks, keras_trace
 from keras_dawn.foundation.keras_layer_call import why_not_ordinary
 from keras_dawn.native.lowering.harmless import ImpureError
 from keras_dawn.native.lowering.layouts import AS_IS
+from keras_dawn.native.lowering.masks import is_sure
 from keras_dawn.native.lowering.own_arguments import OwnArguments, sized
 from keras_dawn.native.lowering.pure_python import doubts_of, doubts_of_function
 from keras_dawn.native.lowering.reads import Reads
@@ -65,6 +66,7 @@ class OwnCalls:
             raise LoweringError(f"no rule, and Python that cannot be noted: {error}") from error
         self.nodes, self.outputs, self.losses = found.nodes, found.outputs, found.losses
         self._masks = found.masks
+        self._inputs = [symbol for symbol, _ in inputs]
         self.values = {id(symbol): value for symbol, value in inputs}
         for symbol, part in found.constants:
             self.values[id(symbol)] = _constant(builder, symbol, part)
@@ -81,14 +83,31 @@ class OwnCalls:
             message = f"{name} with symbolic tensors: {said_by(error)}{place_of_error(error)}"
             raise SizesError(message) from error
         check_changed(found, watch.changed)
-        for symbol, value in inputs:
-            if (keras_masks.mask_of(symbol) is None) != (value.mask is None):
-                raise keras_trace.TraceError("it changes the mask of what it is called with")
-        read = [x for node in found.nodes for x in node.input_tensors]
-        masked = any(keras_masks.mask_of(x) is not None for x in read)
-        if self._doubts.reads_masks and masked:
-            raise keras_trace.TraceError("it reads masks that a layer may take off")
+        if self._doubts.reads_masks and self._arguments.end_masks:
+            raise keras_trace.TraceError("it reads the mask of an input, and supports none")
+        returned = {id(x) for x in keras.tree.flatten(found.outputs)}
+        if self._arguments.end_masks and any(id(symbol) in returned for symbol, _ in inputs):
+            raise keras_trace.TraceError("it returns an input, whose mask would not end there")
         return found, inputs
+
+    def check_masks(self):
+        """Raises `LoweringError` where Python that reads masks saw others than there will be.
+
+        To be called once the calls have been lowered, which says what masks there will be.
+        """
+        if not self._doubts.reads_masks:
+            return
+        symbols = [*self._inputs, *(x for node in self.nodes for x in node.input_tensors)]
+        for node in self.nodes:
+            if isinstance(node.operation, keras.Layer):
+                symbols += node.outputs
+        for symbol in symbols:
+            value = self.values.get(id(symbol))
+            mask = None if value is None else value.mask
+            if (mask is None) != (keras_masks.mask_of(symbol) is None):
+                raise LoweringError("no rule, and it reads masks that a layer sets or takes off")
+            if mask is not None and not is_sure(mask):
+                raise LoweringError("no rule, and it reads a mask that is known at run time only")
 
     def results(self, builder):
         """The outputs' `Value`s with their masks, flat, once the calls have been lowered."""
