@@ -20,7 +20,7 @@ def noted(layer, called, constants, watch):
         base = keras_layers.class_of(each)
         swapped.append((each, type(each)))  # inside a step another one than its own
         nones = []  # structures of outputs with `None` in them, which Keras's graphs cannot hold
-        if base.__module__.startswith("keras.src."):
+        if keras_layers.acts_as(each).__module__.startswith("keras.src."):
             spec = _with_all_sizes(base)
         else:
             spec = _by_its_call(base, watch, nones)

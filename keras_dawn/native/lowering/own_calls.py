@@ -133,7 +133,7 @@ class OwnCalls:
 
 def why_not_combined(layer):
     """Why a built layer's Python may not be lowered with the layers it calls, or `None`."""
-    if keras_layers.class_of(layer).__module__.startswith("keras.src."):
+    if keras_layers.acts_as(layer).__module__.startswith("keras.src."):
         return "no rule"
     try:
         _checked(layer, Reads(), sizes_are_open=False, notes_losses=True)
