@@ -38,18 +38,23 @@ def noted(layer, called, constants, watch):
             put_class(each, before)
 
 
+def constant(part, constants, watch):
+    """A `KerasTensor` for a tensor that `call` made itself (positions, a mask of ones), noted.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(part, torch.Tensor):
+        return part
+    if part.requires_grad:
+        raise TraceError("it computes with weights of other layers")
+    dtype = keras.backend.standardize_dtype(part.dtype)
+    constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
+    watch.note(part)
+    return constants[-1][0]
+
+
 def _noting(base, called, constants, nones, watch):
-    def symbol(part):
-        if not isinstance(part, torch.Tensor):
-            return part
-        if part.requires_grad:
-            raise TraceError("it computes with weights of other layers")
-        # A tensor that `call` made itself (positions, a mask of ones) enters the graph as a
-        # constant.
-        dtype = keras.backend.standardize_dtype(part.dtype)
-        constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
-        watch.note(part)
-        return constants[-1][0]
+    symbol = functools.partial(constant, constants=constants, watch=watch)
 
     def __call__(layer, *args, **kwargs):  # noqa: N807
         if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output

@@ -1,12 +1,13 @@
 """What a layer's own `call` does with symbolic tensors, call by call."""
 
 import contextlib
+import functools
 from dataclasses import dataclass, field
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks
 from keras_dawn.foundation.keras_draws import draws_noted
 from keras_dawn.foundation.keras_equalities import equalities_noted
-from keras_dawn.foundation.keras_inner_calls import noted
+from keras_dawn.foundation.keras_inner_calls import constant, noted
 from keras_dawn.foundation.keras_operators import operators_checked
 from keras_dawn.foundation.keras_own_masks import masks_before, own_masks
 from keras_dawn.foundation.keras_results import results_computed
@@ -86,6 +87,8 @@ def trace(layer, arguments, training, watch, in_scope=False):
         ):
             masked = masks_before(arguments)
             outputs = watch.run(layer.call, handed)
+            as_symbol = functools.partial(constant, constants=constants, watch=watch)
+            outputs = keras.tree.map_structure(as_symbol, outputs)
             masks = own_masks(layer, arguments, masked, outputs, watch)
         told = keras_context.current_call_context().get_value("training")
         if told is not training and (told or training is not None):

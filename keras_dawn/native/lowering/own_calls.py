@@ -22,6 +22,7 @@ from keras_dawn.native.lowering.values import LoweringError, Value
 from keras_dawn.native.lowering.watched import Watch, place_of_error, said_by
 
 import keras
+import torch
 
 # Sizes in place of open ones, of the batch and of any other axis: one, even, odd, large.
 _SIZES = ((1, 67), (2, 97), (83, 130), (5003, 4099))
@@ -68,6 +69,7 @@ class OwnCalls:
         self._masks = found.masks
         self._inputs = [symbol for symbol, _ in inputs]
         self.values = {id(symbol): value for symbol, value in inputs}
+        self._made = {id(x) for x, part in found.constants if isinstance(part, torch.Tensor)}
         for symbol, part in found.constants:
             self.values[id(symbol)] = _constant(builder, symbol, part)
 
@@ -113,6 +115,9 @@ class OwnCalls:
         """The outputs' `Value`s with their masks, flat, once the calls have been lowered."""
         found = [symbol for symbol in keras.tree.flatten(self.outputs) if symbol is not None]
         results = [copy.copy(self.values[id(symbol)]) for symbol in found]
+        for value, symbol in zip(results, found, strict=True):
+            if id(symbol) in self._made:  # what comes after may change it in place
+                value.node = builder.call(torch.clone, value.node)
         for value, symbol in zip(results, found, strict=True):
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
