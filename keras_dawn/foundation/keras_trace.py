@@ -93,12 +93,12 @@ def trace(layer, arguments, training, watch, in_scope=False):
             raise TraceError("it tells a layer another mode than its own")
         if not _same_structure(arguments, handed):
             raise TraceError("it changes the list or dict that it is called with")
-        known = {id(tensor) for tensor in (*inputs, *(symbol for symbol, _ in constants))}
+        symbols = (symbol for symbol, _ in constants)
+        known = {id(tensor) for tensor in (*inputs, *masked.values(), *symbols)}
         if any(id(loss) in known for loss in losses):
             raise TraceError("it adds a loss that it does not compute")  # a variable is refused
         nodes = _nodes_before([outputs, losses], known, called)
         if masks is not None:
-            known |= {id(mask) for mask in masked.values()}
             before = set(map(id, nodes))
             wanted = [mask for mask in masks if mask is not None]
             nodes += [node for node in _ordered(wanted, known) if id(node) not in before]

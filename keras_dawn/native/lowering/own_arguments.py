@@ -54,8 +54,6 @@ class OwnArguments:
         mask = keras_masks.mask_of(tensor)
         if not is_sure(value.mask) or mask is None:
             raise LoweringError("no rule, and a mask that is known at run time only")
-        if not builder.reads.attribute(layer, "supports_masking"):
-            raise LoweringError("no rule, and an input with a mask, which it does not support")
         self._tensors[id(value.mask)] = mask
 
     def _cast(self, builder, layer, part):
