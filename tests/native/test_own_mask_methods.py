@@ -146,6 +146,17 @@ class Says(Sums):
         return ops.logical_not(mask)
 
 
+class Weighed(layers.Layer):
+    """Takes a list of masks for its list of inputs; one may be missing."""
+
+    def call(self, parts, mask=None):
+        one, other = parts
+        return one * ops.cast(mask[0][..., None], one.dtype) + other
+
+    def compute_mask(self, inputs, mask=None):
+        return mask[0]
+
+
 def pooled(x):
     return layers.GlobalAveragePooling1D()(layers.LSTM(4, return_sequences=True)(x))
 
@@ -161,6 +172,9 @@ MODELS = {
     "of no mask": lambda x: pooled(Turns()(layers.Embedding(WORDS, 8)(x))),
     "one of two": lambda x: pooled(Pair()(Places()(x))[0]),
     "silent": lambda x: pooled(Silent()(x)),
+    "given in a list": lambda x: pooled(
+        Weighed()([layers.Embedding(WORDS, 8)(x)] * 2, mask=[ops.not_equal(x, 0), None])
+    ),
     "given by a layer inside": lambda x: pooled(Words()(x)),
     "seen inside": lambda x: Reads(False, layers.GlobalAveragePooling1D())(Places()(x)),
     "seen inside, handed on": lambda x: pooled(Reads(True, layers.Dense(4))(Places()(x))),

@@ -96,7 +96,9 @@ def _values(structure):
 def _previous(arguments, args):
     """The masks that Keras gives the outputs: one that is given, else those of the first input."""
     if arguments.get("mask") is not None:
-        return keras.tree.map_structure(lambda value: value.node, arguments["mask"])
+        return keras.tree.map_structure(
+            lambda value: None if value is None else value.node, arguments["mask"]
+        )
     first = args[0] if args else next(iter(arguments.values()), None)
     return masks_of(first)
 
