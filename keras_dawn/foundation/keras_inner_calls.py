@@ -10,6 +10,7 @@ from keras_dawn.foundation.swapped_classes import class_with_call, put_class
 import keras
 import torch
 from keras.src import backend
+from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 
 @contextlib.contextmanager
@@ -60,8 +61,11 @@ def _noting(base, called, constants, nones, watch):
         if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
             return base.__call__(layer, *args, **kwargs)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
+        before = len(layer._inbound_nodes)
         outputs = base.__call__(layer, *args, **kwargs)
         keras_own_masks.change_as_call_does(layer, outputs, args, kwargs)
+        for node in layer._inbound_nodes[before:]:
+            _forget_masks_of_inputs(node, kwargs)
         # Counted by calls, not by nodes: a result that nobody uses is before no output.
         called.append(keras.tree.flatten(outputs)[0])
         if not nones:
@@ -72,6 +76,26 @@ def _noting(base, called, constants, nones, watch):
         )
 
     return __call__
+
+
+def _forget_masks_of_inputs(node, given):
+    """Leaves of the masks that a layer was called with those that are given by name.
+
+    Keras writes the others down, too: those that the inputs have. A tensor's may be another one
+    than that of its symbol, which gets none of the layers inside the one that returned it.
+
+    Args:
+        node: Keras's node of the call.
+        given: dict of the arguments by name.
+    """
+    arguments = node.arguments
+    found = {
+        name: part
+        for name, part in arguments.kwargs.items()
+        if not (name == "mask" or name.endswith("_mask")) or given.get(name) is not None
+    }
+    if len(found) < len(arguments.kwargs):
+        node.arguments = SymbolicArguments(*arguments.args, **found)
 
 
 def _refusing(layer, *args, **kwargs):

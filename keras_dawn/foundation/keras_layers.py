@@ -72,11 +72,6 @@ def takes(layer, argument):
     return argument in layer.call_signature_parameters
 
 
-def takes_a_mask(layer):
-    """Whether a layer's `call` has an argument that Keras fills in with a mask."""
-    return any(name == "mask" or name.endswith("_mask") for name in layer.call_signature_parameters)
-
-
 def converts_inputs(layer):
     """Whether a layer casts the floats that it is called with to its compute dtype."""
     return layer._convert_input_args and layer.autocast

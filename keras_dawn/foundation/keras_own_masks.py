@@ -47,7 +47,7 @@ def own_masks(layer, arguments, before, outputs, watch):
     """The masks that a layer's own `compute_mask` gives its outputs, flat; `None` without one.
 
     Keras calls it after `call`, with the first argument and the mask that was given by name, or
-    those that the first argument had.
+    those that the first argument had, unless layers inside have given all outputs masks.
 
     Args:
         layer: Keras layer.
@@ -63,7 +63,7 @@ def own_masks(layer, arguments, before, outputs, watch):
         return None
     flat = keras.tree.flatten(outputs)
     if all(keras_masks.mask_of(x) is not None for x in flat):
-        raise TraceError("masks that layers inside give its outputs, beside its `compute_mask`")
+        return None
     first, previous = next(iter(arguments.values())), arguments.get("mask")
     if previous is None:
         previous = keras.tree.map_structure(lambda part: before.get(id(part)), first)

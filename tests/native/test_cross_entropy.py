@@ -91,6 +91,23 @@ def test_what_torch_refuses_is_refused(wrong):
     assert outcomes[0] == outcomes[1]
 
 
+def test_targets_that_have_a_gradient_get_torch_s():
+    torch.manual_seed(0)
+    probabilities = torch.rand(COUNT).clip(0.01, 0.99)
+    found = []
+    for function in (of_probabilities, torch_s):
+        targets = probabilities.flip(0).requires_grad_()
+        (slopes,) = torch.autograd.grad(function(probabilities, targets).sum(), targets)
+        found.append(slopes)
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("least", [0.0, 1e-44, 1e-60])
+def test_logarithms_are_cut_where_torch_cuts_them(least):
+    probabilities = torch.full((COUNT,), least, dtype=torch.float64)
+    assert (of_probabilities(probabilities, torch.ones_like(probabilities)) == 100.0).all()
+
+
 def test_functions_of_torch_that_transform_it_take_torch_s():
     targets = torch.ones(COUNT)
     slopes = torch.func.grad(lambda p: of_probabilities(p, targets).sum())(
@@ -145,7 +162,7 @@ def test_a_step_of_ones_own_computes_it_so_and_leaves_keras_as_it_was():
             keras_dawn.accelerate(model)
         history = model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history
         results.append([*history["loss"], *model.get_weights()])
-        own = keras_cross_entropy._KERAS_S
+        own = keras_cross_entropy._KERAS_FUNCTION
         assert (Reconstructs.seen[0] is not own) == accelerate
         assert keras_cross_entropy.keras_nn.binary_crossentropy is own
     for one, other in zip(*results, strict=True):

@@ -2,7 +2,7 @@
 
 from keras_dawn.foundation import keras_layers, keras_masks, keras_operations
 from keras_dawn.native.lowering.arguments import cast, fill_in_masks, masks_of
-from keras_dawn.native.lowering.masks import dropping_masks, is_sure
+from keras_dawn.native.lowering.masks import is_sure
 from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
@@ -19,7 +19,6 @@ class OwnArguments:
 
     Attributes:
         are_open: bool, whether sizes are not known.
-        end_masks: bool, whether masks of inputs end here: the layer supports none.
         previous_masks: nodes of the masks that the outputs get where they have none, or `None`.
 
     Raises:
@@ -31,10 +30,6 @@ class OwnArguments:
         given = _values((args, kwargs))
         if len(given) != len(node.input_tensors):
             raise LoweringError("no rule, and called with arrays")
-        self.end_masks = any(value.mask is not None for value in given) and not (
-            builder.reads.attribute(layer, "supports_masking")
-        )
-        self._reads_masks = not self.end_masks or keras_layers.takes_a_mask(layer)
         self._tensors = {}  # id of a `Value`, or of the node of a mask → KerasTensor in the graph
         for value, tensor in zip(given, node.input_tensors, strict=True):
             self._tensors[id(value)] = tensor
@@ -48,8 +43,6 @@ class OwnArguments:
             lambda part: self._cast(builder, layer, part), arguments
         )
         fill_in_masks(self._arguments)
-        if self.end_masks:
-            self._arguments = self._without_masks(builder, layer)
         sizes = [size for tensor in node.input_tensors for size in tensor.shape]
         self.are_open = any(size is None for size in sizes)
 
@@ -58,23 +51,10 @@ class OwnArguments:
             raise LoweringError("no rule, and an input whose dtype is known at run time only")
         if value.mask is None:
             return
-        if self.end_masks and keras_layers.inner_layers(layer):
-            reason = "an input with a mask, which its inner layers see and it does not support"
-            raise LoweringError(f"no rule, and {reason}")
-        if not self._reads_masks:
-            return
         mask = keras_masks.mask_of(tensor)
         if not is_sure(value.mask) or mask is None:
             raise LoweringError("no rule, and a mask that is known at run time only")
         self._tensors[id(value.mask)] = mask
-
-    def _without_masks(self, builder, layer):
-        """The arguments with tensors whose masks end here, with a warning where there is one."""
-        parts = list({id(part): part for part in _values(self._arguments)}.values())
-        found = dict(zip(map(id, parts), dropping_masks(builder, layer, parts), strict=True))
-        for part in parts:
-            self._tensors[id(found[id(part)])] = self._tensors[id(part)]
-        return keras.tree.map_structure(lambda part: found.get(id(part), part), self._arguments)
 
     def _cast(self, builder, layer, part):
         if not isinstance(part, Value) or not keras_layers.converts_inputs(layer):
@@ -116,7 +96,9 @@ def _values(structure):
 def _previous(arguments, args):
     """The masks that Keras gives the outputs: one that is given, else those of the first input."""
     if arguments.get("mask") is not None:
-        return keras.tree.map_structure(lambda value: value.node, arguments["mask"])
+        return keras.tree.map_structure(
+            lambda value: None if value is None else value.node, arguments["mask"]
+        )
     first = args[0] if args else next(iter(arguments.values()), None)
     return masks_of(first)
 

@@ -12,7 +12,7 @@ from keras_dawn.foundation import keras_layers, keras_masks, keras_trace
 from keras_dawn.foundation.keras_layer_call import why_not_ordinary
 from keras_dawn.native.lowering.harmless import ImpureError
 from keras_dawn.native.lowering.layouts import AS_IS
-from keras_dawn.native.lowering.masks import is_sure
+from keras_dawn.native.lowering.masks import MaskDropped, first_of, is_sure
 from keras_dawn.native.lowering.own_arguments import OwnArguments, sized
 from keras_dawn.native.lowering.pure_python import doubts_of, doubts_of_function
 from keras_dawn.native.lowering.reads import Reads
@@ -85,11 +85,6 @@ class OwnCalls:
             message = f"{name} with symbolic tensors: {said_by(error)}{place_of_error(error)}"
             raise SizesError(message) from error
         check_changed(found, watch.changed)
-        if self._doubts.reads_masks and self._arguments.end_masks:
-            raise keras_trace.TraceError("it reads the mask of an input, and supports none")
-        returned = {id(x) for x in keras.tree.flatten(found.outputs)}
-        if self._arguments.end_masks and any(id(symbol) in returned for symbol, _ in inputs):
-            raise keras_trace.TraceError("it returns an input, whose mask would not end there")
         return found, inputs
 
     def check_masks(self):
@@ -122,18 +117,28 @@ class OwnCalls:
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
                 value.mask = self.values[id(mask)].node
-        if self._masks is not None:
-            for value, mask in zip(results, self._masks, strict=True):
-                if value.mask is None and mask is not None:
-                    value.mask = builder.keras_order(self.values[id(mask)])
+        if self._reads.attribute(self._layer, "supports_masking"):
+            for value, mask in zip(results, self._masks_after(builder, results), strict=False):
+                value.mask = first_of(builder, value.mask, mask)
             return results
-        previous = self._arguments.previous_masks
-        missing = any(value.mask is None for value in results)
-        known = any(mask is not None for mask in previous)
-        if missing and known and self._reads.attribute(self._layer, "supports_masking"):
-            for value, mask in zip(results, previous, strict=False):
-                value.mask = mask if value.mask is None else value.mask
+        given = [mask for mask in self._arguments.previous_masks if mask is not None]
+        for value in results[:1] if given else ():
+            # Layers inside have seen the masks; Keras warns that those after it will not.
+            value.node = builder.call(MaskDropped(self._layer), value.node, given[0])
         return results
+
+    def _masks_after(self, builder, results):
+        """Nodes of masks for the outputs that get none of a layer inside, or `None`, flat."""
+        if not keras_layers.has_own_masks(self._layer):
+            return self._arguments.previous_masks
+        if self._masks is not None:
+            return [
+                None if mask is None else builder.keras_order(self.values[id(mask)])
+                for mask in self._masks
+            ]
+        if not all(value.mask is not None and is_sure(value.mask) for value in results):
+            raise LoweringError("no rule, and masks of layers inside it, known at run time only")
+        return []
 
 
 def why_not_combined(layer):
