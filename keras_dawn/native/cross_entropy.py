@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 MANY = 2**13  # below, torch's one kernel is quicker
+_LEAST = 4e-44  # torch's kernel takes -100 for logarithms of smaller numbers
 
 
 def of_probabilities(probabilities, targets):
@@ -42,9 +43,9 @@ def _are_many(probabilities, targets):
 
 
 def _lie_inside(probabilities, targets):
-    """Whether logarithms are finite and targets from 0 to 1; not so of NaN."""
+    """Whether no logarithm is below torch's least and targets are from 0 to 1; not so of NaN."""
     least, most = (edge.item() for edge in torch.aminmax(probabilities.detach()))
-    if not (least > 0.0 and most < 1.0):
+    if not (least > _LEAST and most < 1.0):
         return False
     least, most = (edge.item() for edge in torch.aminmax(targets))
     return least >= 0.0 and most <= 1.0

@@ -58,6 +58,12 @@ def test_half_precision_is_rounded_once(dtype):
     torch.testing.assert_close(found.double(), exact, rtol=torch.finfo(dtype).eps, atol=0)
 
 
+def test_logarithms_end_where_torch_s_kernel_ends_them():
+    probabilities = torch.full((COUNT,), 1e-60, dtype=torch.float64)  # of a tiny `epsilon`
+    found = of_probabilities(probabilities, torch.ones_like(probabilities))
+    assert found.eq(100.0).all()
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.1])
 def test_what_torch_refuses_is_refused(wrong):
     right, spoiled = torch.full((COUNT,), 0.5), torch.full((COUNT,), 0.5)
