@@ -76,6 +76,12 @@ def test_probabilities_of_0_and_1_have_torch_s_values_and_take_the_same_way(monk
     torch.testing.assert_close(own[known], slopes[known])
 
 
+def test_logarithms_end_where_torch_s_kernel_ends_them():
+    probabilities = torch.full((COUNT,), 1e-60, dtype=torch.float64)  # of a tiny `epsilon`
+    found = of_probabilities(probabilities, torch.ones_like(probabilities))
+    assert found.eq(100.0).all()
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.1])
 def test_what_torch_refuses_is_refused(wrong):
     right, spoiled = torch.full((COUNT,), 0.5), torch.full((COUNT,), 0.5)
