@@ -94,8 +94,8 @@ class Silent(Places):
         self.supports_masking = False
 
 
-class Words(layers.Layer):
-    """Its output has the mask of the layer inside already, so that Keras does not ask for one."""
+class Looked(layers.Layer):
+    """Its output has the mask that the layer inside has given it."""
 
     def __init__(self):
         super().__init__()
@@ -106,6 +106,10 @@ class Words(layers.Layer):
 
     def call(self, x):
         return self.words(x)
+
+
+class Words(Looked):
+    """Its output has a mask already, so that Keras does not ask for this one."""
 
     def compute_mask(self, inputs, mask=None):
         return ops.not_equal(inputs, 1)
@@ -181,6 +185,9 @@ MODELS = {
     "seen by two layers": lambda x: pooled(
         Reads(True, Reads(True, layers.GRU(4, return_sequences=True)))(Places()(x))
     ),
+    "given inside, seen inside": lambda x: pooled(
+        Reads(True, layers.GRU(4, return_sequences=True))(layers.Dropout(0.0)(Looked()(x)))
+    ),
     "lost inside, handed on": lambda x: pooled(Sums()(Places()(x))),
     "lost inside, said": lambda x: pooled(Says()(Places()(x))),
 }
@@ -225,6 +232,9 @@ def model_of(name, length):
 SUBCLASSED = {
     "subclassed": lambda: Whole(Places(), Handed(), Turns()),
     "subclassed, given inside": lambda: Whole(Words(), Sums(), Says()),
+    "subclassed, given and seen inside": lambda: Whole(
+        Looked(), layers.Dropout(0.0), Reads(False, layers.GRU(8, return_sequences=True))
+    ),
     "subclassed, seen inside": lambda: Whole(
         Places(), Reads(True, layers.LSTM(8, return_sequences=True)), Reads(False, layers.Dense(8))
     ),
@@ -253,7 +263,9 @@ def test_models_train_and_predict_as_in_plain_keras(name, length, true_float64):
         results.append([*model.get_weights(), *found])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
-    assert not keras_dawn.explain(model).fallbacks
+    explanation = keras_dawn.explain(model)
+    assert not explanation.fallbacks
+    assert bool(explanation.python) == name.startswith("layer by layer"), explanation
 
 
 def test_a_setting_that_the_mask_depends_on_counts_when_it_changes():

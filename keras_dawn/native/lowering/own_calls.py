@@ -99,6 +99,10 @@ class OwnCalls:
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
                 value.mask = self.values[id(mask)].node
+            if value.mask is not None and mask is not None:
+                rank = len(mask.shape)
+                if tuple(mask.shape) == tuple(symbol.shape[:rank]):
+                    builder.masks.ranks[value.mask] = rank
         if self._reads.attribute(self._layer, "supports_masking"):
             for value, mask in zip(results, self._masks_after(builder, results), strict=False):
                 value.mask = first_of(builder, value.mask, mask)
