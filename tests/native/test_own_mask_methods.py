@@ -376,3 +376,30 @@ def test_a_mask_that_a_layer_does_not_support_is_warned_of_as_in_plain_keras(bui
     assert any(f"'{parts[1].name}' (of type Reads)" in str(one.message) for one in said)
     np.testing.assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-7)
     assert not keras_dawn.explain(model).fallbacks
+
+
+class Attends(Whole):
+    """After the attention there is no mask any more for what reads the same tensor."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self.attention = layers.MultiHeadAttention(2, 4)
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        y = self.attention(x, x)
+        return self.head(self.read(x)) + self.head(y[:, 0, :4])
+
+
+@pytest.mark.parametrize("parts", [[Places], [Looked], [Places, Sums], [Places, Turns]])
+def test_attention_takes_a_mask_off_what_a_layer_returned(parts):
+    keras.utils.set_random_seed(0)
+    model, x = Attends(*(part() for part in parts)), np.array([[1, 2, 0, 0], [3, 4, 5, 0]])
+    model(x)
+    inputs = keras.Input((4,), dtype="int32")
+    graph = keras.Model(inputs, model(inputs))
+    expected = graph.predict(x, verbose=0)
+    keras_dawn.accelerate(graph)
+    np.testing.assert_allclose(graph.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    assert not keras_dawn.explain(graph).fallbacks
