@@ -3,7 +3,7 @@
 import contextlib
 import functools
 
-from keras_dawn.foundation import keras_context, keras_layers
+from keras_dawn.foundation import keras_context, keras_layers, keras_own_masks
 from keras_dawn.foundation.keras_symbols import TraceError
 from keras_dawn.foundation.swapped_classes import class_with_call, put_class
 
@@ -21,7 +21,7 @@ def noted(layer, called, constants, watch):
         base = keras_layers.class_of(each)
         swapped.append((each, type(each)))  # inside a step another one than its own
         nones = []  # structures of outputs with `None` in them, which Keras's graphs cannot hold
-        if base.__module__.startswith("keras.src."):
+        if keras_layers.acts_as(each).__module__.startswith("keras.src."):
             spec = _with_all_sizes(base)
         else:
             spec = _by_its_call(base, watch, nones)
@@ -39,18 +39,23 @@ def noted(layer, called, constants, watch):
             put_class(each, before)
 
 
+def constant(part, constants, watch):
+    """A `KerasTensor` for a tensor that `call` made itself (positions, a mask of ones), noted.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(part, torch.Tensor):
+        return part
+    if part.requires_grad:
+        raise TraceError("it computes with weights of other layers")
+    dtype = keras.backend.standardize_dtype(part.dtype)
+    constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
+    watch.note(part)
+    return constants[-1][0]
+
+
 def _noting(base, called, constants, nones, watch):
-    def symbol(part):
-        if not isinstance(part, torch.Tensor):
-            return part
-        if part.requires_grad:
-            raise TraceError("it computes with weights of other layers")
-        # A tensor that `call` made itself (positions, a mask of ones) enters the graph as a
-        # constant.
-        dtype = keras.backend.standardize_dtype(part.dtype)
-        constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
-        watch.note(part)
-        return constants[-1][0]
+    symbol = functools.partial(constant, constants=constants, watch=watch)
 
     def __call__(layer, *args, **kwargs):  # noqa: N807
         if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
@@ -58,6 +63,7 @@ def _noting(base, called, constants, nones, watch):
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
         before = len(layer._inbound_nodes)
         outputs = base.__call__(layer, *args, **kwargs)
+        keras_own_masks.change_as_call_does(layer, outputs, args, kwargs)
         for node in layer._inbound_nodes[before:]:
             _forget_masks_of_inputs(node, kwargs)
         # Counted by calls, not by nodes: a result that nobody uses is before no output.

@@ -86,6 +86,24 @@ class Pair(layers.Layer):
         return previous_mask, None
 
 
+class Twice(layers.Layer):
+    """Of one tensor's two masks Keras takes the first."""
+
+    def call(self, x):
+        y = x + 1.0
+        return y, y
+
+    def compute_mask(self, inputs, previous_mask):
+        return previous_mask, ops.flip(previous_mask, 1)
+
+
+class Cuts(Turns):
+    """One row for all texts."""
+
+    def compute_mask(self, inputs, previous_mask):
+        return ops.cumsum(ops.ones_like(inputs[:1, :, 0]), axis=1) < 3.5
+
+
 class Silent(Places):
     """Says that it supports no masks: Keras asks for none."""
 
@@ -175,6 +193,8 @@ MODELS = {
     ),
     "of no mask": lambda x: pooled(Turns()(layers.Embedding(WORDS, 8)(x))),
     "one of two": lambda x: pooled(Pair()(Places()(x))[0]),
+    "one row": lambda x: pooled(Cuts()(Places()(x))),
+    "one row, both ways": lambda x: layers.Bidirectional(layers.GRU(4))(Cuts()(Places()(x))),
     "silent": lambda x: pooled(Silent()(x)),
     "given in a list": lambda x: pooled(
         Weighed()([layers.Embedding(WORDS, 8)(x)] * 2, mask=[ops.not_equal(x, 0), None])
@@ -217,6 +237,13 @@ class LayerByLayer(Whole):
         return super().call(x)
 
 
+class ReadsSecond(LayerByLayer):
+    def call(self, x):
+        LayerByLayer.calls += 1
+        places, twice = self.parts
+        return self.head(self.read(twice(places(x))[1]))
+
+
 def model_of(name, length):
     keras.utils.set_random_seed(0)
     if name in SUBCLASSED:
@@ -242,6 +269,7 @@ SUBCLASSED = {
     "layer by layer, inside": lambda: LayerByLayer(
         Words(), Sums(), Says(), Reads(True, layers.GRU(8, return_sequences=True))
     ),
+    "layer by layer, one tensor twice": lambda: ReadsSecond(Places(), Twice()),
     "layer by layer, handed on": lambda: LayerByLayer(Places(), Handed(), Stops(), Turns()),
 }
 

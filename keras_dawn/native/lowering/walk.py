@@ -212,6 +212,7 @@ def lower_own(builder, node, args, kwargs, training):
         if inner.arguments.kwargs.get("training") not in (None, training):
             raise LoweringError("no rule, and a call in a mode of its own inside it")
     run_nodes(builder, found.nodes, found.values, training)
+    found.check_masks()
     for loss in found.losses:
         builder.losses.append((node.operation, builder.keras_order(found.values[id(loss)])))
     return found.results(builder), found.outputs
