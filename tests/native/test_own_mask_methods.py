@@ -112,8 +112,8 @@ class Silent(Places):
         self.supports_masking = False
 
 
-class Words(layers.Layer):
-    """Its output has the mask of the layer inside already, so that Keras does not ask for one."""
+class Looked(layers.Layer):
+    """Its output has the mask that the layer inside has given it."""
 
     def __init__(self):
         super().__init__()
@@ -124,6 +124,10 @@ class Words(layers.Layer):
 
     def call(self, x):
         return self.words(x)
+
+
+class Words(Looked):
+    """Its output has a mask already, so that Keras does not ask for this one."""
 
     def compute_mask(self, inputs, mask=None):
         return ops.not_equal(inputs, 1)
@@ -201,6 +205,9 @@ MODELS = {
     "seen by two layers": lambda x: pooled(
         Reads(True, Reads(True, layers.GRU(4, return_sequences=True)))(Places()(x))
     ),
+    "given inside, seen inside": lambda x: pooled(
+        Reads(True, layers.GRU(4, return_sequences=True))(layers.Dropout(0.0)(Looked()(x)))
+    ),
     "lost inside, handed on": lambda x: pooled(Sums()(Places()(x))),
     "lost inside, said": lambda x: pooled(Says()(Places()(x))),
 }
@@ -252,6 +259,9 @@ def model_of(name, length):
 SUBCLASSED = {
     "subclassed": lambda: Whole(Places(), Handed(), Turns()),
     "subclassed, given inside": lambda: Whole(Words(), Sums(), Says()),
+    "subclassed, given and seen inside": lambda: Whole(
+        Looked(), layers.Dropout(0.0), Reads(False, layers.GRU(8, return_sequences=True))
+    ),
     "subclassed, seen inside": lambda: Whole(
         Places(), Reads(True, layers.LSTM(8, return_sequences=True)), Reads(False, layers.Dense(8))
     ),
@@ -281,7 +291,9 @@ def test_models_train_and_predict_as_in_plain_keras(name, length, true_float64):
         results.append([*model.get_weights(), *found])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
-    assert not keras_dawn.explain(model).fallbacks
+    explanation = keras_dawn.explain(model)
+    assert not explanation.fallbacks
+    assert bool(explanation.python) == name.startswith("layer by layer"), explanation
 
 
 def test_a_setting_that_the_mask_depends_on_counts_when_it_changes():
@@ -392,3 +404,30 @@ def test_a_mask_that_a_layer_does_not_support_is_warned_of_as_in_plain_keras(bui
     assert any(f"'{parts[1].name}' (of type Reads)" in str(one.message) for one in said)
     np.testing.assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-7)
     assert not keras_dawn.explain(model).fallbacks
+
+
+class Attends(Whole):
+    """After the attention there is no mask any more for what reads the same tensor."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self.attention = layers.MultiHeadAttention(2, 4)
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        y = self.attention(x, x)
+        return self.head(self.read(x)) + self.head(y[:, 0, :4])
+
+
+@pytest.mark.parametrize("parts", [[Places], [Looked], [Places, Sums], [Places, Turns]])
+def test_attention_takes_a_mask_off_what_a_layer_returned(parts):
+    keras.utils.set_random_seed(0)
+    model, x = Attends(*(part() for part in parts)), np.array([[1, 2, 0, 0], [3, 4, 5, 0]])
+    model(x)
+    inputs = keras.Input((4,), dtype="int32")
+    graph = keras.Model(inputs, model(inputs))
+    expected = graph.predict(x, verbose=0)
+    keras_dawn.accelerate(graph)
+    np.testing.assert_allclose(graph.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    assert not keras_dawn.explain(graph).fallbacks
