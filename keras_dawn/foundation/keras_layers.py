@@ -214,12 +214,11 @@ def acts_as(layer):
     kind = class_of(layer)
     if kind.__module__.startswith("keras.src.") or not isinstance(layer, keras.Layer):
         return kind
-    bases = kind.__mro__
-    first = next(n for n, base in enumerate(bases) if base.__module__.startswith("keras.src."))
-    keras_s = bases[first]
-    if keras_s in (keras.Layer, keras.Model) or bases[first:] != keras_s.__mro__:
+    keras_s = next((x for x in kind.__mro__ if x.__module__.startswith("keras.src.")), kind)
+    own = kind.__mro__[: kind.__mro__.index(keras_s)]
+    if keras_s in (keras.Layer, keras.Model) or (*own, *keras_s.__mro__) != kind.__mro__:
         return kind
-    for base in bases[:first]:
+    for base in own:
         for name, part in vars(base).items():
             if name not in _OF_MAKING and (hasattr(keras_s, name) or _answers(part)):
                 return kind
