@@ -98,18 +98,28 @@ class OwnCalls:
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
                 value.mask = self.values[id(mask)].node
+        self._add_masks(builder, results)
+        masks = {}  # a tensor that is returned twice keeps the first mask that it is given
+        for value, symbol in zip(results, found, strict=True):
+            if value.mask is not None:
+                masks.setdefault(id(symbol), value.mask)
+        for value, symbol in zip(results, found, strict=True):
+            value.mask = masks.get(id(symbol))
+        return results
+
+    def _add_masks(self, builder, results):
+        """Gives outputs without a mask those of `compute_mask`, the layer's own or Keras's."""
         if self._masks is not None:
             for value, mask in zip(results, self._masks, strict=True):
                 if value.mask is None and mask is not None:
                     value.mask = builder.keras_order(self.values[id(mask)])
-            return results
+            return
         previous = self._arguments.previous_masks
         missing = any(value.mask is None for value in results)
         known = any(mask is not None for mask in previous)
         if missing and known and self._reads.attribute(self._layer, "supports_masking"):
             for value, mask in zip(results, previous, strict=False):
                 value.mask = mask if value.mask is None else value.mask
-        return results
 
 
 def why_not_combined(layer):
