@@ -104,6 +104,18 @@ class Cuts(Turns):
         return ops.cumsum(ops.ones_like(inputs[:1, :, 0]), axis=1) < 3.5
 
 
+class TwiceOfBoth(layers.Layer):
+    """Keras hands the masks of the two on, of which the first is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, both):
+        y = both[0] + both[1]
+        return y, y
+
+
 class Silent(Places):
     """Says that it supports no masks: Keras asks for none."""
 
@@ -183,6 +195,10 @@ def pooled(x):
     return layers.GlobalAveragePooling1D()(layers.LSTM(4, return_sequences=True)(x))
 
 
+def of_both(one):
+    return TwiceOfBoth()([ops.tanh(one), one])
+
+
 MODELS = {
     "tokens": lambda x: pooled(Places()(x)),
     "handed on": lambda x: pooled(Handed()(Places()(x))),
@@ -193,6 +209,8 @@ MODELS = {
     ),
     "of no mask": lambda x: pooled(Turns()(layers.Embedding(WORDS, 8)(x))),
     "one of two": lambda x: pooled(Pair()(Places()(x))[0]),
+    "one tensor twice, of two, first": lambda x: pooled(of_both(Places()(x))[0]),
+    "one tensor twice, of two, second": lambda x: pooled(of_both(Places()(x))[1]),
     "one row": lambda x: pooled(Cuts()(Places()(x))),
     "one row, both ways": lambda x: layers.Bidirectional(layers.GRU(4))(Cuts()(Places()(x))),
     "silent": lambda x: pooled(Silent()(x)),
@@ -237,11 +255,24 @@ class LayerByLayer(Whole):
         return super().call(x)
 
 
-class ReadsSecond(LayerByLayer):
+class LayerByLayerSecond(LayerByLayer):
     def call(self, x):
         LayerByLayer.calls += 1
         places, twice = self.parts
         return self.head(self.read(twice(places(x))[1]))
+
+
+class ReadsSecond(Whole):
+    def call(self, x):
+        places, twice = self.parts
+        return self.head(self.read(twice(places(x))[1]))
+
+
+class ReadsFirst(ReadsSecond):
+    def call(self, x):
+        places, twice = self.parts
+        one = places(x)
+        return self.head(self.read(twice([ops.tanh(one), one])[0]))
 
 
 def model_of(name, length):
@@ -269,7 +300,9 @@ SUBCLASSED = {
     "layer by layer, inside": lambda: LayerByLayer(
         Words(), Sums(), Says(), Reads(True, layers.GRU(8, return_sequences=True))
     ),
-    "layer by layer, one tensor twice": lambda: ReadsSecond(Places(), Twice()),
+    "one tensor twice": lambda: ReadsSecond(Places(), Twice()),
+    "layer by layer, one tensor twice": lambda: LayerByLayerSecond(Places(), Twice()),
+    "one tensor twice, of two": lambda: ReadsFirst(Places(), TwiceOfBoth()),
     "layer by layer, handed on": lambda: LayerByLayer(Places(), Handed(), Stops(), Turns()),
 }
 
@@ -293,7 +326,8 @@ def test_models_train_and_predict_as_in_plain_keras(name, length, true_float64):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
     explanation = keras_dawn.explain(model)
     assert not explanation.fallbacks
-    assert bool(explanation.python) == name.startswith("layer by layer"), explanation
+    kept = name.startswith(("layer by layer", "one tensor twice"))  # the model's own Python
+    assert bool(explanation.python) == kept, explanation
 
 
 def test_a_setting_that_the_mask_depends_on_counts_when_it_changes():

@@ -124,6 +124,12 @@ class OwnCalls:
         if self._reads.attribute(self._layer, "supports_masking"):
             for value, mask in zip(results, self._masks_after(builder, results), strict=False):
                 value.mask = first_of(builder, value.mask, mask)
+            # A tensor that is returned twice keeps the first mask that it is given.
+            masks = {}
+            for value, symbol in zip(results, found, strict=True):
+                masks[id(symbol)] = first_of(builder, masks.get(id(symbol)), value.mask)
+            for value, symbol in zip(results, found, strict=True):
+                value.mask = masks[id(symbol)]
         else:
             given = [mask for mask in self._arguments.previous_masks if mask is not None]
             for value in results[:1] if given else ():
