@@ -187,6 +187,11 @@ class CallSettings:
         return self._last
 
 
+def built_for(layer):
+    """The shape of the input that a layer was built for."""
+    return layer._build_input_shape
+
+
 def flattens_channels_first(layer):
     """Whether a `Flatten` puts the channels last before it flattens, as it was told when made."""
     return layer._channels_first

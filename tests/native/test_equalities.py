@@ -53,6 +53,12 @@ class Texts(layers.Layer):
         return x * len(str(x.shape))
 
 
+class Kept(layers.Layer):
+    def call(self, x):
+        kind = x.dtype
+        return x * len(f"{kind}") + len(str(kind))
+
+
 class Sized(layers.Layer):
     """Has the graph lowered for the sizes of each batch."""
 
@@ -60,7 +66,7 @@ class Sized(layers.Layer):
         return x * float(ops.shape(x)[0])
 
 
-OWN = [Zeros, Largest, Nothing, Axes, Tensors, Same, Text, Texts]
+OWN = [Zeros, Largest, Nothing, Axes, Tensors, Same, Text, Texts, Kept]
 
 
 @pytest.mark.parametrize("own", OWN)

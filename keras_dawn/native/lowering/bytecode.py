@@ -49,6 +49,17 @@ def stored(one):
     return (one.argval[0],) if one.opname == "STORE_FAST_LOAD_FAST" else ()
 
 
+def written_out(instructions, number):
+    """The local name of which text is made, `f"{x}"` or `str(x)`, from here on; or `None`."""
+    one, after, *_ = (*instructions[number : number + 2], None, None)
+    if one.opname != "LOAD_GLOBAL" or after is None:
+        formats = after is not None and after.opname in FORMATS
+        return loaded(one)[-1] if formats and loaded(one) else None
+    last = instructions[number + 2 : number + 3]
+    whole = one.argval == "str" and len(loaded(after)) == 1 and last and is_call(last[0])
+    return loaded(after)[0] if whole else None
+
+
 def attributes(instructions, number):
     """The names of the attributes that are taken one after the other, and where they end."""
     names = []

@@ -13,7 +13,7 @@ OF_TENSORS = {"shape", "ndim", "dtype"}
 OF_NUMBERS = {"is_integer"}
 OF_CONTAINERS = {"append", "extend", "items", "keys", "values"}
 _BUILTINS = (len, range, zip, enumerate, int, float, bool, list, tuple, dict, reversed, abs,
-             sum, min, max, str, ValueError, TypeError)  # fmt: skip
+             sum, min, max, ValueError, TypeError)  # fmt: skip
 _CONSTANTS = (bool, int, float, str, bytes, type(None), type(...), np.bool_, np.number)
 _KERAS_FUNCTIONS = ("keras.src.ops.", "keras.src.activations.", "keras.src.backend.common.masking")
 _OF_FUNCTIONS = (

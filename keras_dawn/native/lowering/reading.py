@@ -19,7 +19,7 @@ from keras_dawn.native.lowering.harmless import (
     is_harmless_builtin,
     is_harmless_function,
 )
-from keras_dawn.native.lowering.watched import changes, compares, keeps, writes
+from keras_dawn.native.lowering.watched import changes, compares, keeps, spells, writes
 
 import keras
 
@@ -143,6 +143,10 @@ class Reading:
                 raise ImpureError(bytecode.use_of_whole(instructions[number + 1 : number + 3]))
             self._attribute(self.layer, chain)
             return after
+        written = bytecode.written_out(instructions, number)
+        if written and (name != "LOAD_GLOBAL" or self._is_str(one.argval, function)):
+            self._doubt(code, one.offset, spells(written))
+            return number + 2
         if name == "LOAD_GLOBAL" and one.argval == "getattr":
             return self._attribute_by_name(instructions, number, function)
         if name == "LOAD_GLOBAL":
@@ -206,6 +210,11 @@ class Reading:
             self._called(name, value)
             return
         check_constant(name, value)
+
+    def _is_str(self, name, function):
+        value = function.__globals__.get(name, getattr(builtins, name, None))
+        self.reads.note(_Names(function), name, value)
+        return value is str
 
     def _attribute_by_name(self, instructions, number, function):
         """`getattr(GLOBAL, "name", constant)` of a global object, a setting of a package's."""

@@ -172,5 +172,21 @@ def compares(frame, watch):
     return None
 
 
+def spells(name):
+    """What is wrong with text that is made of a name: symbolic tensors have other dtypes and sizes.
+
+    Returns:
+        Function for a `Watch`.
+    """
+
+    def wrong(frame, watch):
+        value = frame.f_locals.get(name)
+        if type(value) in (bool, int, float, str) and not _is_dtype(value):
+            return None
+        return f"text made of {name}"
+
+    return wrong
+
+
 def _is_dtype(value):
     return isinstance(value, torch.dtype) or (isinstance(value, str) and value in _DTYPES)

@@ -1,5 +1,6 @@
 """Normalisation of layers and data, and fixed scaling."""
 
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native.half_normalizations import layer_norm_in_half
 from keras_dawn.native.lowering.dtypes import HALF, is_float, promoted, result_type
 from keras_dawn.native.lowering.layouts import AS_IS
@@ -140,7 +141,7 @@ def _give_numbers(layer):
     if layer.input_mean is None or not getattr(layer.mean, "is_meta", False):
         return
     other = layers.Normalization.from_config(layer.get_config())
-    other.build(layer._build_input_shape)
+    other.build(keras_layers.built_for(layer))
     layer.mean, layer.variance = other.mean, other.variance
 
 
