@@ -9,7 +9,6 @@ import pytest
 import torch
 from keras import layers, optimizers
 
-
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(40, 6)).astype("float32"), RANDOM.normal(size=(40, 3)).astype("float32")
 X[24, 0] = np.inf  # in the fourth of five batches
