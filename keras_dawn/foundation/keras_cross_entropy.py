@@ -6,7 +6,7 @@ import keras
 import torch
 from keras.src.backend.torch import nn as keras_nn
 
-_KERAS_S = keras_nn.binary_crossentropy
+_KERAS_FUNCTION = keras_nn.binary_crossentropy
 
 
 @contextlib.contextmanager
@@ -20,11 +20,11 @@ def of_probabilities_by(function):
     def binary_crossentropy(target, output, from_logits=False):
         tensors = type(output) is torch.Tensor and isinstance(target, torch.Tensor)
         if from_logits or not tensors or not output.is_cpu or target.shape != output.shape:
-            return _KERAS_S(target, output, from_logits=from_logits)
+            return _KERAS_FUNCTION(target, output, from_logits=from_logits)
         epsilon = keras.config.epsilon()
         return function(torch.clip(output, epsilon, 1.0 - epsilon), target)
 
-    if keras_nn.binary_crossentropy is not _KERAS_S:  # another's, or an outer step's
+    if keras_nn.binary_crossentropy is not _KERAS_FUNCTION:  # another's, or an outer step's
         yield
         return
     keras_nn.binary_crossentropy = binary_crossentropy
@@ -32,4 +32,4 @@ def of_probabilities_by(function):
         yield
     finally:
         # Keras's own, never what was there before: steps of several threads end in any order.
-        keras_nn.binary_crossentropy = _KERAS_S
+        keras_nn.binary_crossentropy = _KERAS_FUNCTION

@@ -3,13 +3,14 @@
 import contextlib
 import functools
 
-from keras_dawn.foundation import keras_context, keras_layers
+from keras_dawn.foundation import keras_context, keras_layers, keras_own_masks
 from keras_dawn.foundation.keras_symbols import TraceError
 from keras_dawn.foundation.swapped_classes import class_with_call, put_class
 
 import keras
 import torch
 from keras.src import backend
+from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 
 @contextlib.contextmanager
@@ -20,7 +21,7 @@ def noted(layer, called, constants, watch):
         base = keras_layers.class_of(each)
         swapped.append((each, type(each)))  # inside a step another one than its own
         nones = []  # structures of outputs with `None` in them, which Keras's graphs cannot hold
-        if base.__module__.startswith("keras.src."):
+        if keras_layers.acts_as(each).__module__.startswith("keras.src."):
             spec = _with_all_sizes(base)
         else:
             spec = _by_its_call(base, watch, nones)
@@ -38,24 +39,33 @@ def noted(layer, called, constants, watch):
             put_class(each, before)
 
 
+def constant(part, constants, watch):
+    """A `KerasTensor` for a tensor that `call` made itself (positions, a mask of ones), noted.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(part, torch.Tensor):
+        return part
+    if part.requires_grad:
+        raise TraceError("it computes with weights of other layers")
+    dtype = keras.backend.standardize_dtype(part.dtype)
+    constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
+    watch.note(part)
+    return constants[-1][0]
+
+
 def _noting(base, called, constants, nones, watch):
-    def symbol(part):
-        if not isinstance(part, torch.Tensor):
-            return part
-        if part.requires_grad:
-            raise TraceError("it computes with weights of other layers")
-        # A tensor that `call` made itself (positions, a mask of ones) enters the graph as a
-        # constant.
-        dtype = keras.backend.standardize_dtype(part.dtype)
-        constants.append((keras.KerasTensor(tuple(part.shape), dtype), part))
-        watch.note(part)
-        return constants[-1][0]
+    symbol = functools.partial(constant, constants=constants, watch=watch)
 
     def __call__(layer, *args, **kwargs):  # noqa: N807
         if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
             return base.__call__(layer, *args, **kwargs)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
+        before = len(layer._inbound_nodes)
         outputs = base.__call__(layer, *args, **kwargs)
+        keras_own_masks.change_as_call_does(layer, outputs, args, kwargs)
+        for node in layer._inbound_nodes[before:]:
+            _forget_masks_of_inputs(node, kwargs)
         # Counted by calls, not by nodes: a result that nobody uses is before no output.
         called.append(keras.tree.flatten(outputs)[0])
         if not nones:
@@ -66,6 +76,26 @@ def _noting(base, called, constants, nones, watch):
         )
 
     return __call__
+
+
+def _forget_masks_of_inputs(node, given):
+    """Leaves of the masks that a layer was called with those that are given by name.
+
+    Keras writes the others down, too: those that the inputs have. A tensor's may be another one
+    than that of its symbol, which gets none of the layers inside the one that returned it.
+
+    Args:
+        node: Keras's node of the call.
+        given: dict of the arguments by name.
+    """
+    arguments = node.arguments
+    found = {
+        name: part
+        for name, part in arguments.kwargs.items()
+        if not (name == "mask" or name.endswith("_mask")) or given.get(name) is not None
+    }
+    if len(found) < len(arguments.kwargs):
+        node.arguments = SymbolicArguments(*arguments.args, **found)
 
 
 def _refusing(layer, *args, **kwargs):

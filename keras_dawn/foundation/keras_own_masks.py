@@ -1,9 +1,39 @@
 """What a layer's own `compute_mask` says, with symbolic tensors."""
 
-from keras_dawn.foundation import keras_layers, keras_masks
+from keras_dawn.foundation import keras_layers, keras_masks, keras_operations
 from keras_dawn.foundation.keras_symbols import TraceError
 
 import keras
+
+
+def change_as_call_does(layer, outputs, args, kwargs):
+    """Changes masks of symbolic tensors as a layer's `call` does, which was not run.
+
+    Args:
+        layer: Keras layer.
+        outputs: what it returned.
+        args, kwargs: what it was called with, `KerasTensor`s in place of tensors.
+    """
+    called = keras_layers.class_of(layer).call  # another one, of the user's, is run
+    attends = called is keras.layers.MultiHeadAttention.call
+    if not attends and called is not keras.layers.ReversibleEmbedding.call:
+        return
+    arguments = keras_operations.bound_arguments(layer, args, kwargs)
+    if attends:
+        first = keras.tree.flatten(outputs)[0]
+        keras_masks.attach_mask(first, keras_masks.mask_of(arguments["query"]))
+        for name in ("query", "value", "key"):
+            if arguments[name] is not None and not _is_cast(layer, arguments[name]):
+                keras_masks.attach_mask(arguments[name], None)
+    elif not arguments["reverse"]:
+        mask = keras.layers.Embedding.compute_mask(layer, arguments["inputs"])
+        keras_masks.attach_mask(outputs, mask)
+
+
+def _is_cast(layer, tensor):
+    """Whether a layer's `call` gets another tensor than what the layer is called with."""
+    floats = keras.backend.is_float_dtype(tensor.dtype)
+    return floats and keras_layers.converts_inputs(layer) and tensor.dtype != layer.input_dtype
 
 
 def masks_before(arguments):
@@ -17,7 +47,7 @@ def own_masks(layer, arguments, before, outputs, watch):
     """The masks that a layer's own `compute_mask` gives its outputs, flat; `None` without one.
 
     Keras calls it after `call`, with the first argument and the mask that was given by name, or
-    those that the first argument had.
+    those that the first argument had, unless layers inside have given all outputs masks.
 
     Args:
         layer: Keras layer.
@@ -33,7 +63,7 @@ def own_masks(layer, arguments, before, outputs, watch):
         return None
     flat = keras.tree.flatten(outputs)
     if all(keras_masks.mask_of(x) is not None for x in flat):
-        raise TraceError("masks that layers inside give its outputs, beside its `compute_mask`")
+        return None
     first, previous = next(iter(arguments.values())), arguments.get("mask")
     if previous is None:
         previous = keras.tree.map_structure(lambda part: before.get(id(part)), first)
@@ -43,4 +73,8 @@ def own_masks(layer, arguments, before, outputs, watch):
         raise TraceError("another number of masks than of outputs")
     if any(mask is not None and getattr(mask, "dtype", None) != "bool" for mask in masks):
         raise TraceError("a mask that is no tensor of bool")
-    return masks
+    first_of = {}  # a tensor that comes out twice keeps the first mask that it is given
+    for tensor, mask in zip(flat, masks, strict=True):
+        if mask is not None:
+            first_of.setdefault(id(tensor), mask)
+    return [first_of.get(id(tensor)) for tensor in flat]

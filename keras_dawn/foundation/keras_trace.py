@@ -1,12 +1,13 @@
 """What a layer's own `call` does with symbolic tensors, call by call."""
 
 import contextlib
+import functools
 from dataclasses import dataclass, field
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks
 from keras_dawn.foundation.keras_draws import draws_noted
 from keras_dawn.foundation.keras_equalities import equalities_noted
-from keras_dawn.foundation.keras_inner_calls import noted
+from keras_dawn.foundation.keras_inner_calls import constant, noted
 from keras_dawn.foundation.keras_operators import operators_checked
 from keras_dawn.foundation.keras_own_masks import masks_before, own_masks
 from keras_dawn.foundation.keras_results import results_computed
@@ -86,6 +87,8 @@ def trace(layer, arguments, training, watch, in_scope=False):
         ):
             masked = masks_before(arguments)
             outputs = watch.run(layer.call, handed)
+            as_symbol = functools.partial(constant, constants=constants, watch=watch)
+            outputs = keras.tree.map_structure(as_symbol, outputs)
             masks = own_masks(layer, arguments, masked, outputs, watch)
         told = keras_context.current_call_context().get_value("training")
         if told is not training and (told or training is not None):
@@ -93,12 +96,13 @@ def trace(layer, arguments, training, watch, in_scope=False):
             raise TraceError("it tells a layer another mode than its own")
         if not _same_structure(arguments, handed):
             raise TraceError("it changes the list or dict that it is called with")
-        known = {id(tensor) for tensor in (*inputs, *(symbol for symbol, _ in constants))}
+        # What its Python reads are masks of tensors as much as these.
+        given = *inputs, *masked.values(), *(symbol for symbol, _ in constants)
+        known = {id(tensor) for tensor in given}
         if any(id(loss) in known for loss in losses):
             raise TraceError("it adds a loss that it does not compute")  # a variable is refused
         nodes = _nodes_before([outputs, losses], known, called)
         if masks is not None:
-            known |= {id(mask) for mask in masked.values()}
             before = set(map(id, nodes))
             wanted = [mask for mask in masks if mask is not None]
             nodes += [node for node in _ordered(wanted, known) if id(node) not in before]

@@ -9,7 +9,7 @@ from keras_dawn.native.lowering.joined_convolutions import joined_by_ways
 from keras_dawn.native.lowering.keras_callables import KerasCall
 from keras_dawn.native.lowering.masks import MaskCall
 from keras_dawn.native.lowering.rules.series import conv1d_by_ways
-from keras_dawn.native.padding import pad_axes
+from keras_dawn.native.padding import pad_axes, pad_same
 
 import torch
 
@@ -58,7 +58,7 @@ class _Interpreter(torch.fx.Interpreter):
     """Runs a graph on the meta device and notes the convolutions in it."""
 
     def __init__(self, module):
-        super().__init__(module)
+        super().__init__(module, garbage_collect_values=False)
         self.found = {}
 
     def fetch_attr(self, target):
@@ -67,44 +67,58 @@ class _Interpreter(torch.fx.Interpreter):
     def run_node(self, node):
         if isinstance(node.target, KerasCall | MaskCall):
             raise _PythonComesError
-        if node.target in (conv2d, conv1d_by_ways):
+        if node.target in _BY_WAYS:
             arguments, _ = self.fetch_args_kwargs_from_env(node)
-            self.found[node.name] = _said(node.target, *arguments)
-        elif node.target is joined_by_ways:
-            (series, kernels, biases, *settings), _ = self.fetch_args_kwargs_from_env(node)
-            kernel = torch.cat(kernels)
-            self.found[node.name] = _said(conv1d_by_ways, series, kernel, biases[0], *settings)
-        elif node.target is gated_by_ways:
-            (series, kernels, biases, ends, *settings), _ = self.fetch_args_kwargs_from_env(node)
-            self.found[node.name] = _said_of_gates(series, kernels, biases, ends, settings)
+            images = node.args[0]
+            # What a convolution pads itself with is none of the sizes that it is given.
+            given = self.env[images.args[0] if images.target in (pad_axes, pad_same) else images]
+            self.found[node.name] = _said_of(node.target, arguments, given)
         return super().run_node(node)
 
 
-def _said_of_gates(series, kernels, biases, ends, settings):
-    """`_said` of the two convolutions of a gate, which may be products of matrices."""
+def _said_of(function, arguments, given):
+    """The sizes of a call and its ways, in words; `given` is what it gets before it is padded."""
+    if function in (conv2d, conv1d_by_ways):
+        return _said(given, *arguments)
+    series, kernels, biases, *settings = arguments
     kernel = torch.cat(kernels)
-    if not goes_by_products(series, kernels[0], ends, *settings):
-        return _said(conv1d_by_ways, pad_axes(series, ends), kernel, biases[0], *settings)
-    sizes = series.unsqueeze(2).shape, kernel.unsqueeze(2).shape
-    return _in_words(*sizes, ("windows", "products", "products"))
+    if function is joined_by_ways:
+        return _said(given, series, kernel, biases[0], *settings)
+    ends, *settings = settings  # the two convolutions of a gate may be products of matrices
+    if goes_by_products(series, kernels[0], ends, *settings):
+        return _in_words(given, kernel, *settings, ("windows", "products", "products"))
+    return _said(given, pad_axes(series, ends), kernel, biases[0], *settings)
 
 
-def _said(function, images, weight, bias, stride, padding, dilation, groups):
-    """The shapes of a convolution and its ways, in words."""
-    if function is conv1d_by_ways:
-        images, weight = images.unsqueeze(2), weight.unsqueeze(2)
-        stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
-    ways = ways_of(images, weight, stride, padding, dilation, groups)
+def _said(given, images, weight, bias, stride, padding, dilation, groups):
+    settings = stride, padding, dilation, groups
+    if images.ndim == 3:
+        ways = ways_of(
+            images.unsqueeze(2), weight.unsqueeze(2), (1, *stride), (0, *padding), (1, *dilation),
+            groups,
+        )  # fmt: skip
+    else:
+        ways = ways_of(images, weight, *settings)
     if set(ways.values()) == {TORCH}:
         return "torch's own"
-    return _in_words(images.shape, weight.shape, ways.values())
+    return _in_words(given, weight, *settings, ways.values())
 
 
-def _in_words(images, weight, ways):
-    batch, channels, height, width = images
-    filters, _, rows, columns = weight
+def _in_words(images, weight, stride, _, dilation, groups, ways):
+    batch, channels, *sizes = images.shape
+    filters, _, *kernel = weight.shape
+    several = [
+        f", {name} {_by(each)}"
+        for name, each in (("stride", stride), ("dilation", dilation))
+        if set(each) != {1}
+    ]
+    several += [f", {groups} groups"] if groups > 1 else []
     forward, to_input, to_weight = ways
     return (
-        f"{batch} × {height}×{width}, {channels} → {filters}, {rows}×{columns}: "
+        f"{batch} × {_by(sizes)}, {channels} → {filters}, {_by(kernel)}{''.join(several)}: "
         f"{forward}; gradient to the images: {to_input}, to the weights: {to_weight}"
     )
+
+
+def _by(sizes):
+    return "×".join(map(str, sizes))

@@ -42,12 +42,9 @@ def _are_many(probabilities, targets):
 
 
 def _lie_inside(probabilities, targets):
-    """Whether logarithms are finite and targets from 0 to 1; not so of NaN."""
-    least, most = (edge.item() for edge in torch.aminmax(probabilities.detach()))
-    if not (least > 0.0 and most < 1.0):
-        return False
-    least, most = (edge.item() for edge in torch.aminmax(targets))
-    return least >= 0.0 and most <= 1.0
+    """Whether all are from 0 to 1, which torch's kernel checks; not so of NaN."""
+    edges = [torch.aminmax(tensor) for tensor in (probabilities.detach(), targets)]
+    return all(least.item() >= 0.0 and most.item() <= 1.0 for least, most in edges)
 
 
 class _OfProbabilities(torch.autograd.Function):
@@ -56,10 +53,13 @@ class _OfProbabilities(torch.autograd.Function):
         ctx.save_for_backward(probabilities, targets)
         others = 1.0 - probabilities
         # log(1 - p): with what the subtraction lost it is `log1p(-p)`, whose kernel is slow.
-        lost = others.sub(1.0).add_(probabilities).div_(others)
-        of_others = others.log_().sub_(lost)
+        # 0 is far from all others: as a smaller number its logarithm takes a sixth of the time.
+        positive = others.clamp_min(_SMALL)
+        lost = others.sub_(1.0).add_(probabilities).div_(positive)
+        of_others = F.threshold(positive.log_(), _OF_SMALL, _LEAST, inplace=True).sub_(lost)
         losses = targets.sub(1.0).mul_(of_others)
-        return losses.addcmul_(targets, probabilities.log(), value=-1.0)
+        of_these = probabilities.log().clamp_min_(_LEAST)
+        return losses.addcmul_(targets, of_these, value=-1.0)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -67,4 +67,6 @@ class _OfProbabilities(torch.autograd.Function):
         return _backward(gradient, *ctx.saved_tensors, None, _NO_REDUCTION), None
 
 
+_LEAST = -100.0  # what torch's kernel takes for a smaller logarithm, such as that of 0
+_SMALL, _OF_SMALL = 2.0**-60, -41.0  # 1 - p is 2**-53 or more, or 0
 _backward, _NO_REDUCTION = torch.ops.aten.binary_cross_entropy_backward.default, 0

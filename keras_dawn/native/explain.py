@@ -81,7 +81,7 @@ class Explanation:
             lines.append((f"{name} ({kind})", "not called so far"))
         for way in dict.fromkeys(self.convolutions.values()):
             alike = [name for name, other in self.convolutions.items() if other == way]
-            more = f" and {len(alike) - 1} like it" if len(alike) > 1 else ""
+            more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
             lines.append((f"{alike[0]}{more}", way))
         if self.table:
             lines.append(("their ways", f"by the table {self.table}"))

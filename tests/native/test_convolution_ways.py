@@ -115,14 +115,48 @@ def test_explain_says_the_ways_of_the_last_batch(use):
         "16 × 8×8, 32 → 40, 3×3: windows; gradient to the images: windows, to the weights: windows"
     )
     assert found["fourth"].startswith("16 × 2×2, 40 → 36, 1×1: product")
-    assert found["fifth"].startswith("16 × 1×8, 36 → 32, 1×3: windows")
+    assert found["fifth"].startswith("16 × 4, 36 → 32, 3, dilation 2: windows")
+    assert found["second"].startswith("16 × 8×8, 40 → 48, 3×3, stride 2×2: windows")
     assert "stem" not in found
     assert "first  " in str(keras_dawn.explain(model))
     use()
     assert set(keras_dawn.explain(model).convolutions.values()) == {"torch's own"}
-    assert "first and 5 like it" in str(keras_dawn.explain(model))
+    assert "first and 5 more " in str(keras_dawn.explain(model))
     keras_dawn.convolutions.use_table("torch")
     assert re.search("their ways +by the table torch\n", str(keras_dawn.explain(model)))
+
+
+def test_explain_says_the_sizes_that_convolutions_are_given(use):
+    """Not those to which they are padded; and only those that are alike in all are one line."""
+    use("windows")
+    images, series = keras.Input((9, 8, 32)), keras.Input((9, 32))
+    kinds = {"one": {}, "two": {}, "far": {"strides": 2}, "wide": {"dilation_rate": 2}}
+    kinds["even"] = {"kernel_size": (2, 4)}
+    common = {"filters": 32, "kernel_size": 3, "padding": "same"}
+    outputs = [
+        layers.Conv2D(**{**common, **settings}, name=name)(images)
+        for name, settings in kinds.items()
+    ]
+    outputs += [
+        layers.Conv1D(32, 3, strides=2, padding=padding, name=padding)(series)
+        for padding in ("causal", "same")
+    ]
+    model = keras_dawn.accelerate(keras.Model([images, series], outputs))
+    model.predict([np.zeros((2, 9, 8, 32)), np.zeros((2, 9, 32))], verbose=0)
+    found = keras_dawn.explain(model).convolutions
+    sizes = {name: way.partition(":")[0] for name, way in found.items()}
+    assert sizes == {
+        "one": "2 × 9×8, 32 → 32, 3×3",
+        "two": "2 × 9×8, 32 → 32, 3×3",
+        "far": "2 × 9×8, 32 → 32, 3×3, stride 2×2",
+        "wide": "2 × 9×8, 32 → 32, 3×3, dilation 2×2",
+        "even": "2 × 9×8, 32 → 32, 2×4",
+        "causal": "2 × 9, 32 → 32, 3, stride 2",
+        "same": "2 × 9, 32 → 32, 3, stride 2",
+    }
+    text = str(keras_dawn.explain(model))
+    assert re.search("(one|two) and 1 more ", text) and re.search("(causal|same) and 1 more ", text)
+    assert "far  " in text and "wide  " in text
 
 
 def test_explain_runs_nothing_of_the_users(use):

@@ -58,6 +58,30 @@ def test_half_precision_is_rounded_once(dtype):
     torch.testing.assert_close(found.double(), exact, rtol=torch.finfo(dtype).eps, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_probabilities_of_0_and_1_have_torch_s_values_and_take_the_same_way(monkeypatch, dtype):
+    # In half precision Keras's clipping rounds to 1, which well learned pixels are.
+    ends = torch.tensor([0.0, 1.0, 1e-44, 1e-7, 0.5], dtype=dtype).repeat(COUNT)
+    targets = torch.tensor([0.0, 1.0, 0.25], dtype=dtype).repeat_interleave(5).repeat(COUNT // 3)
+    probabilities = ends[: len(targets)]
+    exact = torch_s(probabilities.double(), targets.double())
+    losses_of_torch = torch_s(probabilities.requires_grad_(), targets)
+    (slopes,) = torch.autograd.grad(losses_of_torch.sum(), probabilities)
+    monkeypatch.delattr(cross_entropy.F, "binary_cross_entropy")
+    found = of_probabilities(probabilities, targets)
+    tolerance = max(2e-7 if dtype != torch.float64 else 1e-15, torch.finfo(dtype).eps / 2)
+    torch.testing.assert_close(found.detach().double(), exact, rtol=tolerance, atol=0)
+    (own,) = torch.autograd.grad(found.sum(), probabilities)
+    known = ~slopes.isnan()  # torch's own divides 0 by 0 in float16
+    torch.testing.assert_close(own[known], slopes[known])
+
+
+def test_logarithms_end_where_torch_s_kernel_ends_them():
+    probabilities = torch.full((COUNT,), 1e-60, dtype=torch.float64)  # of a tiny `epsilon`
+    found = of_probabilities(probabilities, torch.ones_like(probabilities))
+    assert found.eq(100.0).all()
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.1])
 def test_what_torch_refuses_is_refused(wrong):
     right, spoiled = torch.full((COUNT,), 0.5), torch.full((COUNT,), 0.5)
@@ -71,6 +95,23 @@ def test_what_torch_refuses_is_refused(wrong):
         except RuntimeError as error:
             outcomes.append(str(error))
     assert outcomes[0] == outcomes[1]
+
+
+def test_targets_that_have_a_gradient_get_torch_s():
+    torch.manual_seed(0)
+    probabilities = torch.rand(COUNT).clip(0.01, 0.99)
+    found = []
+    for function in (of_probabilities, torch_s):
+        targets = probabilities.flip(0).requires_grad_()
+        (slopes,) = torch.autograd.grad(function(probabilities, targets).sum(), targets)
+        found.append(slopes)
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("least", [0.0, 1e-44, 1e-60])
+def test_logarithms_are_cut_where_torch_cuts_them(least):
+    probabilities = torch.full((COUNT,), least, dtype=torch.float64)
+    assert (of_probabilities(probabilities, torch.ones_like(probabilities)) == 100.0).all()
 
 
 def test_functions_of_torch_that_transform_it_take_torch_s():
@@ -127,7 +168,7 @@ def test_a_step_of_ones_own_computes_it_so_and_leaves_keras_as_it_was():
             keras_dawn.accelerate(model)
         history = model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history
         results.append([*history["loss"], *model.get_weights()])
-        own = keras_cross_entropy._KERAS_S
+        own = keras_cross_entropy._KERAS_FUNCTION
         assert (Reconstructs.seen[0] is not own) == accelerate
         assert keras_cross_entropy.keras_nn.binary_crossentropy is own
     for one, other in zip(*results, strict=True):

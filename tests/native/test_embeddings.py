@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.on_device import torch
+from tests.on_device import on_processor, torch
 
 
 class Doubled(keras.Model):
@@ -42,6 +42,21 @@ def test_an_error_in_the_native_code_names_the_layer():
         "keras_dawn: in the native code of taste, layer 'films' (Embedding): films = "
     )
     assert model.predict([inside, inside], verbose=0).shape == (8, 4, 4)
+
+
+@on_processor  # a GPU looks at no number
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("number", [10, -11, 1000])
+def test_a_number_that_is_in_no_row_is_said_with_the_rows_that_there_are(number, policy):
+    keras.config.set_dtype_policy(policy)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Embedding(10, 2)])
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model)
+    x = np.array([[-10, 9, 0], [3, number, number]], "int32")
+    for method in (model.predict, lambda x, verbose: model.fit(x, np.zeros((2, 3, 2)), verbose=0)):
+        with pytest.raises(IndexError, match=f"numbers below 10, .* from -10 on, .* got {number}"):
+            method(x, verbose=0)
+    assert model.predict(x[:1], verbose=0).shape == (1, 3, 2)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "float32", "bool"])

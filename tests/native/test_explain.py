@@ -246,6 +246,16 @@ def test_the_reason_is_that_of_the_call_where_a_dtype_was_not_known_before():
     assert "torch.special.expit" in reasons["odd"]
 
 
+def test_of_a_layer_of_keras_without_a_rule_nothing_is_said_of_its_python():
+    x = keras.Input((8, 8, 3))
+    y = layers.RandAugment()(layers.Lambda(lambda x: x * 2)(x))
+    model = keras_dawn.accelerate(keras.Model(x, Silent()(y)))
+    model.predict(np.zeros((2, 8, 8, 3)), verbose=0)
+    reasons = {kind: reason for _, kind, reason in keras_dawn.explain(model).fallbacks}
+    assert reasons["Lambda"] == reasons["RandAugment"] == "no rule"
+    assert "torch.clamp_min" in reasons["Silent"]
+
+
 def test_a_model_with_python_of_its_own_is_not_compiled_which_is_said(capsys):
     model = keras_dawn.accelerate(compiled(OwnCall()), compile=True)
     x, y = np.zeros((4, 8, 8, 3)), np.zeros(4)

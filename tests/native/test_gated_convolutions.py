@@ -204,8 +204,10 @@ def test_a_wavenet_trains_as_in_plain_keras(measured, settings):
     x, y = (random.normal(size=(8, 16, last)).astype("float32") for last in (4, 1))
     assert gates_of(wavenet(**settings)) == 2
     found = assert_trains_alike(lambda: wavenet(**settings), x, y, 1e-5)
-    says = "8 × 1×16, 32 → 64, 1×2: windows; gradient to the images: products, to the weights: "
-    assert list(found.convolutions.values()) == [says + "products"] * 2
+    ways = "windows; gradient to the images: products, to the weights: products"
+    sizes = "8 × 16, 32 → 64, 2"
+    said = list(found.convolutions.values())
+    assert said == [f"{sizes}: {ways}", f"{sizes}, dilation 4: {ways}"]
 
 
 def test_narrow_gates_train_as_in_plain_keras(true_float64):

@@ -1,5 +1,7 @@
 """Layers of one's own that say the masks of their outputs."""
 
+import warnings
+
 import keras_dawn
 
 import keras
@@ -84,12 +86,93 @@ class Pair(layers.Layer):
         return previous_mask, None
 
 
+class Twice(layers.Layer):
+    """Of one tensor's two masks Keras takes the first."""
+
+    def call(self, x):
+        y = x + 1.0
+        return y, y
+
+    def compute_mask(self, inputs, previous_mask):
+        return previous_mask, ops.flip(previous_mask, 1)
+
+
+class Cuts(Turns):
+    """One row for all texts."""
+
+    def compute_mask(self, inputs, previous_mask):
+        return ops.cumsum(ops.ones_like(inputs[:1, :, 0]), axis=1) < 3.5
+
+
 class Silent(Places):
     """Says that it supports no masks: Keras asks for none."""
 
     def __init__(self):
         super().__init__()
         self.supports_masking = False
+
+
+class Words(layers.Layer):
+    """Its output has the mask of the layer inside already, so that Keras does not ask for one."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = layers.Embedding(WORDS, 8, mask_zero=True)
+
+    def build(self, shape):
+        self.words.build(shape)
+
+    def call(self, x):
+        return self.words(x)
+
+    def compute_mask(self, inputs, mask=None):
+        return ops.not_equal(inputs, 1)
+
+
+class Reads(layers.Layer):
+    """What is inside sees the mask of its input, which it hands on or not."""
+
+    def __init__(self, hands_on, inside):
+        super().__init__()
+        self.supports_masking, self.inside = hands_on, inside
+
+    def build(self, shape):
+        self.inside.build(shape)
+
+    def call(self, x):
+        return self.inside(x)
+
+
+class Sums(layers.Layer):
+    """A sum of what has a mask and what has none has none, and so it gets the layer's."""
+
+    def __init__(self, rate=None):
+        super().__init__()
+        self.supports_masking = True
+        self.dense, self.add = layers.Dense(8, activity_regularizer=rate), layers.Add()
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        x = self.dense(x)
+        return self.add([x, 2.0 * x])
+
+
+class Says(Sums):
+    def compute_mask(self, inputs, mask=None):
+        return ops.logical_not(mask)
+
+
+class Weighed(layers.Layer):
+    """Takes a list of masks for its list of inputs; one may be missing."""
+
+    def call(self, parts, mask=None):
+        one, other = parts
+        return one * ops.cast(mask[0][..., None], one.dtype) + other
+
+    def compute_mask(self, inputs, mask=None):
+        return mask[0]
 
 
 def pooled(x):
@@ -106,7 +189,20 @@ MODELS = {
     ),
     "of no mask": lambda x: pooled(Turns()(layers.Embedding(WORDS, 8)(x))),
     "one of two": lambda x: pooled(Pair()(Places()(x))[0]),
+    "one row": lambda x: pooled(Cuts()(Places()(x))),
+    "one row, both ways": lambda x: layers.Bidirectional(layers.GRU(4))(Cuts()(Places()(x))),
     "silent": lambda x: pooled(Silent()(x)),
+    "given in a list": lambda x: pooled(
+        Weighed()([layers.Embedding(WORDS, 8)(x)] * 2, mask=[ops.not_equal(x, 0), None])
+    ),
+    "given by a layer inside": lambda x: pooled(Words()(x)),
+    "seen inside": lambda x: Reads(False, layers.GlobalAveragePooling1D())(Places()(x)),
+    "seen inside, handed on": lambda x: pooled(Reads(True, layers.Dense(4))(Places()(x))),
+    "seen by two layers": lambda x: pooled(
+        Reads(True, Reads(True, layers.GRU(4, return_sequences=True)))(Places()(x))
+    ),
+    "lost inside, handed on": lambda x: pooled(Sums()(Places()(x))),
+    "lost inside, said": lambda x: pooled(Says()(Places()(x))),
 }
 
 
@@ -134,6 +230,13 @@ class LayerByLayer(Whole):
         return super().call(x)
 
 
+class ReadsSecond(LayerByLayer):
+    def call(self, x):
+        LayerByLayer.calls += 1
+        places, twice = self.parts
+        return self.head(self.read(twice(places(x))[1]))
+
+
 def model_of(name, length):
     keras.utils.set_random_seed(0)
     if name in SUBCLASSED:
@@ -148,11 +251,20 @@ def model_of(name, length):
 
 SUBCLASSED = {
     "subclassed": lambda: Whole(Places(), Handed(), Turns()),
+    "subclassed, given inside": lambda: Whole(Words(), Sums(), Says()),
+    "subclassed, seen inside": lambda: Whole(
+        Places(), Reads(True, layers.LSTM(8, return_sequences=True)), Reads(False, layers.Dense(8))
+    ),
     "layer by layer": lambda: LayerByLayer(Places(), Strips(), Turns()),
+    "layer by layer, inside": lambda: LayerByLayer(
+        Words(), Sums(), Says(), Reads(True, layers.GRU(8, return_sequences=True))
+    ),
+    "layer by layer, one tensor twice": lambda: ReadsSecond(Places(), Twice()),
     "layer by layer, handed on": lambda: LayerByLayer(Places(), Handed(), Stops(), Turns()),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Layer '.*' .of type")
 @pytest.mark.parametrize("length", [6, None])
 @pytest.mark.parametrize("name", [*MODELS, *SUBCLASSED])
 def test_models_train_and_predict_as_in_plain_keras(name, length, true_float64):
@@ -245,3 +357,38 @@ def test_masks_that_are_no_masks_or_that_do_more_stay_keras_s(kind):
             assert Remembers.asked > before
     np.testing.assert_allclose(*results, rtol=1e-6)
     assert keras_dawn.explain(model).fallbacks
+
+
+@pytest.mark.parametrize("kind", [Sums, Says])
+def test_a_mask_that_is_known_at_run_time_only_gives_way_to_the_layer_s(kind, true_float64):
+    """A layer inside is called as it is, so that whether its output has a mask is not sure."""
+    results = []
+    for accelerate in (False, True):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6,), dtype="int32")
+        x = layers.Embedding(WORDS, 8, mask_zero=True)(inputs)
+        x = kind("l2")(x)
+        model = keras.Model(inputs, layers.MultiHeadAttention(2, 3)(x, layers.Dense(8)(x)))
+        if accelerate:
+            keras_dawn.accelerate(model)
+        results.append(model.predict(np.arange(12).reshape(2, 6) % WORDS, verbose=0))
+    np.testing.assert_allclose(*results, rtol=1e-9)
+    assert [kind for _, kind, _ in keras_dawn.explain(model).fallbacks] == ["Dense"]
+
+
+@pytest.mark.parametrize("build", [keras.Sequential, lambda parts: Whole(*parts)])
+def test_a_mask_that_a_layer_does_not_support_is_warned_of_as_in_plain_keras(build):
+    parts = [
+        layers.Embedding(WORDS, 8, mask_zero=True),
+        Reads(False, layers.LSTM(8, return_sequences=True)),
+    ]
+    model, x = build(parts), np.array([[1, 2, 0]])
+    with warnings.catch_warnings(action="ignore"):
+        expected = model(x)
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model)
+    with warnings.catch_warnings(record=True, action="always") as said:
+        found = model.predict(x, verbose=0)
+    assert any(f"'{parts[1].name}' (of type Reads)" in str(one.message) for one in said)
+    np.testing.assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-7)
+    assert not keras_dawn.explain(model).fallbacks

@@ -247,3 +247,30 @@ def test_a_graph_that_has_changed_is_written_down_anew_when_there_are_many(monke
     alike(computed(), ops.convert_to_numpy(model(x)))
     dense.activation = keras.activations.relu
     alike(computed(), ops.convert_to_numpy(model(x)))
+
+
+class Counting(layers.Layer):
+    """Counts long sequences, for which its Python has to be called."""
+
+    seen = 0
+
+    def call(self, x):
+        batch, length, width = ops.shape(x)
+        if length > 6:
+            self.seen += 1
+        return ops.reshape(2.0 * ops.reshape(x, (batch * length, width)), (batch, length, width))
+
+
+def test_a_kind_of_batch_that_cannot_be_written_down_leaves_the_others_so(monkeypatch):
+    monkeypatch.setattr(lowerings, "MOST_SHAPES", 5)
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, layers.Dense(2)(Counting()(inputs)))
+    of_model = lowerings.Lowerings(model)
+    tries, lower = [], lowerings.lower
+    monkeypatch.setattr(lowerings, "lower", lambda *a, **b: tries.append(1) or lower(*a, **b))
+    for length in (5, 9, 4, 9, 5, 4, 9, *range(10, 16), 5):
+        x = torch.ones(4, length, 3)
+        _, (function, lowered) = of_model.entry(False, (x,), {}, [x])
+        assert bool(lowered.fallbacks) == (length > 6)
+        alike(function(x).detach().cpu(), ops.convert_to_numpy(model(x)))
+    assert len(tries) <= 6  # and one for all kinds

@@ -66,7 +66,7 @@ def apply_rule(builder, node, apply, call):
 
 def supported_masks(builder, layer, values):
     """The outputs of a rule that says their masks, without them where the layer supports none."""
-    if not isinstance(layer, keras.Layer) or keras_layers.class_of(layer) in _ATTACH_THEM:
+    if not isinstance(layer, keras.Layer) or keras_layers.acts_as(layer) in _ATTACH_THEM:
         return values
     if all(value.mask is None for value in values):
         return values

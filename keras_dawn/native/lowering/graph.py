@@ -146,14 +146,16 @@ class GraphBuilder:
     def mark(self):
         """Where the graph stands, for `undo`."""
         lengths = list(map(len, self._lists()))
-        return next(iter(reversed(self.graph.nodes)), None), set(self.leaves), lengths
+        last = next(iter(reversed(self.graph.nodes)), None)
+        return last, set(self.leaves), lengths, self.masks.state()
 
     def _lists(self):
         return self.statistics, self.native, self.fallbacks, self.losses or []
 
     def undo(self, mark):
         """Takes out of the graph what was added since `mark`, as by a rule that then failed."""
-        last, leaves, lengths = mark
+        last, leaves, lengths, masks = mark
+        self.masks.restore(masks)
         for node in reversed(self.graph.nodes):  # what others use cannot be erased before them
             if node is last:
                 break

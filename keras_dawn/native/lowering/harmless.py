@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 OF_TENSORS = {"shape", "ndim", "dtype"}
+OF_NUMBERS = {"is_integer"}
 OF_CONTAINERS = {"append", "extend", "items", "keys", "values"}
 _BUILTINS = (len, range, zip, enumerate, int, float, bool, list, tuple, dict, reversed, abs,
-             sum, min, max, ValueError, TypeError)  # fmt: skip
+             sum, min, max, str, ValueError, TypeError)  # fmt: skip
 _CONSTANTS = (bool, int, float, str, bytes, type(None), type(...), np.bool_, np.number)
 _KERAS_FUNCTIONS = ("keras.src.ops.", "keras.src.activations.", "keras.src.backend.common.masking")
 _OF_FUNCTIONS = (
@@ -20,8 +21,14 @@ _OF_FUNCTIONS = (
     "map", "scan", "shuffle", "switch", "vectorized_map", "while_loop",
 )  # fmt: skip
 _DRAWS = {f"keras.src.random.random.{name}" for name in keras_draws.NOTED}
-# They look at which versions are installed.
-_OF_PACKAGES = {"keras_hub.src.utils.keras_utils.fused_attention_op_available"}
+# They look at what is installed or there, or at what makes every lowering new when it changes.
+_OF_PACKAGES = {
+    "keras_hub.src.utils.keras_utils.fused_attention_op_available",
+    "keras_hub.src.utils.keras_utils.running_on_gpu",
+    "keras_hub.src.utils.keras_utils.running_on_tpu",
+    "keras.src.backend.config.backend", "keras.src.backend.config.epsilon",
+    "keras.src.backend.config.floatx", "keras.src.backend.config.image_data_format",
+}  # fmt: skip
 
 
 class ImpureError(ValueError):
@@ -88,6 +95,8 @@ def is_harmless_builtin(value):
         return True
     if isinstance(value, types.BuiltinFunctionType) and value.__module__ == "math":
         return True
+    if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
+        return True  # of numbers: NumPy takes no symbolic tensors
     return any(value is one for one in _BUILTINS)
 
 

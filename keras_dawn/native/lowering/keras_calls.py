@@ -36,7 +36,7 @@ def why_as_it_is(operation, reads):
     recorded = operation if reads is None else Recorded(operation, reads)
     if getattr(recorded, "lora_enabled", False) or recorded.quantization_mode is not None:
         return "LoRA or quantisation"
-    kind = keras_layers.class_of(operation)
+    kind = keras_layers.acts_as(operation)
     rules_cast = kind in _CAST_NOTHING or not kind.__module__.startswith("keras.")
     if not (recorded.autocast or rules_cast) and recorded.compute_dtype != recorded.variable_dtype:
         return "weights in another dtype than it computes in, and autocast=False"

@@ -29,6 +29,18 @@ def is_sure(mask):
     return type(mask.target) is not MaskCall and mask.target not in known_at_run_time
 
 
+def first_of(builder, mask, other):
+    """The node of a mask, or of another where there is none, also at run time only."""
+    if mask is None or other is None or is_sure(mask):
+        return other if mask is None else mask
+    return builder.call(given_or, mask, other)
+
+
+def given_or(mask, other):
+    """A mask, or another in its place where it is `None`."""
+    return other if mask is None else mask
+
+
 def why_mask_is_read(operation):
     """Why a layer whose input has a mask has to be called as it is, or `None`."""
     if not isinstance(operation, keras.Layer):

@@ -29,3 +29,15 @@ class Masks:
         for value in self._masked:
             if value.node is node and value.mask is not None:
                 value.mask = mask
+
+    def state(self):
+        """What is known now, for `restore`."""
+        masks = [(value, value.mask, value.unmasked) for value in self._masked]
+        return masks, dict(self.handed)
+
+    def restore(self, state):
+        """Forgets what was set, taken off and changed since `state`."""
+        masks, self.handed = state
+        self._masked = [value for value, _, _ in masks]
+        for value, mask, unmasked in masks:
+            value.mask, value.unmasked = mask, unmasked

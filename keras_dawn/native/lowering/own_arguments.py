@@ -54,8 +54,6 @@ class OwnArguments:
         mask = keras_masks.mask_of(tensor)
         if not is_sure(value.mask) or mask is None:
             raise LoweringError("no rule, and a mask that is known at run time only")
-        if not builder.reads.attribute(layer, "supports_masking"):
-            raise LoweringError("no rule, and an input with a mask, which it does not support")
         self._tensors[id(value.mask)] = mask
 
     def _cast(self, builder, layer, part):
@@ -98,7 +96,9 @@ def _values(structure):
 def _previous(arguments, args):
     """The masks that Keras gives the outputs: one that is given, else those of the first input."""
     if arguments.get("mask") is not None:
-        return keras.tree.map_structure(lambda value: value.node, arguments["mask"])
+        return keras.tree.map_structure(
+            lambda value: None if value is None else value.node, arguments["mask"]
+        )
     first = args[0] if args else next(iter(arguments.values()), None)
     return masks_of(first)
 

@@ -12,6 +12,7 @@ from keras_dawn.foundation import keras_layers, keras_masks, keras_trace
 from keras_dawn.foundation.keras_layer_call import why_not_ordinary
 from keras_dawn.native.lowering.harmless import ImpureError
 from keras_dawn.native.lowering.layouts import AS_IS
+from keras_dawn.native.lowering.masks import MaskDropped, first_of, is_sure
 from keras_dawn.native.lowering.own_arguments import OwnArguments, sized
 from keras_dawn.native.lowering.pure_python import doubts_of, doubts_of_function
 from keras_dawn.native.lowering.reads import Reads
@@ -21,6 +22,7 @@ from keras_dawn.native.lowering.values import LoweringError, Value
 from keras_dawn.native.lowering.watched import Watch, place_of_error, said_by
 
 import keras
+import torch
 
 # Sizes in place of open ones, of the batch and of any other axis: one, even, odd, large.
 _SIZES = ((1, 67), (2, 97), (83, 130), (5003, 4099))
@@ -65,7 +67,9 @@ class OwnCalls:
             raise LoweringError(f"no rule, and Python that cannot be noted: {error}") from error
         self.nodes, self.outputs, self.losses = found.nodes, found.outputs, found.losses
         self._masks = found.masks
+        self._inputs = [symbol for symbol, _ in inputs]
         self.values = {id(symbol): value for symbol, value in inputs}
+        self._made = {id(x) for x, part in found.constants if isinstance(part, torch.Tensor)}
         for symbol, part in found.constants:
             self.values[id(symbol)] = _constant(builder, symbol, part)
 
@@ -81,40 +85,65 @@ class OwnCalls:
             message = f"{name} with symbolic tensors: {said_by(error)}{place_of_error(error)}"
             raise SizesError(message) from error
         check_changed(found, watch.changed)
-        for symbol, value in inputs:
-            if (keras_masks.mask_of(symbol) is None) != (value.mask is None):
-                raise keras_trace.TraceError("it changes the mask of what it is called with")
-        read = [x for node in found.nodes for x in node.input_tensors]
-        masked = any(keras_masks.mask_of(x) is not None for x in read)
-        if self._doubts.reads_masks and masked:
-            raise keras_trace.TraceError("it reads masks that a layer may take off")
         return found, inputs
+
+    def check_masks(self):
+        """Raises `LoweringError` where Python that reads masks saw others than there will be.
+
+        To be called once the calls have been lowered, which says what masks there will be.
+        """
+        if not self._doubts.reads_masks:
+            return
+        symbols = [*self._inputs, *(x for node in self.nodes for x in node.input_tensors)]
+        for node in self.nodes:
+            if isinstance(node.operation, keras.Layer):
+                symbols += node.outputs
+        for symbol in symbols:
+            value = self.values.get(id(symbol))
+            mask = None if value is None else value.mask
+            if (mask is None) != (keras_masks.mask_of(symbol) is None):
+                raise LoweringError("no rule, and it reads masks that a layer sets or takes off")
+            if mask is not None and not is_sure(mask):
+                raise LoweringError("no rule, and it reads a mask that is known at run time only")
 
     def results(self, builder):
         """The outputs' `Value`s with their masks, flat, once the calls have been lowered."""
         found = [symbol for symbol in keras.tree.flatten(self.outputs) if symbol is not None]
         results = [copy.copy(self.values[id(symbol)]) for symbol in found]
         for value, symbol in zip(results, found, strict=True):
+            if id(symbol) in self._made:  # what comes after may change it in place
+                value.node = builder.call(torch.clone, value.node)
+        for value, symbol in zip(results, found, strict=True):
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
                 value.mask = self.values[id(mask)].node
-        if self._masks is not None:
-            for value, mask in zip(results, self._masks, strict=True):
-                if value.mask is None and mask is not None:
-                    value.mask = builder.keras_order(self.values[id(mask)])
+        if self._reads.attribute(self._layer, "supports_masking"):
+            for value, mask in zip(results, self._masks_after(builder, results), strict=False):
+                value.mask = first_of(builder, value.mask, mask)
             return results
-        previous = self._arguments.previous_masks
-        missing = any(value.mask is None for value in results)
-        known = any(mask is not None for mask in previous)
-        if missing and known and self._reads.attribute(self._layer, "supports_masking"):
-            for value, mask in zip(results, previous, strict=False):
-                value.mask = mask if value.mask is None else value.mask
+        given = [mask for mask in self._arguments.previous_masks if mask is not None]
+        for value in results[:1] if given else ():
+            # Layers inside have seen the masks; Keras warns that those after it will not.
+            value.node = builder.call(MaskDropped(self._layer), value.node, given[0])
         return results
+
+    def _masks_after(self, builder, results):
+        """Nodes of masks for the outputs that get none of a layer inside, or `None`, flat."""
+        if not keras_layers.has_own_masks(self._layer):
+            return self._arguments.previous_masks
+        if self._masks is not None:
+            return [
+                None if mask is None else builder.keras_order(self.values[id(mask)])
+                for mask in self._masks
+            ]
+        if not all(value.mask is not None and is_sure(value.mask) for value in results):
+            raise LoweringError("no rule, and masks of layers inside it, known at run time only")
+        return []
 
 
 def why_not_combined(layer):
     """Why a built layer's Python may not be lowered with the layers it calls, or `None`."""
-    if keras_layers.class_of(layer).__module__.startswith("keras.src."):
+    if keras_layers.acts_as(layer).__module__.startswith("keras.src."):
         return "no rule"
     try:
         _checked(layer, Reads(), sizes_are_open=False, notes_losses=True)

@@ -10,6 +10,7 @@ from keras_dawn.foundation import keras_layers
 from keras_dawn.native.lowering import bytecode
 from keras_dawn.native.lowering.harmless import (
     OF_CONTAINERS,
+    OF_NUMBERS,
     OF_TENSORS,
     ImpureError,
     check_constant,
@@ -148,7 +149,7 @@ class Reading:
             return after
         if name == "LOAD_DEREF" and one.argval in function.__code__.co_freevars:
             self._closed_over(one.argval, function)
-        if name in bytecode.TAKES and one.argval not in OF_TENSORS | OF_CONTAINERS:
+        if name in bytecode.TAKES and one.argval not in OF_TENSORS | OF_CONTAINERS | OF_NUMBERS:
             raise ImpureError(f"the attribute {one.argval}")
         return number + 1
 

@@ -83,7 +83,7 @@ def _has_own_python(operation):
     if isinstance(operation, keras.Model):
         return True
     own = isinstance(operation, keras.Layer) and find_rule(operation) is None
-    return own and not keras_layers.class_of(operation).__module__.startswith("keras.")
+    return own and not keras_layers.acts_as(operation).__module__.startswith("keras.")
 
 
 def _unknown(tensor):

@@ -182,7 +182,10 @@ def _lower_own(builder, node, args, kwargs, training):
         raise
     except LoweringError as error:
         builder.undo(before)
-        return None, None, str(error)
+        kind = keras_layers.class_of(node.operation)
+        # Of a layer of Keras's it does not matter what its Python does.
+        of_keras = kind.__module__.startswith("keras.src.") and not issubclass(kind, keras.Model)
+        return None, None, "no rule" if of_keras else str(error)
     finally:
         builder.for_one_layer = alone
 
@@ -209,6 +212,7 @@ def lower_own(builder, node, args, kwargs, training):
         if inner.arguments.kwargs.get("training") not in (None, training):
             raise LoweringError("no rule, and a call in a mode of its own inside it")
     run_nodes(builder, found.nodes, found.values, training)
+    found.check_masks()
     for loss in found.losses:
         builder.losses.append((node.operation, builder.keras_order(found.values[id(loss)])))
     return found.results(builder), found.outputs

@@ -30,6 +30,8 @@ class Sequences:
                 "Expected a batch of the size that the states of a stateful layer have, "
                 f"{memory[0].shape[0]}, got {x.shape[0]}."
             )
+        if mask is not None and mask.shape == (1, x.shape[1]):
+            mask = mask.expand(x.shape[:2])  # one for all sequences
         if mask is not None and mask.shape != x.shape[:2]:
             raise ValueError(
                 f"Expected a mask of shape {tuple(x.shape[:2])} (batch, time), got "

@@ -1,6 +1,7 @@
 """What a layer, or a graph of layers, has been lowered to: once for each kind of call."""
 
 import itertools
+from collections import Counter
 
 from keras_dawn.foundation import keras_layers, keras_models, keras_variables
 from keras_dawn.native.convolution_ways import goes_by_ways
@@ -45,6 +46,7 @@ class Lowerings:
         self._entries = {}  # the function and the `Lowered`
         self._convolve = {}  # kinds of call with convolutions: the last one, shapes, dtypes
         self._tries = 0
+        self._refused_sizes = Counter()  # how often a graph could not be lowered for a kind of call
         self._opened = None  # shapes that a `Sequential` is lowered for besides those of its inputs
         self.by_sizes = None  # whether a graph is lowered for sizes; unknown before the first call
 
@@ -90,15 +92,16 @@ class Lowerings:
         key = _with_sizes(mode, flat)
         entry = self._current(key)
         if entry is None:
-            full = len(self._entries) >= MOST_SHAPES and key not in self._entries
-            if full or key in self.reasons:
+            kinds = self._entries.keys() | self._refused_sizes.keys()
+            full = len(kinds) >= MOST_SHAPES and key not in kinds
+            if full or key in self.reasons or self._refused_sizes[key] >= MOST_TRIES:
                 return None
             if torch._C._functorch.peek_interpreter_stack() is not None:
                 return None
             entry = self._lower(key, mode, shapes=[tuple(x.shape) for x in flat])
             if entry is None:
-                self.by_sizes = False  # what is there for all sizes does
-                return None
+                self._refused_sizes[key] += 1
+                return None  # what is there for all sizes does
         self._note_convolutions(key, flat)
         return key, entry
 

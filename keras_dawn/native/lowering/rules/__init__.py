@@ -69,7 +69,8 @@ def rule(*classes, arguments=False, masks=False):
 
 def find_rule(operation):
     """The rule of a layer or operation, or `None`."""
-    kind = keras_layers.class_of(operation)
+    own = keras_layers.class_of(operation)
+    kind = own if own in RULES else keras_layers.acts_as(operation)
     if kind in _CALLS and kind.call is not _CALLS[kind]:
         return None  # somebody gave the class another `call`
     return RULES.get(kind) or RULES.get(f"{kind.__module__}.{kind.__qualname__}")

@@ -56,7 +56,7 @@ def _outputs(builder, layer, x, states, mask, call):
         value = builder.cast(x, direction.compute_dtype)
         run = (
             run_images
-            if keras_layers.class_of(unrecorded(direction)) in CONVOLUTIONAL
+            if keras_layers.acts_as(unrecorded(direction)) in CONVOLUTIONAL
             else run_layer
         )
         results.append(run(builder, direction, value, half, mask, inner))
@@ -70,7 +70,7 @@ def _outputs(builder, layer, x, states, mask, call):
 def _inside(builder, layer, name):
     """One direction's layer, as a `Recorded` one."""
     direction = unrecorded(getattr(layer, name))
-    if keras_layers.class_of(direction) not in (*KINDS, layers.RNN, *CONVOLUTIONAL):
+    if keras_layers.acts_as(direction) not in (*KINDS, layers.RNN, *CONVOLUTIONAL):
         raise LoweringError(f"{direction.name} ({type(direction).__name__}) in a direction")
     reason = why_as_it_is(direction, builder.reads)
     if reason is not None:
@@ -107,7 +107,7 @@ def _may_be_read_apart(layer, directions):
 
 def _is_one_call(builder, directions, call):
     """Whether both directions are one call of a torch kernel."""
-    kinds = {keras_layers.class_of(unrecorded(direction)) for direction in directions}
+    kinds = {keras_layers.acts_as(unrecorded(direction)) for direction in directions}
     if len(kinds) > 1 or not kinds <= KINDS.keys():
         return False
     if [direction.go_backwards for direction in directions] != [False, True]:
@@ -130,7 +130,7 @@ def _is_one_call(builder, directions, call):
 
 
 def _both_at_once(builder, layer, directions, x, states, call):
-    (kind,) = {KINDS[keras_layers.class_of(unrecorded(direction))] for direction in directions}
+    (kind,) = {KINDS[keras_layers.acts_as(unrecorded(direction))] for direction in directions}
     cells = [cells_of(builder, direction)[0] for direction in directions]
     dtype = cells[0].compute_dtype
     x = floats_for(builder, builder.cast(x, dtype), dtype)

@@ -18,8 +18,25 @@ def lookup(table, indices, dtype=torch.int32):
             return torch.embedding(table, indices if whole else indices.to(dtype))
         except IndexError:
             pass
-    indices = indices.to(dtype)
+        try:
+            return _from_both_ends(table, indices.to(dtype))
+        except IndexError as error:
+            raise IndexError(_why_not(table, indices.to(dtype))) from error
+    return _from_both_ends(table, indices.to(dtype))
+
+
+def _from_both_ends(table, indices):
     return torch.embedding(table, torch.where(indices < 0, indices + len(table), indices))
+
+
+def _why_not(table, indices):
+    rows = len(table)
+    first, *_ = indices[(indices < -rows) | (indices >= rows)].tolist()
+    return (
+        f"Expected numbers below {rows}, the rows of the table (`input_dim` of an `Embedding`), "
+        f"and from -{rows} on, which count from its end; got {first}. Give the layer a larger "
+        "`input_dim`, or change the numbers."
+    )
 
 
 def lookup_in_half(table, indices, dtype):

@@ -119,6 +119,7 @@ def _setting(builder, layer, name, rank, call):
     `load_weights` write, as long as its own tensor is a view of it. What it was given is a
     constant, and so is what was put there later, or cast.
     """
+    _give_numbers(layer)
     kept, dtype = getattr(layer, name), layer.compute_dtype
     variable = None if layer.input_mean is not None else getattr(layer, f"adapt_{name}")
     if variable is not None and _is_view_of(kept, variable.value):
@@ -128,6 +129,19 @@ def _setting(builder, layer, name, rank, call):
     if kept.ndim > rank:
         raise LoweringError(f"a {name} of {kept.ndim} axes")
     return Value(builder.constant(kept, call.name), kept.ndim, dtype)
+
+
+def _give_numbers(layer):
+    """Gives the layer the mean and variance that it was made with, where its own have no numbers.
+
+    Keras built it on torch's meta device then, as it does a `Sequential` without an `Input`, and
+    plain Keras computes with whatever lies in memory.
+    """
+    if layer.input_mean is None or not getattr(layer.mean, "is_meta", False):
+        return
+    other = layers.Normalization.from_config(layer.get_config())
+    other.build(layer._build_input_shape)
+    layer.mean, layer.variance = other.mean, other.variance
 
 
 def _is_view_of(kept, tensor):

@@ -83,7 +83,7 @@ def _why_not_at_once(builder, layer, training, axes):
         parts = [(x.operation, x.input_tensors) for x in keras_models.nodes(functional)]
         reasons = (_why_not_at_once(builder, x, training, len(y[0].shape)) for x, y in parts)
         return next((reason for reason in reasons if reason is not None), None)
-    kind = keras_layers.class_of(layer)
+    kind = keras_layers.acts_as(layer)
     activation = builder.reads.attribute(layer, "activation")
     if isinstance(activation, keras.Layer):
         return _why_not_at_once(builder, activation, training, axes)
