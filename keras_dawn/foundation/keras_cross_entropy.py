@@ -1,6 +1,7 @@
 """Keras's cross-entropy of two classes, computed by another function for a while."""
 
 import contextlib
+import threading
 
 import keras
 import torch
@@ -13,11 +14,17 @@ _KERAS_FUNCTION = keras_nn.binary_crossentropy
 def of_probabilities_by(function):
     """Inside, `keras.losses.binary_crossentropy` and its like compute by a function on a CPU.
 
+    In this thread; others get Keras's own.
+
     Args:
         function: of probabilities and targets, tensors of one shape; their cross-entropies.
     """
 
+    thread = threading.get_ident()
+
     def binary_crossentropy(target, output, from_logits=False):
+        if threading.get_ident() != thread:
+            return _KERAS_FUNCTION(target, output, from_logits=from_logits)
         tensors = type(output) is torch.Tensor and isinstance(target, torch.Tensor)
         if from_logits or not tensors or not output.is_cpu or target.shape != output.shape:
             return _KERAS_FUNCTION(target, output, from_logits=from_logits)

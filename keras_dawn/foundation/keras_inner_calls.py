@@ -20,12 +20,13 @@ def noted(layer, called, constants, watch):
     for each in {id(each): each for each in _callable_inside(layer)}.values():
         base = keras_layers.class_of(each)
         swapped.append((each, type(each)))  # inside a step another one than its own
+        twice = []  # layers that return a tensor twice
         nones = []  # structures of outputs with `None` in them, which Keras's graphs cannot hold
         if keras_layers.acts_as(each).__module__.startswith("keras.src."):
             spec = _with_all_sizes(base)
         else:
-            spec = _by_its_call(base, watch, nones)
-        call = _noting(base, called, constants, nones, watch)
+            spec = _by_its_call(base, watch, nones, twice)
+        call = _noting(base, called, constants, nones, twice, watch)
         put_class(each, class_with_call(base, call, compute_output_spec=spec))
     # Further inside too: Keras would build them in shape inference, where weights get no numbers.
     for each in keras_layers.all_layers(layer)[1:]:
@@ -54,7 +55,7 @@ def constant(part, constants, watch):
     return constants[-1][0]
 
 
-def _noting(base, called, constants, nones, watch):
+def _noting(base, called, constants, nones, twice, watch):
     symbol = functools.partial(constant, constants=constants, watch=watch)
 
     def __call__(layer, *args, **kwargs):  # noqa: N807
@@ -63,6 +64,8 @@ def _noting(base, called, constants, nones, watch):
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
         before = len(layer._inbound_nodes)
         outputs = base.__call__(layer, *args, **kwargs)
+        if twice:  # as symbols they are two, with a mask each
+            raise TraceError("a layer inside it returns one tensor twice, which has one mask")
         keras_own_masks.change_as_call_does(layer, outputs, args, kwargs)
         for node in layer._inbound_nodes[before:]:
             _forget_masks_of_inputs(node, kwargs)
@@ -123,12 +126,16 @@ def _is_open(structure):
     return any(isinstance(x, keras.KerasTensor) and None in x.shape for x in parts)
 
 
-def _by_its_call(base, watch, nones):
+def _by_its_call(base, watch, nones, twice):
     """What a layer of the user's returns, by its Python: shapes that it says itself may differ."""
 
     def call(layer, *args, **kwargs):
         watch.check()
-        return base.call(layer, *args, **kwargs)
+        outputs = base.call(layer, *args, **kwargs)
+        given = [id(x) for x in keras.tree.flatten(outputs) if x is not None]
+        if layer.supports_masking and len(set(given)) < len(given):
+            twice.append(layer)
+        return outputs
 
     def compute_output_spec(layer, *args, **kwargs):
         bound = functools.partial(call, layer)

@@ -2,7 +2,8 @@
 
 import inspect
 import operator
-import types
+
+from keras_dawn.foundation.acting_classes import acting_class
 
 import keras
 import torch
@@ -207,36 +208,10 @@ def class_of(layer):
 
 
 def acts_as(layer):
-    """Keras's class where a layer's own only says how it is made, or adds to it; else its own.
-
-    Such a class computes as Keras's does: nothing that Keras's has is another one in it.
-    """
+    """The class whose computing a layer does; see `acting_class`."""
     kind = class_of(layer)
-    if kind.__module__.startswith("keras.src.") or not isinstance(layer, keras.Layer):
-        return kind
-    bases = kind.__mro__
-    first = next(n for n, base in enumerate(bases) if base.__module__.startswith("keras.src."))
-    keras_s = bases[first]
-    if keras_s in (keras.Layer, keras.Model) or bases[first:] != keras_s.__mro__:
-        return kind
-    for base in bases[:first]:
-        for name, part in vars(base).items():
-            if name not in _OF_MAKING and (hasattr(keras_s, name) or _answers(part)):
-                return kind
-    return keras_s
-
-
-def _answers(part):
-    """Whether what stands in a class may say what an attribute of a layer is."""
-    plain = types.FunctionType, staticmethod, classmethod
-    return hasattr(type(part), "__get__") and not isinstance(part, plain)
-
-
-_OF_MAKING = {
-    "__init__", "__module__", "__qualname__", "__doc__", "__annotations__", "__dict__",
-    "__weakref__", "__firstlineno__", "__static_attributes__", "get_config", "from_config",
-    "_api_export_path", "_api_export_symbol_id",
-}  # fmt: skip
+    acting = acting_class(kind) if isinstance(layer, keras.Layer) else kind
+    return kind if acting in (keras.Layer, keras.Model) else acting
 
 
 def keeps_keras_call(layer):

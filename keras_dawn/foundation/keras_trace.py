@@ -224,6 +224,12 @@ def _node_of(tensor):
     return history.operation._inbound_nodes[history.node_index]
 
 
+def is_result_of(tensor, operations):
+    """Whether a symbolic tensor is what one of these operations made, by their classes' names."""
+    history = getattr(tensor, "_keras_history", None)
+    return history is not None and type(history.operation).__name__ in operations
+
+
 def set_by_hand(tensor):
     """Whether a mask on a symbolic tensor is none that a layer gave it."""
     history = getattr(tensor, "_keras_history", None)

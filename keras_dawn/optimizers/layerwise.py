@@ -1,6 +1,7 @@
 """Rates and decays by layer for every optimizer of Keras."""
 
 from keras_dawn.foundation import keras_optimizers
+from keras_dawn.foundation.acting_classes import acting_class
 from keras_dawn.optimizers.patterns import check_matches, check_patterns, first_match
 from keras_dawn.optimizers.sgd import SGD
 
@@ -149,4 +150,5 @@ CLASSES = {name: _make(name) for name in NAMES if hasattr(keras.optimizers, name
 
 def keras_class_name(optimizer):
     """The name of the class of Keras's whose steps an optimizer takes, layerwise or not."""
-    return getattr(optimizer, "keras_name", None) or type(optimizer).__name__
+    named = getattr(optimizer, "keras_name", None)
+    return named or acting_class(type(optimizer)).__name__

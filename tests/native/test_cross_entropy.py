@@ -1,5 +1,7 @@
 """The cross-entropy of many probabilities, beside torch's own and plain Keras's."""
 
+import threading
+
 import keras_dawn
 from keras_dawn.foundation import keras_cross_entropy
 from keras_dawn.native import cross_entropy
@@ -183,3 +185,21 @@ def test_a_function_that_somebody_put_there_stays(monkeypatch):
     with keras_cross_entropy.of_probabilities_by(of_probabilities):
         assert keras_cross_entropy.keras_nn.binary_crossentropy is theirs
     assert keras_cross_entropy.keras_nn.binary_crossentropy is theirs
+
+
+def test_another_thread_meanwhile_gets_keras_s_own():
+    probabilities, targets, found = torch.full((COUNT,), 0.3), torch.ones(COUNT), []
+
+    def compute():
+        found.append(keras.ops.binary_crossentropy(targets, probabilities))
+
+    def theirs(p, t):
+        return torch.zeros_like(p)
+
+    with keras_cross_entropy.of_probabilities_by(theirs):
+        compute()
+        thread = threading.Thread(target=compute)
+        thread.start()
+        thread.join()
+    assert not found[0].any()
+    torch.testing.assert_close(found[1], torch_s(probabilities, targets))

@@ -103,3 +103,20 @@ def test_sizes_that_are_known_are_not_looked_at_again():
     model.predict(np.ones((3, 5, 4)), verbose=0)
     assert "of_sizes" not in engine_of(model).steps.forward.evaluating.module.code
     assert "of_sizes" in keras_dawn.to_torch(functional(prelu)).code
+
+
+def test_what_is_looked_at_keeps_its_mask():
+    words, activation = (
+        layers.Embedding(9, 4, mask_zero=True),
+        layers.PReLU("uniform", shared_axes=[2]),
+    )
+    activation.build((None, 6, 4))
+    inputs = keras.Input((None,), dtype="int32")
+    model = keras.Model(inputs, activation(words(inputs)))
+    model.compile("sgd", "mse")
+    x = np.array([[1, 2, 0, 0, 0, 0], [3, 4, 5, 6, 0, 0]])
+    expected = model.evaluate(x, np.ones((2, 6, 4)), verbose=0)
+    keras_dawn.accelerate(model)
+    found = model.evaluate(x, np.ones((2, 6, 4)), verbose=0)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert not keras_dawn.explain(model).fallbacks

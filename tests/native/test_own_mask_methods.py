@@ -104,6 +104,18 @@ class Cuts(Turns):
         return ops.cumsum(ops.ones_like(inputs[:1, :, 0]), axis=1) < 3.5
 
 
+class TwiceOfBoth(layers.Layer):
+    """Keras hands the masks of the two on, of which the first is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, both):
+        y = both[0] + both[1]
+        return y, y
+
+
 class Silent(Places):
     """Says that it supports no masks: Keras asks for none."""
 
@@ -112,8 +124,8 @@ class Silent(Places):
         self.supports_masking = False
 
 
-class Words(layers.Layer):
-    """Its output has the mask of the layer inside already, so that Keras does not ask for one."""
+class Looked(layers.Layer):
+    """Its output has the mask that the layer inside has given it."""
 
     def __init__(self):
         super().__init__()
@@ -124,6 +136,10 @@ class Words(layers.Layer):
 
     def call(self, x):
         return self.words(x)
+
+
+class Words(Looked):
+    """Its output has a mask already, so that Keras does not ask for this one."""
 
     def compute_mask(self, inputs, mask=None):
         return ops.not_equal(inputs, 1)
@@ -179,6 +195,10 @@ def pooled(x):
     return layers.GlobalAveragePooling1D()(layers.LSTM(4, return_sequences=True)(x))
 
 
+def of_both(one):
+    return TwiceOfBoth()([ops.tanh(one), one])
+
+
 MODELS = {
     "tokens": lambda x: pooled(Places()(x)),
     "handed on": lambda x: pooled(Handed()(Places()(x))),
@@ -189,6 +209,8 @@ MODELS = {
     ),
     "of no mask": lambda x: pooled(Turns()(layers.Embedding(WORDS, 8)(x))),
     "one of two": lambda x: pooled(Pair()(Places()(x))[0]),
+    "one tensor twice, of two, first": lambda x: pooled(of_both(Places()(x))[0]),
+    "one tensor twice, of two, second": lambda x: pooled(of_both(Places()(x))[1]),
     "one row": lambda x: pooled(Cuts()(Places()(x))),
     "one row, both ways": lambda x: layers.Bidirectional(layers.GRU(4))(Cuts()(Places()(x))),
     "silent": lambda x: pooled(Silent()(x)),
@@ -200,6 +222,9 @@ MODELS = {
     "seen inside, handed on": lambda x: pooled(Reads(True, layers.Dense(4))(Places()(x))),
     "seen by two layers": lambda x: pooled(
         Reads(True, Reads(True, layers.GRU(4, return_sequences=True)))(Places()(x))
+    ),
+    "given inside, seen inside": lambda x: pooled(
+        Reads(True, layers.GRU(4, return_sequences=True))(layers.Dropout(0.0)(Looked()(x)))
     ),
     "lost inside, handed on": lambda x: pooled(Sums()(Places()(x))),
     "lost inside, said": lambda x: pooled(Says()(Places()(x))),
@@ -230,11 +255,24 @@ class LayerByLayer(Whole):
         return super().call(x)
 
 
-class ReadsSecond(LayerByLayer):
+class LayerByLayerSecond(LayerByLayer):
     def call(self, x):
         LayerByLayer.calls += 1
         places, twice = self.parts
         return self.head(self.read(twice(places(x))[1]))
+
+
+class ReadsSecond(Whole):
+    def call(self, x):
+        places, twice = self.parts
+        return self.head(self.read(twice(places(x))[1]))
+
+
+class ReadsFirst(ReadsSecond):
+    def call(self, x):
+        places, twice = self.parts
+        one = places(x)
+        return self.head(self.read(twice([ops.tanh(one), one])[0]))
 
 
 def model_of(name, length):
@@ -252,6 +290,9 @@ def model_of(name, length):
 SUBCLASSED = {
     "subclassed": lambda: Whole(Places(), Handed(), Turns()),
     "subclassed, given inside": lambda: Whole(Words(), Sums(), Says()),
+    "subclassed, given and seen inside": lambda: Whole(
+        Looked(), layers.Dropout(0.0), Reads(False, layers.GRU(8, return_sequences=True))
+    ),
     "subclassed, seen inside": lambda: Whole(
         Places(), Reads(True, layers.LSTM(8, return_sequences=True)), Reads(False, layers.Dense(8))
     ),
@@ -259,7 +300,9 @@ SUBCLASSED = {
     "layer by layer, inside": lambda: LayerByLayer(
         Words(), Sums(), Says(), Reads(True, layers.GRU(8, return_sequences=True))
     ),
-    "layer by layer, one tensor twice": lambda: ReadsSecond(Places(), Twice()),
+    "one tensor twice": lambda: ReadsSecond(Places(), Twice()),
+    "layer by layer, one tensor twice": lambda: LayerByLayerSecond(Places(), Twice()),
+    "one tensor twice, of two": lambda: ReadsFirst(Places(), TwiceOfBoth()),
     "layer by layer, handed on": lambda: LayerByLayer(Places(), Handed(), Stops(), Turns()),
 }
 
@@ -281,7 +324,10 @@ def test_models_train_and_predict_as_in_plain_keras(name, length, true_float64):
         results.append([*model.get_weights(), *found])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
-    assert not keras_dawn.explain(model).fallbacks
+    explanation = keras_dawn.explain(model)
+    assert not explanation.fallbacks
+    kept = name.startswith(("layer by layer", "one tensor twice"))  # the model's own Python
+    assert bool(explanation.python) == kept, explanation
 
 
 def test_a_setting_that_the_mask_depends_on_counts_when_it_changes():
@@ -392,3 +438,30 @@ def test_a_mask_that_a_layer_does_not_support_is_warned_of_as_in_plain_keras(bui
     assert any(f"'{parts[1].name}' (of type Reads)" in str(one.message) for one in said)
     np.testing.assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-7)
     assert not keras_dawn.explain(model).fallbacks
+
+
+class Attends(Whole):
+    """After the attention there is no mask any more for what reads the same tensor."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self.attention = layers.MultiHeadAttention(2, 4)
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        y = self.attention(x, x)
+        return self.head(self.read(x)) + self.head(y[:, 0, :4])
+
+
+@pytest.mark.parametrize("parts", [[Places], [Looked], [Places, Sums], [Places, Turns]])
+def test_attention_takes_a_mask_off_what_a_layer_returned(parts):
+    keras.utils.set_random_seed(0)
+    model, x = Attends(*(part() for part in parts)), np.array([[1, 2, 0, 0], [3, 4, 5, 0]])
+    model(x)
+    inputs = keras.Input((4,), dtype="int32")
+    graph = keras.Model(inputs, model(inputs))
+    expected = graph.predict(x, verbose=0)
+    keras_dawn.accelerate(graph)
+    np.testing.assert_allclose(graph.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    assert not keras_dawn.explain(graph).fallbacks

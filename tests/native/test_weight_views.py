@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.on_device import on_processor
+from tests.on_device import on_processor, torch
 
 X = np.random.default_rng(0).normal(size=(12, 6, 8)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(12, 6, 8)).astype("float32")
@@ -55,6 +55,33 @@ def trained(uses, policy="mixed_bfloat16"):
     assert type(forward) is sized_forward.SizedForward
     codes = {key[0]: lowered.module.code for key, (_, lowered, _) in forward._known.items()}
     return [*found, *model.get_weights()], codes
+
+
+class Views(torch.nn.Module):
+    """Looks at one weight in three ways, of which one copies it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
+
+    def forward(self, x):
+        turned, copied, whole = (self.weight.to(torch.bfloat16) for _ in range(3))
+        turned = turned.permute(1, 0)
+        return x + turned, x + copied.permute(1, 0).flatten(0, 1).view(3, 2), x.t() + whole
+
+
+@on_processor
+def test_each_way_to_look_at_a_weight_follows_it_and_what_copies_it_stays_in_the_graph():
+    module = torch.fx.symbolic_trace(Views())
+    halves = half_weights.HalfWeights(module, training=False)
+    assert "permute(" not in module.code and "flatten(" in module.code
+    with torch.no_grad():
+        module.weight.neg_()
+    halves.refresh()
+    x = torch.zeros(3, 2, dtype=torch.bfloat16)
+    turned, copied, whole = (found.float() for found in module(x))
+    assert torch.equal(turned, module.weight.t()) and torch.equal(copied, module.weight.t())
+    assert torch.equal(whole, module.weight)
 
 
 @on_processor

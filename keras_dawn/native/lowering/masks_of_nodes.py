@@ -6,11 +6,13 @@ class Masks:
 
     Attributes:
         handed: dict of a node to the tensor with its mask, in its order, that Keras was given.
+        ranks: dict of the node of a mask to how many of its tensor's first axes it has, where that
+            is not noted at the tensor: symbols get no masks of layers inside the user's.
     """
 
     def __init__(self):
         self._masked = []  # values that have, or had, a mask
-        self.handed = {}
+        self.handed, self.ranks = {}, {}
 
     def set(self, value, mask):
         """Gives a value a mask's node, or `None`."""

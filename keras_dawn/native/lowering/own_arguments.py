@@ -52,6 +52,9 @@ class OwnArguments:
         if value.mask is None:
             return
         mask = keras_masks.mask_of(tensor)
+        if mask is None and value.mask in builder.masks.ranks:
+            shape = tensor.shape[: builder.masks.ranks[value.mask]]
+            mask = keras.KerasTensor(shape, "bool")
         if not is_sure(value.mask) or mask is None:
             raise LoweringError("no rule, and a mask that is known at run time only")
         self._tensors[id(value.mask)] = mask

@@ -117,14 +117,26 @@ class OwnCalls:
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
                 value.mask = self.values[id(mask)].node
+            if value.mask is not None and mask is not None:
+                rank = len(mask.shape)
+                if tuple(mask.shape) == tuple(symbol.shape[:rank]):
+                    builder.masks.ranks[value.mask] = rank
         if self._reads.attribute(self._layer, "supports_masking"):
             for value, mask in zip(results, self._masks_after(builder, results), strict=False):
                 value.mask = first_of(builder, value.mask, mask)
-            return results
-        given = [mask for mask in self._arguments.previous_masks if mask is not None]
-        for value in results[:1] if given else ():
-            # Layers inside have seen the masks; Keras warns that those after it will not.
-            value.node = builder.call(MaskDropped(self._layer), value.node, given[0])
+            # A tensor that is returned twice keeps the first mask that it is given.
+            masks = {}
+            for value, symbol in zip(results, found, strict=True):
+                masks[id(symbol)] = first_of(builder, masks.get(id(symbol)), value.mask)
+            for value, symbol in zip(results, found, strict=True):
+                value.mask = masks[id(symbol)]
+        else:
+            given = [mask for mask in self._arguments.previous_masks if mask is not None]
+            for value in results[:1] if given else ():
+                # Layers inside have seen the masks; Keras warns that those after it will not.
+                value.node = builder.call(MaskDropped(self._layer), value.node, given[0])
+        for value in results:
+            builder.masks.set(value, value.mask)  # which layers after it may take off
         return results
 
     def _masks_after(self, builder, results):

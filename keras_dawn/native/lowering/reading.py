@@ -76,8 +76,9 @@ class Reading:
     def judge_comparisons(self, sizes_are_open):
         """Sizes that are not known, and dtypes, compare as others than those of real tensors."""
         names = self._names & ({"shape", "dtype"} if sizes_are_open else {"dtype"})
-        for code, offset in self._comparisons if names else ():
-            self._doubt(code, offset, compares)
+        for code, offset, orders in self._comparisons if names else ():
+            if "shape" in names or not orders:  # dtypes have no order
+                self._doubt(code, offset, compares)
         for code, one, after in self._taken:
             # Sizes may be anywhere; a dtype that a function is called with is not compared.
             if one.argval in names and (one.argval == "shape" or not bytecode.is_call(after)):
@@ -123,7 +124,7 @@ class Reading:
             self._doubt(code, one.offset, changes(target[0]))
         comparison = name in ("COMPARE_OP", "CONTAINS_OP")
         if comparison and not bytecode.compares_settings(instructions, number, owner):
-            self._comparisons.append((code, one.offset))
+            self._comparisons.append((code, one.offset, one.argval in ("<", "<=", ">", ">=")))
         if name == "IS_OP" and not bytecode.follows_constant(instructions, number):
             raise ImpureError("whether two objects are one")  # tensors may be, their symbols not
         loaded = bytecode.loaded(one)

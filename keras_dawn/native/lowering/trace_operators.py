@@ -1,5 +1,6 @@
 """Python's operators in a trace: where torch's do something else with tensors than Keras's."""
 
+from keras_dawn.foundation import keras_trace
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.trace_sizes import SizesError
 
@@ -7,7 +8,11 @@ import keras
 import torch
 
 # Those of two tensors whose result is memory that nobody else has.
-_FRESH = ("Add", "Subtract", "Multiply", "TrueDivide", "Einsum", "Matmul", "Where")
+_FRESH = (
+    "Add", "Subtract", "Multiply", "TrueDivide", "Einsum", "Matmul", "Where", "Stack",
+    "Concatenate",
+)  # fmt: skip
+_VIEWS = ("Reshape", "Transpose", "ExpandDims", "Squeeze")
 
 
 def check_scalars(nodes):
@@ -36,15 +41,31 @@ def check_changed(trace, changed):
     for tensor in changed:
         makers = [node for node in trace.nodes if any(x is tensor for x in node.outputs)]
         readers = [node for node in trace.nodes if any(x is tensor for x in node.input_tensors)]
-        if not makers and not readers:
+        if not makers and not readers and keras_trace.is_result_of(tensor, _FRESH):
             continue  # nothing came of it
-        fresh = makers and type(makers[0].operation).__name__ in _FRESH
-        two = fresh and len(_tensors(makers[0])) > 1
-        if not two or id(tensor) in outputs or len(readers) != 1:
+        if not _is_fresh(trace, tensor) or id(tensor) in outputs or len(readers) != 1:
             raise SizesError("an operator that changes a tensor in place")
         (result,) = readers[0].outputs
         if (result.shape, result.dtype) != (tensor.shape, tensor.dtype):
             raise SizesError("an operator that changes a tensor in place, to another shape")
+
+
+def _is_fresh(trace, tensor):
+    """Whether nobody else holds the memory of a tensor that a trace makes."""
+    makers = [node for node in trace.nodes if any(x is tensor for x in node.outputs)]
+    if not makers:
+        return False
+    (maker, *_), sources = makers, _tensors(makers[0])
+    name = type(maker.operation).__name__
+    if name in _FRESH:
+        return len(sources) > 1
+    if name not in _VIEWS or len(sources) != 1:
+        return False
+    readers = [node for node in trace.nodes if any(x is sources[0] for x in node.input_tensors)]
+    outputs = keras.tree.flatten(trace.outputs)
+    if readers != [maker] or any(x is sources[0] for x in outputs):
+        return False
+    return _is_fresh(trace, sources[0])
 
 
 def _tensors(node):

@@ -1,6 +1,7 @@
 """Optimizer steps on torch's leaves: fused where the formula is known, else Keras's own."""
 
 from keras_dawn.foundation import keras_optimizers
+from keras_dawn.foundation.acting_classes import acting_class
 from keras_dawn.native.steps.updates.adafactor import Adafactor
 from keras_dawn.native.steps.updates.adam import FUSED_DTYPES, KerasFormAdam
 from keras_dawn.native.steps.updates.adam_kin import Adamax, Lamb, Nadam, ScheduleFreeAdamW
@@ -119,8 +120,8 @@ def is_patched(optimizer):
 
 def _is_keras_s(optimizer):
     layered = type(optimizer) in LAYERWISE.values()
-    return layered or type(optimizer).__module__.startswith("keras.")
+    return layered or acting_class(type(optimizer)).__module__.startswith("keras.")
 
 
 def _is_several(optimizer):
-    return _is_keras_s(optimizer) and type(optimizer).__name__ == "MultiOptimizer"
+    return _is_keras_s(optimizer) and keras_class_name(optimizer) == "MultiOptimizer"

@@ -146,3 +146,24 @@ def test_a_call_that_the_class_is_given_later_counts(true_float64):
         found, _ = trained((3,), lambda kind=kind: kind(4), way, between=with_call)
         results.append(found)
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "RMSprop", "Lion", "Adafactor", "Muon"])
+def test_an_optimizer_that_is_only_made_in_another_way_is_fused(name, true_float64):
+    class Own(getattr(keras.optimizers, name)):
+        def __init__(self, learning_rate=0.01, **settings):
+            super().__init__(learning_rate, clipnorm=1.0, **settings)
+
+    results = []
+    for accelerate in (False, True):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(8, "tanh"), layers.Dense(3)])
+        model.compile(Own(), "mse")
+        if accelerate:
+            keras_dawn.accelerate(model)
+        generator = np.random.default_rng(0)
+        x, y = generator.normal(size=(24, 8)), generator.normal(size=(24, 3))
+        model.fit(x, y, epochs=3, batch_size=8, shuffle=False, verbose=0)
+        results.append([*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)])
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+    assert keras_dawn.explain(model).optimizer == "native"
