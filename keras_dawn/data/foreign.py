@@ -168,6 +168,11 @@ class _UnlessTensor:
         return repr(self.transform)
 
 
+def is_torchvisions(transform):
+    """Whether a transform is of torchvision's classes."""
+    return bool(_name(transform))
+
+
 def _name(transform):
     """The name of torchvision's class, or nothing."""
     kind = type(transform)

@@ -1,6 +1,8 @@
 """Whether a list of transforms can work, and what it lacks."""
 
-from keras_dawn.data.foreign import check_cropped_once
+import inspect
+
+from keras_dawn.data.foreign import check_cropped_once, is_torchvisions
 from keras_dawn.data.labels import OneHot
 from keras_dawn.data.transforms import BatchTransform, Normalize
 
@@ -24,6 +26,29 @@ def check_list(value):
                 "batch and their random numbers (`keras_dawn.data.Transform`). Write the parts of "
                 "a Sequential into the list; Keras's layers go into the model."
             )
+        if not is_torchvisions(transform) and not _is_crop(transform):
+            _check_arguments(transform)
+
+
+def _check_arguments(transform):
+    """Raises for one that cannot be called with what a list calls it with."""
+    of_batch = isinstance(transform, BatchTransform)
+    given = ("images", "labels", "entropy") if of_batch else ("images", "random")
+    called = transform.forward if isinstance(transform, torch.nn.Module) else transform
+    try:
+        signature = inspect.signature(called)
+    except (TypeError, ValueError):  # of a function of C
+        return
+    try:
+        signature.bind(*given)
+    except TypeError:
+        name = getattr(transform, "__name__", None) or type(transform).__name__
+        raise ValueError(
+            f"A transform is called with ({', '.join(given)}), and {name} takes {signature}. "
+            "`images` are those of a batch, (batch, height, width, channels), `random` draws a "
+            "number for each (random.uniform(0, 1)). What takes one image, (channels, height, "
+            "width), goes into the list as keras_dawn.data.PerImage(function)."
+        ) from None
 
 
 def _is_crop(transform):

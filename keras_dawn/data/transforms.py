@@ -9,7 +9,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Transform:
-    """Base class of the transforms: a `repr` that shows the settings."""
+    """Base class of the transforms: a `repr` that shows the settings.
+
+    A transform is called with `(images, random)` and returns the images: `images` is a uint8 or
+    float tensor `(batch, height, width, channels)`, floats behind `Normalize`; `random` a
+    `PerImageRandom`, which draws a number for each image (`random.uniform(0, 1)`,
+    `random.integers(0, 9)`). A function of these two will do; one of a single image goes into
+    `PerImage`; what changes labels too is a `BatchTransform`.
+    """
 
     on_device = True  # whether it is operations on tensors alone, without a look at a number
     is_random = False  # whether it shows an image in another way each epoch

@@ -1,5 +1,6 @@
 """Puts the native steps under a model's own `fit`, `evaluate` and `predict`."""
 
+from keras_dawn.foundation import keras_fit
 from keras_dawn.native.engine import ATTRIBUTE, Engine, engine_of
 from keras_dawn.native.explain import explanation
 
@@ -48,8 +49,9 @@ def accelerate(model, *, log_every=10, compile=False):
         The model itself.
 
     Raises:
-        ValueError: what is not a Keras model, a bad `log_every` or `compile`, or a model with a
-            `fit` or the like of its own, put on this one model and not on its class.
+        ValueError: what is not a Keras model, a bad `log_every` or `compile`, a model with a
+            `fit` or the like of its own, put on this one model and not on its class, or a call
+            within a `fit`, `evaluate` or `predict` of the model.
 
     Example:
         >>> import keras
@@ -66,6 +68,8 @@ def accelerate(model, *, log_every=10, compile=False):
     _check_methods(model)
     # A second call takes its settings, and no engine is left below another one.
     restore(model)
+    if keras_fit.epoch_iterator(model) is not None:  # of plain Keras, which has its functions
+        raise ValueError(_under_way(model, "`accelerate` before it begins or"))
     engine = Engine(model, log_every, compile, explanation)
     object.__setattr__(model, ATTRIBUTE, engine)  # past Keras's tracking of attributes
     for name in _OVERRIDDEN:
@@ -85,15 +89,19 @@ def restore(model):
     """
     engine = engine_of(model)
     if engine is not None and engine.running:
-        raise ValueError(
-            f"{model.name} is in the middle of `fit`, `evaluate` or `predict`: call `restore` (or "
-            "`accelerate` again) when it has returned."
-        )
+        raise ValueError(_under_way(model, "`restore` (or `accelerate` again)"))
     if engine is not None:
         for name in (*_OVERRIDDEN, ATTRIBUTE):
             object.__delattr__(model, name)
         _forget_functions(model)
     return model
+
+
+def _under_way(model, call):
+    return (
+        f"{model.name} is in the middle of `fit`, `evaluate` or `predict`: call {call} when it has "
+        "returned."
+    )
 
 
 def _check_methods(model):

@@ -28,6 +28,7 @@ class Explanation:
         graph: what of a training step is a CUDA graph, or `None` without a GPU.
         python: what keeps its Python, such as an own `train_step`, or `None` for a graph.
         python_reason: str, why the model's own `call` does, where it is known, or `None`.
+        awaited: str, the model's own `call` where no batch has shown so far how it goes, or `None`.
         uncalled: list of `(layer name, class)`: layers that no batch has gone through so far.
         accelerated: bool, whether the model is accelerated at all.
         compiled: str, what `torch.compile` was asked for and gets, or `None` where it was not.
@@ -47,6 +48,7 @@ class Explanation:
     graph: str | None = None
     python: str | None = None
     python_reason: str | None = None
+    awaited: str | None = None
     uncalled: list = field(default_factory=list)
     accelerated: bool = True
     compiled: str | None = None
@@ -57,7 +59,8 @@ class Explanation:
         """Whether everything in the model and its step is native."""
         parts = (self.loss, self.metrics, self.optimizer)
         whole = all(part in (None, "native") for part in parts)
-        return self.native and not self.fallbacks and not self.python and whole
+        kept = self.fallbacks or self.python or self.awaited
+        return self.native and not kept and whole
 
     def __str__(self):
         if not self.native:
@@ -68,6 +71,8 @@ class Explanation:
         if self.python:
             reason = f": {self.python_reason}" if self.python_reason else ""
             lines.append((self.python, f"as it is{reason}; the layers inside compute natively"))
+        if self.awaited:
+            lines.append((self.awaited, "not called so far: a batch shows what of it is native"))
         for kind, count in self.layers.most_common():
             lines.append((f"{count} × {kind}", "native"))
         for name, kind, reason in self.fallbacks:
@@ -97,6 +102,8 @@ class Explanation:
         parts = [f"{counted(count, 'layer')} native"]
         if self.python:
             parts.append(f"{self.python} as it is")
+        if self.awaited:
+            parts.append(f"{self.awaited} not called so far")
         if self.fallbacks:
             names = ", ".join(layer for layer, _, _ in self.fallbacks[:3])
             more = f" and {len(self.fallbacks) - 3} more" if len(self.fallbacks) > 3 else ""
@@ -120,8 +127,9 @@ def explain(model):
     """Says what `accelerate` makes of a model; the model need not be accelerated.
 
     Args:
-        model: built `keras.Model`. Loss, metrics and optimizer are covered once it is
-            compiled and has seen a batch; so are the layers of a subclassed model.
+        model: `keras.Model`. Loss, metrics and optimizer are covered once it is compiled and has
+            seen a batch; so are the layers of a subclassed model and of a `Sequential` without an
+            `Input`.
 
     Returns:
         `Explanation`.
@@ -192,6 +200,7 @@ def _prepared(engine):
 
 def _explanation(model, forward, own, **details):
     native, fallbacks = forward.native(), forward.fallbacks()
+    call = f"{type(model).__name__}.call"
     if current().several:
         details["ranks"] = f"{current().world_size} over {current().backend}, "
         if fallbacks or set(own) - {"compute_metrics", "test_step", "predict_step"}:
@@ -202,8 +211,10 @@ def _explanation(model, forward, own, **details):
             details["ranks"] += "DistributedDataParallel"
     if any(layer is model for layer in native):  # its `call` only combines layers
         native = [layer for layer in native if layer is not model]
-        own = [part for part in own if part != f"{type(model).__name__}.call"]
-    elif f"{type(model).__name__}.call" in own:
+        own = [part for part in own if part != call]
+    elif call in own and forward.awaits_own_call():
+        details["awaited"], own = call, [part for part in own if part != call]
+    elif call in own:
         # The beginning says of a layer that no rule computes it, as is plain for a model's `call`.
         reason = forward.why_own_call() or ""
         details["python_reason"] = re.sub("^no rule, and Python [^:]*: ", "", reason) or None

@@ -155,10 +155,12 @@ class Announcement(keras.callbacks.Callback):
         super().__init__()
         self._engine = engine
         self._looked = engine.announced
+        self._begun = False
 
     def on_train_batch_begin(self, batch, logs=None):
-        if batch:
+        if self._begun:  # by its number no batch is the first: a training may go on at any
             self._look()
+        self._begun = True
 
     def on_epoch_end(self, epoch, logs=None):
         self._look()

@@ -1,6 +1,7 @@
 """Layer-wise adaptive rates for large batches."""
 
 from keras_dawn.foundation.norms import norms_of
+from keras_dawn.optimizers.numbers_in_range import number
 from keras_dawn.optimizers.patterns import check_patterns, is_vector, matches
 from keras_dawn.optimizers.sgd import SGD
 
@@ -52,15 +53,13 @@ class LARS(SGD):
         no_adaptation=(),
         **kwargs,
     ):
-        if not trust_coefficient > 0:
-            raise ValueError(f"`trust_coefficient` must be above 0, got {trust_coefficient}.")
-        if not epsilon >= 0:
-            raise ValueError(f"`epsilon` must be 0 or more, got {epsilon}.")
+        trust_coefficient = number("trust_coefficient", trust_coefficient, "above 0", above=0)
+        epsilon = number("epsilon", epsilon, "0 or more")
         if kwargs.get("decoupled"):
             raise ValueError("LARS couples the weight decay: leave `decoupled` out.")
         super().__init__(learning_rate, momentum, nesterov, weight_decay, **kwargs)
-        self.trust_coefficient = float(trust_coefficient)
-        self.epsilon = float(epsilon)
+        self.trust_coefficient = trust_coefficient
+        self.epsilon = epsilon
         self.no_adaptation = check_patterns(no_adaptation)
 
     def _kind(self, variable):

@@ -5,6 +5,7 @@ import numbers
 import re
 
 from keras_dawn.foundation.norms import norms_of
+from keras_dawn.optimizers.numbers_in_range import number
 from keras_dawn.optimizers.patterns import check_patterns, is_vector, matches
 from keras_dawn.optimizers.sgd import SGD
 
@@ -80,8 +81,8 @@ class Muon(SGD):
         compute_dtype="bfloat16",
         **kwargs,
     ):
-        if sgd_momentum is not None and not 0 <= sgd_momentum < 1:
-            raise ValueError(f"`sgd_momentum` must be in [0, 1), got {sgd_momentum}.")
+        if sgd_momentum is not None:
+            sgd_momentum = number("sgd_momentum", sgd_momentum, "in [0, 1)", below=1)
         if adjustment not in _ADJUSTMENTS:
             raise ValueError(f"`adjustment` must be one of {_ADJUSTMENTS}, got {adjustment!r}.")
         if not isinstance(newton_schulz_steps, int) or newton_schulz_steps < 1:
@@ -102,7 +103,7 @@ class Muon(SGD):
             raise ValueError(f"`compute_dtype` must be a floating dtype, got {compute_dtype!r}.")
         super().__init__(learning_rate, momentum, nesterov, weight_decay, **kwargs)
         self.exclude = check_patterns(exclude)
-        self.sgd_momentum = None if sgd_momentum is None else float(sgd_momentum)
+        self.sgd_momentum = sgd_momentum
         self.adjustment = adjustment
         self.normalize_weights = bool(normalize_weights)
         self.newton_schulz_steps = newton_schulz_steps

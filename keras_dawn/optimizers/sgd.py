@@ -1,8 +1,10 @@
 """Stochastic gradient descent in torch's form."""
 
+import numbers
 from typing import NamedTuple
 
 from keras_dawn.foundation import keras_optimizers
+from keras_dawn.optimizers.numbers_in_range import number
 from keras_dawn.optimizers.patterns import (
     check_matches,
     check_patterns,
@@ -80,8 +82,11 @@ class SGD(keras.optimizers.Optimizer):
         decay_multipliers=None,
         **kwargs,
     ):
-        if nesterov and not momentum > 0:
+        if nesterov and not number("momentum", momentum, "in [0, 1)", below=1) > 0:
             raise ValueError(f"Nesterov needs momentum above 0, got momentum={momentum}.")
+        if isinstance(learning_rate, (str, numbers.Real)) or learning_rate is None:
+            wanted = "a finite number from 0 up, or a schedule"
+            learning_rate = number("learning_rate", learning_rate, wanted)
         # Keras applies its own decoupled decay to whatever it finds in `weight_decay`.
         super().__init__(learning_rate=learning_rate, weight_decay=None, **kwargs)
         self.nesterov = bool(nesterov)
@@ -102,15 +107,14 @@ class SGD(keras.optimizers.Optimizer):
 
     @momentum.setter
     def momentum(self, value):
-        if not 0 <= value < 1:
-            raise ValueError(f"`momentum` must be in [0, 1), got {value}.")
+        value = number("momentum", value, "in [0, 1)", below=1)
         # Velocities are made once, and a captured step holds their memory.
         if value > 0 and self.built and not self._velocities:
             raise ValueError(
                 "This SGD was built with momentum=0 and keeps no velocity: "
                 "make it with momentum above 0."
             )
-        self._momentum = float(value)
+        self._momentum = value
         if self.built:
             self._device_momentum.fill_(value)
 
@@ -121,11 +125,8 @@ class SGD(keras.optimizers.Optimizer):
 
     @weight_decay.setter
     def weight_decay(self, value):
-        if value is None:
-            value = 0.0
-        if value < 0:
-            raise ValueError(f"`weight_decay` must be 0 or more, got {value}.")
-        self._weight_decay = float(value)
+        value = number("weight_decay", 0.0 if value is None else value, "0 or more, and finite")
+        self._weight_decay = value
         if getattr(self, "built", False):
             self._device_decay.fill_(value)
 

@@ -20,8 +20,9 @@ class Crops:
     copies: int | None = None
 
     def __post_init__(self):
-        low, high = self.scale
-        if not 0 < low <= high <= 1:
+        pair = isinstance(self.scale, (tuple, list)) and len(self.scale) == 2
+        real = pair and all(isinstance(each, numbers.Real) for each in self.scale)
+        if not real or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"`scale` must be (low, high) in (0, 1], got {self.scale}.")
 
 

@@ -9,6 +9,7 @@ from keras_dawn.foundation import keras_fit
 from keras_dawn.foundation.plain_state import alike
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
+from keras_dawn.plans.planned_sizes import PlannedSizes
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -86,13 +87,13 @@ class PlanData(DataLoader):
 
     def __iter__(self):
         self._settle()
-        yield from self.data
+        yield from self._sizes.checked(self.data)
 
     def unmade(self, wanted):
         """The same, but for batches that come as `Unmade`; see `DeviceImages.unmade`."""
         self._settle()
         offers = hasattr(self.data, "unmade")
-        yield from self.data.unmade(wanted) if offers else self.data
+        yield from self._sizes.checked(self.data.unmade(wanted) if offers else self.data)
 
     def state_dict(self):
         """Where it is, for checkpoints: the epoch, the state of its phase's data, and the random
@@ -138,6 +139,8 @@ class PlanData(DataLoader):
             return
         first = random_state()
         made = self._make(phase)
+        self._sizes = PlannedSizes(phase, self._training)
+        self._sizes.check_made(made)
         if not self._training:
             warn_of_random_images(made)
         self._drawn = None if alike([first, random_state()]) else first

@@ -106,7 +106,8 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
 
     Raises:
         ValueError: sizes that do not begin at 0, more of them than the epochs have room for, no
-            epoch in which the rate falls, or `epochs` that are no whole number from 1 up.
+            epoch in which the rate falls, or `epochs` that are no whole number from 1 up, or a
+            rate or warm-up that is no number.
 
     Example:
         >>> plan = one_cycle_by_size({0.0: 64, 0.5: 128}, 8, 64, 0.4)
@@ -117,6 +118,9 @@ def one_cycle_by_size(sizes, epochs, batch_size, max_lr, *, warm_up=0.25, **opti
         raise ValueError(f"`sizes` must begin at 0.0 and stay below 1, got {sizes}.")
     if not isinstance(epochs, numbers.Integral) or epochs < 1:
         raise ValueError(f"`epochs` must be a whole number from 1 up, got {epochs!r}.")
+    for name, value in (("max_lr", max_lr), ("warm_up", warm_up)):
+        if not isinstance(value, numbers.Real):
+            raise ValueError(f"`{name}` must be a number, got {value!r}.")
     changes = {round(start * epochs): size for start, size in sorted(sizes.items())}
     if len(changes) < len(sizes) or max(changes) >= epochs:
         raise ValueError(

@@ -6,6 +6,7 @@ from keras_dawn.foundation import keras_fit
 from keras_dawn.plans.phase import Phase
 from keras_dawn.plans.plan import TrainingPlan
 from keras_dawn.plans.plan_data import PlanData
+from keras_dawn.plans.planned_sizes import size_of
 from keras_dawn.plans.published import PLANS
 from keras_dawn.schedules.parameter_schedule import ParameterSchedule
 
@@ -33,15 +34,16 @@ def fit_plan(model, plan, train_data, *, validation_data=None, callbacks=(), ver
             the data has changed, and for the one that the training goes on in.
         validation_data: callable from a `Phase` to data for `evaluate`, or data for all phases,
             or `None`. Not called again while size, shape and source stay the same.
-        callbacks: list of Keras callbacks, or `None`; they see `image_size` and `val_size` in the
-            logs.
+        callbacks: list of Keras callbacks, or `None`; they see `image_size` in the logs, and
+            `val_size`: that of the phase, or of data for all phases its own where it is known.
         verbose: as in `fit`.
 
     Returns:
         `keras.callbacks.History` over all epochs, those before a resumption included.
 
     Raises:
-        ValueError: callbacks that set the learning rate too, or data that does not fit the plan.
+        ValueError: callbacks that set the learning rate too, or data that does not fit the plan:
+            images of another size than its phase's, or other batches.
 
     Example:
         >>> history = fit_plan(                                         # doctest: +SKIP
@@ -171,4 +173,7 @@ class _Phases(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs["image_size"] = float(self._known.image_size)
         if any(name.startswith("val_") for name in logs):
-            logs["val_size"] = float(self._known.evaluated_at)
+            planned = isinstance(self._validation, PlanData)
+            size = self._known.evaluated_at if planned else size_of(self._validation)
+            if size is not None:
+                logs["val_size"] = float(size)

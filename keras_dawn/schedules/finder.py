@@ -13,6 +13,7 @@ from keras_dawn.foundation.model_state import (
 )
 from keras_dawn.foundation.random_state import random_state, set_random_state
 from keras_dawn.foundation.source_state import SourceState
+from keras_dawn.schedules.finder_arguments import check_fit_arguments, check_validation
 from keras_dawn.schedules.range_test import RangeTest, Sweep
 
 import keras
@@ -29,11 +30,11 @@ def find_learning_rate(
     Reads the loss of each batch by itself, not Keras's running mean. Ends early when the
     smoothed loss diverges or is not finite. Afterwards weights, optimizers, moving averages,
     those of torch modules inside the model too, random numbers and the data's epoch are bit for
-    bit what they were, and so are the random generators of the data. Works with all that `fit`
-    takes, accelerated or not, and on all ranks together. Image size and transforms are those of
-    the data's epoch throughout: for a later size, `data.set_epoch` to an epoch that has it. Under
-    a plan, give the data that is made for a phase. Another hyper-parameter, another spacing or
-    another end: `try_values`.
+    bit what they were, and so are the random generators of the data. Takes what `fit` takes but
+    for `epochs` and callbacks, accelerated or not, on all ranks together. Image size and transforms
+    are those of the data's epoch throughout: for a later size, `data.set_epoch` to an epoch that
+    has it. Under a plan, give the data that is made for a phase. Another hyper-parameter, another
+    spacing or another end: `try_values`.
 
     Args:
         model: compiled `keras.Model`.
@@ -47,8 +48,8 @@ def find_learning_rate(
         `RangeTest`, with the suggestions `valley`, `minimum`, `steep` and `slide`.
 
     Raises:
-        ValueError: a range that makes no sense; a learning rate that is a schedule object; within
-            a `fit` of the model.
+        ValueError: a range that makes no sense, arguments that `fit` does not take; a learning
+            rate that is a schedule object; within a `fit` of the model.
 
     Example:
         >>> found = find_learning_rate(model, images, labels)           # doctest: +SKIP
@@ -83,13 +84,15 @@ def try_values(sweep, model, x, y=None, *, validation_data=None, **fit_arguments
             "The range test trains the model in a `fit` of its own, and one is under way. Call it "
             "before that `fit`, not in a callback."
         )
+    fit_arguments = check_fit_arguments(model, fit_arguments)
+    check_validation(validation_data)
     attribute = hyperparameters.resolve(model.optimizer, sweep.parameter)
     run = _Sweeping(sweep, attribute, x, validation_data)
     first = keras_fit.is_to_be_built(model)
     random, source = random_state(), SourceState(x)
     before, history = source.now(), getattr(model, "history", None)
     try:
-        model.fit(x, y, epochs=sweep.steps, callbacks=[run], verbose=0, **fit_arguments)
+        model.fit(x, y, epochs=sweep.steps, callbacks=[run], **fit_arguments)
     finally:
         run.put_back()
         source.put_back(before)

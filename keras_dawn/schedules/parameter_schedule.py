@@ -33,7 +33,8 @@ class ParameterSchedule(keras.callbacks.Callback):
     Raises:
         ValueError: at construction for what is not a curve; when training begins for a
             hyper-parameter that the optimizer does not have or cannot change, and for
-            a training of unknown length; at a step for which a curve has no finite number.
+            a training of unknown length; at a step for which a curve has no finite number, or a
+            learning rate or weight decay below 0.
 
     Example:
         >>> from keras_dawn.schedules import cosine, linear
@@ -211,6 +212,10 @@ class ParameterSchedule(keras.callbacks.Callback):
         return type(self).__name__
 
 
+_FROM_ZERO_UP = ("learning_rate", "weight_decay")
+_ROUNDING = 1e-12  # of a curve that ends at 0
+
+
 def _value(name, curve, progress):
     value = curve(progress)
     try:
@@ -222,6 +227,12 @@ def _value(name, curve, progress):
             f"The curve of {name!r} must give a finite number, got {value!r} at {progress:.3g} of "
             "the training."
         )
+    if name in _FROM_ZERO_UP and number < -_ROUNDING:
+        raise ValueError(
+            f"The curve of {name!r} must give a number from 0 up, got {value!r} at {progress:.3g} "
+            "of the training: below 0 a step leads away from what is learnt."
+        )
+    number = max(number, 0.0) if name in _FROM_ZERO_UP else number
     return number
 
 

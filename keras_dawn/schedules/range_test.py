@@ -1,6 +1,7 @@
 """What a range test found: losses along a sweep, and where to go from there. Pure numbers."""
 
 import math
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,19 @@ class Sweep:
         exponential = self.spacing == "exponential"
         if self.spacing not in ("exponential", "linear"):
             raise ValueError(f'`spacing` must be "exponential" or "linear", got {self.spacing!r}.')
-        if self.steps < 2 or self.start >= self.end or (exponential and self.start <= 0):
+        for name in ("start", "end", "smoothing", "stop_factor"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Real) and (name, value) != ("stop_factor", None):
+                raise ValueError(f"`{name}` must be a number, got {value!r}.")
+        if not isinstance(self.steps, numbers.Integral):
+            raise ValueError(f"`steps` must be a whole number from 2 up, got {self.steps!r}.")
+        finite = math.isfinite(self.start) and math.isfinite(self.end)
+        if (
+            not finite
+            or self.steps < 2
+            or self.start >= self.end
+            or (exponential and self.start <= 0)
+        ):
             low = "0 < start < end" if exponential else "start < end"
             raise ValueError(
                 f"A sweep needs {low} and at least 2 steps, got {self.start}, {self.end} and "

@@ -86,6 +86,12 @@ def test_an_epoch_has_the_list_that_begins_last_before_it():
         (data.RandomFlip(), "must be a list"),
         ([data.RandomFlip], "must be callable"),
         (["flip"], "must be callable"),
+        ([lambda image: image], r"called with \(images, random\), and <lambda> takes \(image\)"),
+        (
+            [lambda images, labels, random: (images, labels)],
+            r"keras_dawn.data.PerImage\(function\)",
+        ),
+        ([torch.nn.Identity()], "Identity takes"),
         ({1: []}, "begins with epoch 0"),
         ([RandomResizedCrop()], "arrays take PadCrop"),
         ([data.Normalize(), data.Normalize()], "2 Normalize"),
@@ -98,6 +104,23 @@ def test_an_epoch_has_the_list_that_begins_last_before_it():
 def test_lists_that_cannot_work_say_why(transforms, words):
     with pytest.raises(ValueError, match=words):
         batch(transforms)
+
+
+def test_functions_of_ones_own_are_called_with_a_batch_and_its_random_numbers():
+    seen = []
+
+    def darker(images, random):
+        factor = random.uniform(0.5, 1.0)
+        seen.append((images.dtype, tuple(images.shape), tuple(factor.shape)))
+        return (images * factor[:, None, None, None]).to(images.dtype)
+
+    class Bound:
+        def __call__(self, images, random, more=0):
+            return images
+
+    one = batch([darker, Bound(), data.PerImage(lambda image: image.flip(-1))])[0]
+    assert seen == [(torch.uint8, PIXELS.shape, (len(PIXELS),))]
+    assert (one.numpy()[:, :, ::-1] <= PIXELS / 255 + 1e-6).all()
 
 
 @pytest.mark.parametrize("transforms", [[data.RandomFlip(), RandomResizedCrop()],

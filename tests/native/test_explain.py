@@ -97,8 +97,17 @@ def test_each_optimizer_of_an_own_train_step_is_named_where_one_is_not_native():
         def update_step(self, gradient, variable, learning_rate):
             super().update_step(gradient, variable, learning_rate)
 
+    class Steps(OwnStep):
+        def train_step(self, data):
+            logs = super().train_step(data)
+            if hasattr(self, "second"):
+                weights = self.trainable_weights
+                with torch.no_grad():
+                    self.second.apply([torch.ones_like(v.value) for v in weights], weights)
+            return logs
+
     def model_with(**optimizers):
-        model = OwnStep([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
+        model = Steps([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(5)])
         model = keras_dawn.accelerate(compiled(model))
         for name, optimizer in optimizers.items():
             optimizer.build(model.trainable_variables)
@@ -261,3 +270,41 @@ def test_explain_says_that_a_graph_is_compiled():
     graph = keras_dawn.accelerate(network(), compile=True)
     assert keras_dawn.explain(graph).compiled == "the graph of the layers"
     assert keras_dawn.explain(keras_dawn.accelerate(graph)).compiled is None
+
+
+class OwnCallAndStep(OwnCall):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+@pytest.mark.parametrize("kind", ["Sequential", "OwnCall", "built", "OwnCallAndStep"])
+def test_before_a_batch_nothing_is_said_of_a_call_but_that_it_is_not_known(kind, accelerated):
+    if kind == "Sequential":
+        model = compiled(keras.Sequential([layers.Flatten(), layers.Dense(5), layers.ReLU()]))
+    else:
+        model = compiled((OwnCallAndStep if kind.endswith("Step") else OwnCall)(layers.ReLU))
+    if kind == "built":
+        model(np.zeros((1, 8, 8, 3)))
+    if accelerated:
+        keras_dawn.accelerate(model)
+    name = f"{type(model).__name__}.call"
+    found = keras_dawn.explain(model)
+    assert found.awaited == name and not found.is_whole()
+    (row,) = [line for line in str(found).splitlines() if line.startswith(name)]
+    assert row.split(maxsplit=1)[1].startswith("not called so far") and "as it is" not in row
+    assert found.python == ("train_step" if kind.endswith("Step") else None)
+    if not accelerated:
+        return
+    fit(model)
+    found = keras_dawn.explain(model)
+    assert found.awaited is None and "call" not in str(found)
+    assert found.layers == {"Flatten": 1, "Dense": 1, "ReLU": 1}
+
+
+def test_a_call_that_keeps_its_python_is_said_to_when_a_batch_has_come():
+    model = keras_dawn.accelerate(compiled(OwnCall()))
+    assert keras_dawn.explain(model).awaited == "OwnCall.call"
+    fit(model)
+    found = keras_dawn.explain(model)
+    assert found.awaited is None and found.python == "OwnCall.call" and found.python_reason

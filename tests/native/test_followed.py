@@ -302,6 +302,19 @@ def test_restoring_within_a_fit_is_an_error():
     keras_dawn.restore(model)
 
 
+@pytest.mark.parametrize("when", ["on_train_begin", "on_train_batch_end", "on_epoch_end"])
+def test_accelerating_within_a_plain_fit_is_an_error_that_says_so(when):
+    model, plain = network(), network()
+    accelerated = at(when, lambda *_: keras_dawn.accelerate(model))
+    with pytest.raises(ValueError, match="call `accelerate` before it begins or when it has retur"):
+        losses(model, callbacks=[accelerated])
+    assert engine_of(model) is None
+    losses(model)  # and it trains as before, and natively when it has been accelerated
+    losses(keras_dawn.accelerate(model))
+    # Another model's `fit` is no hindrance.
+    losses(plain, callbacks=[at(when, lambda *_: keras_dawn.accelerate(model))])
+
+
 def nested_graphs():
     inner = keras.Input((4,))
     inside = keras.Model(inner, layers.Dense(3, "relu")(inner))

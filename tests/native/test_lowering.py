@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests.native.own_models import GAN
 from tests.on_device import torch
 
 
@@ -205,6 +206,7 @@ class Subclassed(keras.Model):
     [
         (lambda: keras.Sequential([layers.Dense(2)]), "not built"),
         (lambda: Subclassed(), "a subclassed model: its `call` is Python"),
+        (lambda: GAN(), "without a `call`: .* of layers: to_torch.model.generator., to_torch"),
         (lambda: "model", "Expected a keras.Model"),
     ],
 )

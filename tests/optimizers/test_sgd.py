@@ -205,7 +205,17 @@ def test_a_step_never_asks_the_device_for_a_number():
     [
         {"momentum": 1.0},
         {"momentum": -0.1},
+        {"momentum": float("nan")},
+        {"momentum": "a"},
         {"weight_decay": -1e-4},
+        {"weight_decay": float("nan")},
+        {"weight_decay": float("inf")},
+        {"weight_decay": "a"},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"learning_rate": -0.1},
+        {"learning_rate": "0.1"},
+        {"nesterov": True, "momentum": "a"},
         {"nesterov": True, "momentum": 0.0},
         {"no_decay": ["("]},
         {"rate_multipliers": {"[": 1.0}},
@@ -213,7 +223,19 @@ def test_a_step_never_asks_the_device_for_a_number():
 )
 def test_bad_settings_are_refused(arguments):
     with pytest.raises(ValueError, match="got|regular expression"):
-        SGD(0.1, **arguments)
+        SGD(**{"learning_rate": 0.1, **arguments})
+
+
+def test_numbers_of_other_kinds_are_taken_and_assigned_ones_checked():
+    decay, rate = torch.tensor(0.01), np.float32(0.1)
+    optimizer = SGD(rate, np.float64(0.5), weight_decay=decay)
+    assert optimizer.momentum == 0.5 and optimizer.weight_decay == float(decay)
+    assert SGD(0).weight_decay == SGD(0.1, weight_decay=None).weight_decay == 0.0
+    SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9))
+    for name, value in (("momentum", "a"), ("weight_decay", float("nan"))):
+        with pytest.raises(ValueError, match=f"`{name}` must be"):
+            setattr(optimizer, name, value)
+    assert SGD.from_config(optimizer.get_config()).momentum == 0.5
 
 
 def test_momentum_cannot_be_raised_where_no_velocity_is_kept():

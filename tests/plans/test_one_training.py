@@ -210,13 +210,9 @@ def test_a_list_of_phases_a_name_and_arrays_are_taken():
     )
     assert made.epoch == [0, 1]
 
-    def small(phase):
-        size = 8
-        return data.DeviceImages(pixels(size), Y, 40)
-
     stop = K.LambdaCallback(on_epoch_end=lambda e, logs: setattr(model, "stop_training", True))
     model = build()
-    assert fit_plan(model, "fastai_8gpu", small, callbacks=stop, verbose=0).epoch == [0]
+    assert fit_plan(model, "fastai_8gpu", images, callbacks=stop, verbose=0).epoch == [0]
 
 
 @pytest.mark.parametrize(

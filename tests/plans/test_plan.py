@@ -1,4 +1,5 @@
 from keras_dawn import PLANS, Phase, TrainingPlan, one_cycle_by_size, schedules
+from keras_dawn.data.photos import RandomResizedCrop
 from keras_dawn.plans import Crops
 
 import numpy as np
@@ -102,9 +103,17 @@ def test_a_phase_that_makes_no_sense_is_refused(arguments, words):
         Phase(**{**settings, **arguments})
 
 
-def test_a_crop_that_makes_no_sense_is_refused():
+@pytest.mark.parametrize("scale", [(0.5, 0.1), 0.3, ("a", 1.0), (0.1, 0.5, 1.0)])
+@pytest.mark.parametrize("kind", [Crops, RandomResizedCrop])
+def test_a_crop_that_makes_no_sense_is_refused(kind, scale):
     with pytest.raises(ValueError, match="`scale` must be"):
-        Crops((0.5, 0.1))
+        kind(scale)
+
+
+@pytest.mark.parametrize("name", ["max_lr", "warm_up"])
+def test_a_rate_that_is_no_number_is_refused(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be a number, got 'a'"):
+        one_cycle_by_size({0.0: 16}, **{"epochs": 3, "batch_size": 16, "max_lr": 0.1, name: "a"})
 
 
 def test_a_plan_is_checked_as_a_whole():

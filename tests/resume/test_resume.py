@@ -235,7 +235,9 @@ def test_a_plan_sets_what_it_says_in_every_step():
     fit_plan(
         model,
         PLAN,
-        lambda phase: data.DeviceImages(images(40).images, images(40).labels, phase.batch_size),
+        lambda phase: data.DeviceImages(
+            images(40, size=phase.image_size).images, images(40).labels, phase.batch_size
+        ),
         callbacks=[See()],
         verbose=0,
     )

@@ -145,6 +145,16 @@ def test_a_curve_without_a_number_is_named_before_it_is_trained_with(value, dens
         schedule.values(1, 2)
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_a_rate_below_0_is_named_and_what_rounding_leaves_below_0_is_not(name, dense_model, points):
+    model = dense_model(SGD(0.1))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=f"curve of '{name}' must give a number from 0 up"):
+        model.fit(*points, callbacks=[ParameterSchedule({name: lambda p: -0.01})], verbose=0)
+    assert all(map(np.array_equal, before, model.get_weights()))
+    assert ParameterSchedule({name: lambda progress: -1e-17}).values(1, 1)[name] == [0.0]
+
+
 def test_unknown_number_of_steps_is_refused(dense_model, points):
     def endless():
         while True:

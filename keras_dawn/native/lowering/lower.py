@@ -199,6 +199,13 @@ def _functional(model):
     functional = keras_models.functional_graph(model)
     if functional is None and isinstance(model, keras.Sequential):
         raise LoweringError(f"{model.name} is not built: give it an Input, or call it once.")
+    if functional is None and not keras_models.has_own_call(model):
+        parts = [f"to_torch(model.{name})" for name in _graphs_in(model)]
+        raise LoweringError(
+            f"{model.name} is a subclassed model without a `call`: nothing says what it computes. "
+            "`accelerate` takes it as it is. For `to_torch` give a part of it that is a graph of "
+            f"layers{': ' if parts else '.'}{', '.join(parts)}"
+        )
     if functional is None:
         raise LoweringError(
             f"{model.name} is a subclassed model: its `call` is Python, not a graph of layers. "
@@ -207,3 +214,12 @@ def _functional(model):
             "model(inputs))) writes in torch what its `call` combines and calls the rest."
         )
     return functional
+
+
+def _graphs_in(model):
+    """The names of a model's attributes that are graphs of layers."""
+    return [
+        name
+        for name, value in model.named_children()
+        if isinstance(value, keras.Model) and keras_models.functional_graph(value) is not None
+    ]

@@ -144,6 +144,14 @@ class NativeLayers:
             return None
         return why_not_combined(self.model)
 
+    def awaits_own_call(self):
+        """Whether no batch has shown so far what the model's own `call` is lowered to."""
+        if not self.model.built:
+            return True
+        part = self.whole()
+        known = part is None or part.reason is not None
+        return not known and not any(each.lowered for each in self._all_parts())
+
     def uncalled(self):
         """The layers that would be lowered in their first call, which has not come."""
         return [

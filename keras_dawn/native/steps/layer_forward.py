@@ -92,5 +92,8 @@ class LayerForward(EagerForward):
     def why_own_call(self):
         return self.layers.why_own_call()
 
+    def awaits_own_call(self):
+        return self.layers.awaits_own_call()
+
     def uncalled(self):
         return self.layers.uncalled()

@@ -2,8 +2,16 @@
 
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.hyperparameters import unwrap
+from keras_dawn.native.steps.updates import is_patched
 
+import keras
 import torch
+
+
+def only_scales(optimizer):
+    """Whether an optimizer around another one is Keras's own loss scaling, and nothing more."""
+    scales = type(optimizer) is keras.optimizers.LossScaleOptimizer and not is_patched(optimizer)
+    return scales and optimizer.inner_optimizer is unwrap(optimizer)
 
 
 class LossScaling:

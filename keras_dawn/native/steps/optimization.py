@@ -9,12 +9,11 @@ from keras_dawn.foundation import keras_layers, keras_optimizers, keras_variable
 from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS
 from keras_dawn.native.steps.backward import backward
-from keras_dawn.native.steps.loss_scaling import LossScaling
+from keras_dawn.native.steps.loss_scaling import LossScaling, only_scales
 from keras_dawn.native.steps.scaled_on_ranks import ScaledOnRanks
 from keras_dawn.native.steps.settings import Settings
-from keras_dawn.native.steps.updates import KerasApply, is_patched, make_update, why_not_fused
+from keras_dawn.native.steps.updates import KerasApply, make_update, why_not_fused
 
-import keras
 import torch
 
 
@@ -167,7 +166,7 @@ class Optimization:
         update = make_update(self._optimizer, leaves, self._variables)
         if self._outer is self._optimizer or not leaves:
             return update, None
-        if _only_scales(self._outer, self._optimizer):
+        if only_scales(self._outer):
             # Then the kernel skips by itself: to ask whether a gradient is infinite would wait.
             if update.handles_found_inf:
                 return update, LossScaling(self._outer, update)
@@ -178,12 +177,6 @@ class Optimization:
 
     def _by_keras(self, leaves, reason):
         return KerasApply(self._optimizer, leaves, reason, self._variables, self._outer)
-
-
-def _only_scales(outer, inner):
-    """Whether an optimizer around another one is Keras's own loss scaling, and nothing more."""
-    scales = type(outer) is keras.optimizers.LossScaleOptimizer and not is_patched(outer)
-    return scales and outer.inner_optimizer is inner
 
 
 class Trainability:

@@ -3,8 +3,11 @@
 import contextlib
 
 from keras_dawn.foundation import keras_optimizers, keras_variables
+from keras_dawn.foundation.hyperparameters import unwrap
 from keras_dawn.native.lowering.layouts import AS_IS, Leaf, moves
+from keras_dawn.native.steps.loss_scaling import LossScaling, only_scales
 from keras_dawn.native.steps.updates import make_update, why_not_fused
+from keras_dawn.native.steps.updates.fused import may_be_taken_back
 
 import keras
 import torch
@@ -20,11 +23,16 @@ class NativeOptimizers:
     def __init__(self, model):
         self.model = model
         self._applies = []
+        self._stepped = {}  # the optimizers that have stepped, by their ids
         self.refresh()
 
     def refresh(self):
         """Looks for optimizers anew: what a layout or a setting decided may be another now."""
-        self._applies = [NativeApply(optimizer) for optimizer in self._by_name().values()]
+        found = list(self._by_name().values())
+        self._applies = [NativeApply(optimizer, self._stepped) for optimizer in found]
+        left = set(self._stepped) - set(map(id, found))
+        for key in left:
+            del self._stepped[key]
 
     def _by_name(self):
         """The model's optimizers, each once, by the attribute that holds it."""
@@ -37,14 +45,15 @@ class NativeOptimizers:
     def why_not_fused(self):
         """The reason why an optimizer steps by its own `apply`, or `None`, by its attribute.
 
-        Those are left out that have no weights yet.
+        Those are left out that have no weights yet, and once some have stepped the others: of a
+        GAN's, that which `compile` makes unasked.
         """
         reasons = {}
         for name, optimizer in self._by_name().items():
-            if optimizer.built:
+            if optimizer.built and (not self._stepped or id(optimizer) in self._stepped):
                 variables = keras_optimizers.trainable_variables(optimizer)
                 leaves = [Leaf(variable, AS_IS) for variable in variables]
-                reasons[name] = why_not_fused(optimizer, leaves)
+                reasons[name] = _why_not(optimizer, leaves)
         return reasons
 
     @contextlib.contextmanager
@@ -67,30 +76,34 @@ class NativeApply:
 
     Args:
         optimizer: Keras optimizer.
+        stepped: dict by their ids, of optimizers that have stepped.
     """
 
-    def __init__(self, optimizer):
+    def __init__(self, optimizer, stepped):
         self.optimizer = optimizer
-        self._updates = {}  # ids of variables → update, or `None` where Keras has to step
+        self._stepped = stepped
+        # By the ids of variables: an update and what steps by it, or `None` for Keras's own.
+        self._updates = {}
         self._moves = None
 
     def __call__(self, grads, trainable_variables=None):
         optimizer = self.optimizer
+        self._stepped[id(optimizer)] = optimizer
         update = None
         if trainable_variables is not None and optimizer.built:
             grads, variables = list(grads), list(trainable_variables)
             if all(type(g) is torch.Tensor for g in grads) and len(grads) == len(variables):
-                update = self._update_of(variables)
+                update, steps = self._update_of(variables)
         if (
             update is None
             or not _as_before(variables, update)
             or not _alike(grads, update.parameters)
         ):
             return type(optimizer).apply(optimizer, grads, trainable_variables)
-        if update.changes_gradients():
+        if update.changes_gradients() or steps is not update:
             grads = [gradient.clone() for gradient in grads]  # they are still the user's
         with torch.no_grad():
-            update.step(grads)
+            steps.step(grads)
         return None
 
     def _update_of(self, variables):
@@ -106,18 +119,35 @@ class NativeApply:
 
     def _make(self, variables):
         if not all(isinstance(variable, keras.Variable) for variable in variables):
-            return None
+            return None, None
         leaves = [Leaf(variable, AS_IS) for variable in variables]
         object.__delattr__(self.optimizer, "apply")  # whoever looks sees an unpatched optimizer
         try:
-            if not leaves or why_not_fused(self.optimizer, leaves) is not None:
-                return None
-            update = make_update(self.optimizer, leaves, variables)
-            return None if update.reason is not None else update
+            if not leaves or _why_not(self.optimizer, leaves) is not None:
+                return None, None
+            inner = unwrap(self.optimizer)
+            update = make_update(inner, leaves, variables)
+            if inner is self.optimizer:
+                return (None, None) if update.reason is not None else (update, update)
+            if update.reason is not None or not update.handles_found_inf:
+                return None, None
+            return update, LossScaling(self.optimizer, update)
         except ValueError:
-            return None  # Keras says what is wrong with the variables
+            return None, None  # Keras says what is wrong with the variables
         finally:
             object.__setattr__(self.optimizer, "apply", self)
+
+
+def _why_not(optimizer, leaves):
+    """Why an optimizer, or the one that its loss scaling is around, is not fused, or `None`."""
+    inner = unwrap(optimizer)
+    if inner is optimizer:
+        return why_not_fused(inner, leaves)
+    if not only_scales(optimizer):
+        return f"{type(optimizer).__name__} steps by its own code"
+    if not all(may_be_taken_back(leaf.variable.constraint) for leaf in leaves):
+        return "a constraint of one's own under loss scaling"
+    return why_not_fused(inner, leaves)
 
 
 def _as_before(variables, update):

@@ -56,8 +56,8 @@ def _of_one_rank(builder, values):
 
 def _fold(builder, inputs, call, function, cast=None):
     """The inputs joined two by two; `cast` says what each pair is cast to before."""
-    if cast is not None and any(value.guessed for value in inputs):
-        raise LoweringError("a dtype that is only known at run time")
+    if cast is not None:
+        _check_known(inputs)
     values = _of_one_rank(builder, inputs)
     nodes, torch_order = same_order(builder, values)
     values = [
@@ -87,8 +87,9 @@ def _of_unmasked(builder, inputs, call, of_unmasked, function, cast=None):
 
 def _masked(builder, inputs, call, function):
     """A function of all inputs and their masks, in Keras's order of axes."""
-    if any(value.guessed or value.dtype == "bool" for value in inputs):
-        raise LoweringError("of masked values that are no numbers or only known at run time")
+    _check_known(inputs)
+    if any(value.dtype == "bool" for value in inputs):
+        raise LoweringError("masked inputs of bool")
     values = _of_one_rank(builder, inputs)
     rank = values[0].rank
     # As in Keras, a tensor that gets more axes loses its mask.
@@ -97,6 +98,11 @@ def _masked(builder, inputs, call, function):
     nodes = [builder.keras_order(builder.to(value, dtype)) for value in values]
     node = builder.call(function, nodes, masks, name=call.name)
     return values[0].with_node(node, dtype=dtype, torch_order=False)
+
+
+def _check_known(inputs):
+    if any(value.guessed for value in inputs):
+        raise LoweringError("an input whose dtype is known at run time only")
 
 
 def _joined(one, other, node):
@@ -159,8 +165,9 @@ def concatenate(builder, layer, inputs, call):
 
 @rule(layers.Dot)
 def dot(builder, layer, inputs, call):
+    _check_known(inputs)
     dtypes = {value.dtype for value in inputs}
-    if len(dtypes) > 1 or not is_float(inputs[0].dtype) or any(v.guessed for v in inputs):
+    if len(dtypes) > 1 or not is_float(inputs[0].dtype):
         raise LoweringError(f"of {' and '.join(sorted(dtypes))}")
     axes = layer.axes if isinstance(layer.axes, (list, tuple)) else (layer.axes,) * 2
     axes = tuple(axis % value.rank for axis, value in zip(axes, inputs, strict=True))

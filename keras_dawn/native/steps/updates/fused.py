@@ -32,7 +32,7 @@ class Fused(Update):
         self._states = []  # views of state, each with the parameter that it is laid out like
         self._variables = [leaf.variable for leaf in leaves]
         constraints = [variable.constraint for variable in self._variables]
-        self.handles_found_inf = all(map(_may_be_taken_back, constraints))
+        self.handles_found_inf = all(map(may_be_taken_back, constraints))
         self._accumulators = self._all_accumulators = self._averages = self._averaged = []
         if keras_optimizers.has_state(optimizer, ACCUMULATORS):
             self._accumulators = self.state(ACCUMULATORS)
@@ -236,6 +236,6 @@ def _memories(optimizer, name):
     return [keras_variables.memory_of(variable) for variable in variables]
 
 
-def _may_be_taken_back(constraint):
+def may_be_taken_back(constraint):
     """Whether a constraint is Keras's, which has no more than its value to be taken back."""
     return constraint is None or type(constraint).__module__.startswith("keras.")
