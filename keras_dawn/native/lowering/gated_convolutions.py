@@ -21,7 +21,7 @@ from keras_dawn.native.padding import pad_axes
 import torch
 
 # Where products were the fastest, in float32 on processors of these tables' kinds.
-MEASURED = ("amx",)
+MEASURED = ("amx", "avx512_amd")
 MOST_BYTES = 2**21  # of the rows of `causal_gates`, which a core's own cache holds
 MOST_STEPS, MOST_THREADS = 3, 2
 
