@@ -22,7 +22,7 @@ def noted(layer, called, constants, watch):
         swapped.append((each, type(each)))  # inside a step another one than its own
         twice = []  # layers that return a tensor twice
         nones = []  # structures of outputs with `None` in them, which Keras's graphs cannot hold
-        if keras_layers.acts_as(each).__module__.startswith("keras.src."):
+        if keras_layers.computes_as_keras_s(each):
             spec = _with_all_sizes(base)
         else:
             spec = _by_its_call(base, watch, nones, twice)

@@ -30,7 +30,7 @@ def is_ordinary(layer):
 
     The user's own may say the masks of their outputs, which Keras asks for after `call`.
     """
-    own = not keras_layers.acts_as(layer).__module__.startswith("keras.src.")
+    own = not keras_layers.computes_as_keras_s(layer)
     return why_not_ordinary(layer, own_masks=own) is None
 
 

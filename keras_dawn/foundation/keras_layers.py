@@ -219,6 +219,11 @@ def acts_as(layer):
     return kind if acting in (keras.Layer, keras.Model) else acting
 
 
+def computes_as_keras_s(layer):
+    """Whether a layer is of a class of Keras's, or of one that acts as such."""
+    return acts_as(layer).__module__.startswith("keras.src.")
+
+
 def keeps_keras_call(layer):
     """Whether a layer's class calls as Keras does, and the call adds nothing to the loss."""
     return layer.activity_regularizer is None and is_called_as_a_layer(layer)

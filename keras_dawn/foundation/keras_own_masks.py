@@ -1,4 +1,4 @@
-"""What a layer's own `compute_mask` says, with symbolic tensors."""
+"""Masks of symbolic tensors: what a layer's `call` does to them, and its `compute_mask` says."""
 
 from keras_dawn.foundation import keras_layers, keras_masks, keras_operations
 from keras_dawn.foundation.keras_symbols import TraceError

@@ -70,7 +70,7 @@ def lists_frozen(layers):
     swapped = []
     try:
         for layer in layers:
-            if keras_layers.acts_as(layer).__module__.startswith("keras.src."):
+            if keras_layers.computes_as_keras_s(layer):
                 continue
             for name, part in list(vars(layer).items()):
                 if isinstance(part, (list, tuple, dict)) and name not in _of_every_layer():

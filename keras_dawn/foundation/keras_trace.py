@@ -226,15 +226,18 @@ def _node_of(tensor):
 
 def is_result_of(tensor, operations):
     """Whether a symbolic tensor is what one of these operations made, by their classes' names."""
-    history = getattr(tensor, "_keras_history", None)
-    return history is not None and type(history.operation).__name__ in operations
+    return type(_maker_of(tensor)).__name__ in operations
 
 
 def set_by_hand(tensor):
     """Whether a mask on a symbolic tensor is none that a layer gave it."""
-    history = getattr(tensor, "_keras_history", None)
-    made_by = None if history is None else history.operation
+    made_by = _maker_of(tensor)
     return made_by is not None and not isinstance(made_by, keras.Layer)
+
+
+def _maker_of(tensor):
+    history = getattr(tensor, "_keras_history", None)
+    return None if history is None else history.operation
 
 
 def settings_of(operation):

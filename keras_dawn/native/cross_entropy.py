@@ -1,8 +1,8 @@
 """The cross-entropy of many probabilities with targets of two classes, on a processor.
 
 torch's kernel computes both logarithms of one number after the other; here each operation takes
-all numbers, several at once. With its gradient that took 0.96, 0.70 and 0.36 of the kernel's time
-for 8,192, 16,384 and 65,536 numbers of float32, 0.73, 0.49 and 0.24 of bfloat16 (one thread of an
+all numbers, several at once. With its gradient that took 1.04, 0.73 and 0.36 of the kernel's time
+for 8,192, 16,384 and 65,536 numbers of float32, 0.76, 0.51 and 0.25 of bfloat16 (one thread of an
 AMD EPYC). In half precision the result is rounded once, where the kernel rounds on the way.
 """
 

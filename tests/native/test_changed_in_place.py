@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from tests.native.own_calls import Called
 from tests.on_device import torch
 
 
@@ -56,15 +57,6 @@ def itself_returned(x):
 NATIVE, OTHERS = [turned], [view_of_input, read_before, read_after, two_views, itself_returned]
 
 
-class Own(layers.Layer):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def call(self, x):
-        return self.function(x)
-
-
 @pytest.mark.parametrize("function", [*NATIVE, *OTHERS], ids=lambda f: f.__name__)
 def test_others_see_what_they_see_in_plain_keras(function, true_float64):
     generator = np.random.default_rng(0)
@@ -74,7 +66,7 @@ def test_others_see_what_they_see_in_plain_keras(function, true_float64):
         keras.utils.set_random_seed(0)
         inputs = keras.Input((8,))
         middle = layers.Dense(8)(inputs)
-        model = keras.Model(inputs, layers.Dense(3)(ops.add(Own(function)(middle), middle)))
+        model = keras.Model(inputs, layers.Dense(3)(ops.add(Called(function)(middle), middle)))
         model.compile(keras.optimizers.SGD(1e-4), "mse")
         if accelerate:
             keras_dawn.accelerate(model)

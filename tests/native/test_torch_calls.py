@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from keras import layers, ops
 
 from tests.native.conftest import relative
+from tests.native.own_calls import Called
 from tests.on_device import torch
 
 
@@ -28,17 +29,6 @@ class Mixed(layers.Layer):
         y = torch.cat([y, torch.mul(x, self.scale)], dim=-1)
         y = F.softmax(torch.reshape(y, (-1, 2, 4)), dim=-1)
         return torch.mean(y, 1, keepdim=False) + ops.tanh(F.gelu(x, approximate="tanh"))
-
-
-class Called(layers.Layer):
-    """One function of a tensor."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def call(self, x):
-        return self.function(x)
 
 
 def model_of(layer):

@@ -113,7 +113,6 @@ class OwnCalls:
         for value, symbol in zip(results, found, strict=True):
             if id(symbol) in self._made:  # what comes after may change it in place
                 value.node = builder.call(torch.clone, value.node)
-        for value, symbol in zip(results, found, strict=True):
             mask = keras_masks.mask_of(symbol)
             if value.mask is None and mask is not None and keras_trace.set_by_hand(symbol):
                 value.mask = self.values[id(mask)].node
@@ -155,7 +154,7 @@ class OwnCalls:
 
 def why_not_combined(layer):
     """Why a built layer's Python may not be lowered with the layers it calls, or `None`."""
-    if keras_layers.acts_as(layer).__module__.startswith("keras.src."):
+    if keras_layers.computes_as_keras_s(layer):
         return "no rule"
     try:
         _checked(layer, Reads(), sizes_are_open=False, notes_losses=True)

@@ -46,7 +46,7 @@ def doubts_of(layer, reads, sizes_are_open, notes_losses):
         kind = keras_layers.class_of(each)
         if kind is keras.layers.Lambda or not isinstance(each, keras.Layer):
             raise ImpureError(f"a {kind.__name__} inside it")
-        if keras_layers.acts_as(each).__module__.startswith("keras.src."):
+        if keras_layers.computes_as_keras_s(each):
             continue
         if not keras_layer_call.is_ordinary(each) or not keras_layers.is_plain_call(each):
             raise ImpureError(f"{kind.__name__} changes what Keras does around its `call`")

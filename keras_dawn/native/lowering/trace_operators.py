@@ -39,9 +39,12 @@ def check_changed(trace, changed):
     """
     outputs = {id(tensor) for tensor in keras.tree.flatten(trace.outputs)}
     for tensor in changed:
-        makers = [node for node in trace.nodes if any(x is tensor for x in node.outputs)]
-        readers = [node for node in trace.nodes if any(x is tensor for x in node.input_tensors)]
-        if not makers and not readers and keras_trace.is_result_of(tensor, _FRESH):
+        readers = _readers(trace, tensor)
+        if (
+            not readers
+            and _maker(trace, tensor) is None
+            and keras_trace.is_result_of(tensor, _FRESH)
+        ):
             continue  # nothing came of it
         if not _is_fresh(trace, tensor) or id(tensor) in outputs or len(readers) != 1:
             raise SizesError("an operator that changes a tensor in place")
@@ -52,20 +55,25 @@ def check_changed(trace, changed):
 
 def _is_fresh(trace, tensor):
     """Whether nobody else holds the memory of a tensor that a trace makes."""
-    makers = [node for node in trace.nodes if any(x is tensor for x in node.outputs)]
-    if not makers:
+    maker = _maker(trace, tensor)
+    if maker is None:
         return False
-    (maker, *_), sources = makers, _tensors(makers[0])
-    name = type(maker.operation).__name__
+    name, sources = type(maker.operation).__name__, _tensors(maker)
     if name in _FRESH:
         return len(sources) > 1
     if name not in _VIEWS or len(sources) != 1:
         return False
-    readers = [node for node in trace.nodes if any(x is sources[0] for x in node.input_tensors)]
-    outputs = keras.tree.flatten(trace.outputs)
-    if readers != [maker] or any(x is sources[0] for x in outputs):
-        return False
-    return _is_fresh(trace, sources[0])
+    (source,) = sources
+    returned = any(x is source for x in keras.tree.flatten(trace.outputs))
+    return not returned and _readers(trace, source) == [maker] and _is_fresh(trace, source)
+
+
+def _maker(trace, tensor):
+    return next((node for node in trace.nodes if any(x is tensor for x in node.outputs)), None)
+
+
+def _readers(trace, tensor):
+    return [node for node in trace.nodes if any(x is tensor for x in node.input_tensors)]
 
 
 def _tensors(node):
