@@ -7,14 +7,24 @@ from keras.src import backend
 
 
 def bound_arguments(operation, args, kwargs):
-    """What an operation's `call` is told, by name, with its defaults but for `training`."""
+    """What an operation's `call` is told, by name, with its defaults but for `training`.
+
+    Raises:
+        TypeError: it does not take these.
+        ValueError: masks, and any keyword arguments.
+    """
     signature = inspect.signature(operation.call)  # a layer's own is that of when it was made
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
-    # What such a call reads from its keywords cannot be seen in its signature.
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        raise ValueError("a `call` with any keyword arguments")
-    return {name: value for name, value in bound.arguments.items() if name != "training"}
+    told = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            others = told.pop(parameter.name)
+            # Keras fills masks in for those of the signature alone.
+            if others and any(name.endswith("mask") for name in (*told, *others)):
+                raise ValueError("a `call` with any keyword arguments, and masks")
+            told |= others
+    return {name: value for name, value in told.items() if name != "training"}
 
 
 _OF_FUNCTIONS = {  # operations that call functions of the user's, or draw from a generator

@@ -21,6 +21,14 @@ _WEIGHTS = {  # Keras's own properties → where the variable is that they retur
 }
 
 
+def holds(layer, name, value):
+    """Whether an attribute of a layer is its own, or a property of Keras's that returns its own."""
+    if name in vars(layer):
+        return True
+    private = _WEIGHTS.get(getattr(class_of(layer), name, None))
+    return private is not None and vars(layer).get(private) is value
+
+
 def deciding(layer, name, value):
     """The attributes that decide a property of a layer, with the values they have.
 

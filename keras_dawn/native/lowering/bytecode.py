@@ -3,6 +3,8 @@
 Their names differ from one Python to the next, so some here are of one of them only.
 """
 
+import itertools
+
 # Those that neither change what was there before nor run Python that is not looked at.
 HARMLESS = {
     "RESUME", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "POP_TOP", "COPY", "SWAP", "KW_NAMES",
@@ -19,7 +21,7 @@ HARMLESS = {
     "LOAD_ATTR", "LOAD_METHOD", "LOAD_DEREF", "STORE_DEREF", "COPY_FREE_VARS", "MAKE_CELL",
     "LOAD_CLOSURE", "MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE", "RERAISE", "RAISE_VARARGS",
     "RETURN_GENERATOR", "YIELD_VALUE", "LOAD_ASSERTION_ERROR", "FORMAT_VALUE", "FORMAT_SIMPLE",
-    "CONVERT_VALUE",
+    "CONVERT_VALUE", "LOAD_SUPER_ATTR",
 }  # fmt: skip
 NOTHING = ("CACHE", "PUSH_NULL")
 TAKES = ("LOAD_ATTR", "LOAD_METHOD")
@@ -67,6 +69,67 @@ def attributes(instructions, number):
         names.append(instructions[number].argval)
         number += 1
     return names, number
+
+
+def of_super(instructions, number, owner):
+    """Where `super().name` or `super(KIND, self).name` begins: `(KIND or None, name, end)`.
+
+    `None` for any other use of `super`.
+    """
+    after = instructions[number + 1 : number + 6]
+    if after and is_call(after[0]):  # of no arguments, in Python 3.11
+        kind = None
+    elif len(after) > 1 and owner is not None and loaded(after[1]) == (owner,):
+        is_cell = after[0].opname == "LOAD_DEREF" and after[0].argval == "__class__"
+        if not is_cell and after[0].opname != "LOAD_GLOBAL":
+            return None
+        kind = None if is_cell else after[0].argval
+        after = after[2:]
+    else:
+        return None
+    calls = next((place for place, one in enumerate(after) if not is_call(one)), len(after))
+    last = after[calls : calls + 1]
+    if calls > 2 or not last or last[0].opname not in (*TAKES, "LOAD_SUPER_ATTR"):
+        return None
+    return kind, last[0].argval, instructions.index(last[0], number) + 1
+
+
+def text(instructions, number):
+    """The parts of the text that instructions make from here on, and where they end.
+
+    Each part is `(is_local, name or text)`; `None` for what is more than texts and local names.
+    """
+    parts, here = [], instructions[number:]
+    while here and here[0].opname != "BUILD_STRING":
+        one, after = here[0], here[1] if len(here) > 1 else None
+        if one.opname == "LOAD_CONST" and isinstance(one.argval, str):
+            parts.append((False, one.argval))
+            here = here[1:]
+        elif len(loaded(one)) == 1 and after is not None and after.opname in FORMATS:
+            if after.argval not in (None, (None, False)):
+                return None
+            parts.append((True, loaded(one)[0]))
+            here = here[2:]
+        elif len(loaded(one)) == 1 and not parts:
+            return [(True, loaded(one)[0])], number + 1
+        else:
+            return None
+    return (parts, len(instructions) - len(here) + 1) if here else None
+
+
+def asked_kinds(instructions, number):
+    """`(local name, names of classes, end)` of `isinstance`'s arguments, or `None`."""
+    one, *after = instructions[number : number + 9]
+    kinds = list(itertools.takewhile(lambda each: each.opname == "LOAD_GLOBAL", after))
+    last = after[len(kinds) :]
+    if len(loaded(one)) != 1 or not kinds or not last:
+        return None
+    if last[0].opname == "BUILD_TUPLE":
+        if last[0].argval != len(kinds) or not is_call(last[1]):
+            return None
+    elif len(kinds) > 1 or not is_call(last[0]):
+        return None
+    return loaded(one)[0], [kind.argval for kind in kinds], number + 1 + len(kinds)
 
 
 def compares_settings(instructions, number, owner):

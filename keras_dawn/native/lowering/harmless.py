@@ -11,16 +11,21 @@ import numpy as np
 
 OF_TENSORS = {"shape", "ndim", "dtype"}
 OF_NUMBERS = {"is_integer"}
-OF_CONTAINERS = {"append", "extend", "items", "keys", "values"}
+OF_CONTAINERS = {"append", "extend", "get", "items", "keys", "values"}
 _BUILTINS = (len, range, zip, enumerate, int, float, bool, list, tuple, dict, reversed, abs,
-             sum, min, max, ValueError, TypeError)  # fmt: skip
+             sum, min, max, any, all, round, slice, map, ValueError, TypeError,
+             NotImplementedError)  # fmt: skip
 _CONSTANTS = (bool, int, float, str, bytes, type(None), type(...), np.bool_, np.number)
 _KERAS_FUNCTIONS = ("keras.src.ops.", "keras.src.activations.", "keras.src.backend.common.masking")
 _OF_FUNCTIONS = (
     "associative_scan", "cond", "convert_to_numpy", "custom_gradient", "fori_loop", "is_tensor",
     "map", "scan", "shuffle", "switch", "vectorized_map", "while_loop",
 )  # fmt: skip
-_DRAWS = {f"keras.src.random.random.{name}" for name in keras_draws.NOTED}
+_DRAWS = {
+    f"{module}.{name}"
+    for module in ("keras.src.random.random", "keras.src.backend.torch.random")
+    for name in keras_draws.NOTED
+}
 # They look at what is installed or there, or at what makes every lowering new when it changes.
 _OF_PACKAGES = {
     "keras_hub.src.utils.keras_utils.fused_attention_op_available",
@@ -87,6 +92,14 @@ def check_lookup(owner, name):
         static, (types.FunctionType, staticmethod)
     ):
         raise ImpureError(f"the descriptor {name}")
+
+
+def property_of(layer, name):
+    """The property of the user's own Python that an attribute of a layer is, or `None`."""
+    own = inspect.getattr_static(keras_layers.class_of(layer), name, None)
+    if type(own) is not property or not isinstance(own.fget, types.FunctionType):
+        return None
+    return None if (own.fget.__module__ or "").startswith("keras.src.") else own
 
 
 def is_harmless_builtin(value):

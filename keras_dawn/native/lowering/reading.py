@@ -1,13 +1,13 @@
 """Reads the bytecode of Python that is to combine layers and `keras.ops`."""
 
-import builtins
 import dis
 import functools
 import inspect
 import types
 
-from keras_dawn.foundation import keras_layers
+from keras_dawn.foundation import keras_layers, keras_properties
 from keras_dawn.native.lowering import bytecode
+from keras_dawn.native.lowering.comparisons import Comparisons
 from keras_dawn.native.lowering.harmless import (
     OF_CONTAINERS,
     OF_NUMBERS,
@@ -18,8 +18,11 @@ from keras_dawn.native.lowering.harmless import (
     check_value,
     is_harmless_builtin,
     is_harmless_function,
+    property_of,
 )
-from keras_dawn.native.lowering.watched import changes, compares, keeps, spells, writes
+from keras_dawn.native.lowering.python_names import PythonNames
+from keras_dawn.native.lowering.special_builtins import SPECIAL, read_special
+from keras_dawn.native.lowering.watched import changes, spells, writes
 
 import keras
 
@@ -42,10 +45,9 @@ class Reading:
     def __init__(self, layer, reads, doubts, notes_losses=False):
         self._notes_losses = notes_losses
         self.layer, self.reads, self.doubts = layer, reads, doubts
+        self.python = PythonNames(reads)
         self._seen = set()
-        self._names = set()  # of all attributes that are taken
-        self._comparisons = []
-        self._taken = []  # where sizes and dtypes are taken, and the next instruction
+        self._comparisons = Comparisons()
         self.reads_masks = False
 
     def function(self, function, is_method=True):
@@ -75,16 +77,11 @@ class Reading:
 
     def judge_comparisons(self, sizes_are_open):
         """Sizes that are not known, and dtypes, compare as others than those of real tensors."""
-        names = self._names & ({"shape", "dtype"} if sizes_are_open else {"dtype"})
-        for code, offset, orders in self._comparisons if names else ():
-            if "shape" in names or not orders:  # dtypes have no order
-                self._doubt(code, offset, compares)
-        for code, one, after in self._taken:
-            # Sizes may be anywhere; a dtype that a function is called with is not compared.
-            if one.argval in names and (one.argval == "shape" or not bytecode.is_call(after)):
-                self._doubt(code, one.offset, keeps)
+        for code, offset, reason in self._comparisons.doubts(sizes_are_open):
+            self.doubt(code, offset, reason)
 
-    def _doubt(self, code, offset, reason):
+    def doubt(self, code, offset, reason):
+        """Notes that an instruction is doubtful, unless it is already."""
         self.doubts.setdefault(code, {}).setdefault(offset, reason)
 
     def _code(self, code, function, owner):
@@ -100,13 +97,13 @@ class Reading:
         instructions = _instructions(code)
         if any(one.opname in bytecode.CATCHES for one in instructions):
             raise ImpureError("it catches exceptions")
-        self._names |= {one.argval for one in instructions if one.opname in bytecode.TAKES}
+        self._comparisons.note_names(instructions)
         number = 0
         while number < len(instructions):
             try:
                 number = self._instruction(instructions, number, code, function, owner)
             except ImpureError as error:
-                self._doubt(code, instructions[number].offset, str(error))
+                self.doubt(code, instructions[number].offset, str(error))
                 number += 1
 
     def _instruction(self, instructions, number, code, function, owner):
@@ -116,15 +113,13 @@ class Reading:
         if name not in bytecode.HARMLESS and not name.startswith(bytecode.JUMPS):
             raise ImpureError(f"{name} in its Python")
         if name == "STORE_SUBSCR":
-            self._doubt(code, one.offset, writes)
+            self.doubt(code, one.offset, writes)
         if name == "BINARY_OP" and one.argrepr.endswith("="):
             target = bytecode.stored(instructions[number + 1])
             if not target:
                 raise ImpureError(f"{one.argrepr}, which changes a tensor in place")
-            self._doubt(code, one.offset, changes(target[0]))
-        comparison = name in ("COMPARE_OP", "CONTAINS_OP")
-        if comparison and not bytecode.compares_settings(instructions, number, owner):
-            self._comparisons.append((code, one.offset, one.argval in ("<", "<=", ">", ">=")))
+            self.doubt(code, one.offset, changes(target[0]))
+        self._comparisons.note(instructions, number, code, owner)
         if name == "IS_OP" and not bytecode.follows_constant(instructions, number):
             raise ImpureError("whether two objects are one")  # tensors may be, their symbols not
         loaded = bytecode.loaded(one)
@@ -134,10 +129,10 @@ class Reading:
             raise ImpureError("it renames itself")
         chain, after = bytecode.attributes(instructions, number + 1)
         if chain and chain[-1] in ("shape", "dtype"):
-            self._taken.append((code, instructions[after - 1], instructions[after]))
+            self._comparisons.note_taken(instructions[after - 1], instructions[after], code)
             if instructions[after].opname in bytecode.FORMATS:
                 # Torch writes those of real tensors in another way.
-                self._doubt(code, instructions[after].offset, f"a {chain[-1]} in a text")
+                self.doubt(code, instructions[after].offset, f"a {chain[-1]} in a text")
         if owner is not None and loaded and loaded[-1] == owner:
             if not chain:
                 raise ImpureError(bytecode.use_of_whole(instructions[number + 1 : number + 3]))
@@ -145,10 +140,10 @@ class Reading:
             return after
         written = bytecode.written_out(instructions, number)
         if written and (name != "LOAD_GLOBAL" or self._is_str(one.argval, function)):
-            self._doubt(code, one.offset, spells(written))
+            self.doubt(code, one.offset, spells(written))
             return number + 2
-        if name == "LOAD_GLOBAL" and one.argval == "getattr":
-            return self._attribute_by_name(instructions, number, function)
+        if name == "LOAD_GLOBAL" and one.argval in SPECIAL:
+            return read_special(self, instructions, number, code, function, owner)
         if name == "LOAD_GLOBAL":
             self._global(one.argval, chain, function)
             return after
@@ -168,21 +163,24 @@ class Reading:
                 return
             if place and isinstance(value, keras.Layer) and name in ("call", "__call__"):
                 raise ImpureError(f"{'.'.join(chain)}, past the layer's own call")
+            own = None if place else property_of(value, name)
+            if own is not None and set(chain[1:]) <= OF_TENSORS:
+                self.reads.note(keras_layers.class_of(value), name, own)
+                self.function(own.fget)  # what it returns follows from what it reads
+                return
             check_lookup(value, name)
             holder, value = value, self.reads.attribute(value, name)
             if isinstance(value, types.MethodType) and value.__self__ is self.layer:
                 if self._notes_losses and value.__func__ is keras.Layer.add_loss:
                     return
-                if value.__func__.__module__ in _MACHINERY:
-                    raise ImpureError(f"Keras's method {name}")
                 self.reads.note(type(self.layer), name, value.__func__)
-                self.function(value.__func__)
+                self.method(name, value.__func__)
                 return
             if name == "compute_mask" and place and isinstance(holder, keras.Layer):
                 self.masks(holder)
                 return
-            own = not place and name in vars(holder) and set(chain[1:]) <= OF_TENSORS
-            if own and keras_layers.is_of_weights(value):
+            own = not place and keras_properties.holds(holder, name, value)
+            if own and set(chain[1:]) <= OF_TENSORS and keras_layers.is_of_weights(value):
                 return  # symbolic while the calls are noted
             if isinstance(value, types.FunctionType) and place == len(chain) - 1:
                 # A static method, or a function that the layer was made with.
@@ -197,13 +195,7 @@ class Reading:
             self.function(function, is_method=False)
 
     def _global(self, name, chain, function):
-        values = function.__globals__
-        value = values.get(name, getattr(builtins, name, None))
-        self.reads.note(_Names(function), name, value)
-        for attribute in chain:
-            if not isinstance(value, types.ModuleType):
-                break
-            value, name = self.reads.attribute(value, attribute), f"{name}.{attribute}"
+        value, name = self.python.of_module(function, name, chain)
         if is_harmless_builtin(value):
             return
         if isinstance(value, types.FunctionType):
@@ -212,26 +204,16 @@ class Reading:
         check_constant(name, value)
 
     def _is_str(self, name, function):
-        value = function.__globals__.get(name, getattr(builtins, name, None))
-        self.reads.note(_Names(function), name, value)
-        return value is str
+        return self.python.of_module(function, name)[0] is str
 
-    def _attribute_by_name(self, instructions, number, function):
-        """`getattr(GLOBAL, "name", constant)` of a global object, a setting of a package's."""
-        owner, name, default = instructions[number + 1 : number + 4]
-        if owner.opname != "LOAD_GLOBAL" or {name.opname, default.opname} != {"LOAD_CONST"}:
-            raise ImpureError("getattr")
-        holder = function.__globals__.get(owner.argval)
-        self.reads.note(_Names(function), owner.argval, holder)
-        check_lookup(holder, name.argval)
-        value = self.reads.attribute(holder, name.argval)
-        check_constant(f"{owner.argval}.{name.argval}", value)
-        return number + 4
+    def method(self, name, function):
+        """Reads a method that is called of the layer."""
+        if function.__module__ in _MACHINERY:
+            raise ImpureError(f"Keras's method {name}")
+        self.function(function)
 
     def _closed_over(self, name, function):
-        cell = function.__closure__[function.__code__.co_freevars.index(name)]
-        value = cell.cell_contents
-        self.reads.note(cell, "cell_contents", value)
+        value = self.python.of_function_around(function, name)
         if isinstance(value, types.FunctionType):
             self._called(name, value)
         else:
@@ -240,13 +222,3 @@ class Reading:
 
 # Where Keras has methods by which a layer changes: weights, losses, states.
 _MACHINERY = ("keras.src.layers.layer", "keras.src.ops.operation", "keras.src.backend.torch.layer")
-
-
-class _Names:
-    """A function's global names, as attributes."""
-
-    def __init__(self, function):
-        self.__dict__ = function.__globals__  # where they are found without Python of ours
-
-    def __getattr__(self, name):
-        return getattr(builtins, name)

@@ -188,5 +188,38 @@ def spells(name):
     return wrong
 
 
+def names(parts, check):
+    """What is wrong with an attribute whose name is made of local names, as they are then.
+
+    Args:
+        parts: as `bytecode.text` returns them.
+        check: function of the name that returns what is wrong with the attribute, or `None`.
+
+    Returns:
+        Function for a `Watch`.
+    """
+
+    def wrong(frame, watch):
+        values = [frame.f_locals.get(part) if is_local else part for is_local, part in parts]
+        if not all(type(value) in (int, str) for value in values):
+            return "getattr of a name that is made of more than texts and whole numbers"
+        return check("".join(map(str, values)))
+
+    return wrong
+
+
+def asks_kind(name):
+    """What is wrong with asking whether a value is a list, or a tuple, as a function for a `Watch`.
+
+    A layer may return one of them where its symbolic outputs are the other.
+    """
+
+    def wrong(frame, watch):
+        is_either = isinstance(frame.f_locals.get(name), (list, tuple))
+        return f"whether {name} is a list or a tuple" if is_either else None
+
+    return wrong
+
+
 def _is_dtype(value):
     return isinstance(value, torch.dtype) or (isinstance(value, str) and value in _DTYPES)

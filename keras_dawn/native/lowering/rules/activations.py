@@ -114,7 +114,7 @@ def activation(builder, layer, inputs, call):
     return _function(builder, inputs[0], layer.activation, call, call.name)
 
 
-@rule(layers.ReLU)
+@rule(layers.ReLU, "keras.src.activations.activations.ReLU")
 def relu(builder, layer, inputs, call):
     value = float_value(builder.padded(inputs[0]))
     slope, most = float(layer.negative_slope), layer.max_value

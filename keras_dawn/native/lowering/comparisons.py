@@ -1,0 +1,50 @@
+"""Comparisons in Python that is noted, which may be of sizes or dtypes: symbols have others."""
+
+from keras_dawn.native.lowering import bytecode
+from keras_dawn.native.lowering.watched import compares, keeps
+
+import keras
+
+# It casts what has another dtype than symbols say, and does the same either way.
+_CASTS_OR_NOT = keras.layers.Embedding.call.__code__
+
+
+class Comparisons:
+    """Where one layer's Python compares, and where it takes sizes and dtypes."""
+
+    def __init__(self):
+        self._names = set()  # of all attributes that are taken
+        self._found = []
+        self._taken = []  # where sizes and dtypes are taken, and the next instruction
+
+    def note_names(self, instructions):
+        """Notes the attributes that the instructions of a function take."""
+        self._names |= {one.argval for one in instructions if one.opname in bytecode.TAKES}
+
+    def note(self, instructions, number, code, owner):
+        """Notes one instruction if it compares what may be sizes or dtypes."""
+        one = instructions[number]
+        if one.opname not in ("COMPARE_OP", "CONTAINS_OP") or code is _CASTS_OR_NOT:
+            return
+        if not bytecode.compares_settings(instructions, number, owner):
+            self._found.append((code, one.offset, one.argval in ("<", "<=", ">", ">=")))
+
+    def note_taken(self, one, after, code):
+        """Notes an instruction that takes a size or a dtype, and the next one."""
+        if code is not _CASTS_OR_NOT:
+            self._taken.append((code, one, after))
+
+    def doubts(self, sizes_are_open):
+        """`(code object, offset, what is wrong)` of each that compares, or takes what is compared.
+
+        Args:
+            sizes_are_open: bool, whether sizes are not known.
+        """
+        names = self._names & ({"shape", "dtype"} if sizes_are_open else {"dtype"})
+        for code, offset, orders in self._found if names else ():
+            if "shape" in names or not orders:  # dtypes have no order
+                yield code, offset, compares
+        for code, one, after in self._taken:
+            # Sizes may be anywhere; a dtype that a function is called with is not compared.
+            if one.argval in names and (one.argval == "shape" or not bytecode.is_call(after)):
+                yield code, one.offset, keeps

@@ -1,0 +1,74 @@
+"""`getattr`, `isinstance` and `super` in Python that is read: what they look at is looked at."""
+
+import functools
+
+from keras_dawn.native.lowering import bytecode
+from keras_dawn.native.lowering.harmless import ImpureError, check_constant
+from keras_dawn.native.lowering.watched import asks_kind, names
+
+
+def read_special(reading, instructions, number, code, function, owner):
+    """Reads a call of one of them, of which the first instruction is `instructions[number]`.
+
+    Args:
+        reading: `Reading`.
+        instructions: list, of the function's code object `code`, or of one inside it.
+        number: int.
+        function: the function that is read.
+        owner: str, the name of `self` in it, or `None`.
+
+    Returns:
+        The number of the instruction to go on with.
+
+    Raises:
+        ImpureError: what it does is not known from here.
+    """
+    name = instructions[number].argval
+    if reading.python.of_module(function, name)[0] is not SPECIAL[name]:
+        raise ImpureError(f"{name}, which is not Python's")
+    read = {"getattr": _getattr, "isinstance": _isinstance, "super": _super}[name]
+    return read(reading, instructions, number, code, function, owner)
+
+
+SPECIAL = {"getattr": getattr, "isinstance": isinstance, "super": super}
+
+
+def _super(reading, instructions, number, code, function, owner):
+    """`super().name(…)`: what the next class of the layer's has is read in its place."""
+    found = bytecode.of_super(instructions, number, owner)
+    if found is None:
+        raise ImpureError("super() of something else than a method")
+    kind, name, after = found
+    reading.method(name, reading.python.after_class(reading.layer, function, kind, name))
+    return after
+
+
+def _getattr(reading, instructions, number, code, function, owner):
+    """`getattr(self, text)`, or `getattr(GLOBAL, "name", constant)`: a package's setting."""
+    if owner is not None and owner in bytecode.loaded(instructions[number + 1]):
+        parts, end = bytecode.text(instructions, number + 2) or (None, None)
+        if parts is None or not bytecode.is_call(instructions[end]):
+            raise ImpureError("getattr")
+        check = functools.partial(reading.python.wrong_attribute, reading.layer)
+        reading.doubt(code, instructions[number].offset, names(parts, check))
+        return end
+    holder, name, default = instructions[number + 1 : number + 4]
+    if holder.opname != "LOAD_GLOBAL" or {name.opname, default.opname} != {"LOAD_CONST"}:
+        raise ImpureError("getattr")
+    value = reading.python.setting(function, holder.argval, name.argval)
+    check_constant(f"{holder.argval}.{name.argval}", value)
+    return number + 4
+
+
+def _isinstance(reading, instructions, number, code, function, owner):
+    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol."""
+    asked, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None, (), None)
+    kinds = [reading.python.of_module(function, kind)[0] for kind in kinds]
+    if asked is None or not all(any(kind is each for each in _KINDS) for kind in kinds):
+        raise ImpureError("isinstance")
+    if (list in kinds) != (tuple in kinds):  # a layer may return either where its symbols come so
+        reading.doubt(code, instructions[number].offset, asks_kind(asked))
+    return end
+
+
+_KINDS = (bool, int, float, list, tuple, dict)

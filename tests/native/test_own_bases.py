@@ -1,0 +1,193 @@
+"""Layers made from Keras's, with a `call` of their own that asks the class before them."""
+
+import keras_dawn
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from tests.native.own_calls import Own, build, called, close, follows, train
+
+
+pytestmark = [
+    pytest.mark.usefixtures("true_float64"),
+    # Of layers that a `call` leaves out; plain Keras warns as ours does.
+    pytest.mark.filterwarnings("ignore:Gradients do not exist"),
+]
+
+
+class Doubled(layers.Dense):
+    def call(self, x, training=None):
+        return ops.tanh(super().call(x, training=training)) * 2
+
+
+class DoubledByName(layers.Dense):
+    def call(self, x):
+        return ops.tanh(super(DoubledByName, self).call(x)) * 2  # noqa: UP008
+
+
+class Again(Doubled):
+    def call(self, x, training=None):
+        return super().call(x) + x
+
+
+class OwnProduct(layers.Dense):
+    def call(self, x):
+        return ops.matmul(x, self.kernel * ops.sigmoid(self.kernel)) + self.bias
+
+
+class Standardized(layers.Conv1D):
+    """Keras's own example of `convolution_op`."""
+
+    def convolution_op(self, inputs, kernel):
+        mean, variance = ops.moments(kernel, axes=(0, 1), keepdims=True)
+        return super().convolution_op(inputs, (kernel - mean) / ops.sqrt(variance + 1e-10))
+
+
+class AlwaysDropping(layers.Dropout):
+    """Monte Carlo dropout, as courses write it."""
+
+    def call(self, inputs):
+        return super().call(inputs, training=True)
+
+
+class InFloat32(layers.LayerNormalization):
+    def call(self, x):
+        return ops.cast(super().call(ops.cast(x, "float32")), self.compute_dtype)
+
+
+class WithAll(Own):
+    """An attribute that a text names, a property, built-in functions, any keyword arguments."""
+
+    @property
+    def factor(self):
+        return self.scale * self.gain
+
+    def build(self, shape):
+        Own.build(self, shape)
+        self.gain = self.add_weight(shape=(shape[-1],), initializer="ones")
+        self.step_0, self.step_1 = self.dense, self.other
+
+    def call(self, inputs, **settings):
+        if isinstance(inputs, (list, tuple)):
+            inputs = inputs[0]
+        for number in range(2):
+            inputs = ops.tanh(getattr(self, f"step_{number}")(inputs))
+        part = slice(None, round(settings.get("share", 1.0) * ops.shape(inputs)[1]))
+        if any(size == 3 for size in self.nested):
+            inputs = inputs + 1
+        return self.inner(inputs, **settings) * self.factor + ops.mean(inputs[:, part])
+
+    def inner(self, x, share=None):
+        return x if share is None else x * share
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: Doubled(8),
+        lambda: DoubledByName(8),
+        lambda: Again(8, activation="relu"),
+        lambda: OwnProduct(8),
+        lambda: Standardized(8, 3, padding="causal", activation="gelu"),
+        lambda: AlwaysDropping(0.25),
+        lambda: AlwaysDropping(0.25, seed=3),
+        lambda: InFloat32(),
+        WithAll,
+    ],
+    ids=[
+        "call",
+        "class named",
+        "twice",
+        "kernel",
+        "convolution_op",
+        "dropout",
+        "seed",
+        "cast",
+        "names",
+    ],
+)
+@pytest.mark.parametrize("subclassed", [False, True])
+def test_a_call_that_asks_keras_s_class_is_native(layer, subclassed):
+    assert called(follows(layer, subclassed)) == []
+
+
+class Recording(layers.Dense):
+    def call(self, x):
+        self.add_loss(ops.mean(x))
+        return super().call(x)
+
+
+class AddsAsBase(layers.Dense):
+    def call(self, x):
+        super().add_loss(ops.mean(x))
+        return super().call(x)
+
+
+class Counting(layers.BatchNormalization):
+    def call(self, x, training=None):
+        return ops.tanh(super().call(x, training=training))
+
+
+class ByAnyName(Own):
+    def call(self, x):
+        return getattr(self, "dense" if ops.shape(x)[1] == 6 else "other")(x) * self.unsteady
+
+    @property
+    def unsteady(self):
+        self.calls += 1
+        return self.calls
+
+
+@pytest.mark.parametrize("layer", [Recording, AddsAsBase])
+def test_a_loss_that_is_added_beside_keras_s_call_counts(layer):
+    follows(lambda: layer(8))
+
+
+@pytest.mark.parametrize("layer", [Counting, ByAnyName])
+def test_what_keras_s_class_or_a_property_changes_is_left_to_them(layer):
+    assert called(follows(layer)) == [layer.__name__]
+
+
+def test_a_changed_setting_of_keras_s_class_is_followed():
+    def changed(accelerated):
+        model = build(lambda: Doubled(8))
+        model = keras_dawn.accelerate(model) if accelerated else model
+        found = [train(model)]
+        model.layers[2].activation = keras.activations.softplus
+        return [*found, train(model)]
+
+    for found, expected in zip(changed(True), changed(False), strict=True):
+        close(found, expected)
+
+
+def test_an_attribute_that_a_text_names_is_followed():
+    def changed(accelerated):
+        model = build(WithAll)
+        model = keras_dawn.accelerate(model) if accelerated else model
+        found = [train(model)]
+        model.layers[2].step_1 = model.layers[2].step_0
+        return [*found, train(model)]
+
+    for found, expected in zip(changed(True), changed(False), strict=True):
+        close(found, expected)
+
+
+def test_an_embedding_of_one_s_own_scales_what_keras_s_looks_up():
+    class Scaled(layers.Embedding):
+        def call(self, inputs):
+            return super().call(inputs) * ops.sqrt(ops.cast(self.output_dim, self.compute_dtype))
+
+    def outputs(accelerated):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((6,), dtype="int32"), Scaled(9, 4), layers.Dense(3)])
+        model.compile("sgd", "mse")
+        model = keras_dawn.accelerate(model) if accelerated else model
+        x = np.arange(48).reshape(8, 6) % 9
+        model.fit(x, np.ones((8, 6, 3)), batch_size=4, verbose=0)
+        return model, model.predict(x, verbose=0)
+
+    model, found = outputs(True)
+    np.testing.assert_allclose(found, outputs(False)[1], rtol=1e-6)
+    assert called(model) == []
