@@ -3,8 +3,6 @@
 Their names differ from one Python to the next, so some here are of one of them only.
 """
 
-import itertools
-
 # Those that neither change what was there before nor run Python that is not looked at.
 HARMLESS = {
     "RESUME", "NOP", "CACHE", "PRECALL", "PUSH_NULL", "POP_TOP", "COPY", "SWAP", "KW_NAMES",
@@ -118,18 +116,25 @@ def text(instructions, number):
 
 
 def asked_kinds(instructions, number):
-    """`(local name, names of classes, end)` of `isinstance`'s arguments, or `None`."""
-    one, *after = instructions[number : number + 9]
-    kinds = list(itertools.takewhile(lambda each: each.opname == "LOAD_GLOBAL", after))
-    last = after[len(kinds) :]
-    if len(loaded(one)) != 1 or not kinds or not last:
+    """`(local name, names of classes, end)` of `isinstance`'s arguments, or `None`.
+
+    The name of a class is a list: `["keras", "layers", "Dense"]`.
+    """
+    if len(loaded(instructions[number])) != 1:
         return None
-    if last[0].opname == "BUILD_TUPLE":
-        if last[0].argval != len(kinds) or not is_call(last[1]):
+    kinds, here = [], number + 1
+    while instructions[here].opname == "LOAD_GLOBAL":
+        chain, after = attributes(instructions, here + 1)
+        kinds.append([instructions[here].argval, *chain])
+        here = after
+    end = here
+    if kinds and instructions[here].opname == "BUILD_TUPLE":
+        if instructions[here].argval != len(kinds):
             return None
-    elif len(kinds) > 1 or not is_call(last[0]):
+        here += 1
+    elif len(kinds) != 1:
         return None
-    return loaded(one)[0], [kind.argval for kind in kinds], number + 1 + len(kinds)
+    return (loaded(instructions[number])[0], kinds, end) if is_call(instructions[here]) else None
 
 
 def compares_settings(instructions, number, owner):
