@@ -147,7 +147,9 @@ class Reading:
         if name == "LOAD_GLOBAL":
             self._global(one.argval, chain, function)
             return after
-        if name == "LOAD_DEREF" and one.argval in function.__code__.co_freevars:
+        if name.endswith("_DEREF") and one.argval in function.__code__.co_freevars:
+            if name != "LOAD_DEREF":
+                raise ImpureError(f"it sets {one.argval} of the function around it")
             self._closed_over(one.argval, function)
         if name in bytecode.TAKES and one.argval not in OF_TENSORS | OF_CONTAINERS | OF_NUMBERS:
             raise ImpureError(f"the attribute {one.argval}")
