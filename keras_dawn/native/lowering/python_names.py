@@ -51,14 +51,16 @@ class PythonNames:
             kind = self.of_function_around(function, "__class__")
         else:
             kind, _ = self.of_module(function, kind)
-        order = keras_layers.class_of(layer).__mro__
+        of_layer = keras_layers.class_of(layer)
+        order = of_layer.__mro__
         if kind not in order:
             raise ImpureError(f"super() of {kind!r}, which the layer is not of")
         base = next((each for each in order[order.index(kind) + 1 :] if name in vars(each)), None)
         found = base and vars(base)[name]
         if not isinstance(found, types.FunctionType):
             raise ImpureError(f"super().{name}, which is no method")
-        self._reads.note(base, name, found)
+        # Looked for anew each time: a class between may be given such a method later.
+        self._reads.note(super(kind, of_layer), name, found)
         return found
 
     def setting(self, function, owner, name):

@@ -128,6 +128,8 @@ class Reading:
         if owner is not None and owner in bytecode.stored(one):
             raise ImpureError("it renames itself")
         chain, after = bytecode.attributes(instructions, number + 1)
+        if chain:
+            self._comparisons.note(instructions, after - 1, code, owner)
         if chain and chain[-1] in ("shape", "dtype"):
             self._comparisons.note_taken(instructions[after - 1], instructions[after], code)
             if instructions[after].opname in bytecode.FORMATS:
@@ -180,8 +182,10 @@ class Reading:
                 self.masks(holder)
                 return
             own = not place and keras_properties.holds(holder, name, value)
-            if own and set(chain[1:]) <= OF_TENSORS and keras_layers.is_of_weights(value):
-                return  # symbolic while the calls are noted
+            if own and keras_layers.is_of_weights(value):  # symbolic while the calls are noted
+                if not set(chain[1:]) <= OF_TENSORS:
+                    raise ImpureError(f"{'.'.join(chain)}, which symbolic tensors have others of")
+                return
             if isinstance(value, types.FunctionType) and place == len(chain) - 1:
                 # A static method, or a function that the layer was made with.
                 self._called(".".join(chain), value)

@@ -66,8 +66,9 @@ def _isinstance(reading, instructions, number, code, function, owner):
     kinds = [reading.python.of_module(function, kind)[0] for kind in kinds]
     if asked is None or not all(any(kind is each for each in _KINDS) for kind in kinds):
         raise ImpureError("isinstance")
-    if (list in kinds) != (tuple in kinds):  # a layer may return either where its symbols come so
-        reading.doubt(code, instructions[number].offset, asks_kind(asked))
+    either = (list in kinds) != (tuple in kinds)
+    if either or float in kinds:
+        reading.doubt(code, instructions[number].offset, asks_kind(asked, either, float in kinds))
     return end
 
 
