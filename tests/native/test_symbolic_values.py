@@ -9,7 +9,6 @@ from keras import layers, ops
 
 from tests.native.own_calls import Own, build, called, close, follows, train
 
-
 pytestmark = [
     pytest.mark.usefixtures("true_float64"),
     # Of layers that a `call` leaves out; plain Keras warns as ours does.

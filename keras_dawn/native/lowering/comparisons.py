@@ -32,9 +32,9 @@ class Comparisons:
         one = instructions[number]
         if one.opname == "BINARY_OP" and one.argrepr == "%" and any(map(_writes, code.co_consts)):
             self._texts.append((code, one.offset))
-        if one.opname in bytecode.TAKES and one.argval == "get":
-            if not bytecode.is_constant(instructions[number + 1]):
-                self._lookups.append((code, one.offset))
+        looks_up = one.opname in bytecode.TAKES and one.argval == "get"
+        if looks_up and not bytecode.is_constant(instructions[number + 1]):
+            self._lookups.append((code, one.offset))
         if one.opname not in ("COMPARE_OP", "CONTAINS_OP") or code is _CASTS_OR_NOT:
             return
         if not bytecode.compares_settings(instructions, number, owner):
