@@ -1,5 +1,7 @@
 """Values of which symbolic tensors have others than real ones, in Python that is noted on them."""
 
+import functools
+
 import keras_dawn
 
 import keras
@@ -113,6 +115,23 @@ def test_a_number_of_numpy_s_is_asked_for_its_kind_as_the_tensor_that_keras_make
         return train(keras_dawn.accelerate(model) if accelerated else model)
 
     close(found(True), found(False))
+
+
+class Drawing(Own):
+    def __init__(self, function):
+        super().__init__()
+        self.generator, self.function = keras.random.SeedGenerator(3), function
+
+    def call(self, x):
+        return self.dense(x) + self.function((8,), seed=self.generator, dtype="float64")
+
+
+@pytest.mark.parametrize("subclassed", [False, True])
+def test_a_draw_of_keras_s_backend_that_was_taken_out_of_its_module_is_made_in_every_step(
+    subclassed,
+):
+    layer = functools.partial(Drawing, keras.src.backend.random.normal)
+    assert "Drawing" in called(follows(layer, subclassed))
 
 
 class First(layers.Layer):
