@@ -93,7 +93,8 @@ class Reading:
             raise ImpureError("a generator")
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
-                self._code(constant, function, owner)
+                # A name of its own is another one than the layer's around it.
+                self._code(constant, function, None if owner in constant.co_varnames else owner)
         instructions = _instructions(code)
         if any(one.opname in bytecode.CATCHES for one in instructions):
             raise ImpureError("it catches exceptions")

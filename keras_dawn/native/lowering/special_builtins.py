@@ -36,7 +36,8 @@ SPECIAL = {"getattr": getattr, "isinstance": isinstance, "super": super}
 def _super(reading, instructions, number, code, function, owner):
     """`super().name(…)`: what the next class of the layer's has is read in its place."""
     found = bytecode.of_super(instructions, number, owner)
-    if found is None:
+    # Without arguments it takes the first one of the function that it stands in.
+    if found is None or (found[0] is None and code.co_varnames[:1] != (owner,)):
         raise ImpureError("super() of something else than a method")
     kind, name, after = found
     reading.method(name, reading.python.after_class(reading.layer, function, kind, name))
