@@ -79,6 +79,10 @@ def check_lookup(owner, name):
             keras.Layer, lookup
         ):
             raise ImpureError(f"a {lookup} of its own")
+    if not isinstance(owner, keras.Layer):
+        look_up = inspect.getattr_static(kind, "__getattribute__")
+        if not isinstance(look_up, types.WrapperDescriptorType) or hasattr(kind, "__getattr__"):
+            raise ImpureError(f"a {kind.__name__}, which looks its attributes up by itself")
     static = inspect.getattr_static(kind, name, None)
     if isinstance(static, property):
         if not (static.fget.__module__ or "").startswith("keras.src."):

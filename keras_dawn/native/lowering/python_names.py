@@ -29,6 +29,17 @@ class PythonNames:
             value, name = self._reads.attribute(value, attribute), f"{name}.{attribute}"
         return value, name
 
+    def of_object(self, value, name, chain):
+        """`(value, its name)` of what an object has by the attributes in `chain`.
+
+        Raises:
+            ImpureError: to look it up runs Python.
+        """
+        for attribute in chain:
+            check_lookup(value, attribute)
+            value, name = self._reads.attribute(value, attribute), f"{name}.{attribute}"
+        return value, name
+
     def of_function_around(self, function, name):
         """The value that a function shares with the one that it was made in."""
         cell = function.__closure__[function.__code__.co_freevars.index(name)]

@@ -150,7 +150,9 @@ class Reading:
         if name == "LOAD_GLOBAL":
             self._global(one.argval, chain, function)
             return after
-        if name == "LOAD_DEREF" and one.argval in function.__code__.co_freevars:
+        if name in ("LOAD_DEREF", "STORE_DEREF") and one.argval in function.__code__.co_freevars:
+            if name == "STORE_DEREF" and one.argval in code.co_freevars:
+                raise ImpureError(f"it changes {one.argval} of the function around it")
             self._closed_over(one.argval, function)
         if name in bytecode.TAKES and one.argval not in OF_TENSORS | OF_CONTAINERS | OF_NUMBERS:
             raise ImpureError(f"the attribute {one.argval}")
@@ -201,8 +203,12 @@ class Reading:
 
     def _global(self, name, chain, function):
         value, name = self.python.of_module(function, name, chain)
-        if is_harmless_builtin(value):
+        chain = chain[name.count(".") :]
+        if is_harmless_builtin(value) and not chain:
             return
+        if type(value) in (bool, int, float) and set(chain) <= OF_NUMBERS:
+            return
+        value, name = self.python.of_object(value, name, chain)
         if isinstance(value, types.FunctionType):
             self._called(name, value)
             return
