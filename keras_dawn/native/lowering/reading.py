@@ -208,6 +208,8 @@ class Reading:
             return
         if type(value) in (bool, int, float) and set(chain) <= OF_NUMBERS:
             return
+        if isinstance(value, (list, dict, set)):
+            check_constant(name, value)  # which says what it is
         value, name = self.python.of_object(value, name, chain)
         if isinstance(value, types.FunctionType):
             self._called(name, value)
