@@ -66,7 +66,7 @@ def _isinstance(reading, instructions, number, code, function, owner):
     asked, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None, (), None)
     kinds = [reading.python.of_module(function, kind)[0] for kind in kinds]
     if asked is None or not all(any(kind is each for each in _KINDS) for kind in kinds):
-        raise ImpureError("isinstance")
+        raise ImpureError("isinstance of what a tensor may be, or its symbol")
     either = (list in kinds) != (tuple in kinds)
     if either or float in kinds:
         reading.doubt(code, instructions[number].offset, asks_kind(asked, either, float in kinds))
