@@ -139,6 +139,41 @@ class ByAnyName(Own):
         return self.calls
 
 
+class Scaling(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.scale = 2.0
+
+    def call(self, x):
+        return x
+
+
+class AsksInner(Own):
+    """A function inside `call` with a `self` of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Scaling()
+
+    def call(self, x):
+        def scale(self):
+            return self.scale
+
+        return self.dense(x) * scale(self.inner)
+
+
+def test_a_function_inside_that_calls_another_layer_self_reads_that_layer():
+    def changed(accelerated):
+        model = build(AsksInner)
+        model = keras_dawn.accelerate(model) if accelerated else model
+        found = [train(model)]
+        model.layers[2].inner.scale = 5.0
+        return [*found, train(model)]
+
+    for found, expected in zip(changed(True), changed(False), strict=True):
+        close(found, expected)
+
+
 @pytest.mark.parametrize("layer", [Recording, AddsAsBase])
 def test_a_loss_that_is_added_beside_keras_s_call_counts(layer):
     follows(lambda: layer(8))

@@ -153,6 +153,11 @@ def follows_constant(instructions, number):
     return instructions[number].opname in (*_CONSTANTS, "LOAD_GLOBAL", "LOAD_COMMON_CONSTANT")
 
 
+def is_constant(one):
+    """Whether an instruction puts a constant on the stack."""
+    return one.opname in _CONSTANTS
+
+
 def is_call(one):
     """Whether an instruction calls a function with what was put on the stack last."""
     return one.opname.startswith(("CALL", "KW_NAMES", "PRECALL"))

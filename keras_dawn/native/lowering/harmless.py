@@ -21,11 +21,8 @@ _OF_FUNCTIONS = (
     "associative_scan", "cond", "convert_to_numpy", "custom_gradient", "fori_loop", "is_tensor",
     "map", "scan", "shuffle", "switch", "vectorized_map", "while_loop",
 )  # fmt: skip
-_DRAWS = {
-    f"{module}.{name}"
-    for module in ("keras.src.random.random", "keras.src.backend.torch.random")
-    for name in keras_draws.NOTED
-}
+_DRAWS = {f"keras.src.random.random.{name}" for name in keras_draws.NOTED}
+_BACKEND_S_DRAWS = {f"keras.src.backend.torch.random.{name}" for name in keras_draws.NOTED}
 # They look at what is installed or there, or at what makes every lowering new when it changes.
 _OF_PACKAGES = {
     "keras_hub.src.utils.keras_utils.fused_attention_op_available",
@@ -82,6 +79,10 @@ def check_lookup(owner, name):
             keras.Layer, lookup
         ):
             raise ImpureError(f"a {lookup} of its own")
+    if not isinstance(owner, keras.Layer):
+        look_up = inspect.getattr_static(kind, "__getattribute__")
+        if not isinstance(look_up, types.WrapperDescriptorType) or hasattr(kind, "__getattr__"):
+            raise ImpureError(f"a {kind.__name__}, which looks its attributes up by itself")
     static = inspect.getattr_static(kind, name, None)
     if isinstance(static, property):
         if not (static.fget.__module__ or "").startswith("keras.src."):
@@ -122,6 +123,8 @@ def is_harmless_function(name, function):
         return True
     if f"{module}.{function.__name__}" in _OF_PACKAGES | _DRAWS:
         return True
+    if f"{module}.{function.__name__}" in _BACKEND_S_DRAWS and "." in name:
+        return True  # noted where it is looked up in its module
     package = module.partition(".")[0]
     if package == "keras":
         raise ImpureError(f"Keras's {name}")

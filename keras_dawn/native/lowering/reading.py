@@ -93,7 +93,8 @@ class Reading:
             raise ImpureError("a generator")
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
-                self._code(constant, function, owner)
+                # A name of its own is another one than the layer's around it.
+                self._code(constant, function, None if owner in constant.co_varnames else owner)
         instructions = _instructions(code)
         if any(one.opname in bytecode.CATCHES for one in instructions):
             raise ImpureError("it catches exceptions")
@@ -128,6 +129,8 @@ class Reading:
         if owner is not None and owner in bytecode.stored(one):
             raise ImpureError("it renames itself")
         chain, after = bytecode.attributes(instructions, number + 1)
+        if chain:
+            self._comparisons.note(instructions, after - 1, code, owner)
         if chain and chain[-1] in ("shape", "dtype"):
             self._comparisons.note_taken(instructions[after - 1], instructions[after], code)
             if instructions[after].opname in bytecode.FORMATS:
@@ -182,8 +185,10 @@ class Reading:
                 self.masks(holder)
                 return
             own = not place and keras_properties.holds(holder, name, value)
-            if own and set(chain[1:]) <= OF_TENSORS and keras_layers.is_of_weights(value):
-                return  # symbolic while the calls are noted
+            if own and keras_layers.is_of_weights(value):  # symbolic while the calls are noted
+                if not set(chain[1:]) <= OF_TENSORS:
+                    raise ImpureError(f"{'.'.join(chain)}, which symbolic tensors have others of")
+                return
             if isinstance(value, types.FunctionType) and place == len(chain) - 1:
                 # A static method, or a function that the layer was made with.
                 self._called(".".join(chain), value)
@@ -198,8 +203,14 @@ class Reading:
 
     def _global(self, name, chain, function):
         value, name = self.python.of_module(function, name, chain)
-        if is_harmless_builtin(value):
+        chain = chain[name.count(".") :]
+        if is_harmless_builtin(value) and not chain:
             return
+        if type(value) in (bool, int, float) and set(chain) <= OF_NUMBERS:
+            return
+        if isinstance(value, (list, dict, set)):
+            check_constant(name, value)  # which says what it is
+        value, name = self.python.of_object(value, name, chain)
         if isinstance(value, types.FunctionType):
             self._called(name, value)
             return

@@ -36,7 +36,8 @@ SPECIAL = {"getattr": getattr, "isinstance": isinstance, "super": super}
 def _super(reading, instructions, number, code, function, owner):
     """`super().name(…)`: what the next class of the layer's has is read in its place."""
     found = bytecode.of_super(instructions, number, owner)
-    if found is None:
+    # Without arguments it takes the first one of the function that it stands in.
+    if found is None or (found[0] is None and code.co_varnames[:1] != (owner,)):
         raise ImpureError("super() of something else than a method")
     kind, name, after = found
     reading.method(name, reading.python.after_class(reading.layer, function, kind, name))
@@ -67,8 +68,9 @@ def _isinstance(reading, instructions, number, code, function, owner):
     if asked is None or not all(any(kind is each for each in _KINDS) for kind in kinds):
         kinds = ", ".join(kind.__name__ for kind in _KINDS)
         raise ImpureError(f"isinstance of more than a local name and the classes {kinds}")
-    if (list in kinds) != (tuple in kinds):  # a layer may return either where its symbols come so
-        reading.doubt(code, instructions[number].offset, asks_kind(asked))
+    either = (list in kinds) != (tuple in kinds)
+    if either or float in kinds:
+        reading.doubt(code, instructions[number].offset, asks_kind(asked, either, float in kinds))
     return end
 
 
