@@ -62,10 +62,18 @@ def _getattr(reading, instructions, number, code, function, owner):
 
 
 def _isinstance(reading, instructions, number, code, function, owner):
-    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol."""
-    asked, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None, (), None)
-    kinds = [reading.python.of_module(function, kind)[0] for kind in kinds]
-    if asked is None or not all(any(kind is each for each in _KINDS) for kind in kinds):
+    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol.
+
+    Of a layer's attribute that is no weight, the class may be any.
+    """
+    asked, chain, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None,) * 4
+    if asked is None or (chain and asked != owner):
+        raise ImpureError("isinstance of more than a name or an attribute of the layer")
+    kinds = [reading.python.of_module(function, *kind)[0] for kind in kinds]
+    if chain:
+        reading.check_setting(chain)
+        return end
+    if not all(any(kind is each for each in _KINDS) for kind in kinds):
         kinds = ", ".join(kind.__name__ for kind in _KINDS)
         raise ImpureError(f"isinstance of more than a local name and the classes {kinds}")
     either = (list in kinds) != (tuple in kinds)
