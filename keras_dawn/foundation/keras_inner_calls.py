@@ -10,6 +10,7 @@ from keras_dawn.foundation.swapped_classes import class_with_call, put_class
 import keras
 import torch
 from keras.src import backend
+from keras.src.backend.common import dtypes
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 
@@ -62,6 +63,8 @@ def _noting(base, called, constants, nones, twice, watch):
         if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
             return base.__call__(layer, *args, **kwargs)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
+        if not keras_layers.computes_as_keras_s(layer):
+            _refuse_dtypes((args, kwargs))
         before = len(layer._inbound_nodes)
         outputs = base.__call__(layer, *args, **kwargs)
         if twice:  # as symbols they are two, with a mask each
@@ -79,6 +82,13 @@ def _noting(base, called, constants, nones, twice, watch):
         )
 
     return __call__
+
+
+def _refuse_dtypes(structure):
+    """Raises `TraceError` for a dtype, which Python may compare: a real tensor's is torch's own."""
+    for part in keras.tree.flatten(structure):
+        if isinstance(part, str) and part in dtypes.ALLOWED_DTYPES:
+            raise TraceError("it calls a layer with a dtype")
 
 
 def _forget_masks_of_inputs(node, given):

@@ -6,6 +6,7 @@ from keras_dawn.convolutions import conv2d
 from keras_dawn.native.half_normalizations import group_norm_in_half
 from keras_dawn.native.lowering.rules.batch_normalization import batch_norm_in_training
 from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways, product
+from keras_dawn.native.transposed_convolutions import conv_transpose2d, conv_transpose3d
 
 import torch
 
@@ -42,8 +43,8 @@ def relu_in_place(graph):
 
 _VIEWS = {"permute", "view_as"}
 _OVERWRITABLE = {
-    torch.conv2d, conv2d, torch.conv3d, torch.conv_transpose2d, torch.batch_norm, torch.group_norm,
-    group_norm_in_half, torch.add, torch.max_pool2d, torch.max_pool3d,
+    torch.conv2d, conv2d, torch.conv3d, conv_transpose2d, conv_transpose3d, torch.batch_norm,
+    torch.group_norm, group_norm_in_half, torch.add, torch.max_pool2d, torch.max_pool3d,
 }  # fmt: skip
 
 

@@ -29,6 +29,17 @@ class PythonNames:
             value, name = self._reads.attribute(value, attribute), f"{name}.{attribute}"
         return value, name
 
+    def of_object(self, value, name, chain):
+        """`(value, its name)` of what an object has by the attributes in `chain`.
+
+        Raises:
+            ImpureError: to look it up runs Python.
+        """
+        for attribute in chain:
+            check_lookup(value, attribute)
+            value, name = self._reads.attribute(value, attribute), f"{name}.{attribute}"
+        return value, name
+
     def of_function_around(self, function, name):
         """The value that a function shares with the one that it was made in."""
         cell = function.__closure__[function.__code__.co_freevars.index(name)]
@@ -51,14 +62,16 @@ class PythonNames:
             kind = self.of_function_around(function, "__class__")
         else:
             kind, _ = self.of_module(function, kind)
-        order = keras_layers.class_of(layer).__mro__
+        of_layer = keras_layers.class_of(layer)
+        order = of_layer.__mro__
         if kind not in order:
             raise ImpureError(f"super() of {kind!r}, which the layer is not of")
         base = next((each for each in order[order.index(kind) + 1 :] if name in vars(each)), None)
         found = base and vars(base)[name]
         if not isinstance(found, types.FunctionType):
             raise ImpureError(f"super().{name}, which is no method")
-        self._reads.note(base, name, found)
+        # Looked for anew each time: a class between may be given such a method later.
+        self._reads.note(super(kind, of_layer), name, found)
         return found
 
     def setting(self, function, owner, name):
@@ -66,6 +79,10 @@ class PythonNames:
         holder, _ = self.of_module(function, owner)
         check_lookup(holder, name)
         return self._reads.attribute(holder, name)
+
+    def note_policy(self):
+        """Notes the dtype policy that layers get which are made now."""
+        self._reads.note(_GLOBAL_POLICY, "now", _GLOBAL_POLICY.now)
 
     def wrong_attribute(self, layer, name):
         """What is wrong with an attribute that is named while calls are noted, or `None`.
@@ -91,3 +108,12 @@ class _Globals:
 
     def __getattr__(self, name):
         return getattr(builtins, name)
+
+
+class _GlobalPolicy:
+    @property
+    def now(self):
+        return keras.config.dtype_policy()
+
+
+_GLOBAL_POLICY = _GlobalPolicy()

@@ -18,6 +18,7 @@ from keras_dawn.native.lowering.harmless import (
     check_value,
     is_harmless_builtin,
     is_harmless_function,
+    makes_a_layer,
     property_of,
 )
 from keras_dawn.native.lowering.python_names import PythonNames
@@ -93,7 +94,8 @@ class Reading:
             raise ImpureError("a generator")
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
-                self._code(constant, function, owner)
+                # A name of its own is another one than the layer's around it.
+                self._code(constant, function, None if owner in constant.co_varnames else owner)
         instructions = _instructions(code)
         if any(one.opname in bytecode.CATCHES for one in instructions):
             raise ImpureError("it catches exceptions")
@@ -128,6 +130,8 @@ class Reading:
         if owner is not None and owner in bytecode.stored(one):
             raise ImpureError("it renames itself")
         chain, after = bytecode.attributes(instructions, number + 1)
+        if chain:
+            self._comparisons.note(instructions, after - 1, code, owner)
         if chain and chain[-1] in ("shape", "dtype"):
             self._comparisons.note_taken(instructions[after - 1], instructions[after], code)
             if instructions[after].opname in bytecode.FORMATS:
@@ -182,8 +186,10 @@ class Reading:
                 self.masks(holder)
                 return
             own = not place and keras_properties.holds(holder, name, value)
-            if own and set(chain[1:]) <= OF_TENSORS and keras_layers.is_of_weights(value):
-                return  # symbolic while the calls are noted
+            if own and keras_layers.is_of_weights(value):  # symbolic while the calls are noted
+                if not set(chain[1:]) <= OF_TENSORS:
+                    raise ImpureError(f"{'.'.join(chain)}, which symbolic tensors have others of")
+                return
             if isinstance(value, types.FunctionType) and place == len(chain) - 1:
                 # A static method, or a function that the layer was made with.
                 self._called(".".join(chain), value)
@@ -193,13 +199,21 @@ class Reading:
 
     def _called(self, name, function):
         self.reads_masks |= function.__name__.endswith("_keras_mask")
-        if not is_harmless_function(name, function):
+        if makes_a_layer(function):
+            self.python.note_policy()
+        elif not is_harmless_function(name, function):
             self.function(function, is_method=False)
 
     def _global(self, name, chain, function):
         value, name = self.python.of_module(function, name, chain)
-        if is_harmless_builtin(value):
+        chain = chain[name.count(".") :]
+        if is_harmless_builtin(value) and not chain:
             return
+        if type(value) in (bool, int, float) and set(chain) <= OF_NUMBERS:
+            return
+        if isinstance(value, (list, dict, set)):
+            check_constant(name, value)  # which says what it is
+        value, name = self.python.of_object(value, name, chain)
         if isinstance(value, types.FunctionType):
             self._called(name, value)
             return
@@ -207,6 +221,12 @@ class Reading:
 
     def _is_str(self, name, function):
         return self.python.of_module(function, name)[0] is str
+
+    def check_setting(self, chain):
+        """Raises `ImpureError` unless `self.a.b` is a layer, a constant or a list of its own."""
+        value, name = self.python.of_object(self.layer, "self", chain)
+        if not isinstance(value, (keras.Layer, list, tuple, dict)):
+            check_constant(name, value)
 
     def method(self, name, function):
         """Reads a method that is called of the layer."""

@@ -38,7 +38,8 @@ SPECIAL = {"getattr": getattr, "isinstance": isinstance, "super": super}
 def _super(reading, instructions, number, code, function, owner):
     """`super().name(…)`: what the next class of the layer's has is read in its place."""
     found = bytecode.of_super(instructions, number, owner)
-    if found is None:
+    # Without arguments it takes the first one of the function that it stands in.
+    if found is None or (found[0] is None and code.co_varnames[:1] != (owner,)):
         raise ImpureError("super() of something else than a method")
     kind, name, after = found
     reading.method(name, reading.python.after_class(reading.layer, function, kind, name))
@@ -63,14 +64,23 @@ def _getattr(reading, instructions, number, code, function, owner):
 
 
 def _isinstance(reading, instructions, number, code, function, owner):
-    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol."""
-    asked, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None, (), None)
-    kinds = [reading.python.of_module(function, name, chain)[0] for name, *chain in kinds]
-    if asked is None or not all(map(_is_known, kinds)):
+    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol.
+
+    Of a layer's attribute that is no weight, the class may be any.
+    """
+    asked, chain, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None,) * 4
+    if asked is None or (chain and asked != owner):
+        raise ImpureError("isinstance of more than a name or an attribute of the layer")
+    kinds = [reading.python.of_module(function, *kind)[0] for kind in kinds]
+    if chain:
+        reading.check_setting(chain)
+        return end
+    if not all(map(_is_known, kinds)):
         kinds = ", ".join(kind.__name__ for kind in _KINDS)
         raise ImpureError(f"isinstance of more than a local name and layers, {kinds}")
-    if (list in kinds) != (tuple in kinds):  # a layer may return either where its symbols come so
-        reading.doubt(code, instructions[number].offset, asks_kind(asked))
+    either = (list in kinds) != (tuple in kinds)
+    if either or float in kinds:
+        reading.doubt(code, instructions[number].offset, asks_kind(asked, either, float in kinds))
     return end
 
 

@@ -9,6 +9,7 @@ import textwrap
 import traceback
 
 import keras
+import numpy as np
 import torch
 
 _UNCHANGEABLE = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))
@@ -210,15 +211,23 @@ def names(parts, check):
     return wrong
 
 
-def asks_kind(name):
-    """What is wrong with asking whether a value is a list, or a tuple, as a function for a `Watch`.
+def asks_kind(name, lists, floats):
+    """What is wrong with asking for the kind of a value, as a function for a `Watch`.
 
-    A layer may return one of them where its symbolic outputs are the other.
+    A layer may return a list where its symbolic outputs are a tuple, and the other way round; an
+    argument that is a number of NumPy's is a tensor in Keras's call.
+
+    Args:
+        name: str, of the local value.
+        lists: bool, whether lists and tuples are told apart.
+        floats: bool, whether it is asked for floats.
     """
 
     def wrong(frame, watch):
-        is_either = isinstance(frame.f_locals.get(name), (list, tuple))
-        return f"whether {name} is a list or a tuple" if is_either else None
+        value = frame.f_locals.get(name)
+        if lists and isinstance(value, (list, tuple)):
+            return f"whether {name} is a list or a tuple"
+        return f"whether {name} is a float" if floats and isinstance(value, np.float64) else None
 
     return wrong
 

@@ -5,24 +5,20 @@ from keras_dawn.native.lowering.layouts import AS_IS, convolution, depthwise
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
-from keras_dawn.native.lowering.rules.series import (
-    conv1d,
-    conv1d_by_ways,
-    conv_transpose1d,
-    product,
-)
+from keras_dawn.native.lowering.rules.series import conv1d, conv1d_by_ways, product
 from keras_dawn.native.lowering.values import LoweringError
+from keras_dawn.native.transposed_convolutions import (
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 
 import torch
 from keras import layers
 
 CONVOLVE = {1: conv1d, 2: torch.conv2d, 3: torch.conv3d}
 BY_WAYS = {1: conv1d_by_ways, 2: conv2d}
-CONVOLVE_TRANSPOSED = {
-    1: conv_transpose1d,
-    2: torch.conv_transpose2d,
-    3: torch.conv_transpose3d,
-}
+CONVOLVE_TRANSPOSED = {1: conv_transpose1d, 2: conv_transpose2d, 3: conv_transpose3d}
 
 
 def function_for(layer, kernel, groups=1, each=False):

@@ -1,6 +1,7 @@
 """Pooling of series, images and volumes."""
 
 from keras_dawn.foundation import keras_version
+from keras_dawn.native.global_average import average_of_images
 from keras_dawn.native.lowering.dtypes import is_float, result_type
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.images import axis_sizes, resolve_padding
@@ -174,7 +175,8 @@ def average_of_all(builder, layer, inputs, call):
     (value,) = inputs
     if not is_float(value.dtype):
         value = builder.to(value, result_type(value.dtype, "float32"))
-    return _global_pool(builder, layer, value, call, torch.mean)
+    average = average_of_images if call.training else torch.mean  # which have the same gradient
+    return _global_pool(builder, layer, value, call, average)
 
 
 def average_of_unmasked(series, mask, keepdims):

@@ -48,18 +48,3 @@ def _convolved(convolve, series, kernel, bias, stride, padding, dilation, groups
     )
     # Before the view: autograd copies what is written through one.
     return (torch.relu_(images) if relu else images).squeeze(2)
-
-
-def conv_transpose1d(series, kernel, bias, stride, padding, output_padding, groups, dilation):
-    """What `torch.conv_transpose1d` computes, of series `(batch, channels, time)`."""
-    images = torch.conv_transpose2d(
-        series.unsqueeze(2),
-        kernel.unsqueeze(2),
-        bias,
-        (1, *stride),
-        (0, *padding),
-        (0, *output_padding),
-        groups,
-        (1, *dilation),
-    )
-    return images.squeeze(2)

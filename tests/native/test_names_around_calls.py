@@ -1,0 +1,138 @@
+"""Names that Python of one's own finds around it: what they stand for may change."""
+
+import keras_dawn
+
+import pytest
+from keras import layers, ops
+
+from tests.native.own_calls import Own, Setter, build, called, close, follows, train
+
+pytestmark = [
+    pytest.mark.usefixtures("true_float64"),
+    # Of layers that a `call` leaves out; plain Keras warns as ours does.
+    pytest.mark.filterwarnings("ignore:Gradients do not exist"),
+]
+
+SIZES, TEXT = (6, 7), "{}"
+
+
+def scaled(x):
+    return x * scaled.factor
+
+
+class Settings:
+    factor = 2.0
+
+
+class Watched:
+    """Looks its attributes up by itself."""
+
+    def __getattr__(self, name):
+        if name != "number":
+            raise AttributeError(name)
+        return 2.0
+
+
+class ByFunction(Own):
+    def call(self, x):
+        return scaled(self.dense(x))
+
+
+class ByClass(Own):
+    def call(self, x):
+        return self.dense(x) * Settings.factor
+
+
+def change(model):
+    scaled.factor += 1
+    Settings.factor += 1
+
+
+@pytest.mark.parametrize("subclassed", [False, True])
+@pytest.mark.parametrize("layer", [ByFunction, ByClass])
+def test_an_attribute_of_a_global_counts_from_its_change_on(layer, subclassed):
+    def changed(accelerated):
+        scaled.factor = Settings.factor = 2.0
+        model = build(layer, subclassed)
+        model = keras_dawn.accelerate(model) if accelerated else model
+        return model, train(model, callbacks=[Setter(change)])
+
+    model, found = changed(True)
+    close(found, changed(False)[1])
+    assert called(model) == []
+
+
+class Counts(Own):
+    def call(self, x):
+        return self.dense(x) * (1.0 + SIZES.count(ops.shape(x)[1]))
+
+
+class Writes(Own):
+    def call(self, x):
+        return self.dense(x) * len(TEXT.format(x.dtype))
+
+
+class AsksObject(Own):
+    def __init__(self):
+        super().__init__()
+        self.table = Watched()
+
+    def call(self, x):
+        return self.dense(x) * (1.0 + self.table.number)
+
+
+@pytest.mark.parametrize("layer", [Counts, Writes, AsksObject])
+def test_a_method_of_a_global_and_an_object_that_looks_up_by_itself_are_called(layer):
+    assert called(follows(layer)) == [layer.__name__]
+
+
+def counting():
+    count = 0
+
+    class Counting(Own):
+        def call(self, x):
+            nonlocal count
+            count += 1
+            return self.dense(x) * (1.0 + 0.0625 * count)
+
+    return Counting()
+
+
+def counting_function():
+    count = 0
+
+    def counted(x):
+        nonlocal count
+        count += 1
+        return x * (1.0 + 0.0625 * count)
+
+    class Counting(Own):
+        def call(self, x):
+            return counted(self.dense(x))
+
+    return Counting()
+
+
+def summing():
+    class Summing(layers.Layer):
+        def call(self, x):
+            total = 0
+
+            def add(y):
+                nonlocal total
+                total += 1
+                return y * total
+
+            return add(x) + add(x)
+
+    return Summing()
+
+
+@pytest.mark.parametrize("subclassed", [False, True])
+@pytest.mark.parametrize("layer", [counting, counting_function])
+def test_a_call_that_changes_a_name_of_the_function_around_it_is_called(layer, subclassed):
+    assert "Counting" in called(follows(layer, subclassed))
+
+
+def test_a_name_of_the_call_s_own_may_change():
+    assert called(follows(summing)) == []
