@@ -49,6 +49,15 @@ class Mixed(Mixin, layers.Dense):
     pass
 
 
+class CallsOtherwise(layers.Layer):
+    def __call__(self, x, *args, **kwargs):
+        return super().__call__(x, *args, **kwargs) + 1.0
+
+
+class Behind(layers.Dense, CallsOtherwise):
+    """What is mixed in comes after Keras's class, and before the bases of that."""
+
+
 class Turned(layers.Dense):
     @property
     def kernel(self):
@@ -99,6 +108,7 @@ OTHERS = {
     "own call": ((3,), lambda: Doubled(4)),
     "own __call__": ((3,), lambda: Called(4)),
     "mixed in": ((3,), lambda: Mixed(4)),
+    "mixed in behind": ((3,), lambda: Behind(4)),
     "own property": ((3,), lambda: Turned(4)),
     "counts": ((3,), lambda: Counts(4)),
     "own masks": ((5, 3), lambda: Masked(4)),

@@ -1,6 +1,7 @@
 """Data of another size than its phase plans is refused; what was validated on is said."""
 
 from keras_dawn import Phase, TrainingPlan, data, fit_plan
+from keras_dawn.plans import Validation
 
 import keras
 import numpy as np
@@ -83,6 +84,14 @@ def test_images_to_validate_on_of_another_size_are_refused():
             build(), SMALL, images,
             validation_data=lambda phase: data.DeviceImages(pixels(10), Y, 8), verbose=0,
         )  # fmt: skip
+
+
+def test_rectangles_to_validate_on_have_their_own_sizes():
+    phase = Phase(1, 8, 8, 0.1, validation=Validation(16, rectangular=True))
+    validation = data.DeviceImages(pixels(10), Y, 8)
+    assert fit_plan(
+        build(), phase, images, validation_data=lambda phase: validation, verbose=0
+    ).epoch == [0]
 
 
 @pytest.mark.parametrize(
