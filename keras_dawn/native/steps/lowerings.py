@@ -46,6 +46,7 @@ class Lowerings:
         self._entries = {}  # the function and the `Lowered`
         self._convolve = {}  # kinds of call with convolutions: the last one, shapes, dtypes
         self._tries = 0
+        self._failed = set()  # kinds of call that failed while they ran, as with one bad batch
         self._refused_sizes = Counter()  # how often a graph could not be lowered for a kind of call
         self._opened = None  # shapes that a `Sequential` is lowered for besides those of its inputs
         self.by_sizes = None  # whether a graph is lowered for sizes; unknown before the first call
@@ -168,9 +169,20 @@ class Lowerings:
         self._tries += 1
         if not self.is_own or self._tries <= MOST_TRIES or self._entries:
             self.reasons.clear()
+        for key in self._failed:
+            self.reasons.pop(key, None)
+        self._failed.clear()
 
-    def refuse(self, key, reason):
-        """Leaves a kind of call to the layer's own, for this reason."""
+    def refuse(self, key, reason, failed=False):
+        """Leaves a kind of call to the layer's own, for this reason.
+
+        Args:
+            key: what `entry` returned.
+            reason: str.
+            failed: bool, whether it failed while it ran, as it may with one batch alone.
+        """
+        if failed:
+            self._failed.add(key)
         if self._opened is not None and key[1] == self._opened:
             self._opened = None  # sizes that the layer does not take are open in it
         self._entries.pop(key, None)

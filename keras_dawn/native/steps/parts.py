@@ -128,7 +128,7 @@ class Part:
                 # touched.
                 put_back(before)
                 self._left[key_mode] = True
-                self.lowerings.refuse(key, f"{type(error).__name__}: {error}")
+                self.lowerings.refuse(key, f"{type(error).__name__}: {error}", failed=True)
                 return EMPTY
         if lowered.unmasked:
             unmask(lowered.unmasked, flat)

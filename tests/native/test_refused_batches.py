@@ -1,4 +1,4 @@
-"""After a batch that was refused, and whose error was caught, chance goes on as in plain Keras."""
+"""After a batch that is refused, and whose error is caught, all goes on as in plain Keras."""
 
 import keras_dawn
 from keras_dawn.foundation import keras_random
@@ -134,3 +134,21 @@ def test_predictions_by_chance_go_on_with_those_of_plain_keras():
             return keras.random.dropout(x, 0.5)
 
     compare(lambda: Both(Dropping()), lambda model, x: model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("build", ["graph inside", "whole call"])
+def test_a_late_batch_that_is_refused_leaves_the_next_epochs_native(build):
+    x, y = batch(), np.zeros((8, 6, 3), "float32")
+    model = BUILDS[build](layers.Dropout(0.5))
+    model(x)
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model)
+    for _ in range(5):
+        model.fit(x, y, batch_size=8, verbose=0)
+    before = keras_dawn.explain(model)
+    with pytest.raises(IndexError):
+        model.train_on_batch(batch(refused=True), y)
+    model.fit(x, y, batch_size=8, verbose=0)
+    after = keras_dawn.explain(model)
+    assert (after.python, after.fallbacks) == (before.python, before.fallbacks)
+    assert after.layers == before.layers
