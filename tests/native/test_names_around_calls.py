@@ -136,3 +136,81 @@ def test_a_call_that_changes_a_name_of_the_function_around_it_is_called(layer, s
 
 def test_a_name_of_the_call_s_own_may_change():
     assert called(follows(summing)) == []
+
+
+class Part(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.dense, self.norm = layers.Dense(8), layers.BatchNormalization()
+        self.drop = layers.Dropout(0.5, seed=3)
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.norm.build(shape)
+
+    def call(self, x):
+        return self.drop(self.norm(self.dense(x)))
+
+
+class Reaching(Own):
+    def __init__(self):
+        super().__init__()
+        self.part, self.functions = Part(), {"first": logged, "last": ops.tanh}
+
+    def build(self, shape):
+        super().build(shape)
+        self.part.build(shape)
+
+
+class Drops(Reaching):
+    def call(self, x):
+        first, last = self.part.drop(x), self.part.drop(x * 2)
+        return last - first
+
+
+class Forgets(Reaching):
+    def call(self, x):
+        self.part.norm(x)
+        self.part.drop(x)
+        return self.part.drop(self.part.dense(x))
+
+
+@pytest.mark.parametrize("subclassed", [False, True])
+@pytest.mark.parametrize("layer", [Drops, Forgets])
+def test_layers_further_inside_are_called_in_their_order_even_for_nothing(layer, subclassed):
+    model = follows(layer, subclassed)
+    assert layer is Forgets or called(model) == []
+
+
+LOG = []
+
+
+def logged(x):
+    LOG.append(1)
+    return x * len(LOG)
+
+
+class ByKey(Reaching):
+    def call(self, x):
+        return self.functions.get("last")(self.functions.get("first")(self.dense(x)))
+
+
+class ByItem(Reaching):
+    def call(self, x):
+        x = self.dense(x)
+        for function in self.functions.values():
+            x = function(x)
+        return x
+
+
+@pytest.mark.parametrize("layer", [ByKey, ByItem])
+def test_functions_that_a_dict_gives_out_are_looked_at(layer):
+    def found(accelerated):
+        LOG.clear()
+        model = build(layer)
+        model = keras_dawn.accelerate(model) if accelerated else model
+        return model, train(model)
+
+    model, ours = found(True)
+    close(ours, found(False)[1])
+    assert called(model) == [layer.__name__]

@@ -23,10 +23,12 @@ class Doubts:
     Args:
         instructions: what a `Watch` takes.
         reads_masks: bool, whether the layer's own Python may read or set masks of tensors.
+        reached: list of the layers further inside that it may call by itself.
     """
 
     instructions: dict
     reads_masks: bool = False
+    reached: list = dataclasses.field(default_factory=list)
 
 
 def doubts_of(layer, reads, sizes_are_open, notes_losses):
@@ -58,7 +60,11 @@ def doubts_of(layer, reads, sizes_are_open, notes_losses):
         if keras_layers.has_own_masks(each):
             reading.masks(each)
         reading.judge_comparisons(sizes_are_open)
-        doubts.reads_masks |= each is layer and reading.reads_masks
+        if each is layer:
+            doubts.reads_masks, doubts.reached = reading.reads_masks, reading.reached
+    held = set(map(id, keras_layers.all_layers(layer)))
+    if any(id(each) not in held for each in doubts.reached):
+        raise ImpureError("a layer that it does not hold itself")
     return doubts
 
 
