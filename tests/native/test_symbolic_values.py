@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.ops import shape
 
 from tests.native.own_calls import Own, build, called, close, follows, train
 
@@ -83,7 +84,21 @@ class Numbered(Own):
         self.step_1 = self.dense
 
 
-@pytest.mark.parametrize("layer", [BySize, Numbered])
+class Compares(Own):
+    def call(self, x):
+        return self.dense(x) * (3.0 if shape(x)[1] == 6 else 1.0)
+
+
+class ComparesByFunction(Own):
+    def __init__(self):
+        super().__init__()
+        self.sizes_of = ops.shape
+
+    def call(self, x):
+        return self.dense(x) * (3.0 if self.sizes_of(x)[1] in (5, 6) else 1.0)
+
+
+@pytest.mark.parametrize("layer", [BySize, Numbered, Compares, ComparesByFunction])
 def test_sizes_that_are_looked_up_are_those_of_the_batch(layer):
     def found(accelerated):
         keras.utils.set_random_seed(0)

@@ -211,6 +211,7 @@ class Reading:
 
     def _called(self, name, function):
         self.reads_masks |= function.__name__.endswith("_keras_mask")
+        self._comparisons.note_function(name, function)
         if not is_harmless_function(name, function):
             self.function(function, is_method=False)
 
