@@ -110,7 +110,8 @@ def is_harmless_builtin(value):
     if isinstance(value, types.BuiltinFunctionType) and value.__module__ == "math":
         return True
     if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
-        return True  # of numbers: NumPy takes no symbolic tensors
+        # Of numbers: NumPy takes no symbolic tensors. These compare also what is no number yet.
+        return value not in (np.equal, np.not_equal)
     return any(value is one for one in _BUILTINS)
 
 
