@@ -1,6 +1,7 @@
 """Names that Python of one's own finds around it: what they stand for may change."""
 
 import keras_dawn
+from keras_dawn.native.lowering import own_calls
 
 import pytest
 from keras import layers, ops
@@ -214,3 +215,72 @@ def test_functions_that_a_dict_gives_out_are_looked_at(layer):
     model, ours = found(True)
     close(ours, found(False)[1])
     assert called(model) == [layer.__name__]
+
+
+class Counted(layers.Layer):
+    def call(self, x):
+        LOG.append(1)
+        return x * (1.0 + 0.0625 * len(LOG))
+
+
+class OfTheClass(Own):
+    shared = Counted()
+
+    def call(self, x):
+        return self.shared(self.dense(x))
+
+
+class OfTheClassByText(OfTheClass):
+    def call(self, x):
+        for name in ("dense", "shared"):
+            x = getattr(self, name)(x)
+        return x
+
+
+@pytest.mark.parametrize("subclassed", [False, True])
+@pytest.mark.parametrize("layer", [OfTheClass, OfTheClassByText])
+def test_a_layer_that_the_class_has_is_called_as_it_is(layer, subclassed):
+    def found(accelerated):
+        LOG.clear()
+        model = build(layer, subclassed)
+        model = keras_dawn.accelerate(model) if accelerated else model
+        return train(model)
+
+    close(found(True), found(False))
+
+
+class Tree(layers.Layer):
+    """Layers of one class in each other, with attributes of other names."""
+
+    def __init__(self, branches, inner=None):
+        super().__init__()
+        self.branches, self.inner = branches, inner
+        for number in range(branches):
+            setattr(self, f"branch_{number}", layers.Dense(8))
+
+    def build(self, shape):
+        for number in range(self.branches):
+            getattr(self, f"branch_{number}").build(shape)
+        if self.inner is not None:
+            self.inner.build(shape)
+
+    def call(self, x):
+        for number in range(self.branches):
+            x = ops.tanh(getattr(self, f"branch_{number}")(x))
+        return x if self.inner is None else self.inner(x)
+
+
+def test_an_attribute_that_only_a_layer_inside_has_is_no_change_in_every_step(monkeypatch):
+    model = keras_dawn.accelerate(build(lambda: Tree(1, Tree(2))))
+    lowered = []
+    make = own_calls.OwnCalls.__init__
+
+    def counted(self, *arguments):
+        lowered.append(arguments)
+        make(self, *arguments)
+
+    monkeypatch.setattr(own_calls.OwnCalls, "__init__", counted)
+    train(model)
+    before = len(lowered)
+    train(model)
+    assert before and len(lowered) == before

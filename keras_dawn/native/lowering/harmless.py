@@ -71,6 +71,13 @@ def check_value(name, value, check_function, frozen):
         check_constant(name, value)
 
 
+def check_held(layer, reached):
+    """Raises `ImpureError` for layers that a layer calls and does not hold, as one of its class."""
+    held = set(map(id, keras_layers.all_layers(layer)))
+    if any(id(each) not in held for each in reached):
+        raise ImpureError("a layer that it does not hold itself")
+
+
 def check_lookup(owner, name):
     """Raises `ImpureError` where reading an attribute runs Python of the user's."""
     kind = keras_layers.class_of(owner)

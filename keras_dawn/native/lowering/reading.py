@@ -43,7 +43,7 @@ class Reading:
 
     Attributes:
         reads_masks: bool, whether it may read or set masks of tensors.
-        reached: list of layers further inside that are named, as in `self.block.dense`.
+        reached: list of the layers that are named, those further inside too (`self.block.dense`).
     """
 
     def __init__(self, layer, reads, doubts, notes_losses=False):
@@ -173,6 +173,7 @@ class Reading:
                 frozen = place == 1 and chain[0] in vars(self.layer)
                 for part in value.values() if isinstance(value, dict) else value:
                     check_value(".".join(chain[:place]), part, self._called, frozen)
+                    self._reach(part)
                 return
             if place and isinstance(value, keras.Layer) and name in ("call", "__call__"):
                 raise ImpureError(f"{'.'.join(chain)}, past the layer's own call")
@@ -203,11 +204,13 @@ class Reading:
                 # A static method, or a function that the layer was made with.
                 self._called(".".join(chain), value)
                 return
-        if len(chain) > 1:
-            parts = keras.tree.flatten(value)
-            self.reached += [part for part in parts if isinstance(part, keras.Layer)]
+        self._reach(value)
         frozen = len(chain) == 1 and chain[0] in vars(self.layer)
         check_value(".".join(chain), value, self._called, frozen)
+
+    def _reach(self, value):
+        parts = keras.tree.flatten(value)
+        self.reached += [part for part in parts if isinstance(part, keras.Layer)]
 
     def _called(self, name, function):
         self.reads_masks |= function.__name__.endswith("_keras_mask")
