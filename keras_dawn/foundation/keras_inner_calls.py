@@ -15,10 +15,14 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 
 @contextlib.contextmanager
-def noted(layer, called, constants, watch):
-    """The layers directly inside take tensors as symbolic ones, and their calls are counted."""
+def noted(layer, reached, called, constants, watch):
+    """The layers directly inside take tensors as symbolic ones, and their calls are counted.
+
+    So do the layers further inside that are `reached`.
+    """
     swapped = []
-    for each in {id(each): each for each in _callable_inside(layer)}.values():
+    callable_inside = [*_callable_inside(layer), *reached]
+    for each in {id(each): each for each in callable_inside}.values():
         base = keras_layers.class_of(each)
         swapped.append((each, type(each)))  # inside a step another one than its own
         twice = []  # layers that return a tensor twice

@@ -50,7 +50,7 @@ class Trace:
 NODE_CODE = node_module.Node.__init__.__code__
 
 
-def trace(layer, arguments, training, watch, in_scope=False):
+def trace(layer, arguments, training, watch, in_scope=False, reached=()):
     """Runs a built layer's `call` on symbolic tensors and notes which calls it makes.
 
     Nothing is left of it at the layers: neither nodes nor outputs.
@@ -63,6 +63,7 @@ def trace(layer, arguments, training, watch, in_scope=False):
             which stops the layers inside it once that has been stopped, and `note(tensors)`, after
             which these must not change.
         in_scope: bool, whether the layer is sure to be called where an autocast scope is open.
+        reached: list of layers further inside that its `call` may call by itself.
 
     Raises:
         TraceError: the result is not made of calls alone.
@@ -75,7 +76,7 @@ def trace(layer, arguments, training, watch, in_scope=False):
     inputs = [x for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor)]
     with keras_context.apart(layer, training), _leaving_nothing(layers[1:]):
         with (
-            noted(layer, called, constants, watch),
+            noted(layer, reached, called, constants, watch),
             draws_noted(inputs, called),
             torch_calls_noted(),
             results_computed(),

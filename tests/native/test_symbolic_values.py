@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.ops import shape
 
 from tests.native.own_calls import Own, build, called, close, follows, train
 
@@ -83,19 +84,46 @@ class Numbered(Own):
         self.step_1 = self.dense
 
 
-@pytest.mark.parametrize("layer", [BySize, Numbered])
-def test_sizes_that_are_looked_up_are_those_of_the_batch(layer):
-    def found(accelerated):
-        keras.utils.set_random_seed(0)
-        inputs = keras.Input((None, 8))
-        x = layers.GlobalAveragePooling1D()(layer()(layers.Dense(8)(inputs)))
-        model = keras.Model(inputs, layers.Dense(3)(x))
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        model = keras_dawn.accelerate(model) if accelerated else model
-        return model, train(model)
+class Compares(Own):
+    def call(self, x):
+        return self.dense(x) * (3.0 if shape(x)[1] == 6 else 1.0)
 
-    model, ours = found(True)
-    close(ours, found(False)[1])
+
+class ComparesByFunction(Own):
+    def __init__(self):
+        super().__init__()
+        self.sizes_of = ops.shape
+
+    def call(self, x):
+        return self.dense(x) * (3.0 if self.sizes_of(x)[1] in (5, 6) else 1.0)
+
+
+def with_open_sizes(layer, accelerated):
+    """A model of series of any length around a layer, and what its training gives."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, 8))
+    x = layers.GlobalAveragePooling1D()(layer()(layers.Dense(8)(inputs)))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model = keras_dawn.accelerate(model) if accelerated else model
+    return model, train(model)
+
+
+class ComparesInNumPy(Own):
+    def call(self, x):
+        return self.dense(x) * (3.0 if np.equal(x.shape[1], 6) else 1.0)
+
+
+def test_a_comparison_of_numpy_s_is_made_with_the_sizes_of_the_batch():
+    model, ours = with_open_sizes(ComparesInNumPy, True)
+    close(ours, with_open_sizes(ComparesInNumPy, False)[1])
+    assert called(model) == ["ComparesInNumPy"]
+
+
+@pytest.mark.parametrize("layer", [BySize, Numbered, Compares, ComparesByFunction])
+def test_sizes_that_are_looked_up_are_those_of_the_batch(layer):
+    model, ours = with_open_sizes(layer, True)
+    close(ours, with_open_sizes(layer, False)[1])
     assert called(model) == []
 
 

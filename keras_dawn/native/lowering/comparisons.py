@@ -20,12 +20,22 @@ class Comparisons:
     def __init__(self):
         self._names = set()  # of all attributes that are taken
         self._found = []
+        self._sizes_by_name = False
         self._lookups, self._texts = [], []
         self._taken = []  # where sizes and dtypes are taken, and the next instruction
 
     def note_names(self, instructions):
         """Notes the attributes that the instructions of a function take."""
         self._names |= {one.argval for one in instructions if one.opname in bytecode.TAKES}
+
+    def note_function(self, name, function):
+        """Notes a function that is called if it gives sizes by a name that does not say so.
+
+        As `shape(x)` does, or another name for `keras.ops.shape`: no attribute `shape` is taken.
+        """
+        if function is keras.ops.shape and not name.endswith(".shape"):
+            self._sizes_by_name = True
+            self._names.add("shape")
 
     def note(self, instructions, number, code, owner):
         """Notes one instruction if it compares what may be sizes or dtypes, or writes them out."""
@@ -53,7 +63,9 @@ class Comparisons:
         """
         names = self._names & ({"shape", "dtype"} if sizes_are_open else {"dtype"})
         for code, offset, orders in self._found if names else ():
-            if "shape" in names or not orders:  # dtypes have no order
+            if "shape" in names and self._sizes_by_name:
+                yield code, offset, "a comparison beside shapes"
+            elif "shape" in names or not orders:  # dtypes have no order
                 yield code, offset, compares
         for code, offset in self._lookups if names else ():
             yield code, offset, "a value that is looked up in a dict beside shapes or dtypes"

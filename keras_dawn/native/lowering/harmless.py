@@ -73,6 +73,13 @@ def check_value(name, value, check_function, frozen):
         check_constant(name, value)
 
 
+def check_held(layer, reached):
+    """Raises `ImpureError` for layers that a layer calls and does not hold, as one of its class."""
+    held = set(map(id, keras_layers.all_layers(layer)))
+    if any(id(each) not in held for each in reached):
+        raise ImpureError("a layer that it does not hold itself")
+
+
 def check_lookup(owner, name):
     """Raises `ImpureError` where reading an attribute runs Python of the user's."""
     kind = keras_layers.class_of(owner)
@@ -112,7 +119,8 @@ def is_harmless_builtin(value):
     if isinstance(value, types.BuiltinFunctionType) and value.__module__ == "math":
         return True
     if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
-        return True  # of numbers: NumPy takes no symbolic tensors
+        # Of numbers: NumPy takes no symbolic tensors. These compare also what is no number yet.
+        return value not in (np.equal, np.not_equal)
     return any(value is one for one in _BUILTINS)
 
 

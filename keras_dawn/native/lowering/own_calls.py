@@ -77,7 +77,9 @@ class OwnCalls:
         arguments, inputs = self._arguments.symbols(batch, other)
         watch = Watch(self._doubts.instructions, ImpureError, keras_trace.NODE_CODE)
         try:
-            found = keras_trace.trace(self._layer, arguments, training, watch, self._in_scope)
+            found = keras_trace.trace(
+                self._layer, arguments, training, watch, self._in_scope, self._doubts.reached
+            )
         except (keras_trace.TraceError, SizesError, ImpureError):
             raise
         except Exception as error:  # of the user's Python, which is not made for symbolic tensors

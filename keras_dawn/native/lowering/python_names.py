@@ -4,7 +4,12 @@ import builtins
 import types
 
 from keras_dawn.foundation import keras_layers
-from keras_dawn.native.lowering.harmless import ImpureError, check_constant, check_lookup
+from keras_dawn.native.lowering.harmless import (
+    ImpureError,
+    check_constant,
+    check_held,
+    check_lookup,
+)
 
 import keras
 
@@ -92,11 +97,13 @@ class PythonNames:
         try:
             check_lookup(layer, name)
             value = getattr(layer, name, None)
-            if not isinstance(value, keras.Layer):
+            if isinstance(value, keras.Layer):
+                check_held(layer, [value])
+            else:
                 check_constant(name, value)
         except ImpureError as error:
             return str(error)
-        self._reads.note(layer, name, value)
+        self._reads.attribute(layer, name)
         return None
 
 

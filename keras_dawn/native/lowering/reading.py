@@ -41,6 +41,10 @@ class Reading:
         reads: `Reads`.
         doubts: dict, as a `Watch` takes it; it is filled.
         notes_losses: bool, whether what `add_loss` is called with is noted.
+
+    Attributes:
+        reads_masks: bool, whether it may read or set masks of tensors.
+        reached: list of the layers that are named, those further inside too (`self.block.dense`).
     """
 
     def __init__(self, layer, reads, doubts, notes_losses=False):
@@ -50,6 +54,7 @@ class Reading:
         self._seen = set()
         self._comparisons = Comparisons()
         self.reads_masks = False
+        self.reached = []
 
     def function(self, function, is_method=True):
         if (id(self.layer), function) in self._seen:
@@ -166,6 +171,10 @@ class Reading:
             if name in OF_CONTAINERS and place and isinstance(value, (list, tuple, dict)):
                 if name in ("append", "extend"):
                     raise ImpureError(f"{'.'.join(chain)} changes the layer")
+                frozen = place == 1 and chain[0] in vars(self.layer)
+                for part in value.values() if isinstance(value, dict) else value:
+                    check_value(".".join(chain[:place]), part, self._called, frozen)
+                    self._reach(part)
                 return
             if place and isinstance(value, keras.Layer) and name in ("call", "__call__"):
                 raise ImpureError(f"{'.'.join(chain)}, past the layer's own call")
@@ -177,6 +186,8 @@ class Reading:
             check_lookup(value, name)
             holder, value = value, self.reads.attribute(value, name)
             if isinstance(value, types.MethodType) and value.__self__ is self.layer:
+                if place < len(chain) - 1:
+                    raise ImpureError(f"{'.'.join(chain)}, an attribute of a method")
                 if self._notes_losses and value.__func__ is keras.Layer.add_loss:
                     return
                 self.reads.note(type(self.layer), name, value.__func__)
@@ -194,11 +205,17 @@ class Reading:
                 # A static method, or a function that the layer was made with.
                 self._called(".".join(chain), value)
                 return
+        self._reach(value)
         frozen = len(chain) == 1 and chain[0] in vars(self.layer)
         check_value(".".join(chain), value, self._called, frozen)
 
+    def _reach(self, value):
+        parts = keras.tree.flatten(value)
+        self.reached += [part for part in parts if isinstance(part, keras.Layer)]
+
     def _called(self, name, function):
         self.reads_masks |= function.__name__.endswith("_keras_mask")
+        self._comparisons.note_function(name, function)
         if makes_a_layer(function):
             self.python.note_policy()
         elif not is_harmless_function(name, function):
