@@ -225,20 +225,11 @@ def _node_of(tensor):
     return history.operation._inbound_nodes[history.node_index]
 
 
-def is_result_of(tensor, operations):
-    """Whether a symbolic tensor is what one of these operations made, by their classes' names."""
-    return type(_maker_of(tensor)).__name__ in operations
-
-
 def set_by_hand(tensor):
     """Whether a mask on a symbolic tensor is none that a layer gave it."""
-    made_by = _maker_of(tensor)
-    return made_by is not None and not isinstance(made_by, keras.Layer)
-
-
-def _maker_of(tensor):
     history = getattr(tensor, "_keras_history", None)
-    return None if history is None else history.operation
+    made_by = None if history is None else history.operation
+    return made_by is not None and not isinstance(made_by, keras.Layer)
 
 
 def settings_of(operation):

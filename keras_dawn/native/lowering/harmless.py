@@ -60,6 +60,8 @@ def check_value(name, value, check_function, frozen):
     """
     if isinstance(value, keras.Layer) or type(value) is keras.random.SeedGenerator:
         return
+    if frozen and keras_layers.is_of_weights(value):
+        return  # symbolic while the calls are noted
     if isinstance(value, (list, dict)) and not frozen:
         raise ImpureError(f"{name} may be changed")
     if isinstance(value, (list, tuple, dict)):
@@ -120,6 +122,11 @@ def is_harmless_builtin(value):
         # Of numbers: NumPy takes no symbolic tensors. These compare also what is no number yet.
         return value not in (np.equal, np.not_equal)
     return any(value is one for one in _BUILTINS)
+
+
+def makes_a_layer(function):
+    """Whether a function makes a layer of Keras's that has no state, and calls it."""
+    return (function.__module__ or "").startswith("keras.src.layers.merging.")
 
 
 def is_harmless_function(name, function):

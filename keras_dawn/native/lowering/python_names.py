@@ -85,6 +85,10 @@ class PythonNames:
         check_lookup(holder, name)
         return self._reads.attribute(holder, name)
 
+    def note_policy(self):
+        """Notes the dtype policy that layers get which are made now."""
+        self._reads.note(_GLOBAL_POLICY, "now", _GLOBAL_POLICY.now)
+
     def wrong_attribute(self, layer, name):
         """What is wrong with an attribute that is named while calls are noted, or `None`.
 
@@ -111,3 +115,12 @@ class _Globals:
 
     def __getattr__(self, name):
         return getattr(builtins, name)
+
+
+class _GlobalPolicy:
+    @property
+    def now(self):
+        return keras.config.dtype_policy()
+
+
+_GLOBAL_POLICY = _GlobalPolicy()

@@ -18,6 +18,7 @@ from keras_dawn.native.lowering.harmless import (
     check_value,
     is_harmless_builtin,
     is_harmless_function,
+    makes_a_layer,
     property_of,
 )
 from keras_dawn.native.lowering.python_names import PythonNames
@@ -155,9 +156,9 @@ class Reading:
         if name == "LOAD_GLOBAL":
             self._global(one.argval, chain, function)
             return after
-        if name in ("LOAD_DEREF", "STORE_DEREF") and one.argval in function.__code__.co_freevars:
-            if name == "STORE_DEREF" and one.argval in code.co_freevars:
-                raise ImpureError(f"it changes {one.argval} of the function around it")
+        if name.endswith("_DEREF") and one.argval in function.__code__.co_freevars:
+            if name != "LOAD_DEREF":
+                raise ImpureError(f"it sets {one.argval} of the function around it")
             self._closed_over(one.argval, function)
         if name in bytecode.TAKES and one.argval not in OF_TENSORS | OF_CONTAINERS | OF_NUMBERS:
             raise ImpureError(f"the attribute {one.argval}")
@@ -215,7 +216,9 @@ class Reading:
     def _called(self, name, function):
         self.reads_masks |= function.__name__.endswith("_keras_mask")
         self._comparisons.note_function(name, function)
-        if not is_harmless_function(name, function):
+        if makes_a_layer(function):
+            self.python.note_policy()
+        elif not is_harmless_function(name, function):
             self.function(function, is_method=False)
 
     def _global(self, name, chain, function):
@@ -235,6 +238,12 @@ class Reading:
 
     def _is_str(self, name, function):
         return self.python.of_module(function, name)[0] is str
+
+    def check_setting(self, chain):
+        """Raises `ImpureError` unless `self.a.b` is a layer, a constant or a list of its own."""
+        value, name = self.python.of_object(self.layer, "self", chain)
+        if not isinstance(value, (keras.Layer, list, tuple, dict)):
+            check_constant(name, value)
 
     def method(self, name, function):
         """Reads a method that is called of the layer."""

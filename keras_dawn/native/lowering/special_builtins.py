@@ -49,24 +49,33 @@ def _getattr(reading, instructions, number, code, function, owner):
     if owner is not None and owner in bytecode.loaded(instructions[number + 1]):
         parts, end = bytecode.text(instructions, number + 2) or (None, None)
         if parts is None or not bytecode.is_call(instructions[end]):
-            raise ImpureError("getattr")
+            raise ImpureError("getattr of the layer by more than texts and local names")
         check = functools.partial(reading.python.wrong_attribute, reading.layer)
         reading.doubt(code, instructions[number].offset, names(parts, check))
         return end
     holder, name, default = instructions[number + 1 : number + 4]
     if holder.opname != "LOAD_GLOBAL" or {name.opname, default.opname} != {"LOAD_CONST"}:
-        raise ImpureError("getattr")
+        raise ImpureError("getattr of more than the layer, or a setting with a constant default")
     value = reading.python.setting(function, holder.argval, name.argval)
     check_constant(f"{holder.argval}.{name.argval}", value)
     return number + 4
 
 
 def _isinstance(reading, instructions, number, code, function, owner):
-    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol."""
-    asked, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None, (), None)
-    kinds = [reading.python.of_module(function, kind)[0] for kind in kinds]
-    if asked is None or not all(any(kind is each for each in _KINDS) for kind in kinds):
-        raise ImpureError("isinstance of what a tensor may be, or its symbol")
+    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol.
+
+    Of a layer's attribute that is no weight, the class may be any.
+    """
+    asked, chain, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None,) * 4
+    if asked is None or (chain and asked != owner):
+        raise ImpureError("isinstance of more than a name or an attribute of the layer")
+    kinds = [reading.python.of_module(function, *kind)[0] for kind in kinds]
+    if chain:
+        reading.check_setting(chain)
+        return end
+    if not all(any(kind is each for each in _KINDS) for kind in kinds):
+        kinds = ", ".join(kind.__name__ for kind in _KINDS)
+        raise ImpureError(f"isinstance of more than a local name and the classes {kinds}")
     either = (list in kinds) != (tuple in kinds)
     if either or float in kinds:
         reading.doubt(code, instructions[number].offset, asks_kind(asked, either, float in kinds))

@@ -36,6 +36,7 @@ class Watch:
 
     Attributes:
         changed: symbolic tensors that an operator was to change in place.
+        nodes: Keras's nodes of all calls, also of those whose results nobody used.
         keeps: bool, whether a size that is not known, or a dtype, may be compared.
     """
 
@@ -44,7 +45,7 @@ class Watch:
         self._reason = None
         self._goes_on = False
         self._noted = []  # (tensor, how often it had been changed when a call with it was noted)
-        self.changed = []
+        self.changed, self.nodes = [], []
         self.keeps = False
 
     def run(self, function, arguments):
@@ -101,6 +102,7 @@ class Watch:
 
     def _call(self, frame, event, _):
         if frame.f_code is self._node_code:
+            self.nodes.append(frame.f_locals["self"])
             self.note([frame.f_locals["call_args"], frame.f_locals["call_kwargs"]])
         if frame.f_code not in self._doubts:
             return None
