@@ -191,7 +191,7 @@ class CallSettings:
         layer = self._layer
         kind = class_of(layer)
         hung_in = _is_plain(layer), layer.activity_regularizer
-        now = (*hung_in, kind, kind.call, kind.forward, self._replaced.now)
+        now = (*hung_in, kind, kind.call, kind.__call__, kind.forward, self._replaced.now)
         if now != self._last:
             self._last = now
         return self._last

@@ -129,3 +129,31 @@ def test_a_layer_of_keras_with_another_call(true_float64):
             return self.attention(x, x)
 
     assert called(follows(Attends)) == []
+
+
+class Conditioned(Own):
+    """Takes two tensors of other sizes."""
+
+    def call(self, x, condition=None):
+        return self.dense(x) * ops.tanh(self.other(condition))
+
+    def build(self, x_shape, condition_shape=None):
+        self.dense.build((None, 6, 8))
+        self.other.build((None, 6, 3))
+
+
+class Conditions(Own):
+    def __init__(self):
+        super().__init__()
+        self.inner = Conditioned()
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x=x, condition=x[..., :3])
+
+
+@pytest.mark.parametrize("subclassed", [False, True])
+def test_inputs_that_are_all_given_by_name_are_not_mixed_up(subclassed, true_float64):
+    assert called(follows(Conditions, subclassed)) == []

@@ -31,6 +31,7 @@ from keras_dawn.native.lowering.values import (
     AveragedTwiceError,
     LoweringError,
     TwoLayoutsError,
+    Value,
 )
 
 import keras
@@ -103,6 +104,27 @@ def lower_call(builder, node, args, kwargs, training):
     return lower_with_sizes(builder, node, args, kwargs, training)[0]
 
 
+def _first_by_position(node, args, kwargs):
+    """A call with its first argument by position, and its node with the tensors in that order."""
+    operation, arguments = node.operation, node.arguments
+    named = keras_layers.first_by_position(operation, args, kwargs)
+    if len(named[0]) == len(args):
+        return node, args, kwargs
+    values, ordered = (
+        [part for part in keras.tree.flatten(each) if isinstance(part, Value)]
+        for each in ((args, kwargs), named)
+    )
+    if len(values) == len(node.input_tensors):
+        tensor_of = dict(zip(map(id, values), node.input_tensors, strict=True))
+        if arguments is not None:
+            arguments = Arguments(
+                *keras_layers.first_by_position(operation, arguments.args, arguments.kwargs)
+            )
+        tensors = tuple(tensor_of[id(value)] for value in ordered)
+        node = Node(operation, tensors, node.outputs, arguments)
+    return node, *named
+
+
 def lower_with_sizes(builder, node, args, kwargs, training):
     """What `lower_call` returns, and `KerasTensor`s with the outputs' sizes.
 
@@ -114,7 +136,7 @@ def lower_with_sizes(builder, node, args, kwargs, training):
     if builder.last_call is not None and isinstance(operation, keras.Layer):
         builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
-    args, kwargs = keras_layers.first_by_position(operation, args, kwargs)
+    node, args, kwargs = _first_by_position(node, args, kwargs)
     if isinstance(operation, keras.Model):
         # Its layers in place of the call: one graph, whose parts need not be called.
         with inside_model(builder, operation, args, kwargs) as (inner, values):
