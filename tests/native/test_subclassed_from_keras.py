@@ -143,17 +143,21 @@ def test_they_compute_as_in_plain_keras(case, true_float64):
         assert keras_dawn.explain(model).fallbacks == []
 
 
-def test_a_call_that_the_class_is_given_later_counts(true_float64):
-    def with_call(layer):
-        def call(self, x, training=None):
-            return ops.sin(ops.matmul(x, self.kernel) + self.bias)
+@pytest.mark.parametrize("name", ["call", "__call__"])
+def test_a_call_that_the_class_is_given_later_counts(name, true_float64):
+    def call(self, x, training=None):
+        return ops.sin(ops.matmul(x, self.kernel) + self.bias)
 
-        type(layer).call = call
+    def __call__(self, *args, **kwargs):  # noqa: N807
+        return ops.sin(layers.Layer.__call__(self, *args, **kwargs))
+
+    def with_another(layer):
+        setattr(type(layer), name, call if name == "call" else __call__)
 
     results = []
     for way in (False, True):
         kind = type("Own", (layers.Dense,), {"__module__": __name__})
-        found, _ = trained((3,), lambda kind=kind: kind(4), way, between=with_call)
+        found, _ = trained((3,), lambda kind=kind: kind(4), way, between=with_another)
         results.append(found)
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
 
