@@ -14,6 +14,7 @@ from keras_dawn.foundation import (
     keras_version,
 )
 from keras_dawn.foundation.swapped_classes import class_with_call
+from keras_dawn.native.steps import guarding
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.beside import packed
 from keras_dawn.native.steps.graph_inputs import fits
@@ -105,10 +106,15 @@ class Part:
             # a graph, lowered for one mode, does not follow.
             return EMPTY
         leaves_something = lowered.statistics or lowered.losses
-        if leaves_something and torch._C._autograd._top_saved_tensors_default_hooks(True):
+        hooked = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        hooked = hooked and not guarding.is_saving()
+        if leaves_something and hooked:
             # Checkpointed: the second pass may end early, before the averages would be moved.
             return EMPTY
         tensors = _cast(flat, lowered)
+        guards = not hooked and guarding.is_guarding()
+        if guards:
+            forward = guarding.saving_apart(forward, flat)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_context.inside_part(layer, context, bool(mode)):
                 outputs = forward(*tensors)
@@ -131,6 +137,8 @@ class Part:
         if lowered.unmasked:
             unmask(lowered.unmasked, flat)
         outputs = self.finished(outputs, lowered, bool(mode))
+        if guards:
+            outputs = guarding.fresh(outputs, flat)
         tells = training is not EMPTY or not _MODES_STAY
         if context is not None and tells and not lowered.calls_keras:
             if training is EMPTY and told is None and self.lowerings.infers_untold:
