@@ -160,7 +160,7 @@ class NativeLayers:
         """Why the model's own `call` keeps its Python, or `None`: unknown, or it does not."""
         for own in self._own:
             if own.layer is self.model:
-                return own.reason if own.part is None else own.part.reason
+                return own.reason if own.part is None else _why_left(own.part)
         if not self.model.built or is_ordinary(self.model):
             return None
         return why_not_combined(self.model)
@@ -220,6 +220,12 @@ class NativeLayers:
                     reason = f"{reason.removeprefix('no rule, and ')}; layers inside it natively"
                 found.append((layer, reason))
         return found
+
+
+def _why_left(part):
+    """Why a model's own `call` is not native, or `None` where that is not known."""
+    called = part.lowered or part.reason is not None
+    return part.reason if called else "nothing has called it so far"
 
 
 def _operations(lowered):

@@ -21,6 +21,7 @@ from keras_dawn.native.steps.graph_inputs import fits
 from keras_dawn.native.steps.layer_calls import EMPTY, TENSORS, tensors_of, unmask
 from keras_dawn.native.steps.lowerings import Lowerings
 
+import keras
 import torch
 
 # From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
@@ -77,6 +78,8 @@ class Part:
             training = kwargs.pop("training")
         flat = self._flat(args, kwargs)
         if not flat:
+            if self.is_own and _is_of_numbers((args, kwargs)):
+                self.lowerings.reason = _UNUSUAL
             return EMPTY
         context = keras_context.current_call_context()
         if training is EMPTY:
@@ -225,6 +228,16 @@ class Part:
     def reason(self):
         """Why the layer's own call was used at last, or `None`."""
         return self.lowerings.reason
+
+
+_UNUSUAL = (
+    "it is called with more than tensors, lists, tuples and dicts of them, and settings by name"
+)
+
+
+def _is_of_numbers(arguments):
+    """Whether a call is none of those that build a layer from symbolic tensors."""
+    return not any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(arguments))
 
 
 REFUSED = (RuntimeError, ValueError, TypeError, IndexError)
