@@ -47,6 +47,14 @@ def pytest_xdist_auto_num_workers(config):
     return 0 if single else 2
 
 
+@pytest.fixture(autouse=True, scope="module")
+def files_apart():
+    """What is left of a file's tests lives to the end, too."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def fresh_keras_state():
     keras.utils.set_random_seed(0)

@@ -3,6 +3,7 @@
 import math
 
 from keras_dawn.data.transforms import Transform, filled
+from keras_dawn.foundation.ranges import check_range
 
 import torch
 
@@ -22,7 +23,8 @@ class RandomErasing(Transform):
             `Normalize`, 0 is the mean colour.
 
     Raises:
-        ValueError: numbers out of range; when called, a `value` that is none of the images' scale.
+        ValueError: numbers out of range, or no pairs of them; when called, a `value` that is none
+            of the images' scale.
 
     Example:
         >>> keras_dawn.data.RandomErasing(0.25)
@@ -34,12 +36,8 @@ class RandomErasing(Transform):
     def __init__(self, probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0):
         if not 0 <= probability <= 1:
             raise ValueError(f"`probability` must be in [0, 1], got {probability!r}.")
-        if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(
-                f"Expected 0 < low ≤ high of `scale` (at most 1) and `ratio`, got {scale}, {ratio}."
-            )
         self.probability, self.value = probability, value
-        self.scale, self.ratio = tuple(scale), tuple(ratio)
+        self.scale, self.ratio = check_range("scale", scale, most=1), check_range("ratio", ratio)
 
     def __call__(self, images, random):
         top, left, down, across = self.boxes(images.shape[1], images.shape[2], random)

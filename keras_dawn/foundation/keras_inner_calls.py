@@ -10,14 +10,19 @@ from keras_dawn.foundation.swapped_classes import class_with_call, put_class
 import keras
 import torch
 from keras.src import backend
+from keras.src.backend.common import dtypes
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 
 @contextlib.contextmanager
-def noted(layer, called, constants, watch):
-    """The layers directly inside take tensors as symbolic ones, and their calls are counted."""
+def noted(layer, reached, called, constants, watch):
+    """The layers directly inside take tensors as symbolic ones, and their calls are counted.
+
+    So do the layers further inside that are `reached`.
+    """
     swapped = []
-    for each in {id(each): each for each in _callable_inside(layer)}.values():
+    callable_inside = [*_callable_inside(layer), *reached]
+    for each in {id(each): each for each in callable_inside}.values():
         base = keras_layers.class_of(each)
         swapped.append((each, type(each)))  # inside a step another one than its own
         twice = []  # layers that return a tensor twice
@@ -62,6 +67,8 @@ def _noting(base, called, constants, nones, twice, watch):
         if keras_context.in_stateless_scope():  # Keras asks it for the shape of its output
             return base.__call__(layer, *args, **kwargs)
         args, kwargs = keras.tree.map_structure(symbol, (args, kwargs))
+        if not keras_layers.computes_as_keras_s(layer):
+            _refuse_dtypes((args, kwargs))
         before = len(layer._inbound_nodes)
         outputs = base.__call__(layer, *args, **kwargs)
         if twice:  # as symbols they are two, with a mask each
@@ -79,6 +86,13 @@ def _noting(base, called, constants, nones, twice, watch):
         )
 
     return __call__
+
+
+def _refuse_dtypes(structure):
+    """Raises `TraceError` for a dtype, which Python may compare: a real tensor's is torch's own."""
+    for part in keras.tree.flatten(structure):
+        if isinstance(part, str) and part in dtypes.ALLOWED_DTYPES:
+            raise TraceError("it calls a layer with a dtype")
 
 
 def _forget_masks_of_inputs(node, given):

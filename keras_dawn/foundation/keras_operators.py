@@ -53,6 +53,7 @@ def operators_checked():
     def __getitem__(self, key):  # noqa: N807
         if keras_context.is_noting(thread):
             _check_key(key)
+            key = key if type(key) in (int, tuple) else (key,)  # as Keras's graphs take it
         return own["__getitem__"](self, key)
 
     for name in _FUNCTIONS:

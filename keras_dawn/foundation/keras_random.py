@@ -10,13 +10,29 @@ from keras.src.utils import rng_utils
 
 def global_seed():
     """What `keras.random` draws from without a seed, as a tensor; `None` before its first use."""
-    generator = global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
-    return None if generator is None else generator.state.value.detach().to("cpu", copy=True)
+    state = _global_state()
+    return None if state is None else state.to("cpu", copy=True)
 
 
 def set_global_seed(state):
     """Puts back what `global_seed` returned."""
     overwrite(seed_generator.global_seed_generator().state.value, state)
+
+
+def global_draws():
+    """A function that takes back the draws of `keras.random` without a seed from now on."""
+    before = _global_state()
+    before = None if before is None else before.clone()
+
+    @torch.no_grad()
+    def take_back():
+        state = _global_state()
+        if before is not None:
+            state.copy_(before)
+        elif state is not None:  # made meanwhile, and counted from 0
+            state[1] = 0
+
+    return take_back
 
 
 def explicit_seed():
@@ -40,6 +56,12 @@ def seed_of_rank(state, rank):
     state = state.detach().to(torch.int64)
     shift = torch.tensor([7919 * rank, 0], device=state.device)  # a prime: layers' seeds lie close
     return (state + shift) % 2**32
+
+
+def _global_state():
+    """The memory of the generator for all, or `None` before its first use."""
+    generator = global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
+    return None if generator is None else generator.state.value.detach()
 
 
 def is_seed(variable):

@@ -23,23 +23,44 @@ def tensors_as_symbols(layer, constants, in_scope):
         in_scope: bool, whether the layer is sure to be called where an autocast scope is open.
     """
     own, swapped = vars(layer), {}
+    symbol_of = functools.partial(_symbol_of, layer=layer, constants=constants, in_scope=in_scope)
     try:
         for name, part in list(own.items()):
-            if not keras_layers.is_of_weights(part):
-                continue
-            if isinstance(part, keras.Variable):
-                dtype = _dtype_read(layer, part, in_scope)
-            else:
-                dtype = keras.backend.standardize_dtype(part.dtype)
-            known = (symbol for symbol, each in constants if each is part)
-            symbol = next(known, None)
-            if symbol is None:
-                symbol = keras.KerasTensor(tuple(part.shape), dtype)
-                constants.append((symbol, part))
-            swapped[name], own[name] = part, symbol
+            symbolic = part if name in _of_every_layer() else _replaced(part, symbol_of)
+            if symbolic is not part:
+                swapped[name], own[name] = part, symbolic
         yield
     finally:
         own.update(swapped)
+
+
+def _replaced(part, symbol_of):
+    """A weight's symbol, or a list, tuple or dict with symbols in it; else what it is given."""
+    if keras_layers.is_of_weights(part):
+        return symbol_of(part)
+    if isinstance(part, dict):
+        found = {key: _replaced(each, symbol_of) for key, each in part.items()}
+        return found if any(found[key] is not part[key] for key in part) else part
+    if not isinstance(part, list) and type(part) is not tuple:
+        return part
+    found = [_replaced(each, symbol_of) for each in part]
+    if all(new is old for new, old in zip(found, part, strict=True)):
+        return part
+    return tuple(found) if isinstance(part, tuple) else found
+
+
+def _symbol_of(part, layer, constants, in_scope):
+    """The `KerasTensor` in place of a variable or a tensor."""
+    known = next((symbol for symbol, each in constants if each is part), None)
+    if known is not None:
+        return known
+    if isinstance(part, keras.Variable):
+        dtype = _dtype_read(layer, part, in_scope)
+    else:
+        dtype = keras.backend.standardize_dtype(part.dtype)
+    symbol = keras.KerasTensor(tuple(part.shape), dtype)
+    constants.append((symbol, part))
+    return symbol
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ class Trace:
 NODE_CODE = node_module.Node.__init__.__code__
 
 
-def trace(layer, arguments, training, watch, in_scope=False):
+def trace(layer, arguments, training, watch, in_scope=False, reached=()):
     """Runs a built layer's `call` on symbolic tensors and notes which calls it makes.
 
     Nothing is left of it at the layers: neither nodes nor outputs.
@@ -63,6 +63,7 @@ def trace(layer, arguments, training, watch, in_scope=False):
             which stops the layers inside it once that has been stopped, and `note(tensors)`, after
             which these must not change.
         in_scope: bool, whether the layer is sure to be called where an autocast scope is open.
+        reached: list of layers further inside that its `call` may call by itself.
 
     Raises:
         TraceError: the result is not made of calls alone.
@@ -75,7 +76,7 @@ def trace(layer, arguments, training, watch, in_scope=False):
     inputs = [x for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor)]
     with keras_context.apart(layer, training), _leaving_nothing(layers[1:]):
         with (
-            noted(layer, called, constants, watch),
+            noted(layer, reached, called, constants, watch),
             draws_noted(inputs, called),
             torch_calls_noted(),
             results_computed(),
@@ -224,20 +225,11 @@ def _node_of(tensor):
     return history.operation._inbound_nodes[history.node_index]
 
 
-def is_result_of(tensor, operations):
-    """Whether a symbolic tensor is what one of these operations made, by their classes' names."""
-    return type(_maker_of(tensor)).__name__ in operations
-
-
 def set_by_hand(tensor):
     """Whether a mask on a symbolic tensor is none that a layer gave it."""
-    made_by = _maker_of(tensor)
-    return made_by is not None and not isinstance(made_by, keras.Layer)
-
-
-def _maker_of(tensor):
     history = getattr(tensor, "_keras_history", None)
-    return None if history is None else history.operation
+    made_by = None if history is None else history.operation
+    return made_by is not None and not isinstance(made_by, keras.Layer)
 
 
 def settings_of(operation):

@@ -1,5 +1,7 @@
 """Keras's `predict` for steps that take microseconds: callbacks are told what they listen to."""
 
+import functools
+
 from keras_dawn.foundation import keras_predict
 from keras_dawn.native.between_batches import is_fetched_by_python
 from keras_dawn.native.fit_callbacks import LastCallback
@@ -8,6 +10,7 @@ import keras
 import numpy as np
 import torch
 
+_LARGE = 2**22  # bytes of outputs, from which on NumPy asks for large pages
 _AT_ONCE = 2**26  # bytes of outputs on a GPU that are put together there
 _HOOKS = (
     "on_predict_begin", "on_predict_batch_begin", "on_predict_batch_end", "on_predict_end",
@@ -80,7 +83,7 @@ def _listeners(callbacks, hook):
 def _together(found):
     """The outputs of all batches as arrays, in the structure of one batch's."""
     if all(type(outputs) is torch.Tensor for outputs in found) and _are_alike(found):
-        return keras.ops.convert_to_numpy(torch.cat(found))
+        return _joined(found)
     outputs = None
     for batch_outputs in found:
         if outputs is None:
@@ -92,6 +95,29 @@ def _together(found):
             )  # fmt: skip
     outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
     return keras.tree.map_structure_up_to(batch_outputs, np.concatenate, outputs)
+
+
+@torch.no_grad()
+def _joined(tensors):
+    """Tensors that are alike, one after the other, as an array of the dtype that Keras gives."""
+    first = tensors[0]
+    if not first.is_cpu:
+        return keras.ops.convert_to_numpy(torch.cat(tensors))
+    bits, of_bits, dtype = _dtypes(first.dtype)
+    if sum(one.nbytes for one in tensors) < _LARGE:
+        whole = torch.cat(tensors).view(bits)
+    else:  # NumPy asks the system for large pages: it takes a third of the time
+        whole = torch.from_numpy(np.empty((sum(map(len, tensors)), *first.shape[1:]), of_bits))
+        torch.cat(tensors, out=whole.view(first.dtype))
+    return whole.numpy().view(dtype)
+
+
+@functools.cache
+def _dtypes(dtype):
+    """`(dtype of torch's, the same of NumPy's, that of Keras's arrays)` for outputs of a dtype."""
+    bits = torch.int16 if dtype is torch.bfloat16 else dtype
+    keras_s = keras.ops.convert_to_numpy(torch.empty(0, dtype=dtype)).dtype
+    return bits, torch.empty(0, dtype=bits).numpy().dtype, keras_s
 
 
 def _are_alike(tensors):

@@ -2,7 +2,7 @@
 
 from keras_dawn.foundation import keras_optimizers
 from keras_dawn.foundation.acting_classes import acting_class
-from keras_dawn.optimizers.patterns import check_matches, check_patterns, first_match
+from keras_dawn.optimizers.patterns import check_matches, check_multipliers, first_match
 from keras_dawn.optimizers.sgd import SGD
 
 import keras
@@ -31,9 +31,9 @@ def layerwise(optimizer, rates=None, decays=None):
         of the same class where that has multipliers itself.
 
     Raises:
-        ValueError: a bad pattern; an object that is not an optimizer, or one that takes no steps
-            (Ftrl, ScheduleFreeAdamW) or has been built; at the first step, a pattern that matches
-            no variable.
+        ValueError: a bad pattern or multiplier; an object that is not an optimizer, or one that
+            takes no steps (Ftrl, ScheduleFreeAdamW) or has been built; at the first step, a pattern
+            that matches no variable.
 
     Example:
         >>> optimizer = layerwise(keras.optimizers.AdamW(1e-3), {"^conv1": 0.01, "^layer": 0.1})
@@ -41,7 +41,7 @@ def layerwise(optimizer, rates=None, decays=None):
         'LayerwiseAdamW'
     """
     settings = {"rate_multipliers": rates, "decay_multipliers": decays}
-    settings = {name: dict(given) for name, given in settings.items() if given is not None}
+    settings = {name: given for name, given in settings.items() if given is not None}
     kind, config = type(optimizer), optimizer.get_config()
     if optimizer.built:
         raise ValueError(f"This {kind.__name__} has been built: give a new one.")
@@ -66,10 +66,8 @@ class _Layerwise:
 
     def __init__(self, *args, rate_multipliers=None, decay_multipliers=None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.rate_multipliers = dict(rate_multipliers or {})
-        self.decay_multipliers = dict(decay_multipliers or {})
-        check_patterns(self.rate_multipliers)
-        check_patterns(self.decay_multipliers)
+        self.rate_multipliers = check_multipliers("rate_multipliers", rate_multipliers)
+        self.decay_multipliers = check_multipliers("decay_multipliers", decay_multipliers)
 
     def build(self, variables):
         if not self.built:

@@ -1,6 +1,9 @@
 """Variables by regular expressions of their paths."""
 
 import re
+from collections.abc import Mapping
+
+from keras_dawn.optimizers.numbers_in_range import number
 
 
 def check_patterns(patterns):
@@ -13,6 +16,28 @@ def check_patterns(patterns):
     return list(patterns)
 
 
+def check_multipliers(name, multipliers):
+    """Multipliers by regular expression, a new dict of floats.
+
+    Args:
+        name: str, that of the argument.
+        multipliers: dict, or `None` for none.
+
+    Raises:
+        ValueError: anything else, a bad expression, or a multiplier that is no finite number from 0
+            up.
+    """
+    if not isinstance(multipliers, Mapping | None):
+        raise ValueError(
+            f"`{name}` must be a dict from regular expression to number, got {multipliers!r}."
+        )
+    check_patterns(multipliers or ())
+    return {
+        pattern: number(f"{name}[{pattern!r}]", value, "a finite number from 0 up")
+        for pattern, value in (multipliers or {}).items()
+    }
+
+
 def matches(patterns, variable):
     """Whether a variable's path matches one of the regular expressions."""
     return any(re.search(pattern, variable.path) for pattern in patterns)
@@ -22,7 +47,7 @@ def first_match(multipliers, variable):
     """The multiplier of the first regular expression that matches a variable's path, or 1."""
     for pattern, multiplier in multipliers.items():
         if re.search(pattern, variable.path):
-            return float(multiplier)
+            return multiplier
     return 1.0
 
 

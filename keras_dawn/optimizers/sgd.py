@@ -7,6 +7,7 @@ from keras_dawn.foundation import keras_optimizers
 from keras_dawn.optimizers.numbers_in_range import number
 from keras_dawn.optimizers.patterns import (
     check_matches,
+    check_multipliers,
     check_patterns,
     first_match,
     matches,
@@ -92,10 +93,8 @@ class SGD(keras.optimizers.Optimizer):
         self.nesterov = bool(nesterov)
         self.decoupled = bool(decoupled)
         self.no_decay = check_patterns(no_decay)
-        self.rate_multipliers = dict(rate_multipliers or {})
-        check_patterns(self.rate_multipliers)
-        self.decay_multipliers = dict(decay_multipliers or {})
-        check_patterns(self.decay_multipliers)
+        self.rate_multipliers = check_multipliers("rate_multipliers", rate_multipliers)
+        self.decay_multipliers = check_multipliers("decay_multipliers", decay_multipliers)
         self._velocities = []
         self.momentum = momentum
         self.weight_decay = weight_decay

@@ -5,6 +5,7 @@ import numbers
 from dataclasses import dataclass
 
 from keras_dawn import schedules
+from keras_dawn.foundation.ranges import check_range
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,7 @@ class Crops:
     copies: int | None = None
 
     def __post_init__(self):
-        pair = isinstance(self.scale, (tuple, list)) and len(self.scale) == 2
-        real = pair and all(isinstance(each, numbers.Real) for each in self.scale)
-        if not real or not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"`scale` must be (low, high) in (0, 1], got {self.scale}.")
+        check_range("scale", self.scale, most=1)
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,10 @@ def test_bad_settings_say_what_is_expected():
         (lambda: RandAugment(0), "from 1 up"),
         (lambda: RandAugment(2, 31), "from 0 to 30"),
         (lambda: RandomErasing(2), r"in \[0, 1\]"),
-        (lambda: RandomErasing(scale=(0.5, 0.2)), "low ≤ high"),
+        (lambda: RandomErasing(scale=(0.5, 0.2)), "low ≤ high ≤ 1"),
+        (lambda: RandomErasing(scale=0.2), "`scale` must be"),
+        (lambda: RandomErasing(scale=(0.2, 2)), "`scale` must be"),
+        (lambda: RandomErasing(ratio=(0.5, float("inf"))), "`ratio` must be"),
     ):
         with pytest.raises(ValueError, match=words):
             make()

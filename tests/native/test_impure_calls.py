@@ -79,9 +79,8 @@ def reads_weights_of_a_local(self, x):
 
 
 def in_place(self, x):
-    y = self.dense(x)
-    y += 1.0
-    return y
+    x += 1.0
+    return self.dense(x)
 
 
 def wrapped(self, x):
@@ -123,6 +122,17 @@ def closed_over():
     return call
 
 
+def sets_a_name_around_it():
+    calls = 0
+
+    def call(self, x):
+        nonlocal calls
+        calls += 1
+        return self.dense(x) * calls
+
+    return call
+
+
 def a_new_layer(self, x):
     return layers.Add()([self.dense(x), x])
 
@@ -148,7 +158,8 @@ def by_a_property(self, x):
 IMPURE = [
     counts, draws, reads_a_list_of_numbers, keeps, keeps_by_another_name, adds_a_loss_of_its_own,
     reads_weights, reads_weights_of_a_local, in_place, wrapped,
-    in_a_mode, unused, past_the_call, array, dtype_of_torch, closed_over(), a_new_layer,
+    in_a_mode, unused, past_the_call, array, dtype_of_torch, closed_over(), sets_a_name_around_it(),
+    a_new_layer,
     of_torch, imports, by_a_property, counts_in_an_expression,
 ]  # fmt: skip
 
@@ -161,8 +172,9 @@ def test_python_that_may_do_more_is_called_every_time(
     def run(accelerated):
         monkeypatch.setattr(sys.modules[__name__], "FACTORS", [1.0, 2.0])
         calls = function
-        if function.__qualname__.startswith("closed_over"):
-            calls = closed_over()
+        for make in (closed_over, sets_a_name_around_it):
+            if function.__qualname__.startswith(make.__name__):
+                calls = make()
         model = build(impure(calls), subclassed)
         if accelerated:
             keras_dawn.accelerate(model)

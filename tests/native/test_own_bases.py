@@ -44,6 +44,19 @@ class Standardized(layers.Conv1D):
         return super().convolution_op(inputs, (kernel - mean) / ops.sqrt(variance + 1e-10))
 
 
+class ByKind(Own):
+    """Does with its layers what they are for."""
+
+    def call(self, x):
+        for layer in (self.dense, self.drop, self.other):
+            if isinstance(layer, layers.Dropout):
+                x = x * 2
+            elif isinstance(layer, (keras.layers.Dense, layers.EinsumDense)):
+                x = layer(x)
+            x = x if isinstance(x, layers.Layer) else ops.tanh(x)
+        return x
+
+
 class AlwaysDropping(layers.Dropout):
     """Monte Carlo dropout, as courses write it."""
 
@@ -82,9 +95,50 @@ class WithAll(Own):
         return x if share is None else x * share
 
 
+class ByNames(Own):
+    """Layers by names that are made or constant, and kinds of attributes that are asked."""
+
+    def build(self, shape):
+        Own.build(self, shape)
+        self.d_0, self.d_1 = self.dense, self.other
+
+    def call(self, x):
+        for number in range(2):
+            x = ops.tanh(getattr(self, "d_" + str(number))(inputs=x))
+        if isinstance(self.dense, layers.Dense) and not isinstance(self.scale, (int, str)):
+            x = x * self.scale
+        return getattr(self, "dense")(x)  # noqa: B009
+
+
+class WithListsOfWeights(Own):
+    """As a deep and cross network has them."""
+
+    def build(self, shape):
+        Own.build(self, shape)
+        made = [self.add_weight(shape=(shape[-1],), initializer="uniform") for _ in range(4)]
+        self.crosses, self.biases = made[:2], {"a": made[2], "b": (made[3], 2)}
+
+    def call(self, x):
+        first = x
+        for weight in self.crosses:
+            x = first * ops.sum(x * weight, -1, keepdims=True) + x
+        return self.dense(x) + self.biases["a"] * self.biases["b"][0] * self.biases["b"][1]
+
+
+class Merging(Own):
+    """As "Hands-On Machine Learning" writes wide and deep models."""
+
+    def call(self, x):
+        both = layers.concatenate([self.dense(x), layers.add([x, self.other(x)])])
+        return layers.average([both, both])
+
+
 @pytest.mark.parametrize(
     "layer",
     [
+        ByNames,
+        WithListsOfWeights,
+        Merging,
         lambda: Doubled(8),
         lambda: DoubledByName(8),
         lambda: Again(8, activation="relu"),
@@ -94,8 +148,12 @@ class WithAll(Own):
         lambda: AlwaysDropping(0.25, seed=3),
         lambda: InFloat32(),
         WithAll,
+        ByKind,
     ],
     ids=[
+        "names",
+        "lists",
+        "merging",
         "call",
         "class named",
         "twice",
@@ -104,7 +162,8 @@ class WithAll(Own):
         "dropout",
         "seed",
         "cast",
-        "names",
+        "all",
+        "kinds",
     ],
 )
 @pytest.mark.parametrize("subclassed", [False, True])
@@ -139,6 +198,41 @@ class ByAnyName(Own):
         return self.calls
 
 
+class Scaling(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.scale = 2.0
+
+    def call(self, x):
+        return x
+
+
+class AsksInner(Own):
+    """A function inside `call` with a `self` of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Scaling()
+
+    def call(self, x):
+        def scale(self):
+            return self.scale
+
+        return self.dense(x) * scale(self.inner)
+
+
+def test_a_function_inside_that_calls_another_layer_self_reads_that_layer():
+    def changed(accelerated):
+        model = build(AsksInner)
+        model = keras_dawn.accelerate(model) if accelerated else model
+        found = [train(model)]
+        model.layers[2].inner.scale = 5.0
+        return [*found, train(model)]
+
+    for found, expected in zip(changed(True), changed(False), strict=True):
+        close(found, expected)
+
+
 @pytest.mark.parametrize("layer", [Recording, AddsAsBase])
 def test_a_loss_that_is_added_beside_keras_s_call_counts(layer):
     follows(lambda: layer(8))
@@ -167,6 +261,32 @@ def test_an_attribute_that_a_text_names_is_followed():
         model = keras_dawn.accelerate(model) if accelerated else model
         found = [train(model)]
         model.layers[2].step_1 = model.layers[2].step_0
+        return [*found, train(model)]
+
+    for found, expected in zip(changed(True), changed(False), strict=True):
+        close(found, expected)
+
+
+def test_a_weight_that_a_list_has_now_is_followed():
+    def changed(accelerated):
+        model = build(WithListsOfWeights)
+        model = keras_dawn.accelerate(model) if accelerated else model
+        found = [train(model)]
+        own = model.layers[2]
+        own.crosses[0] = own.crosses[1]
+        return [*found, train(model)]
+
+    for found, expected in zip(changed(True), changed(False), strict=True):
+        close(found, expected)
+
+
+def test_layers_that_a_call_makes_get_the_dtype_policy_of_the_call():
+    def changed(accelerated):
+        keras.config.set_dtype_policy("float64")  # the fixture resets it in the end
+        model = build(Merging)
+        model = keras_dawn.accelerate(model) if accelerated else model
+        found = [train(model)]
+        keras.config.set_dtype_policy("mixed_bfloat16")
         return [*found, train(model)]
 
     for found, expected in zip(changed(True), changed(False), strict=True):

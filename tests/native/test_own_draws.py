@@ -88,7 +88,6 @@ def begin(model, state):
     for variable, value in zip(model.non_trainable_variables, state, strict=True):
         variable.assign(value)
     keras.utils.set_random_seed(11)
-    keras.backend.clear_session()
 
 
 def both_ways(make, x):

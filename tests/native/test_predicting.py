@@ -20,6 +20,15 @@ def one():
     return keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
 
 
+def large():
+    """Outputs of 6 MB."""
+    return keras.Sequential([keras.Input((4,)), layers.Dense(150_000)])
+
+
+def large_half():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(300_000, dtype="mixed_bfloat16")])
+
+
 def half():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="mixed_bfloat16")])
     return model
@@ -89,7 +98,7 @@ def model_of(make, accelerated):
 
 
 @pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("make", [one, half, several, Own, OwnStep])
+@pytest.mark.parametrize("make", [one, half, large, large_half, several, Own, OwnStep])
 def test_outputs_have_plain_keras_s_structure_dtypes_and_numbers(make, data):
     found = []
     for accelerated in (True, False):

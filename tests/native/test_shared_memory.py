@@ -17,6 +17,7 @@ CALLS = {
     "nothing cropped": (lambda: layers.Cropping2D(0), IMAGES),
     "enlarged by one": (lambda: layers.UpSampling2D(1), IMAGES),
     "enlarged smoothly by one": (lambda: layers.UpSampling2D(1, interpolation="bilinear"), IMAGES),
+    "volumes enlarged by one": (lambda: layers.UpSampling3D(1), (2, 3, 4, 4, 3)),
     "series enlarged by one": (lambda: layers.UpSampling1D(1), SERIES),
     "resized to their size": (lambda: layers.Resizing(4, 4), IMAGES),
     "cropped to their ratio": (lambda: layers.Resizing(4, 4, crop_to_aspect_ratio=True), IMAGES),

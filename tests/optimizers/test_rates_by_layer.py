@@ -149,3 +149,12 @@ def test_what_takes_no_steps_is_refused():
             layerwise(optimizer, {"a": 1.0})
     with pytest.raises(ValueError, match="not a regular expression"):
         layerwise(keras.optimizers.Adam(), {"(": 1.0})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, "2", None])
+@pytest.mark.parametrize("what", ["rate", "decay"])
+def test_multipliers_that_are_no_numbers_from_0_up_are_refused(what, value):
+    words = rf"`{what}_multipliers\['kernel'\]` must be a finite number from 0 up, got {value!r}"
+    for optimizer in (keras.optimizers.Adam(), keras_dawn.SGD(0.1)):
+        with pytest.raises(ValueError, match=words):
+            layerwise(optimizer, **{f"{what}s": {"kernel": value}})

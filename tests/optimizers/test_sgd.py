@@ -219,6 +219,11 @@ def test_a_step_never_asks_the_device_for_a_number():
         {"nesterov": True, "momentum": 0.0},
         {"no_decay": ["("]},
         {"rate_multipliers": {"[": 1.0}},
+        {"rate_multipliers": {"a": float("nan")}},
+        {"rate_multipliers": {"a": -0.5}},
+        {"rate_multipliers": ["a"]},
+        {"decay_multipliers": {"a": float("inf")}},
+        {"decay_multipliers": {"a": "2"}},
     ],
 )
 def test_bad_settings_are_refused(arguments):

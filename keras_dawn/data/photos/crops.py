@@ -1,9 +1,9 @@
 """Which part of a photo is taken, and at which size."""
 
 import math
-import numbers
 
 from keras_dawn.data.transforms import Transform
+from keras_dawn.foundation.ranges import check_range
 
 
 class RandomResizedCrop(Transform):
@@ -16,22 +16,14 @@ class RandomResizedCrop(Transform):
         ratio: `(low, high)`, its width over its height.
 
     Raises:
-        ValueError: bounds in the wrong order or outside their range.
+        ValueError: no pairs of numbers, bounds in the wrong order or outside their range.
     """
 
     is_random = True
     DRAWS = 40  # uniform numbers: ten attempts of area, ratio, left, top
 
     def __init__(self, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
-        for name, pair in (("scale", scale), ("ratio", ratio)):
-            two = isinstance(pair, (tuple, list)) and len(pair) == 2
-            if not two or not all(isinstance(each, numbers.Real) for each in pair):
-                raise ValueError(f"`{name}` must be a pair of numbers (low, high), got {pair!r}.")
-        if not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f"`scale` must be (low, high) with 0 < low ≤ high ≤ 1, got {scale}.")
-        if not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(f"`ratio` must be (low, high) with 0 < low ≤ high, got {ratio}.")
-        self.scale, self.ratio = tuple(scale), tuple(ratio)
+        self.scale, self.ratio = check_range("scale", scale, most=1), check_range("ratio", ratio)
 
     def box(self, width, height, size, draws):
         """`(left, top, width, height)` of the crop in pixels.

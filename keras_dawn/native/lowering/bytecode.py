@@ -99,37 +99,52 @@ def text(instructions, number):
 
     Each part is `(is_local, name or text)`; `None` for what is more than texts and local names.
     """
-    parts, here = [], instructions[number:]
-    while here and here[0].opname != "BUILD_STRING":
-        one, after = here[0], here[1] if len(here) > 1 else None
+    stack = []  # of lists of parts, each with whether it is a text for sure
+    while number < len(instructions):
+        one = instructions[number]
         if one.opname == "LOAD_CONST" and isinstance(one.argval, str):
-            parts.append((False, one.argval))
-            here = here[1:]
-        elif len(loaded(one)) == 1 and after is not None and after.opname in FORMATS:
-            if after.argval not in (None, (None, False)):
-                return None
-            parts.append((True, loaded(one)[0]))
-            here = here[2:]
-        elif len(loaded(one)) == 1 and not parts:
-            return [(True, loaded(one)[0])], number + 1
+            stack.append(([(False, one.argval)], True))
+        elif len(loaded(one)) == 1:
+            stack.append(([(True, loaded(one)[0])], False))
+        elif one.opname == "LOAD_GLOBAL" and one.argval == "str":
+            stack.append((None, False))
+        elif one.opname in FORMATS and one.argval in (None, (None, False)):
+            stack[-1] = (stack[-1][0], True)
+        elif one.opname == "BUILD_STRING":
+            made = itertools.chain.from_iterable(parts for parts, _ in stack[-one.arg :])
+            stack[-one.arg :] = [(list(made), True)]
+        elif one.opname == "BINARY_OP" and one.argrepr == "+" and all(s for _, s in stack[-2:]):
+            stack[-2:] = [(stack[-2][0] + stack[-1][0], True)]
+        elif is_call(one) and len(stack) > 1 and stack[-2][0] is None:
+            if one.opname == "CALL":  # `str` of one name
+                stack[-2:] = [(stack[-1][0], True)]
         else:
-            return None
-    return (parts, len(instructions) - len(here) + 1) if here else None
+            break
+        number += 1
+    whole = len(stack) == 1 and stack[0][0] is not None
+    return (stack[0][0], number) if whole else None
 
 
 def asked_kinds(instructions, number):
-    """`(local name, names of classes, end)` of `isinstance`'s arguments, or `None`."""
-    one, *after = instructions[number : number + 9]
-    kinds = list(itertools.takewhile(lambda each: each.opname == "LOAD_GLOBAL", after))
-    last = after[len(kinds) :]
-    if len(loaded(one)) != 1 or not kinds or not last:
+    """`isinstance`'s arguments as `(local name, attributes, classes, end)`, or `None`.
+
+    Each of the classes is a global name and the attributes that are taken of it.
+    """
+    first, kinds = instructions[number], []
+    chain, number = attributes(instructions, number + 1)
+    while instructions[number].opname == "LOAD_GLOBAL":
+        name = instructions[number].argval
+        of_module, number = attributes(instructions, number + 1)
+        kinds.append((name, of_module))
+    if len(loaded(first)) != 1 or not kinds:
         return None
-    if last[0].opname == "BUILD_TUPLE":
-        if last[0].argval != len(kinds) or not is_call(last[1]):
+    if instructions[number].opname == "BUILD_TUPLE":
+        if instructions[number].argval != len(kinds):
             return None
-    elif len(kinds) > 1 or not is_call(last[0]):
+        number += 1
+    elif len(kinds) > 1:
         return None
-    return loaded(one)[0], [kind.argval for kind in kinds], number + 1 + len(kinds)
+    return (loaded(first)[0], chain, kinds, number) if is_call(instructions[number]) else None
 
 
 def compares_settings(instructions, number, owner):
@@ -151,6 +166,11 @@ def follows_constant(instructions, number):
     while number > 0 and instructions[number].opname in TAKES:
         number -= 1
     return instructions[number].opname in (*_CONSTANTS, "LOAD_GLOBAL", "LOAD_COMMON_CONSTANT")
+
+
+def is_constant(one):
+    """Whether an instruction puts a constant on the stack."""
+    return one.opname in _CONSTANTS
 
 
 def is_call(one):

@@ -104,6 +104,11 @@ def has_effects(node):
     return node.target is F.dropout or node.is_impure()
 
 
+def draws_from_torch(node):
+    """Whether a node of a graph draws from torch's own generators, as recurrent dropout does."""
+    return node.target is F.dropout or node.kwargs.get("dropout") is not None
+
+
 def _sizes(shape, like):
     if shape is None:
         return tuple(like.shape)

@@ -55,6 +55,7 @@ class GraphBuilder:
         self.untold = False  # whether nobody is told the mode
         self.for_one_layer = False  # which is looked at in every call
         self.changes_state = False  # whether a run changes tensors that outlive it
+        self.changed = []  # the Keras variables that have them
         self.model_name = model_name
         self.collect_statistics = collect_statistics
         self.autocast = autocast
@@ -130,6 +131,11 @@ class GraphBuilder:
         elif self._layouts[id(variable)] != transform and not view:
             raise TwoLayoutsError(variable)
         return self._buffer(variable, (variable.value if view else tensor).detach(), variable.path)
+
+    def changes(self, *variables):
+        """Notes that a run changes these variables, or, without any, Keras's own generator."""
+        self.changes_state = True
+        self.changed += variables
 
     def constant(self, tensor, name=None):
         """The node of a tensor that is no parameter, kept in a buffer."""

@@ -21,11 +21,8 @@ _OF_FUNCTIONS = (
     "associative_scan", "cond", "convert_to_numpy", "custom_gradient", "fori_loop", "is_tensor",
     "map", "scan", "shuffle", "switch", "vectorized_map", "while_loop",
 )  # fmt: skip
-_DRAWS = {
-    f"{module}.{name}"
-    for module in ("keras.src.random.random", "keras.src.backend.torch.random")
-    for name in keras_draws.NOTED
-}
+_DRAWS = {f"keras.src.random.random.{name}" for name in keras_draws.NOTED}
+_BACKEND_S_DRAWS = {f"keras.src.backend.torch.random.{name}" for name in keras_draws.NOTED}
 # They look at what is installed or there, or at what makes every lowering new when it changes.
 _OF_PACKAGES = {
     "keras_hub.src.utils.keras_utils.fused_attention_op_available",
@@ -63,6 +60,8 @@ def check_value(name, value, check_function, frozen):
     """
     if isinstance(value, keras.Layer) or type(value) is keras.random.SeedGenerator:
         return
+    if frozen and keras_layers.is_of_weights(value):
+        return  # symbolic while the calls are noted
     if isinstance(value, (list, dict)) and not frozen:
         raise ImpureError(f"{name} may be changed")
     if isinstance(value, (list, tuple, dict)):
@@ -74,6 +73,13 @@ def check_value(name, value, check_function, frozen):
         check_constant(name, value)
 
 
+def check_held(layer, reached):
+    """Raises `ImpureError` for layers that a layer calls and does not hold, as one of its class."""
+    held = set(map(id, keras_layers.all_layers(layer)))
+    if any(id(each) not in held for each in reached):
+        raise ImpureError("a layer that it does not hold itself")
+
+
 def check_lookup(owner, name):
     """Raises `ImpureError` where reading an attribute runs Python of the user's."""
     kind = keras_layers.class_of(owner)
@@ -82,6 +88,10 @@ def check_lookup(owner, name):
             keras.Layer, lookup
         ):
             raise ImpureError(f"a {lookup} of its own")
+    if not isinstance(owner, keras.Layer):
+        look_up = inspect.getattr_static(kind, "__getattribute__")
+        if not isinstance(look_up, types.WrapperDescriptorType) or hasattr(kind, "__getattr__"):
+            raise ImpureError(f"a {kind.__name__}, which looks its attributes up by itself")
     static = inspect.getattr_static(kind, name, None)
     if isinstance(static, property):
         if not (static.fget.__module__ or "").startswith("keras.src."):
@@ -109,8 +119,14 @@ def is_harmless_builtin(value):
     if isinstance(value, types.BuiltinFunctionType) and value.__module__ == "math":
         return True
     if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
-        return True  # of numbers: NumPy takes no symbolic tensors
+        # Of numbers: NumPy takes no symbolic tensors. These compare also what is no number yet.
+        return value not in (np.equal, np.not_equal)
     return any(value is one for one in _BUILTINS)
+
+
+def makes_a_layer(function):
+    """Whether a function makes a layer of Keras's that has no state, and calls it."""
+    return (function.__module__ or "").startswith("keras.src.layers.merging.")
 
 
 def is_harmless_function(name, function):
@@ -122,6 +138,8 @@ def is_harmless_function(name, function):
         return True
     if f"{module}.{function.__name__}" in _OF_PACKAGES | _DRAWS:
         return True
+    if f"{module}.{function.__name__}" in _BACKEND_S_DRAWS and "." in name:
+        return True  # noted where it is looked up in its module
     package = module.partition(".")[0]
     if package == "keras":
         raise ImpureError(f"Keras's {name}")

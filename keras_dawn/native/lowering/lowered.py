@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass, field
 
 from keras_dawn.foundation.keras_variables import dtype_inside
-from keras_dawn.native.lowering.draws import has_effects
+from keras_dawn.native.lowering.draws import draws_from_torch, has_effects
 from keras_dawn.native.lowering.gated_convolutions import gate_convolutions
 from keras_dawn.native.lowering.graph import GraphBuilder
 from keras_dawn.native.lowering.handed_over import copy_what_may_change
@@ -49,6 +49,8 @@ class Lowered:
         reads: `Reads`, what the lowering depends on.
         changes_state: bool, whether the module changes more than it returns when it runs: how
             often a generator was asked, or a weight.
+        changed: list of the Keras variables among these.
+        draws: bool, whether it draws from torch's own generators.
         losses: list of the layers whose Python adds to the loss, one for each loss; the module then
             returns `(all else, losses)`.
         last_shape: that of the last batch of one input, which fitted.
@@ -70,6 +72,8 @@ class Lowered:
     calls_operations: bool = False
     reads: Reads = field(default_factory=Reads)
     changes_state: bool = False
+    changed: list = field(default_factory=list)
+    draws: bool = False
     losses: list = field(default_factory=list)
     last_shape: object = None
 
@@ -151,6 +155,8 @@ def lowered_graph(walk, make_builder, views, masks):
         calls_operations=_calls(builder, OperationCall),
         reads=builder.reads,
         changes_state=builder.changes_state,
+        changed=builder.changed,
+        draws=any(map(draws_from_torch, builder.graph.nodes)),
         losses=[unrecorded(layer) for layer, _ in builder.losses or ()],
     )
 

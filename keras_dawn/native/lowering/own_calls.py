@@ -77,21 +77,29 @@ class OwnCalls:
         arguments, inputs = self._arguments.symbols(batch, other)
         watch = Watch(self._doubts.instructions, ImpureError, keras_trace.NODE_CODE)
         try:
-            found = keras_trace.trace(self._layer, arguments, training, watch, self._in_scope)
+            found = keras_trace.trace(
+                self._layer, arguments, training, watch, self._in_scope, self._doubts.reached
+            )
         except (keras_trace.TraceError, SizesError, ImpureError):
             raise
         except Exception as error:  # of the user's Python, which is not made for symbolic tensors
             name = type(error).__name__
             message = f"{name} with symbolic tensors: {said_by(error)}{place_of_error(error)}"
             raise SizesError(message) from error
-        check_changed(found, watch.changed)
+        check_changed(found, watch.changed, watch.nodes)
+        self._changed = watch.changed
         return found, inputs
 
     def check_masks(self):
         """Raises `LoweringError` where Python that reads masks saw others than there will be.
 
-        To be called once the calls have been lowered, which says what masks there will be.
+        Also where it changes a tensor with a mask in place, which keeps it; as symbols they are two
+        tensors, of which the second has none. To be called once the calls have been lowered, which
+        says what masks there will be.
         """
+        changed = [self.values.get(id(symbol)) for symbol in self._changed]
+        if any(value is not None and value.mask is not None for value in changed):
+            raise LoweringError("no rule, and an operator that changes a masked tensor in place")
         if not self._doubts.reads_masks:
             return
         symbols = [*self._inputs, *(x for node in self.nodes for x in node.input_tensors)]
@@ -195,7 +203,7 @@ def calls_of_function(builder, function, value, shape):
             symbol = keras.KerasTensor(sized(shape, *sizes), value.dtype)
             watch = Watch(doubts.instructions, ImpureError, keras_trace.NODE_CODE)
             traced = keras_trace.trace_function(function, symbol, watch)
-            check_changed(traced, watch.changed)
+            check_changed(traced, watch.changed, watch.nodes)
             if found is None:
                 found, values = traced, {id(symbol): value}
                 first = symbol

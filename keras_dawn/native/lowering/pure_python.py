@@ -10,7 +10,7 @@ import dataclasses
 import types
 
 from keras_dawn.foundation import keras_layer_call, keras_layers
-from keras_dawn.native.lowering.harmless import ImpureError
+from keras_dawn.native.lowering.harmless import ImpureError, check_held
 from keras_dawn.native.lowering.reading import Reading
 
 import keras
@@ -23,10 +23,12 @@ class Doubts:
     Args:
         instructions: what a `Watch` takes.
         reads_masks: bool, whether the layer's own Python may read or set masks of tensors.
+        reached: list of the layers that it may call by itself.
     """
 
     instructions: dict
     reads_masks: bool = False
+    reached: list = dataclasses.field(default_factory=list)
 
 
 def doubts_of(layer, reads, sizes_are_open, notes_losses):
@@ -58,7 +60,9 @@ def doubts_of(layer, reads, sizes_are_open, notes_losses):
         if keras_layers.has_own_masks(each):
             reading.masks(each)
         reading.judge_comparisons(sizes_are_open)
-        doubts.reads_masks |= each is layer and reading.reads_masks
+        check_held(each, reading.reached)
+        if each is layer:
+            doubts.reads_masks, doubts.reached = reading.reads_masks, reading.reached
     return doubts
 
 

@@ -4,7 +4,12 @@ import builtins
 import types
 
 from keras_dawn.foundation import keras_layers
-from keras_dawn.native.lowering.harmless import ImpureError, check_constant, check_lookup
+from keras_dawn.native.lowering.harmless import (
+    ImpureError,
+    check_constant,
+    check_held,
+    check_lookup,
+)
 
 import keras
 
@@ -26,6 +31,17 @@ class PythonNames:
         for attribute in chain:
             if not isinstance(value, types.ModuleType):
                 break
+            value, name = self._reads.attribute(value, attribute), f"{name}.{attribute}"
+        return value, name
+
+    def of_object(self, value, name, chain):
+        """`(value, its name)` of what an object has by the attributes in `chain`.
+
+        Raises:
+            ImpureError: to look it up runs Python.
+        """
+        for attribute in chain:
+            check_lookup(value, attribute)
             value, name = self._reads.attribute(value, attribute), f"{name}.{attribute}"
         return value, name
 
@@ -51,14 +67,16 @@ class PythonNames:
             kind = self.of_function_around(function, "__class__")
         else:
             kind, _ = self.of_module(function, kind)
-        order = keras_layers.class_of(layer).__mro__
+        of_layer = keras_layers.class_of(layer)
+        order = of_layer.__mro__
         if kind not in order:
             raise ImpureError(f"super() of {kind!r}, which the layer is not of")
         base = next((each for each in order[order.index(kind) + 1 :] if name in vars(each)), None)
         found = base and vars(base)[name]
         if not isinstance(found, types.FunctionType):
             raise ImpureError(f"super().{name}, which is no method")
-        self._reads.note(base, name, found)
+        # Looked for anew each time: a class between may be given such a method later.
+        self._reads.note(super(kind, of_layer), name, found)
         return found
 
     def setting(self, function, owner, name):
@@ -66,6 +84,10 @@ class PythonNames:
         holder, _ = self.of_module(function, owner)
         check_lookup(holder, name)
         return self._reads.attribute(holder, name)
+
+    def note_policy(self):
+        """Notes the dtype policy that layers get which are made now."""
+        self._reads.note(_GLOBAL_POLICY, "now", _GLOBAL_POLICY.now)
 
     def wrong_attribute(self, layer, name):
         """What is wrong with an attribute that is named while calls are noted, or `None`.
@@ -75,11 +97,13 @@ class PythonNames:
         try:
             check_lookup(layer, name)
             value = getattr(layer, name, None)
-            if not isinstance(value, keras.Layer):
+            if isinstance(value, keras.Layer):
+                check_held(layer, [value])
+            else:
                 check_constant(name, value)
         except ImpureError as error:
             return str(error)
-        self._reads.note(layer, name, value)
+        self._reads.attribute(layer, name)
         return None
 
 
@@ -91,3 +115,12 @@ class _Globals:
 
     def __getattr__(self, name):
         return getattr(builtins, name)
+
+
+class _GlobalPolicy:
+    @property
+    def now(self):
+        return keras.config.dtype_policy()
+
+
+_GLOBAL_POLICY = _GlobalPolicy()

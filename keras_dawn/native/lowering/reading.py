@@ -18,6 +18,7 @@ from keras_dawn.native.lowering.harmless import (
     check_value,
     is_harmless_builtin,
     is_harmless_function,
+    makes_a_layer,
     property_of,
 )
 from keras_dawn.native.lowering.python_names import PythonNames
@@ -40,6 +41,10 @@ class Reading:
         reads: `Reads`.
         doubts: dict, as a `Watch` takes it; it is filled.
         notes_losses: bool, whether what `add_loss` is called with is noted.
+
+    Attributes:
+        reads_masks: bool, whether it may read or set masks of tensors.
+        reached: list of the layers that are named, those further inside too (`self.block.dense`).
     """
 
     def __init__(self, layer, reads, doubts, notes_losses=False):
@@ -49,6 +54,7 @@ class Reading:
         self._seen = set()
         self._comparisons = Comparisons()
         self.reads_masks = False
+        self.reached = []
 
     def function(self, function, is_method=True):
         if (id(self.layer), function) in self._seen:
@@ -93,7 +99,8 @@ class Reading:
             raise ImpureError("a generator")
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
-                self._code(constant, function, owner)
+                # A name of its own is another one than the layer's around it.
+                self._code(constant, function, None if owner in constant.co_varnames else owner)
         instructions = _instructions(code)
         if any(one.opname in bytecode.CATCHES for one in instructions):
             raise ImpureError("it catches exceptions")
@@ -128,6 +135,8 @@ class Reading:
         if owner is not None and owner in bytecode.stored(one):
             raise ImpureError("it renames itself")
         chain, after = bytecode.attributes(instructions, number + 1)
+        if chain:
+            self._comparisons.note(instructions, after - 1, code, owner)
         if chain and chain[-1] in ("shape", "dtype"):
             self._comparisons.note_taken(instructions[after - 1], instructions[after], code)
             if instructions[after].opname in bytecode.FORMATS:
@@ -147,7 +156,9 @@ class Reading:
         if name == "LOAD_GLOBAL":
             self._global(one.argval, chain, function)
             return after
-        if name == "LOAD_DEREF" and one.argval in function.__code__.co_freevars:
+        if name.endswith("_DEREF") and one.argval in function.__code__.co_freevars:
+            if name != "LOAD_DEREF":
+                raise ImpureError(f"it sets {one.argval} of the function around it")
             self._closed_over(one.argval, function)
         if name in bytecode.TAKES and one.argval not in OF_TENSORS | OF_CONTAINERS | OF_NUMBERS:
             raise ImpureError(f"the attribute {one.argval}")
@@ -160,6 +171,10 @@ class Reading:
             if name in OF_CONTAINERS and place and isinstance(value, (list, tuple, dict)):
                 if name in ("append", "extend"):
                     raise ImpureError(f"{'.'.join(chain)} changes the layer")
+                frozen = place == 1 and chain[0] in vars(self.layer)
+                for part in value.values() if isinstance(value, dict) else value:
+                    check_value(".".join(chain[:place]), part, self._called, frozen)
+                    self._reach(part)
                 return
             if place and isinstance(value, keras.Layer) and name in ("call", "__call__"):
                 raise ImpureError(f"{'.'.join(chain)}, past the layer's own call")
@@ -171,6 +186,8 @@ class Reading:
             check_lookup(value, name)
             holder, value = value, self.reads.attribute(value, name)
             if isinstance(value, types.MethodType) and value.__self__ is self.layer:
+                if place < len(chain) - 1:
+                    raise ImpureError(f"{'.'.join(chain)}, an attribute of a method")
                 if self._notes_losses and value.__func__ is keras.Layer.add_loss:
                     return
                 self.reads.note(type(self.layer), name, value.__func__)
@@ -180,24 +197,40 @@ class Reading:
                 self.masks(holder)
                 return
             own = not place and keras_properties.holds(holder, name, value)
-            if own and set(chain[1:]) <= OF_TENSORS and keras_layers.is_of_weights(value):
-                return  # symbolic while the calls are noted
+            if own and keras_layers.is_of_weights(value):  # symbolic while the calls are noted
+                if not set(chain[1:]) <= OF_TENSORS:
+                    raise ImpureError(f"{'.'.join(chain)}, which symbolic tensors have others of")
+                return
             if isinstance(value, types.FunctionType) and place == len(chain) - 1:
                 # A static method, or a function that the layer was made with.
                 self._called(".".join(chain), value)
                 return
+        self._reach(value)
         frozen = len(chain) == 1 and chain[0] in vars(self.layer)
         check_value(".".join(chain), value, self._called, frozen)
 
+    def _reach(self, value):
+        parts = keras.tree.flatten(value)
+        self.reached += [part for part in parts if isinstance(part, keras.Layer)]
+
     def _called(self, name, function):
         self.reads_masks |= function.__name__.endswith("_keras_mask")
-        if not is_harmless_function(name, function):
+        self._comparisons.note_function(name, function)
+        if makes_a_layer(function):
+            self.python.note_policy()
+        elif not is_harmless_function(name, function):
             self.function(function, is_method=False)
 
     def _global(self, name, chain, function):
         value, name = self.python.of_module(function, name, chain)
-        if is_harmless_builtin(value):
+        chain = chain[name.count(".") :]
+        if is_harmless_builtin(value) and not chain:
             return
+        if type(value) in (bool, int, float) and set(chain) <= OF_NUMBERS:
+            return
+        if isinstance(value, (list, dict, set)):
+            check_constant(name, value)  # which says what it is
+        value, name = self.python.of_object(value, name, chain)
         if isinstance(value, types.FunctionType):
             self._called(name, value)
             return
@@ -205,6 +238,12 @@ class Reading:
 
     def _is_str(self, name, function):
         return self.python.of_module(function, name)[0] is str
+
+    def check_setting(self, chain):
+        """Raises `ImpureError` unless `self.a.b` is a layer, a constant or a list of its own."""
+        value, name = self.python.of_object(self.layer, "self", chain)
+        if not isinstance(value, (keras.Layer, list, tuple, dict)):
+            check_constant(name, value)
 
     def method(self, name, function):
         """Reads a method that is called of the layer."""

@@ -6,6 +6,8 @@ from keras_dawn.native.lowering import bytecode
 from keras_dawn.native.lowering.harmless import ImpureError, check_constant
 from keras_dawn.native.lowering.watched import asks_kind, names
 
+import keras
+
 
 def read_special(reading, instructions, number, code, function, owner):
     """Reads a call of one of them, of which the first instruction is `instructions[number]`.
@@ -36,7 +38,8 @@ SPECIAL = {"getattr": getattr, "isinstance": isinstance, "super": super}
 def _super(reading, instructions, number, code, function, owner):
     """`super().name(…)`: what the next class of the layer's has is read in its place."""
     found = bytecode.of_super(instructions, number, owner)
-    if found is None:
+    # Without arguments it takes the first one of the function that it stands in.
+    if found is None or (found[0] is None and code.co_varnames[:1] != (owner,)):
         raise ImpureError("super() of something else than a method")
     kind, name, after = found
     reading.method(name, reading.python.after_class(reading.layer, function, kind, name))
@@ -48,27 +51,43 @@ def _getattr(reading, instructions, number, code, function, owner):
     if owner is not None and owner in bytecode.loaded(instructions[number + 1]):
         parts, end = bytecode.text(instructions, number + 2) or (None, None)
         if parts is None or not bytecode.is_call(instructions[end]):
-            raise ImpureError("getattr")
+            raise ImpureError("getattr of the layer by more than texts and local names")
         check = functools.partial(reading.python.wrong_attribute, reading.layer)
         reading.doubt(code, instructions[number].offset, names(parts, check))
         return end
     holder, name, default = instructions[number + 1 : number + 4]
     if holder.opname != "LOAD_GLOBAL" or {name.opname, default.opname} != {"LOAD_CONST"}:
-        raise ImpureError("getattr")
+        raise ImpureError("getattr of more than the layer, or a setting with a constant default")
     value = reading.python.setting(function, holder.argval, name.argval)
     check_constant(f"{holder.argval}.{name.argval}", value)
     return number + 4
 
 
 def _isinstance(reading, instructions, number, code, function, owner):
-    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol."""
-    asked, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None, (), None)
-    kinds = [reading.python.of_module(function, kind)[0] for kind in kinds]
-    if asked is None or not all(any(kind is each for each in _KINDS) for kind in kinds):
-        raise ImpureError("isinstance of what a tensor may be, or its symbol")
-    if (list in kinds) != (tuple in kinds):  # a layer may return either where its symbols come so
-        reading.doubt(code, instructions[number].offset, asks_kind(asked))
+    """`isinstance(name, KIND)` of classes that no tensor is of, and so no symbol.
+
+    Of a layer's attribute that is no weight, the class may be any.
+    """
+    asked, chain, kinds, end = bytecode.asked_kinds(instructions, number + 1) or (None,) * 4
+    if asked is None or (chain and asked != owner):
+        raise ImpureError("isinstance of more than a name or an attribute of the layer")
+    kinds = [reading.python.of_module(function, *kind)[0] for kind in kinds]
+    if chain:
+        reading.check_setting(chain)
+        return end
+    if not all(map(_is_known, kinds)):
+        kinds = ", ".join(kind.__name__ for kind in _KINDS)
+        raise ImpureError(f"isinstance of more than a local name and layers, {kinds}")
+    either = (list in kinds) != (tuple in kinds)
+    if either or float in kinds:
+        reading.doubt(code, instructions[number].offset, asks_kind(asked, either, float in kinds))
     return end
+
+
+def _is_known(kind):
+    """Whether a class is one of Python's, or of layers, which says as all do what is of it."""
+    plain = isinstance(kind, type) and type(kind).__instancecheck__ is type.__instancecheck__
+    return any(kind is each for each in _KINDS) or (plain and issubclass(kind, keras.Layer))
 
 
 _KINDS = (bool, int, float, list, tuple, dict)

@@ -1,16 +1,22 @@
 """Python's operators in a trace: where torch's do something else with tensors than Keras's."""
 
-from keras_dawn.foundation import keras_trace
+from keras_dawn.foundation import keras_layers, keras_masks
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.trace_sizes import SizesError
 
 import keras
 import torch
+from keras import layers
 
-# Those of two tensors whose result is memory that nobody else has.
+# Their result is memory that nobody else has.
 _FRESH = (
-    "Add", "Subtract", "Multiply", "TrueDivide", "Einsum", "Matmul", "Where", "Stack",
-    "Concatenate",
+    "Add", "Subtract", "Multiply", "TrueDivide", "Matmul", "Where", "Stack", "Concatenate",
+)  # fmt: skip
+_FRESH_LAYERS = (
+    layers.Dense, layers.EinsumDense, layers.Embedding, layers.Conv1D, layers.Conv2D, layers.Conv3D,
+    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose, layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
+    layers.BatchNormalization, layers.LayerNormalization,
 )  # fmt: skip
 _VIEWS = ("Reshape", "Transpose", "ExpandDims", "Squeeze")
 
@@ -30,50 +36,45 @@ def check_scalars(nodes):
                 raise SizesError(f"a number of {dtype} beside tensors of {', '.join(dtypes)}")
 
 
-def check_changed(trace, changed):
+def check_changed(trace, changed, nodes):
     """Refuses `x += y` unless `x` was made for it: nobody else may see the change.
 
     Args:
         trace: `Trace`.
         changed: the tensors `x`, symbolic.
+        nodes: all calls that were made, also of what nobody used: `x += y` changes `x` then, too.
     """
-    outputs = {id(tensor) for tensor in keras.tree.flatten(trace.outputs)}
+    kept = {id(tensor) for tensor in keras.tree.flatten([trace.outputs, trace.losses])}
     for tensor in changed:
-        readers = _readers(trace, tensor)
-        if (
-            not readers
-            and _maker(trace, tensor) is None
-            and keras_trace.is_result_of(tensor, _FRESH)
-        ):
-            continue  # nothing came of it
-        if not _is_fresh(trace, tensor) or id(tensor) in outputs or len(readers) != 1:
+        readers = _readers(nodes, tensor)
+        if keras_masks.mask_of(tensor) is not None:  # the result keeps it; its symbol is another
+            raise SizesError("an operator that changes a masked tensor in place")
+        if not _is_fresh(nodes, kept, tensor) or len(readers) != 1:  # `x += y` is one
             raise SizesError("an operator that changes a tensor in place")
         (result,) = readers[0].outputs
         if (result.shape, result.dtype) != (tensor.shape, tensor.dtype):
             raise SizesError("an operator that changes a tensor in place, to another shape")
 
 
-def _is_fresh(trace, tensor):
-    """Whether nobody else holds the memory of a tensor that a trace makes."""
-    maker = _maker(trace, tensor)
-    if maker is None:
+def _is_fresh(nodes, kept, tensor):
+    """Whether the memory of a tensor was made in these calls, and nobody else holds it."""
+    maker = next((node for node in nodes if any(x is tensor for x in node.outputs)), None)
+    if maker is None or id(tensor) in kept:
         return False
-    name, sources = type(maker.operation).__name__, _tensors(maker)
-    if name in _FRESH:
-        return len(sources) > 1
+    operation, sources = maker.operation, _tensors(maker)
+    if isinstance(operation, keras.Layer):
+        return keras_layers.acts_as(operation) in _FRESH_LAYERS
+    name = type(operation).__name__
+    if name in _FRESH or (name == "Einsum" and len(sources) > 1):
+        return True
     if name not in _VIEWS or len(sources) != 1:
         return False
     (source,) = sources
-    returned = any(x is source for x in keras.tree.flatten(trace.outputs))
-    return not returned and _readers(trace, source) == [maker] and _is_fresh(trace, source)
+    return _readers(nodes, source) == [maker] and _is_fresh(nodes, kept, source)
 
 
-def _maker(trace, tensor):
-    return next((node for node in trace.nodes if any(x is tensor for x in node.outputs)), None)
-
-
-def _readers(trace, tensor):
-    return [node for node in trace.nodes if any(x is tensor for x in node.input_tensors)]
+def _readers(nodes, tensor):
+    return [node for node in nodes if any(x is tensor for x in node.input_tensors)]
 
 
 def _tensors(node):

@@ -114,6 +114,7 @@ def lower_with_sizes(builder, node, args, kwargs, training):
     if builder.last_call is not None and isinstance(operation, keras.Layer):
         builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
+    args, kwargs = keras_layers.first_by_position(operation, args, kwargs)
     if isinstance(operation, keras.Model):
         # Its layers in place of the call: one graph, whose parts need not be called.
         with inside_model(builder, operation, args, kwargs) as (inner, values):

@@ -9,6 +9,7 @@ import textwrap
 import traceback
 
 import keras
+import numpy as np
 import torch
 
 _UNCHANGEABLE = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))
@@ -35,6 +36,7 @@ class Watch:
 
     Attributes:
         changed: symbolic tensors that an operator was to change in place.
+        nodes: Keras's nodes of all calls, also of those whose results nobody used.
         keeps: bool, whether a size that is not known, or a dtype, may be compared.
     """
 
@@ -43,7 +45,7 @@ class Watch:
         self._reason = None
         self._goes_on = False
         self._noted = []  # (tensor, how often it had been changed when a call with it was noted)
-        self.changed = []
+        self.changed, self.nodes = [], []
         self.keeps = False
 
     def run(self, function, arguments):
@@ -100,6 +102,7 @@ class Watch:
 
     def _call(self, frame, event, _):
         if frame.f_code is self._node_code:
+            self.nodes.append(frame.f_locals["self"])
             self.note([frame.f_locals["call_args"], frame.f_locals["call_kwargs"]])
         if frame.f_code not in self._doubts:
             return None
@@ -208,15 +211,23 @@ def names(parts, check):
     return wrong
 
 
-def asks_kind(name):
-    """What is wrong with asking whether a value is a list, or a tuple, as a function for a `Watch`.
+def asks_kind(name, lists, floats):
+    """What is wrong with asking for the kind of a value, as a function for a `Watch`.
 
-    A layer may return one of them where its symbolic outputs are the other.
+    A layer may return a list where its symbolic outputs are a tuple, and the other way round; an
+    argument that is a number of NumPy's is a tensor in Keras's call.
+
+    Args:
+        name: str, of the local value.
+        lists: bool, whether lists and tuples are told apart.
+        floats: bool, whether it is asked for floats.
     """
 
     def wrong(frame, watch):
-        is_either = isinstance(frame.f_locals.get(name), (list, tuple))
-        return f"whether {name} is a list or a tuple" if is_either else None
+        value = frame.f_locals.get(name)
+        if lists and isinstance(value, (list, tuple)):
+            return f"whether {name} is a list or a tuple"
+        return f"whether {name} is a float" if floats and isinstance(value, np.float64) else None
 
     return wrong
 

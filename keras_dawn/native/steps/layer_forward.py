@@ -1,6 +1,6 @@
 """The forward pass of a model that keeps its Python: its own call, with native layers inside."""
 
-from keras_dawn.foundation import keras_losses, keras_models, keras_variables
+from keras_dawn.foundation import keras_layers, keras_losses, keras_models, keras_variables
 from keras_dawn.foundation.device import moved
 from keras_dawn.native.steps.added_losses import AddedLosses
 from keras_dawn.native.steps.by_layer import NativeLayers
@@ -9,6 +9,7 @@ from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.whole_call import WholeCall
 
 import keras
+import numpy as np
 import torch
 
 
@@ -58,18 +59,23 @@ class LayerForward(EagerForward):
         """The outputs of a batch where no Python has to run for them, else `EMPTY`."""
         if self._whole_call is None:
             return EMPTY
-        return self._whole_call(self._moved(x), undisturbed)
+        return self._whole_call(self._tensors(x), undisturbed)
 
     def _call(self, x, training):
-        x = self._moved(x)
+        x = self._tensors(x)
         # Exactly what `Model.train_step` and `test_step` do: a `call` without the argument is
         # not told the mode.
         if keras_models.has_training_argument(self.model):
             return self.model(x, training=training)
         return self.model(x)
 
-    def _moved(self, x):
-        """Tensors of the host's on a GPU, where Keras would put them and wait for it."""
+    def _tensors(self, x):
+        """The batch as the model's `call` gets it, without NumPy's arrays, as of `train_on_batch`.
+
+        Those of the host's are put on a GPU, where Keras would put them and wait for it.
+        """
+        if any(type(leaf) is np.ndarray for leaf in keras.tree.flatten(x)):
+            x = keras.tree.map_structure(self._tensor, x)
         if not torch.cuda.is_initialized():  # to list the variables takes longer
             return x
         device = next((keras_variables.memory_of(v).device for v in self.model.variables), None)
@@ -78,6 +84,14 @@ class LayerForward(EagerForward):
         return keras.tree.map_structure(
             lambda leaf: moved(leaf, device) if isinstance(leaf, torch.Tensor) else leaf, x
         )
+
+    def _tensor(self, leaf):
+        if type(leaf) is not np.ndarray or not keras_layers.converts_inputs(self.model):
+            return leaf
+        try:
+            return keras.ops.convert_to_tensor(leaf)
+        except TypeError:  # of a dtype that torch does not have: Keras's own call tries another
+            return leaf
 
     def convolutions(self):
         """Which way each convolution went with the last batches."""

@@ -20,6 +20,7 @@ from keras_dawn.native.steps.beside import packed
 from keras_dawn.native.steps.graph_inputs import fits
 from keras_dawn.native.steps.layer_calls import EMPTY, TENSORS, tensors_of, unmask
 from keras_dawn.native.steps.lowerings import Lowerings
+from keras_dawn.native.steps.states_before import put_back, states_before
 
 import keras
 import torch
@@ -126,14 +127,15 @@ class Part:
                 keras_context.drop_added_losses(
                     self.lowerings.inside
                 )  # those of calls in the other mode
+            before = states_before(lowered, tensors)
             try:
                 outputs = forward(*tensors)
             except OUT_OF_MEMORY:
                 raise
             except REFUSED as error:
                 # Keras's own call says what is wrong, or can do it. Moving averages have not been
-                # touched; what a graph changes on its way (how often a generator was asked, a
-                # state that is kept) may have been, and then changes twice.
+                # touched.
+                put_back(before)
                 self._left[key_mode] = True
                 self.lowerings.refuse(key, f"{type(error).__name__}: {error}")
                 return EMPTY

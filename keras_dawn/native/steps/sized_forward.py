@@ -17,6 +17,7 @@ from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.lowerings import has_its_tensors
 from keras_dawn.native.steps.parts import OUT_OF_MEMORY, REFUSED
 from keras_dawn.native.steps.same_graph import SameGraph
+from keras_dawn.native.steps.states_before import put_back, states_before
 
 import torch
 
@@ -136,11 +137,13 @@ class SizedForward(EagerForward):
             with keras_context.inside_call(self.model, training):
                 return forward(*flat)
         keras_context.drop_added_losses(self._inside)  # those of calls in the other mode
+        before = states_before(lowered, flat)
         try:
             return forward(*flat)
         except OUT_OF_MEMORY:
             raise
         except REFUSED as error:  # Keras's own call says what is wrong, or can do it
+            put_back(before)
             raise LoweringError(f"{type(error).__name__}: {error}") from error
 
     def _of_any_sizes(self, training):

@@ -7,6 +7,7 @@ torch's inference mode spares each operation what autograd looks at.
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
 from keras_dawn.native.steps.layer_calls import EMPTY
 from keras_dawn.native.steps.parts import REFUSED
+from keras_dawn.native.steps.states_before import put_back, states_before
 
 import torch
 
@@ -43,10 +44,12 @@ class WholeCall:
         if forward is None:
             return EMPTY
         part.drop_added_losses()
+        before = states_before(lowered, flat)
         try:
             with torch.inference_mode():
                 outputs = forward(*flat)
         except REFUSED:  # the ordinary call knows what to do, or to say
+            put_back(before)
             self._last = None, None, None, None
             return EMPTY
         if lowered.losses:

@@ -37,7 +37,7 @@ def _state(builder, seed):
     if isinstance(seed, keras.random.SeedGenerator):
         builder.reads.note(seed, "state", seed.state)
         return generator_of(builder, seed)
-    builder.changes_state = True  # Keras's own generator; and nothing is captured around a seed
+    builder.changes()  # Keras's own generator; and nothing is captured around a seed
     return seed
 
 

@@ -17,7 +17,7 @@ from torch.fx.node import has_side_effect
 
 def generator_of(builder, generator):
     """The node of a Keras `SeedGenerator`'s state, which a draw in the graph counts up."""
-    builder.changes_state = True
+    builder.changes(generator.state)
     return builder.parameter(generator.state, AS_IS)
 
 
@@ -127,7 +127,7 @@ def stochastic_depth(builder, layer, inputs, call):
         return inputs[0]
     value, rate = builder.padded(_value_to_change(layer, inputs)), float(layer.drop_path_rate)
     dtype = torch_dtype(keras.config.floatx())
-    builder.changes_state = True
+    builder.changes()
     node = builder.call(drop_paths, value.node, rate, dtype, name=call.name)
     numbers = torch.empty((1,) * value.rank, dtype=dtype, device="meta")
     return value.with_node(node, dtype=promoted(value, numbers), torch_order=value.torch_order)

@@ -207,7 +207,7 @@ def states_that_are_kept(builder, layer):
     variables = keras.tree.flatten(layer.states)
     if not all(isinstance(variable, keras.Variable) for variable in variables):
         raise LoweringError("states that were not made")
-    builder.changes_state = True
+    builder.changes(*variables)
     return [builder.graph.get_attr(builder.share(variable, AS_IS)) for variable in variables]
 
 

@@ -20,32 +20,32 @@ def up_sampling_1d(builder, layer, inputs, call):
 
 @rule(layers.UpSampling3D)
 def up_sampling_3d(builder, layer, inputs, call):
-    return _repeat(builder, layer, inputs[0], call)
+    return _nearest(builder, layer, inputs[0], call)
 
 
 @rule(layers.UpSampling2D)
 def up_sampling_2d(builder, layer, inputs, call):
-    value = inputs[0]
     if layer.interpolation == "nearest":
-        if set(layer.size) == {1}:
-            return value  # as in Keras the same memory
-        # torch divides by the factor in float32, and misses some pixels of a large one.
-        if not is_float(value.dtype) or max(layer.size) > 32:
-            return _repeat(builder, layer, value, call)
-        factors = tuple(float(factor) for factor in layer.size)
-        arguments = F.interpolate, builder.image(value, layer.data_format), None, factors, "nearest"
-    elif layer.interpolation in SMOOTH:
-        value = _smoothed(builder, value)
-        node = builder.image(value, layer.data_format)
-        arguments = enlarge, node, layer.interpolation, tuple(layer.size)
-    else:
+        return _nearest(builder, layer, inputs[0], call)
+    if layer.interpolation not in SMOOTH:
         raise LoweringError(f"interpolation={layer.interpolation!r}")
-    node = builder.call(*arguments, name=call.name)
+    value = _smoothed(builder, inputs[0])
+    node = builder.image(value, layer.data_format)
+    settings = layer.interpolation, tuple(layer.size)
+    node = builder.call(enlarge, node, *settings, name=call.name)
     value = value.with_node(node, torch_order=layer.data_format == "channels_last")
     return builder.to(value, inputs[0].dtype)
 
 
-def _repeat(builder, layer, value, call):
+def _nearest(builder, layer, value, call):
+    if set(layer.size) == {1}:
+        return value  # as in Keras the same memory
+    # torch divides by the factor in float32, and misses some pixels of a large one.
+    if is_float(value.dtype) and max(layer.size) <= 32:
+        node = builder.image(value, layer.data_format)
+        factors = tuple(float(factor) for factor in layer.size)
+        node = builder.call(F.interpolate, node, None, factors, "nearest", name=call.name)
+        return value.with_node(node, torch_order=layer.data_format == "channels_last")
     first = 1 if layer.data_format == "channels_last" else 2
     node = builder.keras_order(value)
     node = builder.call(repeat_axes, node, first, tuple(layer.size), name=call.name)

@@ -23,7 +23,7 @@ def spectral_normalization(builder, layer, inputs, call):
     if call.training:
         if id(kernel) not in builder.leaves:
             raise LoweringError("its kernel is not one of the model's trainable weights")
-        builder.changes_state = True
+        builder.changes(kernel, layer.vector_u)
         name, leaf = builder.leaves[id(kernel)]
         # The division goes before the layer's own nodes, which read the kernel.
         with builder.graph.inserting_after(before):
