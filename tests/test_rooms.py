@@ -23,6 +23,7 @@ PRIVATE = {
     "native/lowering/module.py": {"_parameters"},
     "native/steps/updates/counting.py": {"_version"},
     "native/steps/whole_step.py": {"_version"},
+    "native/steps/guarding.py": {"_version"},
     "native/parallel.py": {"_set_params_and_buffers_to_ignore_for_model"},
     "native/operation_counter.py": {"_qualified_op_name"},
     # Of this package's own SGD: what its fused update takes over.

@@ -6,7 +6,7 @@ from keras_dawn.data.batches import Batches, epoch_kept
 from keras_dawn.distributed.ranks import current
 from keras_dawn.distributed.same_everywhere import average_moving_statistics
 from keras_dawn.evaluation.scores import OutputCheck, Scores, mean_of_logarithms
-from keras_dawn.evaluation.views import Views, check_order, fixed_views
+from keras_dawn.evaluation.views import Views, check_images, check_order, fixed_views
 from keras_dawn.foundation import keras_metrics
 from keras_dawn.native.accelerate import native_forward
 
@@ -114,6 +114,7 @@ def _averaged(model, data, meaning, views, augmented, average):
 
     parts, labels, weights = [], [], []
     for images, targets, own in data.weighted():
+        check_images(images, views)
         parts.append(_of_views(score, kind, images, views))
         labels.append(targets)
         weights.append(own)

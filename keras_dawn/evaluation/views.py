@@ -86,6 +86,17 @@ def fixed_views(images, flip, shift):
     return views
 
 
+def check_images(images, views):
+    """Raises `ValueError` for a batch of something else where views are to be made of it."""
+    if (views.flip or views.shift) and getattr(images, "ndim", None) != 4:
+        shape = getattr(images, "shape", None)
+        found = type(images).__name__ if shape is None else f"a batch of shape {tuple(shape)}"
+        raise ValueError(
+            "Views are of images (batch, height, width, channels), or channels first, got "
+            f"{found}. For other data use `model.predict`."
+        )
+
+
 def mirrored(images):
     """The mirror images, left for right."""
     return images.flip(_rows() + 1)

@@ -96,6 +96,12 @@ def has_own_call(model):
     return is_overridden(model, "call") and type(model).call is not keras.Model.call
 
 
+def has_own_step(model):
+    """Whether a layer is a model with Python of its own around its `call`, such as a step."""
+    names = ("train_step", "test_step", "compute_loss", "compute_metrics")
+    return isinstance(model, keras.Model) and any(is_overridden(model, name) for name in names)
+
+
 def waits_for_a_batch(model):
     """Whether a model, its loss or its metrics are built on the first batch, which has not come."""
     for name in ("loss", "metrics"):

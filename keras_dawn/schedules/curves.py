@@ -42,18 +42,33 @@ class Curve:
         return self.description
 
 
+def is_number(value):
+    """Whether a value is a number, of Python's, of numpy's or of a tensor."""
+    return not isinstance(value, (str, bytes)) and hasattr(type(value), "__float__")
+
+
+def check_numbers(curve, **values):
+    """Raises `ValueError` for what is no number among the arguments of a curve."""
+    for name, value in values.items():
+        if not is_number(value):
+            raise ValueError(f"`{name}` of `{curve}` must be a number, got {value!r}.")
+
+
 def constant(value):
     """The same value throughout."""
+    check_numbers("constant", value=value)
     return Curve(lambda progress: value, f"constant({value})")
 
 
 def linear(start, end):
     """A straight line from `start` to `end`."""
+    check_numbers("linear", start=start, end=end)
     return Curve(lambda progress: start + (end - start) * progress, f"linear({start}, {end})")
 
 
 def cosine(start, end):
     """Half a cosine wave from `start` to `end`: flat at both ends, steepest in the middle."""
+    check_numbers("cosine", start=start, end=end)
     return Curve(
         lambda progress: end + (start - end) * (1.0 + math.cos(math.pi * progress)) / 2.0,
         f"cosine({start}, {end})",
@@ -62,6 +77,7 @@ def cosine(start, end):
 
 def exponential(start, end):
     """A constant ratio per step from `start` to `end`, both above 0."""
+    check_numbers("exponential", start=start, end=end)
     if start <= 0 or end <= 0:
         raise ValueError(f"An exponential curve needs values above 0, got {start} and {end}.")
     return Curve(lambda progress: start * (end / start) ** progress, f"exponential({start}, {end})")
@@ -69,6 +85,7 @@ def exponential(start, end):
 
 def polynomial(start, end, power):
     """`end + (start - end) * (1 - progress) ** power`."""
+    check_numbers("polynomial", start=start, end=end, power=power)
     if power <= 0:
         raise ValueError(f"`power` must be above 0, got {power}.")
     return Curve(
@@ -91,6 +108,8 @@ def combine(fractions, curves):
             f"`combine` needs one fraction for each curve and at least one, "
             f"got {len(fractions)} fractions and {len(curves)} curves."
         )
+    for number, fraction in enumerate(fractions):
+        check_numbers("combine", **{f"fractions[{number}]": fraction})
     if min(fractions) <= 0 or abs(sum(fractions) - 1.0) > 1e-6:
         raise ValueError(f"Fractions must be above 0 and add up to 1, got {list(fractions)}.")
     ends, total = [], 0.0
@@ -166,11 +185,13 @@ def steps(values, boundaries):
 
 def flat_cosine(value, end, flat_fraction=0.75):
     """`value` for `flat_fraction` of the training, then a cosine down to `end`."""
+    check_numbers("flat_cosine", value=value, end=end, flat_fraction=flat_fraction)
     return combine([flat_fraction, 1 - flat_fraction], [constant(value), cosine(value, end)])
 
 
 def warm_up(curve, fraction, start=0.0):
     """A straight line from `start` to `curve(0)`, then the whole of `curve`."""
+    check_numbers("warm_up", fraction=fraction, start=start)
     return combine([fraction, 1 - fraction], [linear(start, curve(0.0)), curve])
 
 

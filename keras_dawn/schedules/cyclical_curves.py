@@ -1,6 +1,6 @@
 """Curves that come round again: cycles of triangles (CLR) and cosines with restarts (SGDR)."""
 
-from keras_dawn.schedules.curves import ROUNDING, Curve, cosine
+from keras_dawn.schedules.curves import ROUNDING, Curve, check_numbers, cosine
 
 
 def triangular(low, high, cycles=1):
@@ -39,6 +39,7 @@ def exp_range(low, high, cycles=1, end_scale=0.1):
 
 
 def _cyclical(low, high, cycles, height, description):
+    check_numbers(description.partition("(")[0], low=low, high=high)
     if not isinstance(cycles, int) or cycles < 1:
         raise ValueError(f"`cycles` must be a whole number from 1 up, got {cycles}.")
 

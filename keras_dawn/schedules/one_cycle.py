@@ -141,6 +141,13 @@ class OneCycleSchedule(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         if "momentum" in corners:
             raise ValueError("OneCycleSchedule moves the rate only: use the callback OneCycle.")
+        if isinstance(total_steps, bool) or not hasattr(type(total_steps), "__index__"):
+            raise ValueError(
+                "`total_steps` must be a whole number, the batches of all epochs, got "
+                f"{total_steps!r}."
+            )
+        if total_steps < 1:
+            raise ValueError(f"`total_steps` must be 1 or more, got {total_steps}.")
         self.max_lr = max_lr
         self.total_steps = total_steps
         self.shape = shape

@@ -11,7 +11,7 @@
 import itertools
 from dataclasses import dataclass
 
-from keras_dawn.schedules.curves import Curve, constant, cosine, in_turn, linear
+from keras_dawn.schedules.curves import Curve, constant, cosine, in_turn, is_number, linear
 
 SHAPES = ("cosine", "three_phase", "dawnbench")
 
@@ -138,7 +138,7 @@ class OneCycleShape:
 
 def check_max_lr(max_lr):
     """Raises `ValueError` unless the rate is a number above 0."""
-    if isinstance(max_lr, (str, bool)) or not max_lr > 0:
+    if isinstance(max_lr, bool) or not is_number(max_lr) or not max_lr > 0:
         raise ValueError(
             f"`max_lr`, the highest learning rate, must be a number above 0, got {max_lr!r}."
         )

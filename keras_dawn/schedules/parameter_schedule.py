@@ -1,5 +1,6 @@
 """Schedules any hyper-parameter of the optimizer, batch by batch."""
 
+import inspect
 import math
 
 from keras_dawn.foundation import hyperparameters, keras_callbacks, keras_fit
@@ -69,6 +70,7 @@ class ParameterSchedule(keras.callbacks.Callback):
                     f"The curve of {name!r} must be callable, got {curve!r}. "
                     f"For a fixed value use `schedules.constant({curve!r})`."
                 )
+            _check_arguments(name, curve)
         self._given_curves = dict(curves)
         self._found = self._rate_before = None
         self._latest = {}
@@ -234,6 +236,22 @@ def _value(name, curve, progress):
         )
     number = max(number, 0.0) if name in _FROM_ZERO_UP else number
     return number
+
+
+def _check_arguments(name, curve):
+    """Raises `ValueError` for what cannot be called with one number."""
+    try:
+        signature = inspect.signature(curve)
+    except (TypeError, ValueError):  # some that are built in do not say
+        return
+    try:
+        signature.bind(0.0)
+    except TypeError:
+        raise ValueError(
+            f"The curve of {name!r} must take one argument, the training's progress in [0, 1], and "
+            f"{getattr(curve, '__name__', type(curve).__name__)} takes {signature}. A function of "
+            "the epoch and the rate before it is for `keras.callbacks.LearningRateScheduler`."
+        ) from None
 
 
 def _check_epochs(epochs):

@@ -175,6 +175,11 @@ def test_bad_arguments_are_named(images, labels):
         predict_tta(model, images, augmented=Augmented(short))
     with pytest.raises(ValueError, match="no images"):
         predict_tta(model, images[:0])
+    rows = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])
+    rows.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=r"got a batch of shape \(5, 6\)"):
+        predict_tta(rows, np.zeros((5, 6), "float32"))
+    assert predict_tta(rows, np.zeros((5, 6), "float32"), views=Views(flip=False)).shape == (5, 3)
     with pytest.raises(ValueError, match="needs labels"):
         evaluate_tta(model, images)
     with pytest.raises(ValueError, match="compiled"):

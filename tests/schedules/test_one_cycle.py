@@ -83,7 +83,7 @@ def test_a_rate_schedule_is_refused(dense_model, points):
         model.fit(*points, callbacks=[OneCycle()], verbose=0)
 
 
-@pytest.mark.parametrize("max_lr", [-1.0, 0.0, "cosine", True])
+@pytest.mark.parametrize("max_lr", [-1.0, 0.0, "cosine", True, [0.1]])
 def test_bad_max_lr_is_refused(max_lr):
     with pytest.raises(ValueError, match="max_lr"):
         OneCycle(max_lr)
@@ -119,6 +119,11 @@ class TestOneCycleSchedule:
         loaded = keras.models.load_model(tmp_path / "model.keras")
         assert float(loaded.optimizer.learning_rate) == float(model.optimizer.learning_rate)
         assert loaded.optimizer.get_config() == model.optimizer.get_config()
+
+    @pytest.mark.parametrize("total_steps", ["10", 10.5, None, True, 0])
+    def test_a_length_that_is_no_number_of_steps_is_refused(self, total_steps):
+        with pytest.raises(ValueError, match="`total_steps` must be"):
+            OneCycleSchedule(0.1, total_steps)
 
     def test_momentum_is_refused(self):
         with pytest.raises(ValueError, match="callback OneCycle"):

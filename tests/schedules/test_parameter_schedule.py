@@ -242,3 +242,20 @@ def test_curves_one_after_the_other_are_not():
     beta = ParameterSchedule({"beta_1": linear(0.9, 0.8)})
     logs = model.fit(x, x[:, :1], 8, epochs=2, verbose=0, callbacks=[*parts, beta]).history
     assert logs["learning_rate"] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("curve", [lambda epoch, rate: rate, lambda: 0.1])
+def test_a_function_of_other_than_one_argument_is_refused(curve):
+    with pytest.raises(ValueError, match="must take one argument.*LearningRateScheduler"):
+        ParameterSchedule({"learning_rate": curve})
+
+
+@pytest.mark.parametrize("epochs", [7, 10, 29, 100])
+def test_a_function_of_the_epoch_is_translated_as_the_migration_page_says(epochs):
+    def f(epoch):
+        assert epoch == int(epoch)
+        return 0.1 * 0.9**epoch
+
+    curve = {"learning_rate": lambda progress: f(int(progress * epochs + 1e-6))}
+    rates = ParameterSchedule(curve).values(epochs, steps_per_epoch=3)["learning_rate"]
+    assert rates == [f(epoch) for epoch in range(epochs) for _ in range(3)]

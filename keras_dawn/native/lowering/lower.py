@@ -150,7 +150,7 @@ def lower_layer(layer, args, kwargs, training):
                 builder.masks.set(value, builder.graph.placeholder(f"{name}_mask"))
             return value
 
-        values = keras.tree.map_structure(placeholder, (args, kwargs))
+        values = _mapped(placeholder, (args, kwargs))
         flat = keras.tree.flatten((args, kwargs))
         symbols = tuple(part for part in flat if isinstance(part, keras.KerasTensor))
         if own:
@@ -171,6 +171,18 @@ def lower_layer(layer, args, kwargs, training):
     lowered.output_structure = keras.tree.map_structure(lambda _: next(numbers), outputs)
     lowered.unmasked = [number for number, value in enumerate(inputs) if value.unmasked]
     return lowered
+
+
+def _mapped(function, part):
+    """A structure of a function's results, called in the order of the structure.
+
+    Keras's walks may take the keys of a dict in alphabetical order.
+    """
+    if type(part) in (list, tuple):
+        return type(part)([_mapped(function, each) for each in part])
+    if type(part) is dict:
+        return {key: _mapped(function, each) for key, each in part.items()}
+    return function(part)
 
 
 def _lowered_own(builder, node, values, training):

@@ -7,6 +7,7 @@ from keras_dawn.foundation.keras_variables import dtype_inside
 from keras_dawn.native.lowering.draws import draws_from_torch, has_effects
 from keras_dawn.native.lowering.gated_convolutions import gate_convolutions
 from keras_dawn.native.lowering.graph import GraphBuilder
+from keras_dawn.native.lowering.handed_over import copy_what_may_change
 from keras_dawn.native.lowering.in_place import relu_in_place
 from keras_dawn.native.lowering.joined_convolutions import join_convolutions
 from keras_dawn.native.lowering.keras_callables import KerasCall, OperationCall
@@ -136,6 +137,8 @@ def lowered_graph(walk, make_builder, views, masks):
     look_up_time_first(builder.graph)
     relu_after_pooling(builder.graph)
     relu_in_place(builder.graph)
+    if builder.training:
+        copy_what_may_change(builder.graph)
     builder.graph.eliminate_dead_code(has_effects)
     builder.graph.lint()
     return Lowered(

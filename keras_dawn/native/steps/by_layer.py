@@ -7,7 +7,9 @@ from keras_dawn.foundation import keras_layers, keras_models
 from keras_dawn.foundation.keras_layer_call import is_ordinary
 from keras_dawn.foundation.swapped_classes import put_class
 from keras_dawn.native.lowering import why_not_combined
+from keras_dawn.native.lowering.changing_python import may_change_in_place
 from keras_dawn.native.lowering.rules import find_rule
+from keras_dawn.native.steps import guarding
 from keras_dawn.native.steps.find_parts import find_parts
 from keras_dawn.native.steps.own_layers import OwnLayer
 
@@ -32,6 +34,7 @@ class NativeLayers:
         self._inside = inside
         self.parts = []
         self._own = []  # layers that keep their Python, called by a shorter way
+        self._seen, self._changing = {}, []  # layers whose Python may change tensors in place
         self.refresh()
 
     def refresh(self):
@@ -49,6 +52,7 @@ class NativeLayers:
         for part in self._all_parts():
             part.try_again()
         self._find_own()
+        self._note_changing()
         self.all = [x for x in keras_layers.all_layers(self.model) if hasattr(x, "call")]
         self._unbuilt = [layer for layer in self.all if not layer.built]
         self.complete = not self._unbuilt
@@ -72,6 +76,22 @@ class NativeLayers:
             and is_ordinary(layer)
         ]
 
+    def _note_changing(self):
+        """Notes the layers whose Python may change tensors in place."""
+        inside = [self.model] if self._inside is None else self._inside
+        for layer in itertools.chain(*map(keras_layers.all_layers, inside)):
+            if id(layer) not in self._seen:
+                self._seen[id(layer)] = layer
+                if isinstance(layer, keras.Layer) and may_change_in_place(layer):
+                    self._changing.append(layer)
+
+    def _may_change(self):
+        """Whether Python that runs as it is may change tensors in place."""
+        if not self._changing:
+            return False
+        native = {id(layer) for layer in self.native()}
+        return any(id(x) not in native or keras_models.has_own_step(x) for x in self._changing)
+
     def _all_parts(self):
         return [*self.parts, *(own.part for own in self._own if own.part is not None)]
 
@@ -92,7 +112,8 @@ class NativeLayers:
                 if type(part.layer) is part.base:  # else an outer step has swapped it already
                     swapped.append(part)
                     put_class(part.layer, part.swapped)
-            yield
+            with guarding.guarded(self._may_change()):
+                yield
         finally:
             for part in swapped:
                 put_class(part.layer, part.base)
@@ -139,7 +160,7 @@ class NativeLayers:
         """Why the model's own `call` keeps its Python, or `None`: unknown, or it does not."""
         for own in self._own:
             if own.layer is self.model:
-                return own.reason if own.part is None else own.part.reason
+                return own.reason if own.part is None else _why_left(own.part)
         if not self.model.built or is_ordinary(self.model):
             return None
         return why_not_combined(self.model)
@@ -199,6 +220,12 @@ class NativeLayers:
                     reason = f"{reason.removeprefix('no rule, and ')}; layers inside it natively"
                 found.append((layer, reason))
         return found
+
+
+def _why_left(part):
+    """Why a model's own `call` is not native, or `None` where that is not known."""
+    called = part.lowered or part.reason is not None
+    return part.reason if called else "nothing has called it so far"
 
 
 def _operations(lowered):

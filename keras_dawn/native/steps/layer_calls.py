@@ -12,8 +12,8 @@ _SETTINGS = (type(None), bool, int, float, str)
 def tensors_of(args, kwargs):
     """The tensors of a call in their order, each followed by its mask if it has one.
 
-    `None` where a call has other things in it than tensors, lists and tuples of them, and, by
-    name, plain settings.
+    `None` where a call has other things in it than tensors, lists, tuples and dicts of them, and,
+    by name, plain settings; also where a tensor in a dict has a mask.
     """
     found = []
     for part in args:
@@ -36,7 +36,16 @@ def _collect(part, found, settings):
         return type(mask) in TENSORS
     if kind in (list, tuple):
         return all(_collect(each, found, ()) for each in part)
+    if kind is dict:
+        if not part or not all(type(key) is str for key in part):
+            return False
+        parts = part.values()
+        return all(_collect(x, found, ()) for x in parts) and not any(map(_has_mask, parts))
     return part is None or kind in settings
+
+
+def _has_mask(part):
+    return any(keras_masks.mask_of(x) is not None for x in keras.tree.flatten(part))
 
 
 # Which sizes of tensors a lowering is for.
@@ -60,6 +69,8 @@ def described(part, sizes_of=ALL_BUT_BATCH):
         return (part.ndim, sizes, part.dtype, part.device, mask)
     if kind in (list, tuple):
         return (kind, *[described(each, sizes_of) for each in part])
+    if kind is dict:  # Python may go through it in its own order
+        return (kind, *[(key, described(each, sizes_of)) for key, each in part.items()])
     return (kind, part)
 
 
@@ -76,6 +87,8 @@ def symbolic(part, sizes_of=ALL_BUT_BATCH):
     if type(part) not in TENSORS:
         if type(part) in (list, tuple):
             return type(part)(symbolic(each, sizes_of) for each in part)
+        if type(part) is dict:
+            return {key: symbolic(each, sizes_of) for key, each in part.items()}
         return part
     shape = list(part.shape)
     if shape and sizes_of is not ALL:

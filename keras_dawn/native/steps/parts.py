@@ -14,6 +14,7 @@ from keras_dawn.foundation import (
     keras_version,
 )
 from keras_dawn.foundation.swapped_classes import class_with_call
+from keras_dawn.native.steps import guarding
 from keras_dawn.native.steps.averages import average_now
 from keras_dawn.native.steps.beside import packed
 from keras_dawn.native.steps.graph_inputs import fits
@@ -21,6 +22,7 @@ from keras_dawn.native.steps.layer_calls import EMPTY, TENSORS, tensors_of, unma
 from keras_dawn.native.steps.lowerings import Lowerings
 from keras_dawn.native.steps.states_before import put_back, states_before
 
+import keras
 import torch
 
 # From 3.16 on Keras tells the layers after one the mode that this one was given by name, also in a
@@ -77,6 +79,8 @@ class Part:
             training = kwargs.pop("training")
         flat = self._flat(args, kwargs)
         if not flat:
+            if self.is_own and _is_of_numbers((args, kwargs)):
+                self.lowerings.reason = _UNUSUAL
             return EMPTY
         context = keras_context.current_call_context()
         if training is EMPTY:
@@ -106,10 +110,15 @@ class Part:
             # a graph, lowered for one mode, does not follow.
             return EMPTY
         leaves_something = lowered.statistics or lowered.losses
-        if leaves_something and torch._C._autograd._top_saved_tensors_default_hooks(True):
+        hooked = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        hooked = hooked and not guarding.is_saving()
+        if leaves_something and hooked:
             # Checkpointed: the second pass may end early, before the averages would be moved.
             return EMPTY
         tensors = _cast(flat, lowered)
+        guards = not hooked and guarding.is_guarding()
+        if guards:
+            forward = guarding.saving_apart(forward, flat)
         if lowered.calls_keras:  # an error is the user's, and happens once
             with keras_context.inside_part(layer, context, bool(mode)):
                 outputs = forward(*tensors)
@@ -133,6 +142,8 @@ class Part:
         if lowered.unmasked:
             unmask(lowered.unmasked, flat)
         outputs = self.finished(outputs, lowered, bool(mode))
+        if guards:
+            outputs = guarding.fresh(outputs, flat)
         tells = training is not EMPTY or not _MODES_STAY
         if context is not None and tells and not lowered.calls_keras:
             if training is EMPTY and told is None and self.lowerings.infers_untold:
@@ -219,6 +230,16 @@ class Part:
     def reason(self):
         """Why the layer's own call was used at last, or `None`."""
         return self.lowerings.reason
+
+
+_UNUSUAL = (
+    "it is called with more than tensors, lists, tuples and dicts of them, and settings by name"
+)
+
+
+def _is_of_numbers(arguments):
+    """Whether a call is none of those that build a layer from symbolic tensors."""
+    return not any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(arguments))
 
 
 REFUSED = (RuntimeError, ValueError, TypeError, IndexError)

@@ -159,16 +159,24 @@ def random_crop(builder, layer, inputs, call):
     if not call.training:
         return inputs[0]
     size = int(layer.height), int(layer.width)
-    return augment(builder, layer, inputs, call, crop, size, drawing_dtype())
+    as_view = builder.for_one_layer  # inside Python of the user's, who may write into one of them
+    return augment(builder, layer, inputs, call, crop, size, drawing_dtype(), as_view)
 
 
-def crop(images, state, size, dtype):
-    """Cuts one window at random out of all images, or their middles if they are too small."""
+def crop(images, state, size, dtype, as_view=False):
+    """Cuts one window at random out of all images, or their middles if they are too small.
+
+    Args:
+        as_view: bool, whether on a CPU the window is to be a view of the images, as in Keras.
+    """
     height, width = size
     rows, columns = images.shape[1:3]
     if rows > height and columns > width:
         for axis, (kept, whole) in enumerate(((height, rows), (width, columns)), 1):
             start = draws.uniform(state, images, (1,), 0, float(whole - kept + 1), dtype)
+            if as_view and images.device.type == "cpu":
+                images = images.narrow(axis, int(start), kept)
+                continue
             index = start.to(torch.int32) + torch.arange(kept, device=images.device)
             # By an index on the device: a slice would need the number on the host.
             images = images.index_select(axis, index)

@@ -1,5 +1,6 @@
 """Recurrent layers: LSTM, GRU, SimpleRNN and their cells inside an RNN, stacked too."""
 
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native import recurrent
 from keras_dawn.native.elementwise import FUNCTIONS
 from keras_dawn.native.lowering.checked_sizes import checked
@@ -11,6 +12,7 @@ from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
+import torch
 from keras import activations, layers
 
 CELLS = {
@@ -31,7 +33,16 @@ def outputs_of(run, builder, layer, call):
     outputs = run(builder, layer, x, states, mask, call)
     if layer.return_sequences:
         builder.masks.set(outputs[0], mask_to_hand_on(x, call))
+    elif len(outputs) > 1 and builder.for_one_layer and not _shares_state(layer):
+        # The output is the last state, too. Keras hands out two tensors, of which Python of the
+        # user's may change one in place.
+        outputs[0] = outputs[0].with_node(builder.call(torch.clone, outputs[0].node))
     return outputs
+
+
+def _shares_state(layer):
+    """Whether Keras hands out the last state itself as the output."""
+    return layer.unroll or keras_layers.acts_as(unrecorded(layer)) in (layers.LSTM, layers.GRU)
 
 
 def sequences_states_mask(call):

@@ -38,6 +38,8 @@ def up_sampling_2d(builder, layer, inputs, call):
 
 
 def _nearest(builder, layer, value, call):
+    if set(layer.size) == {1}:
+        return value  # as in Keras the same memory
     # torch divides by the factor in float32, and misses some pixels of a large one.
     if is_float(value.dtype) and max(layer.size) <= 32:
         node = builder.image(value, layer.data_format)
@@ -95,7 +97,7 @@ def resizing(builder, layer, inputs, call):
     if len(ratio) > 1:
         raise LoweringError("both cropped and padded")
     node = builder.call(
-        cut_and_resize,
+        resized,
         builder.image(value, layer.data_format),
         (int(layer.height), int(layer.width)),
         MODES[layer.interpolation],
@@ -132,6 +134,12 @@ def middle(images, size):
     return images[:, :, top : top + size[0], left : left + size[1]]
 
 
+def resized(images, *settings):
+    """`cut_and_resize`; in the place of images that have their size already a copy, as in Keras."""
+    made = cut_and_resize(images, *settings)
+    return images.clone() if made is images else made
+
+
 def cut_and_resize(images, size, mode="bilinear", ratio=None, fill_value=0.0, antialias=False):
     """Images at a size, cropped or padded before to its ratio of height and width if asked.
 
@@ -157,5 +165,5 @@ def cut_and_resize(images, size, mode="bilinear", ratio=None, fill_value=0.0, an
         return images
     wide = images.float() if images.dtype in precision.HALF else images
     corners = False if mode in SMOOTH else None
-    resized = F.interpolate(wide, size, None, mode, corners, antialias=antialias)
-    return resized.to(images.dtype)
+    made = F.interpolate(wide, size, None, mode, corners, antialias=antialias)
+    return made.to(images.dtype)

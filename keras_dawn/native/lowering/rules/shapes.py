@@ -17,6 +17,9 @@ def zero_padding(builder, layer, inputs, call):
     ends = (layer.padding,) if value.rank == 3 else layer.padding
     node = builder.image(value, layer.data_format)
     torch_order = layer.data_format == "channels_last"
+    if not any(number for pair in ends for number in pair):
+        # As in Keras another tensor: somebody may change one of the two in place.
+        return value.with_node(builder.call(torch.clone, node), torch_order=torch_order)
     if all(before == after for before, after in ends):
         # Left to whoever reads the value: a convolution pads for nothing.
         padding = tuple(before for before, _ in ends)
@@ -75,6 +78,9 @@ def reshape(builder, layer, inputs, call):
     if math.prod(target) == 0:
         raise LoweringError("sizes of 0")
     node = builder.keras_order(value)
+    if builder.for_one_layer and value.rank > 1:
+        node = builder.call(reshaped, node, tuple(target), name=call.name)
+        return value.with_node(node, rank=len(target) + 1, torch_order=False)
     # With one free axis torch cannot infer the batch too; unflatten keeps it.
     if value.rank == 1:
         flat = builder.call(torch.unsqueeze, node, 1)
@@ -85,6 +91,12 @@ def reshape(builder, layer, inputs, call):
     else:
         node = builder.call(torch.squeeze, flat, 1)
     return value.with_node(node, rank=len(target) + 1, torch_order=False)
+
+
+def reshaped(x, target):
+    """Each sample of `x` in another shape: by itself a view wherever torch can take one."""
+    size = math.prod(x.shape[1:]) // -math.prod(target) if -1 in target and x.shape[0] == 0 else -1
+    return x.reshape(x.shape[0], *(size if axis == -1 else axis for axis in target))
 
 
 @rule(layers.Permute)

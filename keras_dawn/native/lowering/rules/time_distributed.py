@@ -7,6 +7,8 @@ can be samples of a larger batch.
 from keras_dawn.foundation import keras_layers, keras_models
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import rule
+from keras_dawn.native.lowering.rules.resizing import repeat_axes
+from keras_dawn.native.lowering.rules.shapes import crop, reshaped
 from keras_dawn.native.lowering.values import LoweringError, Value
 
 import keras
@@ -63,13 +65,29 @@ def time_distributed(builder, layer, inputs, call):
     if len(outputs) != 1:
         raise LoweringError(f"{inner.name} has several outputs")
     (output,) = outputs
-    result = builder.call(with_time, builder.keras_order(output), node, name=call.name)
+    made = builder.keras_order(output)
+    if builder.for_one_layer and _is_view_of(made, steps.node):
+        made = builder.call(torch.clone, made)  # Keras stacks the steps: somebody may write into it
+    result = builder.call(with_time, made, node, name=call.name)
     return output.with_node(result, rank=output.rank + 1, torch_order=False)
 
 
 def with_time(steps, like):
     """`(batch · time, …)` as `(batch, time, …)`, with the first two axes of `like`."""
     return steps.unflatten(0, like.shape[:2])
+
+
+_VIEWS = {
+    "permute", "unflatten", "expand", torch.flatten, torch.squeeze, torch.unsqueeze, crop,
+    repeat_axes, reshaped,
+}  # fmt: skip
+
+
+def _is_view_of(node, source):
+    """Whether a node may be the memory of another one, which it comes from."""
+    while node is not source and node.target in _VIEWS:
+        node = node.args[0]
+    return node is source
 
 
 def _why_not_at_once(builder, layer, training, axes):
