@@ -44,6 +44,19 @@ class Standardized(layers.Conv1D):
         return super().convolution_op(inputs, (kernel - mean) / ops.sqrt(variance + 1e-10))
 
 
+class ByKind(Own):
+    """Does with its layers what they are for."""
+
+    def call(self, x):
+        for layer in (self.dense, self.drop, self.other):
+            if isinstance(layer, layers.Dropout):
+                x = x * 2
+            elif isinstance(layer, (keras.layers.Dense, layers.EinsumDense)):
+                x = layer(x)
+            x = x if isinstance(x, layers.Layer) else ops.tanh(x)
+        return x
+
+
 class AlwaysDropping(layers.Dropout):
     """Monte Carlo dropout, as courses write it."""
 
@@ -135,6 +148,7 @@ class Merging(Own):
         lambda: AlwaysDropping(0.25, seed=3),
         lambda: InFloat32(),
         WithAll,
+        ByKind,
     ],
     ids=[
         "names",
@@ -149,6 +163,7 @@ class Merging(Own):
         "seed",
         "cast",
         "all",
+        "kinds",
     ],
 )
 @pytest.mark.parametrize("subclassed", [False, True])

@@ -307,9 +307,13 @@ SUBCLASSED = {
 }
 
 
+# A subclassed model is made for texts of any length.
+CASES = [(name, length) for name in MODELS for length in (6, None)]
+CASES += [(name, None) for name in SUBCLASSED]
+
+
 @pytest.mark.filterwarnings("ignore:Layer '.*' .of type")
-@pytest.mark.parametrize("length", [6, None])
-@pytest.mark.parametrize("name", [*MODELS, *SUBCLASSED])
+@pytest.mark.parametrize(("name", "length"), CASES)
 def test_models_train_and_predict_as_in_plain_keras(name, length, true_float64):
     generator = np.random.default_rng(0)
     x, y = generator.integers(0, WORDS, (24, 6)), generator.normal(size=(24, 2))

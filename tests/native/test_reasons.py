@@ -62,7 +62,7 @@ REASONS = {
     setting: (1, "it sets its attribute n"),
     branching_on_data: (2, "with symbolic tensors"),
     drawing: (1, "random.choice, which may do more"),
-    asking_for_a_class: (2, "isinstance of more than a local name and the classes bool, int,"),
+    asking_for_a_class: (2, "isinstance of more than a local name and layers, bool, int,"),
     handing_itself_on: (1, "LOG is a list, which may change"),
 }
 

@@ -6,6 +6,8 @@ from keras_dawn.native.lowering import bytecode
 from keras_dawn.native.lowering.harmless import ImpureError, check_constant
 from keras_dawn.native.lowering.watched import asks_kind, names
 
+import keras
+
 
 def read_special(reading, instructions, number, code, function, owner):
     """Reads a call of one of them, of which the first instruction is `instructions[number]`.
@@ -73,13 +75,19 @@ def _isinstance(reading, instructions, number, code, function, owner):
     if chain:
         reading.check_setting(chain)
         return end
-    if not all(any(kind is each for each in _KINDS) for kind in kinds):
+    if not all(map(_is_known, kinds)):
         kinds = ", ".join(kind.__name__ for kind in _KINDS)
-        raise ImpureError(f"isinstance of more than a local name and the classes {kinds}")
+        raise ImpureError(f"isinstance of more than a local name and layers, {kinds}")
     either = (list in kinds) != (tuple in kinds)
     if either or float in kinds:
         reading.doubt(code, instructions[number].offset, asks_kind(asked, either, float in kinds))
     return end
+
+
+def _is_known(kind):
+    """Whether a class is one of Python's, or of layers, which says as all do what is of it."""
+    plain = isinstance(kind, type) and type(kind).__instancecheck__ is type.__instancecheck__
+    return any(kind is each for each in _KINDS) or (plain and issubclass(kind, keras.Layer))
 
 
 _KINDS = (bool, int, float, list, tuple, dict)
