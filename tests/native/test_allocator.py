@@ -28,7 +28,7 @@ print(before, told, kept())
 
 def test_a_freed_block_stays_with_the_process_once_it_is_told_so():
     command = [sys.executable, "-c", PROGRAM, allocator.__file__]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     before, told, after = done.stdout.split()
     assert int(before) < 30
     assert (int(after) >= 60) == (told == "True")
