@@ -5,7 +5,7 @@ import functools
 import inspect
 import types
 
-from keras_dawn.foundation import keras_layers, keras_properties
+from keras_dawn.foundation import keras_layers
 from keras_dawn.native.lowering import bytecode
 from keras_dawn.native.lowering.comparisons import Comparisons
 from keras_dawn.native.lowering.harmless import (
@@ -14,13 +14,11 @@ from keras_dawn.native.lowering.harmless import (
     OF_TENSORS,
     ImpureError,
     check_constant,
-    check_lookup,
-    check_value,
     is_harmless_builtin,
     is_harmless_function,
     makes_a_layer,
-    property_of,
 )
+from keras_dawn.native.lowering.own_attributes import read_attribute
 from keras_dawn.native.lowering.python_names import PythonNames
 from keras_dawn.native.lowering.special_builtins import SPECIAL, read_special
 from keras_dawn.native.lowering.watched import changes, spells, writes
@@ -48,7 +46,7 @@ class Reading:
     """
 
     def __init__(self, layer, reads, doubts, notes_losses=False):
-        self._notes_losses = notes_losses
+        self.notes_losses = notes_losses
         self.layer, self.reads, self.doubts = layer, reads, doubts
         self.python = PythonNames(reads)
         self._seen = set()
@@ -145,7 +143,7 @@ class Reading:
         if owner is not None and loaded and loaded[-1] == owner:
             if not chain:
                 raise ImpureError(bytecode.use_of_whole(instructions[number + 1 : number + 3]))
-            self._attribute(self.layer, chain)
+            read_attribute(self, chain)
             return after
         written = bytecode.written_out(instructions, number)
         if written and (name != "LOAD_GLOBAL" or self._is_str(one.argval, function)):
@@ -164,56 +162,8 @@ class Reading:
             raise ImpureError(f"the attribute {one.argval}")
         return number + 1
 
-    def _attribute(self, owner, chain):
-        """`self.a.b`: what is read is noted; it has to be a layer, a constant or a function."""
-        value = owner
-        for place, name in enumerate(chain):
-            if name in OF_CONTAINERS and place and isinstance(value, (list, tuple, dict)):
-                if name in ("append", "extend"):
-                    raise ImpureError(f"{'.'.join(chain)} changes the layer")
-                frozen = place == 1 and chain[0] in vars(self.layer)
-                for part in value.values() if isinstance(value, dict) else value:
-                    check_value(".".join(chain[:place]), part, self._called, frozen)
-                    self._reach(part)
-                return
-            if place and isinstance(value, keras.Layer) and name in ("call", "__call__"):
-                raise ImpureError(f"{'.'.join(chain)}, past the layer's own call")
-            own = None if place else property_of(value, name)
-            if own is not None and set(chain[1:]) <= OF_TENSORS:
-                self.reads.note(keras_layers.class_of(value), name, own)
-                self.function(own.fget)  # what it returns follows from what it reads
-                return
-            check_lookup(value, name)
-            holder, value = value, self.reads.attribute(value, name)
-            if isinstance(value, types.MethodType) and value.__self__ is self.layer:
-                if place < len(chain) - 1:
-                    raise ImpureError(f"{'.'.join(chain)}, an attribute of a method")
-                if self._notes_losses and value.__func__ is keras.Layer.add_loss:
-                    return
-                self.reads.note(type(self.layer), name, value.__func__)
-                self.method(name, value.__func__)
-                return
-            if name == "compute_mask" and place and isinstance(holder, keras.Layer):
-                self.masks(holder)
-                return
-            own = not place and keras_properties.holds(holder, name, value)
-            if own and keras_layers.is_of_weights(value):  # symbolic while the calls are noted
-                if not set(chain[1:]) <= OF_TENSORS:
-                    raise ImpureError(f"{'.'.join(chain)}, which symbolic tensors have others of")
-                return
-            if isinstance(value, types.FunctionType) and place == len(chain) - 1:
-                # A static method, or a function that the layer was made with.
-                self._called(".".join(chain), value)
-                return
-        self._reach(value)
-        frozen = len(chain) == 1 and chain[0] in vars(self.layer)
-        check_value(".".join(chain), value, self._called, frozen)
-
-    def _reach(self, value):
-        parts = keras.tree.flatten(value)
-        self.reached += [part for part in parts if isinstance(part, keras.Layer)]
-
-    def _called(self, name, function):
+    def called(self, name, function):
+        """Reads a function that is called, unless it is known."""
         self.reads_masks |= function.__name__.endswith("_keras_mask")
         self._comparisons.note_function(name, function)
         if makes_a_layer(function):
@@ -232,7 +182,7 @@ class Reading:
             check_constant(name, value)  # which says what it is
         value, name = self.python.of_object(value, name, chain)
         if isinstance(value, types.FunctionType):
-            self._called(name, value)
+            self.called(name, value)
             return
         check_constant(name, value)
 
@@ -254,7 +204,7 @@ class Reading:
     def _closed_over(self, name, function):
         value = self.python.of_function_around(function, name)
         if isinstance(value, types.FunctionType):
-            self._called(name, value)
+            self.called(name, value)
         else:
             check_constant(name, value)
 
