@@ -12,6 +12,7 @@ from keras_dawn.native.steps.backward import backward
 from keras_dawn.native.steps.loss_scaling import LossScaling, only_scales
 from keras_dawn.native.steps.scaled_on_ranks import ScaledOnRanks
 from keras_dawn.native.steps.settings import Settings
+from keras_dawn.native.steps.shared_gradients import take_apart
 from keras_dawn.native.steps.updates import KerasApply, make_update, why_not_fused
 
 import torch
@@ -40,6 +41,7 @@ class Optimization:
         self._all = [leaf.tensor for leaf in leaves]
         if python:
             self._all += [keras_variables.memory_of(leaf.variable) for leaf in leaves]
+        self._all = list({id(tensor): tensor for tensor in self._all}.values())
         self._chosen = {}
         self._settings_around = Settings(self._outer)
         self._dense = None  # whether gradients were no sparse tensors, in the first step
@@ -89,9 +91,11 @@ class Optimization:
         scaled = scale(loss)
         if scaled is loss:
             backward(loss)
-            return None
-        self._backward_scaled(scaled)
-        return scale(torch.ones_like(loss.detach()))
+        else:
+            self._backward_scaled(scaled)
+        with torch.no_grad():
+            take_apart(self._all)
+        return None if scaled is loss else scale(torch.ones_like(loss.detach()))
 
     def step(self, keep=False):
         """Updates the weights by their gradients; to be called without gradients.

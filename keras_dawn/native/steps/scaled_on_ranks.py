@@ -3,6 +3,7 @@
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_layers
 from keras_dawn.native.steps.backward import backward
+from keras_dawn.native.steps.shared_gradients import take_apart
 
 import keras
 import torch
@@ -48,6 +49,8 @@ class ScaledOnRanks:
         """`backward(loss)`, of a 0-d tensor; the gradients are averaged in it."""
         ranks = current().world_size
         backward(loss / ranks)
+        with torch.no_grad():
+            take_apart(self._tensors)
         # By the gradients: a variable and a leaf may be the same tensor.
         gradients = _gradients(self._tensors)
         if gradients:
