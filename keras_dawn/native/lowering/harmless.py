@@ -74,10 +74,22 @@ def check_value(name, value, check_function, frozen):
 
 
 def check_held(layer, reached):
-    """Raises `ImpureError` for layers that a layer calls and does not hold, as one of its class."""
+    """Raises `ImpureError` for layers that a layer calls and does not hold, as one of its class.
+
+    Keras's own that change nothing may be such: they were put into a list later, say.
+    """
     held = set(map(id, keras_layers.all_layers(layer)))
-    if any(id(each) not in held for each in reached):
+    others = [each for each in reached if id(each) not in held]
+    if not all(map(_only_computes, others)):
         raise ImpureError("a layer that it does not hold itself")
+
+
+def _only_computes(layer):
+    inside = keras_layers.all_layers(layer)
+    keras_s = all(map(keras_layers.computes_as_keras_s, inside))
+    if not keras_s or any(isinstance(each, keras.layers.Lambda) for each in inside):
+        return False
+    return not layer.non_trainable_variables  # the states of draws are among them
 
 
 def check_lookup(owner, name):

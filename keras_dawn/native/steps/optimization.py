@@ -12,7 +12,7 @@ from keras_dawn.native.steps.backward import backward
 from keras_dawn.native.steps.loss_scaling import LossScaling, only_scales
 from keras_dawn.native.steps.scaled_on_ranks import ScaledOnRanks
 from keras_dawn.native.steps.settings import Settings
-from keras_dawn.native.steps.shared_gradients import take_apart
+from keras_dawn.native.steps.shared_gradients import Apart
 from keras_dawn.native.steps.updates import KerasApply, make_update, why_not_fused
 
 import torch
@@ -26,12 +26,13 @@ class Optimization:
         leaves: list of `Leaf`, the trainable parameters of the training graph.
         python: bool, whether Python of somebody's runs in the step, which may also use the
             variables of layers that are written in torch.
+        may_vary: bool, whether without it another step may compute otherwise.
 
     Raises:
         ValueError: a weight that the optimizer was not built for, in Keras's words.
     """
 
-    def __init__(self, model, leaves, python=False):
+    def __init__(self, model, leaves, python=False, may_vary=False):
         self._outer = model.optimizer
         self._optimizer = unwrap(model.optimizer)
         self._variables = model.trainable_weights  # a model may say which they are
@@ -42,6 +43,7 @@ class Optimization:
         if python:
             self._all += [keras_variables.memory_of(leaf.variable) for leaf in leaves]
         self._all = list({id(tensor): tensor for tensor in self._all}.values())
+        self._take_apart = Apart(self._all, python or may_vary)
         self._chosen = {}
         self._settings_around = Settings(self._outer)
         self._dense = None  # whether gradients were no sparse tensors, in the first step
@@ -93,8 +95,7 @@ class Optimization:
             backward(loss)
         else:
             self._backward_scaled(scaled)
-        with torch.no_grad():
-            take_apart(self._all)
+        self._take_apart()
         return None if scaled is loss else scale(torch.ones_like(loss.detach()))
 
     def step(self, keep=False):

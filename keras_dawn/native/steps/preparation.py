@@ -105,7 +105,8 @@ class Preparation:
 
     def _optimize(self):
         python = self.forward.runs_python or self.loss.reason is not None  # a loss of the user's
-        self.optimization = Optimization(self.model, self.forward.leaves(), python)
+        leaves, may_vary = self.forward.leaves(), self.forward.by_sizes
+        self.optimization = Optimization(self.model, leaves, python, may_vary)
         self._moves = moves.count
 
     @property
