@@ -44,7 +44,7 @@ class Apart:
     """`take_apart` for the same tensors in every step.
 
     A graph in which no Python runs leaves the same gradients in one memory in every step: where
-    none were in the first ones, nobody looks any more, since to look takes as long as a small layer.
+    none were in the first ones, nobody looks any more: it takes as long as a small layer.
 
     Args:
         tensors: list of different tensors.
