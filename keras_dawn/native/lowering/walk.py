@@ -115,6 +115,7 @@ def lower_with_sizes(builder, node, args, kwargs, training):
         builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
     args, kwargs = keras_layers.first_by_position(operation, args, kwargs)
+    node = _by_position(node)
     if isinstance(operation, keras.Model):
         # Its layers in place of the call: one graph, whose parts need not be called.
         with inside_model(builder, operation, args, kwargs) as (inner, values):
@@ -159,6 +160,24 @@ def lower_with_sizes(builder, node, args, kwargs, training):
         masks = mask_after(builder, node, args, kwargs)
         return with_masks(builder, values, masks), node.outputs
     return supported_masks(builder, operation, values), node.outputs
+
+
+def _by_position(node):
+    """A node whose tensors are in the order of `keras_layers.first_by_position`.
+
+    Keras has those that are given by name in the order of their names.
+    """
+    if node.arguments is None:
+        return node
+    before = node.arguments.args
+    arguments = Arguments(
+        *keras_layers.first_by_position(node.operation, before, node.arguments.kwargs)
+    )
+    if arguments.args is before:
+        return node
+    parts = keras.tree.flatten((arguments.args, arguments.kwargs))
+    tensors = tuple(part for part in parts if isinstance(part, keras.KerasTensor))
+    return Node(node.operation, tensors, tuple(node.outputs), arguments)
 
 
 def check_mode(builder, operation):
