@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.src.utils.tracking import TrackedDict, TrackedList
 
 from tests.native.own_calls import Own, build, called, close, follows, train
 
@@ -265,6 +266,19 @@ def test_an_attribute_that_a_text_names_is_followed():
 
     for found, expected in zip(changed(True), changed(False), strict=True):
         close(found, expected)
+
+
+def test_a_list_is_asked_whether_it_is_keras_s_own():
+    class Asking(Own):
+        def __init__(self):
+            super().__init__()
+            self.factors, self.table = [2.0, 3.0], {"factor": 4.0}
+
+        def call(self, x):
+            x = self.dense(x) * (2.0 if isinstance(self.factors, TrackedList) else 3.0)
+            return x * (2.0 if isinstance(self.table, TrackedDict) else 3.0)
+
+    follows(Asking)
 
 
 def test_a_weight_that_a_list_has_now_is_followed():

@@ -6,6 +6,7 @@ import inspect
 import types
 
 from keras_dawn.foundation import keras_layers
+from keras_dawn.foundation.frozen import frozen
 from keras_dawn.native.lowering import bytecode
 from keras_dawn.native.lowering.comparisons import Comparisons
 from keras_dawn.native.lowering.harmless import (
@@ -189,11 +190,17 @@ class Reading:
     def _is_str(self, name, function):
         return self.python.of_module(function, name)[0] is str
 
-    def check_setting(self, chain):
-        """Raises `ImpureError` unless `self.a.b` is a layer, a constant or a list of its own."""
+    def check_setting(self, chain, kinds):
+        """Raises `ImpureError` unless `self.a.b` is a layer, a constant or a list of its own.
+
+        Lists and dicts are of other classes while calls are noted: it has to be of the same `kinds`
+        then.
+        """
         value, name = self.python.of_object(self.layer, "self", chain)
         if not isinstance(value, (keras.Layer, list, tuple, dict)):
             check_constant(name, value)
+        elif isinstance(value, kinds) != isinstance(frozen(value), kinds):
+            raise ImpureError(f"whether {name} is one of Keras's lists or dicts")
 
     def method(self, name, function):
         """Reads a method that is called of the layer."""

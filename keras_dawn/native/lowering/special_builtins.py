@@ -73,7 +73,7 @@ def _isinstance(reading, instructions, number, code, function, owner):
         raise ImpureError("isinstance of more than a name or an attribute of the layer")
     kinds = [reading.python.of_module(function, *kind)[0] for kind in kinds]
     if chain:
-        reading.check_setting(chain)
+        reading.check_setting(chain, tuple(kinds))
         return end
     if not all(map(_is_known, kinds)):
         kinds = ", ".join(kind.__name__ for kind in _KINDS)
