@@ -2,6 +2,7 @@
 
 import keras_dawn
 from keras_dawn.native.lowering.changing_python import may_change_in_place
+from keras_dawn.native.steps import guarding
 
 import keras
 import numpy as np
@@ -216,3 +217,38 @@ def test_counters_and_wrapped_modules_are_told_apart():
     assert not may_change_in_place(Counts())
     assert may_change_in_place(Holds().wrapped)  # which Keras has made a layer of
     assert not may_change_in_place(layers.Dense(3, activation="relu"))
+
+
+class OwnStep(keras.Model):
+    """The same step as Keras's, in which nothing is changed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.Sequential([layers.Dense(4), layers.LayerNormalization()])
+
+    def call(self, x):
+        return self.inner(x)
+
+    def train_step(self, data):
+        x, y = data
+        loss = self.compute_loss(x, y, self(x, training=True))
+        self.zero_grad()
+        loss.backward()
+        weights = self.trainable_weights
+        with torch.no_grad():
+            self.optimizer.apply([weight.value.grad for weight in weights], weights)
+        return {"loss": loss}
+
+
+def test_who_changes_nothing_in_place_pays_nothing(monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("guarded")
+
+    monkeypatch.setattr(guarding, "saving_apart", refuse)
+    model = OwnStep()
+    model.compile("sgd", "mse")
+    keras_dawn.accelerate(model)
+    x = np.ones((8, 6), "float32")
+    for _ in range(2):
+        model.fit(x, x[:, :4], batch_size=4, verbose=0)
+        model.predict(x, verbose=0)

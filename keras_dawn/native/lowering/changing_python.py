@@ -18,7 +18,8 @@ from keras_dawn.native.lowering import bytecode
 import keras
 import torch
 
-_OTHERS = sys.stdlib_module_names | {"keras", "torch", "numpy"}  # packages whose code is known
+# Packages whose code is known; functions of this one stand in the attributes of models.
+_OTHERS = sys.stdlib_module_names | {"keras", "torch", "numpy", "keras_dawn"}
 _MOST = 500  # functions that are read; where there are more, one may be such
 _CONSTANTS = ("LOAD_CONST", "LOAD_SMALL_INT", "BUILD_LIST", "BUILD_TUPLE")
 _OPERATORS = {

@@ -7,11 +7,12 @@ from keras_dawn.foundation import keras_context, keras_layers, keras_masks, kera
 from keras_dawn.native.lowering.input_sizes import fits_graph
 from keras_dawn.native.lowering.keras_calls import why_as_it_is
 from keras_dawn.native.lowering.lowered import builder_of, lowered_graph
+from keras_dawn.native.lowering.nodes import Node
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.sizes import run_with_sizes
 from keras_dawn.native.lowering.structures import call_like_the_model
 from keras_dawn.native.lowering.values import LoweringError, Value
-from keras_dawn.native.lowering.walk import Node, lower_call, lower_own, run
+from keras_dawn.native.lowering.walk import lower_call, lower_own, run
 
 import keras
 import torch

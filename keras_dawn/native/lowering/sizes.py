@@ -2,9 +2,10 @@
 
 from keras_dawn.foundation import keras_context, keras_layers, keras_masks, keras_models
 from keras_dawn.native.lowering.input_sizes import fits_graph
+from keras_dawn.native.lowering.nodes import Arguments, Node
 from keras_dawn.native.lowering.rules import find_rule
 from keras_dawn.native.lowering.values import LoweringError
-from keras_dawn.native.lowering.walk import Arguments, Node, arguments_of, lower_with_sizes
+from keras_dawn.native.lowering.walk import arguments_of, lower_with_sizes
 
 import keras
 

@@ -1,7 +1,5 @@
 """The walk over a Keras model's graph of layers: each call by its rule, or as it is."""
 
-from dataclasses import dataclass
-
 from keras_dawn.foundation import keras_layers, keras_models, keras_operations, keras_version
 from keras_dawn.native.lowering.apply_rule import (
     apply_rule,
@@ -18,6 +16,7 @@ from keras_dawn.native.lowering.input_sizes import (
 from keras_dawn.native.lowering.keras_calls import call_as_it_is, why_as_it_is
 from keras_dawn.native.lowering.masks import mask_after
 from keras_dawn.native.lowering.nested_models import given_to, inside_model
+from keras_dawn.native.lowering.nodes import Node, first_by_position
 from keras_dawn.native.lowering.own_calls import OwnCalls, calls_of_function
 from keras_dawn.native.lowering.reads import unrecorded
 from keras_dawn.native.lowering.rules import (
@@ -31,28 +30,9 @@ from keras_dawn.native.lowering.values import (
     AveragedTwiceError,
     LoweringError,
     TwoLayoutsError,
-    Value,
 )
 
 import keras
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What an operation is called with, `KerasTensor`s in place of tensors."""
-
-    args: tuple
-    kwargs: dict
-
-
-@dataclass(frozen=True)
-class Node:
-    """One call of an operation, as Keras's graph has it; a layer's needs no arguments."""
-
-    operation: object
-    input_tensors: tuple
-    outputs: tuple
-    arguments: Arguments | None = None
 
 
 def run(builder, functional, inputs, training):
@@ -104,27 +84,6 @@ def lower_call(builder, node, args, kwargs, training):
     return lower_with_sizes(builder, node, args, kwargs, training)[0]
 
 
-def _first_by_position(node, args, kwargs):
-    """A call with its first argument by position, and its node with the tensors in that order."""
-    operation, arguments = node.operation, node.arguments
-    named = keras_layers.first_by_position(operation, args, kwargs)
-    if len(named[0]) == len(args):
-        return node, args, kwargs
-    values, ordered = (
-        [part for part in keras.tree.flatten(each) if isinstance(part, Value)]
-        for each in ((args, kwargs), named)
-    )
-    if len(values) == len(node.input_tensors):
-        tensor_of = dict(zip(map(id, values), node.input_tensors, strict=True))
-        if arguments is not None:
-            arguments = Arguments(
-                *keras_layers.first_by_position(operation, arguments.args, arguments.kwargs)
-            )
-        tensors = tuple(tensor_of[id(value)] for value in ordered)
-        node = Node(operation, tensors, node.outputs, arguments)
-    return node, *named
-
-
 def lower_with_sizes(builder, node, args, kwargs, training):
     """What `lower_call` returns, and `KerasTensor`s with the outputs' sizes.
 
@@ -136,7 +95,7 @@ def lower_with_sizes(builder, node, args, kwargs, training):
     if builder.last_call is not None and isinstance(operation, keras.Layer):
         builder.last_call.followed = True
     args, kwargs = keras.tree.map_structure(builder.value, (args, kwargs))
-    node, args, kwargs = _first_by_position(node, args, kwargs)
+    node, args, kwargs = first_by_position(node, args, kwargs)
     if isinstance(operation, keras.Model):
         # Its layers in place of the call: one graph, whose parts need not be called.
         with inside_model(builder, operation, args, kwargs) as (inner, values):

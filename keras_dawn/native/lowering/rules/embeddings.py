@@ -8,11 +8,13 @@ from keras_dawn.native.lowering.values import LoweringError, Value
 import torch
 from keras import layers
 
+_WHOLE = torch.int32, torch.int64
+
 
 def lookup(table, indices, dtype=torch.int32):
     """Rows of a table by numbers, which Keras casts; negative ones count from the table's end."""
     if table.is_cpu and not torch.compiler.is_compiling():
-        whole = indices.dtype in (torch.int32, torch.int64)
+        whole = indices.dtype in _WHOLE
         # A processor looks at each of them; what is out of range may be in it after the cast.
         try:
             return torch.embedding(table, indices if whole else indices.to(dtype))
@@ -46,9 +48,10 @@ def lookup_in_half(table, indices, dtype):
     it has that takes 0.6 to 1.0 of the time, for two thirds of them 0.6 to 1.1, for half of them up
     to 1.5 (1,000 to 16,000 rows of 32 to 512 numbers, one thread of an AMD EPYC).
     """
-    many = len(table) <= 1.25 * indices.numel() and table.is_cpu
+    few = table.shape[0] > 1.25 * indices.numel()  # asked first: it is so in most models
     if (
-        not many
+        few
+        or not table.is_cpu
         or torch.compiler.is_compiling()
         or (torch.is_grad_enabled() and table.requires_grad)
     ):
