@@ -10,7 +10,8 @@ def average_of_images(images, axes, keepdims=False):
 
     torch writes the gradient with the channels outermost, wherever the images have them. On a CPU
     what meets it there, a ReLU's gradient or that of another path, then takes a step from one
-    order to the other for each number, which is three to seven times as slow.
+    order to the other for each number: with a ReLU that takes 3.3 to 7.5 times as long (5 sizes of
+    131,000 numbers and more, bfloat16 and float32, medians of 15, one thread of an AMD EPYC).
 
     Args:
         images: float tensor `(batch, channels, *axes)`.

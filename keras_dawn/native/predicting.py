@@ -106,7 +106,7 @@ def _joined(tensors):
     bits, of_bits, dtype = _dtypes(first.dtype)
     if sum(one.nbytes for one in tensors) < _LARGE:
         whole = torch.cat(tensors).view(bits)
-    else:  # NumPy asks the system for large pages: it takes a third of the time
+    else:  # NumPy asks the system for large pages: it takes 0.55 of the time and less
         whole = torch.from_numpy(np.empty((sum(map(len, tensors)), *first.shape[1:]), of_bits))
         torch.cat(tensors, out=whole.view(first.dtype))
     return whole.numpy().view(dtype)
