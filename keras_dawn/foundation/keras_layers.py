@@ -73,16 +73,6 @@ def takes(layer, argument):
     return argument in layer.call_signature_parameters
 
 
-def first_by_position(operation, args, kwargs):
-    """A call's arguments, the first of a layer's `call` by position where it was given by name."""
-    if args or not kwargs or not isinstance(operation, keras.Layer):
-        return args, kwargs
-    first, *_ = operation.call_signature_parameters
-    if first not in kwargs:
-        return args, kwargs
-    return (kwargs[first],), {name: part for name, part in kwargs.items() if name != first}
-
-
 def converts_inputs(layer):
     """Whether a layer casts the floats that it is called with to its compute dtype."""
     return layer._convert_input_args and layer.autocast

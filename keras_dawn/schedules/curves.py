@@ -108,8 +108,7 @@ def combine(fractions, curves):
             f"`combine` needs one fraction for each curve and at least one, "
             f"got {len(fractions)} fractions and {len(curves)} curves."
         )
-    for number, fraction in enumerate(fractions):
-        check_numbers("combine", **{f"fractions[{number}]": fraction})
+    check_numbers("combine", **{f"fractions[{n}]": each for n, each in enumerate(fractions)})
     if min(fractions) <= 0 or abs(sum(fractions) - 1.0) > 1e-6:
         raise ValueError(f"Fractions must be above 0 and add up to 1, got {list(fractions)}.")
     ends, total = [], 0.0

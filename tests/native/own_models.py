@@ -6,6 +6,15 @@ from keras import layers, ops
 from tests.on_device import torch
 
 
+def descend(model, loss):
+    """The end of an own `train_step`: one step of the model's optimizer, as in Keras's guide."""
+    model.zero_grad()
+    loss.backward()
+    weights = model.trainable_weights
+    with torch.no_grad():
+        model.optimizer.apply([weight.value.grad for weight in weights], weights)
+
+
 class Block(layers.Layer):
     """A residual block; `call` passes the mode on only by Keras's call context."""
 
@@ -79,11 +88,7 @@ class VAE(keras.Model):
         reconstruction = ops.mean(ops.sum(ops.square(x - self.decoder(z, training=True)), axis=1))
         divergence = -0.5 * (1 + log_variance - ops.square(mean) - ops.exp(log_variance))
         loss = reconstruction + ops.mean(ops.sum(divergence, axis=1))
-        self.zero_grad()
-        loss.backward()
-        weights = self.trainable_weights
-        with torch.no_grad():
-            self.optimizer.apply([w.value.grad for w in weights], weights)
+        descend(self, loss)
         self.total.update_state(loss)
         return {"total": self.total.result()}
 

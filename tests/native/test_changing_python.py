@@ -10,6 +10,8 @@ import pytest
 import torch
 from keras import layers, ops
 
+from tests.native.own_models import descend
+
 IMAGES, SERIES = (6, 6, 4), (6, 4)
 INNER = {
     "convolution": (lambda: layers.Conv2D(4, 3, padding="same"), IMAGES),
@@ -232,11 +234,7 @@ class OwnStep(keras.Model):
     def train_step(self, data):
         x, y = data
         loss = self.compute_loss(x, y, self(x, training=True))
-        self.zero_grad()
-        loss.backward()
-        weights = self.trainable_weights
-        with torch.no_grad():
-            self.optimizer.apply([weight.value.grad for weight in weights], weights)
+        descend(self, loss)
         return {"loss": loss}
 
 

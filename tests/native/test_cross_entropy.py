@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from keras import layers, losses
 
+from tests.native.own_models import descend
+
 COUNT = cross_entropy.MANY
 EDGES = torch.tensor([1e-7, 3e-7, 1e-4, 0.5, 1 - 1e-4, 1 - 2.5e-7, 1 - 1.2e-7])
 
@@ -149,11 +151,7 @@ class Reconstructs(keras.Model):
         x, y = data
         Reconstructs.seen = (keras_cross_entropy.keras_nn.binary_crossentropy,)
         loss = keras.ops.mean(losses.binary_crossentropy(y, self(x, training=True)))
-        self.zero_grad()
-        loss.backward()
-        weights = self.trainable_weights
-        with torch.no_grad():
-            self.optimizer.apply([weight.value.grad for weight in weights], weights)
+        descend(self, loss)
         return {"loss": loss}
 
 

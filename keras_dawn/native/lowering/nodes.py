@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from keras_dawn.foundation import keras_layers
 from keras_dawn.native.lowering.values import Value
 
 import keras
@@ -39,7 +38,7 @@ def first_by_position(node, args, kwargs):
         `(node, args, kwargs)`.
     """
     operation, arguments = node.operation, node.arguments
-    named = keras_layers.first_by_position(operation, args, kwargs)
+    named = _by_position(operation, args, kwargs)
     if len(named[0]) == len(args):
         return node, args, kwargs
     values, ordered = (
@@ -49,9 +48,17 @@ def first_by_position(node, args, kwargs):
     if len(values) == len(node.input_tensors):
         tensor_of = dict(zip(map(id, values), node.input_tensors, strict=True))
         if arguments is not None:
-            arguments = Arguments(
-                *keras_layers.first_by_position(operation, arguments.args, arguments.kwargs)
-            )
+            arguments = Arguments(*_by_position(operation, arguments.args, arguments.kwargs))
         tensors = tuple(tensor_of[id(value)] for value in ordered)
         node = Node(operation, tensors, node.outputs, arguments)
     return node, *named
+
+
+def _by_position(operation, args, kwargs):
+    """A call's arguments, the first of a layer's `call` by position where it was given by name."""
+    if args or not kwargs or not isinstance(operation, keras.Layer):
+        return args, kwargs
+    first, *_ = operation.call_signature_parameters
+    if first not in kwargs:
+        return args, kwargs
+    return (kwargs[first],), {name: part for name, part in kwargs.items() if name != first}

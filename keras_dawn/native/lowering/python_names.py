@@ -79,12 +79,6 @@ class PythonNames:
         self._reads.note(super(kind, of_layer), name, found)
         return found
 
-    def setting(self, function, owner, name):
-        """What `getattr(OWNER, "name", …)` is of a global."""
-        holder, _ = self.of_module(function, owner)
-        check_lookup(holder, name)
-        return self._reads.attribute(holder, name)
-
     def note_policy(self):
         """Notes the dtype policy that layers get which are made now."""
         self._reads.note(_GLOBAL_POLICY, "now", _GLOBAL_POLICY.now)

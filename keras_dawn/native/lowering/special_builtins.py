@@ -58,8 +58,9 @@ def _getattr(reading, instructions, number, code, function, owner):
     holder, name, default = instructions[number + 1 : number + 4]
     if holder.opname != "LOAD_GLOBAL" or {name.opname, default.opname} != {"LOAD_CONST"}:
         raise ImpureError("getattr of more than the layer, or a setting with a constant default")
-    value = reading.python.setting(function, holder.argval, name.argval)
-    check_constant(f"{holder.argval}.{name.argval}", value)
+    owner, dotted = reading.python.of_module(function, holder.argval)
+    value, dotted = reading.python.of_object(owner, dotted, [name.argval])
+    check_constant(dotted, value)
     return number + 4
 
 

@@ -112,7 +112,7 @@ class NativeLayers:
                 if type(part.layer) is part.base:  # else an outer step has swapped it already
                     swapped.append(part)
                     put_class(part.layer, part.swapped)
-            with guarding.guarded(self._may_change()):
+            with guarding.guarded() if self._may_change() else _NOTHING:
                 yield
         finally:
             for part in swapped:
@@ -220,6 +220,9 @@ class NativeLayers:
                     reason = f"{reason.removeprefix('no rule, and ')}; layers inside it natively"
                 found.append((layer, reason))
         return found
+
+
+_NOTHING = contextlib.nullcontext()
 
 
 def _why_left(part):

@@ -25,10 +25,10 @@ CHANGED = (
 
 
 @contextlib.contextmanager
-def guarded(wanted):
-    """Inside, native layers guard what they save and return, if it is wanted or was already."""
+def guarded():
+    """Inside, native layers guard what they save and return."""
     before = getattr(_state, "wanted", False)
-    _state.wanted = before or wanted
+    _state.wanted = True
     try:
         yield
     finally:

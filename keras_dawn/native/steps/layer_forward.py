@@ -74,7 +74,10 @@ class LayerForward(EagerForward):
 
         Those of the host's are put on a GPU, where Keras would put them and wait for it.
         """
-        if any(type(leaf) is np.ndarray for leaf in keras.tree.flatten(x)):
+        # To look for arrays takes longer than to see that there is one tensor, as in most batches.
+        if type(x) is not torch.Tensor and any(
+            type(leaf) is np.ndarray for leaf in keras.tree.flatten(x)
+        ):
             x = keras.tree.map_structure(self._tensor, x)
         if not torch.cuda.is_initialized():  # to list the variables takes longer
             return x

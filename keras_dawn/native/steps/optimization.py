@@ -52,7 +52,9 @@ class Optimization:
         self._twice = [leaf for leaf in self._leaves if python and leaf.transform != AS_IS]
         several = current().several
         self._backward_scaled = (
-            ScaledOnRanks(model, self._leaves, self._all) if several else backward
+            ScaledOnRanks(model, self._leaves, self._all, self._backward)
+            if several
+            else self._backward
         )
         self.update, self._scaling = self._make(self._leaves)
 
@@ -92,11 +94,15 @@ class Optimization:
         scale = (self._scaling or self.update).scale
         scaled = scale(loss)
         if scaled is loss:
-            backward(loss)
-        else:
-            self._backward_scaled(scaled)
+            self._backward(loss)
+            return None
+        self._backward_scaled(scaled)
+        return scale(torch.ones_like(loss.detach()))
+
+    def _backward(self, loss):
+        """Leaves gradients, each in memory of its own, in the parameters."""
+        backward(loss)
         self._take_apart()
-        return None if scaled is loss else scale(torch.ones_like(loss.detach()))
 
     def step(self, keep=False):
         """Updates the weights by their gradients; to be called without gradients.

@@ -2,8 +2,6 @@
 
 from keras_dawn.distributed.ranks import current
 from keras_dawn.foundation import keras_layers
-from keras_dawn.native.steps.backward import backward
-from keras_dawn.native.steps.shared_gradients import take_apart
 
 import keras
 import torch
@@ -33,9 +31,10 @@ class ScaledOnRanks:
         model: `keras.Model`.
         leaves: list of `Leaf`, those that are trained.
         tensors: all tensors that a gradient may come to.
+        backward: function of a loss that leaves gradients in them, each in memory of its own.
     """
 
-    def __init__(self, model, leaves, tensors):
+    def __init__(self, model, leaves, tensors, backward):
         half = {
             id(variable)
             for layer in keras_layers.all_layers(model)
@@ -43,14 +42,12 @@ class ScaledOnRanks:
             for variable in keras_layers.own_weights(layer)
         }
         self._half = [leaf.tensor for leaf in leaves if id(leaf.variable) in half]
-        self._tensors = tensors
+        self._tensors, self._backward = tensors, backward
 
     def __call__(self, loss):
         """`backward(loss)`, of a 0-d tensor; the gradients are averaged in it."""
         ranks = current().world_size
-        backward(loss / ranks)
-        with torch.no_grad():
-            take_apart(self._tensors)
+        self._backward(loss / ranks)
         # By the gradients: a variable and a leaf may be the same tensor.
         gradients = _gradients(self._tensors)
         if gradients:

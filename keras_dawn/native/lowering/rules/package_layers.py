@@ -1,12 +1,12 @@
 """The package's own layers."""
 
 from keras_dawn.convolutions.winograd import winograd_conv2d
-from keras_dawn.native.global_average import average_of_images
 from keras_dawn.native.lowering.dtypes import is_float
 from keras_dawn.native.lowering.layouts import convolution
 from keras_dawn.native.lowering.rules import rule
 from keras_dawn.native.lowering.rules.activations import activate
 from keras_dawn.native.lowering.rules.convolutions import bias_of
+from keras_dawn.native.lowering.rules.pooling import mean_of
 from keras_dawn.native.lowering.values import LoweringError
 
 import torch
@@ -17,8 +17,7 @@ def concat_pooling(builder, layer, inputs, call):
     if not is_float(inputs[0].dtype):
         raise LoweringError(f"of {inputs[0].dtype}")
     node = builder.image(inputs[0], layer.data_format)
-    mean = average_of_images if call.training else torch.mean  # which have the same gradient
-    average = builder.call(mean, node, (2, 3))
+    average = builder.call(mean_of(call), node, (2, 3))
     highest = builder.call(torch.amax, node, (2, 3))
     parts = [average, highest] if layer.order == "avg_max" else [highest, average]
     node = builder.call(torch.cat, parts, 1, name=call.name)

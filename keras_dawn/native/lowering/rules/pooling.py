@@ -175,8 +175,12 @@ def average_of_all(builder, layer, inputs, call):
     (value,) = inputs
     if not is_float(value.dtype):
         value = builder.to(value, result_type(value.dtype, "float32"))
-    average = average_of_images if call.training else torch.mean  # which have the same gradient
-    return _global_pool(builder, layer, value, call, average)
+    return _global_pool(builder, layer, value, call, mean_of(call))
+
+
+def mean_of(call):
+    """What averages over pixels: in training a mean whose gradient lies as the images do."""
+    return average_of_images if call.training else torch.mean
 
 
 def average_of_unmasked(series, mask, keepdims):
